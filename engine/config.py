@@ -1,0 +1,56 @@
+"""Frozen settings of an engine and of a run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ramify.engine.errors import UsageError
+from ramify.engine.runtime.messages import SamplingParams
+from ramify.search.budget import Budget
+
+DEFAULT_BUDGET = Budget(generated_tokens=8192, seconds=120.0)
+"""Ends a run on the bundled models within seconds, and any run within two minutes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """How the models of an engine are loaded and prompted.
+
+    `isolation` is where native code runs: a worker process of its own, or a thread of this process. `context_tokens`
+    is the number of KV cells that all paths of a model share, None for a size that suits the model. `threads` None
+    means the processors available to this process. `gpu_layers` None means all if the build can, else none; 0 none.
+    `max_lanes` bounds the paths decoded together. `prompt_preset` and `step_format` None mean what the model file
+    says, else what suits its kind (see `ramify.engine.prompts`).
+    """
+
+    isolation: Literal["process", "thread"] = "process"
+    context_tokens: int | None = None
+    threads: int | None = None
+    gpu_layers: int | None = None
+    max_lanes: int = 64
+    prompt_preset: str | None = None
+    step_format: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """How one question is searched, the strategy aside.
+
+    `max_step_tokens` bounds one step; a step cut there is continued as if it were complete. `max_path_tokens` bounds
+    the generated tokens of a path; a path that reaches it is pruned. `seed` fixes all sampling.
+    """
+
+    budget: Budget = DEFAULT_BUDGET
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    seed: int = 0
+    max_step_tokens: int = 256
+    max_path_tokens: int = 1024
+
+    def __post_init__(self) -> None:
+        for name in ("max_step_tokens", "max_path_tokens"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}", "use 1 or more")
+        if not math.isfinite(self.sampling.temperature) or self.sampling.temperature < 0:
+            raise UsageError(f"temperature is {self.sampling.temperature}", "use a number from 0 upwards")

@@ -1,0 +1,303 @@
+"""The state of one run and every decision about it, without I/O or waiting.
+
+The controller owns the tree, the strategy's state and the meter. The run around it only carries work to the models
+and results back, so that a search can be driven, paused, replayed and tested without either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ramify.engine.config import RunConfig
+from ramify.engine.events import AnswerUpdate, Event, NodeAdded, NodePruned, NodeScored, NodesDispatched
+from ramify.engine.policy import StepRequest, StepResult
+from ramify.engine.runtime.messages import SamplingParams
+from ramify.engine.seeds import node_seed
+from ramify.engine.usage import RoleUsage
+from ramify.search.budget import BudgetMeter, Grant
+from ramify.search.node import FinishReason, Node, NodeState, PruneReason
+from ramify.search.stopping import StopReason
+from ramify.search.strategy import AnyStrategy, Expansion
+from ramify.search.tree import SearchTree
+from ramify.search.votes import Candidate, Vote, candidates, decide
+
+WHOLE = (FinishReason.STEP, FinishReason.EOS)
+"""Reasons after which a step's text is complete, so that an answer in it can be trusted."""
+
+DEAD_ENDS = {
+    FinishReason.BUDGET: PruneReason.BUDGET,
+    FinishReason.CANCELLED: PruneReason.STOPPED,
+    FinishReason.CONTEXT: PruneReason.PATH_LENGTH,
+}
+
+
+@dataclass(slots=True)
+class Dispatch:
+    """Children to be written together, and the part of the budget that they share."""
+
+    requests: list[StepRequest]
+    grant: Grant
+
+
+class SearchController:
+    """Owns one run's tree, strategy state and meter; see the module's docstring.
+
+    `extract` reads an answer from a path's text, `same` tells whether two
+    answers are equal, `emit` takes events.
+    """
+
+    def __init__(
+        self,
+        *,
+        strategy: AnyStrategy,
+        config: RunConfig,
+        meter: BudgetMeter,
+        extract: Callable[[str], str | None],
+        same: Callable[[str, str], bool],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.tree = SearchTree()
+        self.meter = meter
+        self.strategy = strategy
+        self.stop_reason: StopReason | None = None
+        self._state = strategy.start()
+        self._config = config
+        self._extract = extract
+        self._same = same
+        self._emit = emit
+        self._grants: dict[int, Grant] = {}
+        self._writing: set[int] = set()
+        self._unscored: list[int] = []
+        self._scoring: set[int] = set()
+        self._released: list[int] = []
+        self._reward_tokens_paid = 0
+        self._vote: Vote | None = None
+
+    # Work out
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing is being generated or waits for a score."""
+        return not (self._writing or self._unscored or self._scoring)
+
+    def next_work(self) -> Dispatch | None:
+        """Ask the strategy, reserve the budget and return the children to be written now, if any.
+
+        Sets `stop_reason` when nothing is in flight and the strategy is done or its wish cannot be paid.
+        """
+        if self.stop_reason is not None:
+            return None
+        ask = self.strategy.ask(self.tree, self._state)
+        for node, reason in ask.prune:
+            self._prune(node, reason)
+        dispatch = self._dispatch(ask.expansions) if ask.expansions else None
+        if dispatch is None and self.idle:
+            self.stop_reason = (self.meter.exhausted() if ask.expansions else None) or StopReason.COMPLETED
+        return dispatch
+
+    def finishing_touch(self) -> Dispatch | None:
+        """Return one greedy continuation of the best unfinished path if the budget ended a run without an answer.
+
+        The meter's reserve pays for it. None if there is an answer, or nothing left to pay with.
+        """
+        out_of_budget = self.stop_reason is not None and self.stop_reason.is_budget
+        if not out_of_budget or self.vote().answer is not None:
+            return None
+        open_nodes = self.tree.open_nodes()
+        if not open_nodes:
+            return None
+        best = max(open_nodes, key=_promise)
+        return self._dispatch([Expansion(best.id, 1, 0.0)], to_the_end=True)
+
+    def take_unscored(self) -> list[int]:
+        """Return the nodes that wait for a score; they count as in flight until `score` or `unscorable`."""
+        nodes, self._unscored = self._unscored, []
+        self._scoring.update(nodes)
+        return nodes
+
+    def take_released(self) -> list[int]:
+        """Return the nodes that no one will expand again, each once."""
+        nodes, self._released = self._released, []
+        return nodes
+
+    def _dispatch(self, expansions: Iterable[Expansion], *, to_the_end: bool = False) -> Dispatch | None:
+        plan = [
+            (each, self._room(each.node, to_the_end=to_the_end)) for each in expansions for _ in range(each.children)
+        ]
+        most = max(room for _, room in plan)
+        grant = self.meter.reserve_finish(most) if to_the_end else self.meter.reserve(len(plan), most)
+        if not grant.children:
+            return None
+        requests = [self._request(each, room, to_the_end) for each, room in plan[: grant.children]]
+        self._grants.update((request.child, grant) for request in requests)
+        self._writing.update(request.child for request in requests)
+        for parent in dict.fromkeys(request.parent for request in requests):
+            nodes = tuple(request.child for request in requests if request.parent == parent)
+            self._emit(NodesDispatched(parent=parent, nodes=nodes))
+        return Dispatch(requests, grant)
+
+    def _room(self, node_id: int, *, to_the_end: bool) -> int:
+        left = max(1, self._config.max_path_tokens - self.tree.path_token_count(node_id))
+        return left if to_the_end else min(self._config.max_step_tokens, left)
+
+    def _request(self, expansion: Expansion, room: int, to_the_end: bool) -> StepRequest:
+        node = self.tree.add_pending(expansion.node)
+        return StepRequest(
+            parent=expansion.node,
+            child=node.id,
+            path=node.path,
+            seed=node_seed(self._config.seed, node.path),
+            prefix=self.tree.path_text(expansion.node),
+            max_tokens=room,
+            sampling=self._sampling(expansion.temperature),
+            to_the_end=to_the_end,
+        )
+
+    def _sampling(self, temperature: float | None) -> SamplingParams:
+        sampling = self._config.sampling
+        return sampling if temperature is None else replace(sampling, temperature=temperature)
+
+    # Results in
+
+    def complete(self, result: StepResult) -> None:
+        """Record a written step; its part of the budget is settled once it is scored or known to need no score."""
+        self._writing.discard(result.child)
+        node = self.tree.complete(
+            result.child,
+            result.text,
+            result.tokens,
+            result.logprob,
+            result.finish_reason,
+            token_count=result.generated_tokens,
+        )
+        answer = self._answer(node)
+        self._emit(_added(node, answer))
+        reason = self._dead_end(node, answer)
+        if reason is not None:
+            self._prune(node.id, reason)
+        elif self.strategy.uses_reward:
+            self._unscored.append(node.id)
+            return
+        else:
+            self._finish_if_ended(node, answer)
+        self._tell(node.id)
+
+    def score(self, node_id: int, value: float) -> None:
+        """Record the reward of the path that ends in the node."""
+        self._scoring.discard(node_id)
+        node = self.tree.score(node_id, value)
+        cost = self.meter.price.cost(1, node.token_count)
+        self._reward_tokens_paid += cost.total_tokens - cost.generated_tokens
+        self._emit(NodeScored(node=node_id, score=value))
+        self._finish_if_ended(node, self._answer(node))
+        self._tell(node_id)
+
+    def unscorable(self, node_id: int) -> None:
+        """Prune a node whose path is too long for the reward model."""
+        self._scoring.discard(node_id)
+        self._prune(node_id, PruneReason.PATH_LENGTH)
+        self._tell(node_id)
+
+    def _answer(self, node: Node) -> str | None:
+        return self._extract(self.tree.path_text(node.id)) if node.finish_reason in WHOLE else None
+
+    def _dead_end(self, node: Node, answer: str | None) -> PruneReason | None:
+        assert node.finish_reason is not None
+        if node.finish_reason in DEAD_ENDS:
+            return DEAD_ENDS[node.finish_reason]
+        if answer is not None or node.finish_reason is FinishReason.EOS:
+            return None
+        if self.tree.path_token_count(node.id) >= self._config.max_path_tokens:
+            return PruneReason.PATH_LENGTH
+        return None if node.text.strip() else PruneReason.EMPTY
+
+    def _finish_if_ended(self, node: Node, answer: str | None) -> None:
+        if answer is None and node.finish_reason is not FinishReason.EOS:
+            return
+        self.tree.finish(node.id, answer)
+        self._released.append(node.id)
+        if answer is None:
+            return
+        self.meter.note_finished()
+        self.revote()
+
+    def _prune(self, node_id: int, reason: PruneReason) -> None:
+        self.tree.prune(node_id, reason)
+        self._released.append(node_id)
+        self._emit(NodePruned(node=node_id, reason=reason))
+
+    def _tell(self, node_id: int) -> None:
+        # Settled only now, so that the reward model's share stays reserved until it has read the step.
+        tokens = self.tree.node(node_id).token_count
+        self.meter.settle(self._grants.pop(node_id), generated_tokens=tokens, children=1)
+        self._state = self.strategy.tell(self.tree, self._state, (node_id,))
+
+    # The end
+
+    def charge_prompts(self, prompt_tokens: int) -> None:
+        """Book the prompt up front, for both models if there is a reward: theirs are about equally long."""
+        if self.strategy.uses_reward:
+            self._reward_tokens_paid += prompt_tokens
+        readers = 1 + self.strategy.uses_reward
+        flops = prompt_tokens * self.meter.price.flops_per_generated
+        self.meter.charge(total_tokens=prompt_tokens * readers, flops=flops)
+
+    def reconcile(self, reward: RoleUsage) -> None:
+        """Book what the reward model read beyond what the meter's prices foresaw for the steps scored so far."""
+        more = reward.evaluated_tokens - self._reward_tokens_paid
+        if more > 0:
+            self.meter.charge(total_tokens=more, flops=more * reward.flops / reward.evaluated_tokens)
+            self._reward_tokens_paid += more
+
+    def stop(self, reason: StopReason) -> None:
+        """End the search after what is in flight; the first reason stays."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+
+    def close(self) -> None:
+        """Prune what was left unfinished, so that the tree says why each path ended."""
+        completed = self.stop_reason in (None, StopReason.COMPLETED, StopReason.EARLY_STOP)
+        budget = self.stop_reason is not None and self.stop_reason.is_budget
+        reason = PruneReason.BUDGET if budget else PruneReason.ALLOCATION if completed else PruneReason.STOPPED
+        for leaf in self.tree.open_leaves():
+            if leaf.parent is not None:
+                self._prune(leaf.id, reason)
+
+    def revote(self) -> None:
+        """Count again after a path has finished or two answers turned out to be equal."""
+        self._vote = None
+        vote = self.vote()
+        groups = tuple((group.answer, group.count, group.weight) for group in vote.groups)
+        self._emit(AnswerUpdate(answer=vote.answer, groups=groups))
+
+    def candidates(self) -> list[Candidate]:
+        """Return the finished paths, in path order; those without an answer do not vote."""
+        return candidates(self.tree, self.strategy.aggregation)
+
+    def vote(self) -> Vote:
+        """Return the vote over what has finished so far."""
+        if self._vote is None:
+            self._vote = decide(self.candidates(), self.strategy.vote, self._same)
+        return self._vote
+
+
+def _promise(node: Node) -> tuple[float, int, Sequence[int]]:
+    score = -math.inf if node.score is None else node.score
+    return score, node.depth, tuple(-index for index in node.path)
+
+
+def _added(node: Node, answer: str | None) -> NodeAdded:
+    assert node.parent is not None and node.finish_reason is not None
+    return NodeAdded(
+        node=node.id,
+        parent=node.parent,
+        depth=node.depth,
+        text=node.text,
+        generated_tokens=node.token_count,
+        logprob=node.logprob,
+        state=NodeState.OPEN if answer is None else NodeState.FINISHED,
+        finish_reason=node.finish_reason,
+        answer=answer,
+    )

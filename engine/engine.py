@@ -1,0 +1,230 @@
+"""The engine: one policy, perhaps a reward model, and any number of searches over them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ramify.engine.answers.equality import answers_equal, decide_quickly
+from ramify.engine.answers.extract import extract_answer
+from ramify.engine.config import DEFAULT_BUDGET, EngineConfig, RunConfig
+from ramify.engine.controller import SearchController
+from ramify.engine.equality import AnswerEquality
+from ramify.engine.errors import EngineClosed, UsageError
+from ramify.engine.events import Event
+from ramify.engine.ledger import Ledger
+from ramify.engine.loading import load_models
+from ramify.engine.many import Problems, SolutionStream, as_problem
+from ramify.engine.policy import PolicyModel
+from ramify.engine.problem import Problem
+from ramify.engine.run import Run
+from ramify.engine.runtime.messages import SamplingParams
+from ramify.engine.solution import Solution
+from ramify.engine.summary import conclude
+from ramify.reward.protocol import RewardModel
+from ramify.search.budget import Budget, BudgetMeter, TokenPrice
+from ramify.search.registry import make_strategy
+from ramify.search.strategies.rebase import Rebase
+from ramify.search.strategies.sampling import Majority
+from ramify.search.strategy import Strategy
+
+DEFAULT_WIDTH = 16
+MIN_STEP_TOKENS = 16
+"""With fewer tokens a step is unlikely to end, so near its limit a run starts fewer steps instead."""
+
+
+class Engine:
+    """Models loaded once, searched many times; use it with `async with`.
+
+    `model` is a bundled name ("demo-m"), a path to a GGUF file, or a PolicyModel. `reward` is a bundled name, a path,
+    a RewardModel or a function of (question, steps) to a score in [0, 1]; None means no reward model; "default" means
+    the bundled one for a bundled policy, else none. Further settings are those of EngineConfig, in `config` or by
+    name.
+
+    Raises:
+        UsageError: if a setting is unknown or out of range.
+        ModelLoadError: on entering, if a model or the reward cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | PolicyModel = "demo-m",
+        reward: str | Path | RewardModel | Callable[..., Any] | None = "default",
+        *,
+        config: EngineConfig | None = None,
+        **settings: Any,
+    ) -> None:
+        self._model_source = model
+        self._reward_source = reward
+        self.config = _configured(config or EngineConfig(), settings)
+        self._stack = AsyncExitStack()
+        self._tasks: TaskGroup | None = None
+        self._policy: PolicyModel | None = None
+        self._reward: RewardModel | None = None
+
+    async def __aenter__(self) -> Engine:
+        if self._tasks is not None:
+            raise EngineClosed("this engine is open already", "make a second Engine, or share this one")
+        async with AsyncExitStack() as stack:
+            self._policy, self._reward = await load_models(stack, self._model_source, self._reward_source, self.config)
+            # Entered last, so that searches are cancelled before the models are freed.
+            self._tasks = await stack.enter_async_context(anyio.create_task_group())
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._tasks is not None
+        self._tasks.cancel_scope.cancel()
+        self._tasks = self._policy = self._reward = None
+        # The error is not passed in, so that the task group does not wrap it; it propagates by itself.
+        await self._stack.aclose()
+
+    @property
+    def policy(self) -> PolicyModel:
+        """The loaded policy.
+
+        Raises:
+            EngineClosed: outside `async with`.
+        """
+        if self._policy is None:
+            raise EngineClosed("the engine is not open", "use it inside `async with Engine(...) as engine:`")
+        return self._policy
+
+    @property
+    def reward(self) -> RewardModel | None:
+        """The loaded reward model, or None."""
+        return self._reward
+
+    @asynccontextmanager
+    async def run(
+        self,
+        problem: Problem | str,
+        *,
+        strategy: Strategy[Any] | str | None = None,
+        budget: Budget = DEFAULT_BUDGET,
+        seed: int = 0,
+        sampling: SamplingParams | None = None,
+        max_step_tokens: int = 256,
+        max_path_tokens: int = 1024,
+        progress: bool = False,
+    ) -> AsyncGenerator[Run]:
+        """Start a search and yield it; leaving the block cancels what is still in flight.
+
+        `strategy` is a Strategy or a name; None means REBASE with 16 paths if there is a reward model, else majority
+        vote over 16. `budget` limits this run. `progress` adds StepProgress events for steps in the making. See
+        RunConfig for the rest.
+
+        Raises:
+            UsageError: if the strategy needs a reward model and there is none, or a setting is out of range.
+            EngineClosed: outside `async with`.
+        """
+        config = RunConfig(
+            budget=budget,
+            sampling=sampling or SamplingParams(),
+            seed=seed,
+            max_step_tokens=max_step_tokens,
+            max_path_tokens=max_path_tokens,
+        )
+        run = self._make_run(as_problem(problem), self._strategy(strategy), config, progress=progress)
+        async with _beside(run.drive):
+            yield run
+
+    async def solve(self, problem: Problem | str, **options: Any) -> Solution:
+        """Search one problem to its end; `options` are those of `run`.
+
+        Raises:
+            RamifyError: as `run`, and whatever stopped the search.
+        """
+        async with self.run(problem, **options) as run:
+            return await run.result()
+
+    def solve_many(self, problems: Problems, *, parallel: int = 4, **options: Any) -> SolutionStream:
+        """Search many problems, `parallel` at a time; read the solutions with `async for` as they finish.
+
+        `problems` may be any iterable or asynchronous iterable. `options` are those of `run`.
+
+        Raises:
+            UsageError: if `parallel` is below 1.
+            EngineClosed: outside `async with`.
+        """
+        if parallel < 1:
+            raise UsageError(f"parallel is {parallel}", "use 1 or more")
+        if self._tasks is None:
+            raise EngineClosed("the engine is not open", "use it inside `async with Engine(...) as engine:`")
+        stream = SolutionStream(self._tasks, lambda problem: self.solve(problem, **options), parallel)
+        stream.start(problems)
+        return stream
+
+    def _strategy(self, strategy: Strategy[Any] | str | None) -> Strategy[Any]:
+        if strategy is None:
+            strategy = Majority(width=DEFAULT_WIDTH) if self._reward is None else Rebase(width=DEFAULT_WIDTH)
+        elif isinstance(strategy, str):
+            strategy = make_strategy(strategy)
+        if strategy.uses_reward and self._reward is None:
+            raise UsageError(
+                f"the strategy {strategy.name} needs a reward model and there is none",
+                "load one with reward=..., or use majority or greedy",
+            )
+        return strategy
+
+    def _make_run(self, problem: Problem, strategy: Strategy[Any], config: RunConfig, *, progress: bool) -> Run:
+        policy = self.policy
+        reward = self._reward if strategy.uses_reward else None
+        ledger = Ledger(
+            policy_parameters=policy.parameters, reward_parameters=0 if reward is None else reward.parameters
+        )
+        price = TokenPrice.of(policy.parameters, None if reward is None else reward.parameters)
+        meter = BudgetMeter(config.budget, price, min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens))
+
+        model = {"policy": policy.name, "reward": None if reward is None else reward.name}
+        equality = AnswerEquality(decide_quickly, answers_equal)
+
+        def controller(emit: Callable[[Event], None]) -> SearchController:
+            return SearchController(
+                strategy=strategy, config=config, meter=meter, extract=extract_answer, same=equality.same, emit=emit
+            )
+
+        return Run(
+            problem=problem,
+            policy=policy,
+            reward=reward,
+            controller=controller,
+            equality=equality,
+            ledger=ledger,
+            conclude=lambda done: conclude(done, problem=problem, config=config, ledger=ledger, model=model),
+            progress=progress,
+        )
+
+
+@asynccontextmanager
+async def _beside(work: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]:
+    """Run `work` while the block runs and cancel it at the end; errors of the block come out unwrapped."""
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        try:
+            yield
+        except Exception as error:
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def _configured(config: EngineConfig, settings: dict[str, Any]) -> EngineConfig:
+    known = [field.name for field in fields(config)]
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise UsageError(f"there is no engine setting {name!r}", f"did you mean {near[0]!r}?" if near else "")
+    return replace(config, **settings)

@@ -1,0 +1,94 @@
+"""Solving several problems at once on one engine, results in the order in which they finish."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from types import TracebackType
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ramify.engine.problem import Problem
+from ramify.engine.solution import Solution
+
+Problems = Iterable[Problem | str] | AsyncIterable[Problem | str]
+
+
+class SolutionStream:
+    """Solutions of many problems, to be read with `async for`; problems are started as results are read.
+
+    At most `parallel` problems are in flight. Leaving the loop early leaves those in flight to the engine, which
+    cancels them when it closes; `aclose()` or `async with` cancels them at once. An error of one problem is raised to
+    the reader and ends the stream.
+    """
+
+    def __init__(self, tasks: TaskGroup, solve: Callable[[Problem], Awaitable[Solution]], parallel: int) -> None:
+        self._scope = anyio.CancelScope()
+        self._solve = solve
+        self._limiter = anyio.Semaphore(parallel)
+        self._send, self._receive = anyio.create_memory_object_stream[Solution | Exception](0)
+        self._tasks = tasks
+
+    def start(self, problems: Problems) -> None:
+        """Begin to take problems in."""
+        self._tasks.start_soon(self._feed, problems)
+
+    async def _feed(self, problems: Problems) -> None:
+        with self._scope:
+            async with self._send, anyio.create_task_group() as group:
+                async for problem in _each(problems):
+                    await self._limiter.acquire()
+                    group.start_soon(self._solve_one, problem)
+
+    async def _solve_one(self, problem: Problem) -> None:
+        try:
+            outcome: Solution | Exception = await self._solve(problem)
+        except Exception as error:
+            outcome = error
+        try:
+            await self._send.send(outcome)
+        finally:
+            self._limiter.release()
+
+    def __aiter__(self) -> AsyncIterator[Solution]:
+        return self
+
+    async def __anext__(self) -> Solution:
+        try:
+            outcome = await self._receive.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+        if isinstance(outcome, Exception):
+            await self.aclose()
+            raise outcome
+        return outcome
+
+    async def __aenter__(self) -> SolutionStream:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Cancel the problems in flight and end the stream."""
+        self._scope.cancel()
+        await self._receive.aclose()
+
+
+async def _each(problems: Problems) -> AsyncIterator[Problem]:
+    number = 0
+    if isinstance(problems, AsyncIterable):
+        async for problem in problems:
+            yield as_problem(problem, number)
+            number += 1
+        return
+    for problem in problems:
+        yield as_problem(problem, number)
+        number += 1
+
+
+def as_problem(problem: Problem | str, number: int = 0) -> Problem:
+    """Return `problem`, or wrap a bare question with its number as id."""
+    return Problem(id=str(number), question=problem) if isinstance(problem, str) else problem

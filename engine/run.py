@@ -1,0 +1,245 @@
+"""One search in progress: carries work to the models, results back, and events to whoever listens."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ramify.engine.controller import Dispatch, SearchController
+from ramify.engine.equality import AnswerEquality
+from ramify.engine.events import BudgetUsed, Event, RunFinished, RunStarted, StepProgress
+from ramify.engine.ledger import Ledger
+from ramify.engine.policy import PolicyModel, PolicySession, StepResult
+from ramify.engine.problem import Problem
+from ramify.engine.solution import Solution
+from ramify.reward.errors import RewardContextExceeded
+from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep
+from ramify.search.stopping import StopReason
+from ramify.search.tree import ROOT, SearchTree
+
+FRAME_S = 0.1
+"""Shortest time between two budget events."""
+
+
+class Run:
+    """A search in progress, made by `Engine.run`.
+
+    Iterating yields events until the run has finished; a run without a listener works just the same. `result()` waits
+    for the solution. `stop()` ends the search softly: what is being generated is cut, and what has finished votes.
+    Leaving the `async with` block cancels the run.
+    """
+
+    def __init__(
+        self,
+        *,
+        problem: Problem,
+        policy: PolicyModel,
+        reward: RewardModel | None,
+        controller: Callable[[Callable[[Event], None]], SearchController],
+        equality: AnswerEquality,
+        ledger: Ledger,
+        conclude: Callable[[SearchController], Solution],
+        progress: bool,
+    ) -> None:
+        self.problem = problem
+        self._policy = policy
+        self._reward = reward
+        self._controller = controller(self._emit)
+        self._equality = equality
+        self._ledger = ledger
+        self._conclude = conclude
+        self._progress = progress
+        self._send, self._receive = anyio.create_memory_object_stream[Event](math.inf)
+        self._changed = anyio.Event()
+        self._done = anyio.Event()
+        self._scoring = False
+        self._solution: Solution | None = None
+        self._error: Exception | None = None
+        self._last_frame_s = 0.0
+
+    # For the caller
+
+    @property
+    def tree(self) -> SearchTree:
+        """The live tree; read it, don't write."""
+        return self._controller.tree
+
+    @property
+    def finished(self) -> bool:
+        """True once the solution is there or the run has failed."""
+        return self._done.is_set()
+
+    def stop(self, reason: StopReason = StopReason.USER) -> None:
+        """End the search softly; the best answer so far becomes the result. Call it in the event loop's thread."""
+        self._controller.stop(reason)
+        self._wake()
+
+    async def result(self) -> Solution:
+        """Wait for the solution.
+
+        Raises:
+            RamifyError: if the run failed.
+        """
+        await self._done.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._solution is not None
+        return self._solution
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        try:
+            return await self._receive.receive()
+        except anyio.EndOfStream:
+            if self._error is not None:
+                raise self._error from None
+            raise StopAsyncIteration from None
+
+    # The work
+
+    async def drive(self) -> None:
+        """Run the search to its end; called once, by the engine."""
+        try:
+            await self._search()
+            self._controller.close()
+            self._solution = self._conclude(self._controller)
+            self._emit(RunFinished(solution=self._solution))
+        except Exception as error:
+            self._error = _single(error)
+        finally:
+            self._done.set()
+            self._send.close()
+
+    async def _search(self) -> None:
+        self._ledger.start()
+        policy = await self._policy.open(self.problem.question)
+        reward: RewardSession | None = None
+        try:
+            if self._reward is not None:
+                reward = await self._reward.open(self.problem.question)
+            strategy = self._controller.strategy.name
+            started = RunStarted(question=self.problem.question, strategy=strategy, prompt_tokens=policy.prompt_tokens)
+            self._emit(started)
+            self._controller.charge_prompts(policy.prompt_tokens)
+            await self._grow(policy, reward)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await policy.close()
+                if reward is not None:
+                    await reward.close()
+
+    async def _grow(self, policy: PolicySession, reward: RewardSession | None) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch_clock, policy)
+            while self._controller.stop_reason is None:
+                dispatch = self._controller.next_work()
+                if dispatch is not None:
+                    tasks.start_soon(self._expand, policy, dispatch)
+                await self._turn(tasks, policy, reward)
+            if not self._controller.idle:
+                await policy.interrupt()
+                await self._drain(tasks, policy, reward)
+            last = self._controller.finishing_touch()
+            if last is not None:
+                tasks.start_soon(self._expand, policy, last)
+                await self._drain(tasks, policy, reward)
+            tasks.cancel_scope.cancel()
+        self._report(force=True)
+
+    async def _drain(self, tasks: TaskGroup, policy: PolicySession, reward: RewardSession | None) -> None:
+        while not self._controller.idle:
+            await self._turn(tasks, policy, reward)
+
+    async def _turn(self, tasks: TaskGroup, policy: PolicySession, reward: RewardSession | None) -> None:
+        """Free and score what there is, report, then wait for news."""
+        released = self._controller.take_released()
+        if released:
+            await policy.release(released)
+            if reward is not None:
+                await reward.release(released)
+        if reward is not None and not self._scoring and (nodes := self._controller.take_unscored()):
+            self._scoring = True
+            tasks.start_soon(self._score, reward, nodes)
+        if self._equality.unresolved:
+            await self._equality.resolve()
+            self._controller.revote()
+        self._report()
+        if not self._controller.idle:
+            await self._changed.wait()
+            self._changed = anyio.Event()
+
+    async def _expand(self, policy: PolicySession, dispatch: Dispatch) -> None:
+        await policy.expand(
+            dispatch.requests,
+            allowance=dispatch.grant.tokens,
+            on_result=self._on_result,
+            on_progress=self._on_progress if self._progress else None,
+        )
+
+    async def _score(self, reward: RewardSession, nodes: list[int]) -> None:
+        steps = [self._scored_step(node) for node in nodes]
+        try:
+            values = await reward.score(steps)
+        except RewardContextExceeded as error:
+            for node in error.nodes:
+                self._controller.unscorable(node)
+            rest = [step for step in steps if step.node not in error.nodes]
+            steps, values = rest, await reward.score(rest) if rest else []
+        self._ledger.scored(reward.usage)
+        for step, value in zip(steps, values, strict=True):
+            self._controller.score(step.node, value)
+        self._controller.reconcile(self._ledger.usage().reward)
+        self._scoring = False
+        self._wake()
+
+    def _scored_step(self, node_id: int) -> ScoredStep:
+        nodes = self.tree.path_nodes(node_id)
+        parent = nodes[-1].parent
+        return ScoredStep(
+            node=node_id, parent=None if parent == ROOT else parent, path=tuple(node.text for node in nodes)
+        )
+
+    async def _watch_clock(self, policy: PolicySession) -> None:
+        meter = self._controller.meter
+        limit_s = meter.budget.seconds
+        if limit_s is None:
+            return
+        # The deadline moves back when the first path has finished and nothing needs to be kept for finishing one.
+        while (left_s := (meter.deadline() or 0.0) - time.monotonic()) > 0:
+            await anyio.sleep(left_s)
+        self.stop(StopReason.BUDGET_SECONDS)
+        await anyio.sleep(limit_s - meter.spent.seconds)
+        await policy.interrupt()
+
+    def _on_result(self, result: StepResult) -> None:
+        self._ledger.generated(result)
+        self._controller.complete(result)
+        self._wake()
+
+    def _on_progress(self, child: int, tokens: int, text: str) -> None:
+        self._emit(StepProgress(node=child, generated_tokens=tokens, text=text))
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    def _emit(self, event: Event) -> None:
+        self._send.send_nowait(event)
+
+    def _report(self, *, force: bool = False) -> None:
+        now_s = time.monotonic()
+        if force or now_s - self._last_frame_s >= FRAME_S:
+            self._last_frame_s = now_s
+            self._emit(BudgetUsed(usage=self._ledger.usage(), fraction=self._controller.meter.progress()))
+
+
+def _single(error: Exception) -> Exception:
+    """Return the one error inside nested exception groups, or the group if it holds several."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

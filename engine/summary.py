@@ -1,0 +1,57 @@
+"""Turns a finished search into a Solution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ramify.engine.config import RunConfig
+from ramify.engine.controller import SearchController
+from ramify.engine.ledger import Ledger
+from ramify.engine.problem import Problem
+from ramify.engine.solution import Solution, SolutionCandidate
+from ramify.search.registry import strategy_to_dict
+from ramify.search.stopping import StopReason
+from ramify.search.votes import AnswerGroup, Candidate
+
+
+def conclude(
+    done: SearchController,
+    *,
+    problem: Problem,
+    config: RunConfig,
+    ledger: Ledger,
+    model: Mapping[str, Any],
+) -> Solution:
+    """Return the solution of a search that has ended."""
+    ledger.stop()
+    vote = done.vote()
+    winner = vote.winner
+    groups = {member.node: group for group in vote.groups for member in group.members}
+    return Solution(
+        problem_id=problem.id,
+        question=problem.question,
+        answer=vote.answer,
+        text="" if winner is None else winner.text,
+        score=None if winner is None else winner.score,
+        stop_reason=done.stop_reason or StopReason.COMPLETED,
+        usage=ledger.usage(),
+        candidates=tuple(_candidate(each, groups.get(each.node)) for each in done.candidates()),
+        seed=config.seed,
+        strategy=strategy_to_dict(done.strategy),
+        model=model,
+        tree=done.tree,
+    )
+
+
+def _candidate(each: Candidate, group: AnswerGroup | None) -> SolutionCandidate:
+    scored = group is not None and group.best_score is not None
+    return SolutionCandidate(
+        node=each.node,
+        answer=each.answer,
+        score=each.score,
+        generated_tokens=each.token_count,
+        text=each.text,
+        votes=0 if group is None else group.count,
+        weight=0.0 if group is None else group.weight if scored else float(group.count),
+    )

@@ -1,0 +1,33 @@
+"""Blocking use of the engine, from scripts, threads and notebooks alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anyio.from_thread import start_blocking_portal
+
+if TYPE_CHECKING:
+    from ramify.engine.problem import Problem
+    from ramify.engine.solution import Solution
+
+
+def solve_sync(
+    problem: Problem | str, *, model: Any = "demo-m", reward: Any = None, engine: Any = None, **options: Any
+) -> Solution:
+    """Solve one problem and wait for the result.
+
+    Runs the engine in an event loop of its own in a second thread, so that it works inside a running loop too.
+    `engine` is an EngineConfig or None for the defaults; `options` are those of `Engine.solve`. The models are loaded
+    and freed by each call: to solve several problems, use `Engine` and `solve_many`.
+
+    Raises:
+        RamifyError: as `Engine` and `Engine.solve` do.
+    """
+    from ramify.engine.engine import Engine
+
+    async def run() -> Solution:
+        async with Engine(model=model, reward=reward, config=engine) as opened:
+            return await opened.solve(problem, **options)
+
+    with start_blocking_portal() as portal:
+        return portal.call(run)

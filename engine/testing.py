@@ -1,0 +1,168 @@
+"""A scripted policy for tests of code that uses ramify: no model, no weights, exact results."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+import anyio
+
+from ramify.engine.errors import UsageError
+from ramify.engine.policy import StepRequest, StepResult
+from ramify.search.node import FinishReason
+
+LONGEST_PATH = 100
+"""Steps after which a path written to the end in one go is given up."""
+_PIECE = re.compile(r"\S+\s*|\s+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptedStep:
+    """One scripted step.
+
+    `end` says whether the path ends here; None means that it ends if the text does not end in a newline.
+    """
+
+    text: str
+    end: bool | None = None
+
+
+Script = Mapping[tuple[int, ...], "str | ScriptedStep"] | Callable[[str, tuple[int, ...]], "str | ScriptedStep"]
+
+
+class ScriptedModel:
+    """A policy that reads its steps from a script keyed by the node's path (child numbers from the root).
+
+    `script` is a mapping from path to step, or a function of (question, path). A token is a run of non-space
+    characters with the space that follows; the end of a path is one more token. Each token has log-probability -1. `delay_s` is slept before each step.
+    """
+
+    def __init__(
+        self,
+        script: Script,
+        *,
+        parameters: int = 1_000_000,
+        context_tokens: int | None = None,
+        delay_s: float = 0.0,
+        name: str = "scripted",
+    ) -> None:
+        self._script = script
+        self.parameters = parameters
+        self.context_tokens = context_tokens
+        self.delay_s = delay_s
+        self.name = name
+        self.expanded: list[tuple[int, ...]] = []
+        """Paths in the order in which they were written."""
+        self.released: list[int] = []
+        """Node ids in the order in which they were released."""
+
+    async def open(self, question: str) -> ScriptedSession:
+        """Start a session.
+
+        Raises:
+            UsageError: if the question is empty.
+        """
+        if not question.strip():
+            raise UsageError("the question is empty", "pass some text")
+        return ScriptedSession(self, question)
+
+    def step(self, question: str, path: tuple[int, ...]) -> ScriptedStep:
+        """Return the scripted step at `path`.
+
+        Raises:
+            KeyError: if the script has no such path.
+        """
+        step = self._script(question, path) if callable(self._script) else self._script[path]
+        return ScriptedStep(text=step) if isinstance(step, str) else step
+
+
+class ScriptedSession:
+    """The session of a ScriptedModel."""
+
+    def __init__(self, model: ScriptedModel, question: str) -> None:
+        self._model = model
+        self._question = question
+        self._prompt_read = False
+        self._interrupts = 0
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Length of the question in scripted tokens."""
+        return len(_PIECE.findall(self._question))
+
+    async def expand(
+        self,
+        requests: Sequence[StepRequest],
+        *,
+        allowance: int | None,
+        on_result: Callable[[StepResult], None],
+        on_progress: Callable[[int, int, str], None] | None = None,
+    ) -> None:
+        """Write all requested children in order; see PolicySession.expand."""
+        left = allowance
+        interrupts = self._interrupts
+        for request in requests:
+            await anyio.sleep(self._model.delay_s)
+            result = self._write(request, left) if interrupts == self._interrupts else _cut(request)
+            if left is not None:
+                left -= result.generated_tokens
+            if on_progress is not None:
+                on_progress(request.child, result.generated_tokens, result.text)
+            on_result(result)
+
+    def _write(self, request: StepRequest, left: int | None) -> StepResult:
+        pieces, end = self._pieces(request.path, request.to_the_end)
+        room = request.max_tokens if left is None else min(request.max_tokens, left)
+        needed = len(pieces) + end
+        reason = FinishReason.EOS if end else FinishReason.STEP
+        if needed > room:
+            reason = FinishReason.LENGTH if room == request.max_tokens else FinishReason.BUDGET
+        kept = pieces[:room]
+        generated = min(needed, room)
+        prompt_tokens = 0 if self._prompt_read else self.prompt_tokens
+        self._prompt_read = True
+        return StepResult(
+            child=request.child,
+            text="".join(kept),
+            tokens=tuple(crc32(piece.encode()) % 50_000 for piece in kept) + ((0,) if generated > len(kept) else ()),
+            generated_tokens=generated,
+            logprob=-float(generated),
+            finish_reason=reason,
+            prompt_tokens=prompt_tokens,
+            cached_tokens=self.prompt_tokens - prompt_tokens + len(_PIECE.findall(request.prefix)),
+        )
+
+    def _pieces(self, path: tuple[int, ...], to_the_end: bool) -> tuple[list[str], bool]:
+        """Return the tokens of the step at `path`, or of all steps from there along first children, and if it ends."""
+        self._model.expanded.append(path)
+        step = self._model.step(self._question, path)
+        pieces = _PIECE.findall(step.text)
+        end = not step.text.endswith("\n") if step.end is None else step.end
+        if to_the_end and not end and len(path) < LONGEST_PATH:
+            more, end = self._pieces((*path, 0), to_the_end)
+            pieces += more
+        return pieces, end
+
+    async def interrupt(self) -> None:
+        """Cut what has not been written yet."""
+        self._interrupts += 1
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Note the released nodes in `ScriptedModel.released`."""
+        self._model.released.extend(nodes)
+
+    async def close(self) -> None:
+        """Do nothing; a script holds nothing."""
+
+
+def _cut(request: StepRequest) -> StepResult:
+    return StepResult(
+        child=request.child,
+        text="",
+        tokens=(),
+        generated_tokens=0,
+        logprob=None,
+        finish_reason=FinishReason.CANCELLED,
+    )

@@ -1,0 +1,93 @@
+"""What a run cost, by role: tokens, floating point operations and seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleUsage:
+    """Tokens and FLOPs of one model in one role (policy or reward).
+
+    `prompt_tokens` were evaluated as input, each counted when it was evaluated for the first time (for a reward
+    model every token it reads is one). `cached_tokens` were needed as context and taken from the KV cache instead of
+    being evaluated. `generated_tokens` were sampled. `reevaluated_tokens` had been evaluated before and were
+    evaluated again because the cache had to drop them; 0 unless memory was short. `flops` is 2 x parameters x
+    (prompt + generated + reevaluated tokens), the forward-pass estimate of Kaplan et al. (arXiv 2001.08361,
+    section 2.1); 0.0 if the number of parameters is unknown.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    reevaluated_tokens: int = 0
+    flops: float = 0.0
+
+    def __add__(self, other: RoleUsage) -> RoleUsage:
+        return RoleUsage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            generated_tokens=self.generated_tokens + other.generated_tokens,
+            reevaluated_tokens=self.reevaluated_tokens + other.reevaluated_tokens,
+            flops=self.flops + other.flops,
+        )
+
+    @property
+    def evaluated_tokens(self) -> int:
+        """Tokens that cost a forward pass."""
+        return self.prompt_tokens + self.generated_tokens + self.reevaluated_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """The cost of one run, or of several added up.
+
+    `seconds` is wall-clock time from the first request to the answer. `time_to_first_token_s` is None until a token
+    exists. Adding two usages adds tokens, FLOPs and seconds, and keeps the earlier first-token time of the left one.
+    """
+
+    policy: RoleUsage = field(default_factory=RoleUsage)
+    reward: RoleUsage = field(default_factory=RoleUsage)
+    seconds: float = 0.0
+    time_to_first_token_s: float | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        first = self.time_to_first_token_s
+        return Usage(
+            policy=self.policy + other.policy,
+            reward=self.reward + other.reward,
+            seconds=self.seconds + other.seconds,
+            time_to_first_token_s=other.time_to_first_token_s if first is None else first,
+        )
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Generated tokens per second of wall-clock time; 0.0 before any time has passed."""
+        return self.policy.generated_tokens / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens that cost a forward pass, both roles together."""
+        return self.policy.evaluated_tokens + self.reward.evaluated_tokens
+
+    @property
+    def flops(self) -> float:
+        """FLOPs of both roles together."""
+        return self.policy.flops + self.reward.flops
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; `tokens_per_s`, `total_tokens` and `flops` are included as derived figures."""
+        derived = {"tokens_per_s": self.tokens_per_s, "total_tokens": self.total_tokens, "flops": self.flops}
+        return {**asdict(self), **derived}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Usage:
+        """Rebuild a usage from `to_dict()`; derived figures are computed again."""
+        return cls(
+            policy=RoleUsage(**data["policy"]),
+            reward=RoleUsage(**data["reward"]),
+            seconds=data["seconds"],
+            time_to_first_token_s=data["time_to_first_token_s"],
+        )

@@ -1,0 +1,7 @@
+"""The bundled task and models: word problems, and GGUF files trained on them (see `recipe`)."""
+
+from __future__ import annotations
+
+from .problems import generate_problems
+
+__all__ = ["generate_problems"]

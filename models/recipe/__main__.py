@@ -1,0 +1,49 @@
+"""Command line of the recipe: `python -m ramify.models.recipe STAGE`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from .stages import SIZES, Recipe
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one stage, or all that need no label file."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    recipe = Recipe(options.work, options.models, options.threads)
+    sizes = (options.size,) if options.size else SIZES
+    if options.stage in ("tokenizer", "all"):
+        recipe.tokenizer()
+    for size in sizes:
+        if options.stage in ("train", "all"):
+            recipe.train(size, options.tokens)
+        if options.stage in ("export", "all"):
+            recipe.export(size)
+        if options.stage in ("evaluate", "all"):
+            recipe.evaluate(size)
+    if options.stage == "prm" or (options.stage == "all" and options.labels):
+        recipe.reward(options.labels, options.size or "m")
+    if options.stage in ("cards", "all"):
+        recipe.cards()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ramify.models.recipe", description=__doc__)
+    stages = ("tokenizer", "train", "export", "evaluate", "prm", "cards", "all")
+    parser.add_argument("stage", choices=stages, help="what to do; every stage can be repeated or resumed")
+    parser.add_argument("--size", choices=sorted(SIZES), help="only this policy (for prm: the one to start as)")
+    parser.add_argument("--tokens", type=int, help="length of training instead of the recipe's own")
+    parser.add_argument("--labels", type=Path, help="step values for the reward model (JSONL)")
+    parser.add_argument("--work", type=Path, default=Path("build/recipe"), help="checkpoints, data and figures")
+    parser.add_argument(
+        "--models", type=Path, default=Path(__file__).resolve().parent.parent, help="where the bundled files go"
+    )
+    parser.add_argument("--threads", type=int, help="threads to train with (default: all cores)")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Fast batched decoding in torch, to watch a policy's accuracy while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from ramify.engine.problem import Problem
+from tokenizers import Tokenizer
+
+from .network import Cache, Decoder
+from .text import END, prompt_text
+
+
+@torch.no_grad()
+def complete(
+    model: Decoder,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    temperature: float = 0.0,
+    longest: int = 260,
+    seed: int = 0,
+) -> list[str]:
+    """Return the completion of each prompt, greedy at temperature 0, without the end token."""
+    generator = torch.Generator().manual_seed(seed)
+    end = tokenizer.token_to_id(END)
+    rows = [e.ids for e in tokenizer.encode_batch(list(prompts))]
+    width = max(len(r) for r in rows)
+    padding = torch.tensor([width - len(r) for r in rows])
+    tokens = torch.tensor([[end] * (width - len(r)) + r for r in rows])
+    cache, written = Cache(padding), list[torch.Tensor]()
+    done = torch.zeros(len(rows), dtype=torch.bool)
+    for _ in range(longest):
+        logits = model.continue_from(tokens, cache).float()
+        if temperature > 0:
+            chances = torch.softmax(logits / temperature, -1)
+            tokens = torch.multinomial(chances, 1, generator=generator)
+        else:
+            tokens = logits.argmax(-1, keepdim=True)
+        tokens[done] = end
+        written.append(tokens)
+        done |= tokens[:, 0] == end
+        if bool(done.all()):
+            break
+    ids = torch.cat(written, 1).tolist()
+    return tokenizer.decode_batch([row[: row.index(end)] if end in row else row for row in ids])
+
+
+def right(problem: Problem, text: str) -> bool:
+    """Return whether a completion ends in the gold answer."""
+    return text.endswith(f"The answer is {problem.answer}.")
+
+
+def greedy_accuracy(model: Decoder, tokenizer: Tokenizer, problems: Sequence[Problem]) -> dict[int, tuple[int, int]]:
+    """Return (right, asked) by number of steps."""
+    texts = list[str]()
+    ordered = sorted(problems, key=lambda p: len(p.question))
+    for start in range(0, len(ordered), 100):
+        texts += complete(model, tokenizer, [prompt_text(p.question) for p in ordered[start : start + 100]])
+    tally = dict[int, tuple[int, int]]()
+    for problem, text in zip(ordered, texts, strict=True):
+        steps = int(problem.metadata["steps"])
+        good, asked = tally.get(steps, (0, 0))
+        tally[steps] = (good + right(problem, text), asked + 1)
+    return dict(sorted(tally.items()))

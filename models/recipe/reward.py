@@ -1,0 +1,190 @@
+"""Training of the process reward model from step values that rollouts estimated."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, model_validator
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional as F
+
+from .network import Decoder
+from .optimizer import Optimizer
+from .text import BAD, GOOD, STEP, prompt_text, reward_solution_text
+
+log = logging.getLogger(__name__)
+
+
+class Label(BaseModel):
+    """One line of a label file: `values[i]` is the chance that a solution that starts with `steps[:i + 1]` is right.
+
+    Steps carry the newline that ends them, or none; it is added where it is missing.
+    """
+
+    question: str
+    steps: list[str]
+    values: list[float]
+
+    @model_validator(mode="after")
+    def _one_value_each(self) -> Label:
+        if not self.steps or len(self.steps) != len(self.values):
+            raise ValueError(f"got {len(self.steps)} steps and {len(self.values)} values")
+        if not all(0.0 <= v <= 1.0 for v in self.values):
+            raise ValueError("values must lie between 0 and 1")
+        return self
+
+    def lines(self) -> list[str]:
+        """Return the steps as they stand in a solution: all but the last end in a newline."""
+        plain = [s.rstrip("\n") for s in self.steps]
+        finished = plain[-1].startswith("The answer is")
+        return [f"{s}\n" for s in plain[:-1]] + [plain[-1] if finished else f"{plain[-1]}\n"]
+
+
+@dataclass(frozen=True, slots=True)
+class RewardRow:
+    """An encoded label: `values[k]` belongs to the tag at position `places[k]`."""
+
+    tokens: list[int]
+    places: list[int]
+    values: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class RewardPlan:
+    """How to train. Rates are those of `Optimizer`, times `rate`."""
+
+    epochs: int = 3
+    batch_tokens: int = 8192
+    rate: float = 0.3
+    held_out: float = 0.05
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RewardQuality:
+    """How well scores predict held-out values: cross-entropy, its floor (the entropy of the values), and AUC."""
+
+    loss: float
+    floor: float
+    auc: float
+    steps: int
+
+
+def read_labels(path: Path) -> list[Label]:
+    """Return the labels of a JSONL file.
+
+    Raises:
+        ValueError: for a line that is no label, with its number.
+    """
+    labels = list[Label]()
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                labels.append(Label.model_validate_json(line))
+            except ValueError as error:
+                raise ValueError(f"{path.name}, line {number}: {error}") from error
+    return labels
+
+
+def encode(labels: list[Label], tokenizer: Tokenizer) -> list[RewardRow]:
+    """Return the labels as token rows."""
+    tag = tokenizer.token_to_id(STEP)
+    texts = [prompt_text(label.question) + reward_solution_text(label.lines()) for label in labels]
+    rows = list[RewardRow]()
+    for label, encoded in zip(labels, tokenizer.encode_batch(texts), strict=True):
+        places = [i for i, token in enumerate(encoded.ids) if token == tag]
+        rows.append(RewardRow(encoded.ids, places, label.values))
+    return rows
+
+
+def split_by_question(labels: list[Label], held_out: float, seed: int) -> tuple[list[Label], list[Label]]:
+    """Return training and held-out labels, which share no question."""
+    questions = sorted({label.question for label in labels})
+    random.Random(seed).shuffle(questions)
+    kept = set(questions[: max(1, int(len(questions) * held_out))])
+    return [x for x in labels if x.question not in kept], [x for x in labels if x.question in kept]
+
+
+def train_reward(
+    model: Decoder, tokenizer: Tokenizer, labels: list[Label], plan: RewardPlan, kind: torch.dtype
+) -> RewardQuality:
+    """Train `model`, which starts as a policy, in place, and return its quality on held-out questions."""
+    training, held_out = split_by_question(labels, plan.held_out, plan.seed)
+    rows, test_rows = encode(training, tokenizer), encode(held_out, tokenizer)
+    good, bad = tokenizer.token_to_id(GOOD), tokenizer.token_to_id(BAD)
+    optimizer = Optimizer(model, kind)
+    per_epoch = len(list(_groups(rows, plan.batch_tokens, 0)))
+    total, step = max(1, per_epoch * plan.epochs), 0
+    for epoch in range(plan.epochs):
+        for group in _groups(rows, plan.batch_tokens, plan.seed + epoch):
+            with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
+                logits, values = _at_tags(model, model, group, (good, bad))
+            loss = _loss(logits.float(), values)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step(plan.rate * min(1.0, (step + 1) / 50) * (1.0 - step / total))
+            step += 1
+            if step % 50 == 0:
+                log.info("reward step %d of %d loss %.4f", step, total, loss.item())
+        quality = measure(model, test_rows, (good, bad))
+        log.info("reward epoch %d: %s", epoch + 1, quality)
+    return measure(model, test_rows, (good, bad))
+
+
+@torch.no_grad()
+def measure(model: Decoder, rows: list[RewardRow], ids: tuple[int, int]) -> RewardQuality:
+    """Return how well the scores of `model` predict the values of `rows`; `ids` are those of good and bad."""
+    scores, values = list[Tensor](), list[Tensor]()
+    for group in _groups(rows, 8192, 0):
+        logits, value = _at_tags(model, model, group, ids)
+        scores.append(logits.float())
+        values.append(value)
+    all_scores, all_values = torch.cat(scores), torch.cat(values)
+    floor = torch.special.entr(all_values) + torch.special.entr(1 - all_values)
+    margin = all_scores[:, 0] - all_scores[:, 1]
+    return RewardQuality(
+        loss=_loss(all_scores, all_values).item(),
+        floor=floor.mean().item(),
+        auc=_auc(margin, all_values >= 0.5),
+        steps=len(all_values),
+    )
+
+
+def _at_tags(
+    model: Decoder, states: Callable[[Tensor], Tensor], rows: list[RewardRow], ids: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    width = max(len(r.tokens) for r in rows)
+    inputs = torch.tensor([r.tokens + [0] * (width - len(r.tokens)) for r in rows])
+    where = torch.tensor([i for i, r in enumerate(rows) for _ in r.places])
+    places = torch.tensor([p for r in rows for p in r.places])
+    head = model.head.weight[list(ids)]
+    return F.linear(states(inputs)[where, places], head), torch.tensor([v for r in rows for v in r.values])
+
+
+def _loss(logits: Tensor, values: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits[:, 0] - logits[:, 1], values)
+
+
+def _auc(scores: Tensor, positive: Tensor) -> float:
+    ranks = scores.argsort().argsort().double() + 1
+    good, bad = int(positive.sum()), int((~positive).sum())
+    if good == 0 or bad == 0:
+        return float("nan")
+    return float((ranks[positive].sum() - good * (good + 1) / 2) / (good * bad))
+
+
+def _groups(rows: list[RewardRow], batch_tokens: int, seed: int) -> Iterator[list[RewardRow]]:
+    rng = random.Random(seed)
+    groups: list[list[RewardRow]] = [[]]
+    for row in sorted(rng.sample(rows, len(rows)), key=lambda r: len(r.tokens)):
+        if groups[-1] and (len(groups[-1]) + 1) * len(row.tokens) > batch_tokens:
+            groups.append([])
+        groups[-1].append(row)
+    rng.shuffle(groups)
+    yield from groups

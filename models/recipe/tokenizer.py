@@ -1,0 +1,59 @@
+"""Training and loading of the byte-level BPE tokenizer that all bundled models share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+from ramify.models.problems import generate_one
+from ramify.models.problems.partition import stream_seed
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from .text import SPECIAL_TOKENS
+
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""How llama.cpp splits text for `tokenizer.ggml.pre` = "qwen2"."""
+
+_VOCABULARY = 1024
+_CORPUS_SIZE = 20_000
+
+
+def train_tokenizer() -> Tokenizer:
+    """Return a tokenizer trained on generated training problems.
+
+    Lines are fed one by one, so that no token spans the end of a step.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=_VOCABULARY,
+        min_frequency=2,
+        show_progress=False,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
+    tokenizer.train_from_iterator(_corpus(), trainer)
+    return tokenizer
+
+
+def load_tokenizer(path: Path | None = None) -> Tokenizer:
+    """Return the tokenizer in `path`, or the bundled one."""
+    text = path.read_text("utf-8") if path else files("ramify.models").joinpath("tokenizer.json").read_text("utf-8")
+    return Tokenizer.from_str(text)
+
+
+def _corpus() -> Iterator[str]:
+    for index in range(_CORPUS_SIZE):
+        problem = generate_one(stream_seed("train", 0, index), (1, 12), "train", str(index))
+        yield problem.question
+        yield from (problem.solution or "").splitlines()

@@ -1,0 +1,184 @@
+"""Training of the policies from scratch, resumable at any moment."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from ramify.models.problems import generate_problems
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional as F
+
+from .data import SHARD_SIZE, Batch, batches, load_shard
+from .decode import greedy_accuracy
+from .network import Decoder, Shape
+from .optimizer import Optimizer
+
+log = logging.getLogger(__name__)
+
+SHAPES: dict[str, Shape] = {
+    "s": Shape(layers=4, width=64, heads=2, hidden=192),
+    "m": Shape(layers=4, width=128, heads=4, hidden=384),
+    "l": Shape(layers=5, width=256, heads=4, hidden=512),
+}
+
+WATCH_SEED = 424_242
+"""Seed of the problems whose accuracy is logged during training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast to train; `tokens` and `batch_tokens` count positions, padding included."""
+
+    tokens: int
+    batch_tokens: int = 8192
+    warm_up: int = 100
+    decay_from: float = 0.6
+    watch_every: int = 3_000_000
+    save_every_s: float = 120.0
+
+    def factor(self, step: int, seen: int) -> float:
+        """Return the learning-rate factor: linear warm-up, constant, then linear to 0.02."""
+        rise = min(1.0, (step + 1) / self.warm_up)
+        left = max(0.0, 1.0 - seen / self.tokens) / (1.0 - self.decay_from)
+        return min(rise, max(0.02, min(1.0, left)))
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run is: batch `batch` of shard `shard` comes next."""
+
+    shard: int = 0
+    batch: int = 0
+    step: int = 0
+    seen: int = 0
+    real: int = 0
+    seconds: float = 0.0
+    loss: float = 0.0
+    watched: int = 0
+
+    @property
+    def problems(self) -> int:
+        """Problems of all finished shards."""
+        return self.shard * SHARD_SIZE
+
+
+class Trainer:
+    """One run. `folder` keeps its checkpoint, and the shards that all runs share in `data`."""
+
+    def __init__(
+        self,
+        size: str,
+        schedule: Schedule,
+        folder: Path,
+        tokenizer: Tokenizer,
+        kind: torch.dtype,
+        compiled: bool = True,
+    ) -> None:
+        self.size, self.schedule, self.folder, self.tokenizer, self.kind = size, schedule, folder, tokenizer, kind
+        self.model = Decoder(SHAPES[size], tokenizer.get_vocab_size())
+        self.progress = Progress()
+        self._optimizer = Optimizer(self.model, kind)
+        self._states: Callable[[Tensor], Tensor] = (
+            torch.compile(self.model, dynamic=True) if compiled else self.model
+        )
+        self._watched = generate_problems((2, 8), 280, WATCH_SEED)
+        self._saved_at = time.monotonic()
+
+    def run(self) -> tuple[Decoder, Progress]:
+        """Train to the end of the schedule, from the checkpoint if there is one, and return the model."""
+        self._restore()
+        at = self.progress
+        began = time.monotonic() - at.seconds
+        log.info("demo-%s: %d parameters, from token %d", self.size, self.model.parameter_count(), at.seen)
+        for batch in self._upcoming():
+            loss = self._learn(batch)
+            at.loss += max(0.02, 1 / (at.step + 1)) * (loss - at.loss)
+            at.step, at.batch = at.step + 1, at.batch + 1
+            at.seen += batch.inputs.size
+            at.real += int((batch.inputs != 0).sum())
+            at.seconds = time.monotonic() - began
+            self._keep_watch()
+        self._watch()
+        self._save()
+        return self.model, at
+
+    def _upcoming(self) -> Iterator[Batch]:
+        at = self.progress
+        while at.seen < self.schedule.tokens:
+            rows = load_shard(self.folder / "data", at.shard, self.tokenizer)
+            for batch in islice(batches(rows, self.schedule.batch_tokens, at.shard), at.batch, None):
+                if at.seen >= self.schedule.tokens:
+                    return
+                yield batch
+            at.shard, at.batch = at.shard + 1, 0
+
+    def _learn(self, batch: Batch) -> float:
+        inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
+        learned = torch.from_numpy(batch.learned)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.kind == torch.bfloat16):
+            logits = self.model.head(self._states(inputs)[learned])
+        loss = F.cross_entropy(logits.float(), targets[learned])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self._optimizer.step(self.schedule.factor(self.progress.step, self.progress.seen))
+        return loss.item()
+
+    def _keep_watch(self) -> None:
+        at = self.progress
+        if at.step % 50 == 0:
+            rate = at.seen / max(at.seconds, 1e-9)
+            log.info("demo-%s step %d tokens %d loss %.4f %.0f tokens/s", self.size, at.step, at.seen, at.loss, rate)
+        if at.seen // self.schedule.watch_every > at.watched:
+            at.watched = at.seen // self.schedule.watch_every
+            self._watch()
+        if time.monotonic() - self._saved_at > self.schedule.save_every_s:
+            self._save()
+
+    def _watch(self) -> None:
+        tally = greedy_accuracy(self.model, self.tokenizer, self._watched)
+        total = sum(good for good, _ in tally.values()) / len(self._watched)
+        by_steps = " ".join(f"{steps}:{good / asked:.2f}" for steps, (good, asked) in tally.items())
+        log.info("demo-%s greedy accuracy %.3f by steps %s", self.size, total, by_steps)
+
+    def _path(self) -> Path:
+        return self.folder / f"demo-{self.size}.pt"
+
+    def _save(self) -> None:
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state(),
+            "progress": asdict(self.progress),
+        }
+        temporary = self._path().with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self._path())
+        self._saved_at = time.monotonic()
+
+    def _restore(self) -> None:
+        if not self._path().exists():
+            return
+        state = torch.load(self._path(), weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self._optimizer.restore(state["optimizer"])
+        for name, value in state["progress"].items():
+            setattr(self.progress, name, value)
+
+
+def load_policy(folder: Path, size: str, vocabulary: int) -> tuple[Decoder, Progress]:
+    """Return the policy of the checkpoint in `folder`.
+
+    Raises:
+        FileNotFoundError: if that size has no checkpoint yet.
+    """
+    state = torch.load(folder / f"demo-{size}.pt", weights_only=True)
+    model = Decoder(SHAPES[size], vocabulary)
+    model.load_state_dict(state["model"])
+    return model, Progress(**state["progress"])

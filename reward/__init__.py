@@ -1,0 +1,84 @@
+"""Process reward models behind one protocol; whatever runs their tokens is injected.
+
+Names are loaded when first used, so that importing one module does not import the others.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .builtin import BUILTIN_SPECS as BUILTIN_SPECS
+    from .builtin import load_spec as load_spec
+    from .builtin import resolve_spec as resolve_spec
+    from .callable import CallableReward as CallableReward
+    from .errors import RewardContextExceeded as RewardContextExceeded
+    from .errors import RewardError as RewardError
+    from .errors import RewardSpecError as RewardSpecError
+    from .lm_head import LmHeadReward as LmHeadReward
+    from .protocol import RewardModel as RewardModel
+    from .protocol import RewardSession as RewardSession
+    from .protocol import ScoredStep as ScoredStep
+    from .protocol import ScoreJob as ScoreJob
+    from .protocol import ScoreRow as ScoreRow
+    from .protocol import ScorerRun as ScorerRun
+    from .protocol import ScoreUsage as ScoreUsage
+    from .protocol import Tokenizer as Tokenizer
+    from .protocol import TokenScorer as TokenScorer
+    from .spec import RewardSpec as RewardSpec
+    from .testing import ScriptedReward as ScriptedReward
+
+_HOMES = {
+    "BUILTIN_SPECS": "builtin",
+    "CallableReward": "callable",
+    "LmHeadReward": "lm_head",
+    "RewardContextExceeded": "errors",
+    "RewardError": "errors",
+    "RewardModel": "protocol",
+    "RewardSession": "protocol",
+    "RewardSpec": "spec",
+    "RewardSpecError": "errors",
+    "ScoreJob": "protocol",
+    "ScoreRow": "protocol",
+    "ScoreUsage": "protocol",
+    "ScoredStep": "protocol",
+    "ScorerRun": "protocol",
+    "ScriptedReward": "testing",
+    "TokenScorer": "protocol",
+    "Tokenizer": "protocol",
+    "load_spec": "builtin",
+    "resolve_spec": "builtin",
+}
+
+__all__ = [
+    "BUILTIN_SPECS",
+    "CallableReward",
+    "LmHeadReward",
+    "RewardContextExceeded",
+    "RewardError",
+    "RewardModel",
+    "RewardSession",
+    "RewardSpec",
+    "RewardSpecError",
+    "ScoreJob",
+    "ScoreRow",
+    "ScoreUsage",
+    "ScoredStep",
+    "ScorerRun",
+    "ScriptedReward",
+    "TokenScorer",
+    "Tokenizer",
+    "load_spec",
+    "resolve_spec",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)

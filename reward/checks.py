@@ -1,0 +1,48 @@
+"""Checks on scores, the same for every kind of reward."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, SupportsFloat
+
+from .errors import RewardError
+from .protocol import ScoredStep
+
+
+def checked_scores(reward: str, steps: Sequence[ScoredStep], values: Any) -> list[float]:
+    """Return `values` as floats, one for each step.
+
+    Raises:
+        RewardError: if there are more or fewer than steps, or if one is not a number in [0, 1]; it names the node.
+    """
+    try:
+        listed = list(values)
+    except TypeError as error:
+        raise RewardError(f"the reward {reward!r} returned {_short(values)} instead of a list of scores") from error
+    if len(listed) != len(steps):
+        raise RewardError(f"the reward {reward!r} returned {len(listed)} scores for {len(steps)} paths")
+    return [checked_score(reward, step.node, value) for step, value in zip(steps, listed, strict=True)]
+
+
+def checked_score(reward: str, node: int, value: Any) -> float:
+    """Return `value` as a float.
+
+    Raises:
+        RewardError: if it is not a number in [0, 1]; it names the node.
+    """
+    try:
+        number = float(value) if isinstance(value, SupportsFloat) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0.0 <= number <= 1.0:
+        raise RewardError(
+            f"the reward {reward!r} gave node {node} the score {_short(value)}; scores are numbers from 0 to 1",
+            node=node,
+        )
+    return number
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

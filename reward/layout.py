@@ -1,0 +1,105 @@
+"""Where the tokens and the reading positions of a path are, for rewards that read at a tag after each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .errors import RewardError, RewardSpecError
+from .protocol import Tokenizer
+from .spec import QUESTION, STEP, RewardSpec
+from .tokens import Segment, SegmentEncoder, single_token
+
+_SAMPLE = ("What is 2 + 3?", ("2 + 3 = 5", "The answer is 5."))
+
+
+@dataclass(frozen=True, slots=True)
+class PathTokens:
+    """A path as the reward model reads it: all its tokens, and the positions of the wanted scores, ascending."""
+
+    tokens: tuple[int, ...]
+    read: tuple[int, ...]
+
+
+class PathLayout:
+    """Lays out questions and steps after a spec in one vocabulary.
+
+    Raises:
+        RewardSpecError: if the spec does not fit the vocabulary.
+    """
+
+    def __init__(self, spec: RewardSpec, tokenizer: Tokenizer) -> None:
+        self.spec = spec
+        self._tokenizer = tokenizer
+        self._encoder = SegmentEncoder(tokenizer)
+        self._tag = single_token(tokenizer, spec.tag, role="tag")
+        self._tail = spec.step_template.split(STEP)[1].rpartition(spec.tag)[2].encode()
+        first = spec.first_step_template
+        self._first_tail = self._tail if first is None else first.split(STEP)[1].rpartition(spec.tag)[2].encode()
+        good = single_token(tokenizer, spec.good, role="good")
+        bad = None if spec.bad is None else single_token(tokenizer, spec.bad, role="bad")
+        self.read_ids: tuple[int, ...] = (good,) if bad is None else (good, bad)
+        """Vocabulary ids whose logits make a score: good, and bad if there is one."""
+        self._check_sample()
+
+    def prompt(self, question: str) -> list[int]:
+        """Return the tokens before the first step."""
+        return self._encoder.encode(self._prompt_segments(question))
+
+    def path(self, question: str, steps: Sequence[str], *, own: int = 1) -> PathTokens:
+        """Return the tokens up to the score of the last step; the scores of the last `own` steps are to be read.
+
+        Raises:
+            RewardError: if the vocabulary merges a tag with the text around it.
+        """
+        read: list[int] = []
+        tokens: list[int] = []
+        for count in range(len(steps) - own + 1, len(steps) + 1):
+            tokens, position = self._prefix(question, steps[:count])
+            read.append(position)
+        return PathTokens(tuple(tokens), tuple(read))
+
+    def _prefix(self, question: str, steps: Sequence[str]) -> tuple[list[int], int]:
+        tokens = self._encoder.encode(self._segments(question, steps))
+        tag = self._last_tag(tokens, self._first_tail if len(steps) == 1 else self._tail)
+        if self.spec.read_at == "tag":
+            return tokens, tag
+        return tokens[:tag], tag - 1
+
+    def _last_tag(self, tokens: Sequence[int], tail: bytes) -> int:
+        for position in range(len(tokens) - 1, 0, -1):
+            if tokens[position] == self._tag:
+                after = b"".join(self._tokenizer.piece(token) for token in tokens[position + 1 :])
+                if after == tail:
+                    return position
+                break
+        raise RewardError(
+            f"the tag {self.spec.tag!r} is not a token of its own after a step; "
+            "use the step format that the reward model was trained with"
+        )
+
+    def _segments(self, question: str, steps: Sequence[str]) -> Iterator[Segment]:
+        yield from self._prompt_segments(question)
+        template = self.spec.first_step_template or self.spec.step_template
+        for step in steps:
+            yield from _filled(template, STEP, self.spec.normalise(step))
+            template = self.spec.step_template
+
+    def _prompt_segments(self, question: str) -> Iterator[Segment]:
+        return _filled(self.spec.prompt_template, QUESTION, question)
+
+    def _check_sample(self) -> None:
+        question, steps = _SAMPLE
+        try:
+            sample = self.path(question, steps, own=len(steps))
+        except RewardError as error:
+            raise RewardSpecError(f"the reward spec {self.spec.name!r} does not fit this model: {error}") from error
+        if sample.read[0] < 0:
+            raise RewardSpecError(f"the reward spec {self.spec.name!r} has nothing before its tag to read from")
+
+
+def _filled(template: str, placeholder: str, text: str) -> Iterator[Segment]:
+    before, _, after = template.partition(placeholder)
+    yield Segment(before, special=True)
+    yield Segment(text, special=False)
+    yield Segment(after, special=True)

@@ -1,0 +1,161 @@
+"""Reward models that say their score with the language model's own head, at a tag after each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from .checks import checked_score
+from .errors import RewardContextExceeded, RewardError
+from .layout import PathLayout, PathTokens
+from .protocol import ScoredStep, ScoreJob, ScoreRow, ScorerRun, ScoreUsage, Tokenizer, TokenScorer
+from .spec import RewardSpec
+
+
+class LmHeadReward:
+    """A reward model with an LM head, run by `scorer`.
+
+    Each new step costs only its own tokens: a job names the whole path, and the scorer evaluates what it has not
+    cached. `split` cuts the text of a node into steps as the model was trained on; None takes each node as one step.
+    A node of several steps gets the aggregate, after the spec, of their scores. `parameters` is the number of
+    weights, 0 if unknown. `context_tokens` is what the scorer can hold, None for no limit but the spec's.
+
+    Raises:
+        RewardSpecError: if the spec does not fit the vocabulary.
+    """
+
+    def __init__(
+        self,
+        spec: RewardSpec,
+        tokenizer: Tokenizer,
+        scorer: TokenScorer,
+        *,
+        parameters: int = 0,
+        context_tokens: int | None = None,
+        split: Callable[[str], Sequence[str]] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.layout = PathLayout(spec, tokenizer)
+        self.parameters = parameters
+        self.context_limit = spec.context_limit if context_tokens is None else min(spec.context_limit, context_tokens)
+        self._scorer = scorer
+        self._split = split
+
+    @property
+    def name(self) -> str:
+        """The spec's name."""
+        return self.spec.name
+
+    async def open(self, question: str) -> LmHeadSession:
+        """Start a session.
+
+        Raises:
+            RewardContextExceeded: if the question alone fills the context.
+        """
+        prompt = self.layout.prompt(question)
+        if len(prompt) >= self.context_limit:
+            raise RewardContextExceeded(nodes=(), tokens=len(prompt), limit=self.context_limit)
+        return LmHeadSession(self, question, await self._scorer.open_run(prompt))
+
+    def steps(self, path: Sequence[str]) -> tuple[list[str], int]:
+        """Return the steps of all nodes of `path`, and how many of them belong to its last node."""
+        if self._split is None:
+            return list(path), 1
+        per_node = [list(self._split(text)) or [text] for text in path]
+        return [step for steps in per_node for step in steps], len(per_node[-1])
+
+
+class LmHeadSession:
+    """The paths of one question."""
+
+    def __init__(self, reward: LmHeadReward, question: str, run: ScorerRun) -> None:
+        self._reward = reward
+        self._question = question
+        self._run = run
+        self._usage = ScoreUsage()
+
+    @property
+    def usage(self) -> ScoreUsage:
+        """Tokens used since the session was opened."""
+        return self._usage
+
+    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
+        """Return one score in [0, 1] for each path, in order.
+
+        Raises:
+            RewardContextExceeded: if paths are too long; nothing has been evaluated then.
+            RewardError: if the scorer returns something else than was asked for, or a score is not a number.
+        """
+        if not steps:
+            return []
+        paths = [self._tokens(step) for step in steps]
+        self._check_lengths(steps, paths)
+        ids = self._reward.layout.read_ids
+        jobs = [
+            ScoreJob(node=step.node, parent=step.parent, tokens=path.tokens, read=path.read, ids=ids)
+            for step, path in zip(steps, paths, strict=True)
+        ]
+        rows = {row.node: row for row in await self._run.evaluate(jobs)}
+        self._count(rows.values())
+        return [self._score(job, rows.get(job.node)) for job in jobs]
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Free what is cached for these nodes."""
+        await self._run.release(nodes)
+
+    async def close(self) -> None:
+        """Free all that is cached for the question."""
+        await self._run.close()
+
+    def _tokens(self, step: ScoredStep) -> PathTokens:
+        if not step.path:
+            raise RewardError(f"node {step.node} has no steps to score", node=step.node)
+        steps, own = self._reward.steps(step.path)
+        try:
+            return self._reward.layout.path(self._question, steps, own=own)
+        except RewardError as error:
+            raise RewardError(f"node {step.node} cannot be scored: {error}", node=step.node) from error
+
+    def _check_lengths(self, steps: Sequence[ScoredStep], paths: Sequence[PathTokens]) -> None:
+        limit = self._reward.context_limit
+        long = [
+            (step.node, len(path.tokens)) for step, path in zip(steps, paths, strict=True) if len(path.tokens) > limit
+        ]
+        if long:
+            raise RewardContextExceeded(nodes=[node for node, _ in long], tokens=long[0][1], limit=limit)
+
+    def _score(self, job: ScoreJob, row: ScoreRow | None) -> float:
+        if row is None or len(row.logits) != len(job.read) or any(len(logits) != len(job.ids) for logits in row.logits):
+            raise RewardError(f"the reward model returned no complete score for node {job.node}", node=job.node)
+        scores = [checked_score(self._reward.name, job.node, probability(logits)) for logits in row.logits]
+        return combined(scores, self._reward.spec.aggregation)
+
+    def _count(self, rows: Iterable[ScoreRow]) -> None:
+        for row in rows:
+            self._usage = ScoreUsage(
+                evaluated_tokens=self._usage.evaluated_tokens + row.evaluated_tokens,
+                cached_tokens=self._usage.cached_tokens + row.cached_tokens,
+                reevaluated_tokens=self._usage.reevaluated_tokens + row.reevaluated_tokens,
+            )
+
+
+def probability(logits: Sequence[float]) -> float:
+    """Return P(good): the softmax of (good, bad), which is the sigmoid of their difference; of one, its sigmoid."""
+    margin = logits[0] - (logits[1] if len(logits) > 1 else 0.0)
+    if margin >= 0:
+        return 1.0 / (1.0 + math.exp(-margin))
+    growth = math.exp(margin)
+    return growth / (1.0 + growth)
+
+
+def combined(scores: Sequence[float], how: str) -> float:
+    """Return one score for the steps of one node; `how` is the spec's aggregation."""
+    match how:
+        case "min":
+            return min(scores)
+        case "product":
+            return math.prod(scores)
+        case "mean":
+            return math.fsum(scores) / len(scores)
+        case _:
+            return scores[-1]

@@ -1,0 +1,150 @@
+"""What a search needs from a reward model, and what a reward model needs from whatever runs its tokens.
+
+A reward model opens one session a question. A session scores paths of one tree; which tokens of them were evaluated
+before is the business of the `TokenScorer` below it, which the engine injects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredStep:
+    """A path to be scored.
+
+    `node` is the id of the node in which it ends, `parent` the id of the node above, None below the root. `path`
+    holds the texts of its nodes from the root down, as they were generated. `answered` tells whether an answer was
+    read from it; only rewards that judge whole solutions look at it.
+    """
+
+    node: int
+    parent: int | None
+    path: tuple[str, ...]
+    answered: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreUsage:
+    """Tokens that a session has used so far; all 0 for a reward that runs no tokens.
+
+    `evaluated_tokens` cost a forward pass for the first time, `cached_tokens` were taken from the cache instead,
+    `reevaluated_tokens` were evaluated again because the cache had dropped them.
+    """
+
+    evaluated_tokens: int = 0
+    cached_tokens: int = 0
+    reevaluated_tokens: int = 0
+
+
+class RewardSession(Protocol):
+    """The reward model's view of one question's tree."""
+
+    @property
+    def usage(self) -> ScoreUsage:
+        """Tokens used since the session was opened."""
+        ...
+
+    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
+        """Return one score in [0, 1] for each path, in order.
+
+        Raises:
+            RewardContextExceeded: if paths are too long; nothing has been evaluated then.
+            RewardError: if a path cannot be scored.
+        """
+        ...
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Free what is kept for these nodes; nothing below them will be scored."""
+        ...
+
+    async def close(self) -> None:
+        """Free the whole session."""
+        ...
+
+
+class RewardModel(Protocol):
+    """A process reward model."""
+
+    @property
+    def name(self) -> str:
+        """How the reward is named in results."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, for FLOPs; 0 if unknown or if no model is run."""
+        ...
+
+    async def open(self, question: str) -> RewardSession:
+        """Start a session.
+
+        Raises:
+            RewardContextExceeded: if the question alone is too long.
+        """
+        ...
+
+
+class Tokenizer(Protocol):
+    """A vocabulary, as far as prompts and rewards need it."""
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """Return token ids without a leading BOS; `special` says whether special tokens in `text` are recognised."""
+        ...
+
+    def piece(self, id: int, /) -> bytes:
+        """Return the bytes of a token; a special token gives its text."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreJob:
+    """One path of the reward model to be evaluated.
+
+    `tokens` is the whole path, prompt included; the scorer evaluates only what it has not cached, and finds that out
+    by the longest common prefix with `parent` (None: with the prompt). `read` holds the absolute positions whose
+    logits are wanted, ascending, `ids` the vocabulary ids whose logits are returned.
+    """
+
+    node: int
+    parent: int | None
+    tokens: tuple[int, ...]
+    read: tuple[int, ...]
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRow:
+    """What came of a ScoreJob: `logits` has a row for each position of `read` with a value for each of `ids`."""
+
+    node: int
+    logits: tuple[tuple[float, ...], ...]
+    evaluated_tokens: int = 0
+    cached_tokens: int = 0
+    reevaluated_tokens: int = 0
+
+
+class ScorerRun(Protocol):
+    """The cached paths of one question in the model that runs the reward's tokens."""
+
+    async def evaluate(self, jobs: Sequence[ScoreJob]) -> list[ScoreRow]:
+        """Evaluate the jobs; rows come in any order."""
+        ...
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Free what is cached for these nodes."""
+        ...
+
+    async def close(self) -> None:
+        """Free all of the run."""
+        ...
+
+
+class TokenScorer(Protocol):
+    """Runs tokens of the reward model; injected by the engine."""
+
+    async def open_run(self, prompt: Sequence[int]) -> ScorerRun:
+        """Start a question. `prompt` are the tokens that every path is expected to start with."""
+        ...

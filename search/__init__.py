@@ -1,0 +1,120 @@
+"""The search layer: trees, strategies, votes and budget arithmetic. Pure: no I/O, no async, no model.
+
+Names load on first use (PEP 562), so that importing one module never pays for the others.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .aggregation import Aggregation, aggregate
+    from .allocation import (
+        RoundingRule,
+        allocate,
+        independent_rounding_allocation,
+        largest_remainder_allocation,
+        rebase_allocation,
+    )
+    from .budget import BudgetMeter, Grant
+    from .errors import AllocationError, BudgetError, SearchError, StrategyError, TreeError
+    from .export import to_dot, to_graphml
+    from .limits import Budget, Remaining, Spent
+    from .node import FinishReason, Node, NodeState, PruneReason
+    from .prices import TokenPrice
+    from .registry import make_strategy, strategy_names, strategy_option_names, strategy_to_dict
+    from .stopping import StopReason, StopRule
+    from .strategies.greedy import Greedy
+    from .strategies.rebase import Rebase
+    from .strategies.sampling import BestOfN, Majority, Weighted
+    from .strategy import AnyStrategy, Ask, Expansion, NoState, Strategy
+    from .tree import SearchTree
+    from .votes import AnswerGroup, Candidate, Vote, VoteRule, candidates, decide, group_answers
+
+_MODULES = {
+    "aggregation": ("Aggregation", "aggregate"),
+    "allocation": (
+        "RoundingRule",
+        "allocate",
+        "independent_rounding_allocation",
+        "largest_remainder_allocation",
+        "rebase_allocation",
+    ),
+    "budget": ("BudgetMeter", "Grant"),
+    "errors": ("AllocationError", "BudgetError", "SearchError", "StrategyError", "TreeError"),
+    "export": ("to_dot", "to_graphml"),
+    "limits": ("Budget", "Remaining", "Spent"),
+    "node": ("FinishReason", "Node", "NodeState", "PruneReason"),
+    "prices": ("TokenPrice",),
+    "registry": ("make_strategy", "strategy_names", "strategy_option_names", "strategy_to_dict"),
+    "stopping": ("StopReason", "StopRule"),
+    "strategies.greedy": ("Greedy",),
+    "strategies.rebase": ("Rebase",),
+    "strategies.sampling": ("BestOfN", "Majority", "Weighted"),
+    "strategy": ("AnyStrategy", "Ask", "Expansion", "NoState", "Strategy"),
+    "tree": ("SearchTree",),
+    "votes": ("AnswerGroup", "Candidate", "Vote", "VoteRule", "candidates", "decide", "group_answers"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "Aggregation",
+    "AllocationError",
+    "AnswerGroup",
+    "AnyStrategy",
+    "Ask",
+    "BestOfN",
+    "Budget",
+    "BudgetError",
+    "BudgetMeter",
+    "Candidate",
+    "Expansion",
+    "FinishReason",
+    "Grant",
+    "Greedy",
+    "Majority",
+    "NoState",
+    "Node",
+    "NodeState",
+    "PruneReason",
+    "Rebase",
+    "Remaining",
+    "RoundingRule",
+    "SearchError",
+    "SearchTree",
+    "Spent",
+    "StopReason",
+    "StopRule",
+    "Strategy",
+    "StrategyError",
+    "TokenPrice",
+    "TreeError",
+    "Vote",
+    "VoteRule",
+    "Weighted",
+    "aggregate",
+    "allocate",
+    "candidates",
+    "decide",
+    "group_answers",
+    "independent_rounding_allocation",
+    "largest_remainder_allocation",
+    "make_strategy",
+    "rebase_allocation",
+    "strategy_names",
+    "strategy_option_names",
+    "strategy_to_dict",
+    "to_dot",
+    "to_graphml",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

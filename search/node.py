@@ -1,0 +1,103 @@
+"""One node of a search tree: a reasoning step, and the closed sets that describe how it stands.
+
+A node knows nothing of its tree's indexes: change its state through `SearchTree` only, which keeps them in step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum, auto
+
+
+class NodeState(StrEnum):
+    """Where a node stands: pending → open → finished, or pruned from pending and open."""
+
+    PENDING = auto()
+    """Its step is being generated."""
+    OPEN = auto()
+    """Its step is complete and the path can go on from here."""
+    FINISHED = auto()
+    """The path ended here; such a node is never expanded."""
+    PRUNED = auto()
+    """Given up; such a node is never expanded and never votes."""
+
+
+class FinishReason(StrEnum):
+    """Why the generation of a node's step ended."""
+
+    STEP = auto()
+    """The step's closing pattern was found."""
+    EOS = auto()
+    """The model ended its text."""
+    ANSWER = auto()
+    """The text holds an answer."""
+    LENGTH = auto()
+    """The step reached its token limit."""
+    BUDGET = auto()
+    """The run's budget cut the step."""
+    CANCELLED = auto()
+    """The run was cancelled."""
+    CONTEXT = auto()
+    """The model's context was full."""
+
+
+class PruneReason(StrEnum):
+    """Why a node was given up."""
+
+    ALLOCATION = auto()
+    """The strategy gave it no children."""
+    DEPTH = auto()
+    """It reached the strategy's depth limit without finishing."""
+    PATH_LENGTH = auto()
+    """Its path reached the limit of tokens per path without finishing."""
+    BUDGET = auto()
+    """The run's budget ended before its path did."""
+    DUPLICATE = auto()
+    """A sibling says the same; that one represents both."""
+    NO_ANSWER = auto()
+    """The path ended without an answer."""
+    USER = auto()
+    """Pruned by hand."""
+    STOPPED = auto()
+    """The run was stopped."""
+    EMPTY = auto()
+    """The step has no text."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Node:
+    """A reasoning step and what is known about it.
+
+    `id` counts nodes in creation order, so it depends on scheduling; `path` (child numbers from the root) does not,
+    and is the identity that seeds and orderings use. `text` and `tokens` are the step alone, not the whole path.
+    `token_count` equals `len(tokens)` unless a backend reports counts only. `logprob` is the sum of natural
+    log-probabilities of the step at temperature 1, None if unknown. `score` is the reward model's score in [0, 1]
+    of the path that ends here, None while unscored. `answer` is set on finished nodes, None if none was found.
+    """
+
+    id: int
+    parent: int | None
+    index: int
+    path: tuple[int, ...]
+    text: str = ""
+    tokens: tuple[int, ...] = ()
+    token_count: int = 0
+    logprob: float | None = None
+    score: float | None = None
+    state: NodeState = NodeState.PENDING
+    finish_reason: FinishReason | None = None
+    prune_reason: PruneReason | None = None
+    answer: str | None = None
+    visits: int = 0
+    value_sum: float = 0.0
+    origin: str = "model"
+
+    @property
+    def depth(self) -> int:
+        """Steps from the root, which has depth 0."""
+        return len(self.path)
+
+    @property
+    def order(self) -> tuple[int, tuple[int, ...]]:
+        """Sort key by depth, then path."""
+        return len(self.path), self.path

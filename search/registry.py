@@ -1,0 +1,54 @@
+"""Strategies by name, for the command line and saved runs. A new strategy is one line in `_MODULES`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from importlib import import_module
+from typing import Any
+
+from .errors import StrategyError, nearest
+from .strategy import AnyStrategy
+
+_MODULES = {
+    "best-of-n": ("sampling", "BestOfN"),
+    "greedy": ("greedy", "Greedy"),
+    "majority": ("sampling", "Majority"),
+    "rebase": ("rebase", "Rebase"),
+    "weighted": ("sampling", "Weighted"),
+}
+
+
+def strategy_names() -> list[str]:
+    """Return the known names, sorted."""
+    return sorted(_MODULES)
+
+
+def strategy_option_names(name: str) -> list[str]:
+    """Return the names of a strategy's options, in the order of its documentation."""
+    return [field.name for field in fields(_strategy_type(name))]
+
+
+def make_strategy(name: str, **options: Any) -> AnyStrategy:
+    """Return the named strategy with the given options, the rest at their defaults.
+
+    Raises StrategyError for an unknown name or option (naming the nearest) and for a value out of range.
+    """
+    kind = _strategy_type(name)
+    known = [field.name for field in fields(kind)]
+    for option in options:
+        if option not in known:
+            raise StrategyError(f"{name} has no option {option!r}{nearest(option, known)}")
+    return kind(**options)
+
+
+def strategy_to_dict(strategy: AnyStrategy) -> dict[str, Any]:
+    """Return a strategy as JSON-ready values; `make_strategy(**values)` gives an equal one."""
+    options = {field.name: getattr(strategy, field.name) for field in fields(_strategy_type(strategy.name))}
+    return {"name": strategy.name} | {key: str(v) if isinstance(v, str) else v for key, v in options.items()}
+
+
+def _strategy_type(name: str) -> type[Any]:
+    if name not in _MODULES:
+        raise StrategyError(f"there is no strategy {name!r}{nearest(name, _MODULES)}")
+    module, attribute = _MODULES[name]
+    return getattr(import_module(f".strategies.{module}", __package__), attribute)

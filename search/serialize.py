@@ -1,0 +1,131 @@
+"""Nodes to JSON-ready dictionaries and back; what is read back is checked, since tree files come from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
+from typing import Any, TypeVar, cast
+
+from .errors import TreeError
+from .node import FinishReason, Node, NodeState, PruneReason
+
+T = TypeVar("T")
+
+
+def node_to_dict(node: Node) -> dict[str, Any]:
+    """Return a node's fields as JSON-ready values."""
+    return {
+        "id": node.id,
+        "parent": node.parent,
+        "path": list(node.path),
+        "state": str(node.state),
+        "text": node.text,
+        "tokens": list(node.tokens),
+        "token_count": node.token_count,
+        "logprob": node.logprob,
+        "score": node.score,
+        "finish_reason": None if node.finish_reason is None else str(node.finish_reason),
+        "prune_reason": None if node.prune_reason is None else str(node.prune_reason),
+        "answer": node.answer,
+        "visits": node.visits,
+        "value_sum": node.value_sum,
+        "origin": node.origin,
+    }
+
+
+def nodes_from_dict(data: object) -> list[Node]:
+    """Return the nodes of a saved tree in id order; raises TreeError naming the first node that does not fit."""
+    if not isinstance(data, Sequence) or isinstance(data, str) or not data:
+        raise TreeError("the saved tree has no list of nodes; give the value that SearchTree.to_dict returned")
+    nodes, paths = list[Node](), set[tuple[int, ...]]()
+    for position, entry in enumerate(cast("Sequence[object]", data)):
+        node = _node(position, entry)
+        _check_place(node, position, nodes)
+        if node.path in paths:
+            raise TreeError(f"node {node.id} has the path of another node; the file is damaged")
+        paths.add(node.path)
+        nodes.append(node)
+    return nodes
+
+
+def _node(position: int, entry: object) -> Node:
+    if not isinstance(entry, Mapping):
+        raise TreeError(f"node {position} is not a mapping; the file is damaged")
+    values = cast("Mapping[str, object]", entry)
+
+    def field(name: str, read: Callable[[object], T]) -> T:
+        if name not in values:
+            raise TreeError(f"node {position} has no {name}; the file is damaged")
+        try:
+            return read(values[name])
+        except (TypeError, ValueError):
+            raise TreeError(f"node {position} has {name} {values[name]!r}; the file is damaged") from None
+
+    path = field("path", _counts)
+    return Node(
+        id=field("id", _count),
+        parent=field("parent", _optional(_count)),
+        index=path[-1] if path else 0,
+        path=path,
+        text=field("text", _text),
+        tokens=field("tokens", _counts),
+        token_count=field("token_count", _count),
+        logprob=field("logprob", _optional(_number)),
+        score=field("score", _optional(_unit)),
+        state=field("state", NodeState),
+        finish_reason=field("finish_reason", _optional(FinishReason)),
+        prune_reason=field("prune_reason", _optional(PruneReason)),
+        answer=field("answer", _optional(_text)),
+        visits=field("visits", _count),
+        value_sum=field("value_sum", _number),
+        origin=field("origin", _text),
+    )
+
+
+def _check_place(node: Node, position: int, above: Sequence[Node]) -> None:
+    if node.id != position:
+        raise TreeError(f"node {node.id} stands at place {position}; nodes must be listed in the order of their ids")
+    if position == 0:
+        if node.parent is not None or node.path or node.state in (NodeState.PENDING, NodeState.FINISHED):
+            raise TreeError("node 0 must be the root, open and without parent and path; the file is damaged")
+    elif node.parent is None or node.parent >= position or node.path[:-1] != above[node.parent].path or not node.path:
+        raise TreeError(f"node {node.id} has parent {node.parent} and path {node.path}, which do not fit each other")
+    elif above[node.parent].state in (NodeState.PENDING, NodeState.FINISHED):
+        raise TreeError(f"node {node.id} stands below node {node.parent}, which is {above[node.parent].state}")
+    if (node.prune_reason is not None) != (node.state is NodeState.PRUNED):
+        raise TreeError(f"node {node.id} is {node.state} with prune reason {node.prune_reason}; the file is damaged")
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(value)
+    return value
+
+
+def _counts(value: object) -> tuple[int, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ValueError(value)
+    return tuple(_count(each) for each in cast("Sequence[object]", value))
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError(value)
+    return float(value)
+
+
+def _unit(value: object) -> float:
+    number = _number(value)
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(value)
+    return number
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value
+
+
+def _optional(read: Callable[[Any], T]) -> Callable[[object], T | None]:
+    return lambda value: None if value is None else read(value)

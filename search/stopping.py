@@ -1,0 +1,50 @@
+"""Why a run ends, and the shape of rules that end one early."""
+
+from __future__ import annotations
+
+from enum import StrEnum, auto
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .limits import Remaining
+    from .tree import SearchTree
+    from .votes import Vote
+
+
+class StopReason(StrEnum):
+    """Why a run ended."""
+
+    COMPLETED = auto()
+    """The strategy had nothing left to do."""
+    BUDGET_GENERATED_TOKENS = auto()
+    """The limit of generated tokens was reached."""
+    BUDGET_TOTAL_TOKENS = auto()
+    """The limit of all evaluated tokens was reached."""
+    BUDGET_FLOPS = auto()
+    """The limit of floating point operations was reached."""
+    BUDGET_SECONDS = auto()
+    """The time was up."""
+    BUDGET_NODES = auto()
+    """The limit of nodes was reached."""
+    EARLY_STOP = auto()
+    """A stop rule saw that going on is not worth it."""
+    USER = auto()
+    """Stopped by hand; the best answer so far stands."""
+    CANCELLED = auto()
+    """Cancelled; nothing was waited for."""
+
+    @property
+    def is_budget(self) -> bool:
+        """Whether a limit of the budget ended the run."""
+        return self.startswith("budget_")
+
+
+class StopRule(Protocol):
+    """Looks at a run after each result and may end it early. It must not change the tree."""
+
+    def __call__(self, tree: SearchTree, vote: Vote, remaining: Remaining) -> str | None:
+        """Return why to stop, in a few words for the user, or None to go on.
+
+        `vote` is the vote if the run ended now. `remaining` is what is left of the budget, None where unlimited.
+        """
+        ...

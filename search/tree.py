@@ -1,0 +1,335 @@
+"""The search tree: nodes, the structure between them, and indexes that make each bookkeeping operation O(1).
+
+The tree only records. It never decides what to expand (strategies do) and knows no model, budget or clock.
+Every operation checks that the node's state allows it, so an engine's mistake surfaces where it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+
+from .errors import TreeError
+from .node import FinishReason, Node, NodeState, PruneReason
+from .serialize import node_to_dict, nodes_from_dict
+
+if TYPE_CHECKING:
+    Graph = nx.DiGraph[int]
+
+__all__ = ["FORMAT_VERSION", "ROOT", "FinishReason", "Node", "NodeState", "PruneReason", "SearchTree"]
+
+ROOT = 0
+"""Id of the root node: the question, with no text of its own."""
+FORMAT_VERSION = 1
+"""Version written by `SearchTree.to_dict`."""
+
+
+class SearchTree:
+    """A tree of reasoning steps under one question.
+
+    `graph` is a `networkx.DiGraph` over node ids with the attribute `node`; read it freely, change it only through
+    the methods here. Methods take node ids and raise TreeError, naming the node, if it does not exist or its state
+    forbids the operation.
+    """
+
+    __slots__ = ("_by_path", "_generated_tokens", "_leaves", "_levels", "_nodes", "_states", "_unscored", "graph")
+
+    def __init__(self) -> None:
+        self._clear()
+        self._insert(Node(id=ROOT, parent=None, index=0, path=(), state=NodeState.OPEN))
+
+    # --- growing -----------------------------------------------------------------------------------------------
+
+    def add_pending(self, parent: int, index: int | None = None, *, origin: str = "model") -> Node:
+        """Add a child whose step is being generated.
+
+        `index` is its number under the parent, unique there; None takes the next one. The parent must be open.
+        """
+        above = self._expect(parent, "expanded", NodeState.OPEN)
+        number = self.graph.out_degree[parent] if index is None else index
+        if number < 0:
+            raise TreeError(f"node {parent} cannot have a child number {number}; child numbers start at 0")
+        path = (*above.path, number)
+        if path in self._by_path:
+            raise TreeError(f"node {parent} already has a child number {number}; use another number")
+        node = Node(id=len(self._nodes), parent=parent, index=number, path=path, origin=origin)
+        self._insert(node)
+        return node
+
+    def complete(
+        self,
+        node_id: int,
+        text: str,
+        tokens: Sequence[int] = (),
+        logprob: float | None = None,
+        finish_reason: FinishReason = FinishReason.STEP,
+        *,
+        token_count: int | None = None,
+    ) -> Node:
+        """Record the generated step of a pending node, which becomes open.
+
+        `logprob` is the sum of natural log-probabilities at temperature 1. `token_count` is for backends that
+        report a count without tokens; None counts `tokens`.
+        """
+        node = self._expect(node_id, "completed", NodeState.PENDING)
+        count = len(tokens) if token_count is None else token_count
+        if count < 0:
+            raise TreeError(f"node {node_id} cannot have {count} tokens; give a count of 0 or more")
+        if logprob is not None and not isfinite(logprob):
+            raise TreeError(f"node {node_id} has log-probability {logprob}; give a finite number or None")
+        node.text, node.tokens, node.token_count = text, tuple(tokens), count
+        node.logprob, node.finish_reason = logprob, FinishReason(finish_reason)
+        self._generated_tokens += count
+        self._move(node, NodeState.OPEN)
+        self._unscored.add(node_id)
+        return node
+
+    def score(self, node_id: int, value: float | None) -> Node:
+        """Record the reward model's score of the path ending here, in [0, 1].
+
+        The node must be open or finished and unscored; the same score again changes nothing.
+        """
+        node = self._expect(node_id, "scored", NodeState.OPEN, NodeState.FINISHED)
+        if node_id == ROOT:
+            raise TreeError("node 0 is the root and has no score; score its descendants")
+        if value is None or not 0.0 <= value <= 1.0:
+            raise TreeError(f"node {node_id} got the score {value}; a reward score must be a number from 0 to 1")
+        if node.score is not None and node.score != value:
+            raise TreeError(f"node {node_id} already has the score {node.score}; it cannot change to {value}")
+        node.score = float(value)
+        self._unscored.discard(node_id)
+        return node
+
+    def finish(self, node_id: int, answer: str | None) -> Node:
+        """End the path at an open node without children; `answer` None means that no answer was found."""
+        node = self._expect(node_id, "finished", NodeState.OPEN)
+        if node_id == ROOT:
+            raise TreeError("node 0 is the root and cannot finish; finish one of its descendants")
+        if node_id not in self._leaves:
+            raise TreeError(f"node {node_id} has children and cannot finish; finish a node without children")
+        node.answer = answer
+        self._move(node, NodeState.FINISHED)
+        return node
+
+    def prune(self, node_id: int, reason: PruneReason) -> Node:
+        """Give up a pending or open node; its descendants stay as they are (see `prune_subtree`).
+
+        Complete a step that was cut short before pruning it, so that its tokens are counted.
+        """
+        node = self._expect(node_id, "pruned", NodeState.PENDING, NodeState.OPEN)
+        node.prune_reason = PruneReason(reason)
+        self._move(node, NodeState.PRUNED)
+        self._unscored.discard(node_id)
+        return node
+
+    def prune_subtree(self, node_id: int, reason: PruneReason) -> list[int]:
+        """Give up a node and all pending and open nodes below it; return their ids, parents first."""
+        self._expect(node_id, "pruned", NodeState.PENDING, NodeState.OPEN)
+        doomed = [i for i in self.subtree(node_id) if self._nodes[i].state in (NodeState.PENDING, NodeState.OPEN)]
+        for each in doomed:
+            self.prune(each, reason)
+        return doomed
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    @property
+    def root(self) -> Node:
+        """The node that stands for the question."""
+        return self._nodes[ROOT]
+
+    def __len__(self) -> int:
+        """Number of nodes, root included."""
+        return len(self._nodes)
+
+    def __contains__(self, node_id: object) -> bool:
+        return isinstance(node_id, int) and 0 <= node_id < len(self._nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        """All nodes in creation order, root first."""
+        return iter(self._nodes)
+
+    def node(self, node_id: int) -> Node:
+        """Return a node by its id."""
+        if node_id not in self:
+            raise TreeError(f"node {node_id} does not exist; the tree has nodes 0 to {len(self._nodes) - 1}")
+        return self._nodes[node_id]
+
+    def at(self, path: Sequence[int]) -> Node | None:
+        """Return the node at a path of child numbers, or None."""
+        found = self._by_path.get(tuple(path))
+        return None if found is None else self._nodes[found]
+
+    def children(self, node_id: int) -> list[Node]:
+        """Children in the order of their numbers, in whatever state."""
+        self.node(node_id)
+        return sorted((self._nodes[i] for i in self.graph.successors(node_id)), key=lambda child: child.index)
+
+    def child_count(self, node_id: int) -> int:
+        """Number of children, in whatever state."""
+        self.node(node_id)
+        return self.graph.out_degree[node_id]
+
+    def subtree(self, node_id: int) -> list[int]:
+        """Ids of a node and everything below it, parents before children, siblings in order."""
+        found, stack = list[int](), [node_id]
+        while stack:
+            current = stack.pop()
+            found.append(current)
+            stack.extend(child.id for child in reversed(self.children(current)))
+        return found
+
+    def path_nodes(self, node_id: int) -> list[Node]:
+        """Nodes from the first step to this one; the root is left out."""
+        found, node = list[Node](), self.node(node_id)
+        while node.parent is not None:
+            found.append(node)
+            node = self._nodes[node.parent]
+        found.reverse()
+        return found
+
+    def path_text(self, node_id: int) -> str:
+        """Text of the path, steps joined as they were generated."""
+        return "".join(node.text for node in self.path_nodes(node_id))
+
+    def path_scores(self, node_id: int) -> list[float]:
+        """Scores of the path's steps; raises TreeError naming the first step that has none."""
+        scores = list[float]()
+        for node in self.path_nodes(node_id):
+            if node.score is None:
+                raise TreeError(f"node {node.id} has no score; score it before its path is used")
+            scores.append(node.score)
+        return scores
+
+    def path_token_count(self, node_id: int) -> int:
+        """Generated tokens on the path."""
+        return sum(node.token_count for node in self.path_nodes(node_id))
+
+    def open_nodes(self) -> list[Node]:
+        """Open nodes, with children or without, in (depth, path) order; the root is one of them."""
+        return self._sorted(self._states[NodeState.OPEN])
+
+    def open_leaves(self) -> list[Node]:
+        """Open nodes without children, in (depth, path) order: where the search can go on."""
+        return self._sorted(self._leaves)
+
+    def pending(self) -> list[Node]:
+        """Nodes whose step is being generated, in (depth, path) order."""
+        return self._sorted(self._states[NodeState.PENDING])
+
+    def finished_nodes(self) -> list[Node]:
+        """Finished nodes in path order."""
+        return sorted((self._nodes[i] for i in self._states[NodeState.FINISHED]), key=lambda node: node.path)
+
+    def level(self, depth: int) -> list[Node]:
+        """All nodes at a depth, in path order."""
+        ids = self._levels[depth] if 0 <= depth < len(self._levels) else ()
+        return self._sorted(ids)
+
+    @property
+    def depth(self) -> int:
+        """Depth of the deepest node; 0 for a tree with only a root."""
+        return len(self._levels) - 1
+
+    @property
+    def generated_tokens(self) -> int:
+        """Tokens generated for the tree: each node once, however many paths share it."""
+        return self._generated_tokens
+
+    @property
+    def pending_count(self) -> int:
+        """Number of nodes whose step is being generated."""
+        return len(self._states[NodeState.PENDING])
+
+    @property
+    def open_count(self) -> int:
+        """Number of open nodes, root included while it is open."""
+        return len(self._states[NodeState.OPEN])
+
+    @property
+    def open_leaf_count(self) -> int:
+        """Number of open nodes without children."""
+        return len(self._leaves)
+
+    @property
+    def finished_count(self) -> int:
+        """Number of finished paths."""
+        return len(self._states[NodeState.FINISHED])
+
+    @property
+    def pruned_count(self) -> int:
+        """Number of pruned nodes."""
+        return len(self._states[NodeState.PRUNED])
+
+    @property
+    def unscored_count(self) -> int:
+        """Number of open and finished nodes that have no score yet; the root never counts."""
+        return len(self._unscored)
+
+    # --- saving ------------------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole tree as JSON-ready values; `from_dict` restores it exactly."""
+        return {"version": FORMAT_VERSION, "nodes": [node_to_dict(node) for node in self._nodes]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SearchTree:
+        """Restore a tree from `to_dict`; raises TreeError if the version is unknown or the data is damaged."""
+        version = data.get("version")
+        if version != FORMAT_VERSION:
+            raise TreeError(f"the tree has format version {version!r} and this ramify reads {FORMAT_VERSION}; upgrade")
+        tree = cls.__new__(cls)
+        tree._clear()
+        for node in nodes_from_dict(data.get("nodes")):
+            tree._insert(node)
+            tree._generated_tokens += node.token_count
+            if node.id != ROOT and node.score is None and node.state in (NodeState.OPEN, NodeState.FINISHED):
+                tree._unscored.add(node.id)
+        return tree
+
+    # --- indexes -----------------------------------------------------------------------------------------------
+
+    def _clear(self) -> None:
+        self.graph: Graph = nx.DiGraph()
+        self._nodes: list[Node] = []
+        self._by_path: dict[tuple[int, ...], int] = {}
+        self._levels: list[list[int]] = []
+        self._states: dict[NodeState, set[int]] = {state: set() for state in NodeState}
+        self._leaves: set[int] = set()
+        self._unscored: set[int] = set()
+        self._generated_tokens = 0
+
+    def _insert(self, node: Node) -> None:
+        self.graph.add_node(node.id, node=node)
+        self._nodes.append(node)
+        self._by_path[node.path] = node.id
+        if node.depth == len(self._levels):
+            self._levels.append([])
+        self._levels[node.depth].append(node.id)
+        self._states[node.state].add(node.id)
+        if node.state is NodeState.OPEN:
+            self._leaves.add(node.id)
+        if node.parent is not None:
+            self.graph.add_edge(node.parent, node.id)
+            self._leaves.discard(node.parent)
+
+    def _move(self, node: Node, state: NodeState) -> None:
+        self._states[node.state].remove(node.id)
+        self._states[state].add(node.id)
+        node.state = state
+        if state is NodeState.OPEN:
+            self._leaves.add(node.id)
+        else:
+            self._leaves.discard(node.id)
+
+    def _expect(self, node_id: int, what: str, *states: NodeState) -> Node:
+        node = self.node(node_id)
+        if node.state not in states:
+            wanted = " or ".join(states)
+            raise TreeError(f"node {node_id} is {node.state} and cannot be {what}; it would have to be {wanted}")
+        return node
+
+    def _sorted(self, ids: Iterable[int]) -> list[Node]:
+        return sorted((self._nodes[i] for i in ids), key=lambda node: node.order)

@@ -1,0 +1,171 @@
+"""From finished paths to one answer: grouping of equivalent answers, and the three voting rules.
+
+Only finished paths with an answer vote. Whether two answers are the same is the caller's to say (mathematical
+equivalence needs a parser, which this layer does not know). Results do not depend on the order of the candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum, auto
+from math import fsum, inf
+from typing import assert_never
+
+from .aggregation import Aggregation, aggregate
+from .errors import SearchError
+from .tree import SearchTree
+
+Same = Callable[[str, str], bool]
+"""Says whether two answers mean the same."""
+
+
+class VoteRule(StrEnum):
+    """What decides between groups of equivalent answers."""
+
+    MAJORITY = auto()
+    """The number of paths."""
+    WEIGHTED = auto()
+    """The sum of the paths' scores."""
+    BEST = auto()
+    """The best score of a single path (best-of-n)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A finished path. `answer` None does not vote; `score` is the aggregated score, None if it was not scored."""
+
+    node: int
+    path: tuple[int, ...]
+    answer: str | None
+    score: float | None
+    text: str
+    token_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerGroup:
+    """Candidates with equivalent answers, in path order.
+
+    `answer` is the first member's. `weight` is the sum of the members' scores and `best_score` the highest; both
+    leave out members without a score, and `best_score` is None if none has one.
+    """
+
+    answer: str
+    count: int
+    weight: float
+    best_score: float | None
+    members: tuple[Candidate, ...]
+
+    @property
+    def best(self) -> Candidate:
+        """The member with the highest score, the first in path order among equals."""
+        return min(self.members, key=lambda member: (-_or_lowest(member.score), member.path))
+
+    def value(self, rule: VoteRule) -> float:
+        """Return the number by which the rule ranks this group."""
+        match rule:
+            case VoteRule.MAJORITY:
+                return float(self.count)
+            case VoteRule.WEIGHTED:
+                return self.weight
+            case VoteRule.BEST:
+                return _or_lowest(self.best_score)
+            case _:
+                assert_never(rule)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """Outcome of a vote: `groups` from the winning one down.
+
+    `winner` is the best scored path of the winning group and `answer` its answer; both are None if nothing voted.
+    """
+
+    answer: str | None
+    groups: tuple[AnswerGroup, ...]
+    winner: Candidate | None
+    rule: VoteRule
+
+    @property
+    def agreement(self) -> float:
+        """Share of the voting paths that gave the winning answer, 0 if nothing voted."""
+        total = sum(group.count for group in self.groups)
+        return self.groups[0].count / total if total else 0.0
+
+
+def candidates(tree: SearchTree, aggregation: Aggregation = Aggregation.LAST) -> list[Candidate]:
+    """Return the finished paths of a tree, in path order; the score is None where a step has none."""
+    found = list[Candidate]()
+    for node in tree.finished_nodes():
+        steps = tree.path_nodes(node.id)
+        scores = [step.score for step in steps if step.score is not None]
+        # The last score alone is enough for `last`; the other rules need every step.
+        usable = node.score is not None and (aggregation is Aggregation.LAST or len(scores) == len(steps))
+        found.append(
+            Candidate(
+                node=node.id,
+                path=node.path,
+                answer=node.answer,
+                score=aggregate(scores, aggregation) if usable else None,
+                text="".join(step.text for step in steps),
+                token_count=sum(step.token_count for step in steps),
+            )
+        )
+    return found
+
+
+def group_answers(candidates: Iterable[Candidate], same: Same) -> list[AnswerGroup]:
+    """Group candidates by equivalent answers, in the order of each group's first path.
+
+    A candidate joins the first group whose first member it equals, so that the result is determined even where
+    `same` is not transitive. `same` is asked once for each distinct text and group.
+    """
+    members: list[list[Candidate]] = []
+    by_text: dict[str, list[Candidate]] = {}
+    for candidate in sorted(candidates, key=lambda each: each.path):
+        answer = candidate.answer
+        if answer is None:
+            continue
+        group = by_text.get(answer)
+        if group is None:
+            group = next((each for each in members if same(each[0].answer or "", answer)), None)
+            if group is None:
+                members.append(group := [])
+            by_text[answer] = group
+        group.append(candidate)
+    return [_group(each) for each in members]
+
+
+def decide(candidates: Iterable[Candidate], rule: VoteRule, same: Same) -> Vote:
+    """Hold the vote. Ties go to the group with the better best score, then to the smaller first path.
+
+    Raises SearchError, naming the node, if the rule needs scores and a voting candidate has none.
+    """
+    rule = VoteRule(rule)
+    voting = [each for each in candidates if each.answer is not None]
+    if rule is not VoteRule.MAJORITY:
+        for each in voting:
+            if each.score is None:
+                raise SearchError(f"node {each.node} has no score to vote by {rule}; use the majority rule or a reward")
+    groups = sorted(
+        group_answers(voting, same),
+        key=lambda group: (-group.value(rule), -_or_lowest(group.best_score), group.members[0].path),
+    )
+    winner = groups[0].best if groups else None
+    return Vote(answer=winner.answer if winner else None, groups=tuple(groups), winner=winner, rule=rule)
+
+
+def _group(members: Sequence[Candidate]) -> AnswerGroup:
+    scores = [member.score for member in members if member.score is not None]
+    return AnswerGroup(
+        answer=members[0].answer or "",
+        count=len(members),
+        weight=fsum(scores),
+        best_score=max(scores, default=None),
+        members=tuple(members),
+    )
+
+
+def _or_lowest(score: float | None) -> float:
+    return -inf if score is None else score

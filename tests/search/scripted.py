@@ -1,0 +1,88 @@
+"""A search without a model: steps come from a script by path, results arrive in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from ramify.search import AnyStrategy, FinishReason, NodeState, PruneReason, SearchTree
+
+Path = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """`end` is None if the path goes on, an answer if it finishes, or why it dies."""
+
+    score: float
+    end: str | PruneReason | None = None
+    text: str = "step. "
+
+
+Script = Callable[[Path], Step]
+
+
+def random_script(seed: int, *, finish: float = 0.25, die: float = 0.1) -> Script:
+    """Steps that depend on the path alone, so that every schedule meets the same ones."""
+
+    def step(path: Path) -> Step:
+        random = Random(f"{seed} {path}")
+        score, fate = round(random.random(), 3), random.random()
+        answer = str(random.randrange(4))
+        end = answer if fate < finish else PruneReason.EMPTY if fate < finish + die else None
+        return Step(score, end, f"{random.randrange(3)} ")
+
+    return step
+
+
+def play(strategy: AnyStrategy, script: Script, *, seed: int = 0, burst: int = 1) -> SearchTree:
+    """Run to the end. Results arrive in an order drawn from `seed`, up to `burst` of them between two asks."""
+    random, tree, state = Random(seed), SearchTree(), strategy.start()
+    for _ in range(10_000):
+        before = tree.to_dict()
+        ask = strategy.ask(tree, state)
+        assert strategy.ask(tree, state) == ask
+        assert tree.to_dict() == before
+        for node_id, reason in ask.prune:
+            tree.prune(node_id, reason)
+        for wish in ask.expansions:
+            for _ in range(wish.children):
+                tree.add_pending(wish.node)
+        if ask.expansions:
+            again = strategy.ask(tree, state)
+            assert not again.expansions and not again.prune and not again.done
+        pending = tree.pending()
+        if not pending:
+            assert ask.done, "the strategy waits for nothing"
+            return tree
+        assert not ask.done
+        told = random.sample(pending, min(len(pending), burst))
+        for node in told:
+            record(tree, node.id, script(node.path), scored=strategy.uses_reward)
+        state = strategy.tell(tree, state, [node.id for node in told])
+        assert strategy.tell(tree, state, [node.id for node in reversed(told)]) == state
+    raise AssertionError("the search does not end")
+
+
+def record(tree: SearchTree, node_id: int, step: Step, *, scored: bool) -> None:
+    """Book a scripted result as a run does: complete, then end or prune, then score."""
+    reason = FinishReason.ANSWER if isinstance(step.end, str) else FinishReason.STEP
+    tree.complete(node_id, step.text, (1, 2, 3), -1.5, reason)
+    if isinstance(step.end, PruneReason):
+        tree.prune(node_id, step.end)
+        return
+    if step.end is not None:
+        tree.finish(node_id, step.end)
+    if scored:
+        tree.score(node_id, step.score)
+
+
+def outcome(tree: SearchTree) -> dict[Path, tuple[Any, ...]]:
+    """What a schedule must not change: everything but ids."""
+    return {
+        node.path: (node.state, node.prune_reason, node.score, node.answer, node.text)
+        for node in tree
+        if node.state is not NodeState.PENDING
+    }

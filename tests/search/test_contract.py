@@ -1,0 +1,181 @@
+"""The contract of `ramify.search.strategy`, held against every strategy (`play` checks purity and repeated asks)."""
+
+from __future__ import annotations
+
+import pytest
+from ramify.search import (
+    Aggregation,
+    AnyStrategy,
+    BestOfN,
+    Greedy,
+    Majority,
+    NodeState,
+    PruneReason,
+    Rebase,
+    RoundingRule,
+    SearchTree,
+    StrategyError,
+    VoteRule,
+    Weighted,
+    candidates,
+    decide,
+    make_strategy,
+    strategy_names,
+    strategy_option_names,
+    strategy_to_dict,
+)
+
+from .scripted import Step, outcome, play, random_script
+
+STRATEGIES: list[AnyStrategy] = [
+    Greedy(),
+    Majority(width=5),
+    Weighted(width=5),
+    BestOfN(width=4, aggregation=Aggregation.MIN),
+    Rebase(width=8),
+    Rebase(width=6, temperature=0.3, aggregation=Aggregation.PRODUCT, rounding=RoundingRule.LARGEST_REMAINDER),
+    Rebase(width=7, merge_duplicates=True, max_depth=6, vote=VoteRule.MAJORITY),
+    Rebase(width=6, rounding=RoundingRule.PAPER),
+]
+every_strategy = pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda each: f"{each.name}-{each.width}")
+
+
+@every_strategy
+def test_the_order_of_results_changes_no_path(strategy: AnyStrategy) -> None:
+    script = random_script(7)
+    expected = outcome(play(strategy, script))
+    for seed in range(1, 6):
+        for burst in (1, 3, 100):
+            assert outcome(play(strategy, script, seed=seed, burst=burst)) == expected
+
+
+@every_strategy
+def test_every_search_ends_with_nothing_left_open(strategy: AnyStrategy) -> None:
+    for seed in range(20):
+        tree = play(strategy, random_script(seed), seed=seed)
+        assert tree.pending_count == 0
+        assert tree.open_leaf_count == 0
+        assert tree.finished_count <= strategy.width
+
+
+@every_strategy
+def test_finished_and_pruned_nodes_are_never_expanded(strategy: AnyStrategy) -> None:
+    for seed in range(10):
+        tree = play(strategy, random_script(seed), seed=seed, burst=2)
+        for node in tree:
+            if node.state in (NodeState.FINISHED, NodeState.PRUNED):
+                assert tree.child_count(node.id) == 0
+
+
+@every_strategy
+def test_a_saved_tree_continues_as_if_nothing_had_happened(strategy: AnyStrategy) -> None:
+    tree = play(strategy, random_script(3))
+    restored = SearchTree.from_dict(tree.to_dict())
+    assert strategy.ask(restored, strategy.start()) == strategy.ask(tree, strategy.start())
+
+
+@every_strategy
+def test_paths_that_never_finish_stop_at_the_depth_limit(strategy: AnyStrategy) -> None:
+    tree = play(strategy, lambda path: Step(0.5))
+    assert tree.depth == strategy.max_depth
+    assert {node.prune_reason for node in tree.level(strategy.max_depth)} <= {PruneReason.DEPTH, PruneReason.DUPLICATE}
+    assert tree.finished_count == 0
+
+
+@every_strategy
+def test_unfinished_and_invalid_paths_never_vote(strategy: AnyStrategy) -> None:
+    tree = play(strategy, random_script(11))
+    vote = decide(candidates(tree, strategy.aggregation), strategy.vote, str.__eq__)
+    voters = [member.node for group in vote.groups for member in group.members]
+    assert sorted(voters) == sorted(node.id for node in tree.finished_nodes())
+
+
+@every_strategy
+def test_tokens_are_counted_once_for_each_node(strategy: AnyStrategy) -> None:
+    tree = play(strategy, random_script(2))
+    assert tree.generated_tokens == 3 * (len(tree) - 1)
+
+
+@every_strategy
+def test_a_node_told_without_its_score_is_named(strategy: AnyStrategy) -> None:
+    tree = SearchTree()
+    node = tree.add_pending(0)
+    with pytest.raises(StrategyError, match="node 1 was told while pending"):
+        strategy.tell(tree, strategy.start(), [node.id])
+    tree.complete(node.id, "step")
+    if strategy.uses_reward:
+        with pytest.raises(StrategyError, match="node 1 was told without a score"):
+            strategy.tell(tree, strategy.start(), [node.id])
+    else:
+        strategy.tell(tree, strategy.start(), [node.id])
+
+
+@every_strategy
+def test_a_strategy_survives_its_dictionary(strategy: AnyStrategy) -> None:
+    assert make_strategy(**strategy_to_dict(strategy)) == strategy
+
+
+@pytest.mark.parametrize("name", strategy_names())
+def test_each_name_makes_its_strategy(name: str) -> None:
+    strategy = make_strategy(name)
+    assert strategy.name == name
+    assert "max_depth" in strategy_option_names(name)
+
+
+def test_names_are_sorted_and_complete() -> None:
+    assert strategy_names() == ["best-of-n", "greedy", "majority", "rebase", "weighted"]
+
+
+def test_an_unknown_strategy_or_option_names_the_nearest() -> None:
+    with pytest.raises(StrategyError, match="no strategy 'rebse'; did you mean 'rebase'"):
+        make_strategy("rebse")
+    with pytest.raises(StrategyError, match="choose one of: best-of-n, greedy"):
+        make_strategy("zzz")
+    with pytest.raises(StrategyError, match="rebase has no option 'temprature'; did you mean 'temperature'"):
+        make_strategy("rebase", temprature=0.2)
+    with pytest.raises(StrategyError, match="aggregation cannot be 'lst'; did you mean 'last'"):
+        make_strategy("weighted", aggregation="lst")
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, True, "3"])
+def test_a_width_must_be_a_whole_number_above_zero(value: object) -> None:
+    with pytest.raises(StrategyError, match=r"width is .*; use 1 or more"):
+        make_strategy("rebase", width=value)
+
+
+@pytest.mark.parametrize("value", [0, -0.1, float("nan"), float("inf"), "0.1"])
+def test_a_temperature_must_be_above_zero(value: object) -> None:
+    with pytest.raises(StrategyError, match=r"temperature is .*; use a number above 0"):
+        make_strategy("rebase", temperature=value)
+
+
+def test_options_may_be_plain_text() -> None:
+    strategy = make_strategy("rebase", aggregation="min", rounding="paper", vote="best")
+    assert (strategy.aggregation, strategy.vote) == (Aggregation.MIN, VoteRule.BEST)
+
+
+def test_only_voting_by_reward_needs_a_reward() -> None:
+    needs = {name: make_strategy(name).uses_reward for name in strategy_names()}
+    assert needs == {"best-of-n": True, "greedy": False, "majority": False, "rebase": True, "weighted": True}
+
+
+def test_greedy_asks_for_temperature_zero_and_sampling_for_the_runs() -> None:
+    tree = SearchTree()
+    assert [wish.temperature for wish in Greedy().ask(tree, Greedy().start()).expansions] == [0.0]
+    assert [wish.temperature for wish in Majority().ask(tree, Majority().start()).expansions] == [None]
+
+
+def test_chains_do_not_wait_for_each_other() -> None:
+    strategy, tree = Majority(width=3), SearchTree()
+    for _ in range(3):
+        tree.add_pending(0)
+    tree.complete(2, "first to end")
+    ask = strategy.ask(tree, strategy.start())
+    assert [(wish.node, wish.children) for wish in ask.expansions] == [(2, 1)]
+
+
+def test_chains_that_were_not_affordable_at_first_start_later() -> None:
+    strategy, tree = Majority(width=3), SearchTree()
+    tree.add_pending(0)
+    ask = strategy.ask(tree, strategy.start())
+    assert [(wish.node, wish.children) for wish in ask.expansions] == [(0, 2)]
