@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ramify.engine.errors import ModelLoadError, UsageError
 
@@ -80,8 +80,10 @@ def resolve_model(name: str | Path) -> ModelRef:
     if isinstance(name, Path) or _is_path(text):
         return _from_path(Path(text).expanduser())
     entries = {entry.name: entry for entry in (*list_user_models(), *list_bundled())}
-    bare, _, quantization = text.partition(":")
+    bare, _, quantization = text.removesuffix(".gguf").partition(":")
     entry = entries.get(bare)
+    if entry is None and Path(text).is_file():
+        return _from_path(Path(text))
     if entry is None:
         raise ModelLoadError(f"there is no model {text!r}", _suggestion(bare, entries))
     if quantization and quantization not in entry.files:
@@ -135,11 +137,7 @@ def _is_path(text: str) -> bool:
     separators = [os.sep] if os.altsep is None else [os.sep, os.altsep]
     if any(separator in text for separator in separators) or text.startswith("~"):
         return True
-    return text.lower().endswith(".gguf") and (Path(text).exists() or not _in_user_folder(text))
-
-
-def _in_user_folder(text: str) -> bool:
-    return (user_models_folder() / text).is_file()
+    return text.endswith(".gguf") and (Path(text).exists() or not (user_models_folder() / text).is_file())
 
 
 def _from_path(path: Path) -> ModelRef:
@@ -166,19 +164,19 @@ def _card(path: Path) -> Mapping[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise ModelLoadError(f"the model card {path.name} cannot be read ({error})", "reinstall ramify") from error
-    return data if isinstance(data, dict) else {}
+    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
 
 
 def _bundled_entry(name: str, paths: dict[str, Path], card: Mapping[str, Any]) -> CatalogEntry:
     parameters = card.get("parameters")
-    role: Role = "reward" if card.get("role", "reward" if "prm" in name else "policy") == "reward" else "policy"
+    kind = str(card.get("role", "process reward model" if "prm" in name else "policy"))
     return CatalogEntry(
         name=name,
-        role=role,
+        role="reward" if "reward" in kind else "policy",
         files=paths,
         bundled=True,
         parameters=parameters if isinstance(parameters, int) else None,
-        description=str(card.get("description", "")),
+        description=str(card.get("description", f"{kind} for the bundled task")),
         card=card,
     )
 

@@ -2,39 +2,157 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from ramify.engine.errors import QuestionTooLong
-from ramify.engine.prompts import PromptFormat
-from ramify.engine.runtime.client import Slot
-from ramify.engine.runtime.messages import SamplingParams
+from ramify.engine.policy import StepRequest, StepResult
+from ramify.engine.prompts.format import PromptFormat
+from ramify.engine.runtime.client import RunHandle, Slot
+from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest, StepFormat
+from ramify.reward.errors import RewardError
+from ramify.reward.protocol import ScoreJob, ScoreRow
+from ramify.search.node import FinishReason
 
 
 class LlamaPolicy:
-    """A GGUF model that writes steps, in the format that its prompt asks for."""
+    """A GGUF model that writes steps in the format that its prompt asks for."""
 
     def __init__(self, slot: Slot, prompt: PromptFormat, name: str) -> None:
-        self._slot = slot
-        self._prompt = prompt
+        self.slot = slot
+        self.prompt = prompt
         self.name = name
 
     @property
     def parameters(self) -> int:
         """Number of weights in the file."""
-        return self._slot.info.parameters
+        return self.slot.info.parameters
 
     @property
     def context_tokens(self) -> int:
         """Longest path, prompt included."""
-        return self._slot.context_tokens
+        return self.slot.info.context_tokens
 
-    async def open(self, question: str, sampling: SamplingParams) -> LlamaPolicySession:
+    async def open(self, question: str) -> LlamaPolicySession:
         """Start a session.
 
         Raises:
             QuestionTooLong: if the prompt leaves no room in the context.
             UsageError: if the question is empty.
         """
-        prompt = self._prompt.encode(question, self._slot.tokenizer)
-        if len(prompt) >= self.context_tokens:
-            raise QuestionTooLong(len(prompt), self.context_tokens)
-        handle = await self._slot.open_run(prompt)
-        return LlamaPolicySession(handle, self._prompt, len(prompt), sampling)
+        tokens = self.prompt.encode(question, self.slot.tokenizer)
+        if len(tokens) >= self.context_tokens:
+            raise QuestionTooLong(len(tokens), self.context_tokens)
+        return LlamaPolicySession(await self.slot.open_run(tokens), self.prompt.step, len(tokens))
+
+
+class LlamaPolicySession:
+    """One question's tree in the policy's slot."""
+
+    def __init__(self, run: RunHandle, step: StepFormat, prompt_tokens: int) -> None:
+        self._run = run
+        self._step = step
+        self.prompt_tokens = prompt_tokens
+
+    async def expand(
+        self,
+        requests: Sequence[StepRequest],
+        *,
+        allowance: int | None,
+        on_result: Callable[[StepResult], None],
+        on_progress: Callable[[int, int, str], None] | None = None,
+    ) -> None:
+        """Write all requested children; see PolicySession.expand."""
+        await self._run.expand(
+            [self._lane(request, watched=on_progress is not None) for request in requests],
+            allowance=allowance,
+            on_result=lambda result: on_result(_step_result(result)),
+            on_progress=on_progress,
+        )
+
+    async def interrupt(self) -> None:
+        """Cut the steps in the making."""
+        self._run.interrupt()
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Free what is kept for these nodes."""
+        self._run.release(nodes)
+
+    async def close(self) -> None:
+        """Free the whole session."""
+        self._run.close()
+
+    def _lane(self, request: StepRequest, *, watched: bool) -> LaneRequest:
+        return LaneRequest(
+            parent=request.parent,
+            child=request.child,
+            seed=request.seed,
+            max_tokens=request.max_tokens,
+            sampling=request.sampling,
+            step=None if request.to_the_end else self._step,
+            watched=watched,
+        )
+
+
+class LlamaScorer:
+    """Runs a reward model's tokens in a slot."""
+
+    def __init__(self, slot: Slot) -> None:
+        self._slot = slot
+
+    async def open_run(self, prompt: Sequence[int]) -> LlamaScorerRun:
+        """Start a question whose paths start with `prompt`."""
+        return LlamaScorerRun(await self._slot.open_run(prompt))
+
+
+class LlamaScorerRun:
+    """One question's paths in the reward model's slot."""
+
+    def __init__(self, run: RunHandle) -> None:
+        self._run = run
+
+    async def evaluate(self, jobs: Sequence[ScoreJob]) -> list[ScoreRow]:
+        """Evaluate what is new of each path.
+
+        Raises:
+            RewardError: if a path does not fit the context.
+        """
+        requests = [
+            ReadRequest(node=job.node, parent=job.parent, tokens=job.tokens, read=job.read, ids=job.ids)
+            for job in jobs
+        ]
+        rows = await self._run.read(requests)
+        for row in rows:
+            if row.too_long:
+                raise RewardError(f"the path to node {row.node} does not fit the reward's context", node=row.node)
+        return [
+            ScoreRow(
+                node=row.node,
+                logits=row.logits,
+                evaluated_tokens=row.evaluated_tokens,
+                cached_tokens=row.cached_tokens,
+                reevaluated_tokens=row.reevaluated_tokens,
+            )
+            for row in rows
+        ]
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Free what is cached for these nodes."""
+        self._run.release(nodes)
+
+    async def close(self) -> None:
+        """Free all of the run."""
+        self._run.close()
+
+
+def _step_result(result: LaneResult) -> StepResult:
+    return StepResult(
+        child=result.child,
+        text=result.text,
+        tokens=result.tokens,
+        generated_tokens=len(result.tokens),
+        logprob=result.logprob,
+        finish_reason=FinishReason(result.finish_reason),
+        prompt_tokens=result.prompt_tokens,
+        cached_tokens=result.cached_tokens,
+        reevaluated_tokens=result.reevaluated_tokens,
+    )

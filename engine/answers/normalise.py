@@ -56,7 +56,7 @@ def unwrap(text: str) -> str:
     """Return the text without the white space, math delimiters, emphasis and full stop around it."""
     for _ in range(_MOST_WRAPPERS):
         before, text = text, text.strip()
-        if text.endswith(".") and not text.endswith(".."):
+        if text.endswith(".") and not text.endswith(("..", r"\right.")):
             text = text[:-1]
         for opening, closing in _WRAPPERS:
             inside = text[len(opening) : -len(closing)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 _LONGEST = 200
+_FEWEST_PLACES, _MOST_PLACES = 6, 9
 
 _INTEGER = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
 _DECIMAL = rf"(?:{_INTEGER}(?:\.\d*)?|\.\d+)"
@@ -87,7 +88,7 @@ def same_quantity(a: Quantity, b: Quantity) -> bool:
     """Tell whether two quantities are equal.
 
     A missing unit equals any, different units differ. A percentage equals both its number and its hundredth. A
-    decimal of six places or more equals the ratio that it is rounded from.
+    decimal of six places or more equals the ratio that it is rounded from; places after the ninth don't count.
     """
     if a.unit and b.unit and a.unit != b.unit:
         return False
@@ -110,8 +111,8 @@ def _same_value(a: Quantity, b: Quantity) -> bool:
     if (a.decimals is None) == (b.decimals is None):
         return False
     ratio, decimal = (a, b) if a.decimals is None else (b, a)
-    places = decimal.decimals or 0
-    return places >= 6 and abs(ratio.value - decimal.value) * 2 * 10**places <= 1
+    places = min(decimal.decimals or 0, _MOST_PLACES)
+    return places >= _FEWEST_PLACES and abs(ratio.value - decimal.value) * 2 * 10**places <= 1
 
 
 def _value(match: re.Match[str]) -> Fraction | None:

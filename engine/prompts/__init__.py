@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .format import PromptFormat as PromptFormat
+    from .format import choose_prompt_format as choose_prompt_format
     from .presets import PRESETS as PRESETS
     from .presets import PromptPreset as PromptPreset
     from .presets import choose_preset as choose_preset
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "PRESETS": "presets",
     "Prompt": "render",
+    "PromptFormat": "format",
     "PromptPreset": "presets",
     "STEP_FORMATS": "steps",
     "SpecialTokens": "special",
     "choose_preset": "presets",
+    "choose_prompt_format": "format",
     "choose_step_format": "steps",
     "custom_step_format": "steps",
     "render_prompt": "render",
@@ -38,9 +42,11 @@ __all__ = [
     "PRESETS",
     "STEP_FORMATS",
     "Prompt",
+    "PromptFormat",
     "PromptPreset",
     "SpecialTokens",
     "choose_preset",
+    "choose_prompt_format",
     "choose_step_format",
     "custom_step_format",
     "render_prompt",

@@ -17,6 +17,12 @@ from .text import policy_solution_text, prompt_text
 SHARD_SIZE = 20_000
 """Problems in one shard."""
 
+WIDTH_STEP, TARGET_STEP = 16, 256
+"""Batch widths and counts of targets are multiples of these."""
+
+IGNORED = -100
+"""The target of a place that fills up."""
+
 Tokens = npt.NDArray[np.int64]
 
 
@@ -31,11 +37,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Right-padded rows [rows, time]."""
+    """Right-padded rows [rows, time], and the learned targets with their places in the flattened rows.
+
+    Sizes are rounded up, so that few distinct shapes occur; surplus targets are `IGNORED`.
+    """
 
     inputs: Tokens
+    places: Tokens
     targets: Tokens
-    learned: npt.NDArray[np.bool_]
 
 
 def steps_of_shard(index: int) -> tuple[int, int]:
@@ -60,16 +69,17 @@ def load_shard(folder: Path, index: int, tokenizer: Tokenizer) -> list[Row]:
 
 
 def batches(rows: list[Row], tokens_each: int, seed: int) -> Iterator[Batch]:
-    """Yield all rows once, in batches of about `tokens_each` padded tokens, in an order that `seed` decides."""
+    """Yield all rows once, in batches of at most `tokens_each` padded tokens, in an order that `seed` decides."""
     rng = np.random.default_rng(seed)
-    order = sorted(rng.permutation(len(rows)).tolist(), key=lambda i: len(rows[i].inputs))
-    groups: list[list[int]] = [[]]
-    for i in order:
-        if groups[-1] and (len(groups[-1]) + 1) * len(rows[i].inputs) > tokens_each:
-            groups.append([])
-        groups[-1].append(i)
+    by_width = dict[int, list[Row]]()
+    for i in rng.permutation(len(rows)).tolist():
+        by_width.setdefault(_rounded(len(rows[i].inputs), WIDTH_STEP), []).append(rows[i])
+    groups = list[tuple[int, list[Row]]]()
+    for width, members in sorted(by_width.items()):
+        count = max(1, tokens_each // width)
+        groups += [(width, members[i : i + count]) for i in range(0, len(members), count)]
     for g in rng.permutation(len(groups)).tolist():
-        yield _pad([rows[i] for i in groups[g]])
+        yield _pad(*groups[g])
 
 
 def _make_shard(path: Path, index: int, tokenizer: Tokenizer) -> None:
@@ -95,10 +105,19 @@ def _row(tokens: npt.NDArray[np.uint16], prompt: int) -> Row:
     return Row(wide[:-1], wide[1:], learned)
 
 
-def _pad(rows: list[Row]) -> Batch:
-    shape = (len(rows), max(len(r.inputs) for r in rows))
-    inputs, targets, learned = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
+def _pad(width: int, rows: list[Row]) -> Batch:
+    inputs = np.zeros((len(rows), width), np.int64)
+    places, targets = list[Tokens](), list[Tokens]()
     for i, row in enumerate(rows):
-        n = len(row.inputs)
-        inputs[i, :n], targets[i, :n], learned[i, :n] = row.inputs, row.targets, row.learned
-    return Batch(inputs, targets, learned)
+        inputs[i, : len(row.inputs)] = row.inputs
+        places.append(np.flatnonzero(row.learned) + i * width)
+        targets.append(row.targets[row.learned])
+    count = sum(len(p) for p in places)
+    surplus = _rounded(count, TARGET_STEP) - count
+    places.append(np.zeros(surplus, np.int64))
+    targets.append(np.full(surplus, IGNORED))
+    return Batch(inputs, np.concatenate(places), np.concatenate(targets))
+
+
+def _rounded(number: int, step: int) -> int:
+    return -(-number // step) * step

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from .data import SHARD_SIZE, Batch, batches, load_shard
+from .data import IGNORED, SHARD_SIZE, Batch, batches, load_shard
 from .decode import greedy_accuracy
 from .network import Decoder, Shape
 from .optimizer import Optimizer
@@ -121,11 +121,10 @@ class Trainer:
             at.shard, at.batch = at.shard + 1, 0
 
     def _learn(self, batch: Batch) -> float:
-        inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
-        learned = torch.from_numpy(batch.learned)
+        inputs, places = torch.from_numpy(batch.inputs), torch.from_numpy(batch.places)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.kind == torch.bfloat16):
-            logits = self.model.head(self._states(inputs)[learned])
-        loss = F.cross_entropy(logits.float(), targets[learned])
+            logits = self.model.head(self._states(inputs).flatten(0, 1)[places])
+        loss = F.cross_entropy(logits.float(), torch.from_numpy(batch.targets), ignore_index=IGNORED)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self._optimizer.step(self.schedule.factor(self.progress.step, self.progress.seen))

@@ -92,9 +92,10 @@ def test_shards_are_repeatable_and_learn_only_the_solution(tmp_path: Path, small
         learned = TOKENIZER.decode(row.targets[row.learned].tolist(), skip_special_tokens=False)
         assert learned.endswith("<|end|>") and "<|assistant|>" not in learned
         assert "The answer is" in learned
-    widths = [b.inputs.size for b in data.batches(once, 2048, 0)]
-    assert max(widths) <= 2048
-    assert sum(len(b.inputs) for b in data.batches(once, 2048, 0)) == len(once)
+    found = list(data.batches(once, 2048, 0))
+    assert max(b.inputs.size for b in found) <= 2048
+    assert sum(len(b.inputs) for b in found) == len(once)
+    assert sum(int((b.targets >= 0).sum()) for b in found) == sum(int(r.learned.sum()) for r in once)
 
 
 def test_gguf_computes_what_torch_computes(tmp_path: Path) -> None:

@@ -79,6 +79,11 @@ def test_equal_scores_never_drift_over_the_width() -> None:
             assert shares == sorted(shares)
 
 
+def test_a_share_that_is_whole_but_for_float_error_is_not_rounded_up() -> None:
+    # After the best, 25 equal candidates share 25: float sums of their weights make that 1.0000000000000002 each.
+    assert rebase_allocation([0.9] + [0.7] * 25, 33) == [8] + [1] * 25
+
+
 @exact_rules
 @given(given_scores=scores, width=widths, temperature=temperatures)
 def test_the_sum_is_the_width_and_no_share_is_negative(

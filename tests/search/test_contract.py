@@ -179,3 +179,23 @@ def test_chains_that_were_not_affordable_at_first_start_later() -> None:
     tree.add_pending(0)
     ask = strategy.ask(tree, strategy.start())
     assert [(wish.node, wish.children) for wish in ask.expansions] == [(0, 2)]
+
+
+def test_a_scored_chain_waits_for_its_own_score_only() -> None:
+    strategy, tree = Weighted(width=2), SearchTree()
+    for node_id in (1, 2):
+        tree.add_pending(0)
+        tree.complete(node_id, "step")
+    tree.score(2, 0.5)
+    assert [wish.node for wish in strategy.ask(tree, strategy.start()).expansions] == [2]
+
+
+def test_a_search_is_not_done_before_its_last_path_is_scored() -> None:
+    for strategy in (Weighted(width=1), BestOfN(width=1), Rebase(width=1)):
+        tree = SearchTree()
+        tree.add_pending(0)
+        tree.complete(1, "step")
+        tree.finish(1, "42")
+        assert not strategy.ask(tree, strategy.start()).done
+        tree.score(1, 0.5)
+        assert strategy.ask(tree, strategy.start()).done

@@ -87,6 +87,8 @@ def test_an_ask_applied_in_part_is_asked_again_with_the_same_shares() -> None:
     strategy = Rebase(width=8, temperature=0.5)
     tree = level(strategy, Step(0.9), Step(0.8), Step(0.3), Step(0.1))
     full = {wish.node: wish.children for wish in strategy.ask(tree, NOTHING).expansions}
+    assert set(full) == {1, 2, 3}
+    tree.prune(4, PruneReason.ALLOCATION)
     for _ in range(full[1]):
         record(tree, tree.add_pending(1).id, Step(0.5), scored=True)
     rest = {wish.node: wish.children for wish in strategy.ask(tree, NOTHING).expansions}
@@ -112,9 +114,11 @@ def test_duplicates_merge_only_if_asked_to() -> None:
 
 
 def test_the_same_step_under_another_parent_is_no_duplicate() -> None:
-    steps = {(0,): Step(0.5, text="a"), (1,): Step(0.5, text="b")}
-    tree = play(Rebase(width=2, merge_duplicates=True), lambda path: steps.get(path, Step(0.5, "1", "same")))
-    assert tree.finished_count == 2
+    tree = level(Rebase(), Step(0.5, text="a"), Step(0.5, text="b"))
+    for parent in (1, 2):
+        record(tree, tree.add_pending(parent).id, Step(0.5, text="same"), scored=True)
+    ask = Rebase(width=2, merge_duplicates=True).ask(tree, NOTHING)
+    assert [wish.node for wish in ask.expansions] == [3, 4] and not ask.prune
 
 
 def test_paper_rounding_can_give_everyone_nothing() -> None:

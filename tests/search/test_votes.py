@@ -56,6 +56,7 @@ def test_groups_are_sorted_and_complete() -> None:
 def test_invalid_answers_never_vote() -> None:
     vote = decide([*(candidate(i, None, 1.0) for i in range(9)), candidate(9, "1", 0.01)], VoteRule.WEIGHTED, same)
     assert vote.answer == "1" and len(vote.groups) == 1
+    assert group_answers([candidate(0, None)], same) == []
     empty = decide([candidate(0, None)], VoteRule.MAJORITY, same)
     assert (empty.answer, empty.winner, empty.groups, empty.agreement) == (None, None, (), 0.0)
 

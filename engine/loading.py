@@ -1,0 +1,100 @@
+"""From what a user names to loaded models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from ramify.engine.catalog import resolve_model
+from ramify.engine.config import EngineConfig
+from ramify.engine.errors import ModelLoadError
+from ramify.engine.llama_policy import LlamaPolicy, LlamaScorer
+from ramify.engine.policy import PolicyModel
+from ramify.engine.prompts.format import choose_prompt_format
+from ramify.engine.runtime.client import Runtime, Slot
+from ramify.engine.runtime.messages import ModelConfig
+from ramify.reward.builtin import resolve_spec
+from ramify.reward.callable import CallableReward
+from ramify.reward.errors import RewardSpecError
+from ramify.reward.lm_head import LmHeadReward
+from ramify.reward.protocol import RewardModel
+
+DEFAULT_REWARD = "demo-prm"
+BUNDLED_POLICY = "demo-"
+
+RewardSource = str | Path | RewardModel | Callable[..., Any] | None
+
+
+async def load_models(
+    stack: AsyncExitStack, model: str | Path | PolicyModel, reward: RewardSource, config: EngineConfig
+) -> tuple[PolicyModel, RewardModel | None]:
+    """Load the policy and the reward, in one worker; what must be closed later goes onto `stack`.
+
+    Raises:
+        ModelLoadError: if a file cannot be loaded or is no reward model.
+        UsageError: if a setting does not exist.
+    """
+    if reward == "default":
+        bundled = isinstance(model, str) and model.startswith(BUNDLED_POLICY)
+        reward = DEFAULT_REWARD if bundled else None
+    loader = _Loader(stack, config)
+    policy = await loader.policy(model) if isinstance(model, str | Path) else model
+    return policy, await loader.reward(reward, policy)
+
+
+class _Loader:
+    """Starts the worker when the first file is to be loaded."""
+
+    def __init__(self, stack: AsyncExitStack, config: EngineConfig) -> None:
+        self._stack = stack
+        self._config = config
+        self._runtime: Runtime | None = None
+
+    async def policy(self, name: str | Path) -> PolicyModel:
+        ref = resolve_model(name)
+        slot = await self._slot(ref.path)
+        prompt = choose_prompt_format(
+            slot.info.metadata,
+            slot.tokenizer,
+            chat_template=slot.info.chat_template,
+            preset=self._config.prompt_preset,
+            step_format=self._config.step_format,
+        )
+        return LlamaPolicy(slot, prompt, ref.name)
+
+    async def reward(self, source: RewardSource, policy: PolicyModel) -> RewardModel | None:
+        if source is None:
+            return None
+        if not isinstance(source, str | Path):
+            # A RewardModel opens sessions; anything else that can be called is a scoring function.
+            return source if isinstance(getattr(source, "open", None), Callable) else CallableReward(source)
+        ref = resolve_model(source)
+        slot = await self._slot(ref.path)
+        try:
+            spec = resolve_spec(slot.info.metadata, model=ref.name)
+            return LmHeadReward(
+                spec,
+                slot.tokenizer,
+                LlamaScorer(slot),
+                parameters=slot.info.parameters,
+                context_tokens=slot.info.context_tokens,
+                split=policy.prompt.split if isinstance(policy, LlamaPolicy) else None,
+            )
+        except RewardSpecError as error:
+            raise ModelLoadError(str(error)) from error
+
+    async def _slot(self, path: Path) -> Slot:
+        if self._runtime is None:
+            self._runtime = await self._stack.enter_async_context(Runtime(self._config.isolation))
+        settings = self._config
+        return await self._runtime.load(
+            ModelConfig(
+                path=str(path),
+                context_tokens=settings.context_tokens,
+                threads=settings.threads,
+                gpu_layers=settings.gpu_layers,
+                max_lanes=settings.max_lanes,
+            )
+        )

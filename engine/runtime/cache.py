@@ -1,0 +1,203 @@
+"""Which sequence holds which path: forks, parking and eviction over one context's KV cells.
+
+A node is a path of tokens. A sequence holds the first `length` tokens of one node's path, in cells that it shares
+with other sequences wherever their paths agree. A sequence is either lent to a job or parked at its node, and parked
+ones are evicted, least useful first, when ids or cells run out. Lengths are mirrored here and never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Cells(Protocol):
+    """The part of a context that this module needs."""
+
+    @property
+    def sequences(self) -> int:
+        """Number of sequence ids."""
+        ...
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Share the first `length` cells of `source` with the empty `target`."""
+        ...
+
+    def cut(self, sequence: int, length: int) -> None:
+        """Keep the first `length` cells only."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class Sequence:
+    """A sequence id in use, holding the first `length` tokens of its node's path."""
+
+    id: int
+    node: PathNode
+    length: int
+    parked: bool = False
+    used_at: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class PathNode:
+    """A path of tokens in the cache's books.
+
+    `shared` is how many leading tokens it has in common with its parent's path. `evaluated` is the longest prefix
+    ever evaluated. `row` holds the logits after the last token, None if they are not kept. `holders` are the
+    sequences of this node and of all below it.
+    """
+
+    run: int
+    id: int
+    parent: PathNode | None
+    path: tuple[int, ...]
+    shared: int
+    evaluated: int = 0
+    row: npt.NDArray[np.float32] | None = None
+    holders: set[Sequence] = field(default_factory=set[Sequence])
+
+    @property
+    def known(self) -> int:
+        """Longest prefix of the path that was evaluated at some time."""
+        above = 0 if self.parent is None else min(self.parent.known, self.shared)
+        return max(self.evaluated, above)
+
+
+def new_node(run: int, id: int, parent: PathNode | None, path: tuple[int, ...]) -> PathNode:
+    """Return a node whose path starts like its parent's."""
+    shared = 0 if parent is None else common_prefix(parent.path, path)
+    return PathNode(run=run, id=id, parent=parent, path=path, shared=shared)
+
+
+def common_prefix(left: tuple[int, ...], right: tuple[int, ...]) -> int:
+    """Length of the longest common prefix."""
+    limit = min(len(left), len(right))
+    if left[:limit] == right[:limit]:
+        return limit
+    return next(index for index in range(limit) if left[index] != right[index])
+
+
+class PathCache:
+    """Owner of a context's sequence ids; see the module's docstring."""
+
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+        self._free = list(range(cells.sequences - 1, -1, -1))
+        self._parked: set[Sequence] = set()
+        self._clock = 0
+
+    @property
+    def in_use(self) -> int:
+        """Number of sequence ids in use."""
+        return self._cells.sequences - len(self._free)
+
+    def open(self, node: PathNode, length: int) -> Sequence | None:
+        """Return a sequence lent to the caller with up to `length` tokens of the node's path, as many as are cached.
+
+        A sequence parked at the node itself is handed over; else one is forked from whatever holds most of the path.
+        None if every id is lent.
+        """
+        own = [each for each in node.holders if each.node is node and each.parked]
+        if own:
+            best = max(own, key=lambda each: each.length)
+            self._unpark(best)
+            if best.length > length:
+                self._cells.cut(best.id, length)
+                best.length = length
+            return best
+        return self.fork(node, length)
+
+    def fork(self, node: PathNode, length: int) -> Sequence | None:
+        """Return a new sequence with as much of the node's first `length` tokens as is cached; None without an id."""
+        if not self._free and not self.evict(1):
+            return None
+        source, shared = self._source(node, length)
+        sequence = Sequence(self._free.pop(), node, 0)
+        if source is not None and shared:
+            self._cells.copy(source.id, sequence.id, shared)
+            sequence.length = shared
+            source.used_at = self._tick()
+        for each in _lineage(node):
+            each.holders.add(sequence)
+        return sequence
+
+    def cached(self, node: PathNode, length: int) -> int:
+        """Return how many of the first `length` tokens of a node's path some sequence holds."""
+        return self._source(node, length)[1]
+
+    def move(self, sequence: Sequence, node: PathNode) -> None:
+        """Let a sequence stand for `node`, a child of its present node whose path it holds."""
+        sequence.node = node
+        node.holders.add(sequence)
+
+    def park(self, sequence: Sequence) -> None:
+        """Keep a sequence's cells until they are needed elsewhere."""
+        sequence.parked = True
+        sequence.used_at = self._tick()
+        self._parked.add(sequence)
+
+    def free(self, sequence: Sequence) -> None:
+        """Give up a sequence; cells that no other one shares become free."""
+        self._parked.discard(sequence)
+        self._cells.cut(sequence.id, 0)
+        for each in _lineage(sequence.node):
+            each.holders.discard(sequence)
+        self._free.append(sequence.id)
+
+    def release(self, nodes: Iterable[PathNode]) -> None:
+        """Free what is parked at these nodes."""
+        for node in nodes:
+            node.row = None
+            for sequence in [each for each in node.holders if each.node is node and each.parked]:
+                self.free(sequence)
+
+    def evict(self, count: int) -> int:
+        """Free up to `count` parked sequences: first those whose cells others hold too, then the longest unused."""
+        victims = sorted(self._parked, key=lambda each: (not _redundant(each), each.used_at))[:count]
+        for sequence in victims:
+            self.free(sequence)
+        return len(victims)
+
+    @property
+    def parked(self) -> int:
+        """Number of sequences that could be evicted."""
+        return len(self._parked)
+
+    def _unpark(self, sequence: Sequence) -> None:
+        sequence.parked = False
+        self._parked.discard(sequence)
+
+    def _source(self, node: PathNode, length: int) -> tuple[Sequence | None, int]:
+        """Return the sequence that holds most of the first `length` tokens, and how many of them."""
+        best: Sequence | None = None
+        most, limit, wanted = 0, length, node.path[:length]
+        current: PathNode | None = node
+        while current is not None and most < limit:
+            for each in current.holders:
+                # Compared, not assumed: texts of a reward model need not be prefixes of one another in tokens.
+                shared = common_prefix(each.node.path[: min(each.length, limit)], wanted)
+                if shared > most:
+                    best, most = each, shared
+            limit = min(limit, current.shared)
+            current = current.parent
+        return best, most
+
+    def _tick(self) -> int:
+        self._clock += 1
+        return self._clock
+
+
+def _redundant(sequence: Sequence) -> bool:
+    """Tell whether another sequence, of a node below, holds all of this one's cells."""
+    return any(each is not sequence and each.length >= sequence.length for each in sequence.node.holders)
+
+
+def _lineage(node: PathNode | None) -> Iterable[PathNode]:
+    while node is not None:
+        yield node
+        node = node.parent

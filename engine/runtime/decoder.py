@@ -1,0 +1,509 @@
+"""Continuous batching over all runs of one model: each step is one decode with lanes, prefixes and reads together.
+
+Every token of a tree is evaluated once: a step's last token stays pending until its node is expanded, then it is
+evaluated on one sequence, and all children draw their first token from that one row of logits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ramify.engine.runtime.cache import Cells, PathCache, PathNode, new_node
+from ramify.engine.runtime.jobs import Group, Job, Lane, PrefixJob, ReadJob
+from ramify.engine.runtime.messages import (
+    FinishWord,
+    LaneRequest,
+    LaneResult,
+    Progress,
+    ReadRequest,
+    ReadResult,
+    Statistics,
+)
+from ramify.engine.runtime.sampling import sample, uniforms
+from ramify.engine.runtime.steps import StepText
+
+ROOT = 0
+ROW_BYTES = 64 << 20
+"""Memory for rows of logits kept for nodes that may be expanded again."""
+
+
+class Machine(Cells, Protocol):
+    """The context that the decoder drives."""
+
+    batch_tokens: int
+    longest_path: int
+    vocabulary_size: int
+
+    def decode(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[bool]) -> int:
+        """Evaluate a batch; 1 if the cache has no room."""
+        ...
+
+    def logits(self, rows: int) -> npt.NDArray[np.float32]:
+        """Rows of the last decode's outputs."""
+        ...
+
+
+class Words(Protocol):
+    """The part of a vocabulary that the decoder needs."""
+
+    def piece(self, id: int, /, *, special: bool = True) -> bytes:
+        """Bytes of a token."""
+        ...
+
+    def is_end(self, id: int) -> bool:
+        """Whether a token ends the text."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class RunBooks:
+    """One run's nodes, what it waits for, and costs that no result has carried yet."""
+
+    nodes: dict[int, PathNode]
+    lanes: deque[Lane] = field(default_factory=deque["Lane"])
+    active: int = 0
+    prompt_tokens: int = 0
+    reevaluated: int = 0
+
+
+Result = tuple[int, LaneResult | ReadResult]
+
+
+class Decoder:
+    """Works on the requests of many runs; `step` does one decode and returns what it completed.
+
+    `max_lanes` bounds the lanes that generate at a time; further ones wait, and runs take turns.
+    """
+
+    def __init__(self, machine: Machine, words: Words, *, max_lanes: int) -> None:
+        self._machine = machine
+        self._words = words
+        # Two ids stay free for prefixes and reads, whatever the number of lanes.
+        self._max_lanes = max(1, min(max_lanes, machine.sequences - 2))
+        self._cache = PathCache(machine)
+        self._runs: dict[int, RunBooks] = {}
+        self._jobs: list[Job] = []
+        self._queue: deque[Job] = deque()
+        self._results: list[Result] = []
+        self._rows: dict[PathNode, None] = {}
+        # Falls when the cache is full, and rises again by one with each job that ends.
+        self._ceiling = machine.sequences
+        self._row_limit = max(8, ROW_BYTES // (4 * machine.vocabulary_size))
+        self._stats = Statistics()
+
+    # Requests
+
+    def open_run(self, run: int, prompt: tuple[int, ...]) -> None:
+        """Start a run whose node 0 is the prompt."""
+        self._runs[run] = RunBooks({ROOT: new_node(run, ROOT, None, prompt)})
+
+    def restore(self, run: int, node: int, parent: int, tokens: tuple[int, ...]) -> None:
+        """Tell of a node that was generated elsewhere; it is evaluated when it is needed."""
+        above = self._runs[run].nodes[parent]
+        self._runs[run].nodes[node] = new_node(run, node, above, above.path + tokens)
+
+    def expand(self, run: int, requests: Iterable[LaneRequest], allowance: int | None) -> None:
+        """Generate children; those of one call share the allowance of tokens."""
+        books, group = self._runs[run], Group(allowance)
+        for request in requests:
+            parent = books.nodes[request.parent]
+            lane = Lane(parent, parent.path, frozenset(), request=request, group=group, text=StepText(request.step))
+            books.lanes.append(lane)
+
+    def read(self, run: int, requests: Iterable[ReadRequest]) -> None:
+        """Read logits along paths."""
+        books = self._runs[run]
+        for request in requests:
+            if len(request.tokens) > self._machine.longest_path:
+                self._results.append((run, ReadResult(node=request.node, logits=(), too_long=True)))
+                continue
+            parent = books.nodes[ROOT if request.parent is None else request.parent]
+            node = books.nodes.get(request.node)
+            if node is None or node.path != request.tokens:
+                node = books.nodes[request.node] = new_node(run, request.node, parent, request.tokens)
+            self._begin_read(ReadJob(node, request.tokens, frozenset(request.read), request=request))
+
+    def release(self, run: int, nodes: Iterable[int]) -> None:
+        """Free what is kept for nodes."""
+        books = self._runs.get(run)
+        if books is not None:
+            self._cache.release(books.nodes[node] for node in nodes if node in books.nodes)
+
+    def interrupt(self, run: int, children: frozenset[int] | None = None) -> None:
+        """End lanes of a run now, all or those given; each gives its result with what it has so far."""
+        books = self._runs.get(run)
+        if books is None:
+            return
+        for lane in [*books.lanes]:
+            if children is None or _child(lane) in children:
+                books.lanes.remove(lane)
+                self._end_lane(lane, "cancelled")
+        for job in [*self._jobs, *self._queue]:
+            if job.node.run != run:
+                continue
+            for lane in [each for each in _lanes(job) if children is None or _child(each) in children]:
+                if isinstance(job, PrefixJob):
+                    job.waiting.remove(lane)
+                else:
+                    self._remove(lane)
+                self._end_lane(lane, "cancelled")
+            if isinstance(job, PrefixJob) and not job.waiting:
+                self._remove(job)
+                if job.sequence is not None:
+                    self._cache.park(job.sequence)
+
+    def close_run(self, run: int) -> None:
+        """Forget a run; its lanes give no result."""
+        books = self._runs.pop(run, None)
+        if books is None:
+            return
+        for job in [each for each in (*self._jobs, *self._queue) if each.node.run == run]:
+            self._remove(job)
+            if job.sequence is not None:
+                self._cache.free(job.sequence)
+        for node in books.nodes.values():
+            self._rows.pop(node, None)
+            for sequence in [each for each in node.holders if each.node is node]:
+                self._cache.free(sequence)
+        self._results = [each for each in self._results if each[0] != run]
+
+    def progress(self) -> list[Progress]:
+        """Return how far the lanes are that somebody watches."""
+        return [
+            Progress(run=job.node.run, child=_child(job), tokens=len(job.tokens), text=job.text.text)
+            for job in self._jobs
+            if isinstance(job, Lane) and _request(job).watched
+        ]
+
+    # Work
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self._jobs or self._queue or self._results or any(each.lanes for each in self._runs.values()))
+
+    def statistics(self) -> Statistics:
+        """Return the counters as they stand."""
+        cells = sum(each.length for each in {seq for run in self._runs.values() for seq in run.nodes[ROOT].holders})
+        return replace(self._stats, sequences_used=self._cache.in_use, cells_used=cells)
+
+    def step(self) -> list[Result]:
+        """Do one decode and return what it completed; may return nothing while there is more to do."""
+        self._admit()
+        batch = self._batch()
+        if batch:
+            started = time.perf_counter()
+            code = self._decode(batch)
+            decoded = time.perf_counter()
+            if code == 0:
+                self._take(batch)
+            else:
+                self._make_room(batch)
+            self._count(batch if code == 0 else [], decoded - started, time.perf_counter() - decoded)
+        results, self._results = self._results, []
+        return results
+
+    def _admit(self) -> None:
+        """Give queued jobs and waiting lanes their sequences, as far as there are any."""
+        while self._queue and len(self._jobs) < self._ceiling and self._start(self._queue[0]):
+            self._jobs.append(self._queue.popleft())
+        while not self._queue and len(self._jobs) < self._ceiling:
+            waiting = [books for books in self._runs.values() if books.lanes]
+            if not waiting or sum(books.active for books in self._runs.values()) >= self._max_lanes:
+                return
+            books = min(waiting, key=lambda each: each.active)
+            lane = books.lanes.popleft()
+            lane.active = True
+            books.active += 1
+            self._begin(lane)
+
+    def _begin(self, lane: Lane) -> None:
+        """Start a lane from its parent's row, or line it up for that row."""
+        parent = lane.node
+        if len(parent.path) >= self._machine.longest_path:
+            self._end_lane(lane, "context")
+            return
+        if parent.row is not None and not self._prefix_of(parent):
+            sequence = self._cache.fork(parent, len(parent.path))
+            if sequence is not None and sequence.length == len(parent.path):
+                lane.sequence = sequence
+                lane.cached += sequence.length
+                self._jobs.append(lane)
+                self._draw([lane], parent.row[None, :])
+                return
+            if sequence is not None:
+                self._cache.free(sequence)
+        self._after_prefix(lane, outputs=frozenset((len(parent.path) - 1,)))
+
+    def _begin_read(self, job: ReadJob) -> None:
+        """Start a read, after its parent's path if that is not cached: siblings share it."""
+        parent, shared = job.node.parent, job.node.shared
+        if parent is not None and shared and self._cache.cached(job.node, shared) < shared:
+            self._after_prefix(job, outputs=frozenset())
+        else:
+            self._queue_or_start(job)
+
+    def _prefix_of(self, node: PathNode) -> PrefixJob | None:
+        jobs = (*self._jobs, *self._queue)
+        return next((job for job in jobs if isinstance(job, PrefixJob) and job.node is node), None)
+
+    def _after_prefix(self, job: Job, outputs: frozenset[int]) -> None:
+        node = job.node if isinstance(job, Lane) else job.node.parent
+        assert node is not None
+        prefix = self._prefix_of(node)
+        if prefix is None:
+            prefix = PrefixJob(node, node.path, outputs)
+            prefix.waiting.append(job)
+            self._queue_or_start(prefix)
+        else:
+            prefix.waiting.append(job)
+
+    def _queue_or_start(self, job: Job) -> None:
+        if not self._queue and len(self._jobs) < self._ceiling and self._start(job):
+            self._jobs.append(job)
+        else:
+            self._queue.append(job)
+
+    def _start(self, job: Job) -> bool:
+        """Give a job its sequence; False if there is no id to be had."""
+        # The last token is evaluated even if it is cached when its logits are wanted and not kept.
+        keep = min(job.outputs, default=len(job.target))
+        sequence = self._cache.fork(job.node, keep) if isinstance(job, Lane) else self._cache.open(job.node, keep)
+        if sequence is None:
+            return False
+        job.sequence = sequence
+        job.cached += sequence.length
+        return True
+
+    def _batch(self) -> list[tuple[Job, int, int]]:
+        """Return (job, first position, end) for the next decode: single tokens first, then longer feeds."""
+        room = self._machine.batch_tokens
+        batch: list[tuple[Job, int, int]] = []
+        for job in sorted(self._jobs, key=lambda each: len(each.target) - each.next_position > 1):
+            start = job.next_position
+            end = min(len(job.target), start + room)
+            if end > start:
+                batch.append((job, start, end))
+                room -= end - start
+        return batch
+
+    def _decode(self, batch: list[tuple[Job, int, int]]) -> int:
+        tokens: list[int] = []
+        positions: list[int] = []
+        sequences: list[int] = []
+        outputs: list[bool] = []
+        for job, start, end in batch:
+            assert job.sequence is not None
+            tokens += job.target[start:end]
+            positions += range(start, end)
+            sequences += [job.sequence.id] * (end - start)
+            outputs += [position in job.outputs for position in range(start, end)]
+        return self._machine.decode(tokens, positions, sequences, outputs)
+
+    def _take(self, batch: list[tuple[Job, int, int]]) -> None:
+        """Book an evaluated batch and hand out its rows."""
+        wanted = [sum(start <= at < end for at in job.outputs) for job, start, end in batch]
+        rows = self._machine.logits(sum(wanted)) if any(wanted) else np.empty((0, 0), dtype=np.float32)
+        drawing: list[Lane] = []
+        drawn: list[int] = []
+        first = 0
+        for (job, start, end), count in zip(batch, wanted, strict=True):
+            self._book(job, start, end)
+            block = rows[first : first + count]
+            if isinstance(job, ReadJob):
+                self._take_read(job, start, end, block)
+            elif isinstance(job, PrefixJob) and job.complete:
+                self._finish_prefix(job, block[-1] if count else None)
+            elif isinstance(job, Lane) and count:
+                drawing.append(job)
+                drawn.append(first)
+            first += count
+        if drawing:
+            self._draw(drawing, rows if drawn == list(range(len(rows))) else rows[drawn])
+
+    def _book(self, job: Job, start: int, end: int) -> None:
+        assert job.sequence is not None
+        job.sequence.length = end
+        known = max(job.node.known, len(job.target) - 1 if isinstance(job, Lane) and len(job.tokens) > 1 else 0)
+        again = max(0, min(end, known) - start)
+        job.again += again
+        job.fresh += end - start - again
+        job.node.evaluated = max(job.node.evaluated, min(end, len(job.node.path)))
+
+    def _take_read(self, job: ReadJob, start: int, end: int, block: npt.NDArray[np.float32]) -> None:
+        assert job.request is not None and job.sequence is not None
+        ids = list(job.request.ids)
+        for position, row in zip([at for at in sorted(job.outputs) if start <= at < end], block, strict=True):
+            job.rows[position] = tuple(float(value) for value in row[ids])
+        if not job.complete:
+            return
+        self._remove(job)
+        self._cache.park(job.sequence)
+        books = self._runs[job.node.run]
+        result = ReadResult(
+            node=job.node.id,
+            logits=tuple(job.rows[position] for position in job.request.read),
+            evaluated_tokens=job.fresh + books.prompt_tokens,
+            cached_tokens=job.cached,
+            reevaluated_tokens=job.again + books.reevaluated,
+        )
+        books.prompt_tokens = books.reevaluated = 0
+        self._results.append((job.node.run, result))
+
+    def _finish_prefix(self, job: PrefixJob, row: npt.NDArray[np.float32] | None) -> None:
+        """Keep the row, and start what waited for the path."""
+        assert job.sequence is not None
+        self._remove(job)
+        node, books = job.node, self._runs[job.node.run]
+        # A later node's one pending token was counted when it was drawn.
+        books.prompt_tokens += job.fresh if node.id == ROOT else 0
+        books.reevaluated += job.again
+        if row is not None:
+            self._keep_row(node, row.copy())
+        self._cache.park(job.sequence)
+        for each in job.waiting:
+            if isinstance(each, Lane):
+                self._begin(each)
+            else:
+                self._queue_or_start(each)
+
+    def _keep_row(self, node: PathNode, row: npt.NDArray[np.float32]) -> None:
+        node.row = row
+        self._rows.pop(node, None)
+        self._rows[node] = None
+        while len(self._rows) > self._row_limit:
+            oldest = next(iter(self._rows))
+            oldest.row = None
+            del self._rows[oldest]
+
+    def _draw(self, lanes: list[Lane], rows: npt.NDArray[np.float32]) -> None:
+        """Draw a token for each lane from its row, and end the lanes that are done."""
+        requests = [_request(lane) for lane in lanes]
+        numbers = uniforms([each.seed for each in requests], [len(lane.tokens) for lane in lanes])
+        tokens, logprobs = sample(rows, [each.sampling for each in requests], numbers)
+        for lane, token, logprob in zip(lanes, tokens.tolist(), logprobs.tolist(), strict=True):
+            reason = self._accept(lane, int(token), float(logprob))
+            if reason is not None:
+                self._remove(lane)
+                self._end_lane(lane, reason)
+
+    def _accept(self, lane: Lane, token: int, logprob: float) -> FinishWord | None:
+        """Add a token to a lane; return why the lane ends, if it does."""
+        if token < 0:
+            raise FloatingPointError("the model gave logits that are not numbers; its file may be damaged")
+        if lane.group.left is not None:
+            if lane.group.left <= 0:
+                return "budget"
+            lane.group.left -= 1
+        lane.draw(token, logprob)
+        if self._words.is_end(token):
+            return "eos"
+        if lane.text.add(self._words.piece(token, special=False)):
+            return "step"
+        if len(lane.tokens) >= _request(lane).max_tokens:
+            return "length"
+        return "context" if len(lane.target) >= self._machine.longest_path else None
+
+    def _end_lane(self, lane: Lane, reason: FinishWord) -> None:
+        request, books = _request(lane), self._runs[lane.node.run]
+        node = new_node(lane.node.run, request.child, lane.node, lane.node.path + tuple(lane.tokens))
+        books.nodes[request.child] = node
+        if lane.active:
+            lane.active = False
+            books.active -= 1
+        if lane.sequence is not None:
+            node.evaluated = lane.sequence.length
+            if reason == "eos" or not lane.tokens:
+                self._cache.free(lane.sequence)
+            else:
+                self._cache.move(lane.sequence, node)
+                self._cache.park(lane.sequence)
+        result = LaneResult(
+            child=request.child,
+            tokens=tuple(lane.tokens),
+            text=lane.text.close(),
+            logprob=lane.logprob,
+            finish_reason=reason,
+            prompt_tokens=books.prompt_tokens,
+            cached_tokens=lane.cached,
+            reevaluated_tokens=lane.again + books.reevaluated,
+        )
+        books.prompt_tokens = books.reevaluated = 0
+        self._results.append((lane.node.run, result))
+
+    # Room and counting
+
+    def _remove(self, job: Job) -> None:
+        """Take a job out of work; its sequence stays lent to it."""
+        if job in self._jobs:
+            self._jobs.remove(job)
+            self._ceiling += 1
+        elif job in self._queue:
+            self._queue.remove(job)
+
+    def _make_room(self, batch: list[tuple[Job, int, int]]) -> None:
+        """Free cells after a decode found none: evict what is parked, then suspend jobs, then give up the last one."""
+        if self._cache.parked:
+            self._cache.evict(max(1, self._cache.parked // 4))
+            return
+        if len(self._jobs) > 1:
+            for job in self._jobs[len(self._jobs) // 2 :]:
+                self._suspend(job)
+            self._ceiling = len(self._jobs)
+            return
+        self._give_up(batch[0][0])
+
+    def _suspend(self, job: Job) -> None:
+        """Put a job back into the queue without its cells; it starts again when another one ends."""
+        assert job.sequence is not None
+        self._jobs.remove(job)
+        self._cache.free(job.sequence)
+        job.sequence = None
+        self._queue.append(job)
+
+    def _give_up(self, job: Job) -> None:
+        """End a job that does not fit the cache even alone."""
+        self._remove(job)
+        if job.sequence is not None and not isinstance(job, Lane):
+            self._cache.free(job.sequence)
+        if isinstance(job, Lane):
+            self._end_lane(job, "context")
+        elif isinstance(job, ReadJob):
+            self._results.append((job.node.run, ReadResult(node=job.node.id, logits=(), too_long=True)))
+        elif isinstance(job, PrefixJob):
+            for each in job.waiting:
+                self._give_up(each)
+
+    def _count(self, batch: list[tuple[Job, int, int]], decode_s: float, sampling_s: float) -> None:
+        stats = self._stats
+        self._stats = replace(
+            stats,
+            decode_calls=stats.decode_calls + bool(batch),
+            tokens=stats.tokens + sum(end - start for _, start, end in batch),
+            lanes=stats.lanes + sum(isinstance(job, Lane) for job, _, _ in batch),
+            decode_s=stats.decode_s + decode_s,
+            sampling_s=stats.sampling_s + sampling_s,
+        )
+
+
+def _request(lane: Lane) -> LaneRequest:
+    assert lane.request is not None
+    return lane.request
+
+
+def _child(lane: Lane) -> int:
+    return _request(lane).child
+
+
+def _lanes(job: Job) -> list[Lane]:
+    """Return the lanes that a job is or that wait for it."""
+    if isinstance(job, PrefixJob):
+        return [each for each in job.waiting if isinstance(each, Lane)]
+    return [job] if isinstance(job, Lane) else []

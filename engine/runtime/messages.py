@@ -1,0 +1,151 @@
+"""What the engine and the worker say to each other: small, frozen, picklable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+FinishWord = Literal["step", "eos", "length", "budget", "cancelled", "context"]
+"""Why a lane ended; the values of `ramify.search.node.FinishReason`, which this layer does not import."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How tokens are drawn.
+
+    `temperature` 0 is greedy (ties to the lowest id). `top_k` 0, `top_p` 1.0 and `min_p` 0.0 switch the filter off.
+    Filters apply in the order top-k, top-p, min-p to the distribution at temperature 1, then the temperature.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFormat:
+    """What ends a step: the first token after which `pattern` is found in the step's text, beyond leading space."""
+
+    name: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """How one model is loaded.
+
+    `context_tokens` is the number of KV cells shared by all paths, None for a size that suits. `threads` None means
+    the processors available. `gpu_layers` None means all if the build can offload, else 0. `max_lanes` bounds the
+    paths decoded together. `batch_tokens` bounds the tokens of one decode call.
+    """
+
+    path: str
+    context_tokens: int | None = None
+    threads: int | None = None
+    gpu_layers: int | None = None
+    max_lanes: int = 64
+    batch_tokens: int = 512
+    extra_buffers: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What is known of a loaded model. `context_tokens` is the longest path, `cells` the KV cells of all paths."""
+
+    path: str
+    name: str
+    architecture: str
+    parameters: int
+    vocabulary_size: int
+    context_tokens: int
+    cells: int
+    chat_template: str | None
+    bos: int
+    eos: int
+    add_bos: bool
+    eog: tuple[int, ...]
+    metadata: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneRequest:
+    """A child to be generated below `parent` until its step ends.
+
+    Node 0 is the prompt. `seed` fixes the draws, whatever else is decoded. `step` None means until end of sequence.
+    `watched` lanes have their progress reported now and then.
+    """
+
+    parent: int
+    child: int
+    seed: int
+    max_tokens: int
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    step: StepFormat | None = None
+    watched: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A step in the making."""
+
+    run: int
+    child: int
+    tokens: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneResult:
+    """A generated step and its own cost.
+
+    `tokens` includes the end-of-sequence token, `text` does not. `logprob` sums natural logs at temperature 1.
+    `prompt_tokens`, `cached_tokens` and `reevaluated_tokens` are as in RoleUsage.
+    """
+
+    child: int
+    tokens: tuple[int, ...]
+    text: str
+    logprob: float
+    finish_reason: FinishWord
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    reevaluated_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRequest:
+    """A path to be read: `tokens` is all of it, `read` are positions whose logits at `ids` are returned."""
+
+    node: int
+    parent: int | None
+    tokens: tuple[int, ...]
+    read: tuple[int, ...]
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadResult:
+    """Logits of a ReadRequest: one row for each position, one value for each id. `too_long`: it did not fit."""
+
+    node: int
+    logits: tuple[tuple[float, ...], ...]
+    evaluated_tokens: int = 0
+    cached_tokens: int = 0
+    reevaluated_tokens: int = 0
+    too_long: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Counters of one slot since it was loaded; `lanes` and `tokens` are summed over decode calls."""
+
+    decode_calls: int = 0
+    tokens: int = 0
+    lanes: int = 0
+    decode_s: float = 0.0
+    sampling_s: float = 0.0
+    reevaluated_tokens: int = 0
+    cells_used: int = 0
+    sequences_used: int = 0

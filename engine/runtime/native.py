@@ -1,0 +1,281 @@
+"""A typed and guarded face of llama.cpp's C API: a model, its vocabulary, and a context with sequences.
+
+Native code aborts the process on arguments that it does not like, so everything is checked here first. All calls on
+a context come from one thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from collections import deque
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ramify.engine.errors import ModelLoadError
+from ramify.engine.runtime.gguf_check import GgufSummary, check_gguf
+from ramify.engine.runtime.messages import ModelConfig, ModelInfo
+
+log = logging.getLogger(__name__)
+
+MAX_SEQUENCES = 256
+MIN_SEQUENCES = 64
+OUTPUT_BYTES = 64 << 20
+"""Memory that the output rows of all sequences may take before fewer sequences are used."""
+DEFAULT_CELLS = 16384
+
+_lines: deque[str] = deque(maxlen=200)
+_kept_alive: list[Any] = []
+
+
+def library() -> Any:
+    """Return the low-level binding, loaded once, with native log lines going to `logging` and nowhere else."""
+    import llama_cpp.llama_cpp as lib
+
+    if not _kept_alive:
+
+        @lib.llama_log_callback
+        def write(level: int, text: bytes, data: object) -> None:
+            line = text.decode("utf-8", "replace").rstrip("\n")
+            if line:
+                _lines.append(line)
+                log.debug("%s", line)
+
+        lib.llama_log_set(write, ctypes.c_void_p(0))
+        _kept_alive.append(write)
+        lib.llama_backend_init()
+    return lib
+
+
+def available_threads() -> int:
+    """Number of processors that this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+class Vocabulary:
+    """Text to tokens and back, of a loaded model (its weights are not needed)."""
+
+    def __init__(self, model: Any) -> None:
+        self._lib = library()
+        self._vocab = self._lib.llama_model_get_vocab(model)
+        self.size = int(self._lib.llama_vocab_n_tokens(self._vocab))
+        self._pieces: dict[tuple[int, bool], bytes] = {}
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """Return token ids without a leading BOS; `special` says whether special tokens in `text` are recognised.
+
+        A lone surrogate, which UTF-8 cannot express, becomes a question mark.
+        """
+        data = text.encode("utf-8", "replace")
+        if not data:
+            return []
+        room = len(data) + 16
+        buffer = (ctypes.c_int32 * room)()
+        count = self._lib.llama_tokenize(self._vocab, data, len(data), buffer, room, False, special)
+        if count < 0:
+            raise ModelLoadError("the model's vocabulary cannot express the text", "use another model")
+        return list(buffer[:count])
+
+    def piece(self, id: int, /, *, special: bool = True) -> bytes:
+        """Return a token's bytes; a control token gives its text, or nothing without `special`."""
+        key = (id, special)
+        found = self._pieces.get(key)
+        if found is None:
+            if not 0 <= id < self.size:
+                raise ValueError(f"token {id} is not in the vocabulary of {self.size}")
+            room = 64
+            while True:
+                buffer = ctypes.create_string_buffer(room)
+                length = self._lib.llama_token_to_piece(self._vocab, id, buffer, room, 0, special)
+                if length >= 0:
+                    break
+                room = -length
+            found = self._pieces[key] = buffer.raw[:length]
+        return found
+
+    def is_end(self, id: int) -> bool:
+        """Tell whether the token ends a text."""
+        return bool(self._lib.llama_vocab_is_eog(self._vocab, id))
+
+    def bos(self) -> int:
+        """Id of the begin-of-sequence token, -1 if there is none."""
+        return int(self._lib.llama_vocab_bos(self._vocab))
+
+    def eos(self) -> int:
+        """Id of the end-of-sequence token, -1 if there is none."""
+        return int(self._lib.llama_vocab_eos(self._vocab))
+
+    def adds_bos(self) -> bool:
+        """Tell whether prompts should start with the begin-of-sequence token."""
+        return bool(self._lib.llama_vocab_get_add_bos(self._vocab))
+
+
+class Model:
+    """A loaded GGUF file."""
+
+    def __init__(self, config: ModelConfig, *, vocabulary_only: bool = False) -> None:
+        self.summary: GgufSummary = check_gguf(config.path)
+        self._lib = library()
+        params = self._lib.llama_model_default_params()
+        params.use_extra_bufts = config.extra_buffers
+        params.vocab_only = vocabulary_only
+        offload = bool(self._lib.llama_supports_gpu_offload())
+        params.n_gpu_layers = config.gpu_layers if config.gpu_layers is not None else (999 if offload else 0)
+        _lines.clear()
+        self.pointer = self._lib.llama_model_load_from_file(os.fsencode(config.path), params)
+        if not self.pointer:
+            raise ModelLoadError(f"{config.path} cannot be loaded: {_reason()}", "see `ramify doctor` for this build")
+        self.vocabulary = Vocabulary(self.pointer)
+
+    def close(self) -> None:
+        """Free the weights; contexts must be closed before."""
+        if self.pointer:
+            self._lib.llama_model_free(self.pointer)
+            self.pointer = None
+
+
+class Context:
+    """The KV cache and compute state of one model: sequences that share cells, and one decode at a time."""
+
+    def __init__(self, model: Model, config: ModelConfig) -> None:
+        lib = self._lib = library()
+        self._model = model
+        self.vocabulary_size = model.vocabulary.size
+        trained = int(lib.llama_model_n_ctx_train(model.pointer)) or 512
+        fitting = OUTPUT_BYTES // (4 * self.vocabulary_size)
+        self.sequences = int(min(MAX_SEQUENCES, max(MIN_SEQUENCES, fitting)))
+        self.batch_tokens = max(config.batch_tokens, self.sequences)
+        wanted = config.context_tokens or min(trained * 16, max(DEFAULT_CELLS, trained))
+        params = lib.llama_context_default_params()
+        params.n_ctx = max(256, wanted)
+        params.n_batch = params.n_ubatch = self.batch_tokens
+        params.n_seq_max = self.sequences
+        params.n_outputs_max = self.batch_tokens
+        params.kv_unified = True
+        params.swa_full = True
+        params.no_perf = True
+        params.n_threads = params.n_threads_batch = config.threads or available_threads()
+        _lines.clear()
+        self.pointer = lib.llama_init_from_model(model.pointer, params)
+        if not self.pointer:
+            raise ModelLoadError(f"no context can be made for {config.path}: {_reason()}", "use fewer context tokens")
+        self.memory = lib.llama_get_memory(self.pointer)
+        self.cells = int(lib.llama_n_ctx(self.pointer))
+        self.longest_path = min(trained, self.cells)
+        self._batch = _Batch(lib, self.batch_tokens)
+
+    def decode(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[bool]) -> int:
+        """Decode a batch; return 0, or 1 if there was no room in the cache (nothing has changed then).
+
+        Raises:
+            ValueError: if the batch would make native code abort.
+            RuntimeError: if llama.cpp fails otherwise.
+        """
+        if not 0 < len(tokens) <= self.batch_tokens:
+            raise ValueError(f"a batch of {len(tokens)} tokens; 1 to {self.batch_tokens} are possible")
+        if min(tokens) < 0 or max(tokens) >= self.vocabulary_size:
+            raise ValueError("a token outside the vocabulary")
+        if min(sequences) < 0 or max(sequences) >= self.sequences:
+            raise ValueError("a sequence id out of range")
+        code = self._lib.llama_decode(self.pointer, self._batch.fill(tokens, positions, sequences, outputs))
+        if code not in (0, 1):
+            raise RuntimeError(f"llama_decode failed with code {code}: {_reason()}")
+        return int(code)
+
+    def logits(self, rows: int) -> npt.NDArray[np.float32]:
+        """Return the rows of the last decode's flagged tokens, in batch order; valid until the next decode."""
+        pointer = self._lib.llama_get_logits(self.pointer)
+        return np.ctypeslib.as_array(pointer, shape=(rows, self.vocabulary_size))
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Let `target`, which must be empty, share the first `length` cells of `source`."""
+        self._check(source)
+        self._check(target)
+        self._lib.llama_memory_seq_cp(self.memory, source, target, 0, length)
+
+    def cut(self, sequence: int, length: int) -> None:
+        """Keep only the first `length` cells of a sequence."""
+        self._check(sequence)
+        if not self._lib.llama_memory_seq_rm(self.memory, sequence, length, -1):
+            raise RuntimeError("this model's memory cannot be cut inside a sequence")
+
+    def length(self, sequence: int) -> int:
+        """Number of cells of a sequence, as llama.cpp counts them."""
+        self._check(sequence)
+        return int(self._lib.llama_memory_seq_pos_max(self.memory, sequence)) + 1
+
+    def close(self) -> None:
+        """Free the cache."""
+        if self.pointer:
+            self._lib.llama_free(self.pointer)
+            self.pointer = None
+
+    def _check(self, sequence: int) -> None:
+        if not 0 <= sequence < self.sequences:
+            raise ValueError(f"sequence {sequence} is out of range")
+
+
+class _Batch:
+    """A llama_batch over numpy arrays, so that filling it costs no call per token."""
+
+    def __init__(self, lib: Any, size: int) -> None:
+        self._token = np.zeros(size, dtype=np.int32)
+        self._pos = np.zeros(size, dtype=np.int32)
+        self._count = np.ones(size, dtype=np.int32)
+        self._seq = np.zeros(size, dtype=np.int32)
+        self._output = np.zeros(size, dtype=np.int8)
+        int32_p = ctypes.POINTER(ctypes.c_int32)
+        rows = (int32_p * (size + 1))()
+        base = self._seq.ctypes.data
+        for index in range(size):
+            rows[index] = ctypes.cast(base + 4 * index, int32_p)
+        self._rows = rows
+        self._batch = lib.llama_batch(
+            n_tokens=0,
+            token=self._token.ctypes.data_as(int32_p),
+            embd=None,
+            pos=self._pos.ctypes.data_as(int32_p),
+            n_seq_id=self._count.ctypes.data_as(int32_p),
+            seq_id=ctypes.cast(rows, ctypes.POINTER(int32_p)),
+            logits=self._output.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def fill(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[bool]) -> Any:
+        count = len(tokens)
+        self._token[:count] = tokens
+        self._pos[:count] = positions
+        self._seq[:count] = sequences
+        self._output[:count] = outputs
+        self._batch.n_tokens = count
+        return self._batch
+
+
+def model_info(model: Model, context: Context, path: str) -> ModelInfo:
+    """Describe a loaded model."""
+    summary, vocabulary = model.summary, model.vocabulary
+    template = summary.metadata.get("tokenizer.chat_template")
+    return ModelInfo(
+        path=path,
+        name=str(summary.metadata.get("general.name", os.path.basename(path))),
+        architecture=summary.architecture,
+        parameters=summary.parameters,
+        vocabulary_size=vocabulary.size,
+        context_tokens=context.longest_path,
+        cells=context.cells,
+        chat_template=template if isinstance(template, str) else None,
+        bos=vocabulary.bos(),
+        eos=vocabulary.eos(),
+        add_bos=vocabulary.adds_bos(),
+        eog=tuple(token for token in range(vocabulary.size) if vocabulary.is_end(token)),
+        metadata=summary.metadata,
+    )
+
+
+def _reason() -> str:
+    """Return what llama.cpp said last of a failure."""
+    telling = [line for line in _lines if "error" in line.lower() or "fail" in line.lower() or "unknown" in line]
+    text = telling[0] if telling else (_lines[-1] if _lines else "llama.cpp gave no reason")
+    return text.split(": ", 1)[-1].strip()

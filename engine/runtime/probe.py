@@ -1,0 +1,146 @@
+"""Finds out, once a machine, whether llama.cpp's extra CPU buffer types work there.
+
+A processor may advertise AMX while its tile instructions fault (some virtual machines); llama.cpp then dies with
+SIGSEGV at the first product with a quantized matrix. A child process tries a few tokens of the model. If it dies,
+models are loaded without extra buffer types, and the finding is kept per library build, processor and tensor types.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from ramify.engine.runtime.gguf_check import check_gguf
+
+TIMEOUT_S = 120.0
+_FLOATS = frozenset({0, 1, 30})
+"""Tensor types F32, F16 and BF16, which use no extra buffers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a probe found: `works` is False if the child died, and `detail` says how."""
+
+    works: bool
+    detail: str
+    tensor_types: tuple[int, ...]
+    library: str
+    processor: str
+
+
+def cache_folder() -> Path:
+    """Return the folder for what ramify finds out: RAMIFY_CACHE_DIR, else ramify in the user's cache folder."""
+    own = os.environ.get("RAMIFY_CACHE_DIR")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own) if own else Path(base) / "ramify"
+
+
+def extra_buffers_work(path: str) -> bool:
+    """Tell whether the model can be loaded with llama.cpp's default buffer types; probes at the first call only.
+
+    Raises:
+        ModelLoadError: if the file is not a sound GGUF file.
+    """
+    types = check_gguf(path).tensor_types - _FLOATS
+    if not types:
+        return True
+    file = _finding_file(types)
+    found = _read(file)
+    if found is None:
+        found = _probe(path, types)
+        _write(file, found)
+    return found.works
+
+
+def findings() -> list[Finding]:
+    """Return everything that was found on this machine, for `ramify doctor`."""
+    folder = cache_folder() / "probes"
+    read = (_read(file) for file in sorted(folder.glob("*.json"))) if folder.is_dir() else iter(())
+    return [each for each in read if each is not None]
+
+
+def _probe(path: str, types: frozenset[int]) -> Finding:
+    command = [sys.executable, "-m", "ramify.engine.runtime.probe", path]
+    environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        # A failure that is not a crash has other causes, which the real load will report.
+        works, detail = done.returncode >= 0, f"exit code {done.returncode}"
+    except subprocess.TimeoutExpired:
+        works, detail = True, f"no result within {TIMEOUT_S:.0f} s"
+    return Finding(
+        works=works, detail=detail, tensor_types=tuple(sorted(types)), library=_library(), processor=_processor()
+    )
+
+
+def _finding_file(types: frozenset[int]) -> Path:
+    key = json.dumps([_library(), _processor(), sorted(types)])
+    return cache_folder() / "probes" / f"{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}.json"
+
+
+def _library() -> str:
+    """Name the library build: version, place and time of change."""
+    spec = find_spec("llama_cpp")
+    places = spec.submodule_search_locations if spec is not None else None
+    folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path((places or ["."])[0]) / "lib")
+    changed = max((file.stat().st_mtime_ns for file in folder.glob("*llama*")), default=0)
+    return f"{version('llama-cpp-python')} {folder} {changed}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()} {hashlib.blake2b(flags.encode(), digest_size=8).hexdigest()}"
+
+
+def _read(file: Path) -> Finding | None:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        return Finding(**{**data, "tensor_types": tuple(data["tensor_types"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _write(file: Path, finding: Finding) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(asdict(finding)) + "\n", encoding="utf-8")
+        partial.replace(file)
+    except OSError:
+        return  # Without a cache the probe is run again, which costs a second and nothing else.
+
+
+def main() -> None:
+    """Decode a few tokens of the model named by the first argument with default buffer types."""
+    from ramify.engine.runtime.messages import ModelConfig
+    from ramify.engine.runtime.native import Context, Model
+
+    config = ModelConfig(path=sys.argv[1], context_tokens=256)
+    context = Context(Model(config), config)
+    for start, count in ((0, 8), (8, 1), (9, 1)):
+        places = list(range(start, start + count))
+        context.decode([1] * count, places, [0] * count, [True] * count)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Drawing tokens from a block of logits, each lane with its own reproducible stream of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ramify.engine.runtime.messages import SamplingParams
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def uniforms(seeds: Sequence[int], draws: Sequence[int]) -> Doubles:
+    """Return one number in [0, 1) for each (seed, number of the draw), by SplitMix64 (Steele et al., OOPSLA 2014).
+
+    A number depends on its own seed and draw alone, so a lane draws the same whatever is decoded beside it.
+    """
+    with np.errstate(over="ignore"):
+        z = np.asarray(seeds, dtype=np.uint64) + (np.asarray(draws, dtype=np.uint64) + np.uint64(1)) * _GOLDEN
+        z = (z ^ (z >> np.uint64(30))) * _MIX_1
+        z = (z ^ (z >> np.uint64(27))) * _MIX_2
+        z ^= z >> np.uint64(31)
+    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def sample(logits: Floats, params: Sequence[SamplingParams], numbers: Doubles) -> tuple[Ints, Doubles]:
+    """Return a token for each row of `logits` [lanes, vocabulary] and its log-probability at temperature 1.
+
+    `numbers` in [0, 1) decide the draws by inversion of the cumulative distribution. A row with a NaN or without a
+    finite logit gives token -1.
+    """
+    tokens = np.empty(len(logits), dtype=np.int64)
+    for setting in dict.fromkeys(params):
+        rows = [row for row, each in enumerate(params) if each == setting]
+        block = logits if len(rows) == len(logits) else logits[rows]
+        tokens[rows] = _draw(block, setting, numbers[rows])
+    peak = logits.max(axis=1, keepdims=True)
+    bad = ~np.isfinite(peak[:, 0])
+    with np.errstate(invalid="ignore"):
+        log_total = np.log(np.exp(logits - peak).sum(axis=1, dtype=np.float64)) + peak[:, 0]
+    chosen = logits[np.arange(len(logits)), np.maximum(tokens, 0)].astype(np.float64)
+    tokens[bad] = -1
+    return tokens, chosen - log_total
+
+
+def _draw(logits: Floats, setting: SamplingParams, numbers: Doubles) -> Ints:
+    if setting.temperature == 0.0:
+        return logits.argmax(axis=1)
+    kept = _filtered(logits, setting)
+    peak = kept.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        weights = np.exp((kept - peak) / np.float32(setting.temperature))
+    cumulative = weights.cumsum(axis=1, dtype=np.float64)
+    targets = numbers * cumulative[:, -1]
+    found = [np.searchsorted(row, target, "right") for row, target in zip(cumulative, targets, strict=True)]
+    return np.minimum(np.asarray(found, dtype=np.int64), logits.shape[1] - 1)
+
+
+def _filtered(logits: Floats, setting: SamplingParams) -> Floats:
+    """Return the logits with what top-k, top-p and min-p reject set to minus infinity; the most likely always stays."""
+    size = logits.shape[1]
+    if 0 < setting.top_k < size:
+        threshold = np.partition(logits, size - setting.top_k, axis=1)[:, size - setting.top_k, None]
+        logits = np.where(logits >= threshold, logits, -np.inf)
+    if setting.top_p < 1.0:
+        logits = _nucleus(logits, setting.top_p)
+    if setting.min_p > 0.0:
+        floor = logits.max(axis=1, keepdims=True) + np.float32(np.log(setting.min_p))
+        logits = np.where(logits >= floor, logits, -np.inf)
+    return logits
+
+
+def _nucleus(logits: Floats, top_p: float) -> Floats:
+    order = np.argsort(-logits, axis=1, kind="stable")
+    ranked = np.take_along_axis(logits, order, axis=1)
+    weights = np.exp(ranked - ranked[:, :1])
+    before = (weights.cumsum(axis=1) - weights) / weights.sum(axis=1, keepdims=True)
+    ranked = np.where(before < top_p, ranked, -np.inf)
+    kept = np.empty_like(ranked)
+    np.put_along_axis(kept, order, ranked, axis=1)
+    return kept

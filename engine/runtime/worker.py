@@ -1,0 +1,145 @@
+"""The loop that owns the models: takes requests from a connection, decodes, sends results back.
+
+It runs as a process of its own (`python -m ramify.engine.runtime.worker FD`) or in a thread. A request is a tuple
+that starts with its kind; so is a reply. Replies: ("loaded", slot, ModelInfo), ("failed", slot, error),
+("results", slot, [(run, result)]), ("progress", slot, [Progress]), ("statistics", slot, Statistics), ("broken", text).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ramify.engine.errors import ModelLoadError
+from ramify.engine.runtime.decoder import Decoder
+from ramify.engine.runtime.messages import ModelConfig, ModelInfo
+from ramify.engine.runtime.native import Context, Model, model_info
+
+PROGRESS_S = 0.1
+"""Shortest time between two reports of progress."""
+
+
+class WorkerSlot:
+    """One model with its context and decoder. Slots of the same file share the model."""
+
+    def __init__(self, config: ModelConfig, model: Model) -> None:
+        self.config = config
+        self.model = model
+        self.context = Context(model, config)
+        self.decoder = Decoder(self.context, model.vocabulary, max_lanes=config.max_lanes)
+
+    @property
+    def info(self) -> ModelInfo:
+        """Description of the model."""
+        return model_info(self.model, self.context, self.config.path)
+
+
+class Worker:
+    """Serves one connection until it is closed or told to stop."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._slots: dict[int, WorkerSlot] = {}
+        self._models: dict[tuple[str, bool, int | None], Model] = {}
+        self._running = True
+        self._reported_s = 0.0
+        self._handlers: dict[str, Callable[..., None]] = {
+            "load": self._load,
+            "unload": self._unload,
+            "open_run": lambda slot, *rest: self._slots[slot].decoder.open_run(*rest),
+            "restore": lambda slot, *rest: self._slots[slot].decoder.restore(*rest),
+            "expand": lambda slot, *rest: self._slots[slot].decoder.expand(*rest),
+            "read": lambda slot, *rest: self._slots[slot].decoder.read(*rest),
+            "release": lambda slot, *rest: self._slots[slot].decoder.release(*rest),
+            "interrupt": lambda slot, *rest: self._slots[slot].decoder.interrupt(*rest),
+            "close_run": lambda slot, *rest: self._slots[slot].decoder.close_run(*rest),
+            "statistics": self._statistics,
+            "stop": self._stop,
+        }
+
+    def run(self) -> None:
+        """Serve; returns when the other end has closed or asked to stop."""
+        try:
+            while self._running:
+                self._take_requests()
+                self._step()
+        except (EOFError, OSError):
+            pass  # The engine is gone, and nobody is left to answer to.
+        except Exception as error:
+            self._send(("broken", f"{type(error).__name__}: {error}"))
+            raise
+        finally:
+            self._close()
+
+    def _take_requests(self) -> None:
+        while self._running and self._connection.poll(0 if self._busy else None):
+            kind, *rest = self._connection.recv()
+            self._handlers[kind](*rest)
+
+    @property
+    def _busy(self) -> bool:
+        return any(slot.decoder.busy for slot in self._slots.values())
+
+    def _step(self) -> None:
+        for number, slot in self._slots.items():
+            if slot.decoder.busy:
+                results = slot.decoder.step()
+                if results:
+                    self._send(("results", number, results))
+        now_s = time.monotonic()
+        if now_s - self._reported_s >= PROGRESS_S:
+            self._reported_s = now_s
+            for number, slot in self._slots.items():
+                if progress := slot.decoder.progress():
+                    self._send(("progress", number, progress))
+
+    def _load(self, number: int, config: ModelConfig) -> None:
+        key = (os.path.realpath(config.path), config.extra_buffers, config.gpu_layers)
+        try:
+            model = self._models.get(key)
+            if model is None:
+                model = self._models[key] = Model(config)
+            slot = self._slots[number] = WorkerSlot(config, model)
+        except ModelLoadError as error:
+            self._send(("failed", number, error))
+        else:
+            self._send(("loaded", number, slot.info))
+
+    def _unload(self, number: int) -> None:
+        slot = self._slots.pop(number, None)
+        if slot is None:
+            return
+        slot.context.close()
+        if all(other.model is not slot.model for other in self._slots.values()):
+            self._models = {key: model for key, model in self._models.items() if model is not slot.model}
+            slot.model.close()
+
+    def _statistics(self, number: int) -> None:
+        self._send(("statistics", number, self._slots[number].decoder.statistics()))
+
+    def _stop(self) -> None:
+        self._running = False
+
+    def _send(self, reply: tuple[Any, ...]) -> None:
+        self._connection.send(reply)
+
+    def _close(self) -> None:
+        for number in list(self._slots):
+            self._unload(number)
+        self._connection.close()
+
+
+def main() -> None:
+    """Serve the connection whose file descriptor is the first argument."""
+    # Ctrl-C goes to the whole terminal; the engine decides what it means and closes the connection.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Worker(Connection(int(sys.argv[1]))).run()
+
+
+if __name__ == "__main__":
+    main()

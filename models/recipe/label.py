@@ -1,0 +1,184 @@
+"""Step labels for the reward model: Monte Carlo rollouts from prefixes, made with ramify's own engine.
+
+A prefix's label is the share of rollouts from it that reach the right answer (Math-Shepherd, Wang et al.,
+arXiv 2312.08935, eq. 4: soft estimation). Rollouts fork from the prefix's node, so no prefix is decoded twice, and
+prefixes with the same text share their rollouts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import anyio
+
+from ramify.engine.answers.equality import decide_quickly
+from ramify.engine.answers.extract import extract_answer
+from ramify.engine.engine import Engine
+from ramify.engine.policy import PolicyModel, PolicySession, StepRequest, StepResult
+from ramify.engine.problem import Problem
+from ramify.engine.runtime.messages import SamplingParams
+from ramify.engine.seeds import node_seed
+from ramify.search.node import FinishReason, Node
+from ramify.search.tree import ROOT, SearchTree
+
+log = logging.getLogger(__name__)
+
+MAX_STEP_TOKENS = 64
+MAX_ROLLOUT_TOKENS = 256
+MAX_DEPTH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelPlan:
+    """How many `solutions` are sampled for each problem and how many `rollouts` from each of their prefixes."""
+
+    solutions: int = 4
+    rollouts: int = 4
+    seed: int = 0
+    parallel: int = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledSolution:
+    """A sampled solution; `values[i]` is the chance of a right answer after `steps[: i + 1]`."""
+
+    id: str
+    question: str
+    steps: tuple[str, ...]
+    values: tuple[float, ...]
+
+
+class Labeller:
+    """Labels the solutions of one problem."""
+
+    def __init__(self, problem: Problem, session: PolicySession, plan: LabelPlan) -> None:
+        self._problem = problem
+        self._session = session
+        self._plan = plan
+        self._seed = node_seed(plan.seed, tuple(problem.id.encode()))
+        self._tree = SearchTree()
+        self._ended: set[int] = set()
+
+    async def label(self) -> list[LabelledSolution]:
+        """Sample solutions, roll out from their prefixes, and return what came of it."""
+        leaves = await self._sample()
+        values = await self._values(leaves)
+        return [self._solution(leaf, values) for leaf in leaves]
+
+    async def _sample(self) -> list[Node]:
+        frontier = [self._tree.add_pending(ROOT) for _ in range(self._plan.solutions)]
+        leaves: list[Node] = []
+        while frontier:
+            await self._write([self._request(node) for node in frontier])
+            growing = [node for node in frontier if node.id not in self._ended and node.depth < MAX_DEPTH]
+            leaves += [node for node in frontier if node.id in self._ended]
+            frontier = [self._tree.add_pending(node.id) for node in growing]
+        return leaves
+
+    async def _write(self, requests: Sequence[StepRequest]) -> None:
+        def take(result: StepResult) -> None:
+            node = self._tree.complete(
+                result.child, result.text, result.tokens, result.logprob, result.finish_reason
+            )
+            if result.finish_reason is FinishReason.EOS or extract_answer(self._tree.path_text(node.id)) is not None:
+                self._ended.add(node.id)
+
+        await self._session.expand(requests, allowance=None, on_result=take)
+
+    async def _values(self, leaves: Iterable[Node]) -> dict[str, float]:
+        """Return the value of every prefix by its text."""
+        starts: dict[str, Node] = {}
+        values: dict[str, float] = {}
+        for leaf in leaves:
+            *inner, last = self._tree.path_nodes(leaf.id)
+            starts.update((self._tree.path_text(node.id), node) for node in reversed(inner))
+            values[self._tree.path_text(last.id)] = float(self._right(self._tree.path_text(last.id)))
+        hits = dict.fromkeys(starts, 0)
+        prefixes: dict[int, str] = {}
+        requests: list[StepRequest] = []
+        for prefix, node in starts.items():
+            for _ in range(self._plan.rollouts):
+                request = self._request(self._tree.add_pending(node.id), to_the_end=True)
+                prefixes[request.child] = prefix
+                requests.append(request)
+
+        def take(result: StepResult) -> None:
+            prefix = prefixes[result.child]
+            hits[prefix] += self._right(prefix + result.text)
+
+        if requests:
+            await self._session.expand(requests, allowance=None, on_result=take)
+        return values | {prefix: count / self._plan.rollouts for prefix, count in hits.items()}
+
+    def _right(self, text: str) -> bool:
+        answer = extract_answer(text)
+        return answer is not None and decide_quickly(answer, self._problem.answer or "") is True
+
+    def _request(self, node: Node, *, to_the_end: bool = False) -> StepRequest:
+        assert node.parent is not None
+        return StepRequest(
+            parent=node.parent,
+            child=node.id,
+            path=node.path,
+            seed=node_seed(self._seed, node.path),
+            prefix=self._tree.path_text(node.parent),
+            max_tokens=MAX_ROLLOUT_TOKENS if to_the_end else MAX_STEP_TOKENS,
+            sampling=SamplingParams(),
+            to_the_end=to_the_end,
+        )
+
+    def _solution(self, leaf: Node, values: dict[str, float]) -> LabelledSolution:
+        nodes = self._tree.path_nodes(leaf.id)
+        return LabelledSolution(
+            id=self._problem.id,
+            question=self._problem.question,
+            steps=tuple(node.text for node in nodes),
+            values=tuple(values[self._tree.path_text(node.id)] for node in nodes),
+        )
+
+
+async def label_problems(model: str | Path, problems: Iterable[Problem], out: Path, plan: LabelPlan) -> int:
+    """Append labelled solutions of `problems` to the JSON Lines file `out`; return how many problems were done.
+
+    Problems whose id is in `out` already are skipped, so an interrupted call goes on where it was.
+    """
+    done = {row.id for row in read_labels(out)} if out.exists() else set[str]()
+    todo = iter([problem for problem in problems if problem.id not in done])
+    count = 0
+    with out.open("a", encoding="utf-8") as file:
+
+        async def work(policy: PolicyModel) -> None:
+            nonlocal count
+            for problem in todo:
+                session = await policy.open(problem.question)
+                try:
+                    rows = await Labeller(problem, session, plan).label()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await session.close()
+                file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
+                file.flush()
+                count += 1
+                if count % 100 == 0:
+                    log.info("labelled %d problems", count)
+
+        async with Engine(model, None) as engine, anyio.create_task_group() as tasks:
+            for _ in range(plan.parallel):
+                tasks.start_soon(work, engine.policy)
+    return count
+
+
+def read_labels(path: Path) -> Iterator[LabelledSolution]:
+    """Yield the rows of a label file; a torn last line is left out."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if not line.endswith("\n"):
+                return
+            row = json.loads(line)
+            yield LabelledSolution(
+                id=row["id"], question=row["question"], steps=tuple(row["steps"]), values=tuple(row["values"])
+            )

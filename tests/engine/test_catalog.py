@@ -1,0 +1,101 @@
+"""Model names: bundled, the user's own, paths, and those that are none of these."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ramify.engine import catalog
+from ramify.engine.catalog import list_bundled, list_user_models, resolve_model, user_models_folder
+from ramify.engine.errors import ModelLoadError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put models of both kinds into folders of their own."""
+    bundled, own = tmp_path / "weights", tmp_path / "own"
+    bundled.mkdir()
+    own.mkdir()
+    for name in ("demo-s.q8_0", "demo-m.q8_0", "demo-m.f16", "demo-prm.f16"):
+        (bundled / f"{name}.gguf").write_bytes(b"GGUF" + name.encode())
+    (bundled / "notes.txt").write_text("no model")
+    card = {"role": "policy", "parameters": 4_000_000, "description": "solves arithmetic word problems"}
+    (bundled / "demo-m.json").write_text(json.dumps(card))
+    (own / "mine.gguf").write_bytes(b"GGUF")
+    monkeypatch.setattr(catalog, "_bundled_folder", lambda: bundled)
+    monkeypatch.setenv("RAMIFY_MODELS_DIR", str(own))
+    return tmp_path
+
+
+def test_a_bundled_name_means_its_default_quantization(folders: Path) -> None:
+    ref = resolve_model("demo-m")
+    assert (ref.name, ref.path, ref.bundled) == ("demo-m", folders / "weights" / "demo-m.q8_0.gguf", True)
+    assert resolve_model("demo-m:f16").path.name == "demo-m.f16.gguf"
+    assert resolve_model("demo-prm").path.name == "demo-prm.f16.gguf"
+
+
+def test_a_path_means_itself(folders: Path) -> None:
+    path = folders / "own" / "mine.gguf"
+    for name in (str(path), path):
+        assert resolve_model(name).path == path.resolve()
+    assert not resolve_model(path).bundled
+
+
+def test_a_users_model_is_found_by_name(folders: Path) -> None:
+    for name in ("mine", "mine.gguf"):
+        assert resolve_model(name).path.name == "mine.gguf"
+    assert [entry.name for entry in list_user_models()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("demo-n", r"there is no model 'demo-n'; did you mean 'demo-[sm]'\?"),
+        ("zzzz", r"known names are demo-m, demo-prm, demo-s, mine"),
+        ("", "there is no model ''"),
+        ("demo-m:q4", "demo-m does not come as 'q4'; it comes as f16, q8_0"),
+        ("./nothing.gguf", r"there is no file nothing\.gguf"),
+        ("nothing.gguf", r"there is no file nothing\.gguf"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_what_to_do(name: str, message: str) -> None:
+    with pytest.raises(ModelLoadError, match=message):
+        resolve_model(name)
+
+
+def test_a_folder_is_not_a_model(folders: Path) -> None:
+    with pytest.raises(ModelLoadError, match="is a folder"):
+        resolve_model(folders)
+
+
+@pytest.mark.parametrize("name", ["hf:owner/repo/file.gguf", "openai:http://localhost:8000#model"])
+def test_remote_names_are_recognised_and_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="this version does not"):
+        resolve_model(name)
+
+
+def test_bundled_models_are_listed_with_their_cards(folders: Path) -> None:
+    entries = {entry.name: entry for entry in list_bundled()}
+    assert list(entries) == ["demo-m", "demo-prm", "demo-s"]
+    demo = entries["demo-m"]
+    assert (demo.role, demo.parameters, demo.description) == ("policy", 4_000_000, "solves arithmetic word problems")
+    assert demo.size_bytes == len(b"GGUFdemo-m.q8_0")
+    assert sorted(demo.files) == ["f16", "q8_0"]
+    assert (entries["demo-prm"].role, entries["demo-prm"].parameters) == ("reward", None)
+    assert entries["demo-prm"].description == "process reward model for the bundled task"
+
+
+def test_a_broken_card_is_a_clear_error(folders: Path) -> None:
+    (folders / "weights" / "demo-s.json").write_text("{")
+    with pytest.raises(ModelLoadError, match=r"demo-s\.json cannot be read"):
+        list_bundled()
+
+
+def test_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("RAMIFY_MODELS_DIR")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert user_models_folder() == tmp_path / "ramify" / "models"
+    assert list_user_models() == []
+    monkeypatch.delenv("XDG_DATA_HOME")
+    assert user_models_folder() == Path.home() / ".local" / "share" / "ramify" / "models"

@@ -1,0 +1,211 @@
+"""Prompts: chat templates, presets, step formats, and questions that try to be more than questions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ramify.engine.errors import ModelLoadError, UsageError
+from ramify.engine.prompts import (
+    PRESETS,
+    STEP_FORMATS,
+    SpecialTokens,
+    choose_preset,
+    choose_prompt_format,
+    choose_step_format,
+    custom_step_format,
+    render_prompt,
+    special_tokens,
+    split_steps,
+    step_format,
+)
+from ramify.engine.prompts.chat import TemplateRefused, render_chat
+from ramify.reward.testing import PieceTokenizer
+
+SPECIAL = ("<s>", "</s>", "<|user|>", "<|assistant|>", "<|im_start|>", "<|im_end|>")
+TOKENIZER = PieceTokenizer(special=SPECIAL)
+SPACED = PieceTokenizer([" Hi"], SPECIAL, adds_space=True)
+
+DEMO = (
+    "{% for message in messages %}{% if message['role'] == 'user' %}<|user|>{{ message['content'] }}"
+    "{% elif message['role'] == 'assistant' %}<|assistant|>{{ message['content'] }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+CHATML = """\
+{%- for message in messages %}
+    {{- '<|im_start|>' + message.role + '\\n' + message.content | trim + '<|im_end|>' + '\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+"""
+NO_SYSTEM = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+    "{% endif %}{% for message in messages %}<|user|>{{ message['content'] }}{% endfor %}<|assistant|>"
+)
+
+
+def test_the_bundled_models_template() -> None:
+    prompt = render_prompt("How many?", PRESETS["plain"], DEMO, TOKENIZER)
+    assert prompt.text == "<|user|>How many?<|assistant|>"
+    assert prompt.tokens[0] == SPECIAL.index("<|user|>")
+    assert b"".join(prompt.pieces).decode() == prompt.text
+
+
+def test_a_chat_template_with_a_system_message() -> None:
+    prompt = render_prompt("Q?", PRESETS["math"], CHATML, TOKENIZER)
+    assert prompt.text == (
+        "<|im_start|>system\nPlease reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"
+        "<|im_start|>user\nQ?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+@pytest.mark.parametrize("template", [DEMO, NO_SYSTEM])
+def test_a_system_message_that_the_template_drops_or_refuses_starts_the_question(template: str) -> None:
+    prompt = render_prompt("Q?", PRESETS["math"], template, TOKENIZER)
+    assert "within \\boxed{}.\n\nQ?<|assistant|>" in prompt.text
+
+
+@given(st.text(alphabet="<|user>{}%# '\n\\im_endasst/s", min_size=1).filter(str.strip))
+def test_a_question_never_becomes_special_tokens_or_code(question: str) -> None:
+    for template in (None, DEMO, CHATML):
+        for tokenizer in (TOKENIZER, SPACED):
+            harmless = render_prompt("x", PRESETS["plain"], template, tokenizer)
+            prompt = render_prompt(question, PRESETS["plain"], template, tokenizer)
+            special = [token for token in prompt.tokens if token < len(SPECIAL)]
+            assert special == [token for token in harmless.tokens if token < len(SPECIAL)]
+            assert question.strip() in prompt.text
+
+
+def test_a_model_without_a_template_gets_the_presets_own_form() -> None:
+    assert render_prompt(" Q? ", PRESETS["plain"], None, TOKENIZER).text == "Q?"
+    assert render_prompt("Q?", PRESETS["gsm8k"], None, TOKENIZER).text == "Question: Q?\nAnswer:"
+
+
+def test_bos_is_added_once_where_the_model_expects_it() -> None:
+    special = SpecialTokens(bos="<s>", bos_id=0, add_bos=True)
+    without = render_prompt("Q", PRESETS["plain"], DEMO, TOKENIZER, special=special)
+    within = render_prompt("Q", PRESETS["plain"], NO_SYSTEM, TOKENIZER, special=special)
+    assert without.tokens[:2] == (0, 2)
+    assert within.tokens[:2] == (0, 2)
+    assert render_prompt("Q", PRESETS["plain"], DEMO, TOKENIZER).tokens[0] == 2
+
+
+def test_a_space_prefixing_vocabulary_sees_the_text_as_a_whole() -> None:
+    prompt = render_prompt("Hi", PRESETS["plain"], DEMO, SPACED)
+    assert prompt.pieces == (b"<|user|>", b" Hi", b"<|assistant|>")
+
+
+@pytest.mark.parametrize("question", ["", "  \n\t"])
+def test_an_empty_question_is_refused(question: str) -> None:
+    with pytest.raises(UsageError, match="the question is empty"):
+        render_prompt(question, PRESETS["plain"], None, TOKENIZER)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{% for %}", "not valid"),
+        ("{{ messages.nothing.at_all }}", "fails"),
+        ("{{ ''.__class__.__mro__ }}", "fails"),
+        ("no question here", "leaves out the question"),
+        ("{{ raise_exception('never') }}", "refuses"),
+    ],
+)
+def test_a_broken_template_is_a_clear_error(template: str, message: str) -> None:
+    with pytest.raises(ModelLoadError, match=message):
+        render_prompt("Q", PRESETS["plain"], template, TOKENIZER)
+
+
+def test_templates_have_what_transformers_gives_them() -> None:
+    template = (
+        "{% set ns = namespace(n=0) %}{% for m in messages %}{% if loop.index > 1 %}{% break %}{% endif %}"
+        "{% set ns.n = ns.n + 1 %}{% generation %}{{ m | tojson }}{% endgeneration %}{% endfor %}"
+        "{{ ns.n }} {{ strftime_now('%d %b %Y') }} {{ bos_token }}{{ eos_token }}"
+    )
+    messages = [{"role": "user", "content": "é"}, {"role": "user", "content": "b"}]
+    text = render_chat(template, messages, bos="<s>", eos="</s>", now=datetime(2025, 7, 1))
+    assert text == '{"role": "user", "content": "é"}1 01 Jul 2025 <s></s>'
+    with pytest.raises(TemplateRefused, match="why"):
+        render_chat("{{ raise_exception('why') }}", messages)
+
+
+def test_begin_and_end_tokens_come_from_the_metadata() -> None:
+    metadata: dict[str, object] = {"tokenizer.ggml.bos_token_id": 0, "tokenizer.ggml.eos_token_id": "1"}
+    assert special_tokens(metadata, TOKENIZER) == SpecialTokens(bos="<s>", eos="</s>", bos_id=0, add_bos=False)
+    assert special_tokens({**metadata, "tokenizer.ggml.model": "llama"}, TOKENIZER).add_bos
+    assert special_tokens({**metadata, "tokenizer.ggml.add_bos_token": "true"}, TOKENIZER).add_bos
+    explicit = {**metadata, "tokenizer.ggml.model": "llama", "tokenizer.ggml.add_bos_token": False}
+    assert not special_tokens(explicit, TOKENIZER).add_bos
+    assert special_tokens({"tokenizer.ggml.model": "llama"}, TOKENIZER) == SpecialTokens()
+
+
+def test_the_preset_is_the_callers_else_the_files_else_what_suits_the_model() -> None:
+    demo: dict[str, object] = {"ramify.prompt_preset": "plain"}
+    assert choose_preset("gsm8k", demo, DEMO).name == "gsm8k"
+    assert choose_preset(None, demo, DEMO).name == "plain"
+    assert choose_preset(None, {}, CHATML).name == "math"
+    assert choose_preset(None, {}, None).name == "gsm8k"
+    with pytest.raises(UsageError, match="did you mean 'math'"):
+        choose_preset("maths", {}, None)
+    with pytest.raises(ModelLoadError, match="'other'"):
+        choose_preset(None, {"ramify.prompt_preset": "other"}, None)
+
+
+def test_the_step_format_is_the_callers_else_the_files_else_the_presets() -> None:
+    metadata: dict[str, object] = {"ramify.step_format": "line"}
+    assert choose_step_format("step-k", metadata, PRESETS["math"]).name == "step-k"
+    assert choose_step_format(None, metadata, PRESETS["math"]).name == "line"
+    assert choose_step_format(None, {}, PRESETS["math"]).name == "blank-line"
+    with pytest.raises(ModelLoadError, match="step format"):
+        choose_step_format(None, {"ramify.step_format": "lines"}, PRESETS["math"])
+
+
+def test_a_model_files_format() -> None:
+    metadata: dict[str, object] = {
+        "ramify.prompt_preset": "plain",
+        "ramify.step_format": "line",
+        "tokenizer.ggml.bos_token_id": 0,
+        "tokenizer.ggml.add_bos_token": True,
+    }
+    format = choose_prompt_format(metadata, TOKENIZER, chat_template=DEMO)
+    assert b"".join(map(TOKENIZER.piece, format.encode("Q", TOKENIZER))) == b"<s><|user|>Q<|assistant|>"
+    assert format.split("a\nb") == ["a\n", "b"]
+    assert choose_prompt_format({}, TOKENIZER).preset.name == "gsm8k"
+    with pytest.raises(ModelLoadError, match="not valid"):
+        choose_prompt_format(metadata, TOKENIZER, chat_template="{% if %}")
+
+
+def test_ones_own_step_pattern() -> None:
+    assert step_format("regex:;").pattern == ";"
+    with pytest.raises(UsageError, match="not a regular expression"):
+        custom_step_format("(")
+    with pytest.raises(UsageError, match="matches the empty text"):
+        custom_step_format("x*")
+    with pytest.raises(UsageError, match="did you mean 'blank-line'"):
+        step_format("blankline")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "steps"),
+    [
+        ("line", "a\nb\nThe answer is 1.", ["a\n", "b\n", "The answer is 1."]),
+        ("line", "\na\n\n", ["\na\n\n"]),
+        ("line", "a\n\nb", ["a\n", "\nb"]),
+        ("blank-line", "a\nb\n\nc", ["a\nb\n\n", "c"]),
+        ("step-k", "Step 1: a\nStep 2: b", ["Step 1: a\nStep 2:", " b"]),
+        ("line", "", [""]),
+        ("line", "\n", ["\n"]),
+    ],
+)
+def test_text_is_cut_where_generation_would_have_stopped(name: str, text: str, steps: list[str]) -> None:
+    assert split_steps(text, STEP_FORMATS[name]) == steps
+
+
+@given(st.text(alphabet="ab\n :Step12", max_size=60), st.sampled_from(sorted(STEP_FORMATS)))
+def test_cut_steps_join_to_the_text_and_stay_whole(text: str, name: str) -> None:
+    steps = split_steps(text, STEP_FORMATS[name])
+    assert "".join(steps) == text
+    assert all(split_steps(step, STEP_FORMATS[name]) == [step] for step in steps)

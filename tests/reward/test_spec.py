@@ -1,0 +1,77 @@
+"""Reward specs: what is accepted, what is refused and how that is said, and which spec a model file gets."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ramify.reward import BUILTIN_SPECS, RewardSpec, RewardSpecError, load_spec, resolve_spec
+from ramify.reward.spec import METADATA_KEY, parse_spec
+
+DEMO = (
+    '{"name":"ramify-demo-prm","head":"lm_head","prompt_template":"<|user|>{question}<|assistant|>",'
+    '"step_template":"{step}<|step|>","tag":"<|step|>","good":"<|good|>","bad":"<|bad|>","read_at":"tag",'
+    '"activation":"softmax","aggregation":"last","context_limit":512}'
+)
+
+
+def test_the_bundled_models_metadata_is_the_built_in_spec() -> None:
+    assert parse_spec(DEMO) == BUILTIN_SPECS["ramify-demo-prm"]
+
+
+def test_a_spec_survives_json() -> None:
+    for spec in BUILTIN_SPECS.values():
+        assert parse_spec(spec.model_dump_json()) == spec
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tags": "x"}, "tags: Extra inputs"),
+        ({"head": "value"}, "head"),
+        ({"prompt_template": "no place"}, r"prompt_template must have \{question\} exactly once"),
+        ({"step_template": "{step}{step}<|step|>"}, r"step_template must have \{step\} exactly once"),
+        ({"step_template": "<|step|>{step}"}, "does not have the tag"),
+        ({"bad": None}, "softmax needs both"),
+        ({"activation": "sigmoid"}, "sigmoid reads good alone"),
+        ({"bad": "<|good|>"}, "the same token"),
+        ({"context_limit": 0}, "context_limit"),
+        ({"name": ""}, "name"),
+    ],
+)
+def test_a_wrong_spec_is_refused_with_its_field(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(RewardSpecError, match=message):
+        parse_spec(json.dumps({**json.loads(DEMO), **change}))
+
+
+def test_text_that_is_not_json_is_refused() -> None:
+    with pytest.raises(RewardSpecError, match="not valid"):
+        parse_spec("{")
+
+
+def test_a_spec_is_found_by_name_by_file_and_as_json(tmp_path: Any) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text(DEMO, "utf-8")
+    assert load_spec("math-shepherd").tag == " ки"
+    assert load_spec(str(path)) == load_spec(DEMO) == BUILTIN_SPECS["ramify-demo-prm"]
+    with pytest.raises(RewardSpecError, match="math-shepherd"):
+        load_spec(str(tmp_path / "missing.json"))
+
+
+def test_a_model_file_without_a_spec_is_refused_and_the_known_specs_are_named() -> None:
+    with pytest.raises(RewardSpecError, match=r"llama\.gguf .*math-shepherd, versaprm"):
+        resolve_spec({}, model="llama.gguf")
+
+
+def test_a_given_spec_wins_over_the_files_own() -> None:
+    metadata: dict[str, object] = {METADATA_KEY: DEMO}
+    assert resolve_spec(metadata, model="m").name == "ramify-demo-prm"
+    assert resolve_spec(metadata, model="m", given="versaprm").name == "versaprm"
+    assert resolve_spec({}, model="m", given=BUILTIN_SPECS["versaprm"]).name == "versaprm"
+
+
+def test_steps_are_normalised_as_the_spec_says() -> None:
+    spec = RewardSpec.model_validate({**json.loads(DEMO), "strip_steps": True, "newline": " "})
+    assert spec.normalise("  a\nb \n") == "a b"
+    assert BUILTIN_SPECS["ramify-demo-prm"].normalise(" a\n") == " a\n"
