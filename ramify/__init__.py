@@ -1,1 +1,165 @@
-"""The public face of ramify."""
+"""Asynchronous reasoning engine for GGUF models, guided by a process reward model, under compute budgets.
+
+Names load on first use (PEP 562), so that `import ramify` alone loads no model library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ramify.engine.answers.equality import answers_equal
+    from ramify.engine.answers.extract import extract_answer
+    from ramify.engine.config import EngineConfig
+    from ramify.engine.engine import Engine
+    from ramify.engine.errors import (
+        EngineClosed,
+        ExitCode,
+        ModelCrashed,
+        ModelLoadError,
+        NoAnswer,
+        QuestionTooLong,
+        RamifyError,
+        UsageError,
+    )
+    from ramify.engine.events import (
+        AnswerUpdate,
+        BudgetUsed,
+        Event,
+        NodeAdded,
+        NodePruned,
+        NodeScored,
+        NodesDispatched,
+        RunFinished,
+        RunStarted,
+        StepProgress,
+    )
+    from ramify.engine.problem import Problem
+    from ramify.engine.run import Run
+    from ramify.engine.runtime.messages import SamplingParams
+    from ramify.engine.solution import Solution, SolutionCandidate
+    from ramify.engine.sync import solve_sync
+    from ramify.engine.usage import RoleUsage, Usage
+    from ramify.models.problems import generate_problems
+    from ramify.reward.callable import CallableReward
+    from ramify.reward.errors import RewardError, RewardSpecError
+    from ramify.search.allocation import rebase_allocation
+    from ramify.search.errors import SearchError
+    from ramify.search.limits import Budget
+    from ramify.search.stopping import StopReason
+    from ramify.search.strategies.greedy import Greedy
+    from ramify.search.strategies.rebase import Rebase
+    from ramify.search.strategies.sampling import BestOfN, Majority, Weighted
+    from ramify.search.tree import SearchTree
+
+_MODULES = {
+    "engine.answers.equality": ("answers_equal",),
+    "engine.answers.extract": ("extract_answer",),
+    "engine.config": ("EngineConfig",),
+    "engine.engine": ("Engine",),
+    "engine.errors": (
+        "EngineClosed",
+        "ExitCode",
+        "ModelCrashed",
+        "ModelLoadError",
+        "NoAnswer",
+        "QuestionTooLong",
+        "RamifyError",
+        "UsageError",
+    ),
+    "engine.events": (
+        "AnswerUpdate",
+        "BudgetUsed",
+        "Event",
+        "NodeAdded",
+        "NodePruned",
+        "NodeScored",
+        "NodesDispatched",
+        "RunFinished",
+        "RunStarted",
+        "StepProgress",
+    ),
+    "engine.problem": ("Problem",),
+    "engine.run": ("Run",),
+    "engine.runtime.messages": ("SamplingParams",),
+    "engine.solution": ("Solution", "SolutionCandidate"),
+    "engine.sync": ("solve_sync",),
+    "engine.usage": ("RoleUsage", "Usage"),
+    "models.problems": ("generate_problems",),
+    "reward.callable": ("CallableReward",),
+    "reward.errors": ("RewardError", "RewardSpecError"),
+    "search.allocation": ("rebase_allocation",),
+    "search.errors": ("SearchError",),
+    "search.limits": ("Budget",),
+    "search.stopping": ("StopReason",),
+    "search.strategies.greedy": ("Greedy",),
+    "search.strategies.rebase": ("Rebase",),
+    "search.strategies.sampling": ("BestOfN", "Majority", "Weighted"),
+    "search.tree": ("SearchTree",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "AnswerUpdate",
+    "BestOfN",
+    "Budget",
+    "BudgetUsed",
+    "CallableReward",
+    "Engine",
+    "EngineClosed",
+    "EngineConfig",
+    "Event",
+    "ExitCode",
+    "Greedy",
+    "Majority",
+    "ModelCrashed",
+    "ModelLoadError",
+    "NoAnswer",
+    "NodeAdded",
+    "NodePruned",
+    "NodeScored",
+    "NodesDispatched",
+    "Problem",
+    "QuestionTooLong",
+    "RamifyError",
+    "Rebase",
+    "RewardError",
+    "RewardSpecError",
+    "RoleUsage",
+    "Run",
+    "RunFinished",
+    "RunStarted",
+    "SamplingParams",
+    "SearchError",
+    "SearchTree",
+    "Solution",
+    "SolutionCandidate",
+    "StepProgress",
+    "StopReason",
+    "Usage",
+    "UsageError",
+    "Weighted",
+    "__version__",
+    "answers_equal",
+    "extract_answer",
+    "generate_problems",
+    "rebase_allocation",
+    "solve_sync",
+]
+
+__version__: str
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("ramify")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

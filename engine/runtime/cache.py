@@ -183,6 +183,8 @@ class PathCache:
                 shared = common_prefix(each.node.path[: min(each.length, limit)], wanted)
                 if shared > most:
                     best, most = each, shared
+                    if most >= limit:
+                        return best, most
             limit = min(limit, current.shared)
             current = current.parent
         return best, most

@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 from anyio import from_thread, lowlevel, to_thread
 
-from ramify.engine.errors import EngineClosed, ModelCrashed, RamifyError
+from ramify.engine.errors import EngineClosed, ModelCrashed, QuestionTooLong, RamifyError, UsageError
 from ramify.engine.runtime.messages import (
     LaneRequest,
     LaneResult,
@@ -29,6 +29,7 @@ from ramify.engine.runtime.messages import (
     ReadRequest,
     ReadResult,
     Statistics,
+    check_sampling,
 )
 from ramify.engine.runtime.processes import Isolation, WorkerHandle, start_worker
 
@@ -41,13 +42,29 @@ JOIN_S = 5.0
 
 @dataclass(eq=False, slots=True)
 class _Wait:
-    """Requests that somebody waits for; `left` are the nodes whose results are missing."""
+    """Requests that somebody waits for; `left` are the nodes whose results are missing.
+
+    `interrupted` ones have been asked to end, `abandoned` ones too, and nobody wants their results. `failure` is what
+    taking a result raised.
+    """
 
     left: dict[int, LaneRequest | ReadRequest]
     take: Callable[[Any], None]
     allowance: int | None = None
     progress: Callable[[int, int, str], None] | None = None
     done: anyio.Event = field(default_factory=anyio.Event)
+    error: RamifyError | None = None
+    failure: Exception | None = None
+    interrupted: bool = False
+    abandoned: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class _Reply:
+    """Counters that somebody waits for."""
+
+    done: anyio.Event = field(default_factory=anyio.Event)
+    value: Statistics | None = None
     error: RamifyError | None = None
 
 
@@ -74,6 +91,7 @@ class Runtime:
         self._slots: dict[int, Slot] = {}
         self._crashes = 0
         self._closing = False
+        self._given_up = False
         self._broken = ""
         self._token: Any = None
 
@@ -88,6 +106,9 @@ class Runtime:
         self._closing = True
         self._outbox.put(("stop",))
         self._outbox.put(None)
+        closed = EngineClosed("the engine was closed meanwhile", "keep it open until its runs have ended")
+        for slot in self._slots.values():
+            slot.fail(closed)
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(self._join)
         for slot in self._slots.values():
@@ -120,10 +141,21 @@ class Runtime:
         return slot
 
     def send(self, *message: Any) -> None:
-        """Queue a message for the worker; never blocks."""
+        """Queue a message for the worker, which is started again if it was given up; never blocks.
+
+        Raises:
+            EngineClosed: if the runtime is closed.
+        """
         if self._closing:
             raise EngineClosed("the engine is closed", "open a new one")
+        if self._given_up:
+            self._restart()
         self._outbox.put(message)
+
+    def tell(self, *message: Any) -> None:
+        """Queue a message that is of no use to a worker that is gone."""
+        if not self._closing and not self._given_up:
+            self._outbox.put(message)
 
     # The worker's life
 
@@ -147,18 +179,25 @@ class Runtime:
     def _read(self, worker: WorkerHandle) -> None:
         with suppress(EOFError, OSError):
             while True:
-                self._call(self._take, worker.connection.recv())
+                self._call(self._take, worker, worker.connection.recv())
         if not self._closing:
-            self._call(self._crashed, worker, worker.describe_end())
+            how = worker.describe_end()
+            worker.join(JOIN_S)
+            worker.connection.close()
+            self._call(self._crashed, worker, how)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
-        # Without a loop there is nobody left to tell.
-        with suppress(RuntimeError):
+        try:
             from_thread.run_sync(function, *arguments, token=self._token)
+        except RuntimeError:
+            # Without a loop there is nobody left to tell.
+            log.debug("a reply came after the event loop had ended", exc_info=True)
 
     def _join(self) -> None:
         if self._worker is not None:
             self._worker.join(JOIN_S)
+            for thread in self._threads:
+                thread.join(JOIN_S)
             self._worker.connection.close()
 
     def _crashed(self, worker: WorkerHandle, how: str) -> None:
@@ -170,20 +209,29 @@ class Runtime:
         self._broken = ""
         log.warning("the model's worker ended (%s)", how)
         self._outbox.put(None)
-        if self._crashes > 1:
-            error = ModelCrashed(
-                f"the model's worker died twice ({how})", "run `ramify doctor`, or load the model with another build"
-            )
-            for slot in self._slots.values():
-                slot.fail(error)
-            self._crashes = 0
+        if self._crashes <= 1:
+            self._restart()
+            return
+        self._crashes = 0
+        # The next request starts another one; starting it now could go on for ever.
+        self._given_up = True
+        error = ModelCrashed(
+            f"the model's worker died twice ({how})", "run `ramify doctor`, or load the model with another build"
+        )
+        for slot in self._slots.values():
+            slot.fail(error)
+
+    def _restart(self) -> None:
+        self._given_up = False
         self._outbox = queue.SimpleQueue()
         self._start()
         for slot in self._slots.values():
             slot.replay()
 
-    def _take(self, reply: tuple[Any, ...]) -> None:
+    def _take(self, worker: WorkerHandle, reply: tuple[Any, ...]) -> None:
         kind, *rest = reply
+        if worker is not self._worker:
+            return
         if kind == "broken":
             self._broken = str(rest[0])
             return
@@ -195,6 +243,8 @@ class Runtime:
             slot.loaded(rest[1])
         elif kind == "failed":
             slot.fail(rest[1])
+        elif kind == "run_failed":
+            slot.fail(rest[2], run=rest[1])
         elif kind == "progress":
             slot.take_progress(rest[1])
         else:
@@ -214,8 +264,7 @@ class Slot:
         self._runs: dict[int, _RunBooks] = {}
         self._next_run = 0
         self._vocabulary: Any = None
-        self._statistics: Statistics | None = None
-        self._statistics_there = anyio.Event()
+        self._statistics_there: _Reply | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -234,19 +283,47 @@ class Slot:
         return self._vocabulary.vocabulary
 
     async def open_run(self, prompt: Sequence[int]) -> RunHandle:
-        """Start a run whose node 0 is the prompt."""
+        """Start a run whose node 0 is the prompt.
+
+        Raises:
+            UsageError: if the prompt is empty or holds ids that are not in the vocabulary.
+            QuestionTooLong: if it does not fit the context.
+        """
+        tokens = tuple(int(each) for each in prompt)
+        if not tokens:
+            raise UsageError("the prompt is empty", "give it at least one token")
+        self.check_tokens(tokens)
+        if len(tokens) > self.info.context_tokens:
+            raise QuestionTooLong(len(tokens), self.info.context_tokens)
         number, self._next_run = self._next_run, self._next_run + 1
-        self._runs[number] = _RunBooks(tuple(prompt))
-        self.send("open_run", number, tuple(prompt))
+        self.send("open_run", number, tokens)
+        self._runs[number] = _RunBooks(tokens)
         return RunHandle(self, number, self._runs[number])
 
+    def check_tokens(self, tokens: Sequence[int]) -> None:
+        """Check that ids are in the vocabulary.
+
+        Raises:
+            UsageError: if one is not.
+        """
+        size = self.info.vocabulary_size
+        if tokens and not (min(tokens) >= 0 and max(tokens) < size):
+            wrong = next(each for each in tokens if not 0 <= each < size)
+            raise UsageError(f"token {wrong} is not in the vocabulary of {size}", "use this model's own tokenizer")
+
     async def statistics(self) -> Statistics:
-        """Ask the worker for the slot's counters."""
-        self._statistics_there = anyio.Event()
+        """Ask the worker for the slot's counters.
+
+        Raises:
+            ModelCrashed: if the worker died twice over it.
+        """
         self.send("statistics")
-        await self._statistics_there.wait()
-        assert self._statistics is not None
-        return self._statistics
+        there = self._statistics_there = self._statistics_there or _Reply()
+        await there.done.wait()
+        if there.error is not None:
+            raise there.error
+        assert there.value is not None
+        return there.value
 
     async def wait_loaded(self) -> None:
         """Wait until the worker has loaded the model; raises what went wrong."""
@@ -257,6 +334,10 @@ class Slot:
     def send(self, kind: str, *rest: Any) -> None:
         """Queue a message about this slot."""
         self._runtime.send(kind, self.number, *rest)
+
+    def tell(self, kind: str, *rest: Any) -> None:
+        """Queue a message about this slot that only the worker of now needs."""
+        self._runtime.tell(kind, self.number, *rest)
 
     def forget(self, run: int) -> None:
         """Drop a closed run."""
@@ -275,12 +356,16 @@ class Slot:
         self._info = info
         self._ready.set()
 
-    def fail(self, error: RamifyError) -> None:
-        """Let everybody who waits for this slot fail."""
-        if not self._ready.is_set():
-            self._error = error
-            self._ready.set()
-        for books in self._runs.values():
+    def fail(self, error: RamifyError, run: int | None = None) -> None:
+        """Let everybody who waits for this slot fail, or for one run of it."""
+        if run is None:
+            if not self._ready.is_set():
+                self._error = error
+                self._ready.set()
+            self._answer_statistics(None, error)
+        for number, books in self._runs.items():
+            if run is not None and number != run:
+                continue
             for wait in books.waits:
                 wait.error = error
                 wait.done.set()
@@ -288,8 +373,13 @@ class Slot:
 
     def take_statistics(self, statistics: Statistics) -> None:
         """Take the counters."""
-        self._statistics = statistics
-        self._statistics_there.set()
+        self._answer_statistics(statistics, None)
+
+    def _answer_statistics(self, value: Statistics | None, error: RamifyError | None) -> None:
+        there, self._statistics_there = self._statistics_there, None
+        if there is not None:
+            there.value, there.error = value, error
+            there.done.set()
 
     def take_results(self, results: Iterable[tuple[int, LaneResult | ReadResult]]) -> None:
         """Hand results to those who wait for them."""
@@ -306,33 +396,52 @@ class Slot:
                 books.nodes[node] = (request.parent, result.tokens)
                 if wait.allowance is not None:
                     wait.allowance -= len(result.tokens)
+            try:
+                wait.take(result)
+            except Exception as error:
+                # It is the caller's own error: he gets it where he waits.
+                wait.failure = error
+                wait.take = _ignore
+                wait.done.set()
             if not wait.left:
                 books.waits.remove(wait)
                 wait.done.set()
-            wait.take(result)
 
     def take_progress(self, reports: Iterable[Progress]) -> None:
         """Hand reports to those who watch."""
         for each in reports:
             books = self._runs.get(each.run)
             for wait in () if books is None else books.waits:
-                if each.child in wait.left and wait.progress is not None:
+                if each.child not in wait.left or wait.progress is None:
+                    continue
+                try:
                     wait.progress(each.child, each.tokens, each.text)
+                except Exception as error:
+                    wait.failure = error
+                    wait.progress = None
+                    wait.done.set()
 
     def replay(self) -> None:
         """Tell a new worker everything that it needs to go on."""
         if self._error is not None:
             return
         self.send("load", self.config)
+        if self._statistics_there is not None:
+            self.send("statistics")
         for number, books in self._runs.items():
             self.send("open_run", number, books.prompt)
             for node, (parent, tokens) in books.nodes.items():
                 self.send("restore", number, node, parent, tokens)
+            for wait in [each for each in books.waits if each.abandoned]:
+                books.waits.remove(wait)
+                wait.done.set()
             for wait in books.waits:
                 lanes = [each for each in wait.left.values() if isinstance(each, LaneRequest)]
                 reads = [each for each in wait.left.values() if isinstance(each, ReadRequest)]
                 if lanes:
                     self.send("expand", number, lanes, wait.allowance)
+                    if wait.interrupted:
+                        self.send("interrupt", number, frozenset(wait.left))
                 if reads:
                     self.send("read", number, [_rootless(each) for each in reads])
 
@@ -344,6 +453,7 @@ class RunHandle:
         self._slot = slot
         self._number = number
         self._books = books
+        self._closed = False
 
     async def expand(
         self,
@@ -361,7 +471,10 @@ class RunHandle:
 
         Raises:
             ModelCrashed: if the worker died twice over it.
+            UsageError: if a parent is not known, a child is in use, or a limit is out of range.
+            EngineClosed: if the run or the engine is closed.
         """
+        self._check_lanes(lanes, allowance)
         wait = _Wait({lane.child: lane for lane in lanes}, on_result, allowance, on_progress)
         await self._do(wait, "expand", list(lanes), allowance)
 
@@ -370,7 +483,10 @@ class RunHandle:
 
         Raises:
             ModelCrashed: if the worker died twice over it.
+            UsageError: if a request reads what is not there.
+            EngineClosed: if the run or the engine is closed.
         """
+        self._check_reads(requests)
         found: dict[int, ReadResult] = {}
 
         def take(result: ReadResult) -> None:
@@ -381,34 +497,76 @@ class RunHandle:
 
     def interrupt(self) -> None:
         """End all lanes of the run; each still gives its result, with reason "cancelled"."""
-        self._slot.send("interrupt", self._number)
+        for wait in self._books.waits:
+            wait.interrupted = True
+        self._slot.tell("interrupt", self._number)
 
     def release(self, nodes: Sequence[int]) -> None:
         """Free what is kept for nodes that will not be expanded again."""
-        self._slot.send("release", self._number, list(nodes))
+        self._slot.tell("release", self._number, list(nodes))
 
     def close(self) -> None:
-        """Free the run."""
+        """Free the run; whoever still waits for results of it gets EngineClosed."""
+        if self._closed:
+            return
+        self._closed = True
+        self._slot.fail(EngineClosed("the run was closed meanwhile"), run=self._number)
         self._slot.forget(self._number)
-        with suppress(EngineClosed):
-            self._slot.send("close_run", self._number)
+        self._slot.tell("close_run", self._number)
 
     async def _do(self, wait: _Wait, kind: str, requests: Sequence[Any], *rest: Any) -> None:
+        if self._closed:
+            raise EngineClosed("the run is closed", "open a new one")
         if not wait.left:
             return
-        self._books.waits.append(wait)
+        # In this order: if the worker has to be started for it, it must not be told twice.
         self._slot.send(kind, self._number, requests, *rest)
+        self._books.waits.append(wait)
         try:
             await wait.done.wait()
         except BaseException:
-            wait.take = _ignore
-            if kind == "expand":
-                self._slot.send("interrupt", self._number, frozenset(wait.left))
-            with anyio.move_on_after(JOIN_S, shield=True):
-                await wait.done.wait()
+            await self._abandon(wait)
             raise
+        if wait.failure is not None:
+            await self._abandon(wait)
+            raise wait.failure
         if wait.error is not None:
             raise wait.error
+
+    async def _abandon(self, wait: _Wait) -> None:
+        """End what nobody wants any more, and wait until it has ended."""
+        wait.take, wait.progress, wait.abandoned = _ignore, None, True
+        if wait not in self._books.waits:
+            return
+        wait.done = anyio.Event()
+        self._slot.tell("interrupt", self._number, frozenset(wait.left))
+        with anyio.move_on_after(JOIN_S, shield=True):
+            await wait.done.wait()
+
+    def _check_lanes(self, lanes: Sequence[LaneRequest], allowance: int | None) -> None:
+        if allowance is not None and allowance < 0:
+            raise UsageError(f"the allowance is {allowance} tokens", "use 0 or more, or None")
+        taken = {ROOT, *self._books.nodes, *(node for wait in self._books.waits for node in wait.left)}
+        for lane in lanes:
+            if lane.parent != ROOT and lane.parent not in self._books.nodes:
+                raise UsageError(f"node {lane.parent} is not in this run", "expand nodes whose step has ended")
+            if lane.child in taken:
+                raise UsageError(f"the number {lane.child} is taken in this run", "give every child a number of its own")
+            if lane.max_tokens < 1:
+                raise UsageError(f"max_tokens is {lane.max_tokens}", "use 1 or more")
+            check_sampling(lane.sampling)
+            taken.add(lane.child)
+
+    def _check_reads(self, requests: Sequence[ReadRequest]) -> None:
+        size = self._slot.info.vocabulary_size
+        if len({each.node for each in requests}) != len(requests):
+            raise UsageError("a node is read twice in one call", "ask for all its positions at once")
+        for each in requests:
+            self._slot.check_tokens(each.tokens)
+            if not each.read or min(each.read) < 0 or max(each.read) >= len(each.tokens):
+                raise UsageError(f"node {each.node} is read beyond its path", "read at 0 up to its length minus one")
+            if not all(0 <= id < size for id in each.ids):
+                raise UsageError(f"node {each.node} is read at ids outside the vocabulary", "use the model's own ids")
 
 
 def _ignore(result: Any) -> None:

@@ -30,6 +30,7 @@ from ramify.engine.runtime.sampling import sample, uniforms
 from ramify.engine.runtime.steps import StepText
 
 ROOT = 0
+_SEED_MASK = (1 << 64) - 1
 ROW_BYTES = 64 << 20
 """Memory for rows of logits kept for nodes that may be expanded again."""
 
@@ -92,6 +93,7 @@ class Decoder:
         self._jobs: list[Job] = []
         self._queue: deque[Job] = deque()
         self._results: list[Result] = []
+        self._failures: dict[int, str] = {}
         self._rows: dict[PathNode, None] = {}
         # Falls when the cache is full, and rises again by one with each job that ends.
         self._ceiling = machine.sequences
@@ -111,7 +113,10 @@ class Decoder:
 
     def expand(self, run: int, requests: Iterable[LaneRequest], allowance: int | None) -> None:
         """Generate children; those of one call share the allowance of tokens."""
-        books, group = self._runs[run], Group(allowance)
+        books, group = self._runs.get(run), Group(allowance)
+        if books is None:
+            self._failures[run] = "the run has ended"
+            return
         for request in requests:
             parent = books.nodes[request.parent]
             lane = Lane(parent, parent.path, frozenset(), request=request, group=group, text=StepText(request.step))
@@ -119,15 +124,21 @@ class Decoder:
 
     def read(self, run: int, requests: Iterable[ReadRequest]) -> None:
         """Read logits along paths."""
-        books = self._runs[run]
+        books = self._runs.get(run)
+        if books is None:
+            self._failures[run] = "the run has ended"
+            return
         for request in requests:
             if len(request.tokens) > self._machine.longest_path:
                 self._results.append((run, ReadResult(node=request.node, logits=(), too_long=True)))
                 continue
-            parent = books.nodes[ROOT if request.parent is None else request.parent]
             node = books.nodes.get(request.node)
             if node is None or node.path != request.tokens:
-                node = books.nodes[request.node] = new_node(run, request.node, parent, request.tokens)
+                if node is not None:
+                    self._cache.release((node,))
+                # After a crash this decoder may not know the parent; the prompt is then as good, only slower.
+                above = books.nodes.get(ROOT if request.parent is None else request.parent, books.nodes[ROOT])
+                node = books.nodes[request.node] = new_node(run, request.node, above, request.tokens)
             self._begin_read(ReadJob(node, request.tokens, frozenset(request.read), request=request))
 
     def release(self, run: int, nodes: Iterable[int]) -> None:
@@ -159,6 +170,13 @@ class Decoder:
                 if job.sequence is not None:
                     self._cache.park(job.sequence)
 
+    def take_failures(self) -> dict[int, str]:
+        """Return the runs that cannot go on, with the reason, and forget them."""
+        failures, self._failures = self._failures, {}
+        for run in failures:
+            self.close_run(run)
+        return failures
+
     def close_run(self, run: int) -> None:
         """Forget a run; its lanes give no result."""
         books = self._runs.pop(run, None)
@@ -187,7 +205,8 @@ class Decoder:
     @property
     def busy(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self._jobs or self._queue or self._results or any(each.lanes for each in self._runs.values()))
+        waiting = self._jobs or self._queue or self._results or self._failures
+        return bool(waiting) or any(each.lanes for each in self._runs.values())
 
     def statistics(self) -> Statistics:
         """Return the counters as they stand."""
@@ -208,12 +227,12 @@ class Decoder:
                 self._make_room(batch)
             self._count(batch if code == 0 else [], decoded - started, time.perf_counter() - decoded)
         results, self._results = self._results, []
-        return results
+        return [each for each in results if each[0] not in self._failures]
 
     def _admit(self) -> None:
         """Give queued jobs and waiting lanes their sequences, as far as there are any."""
         while self._queue and len(self._jobs) < self._ceiling and self._start(self._queue[0]):
-            self._jobs.append(self._queue.popleft())
+            self._work_on(self._queue.popleft())
         while not self._queue and len(self._jobs) < self._ceiling:
             waiting = [books for books in self._runs.values() if books.lanes]
             if not waiting or sum(books.active for books in self._runs.values()) >= self._max_lanes:
@@ -267,9 +286,15 @@ class Decoder:
 
     def _queue_or_start(self, job: Job) -> None:
         if not self._queue and len(self._jobs) < self._ceiling and self._start(job):
-            self._jobs.append(job)
+            self._work_on(job)
         else:
             self._queue.append(job)
+
+    def _work_on(self, job: Job) -> None:
+        self._jobs.append(job)
+        if job.complete:
+            # Somebody else has evaluated all of it since it was asked for, so no decode will complete it.
+            self._complete(job)
 
     def _start(self, job: Job) -> bool:
         """Give a job its sequence; False if there is no id to be had."""
@@ -342,8 +367,17 @@ class Decoder:
         ids = list(job.request.ids)
         for position, row in zip([at for at in sorted(job.outputs) if start <= at < end], block, strict=True):
             job.rows[position] = tuple(float(value) for value in row[ids])
-        if not job.complete:
-            return
+        if job.complete:
+            self._finish_read(job)
+
+    def _complete(self, job: Job) -> None:
+        if isinstance(job, PrefixJob):
+            self._finish_prefix(job, None)
+        elif isinstance(job, ReadJob):
+            self._finish_read(job)
+
+    def _finish_read(self, job: ReadJob) -> None:
+        assert job.request is not None and job.sequence is not None
         self._remove(job)
         self._cache.park(job.sequence)
         books = self._runs[job.node.run]
@@ -386,18 +420,23 @@ class Decoder:
     def _draw(self, lanes: list[Lane], rows: npt.NDArray[np.float32]) -> None:
         """Draw a token for each lane from its row, and end the lanes that are done."""
         requests = [_request(lane) for lane in lanes]
-        numbers = uniforms([each.seed for each in requests], [len(lane.tokens) for lane in lanes])
+        numbers = uniforms([each.seed & _SEED_MASK for each in requests], [len(lane.tokens) for lane in lanes])
         tokens, logprobs = sample(rows, [each.sampling for each in requests], numbers)
         for lane, token, logprob in zip(lanes, tokens.tolist(), logprobs.tolist(), strict=True):
             reason = self._accept(lane, int(token), float(logprob))
             if reason is not None:
                 self._remove(lane)
                 self._end_lane(lane, reason)
+        for lane in [each for each in lanes if each.active and each.group.left == 0]:
+            # Nothing that one more decode gives could be used.
+            self._remove(lane)
+            self._end_lane(lane, "budget")
 
     def _accept(self, lane: Lane, token: int, logprob: float) -> FinishWord | None:
         """Add a token to a lane; return why the lane ends, if it does."""
         if token < 0:
-            raise FloatingPointError("the model gave logits that are not numbers; its file may be damaged")
+            self._failures[lane.node.run] = "the model gave logits that are not numbers"
+            return "cancelled"
         if lane.group.left is not None:
             if lane.group.left <= 0:
                 return "budget"

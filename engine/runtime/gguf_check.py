@@ -7,6 +7,7 @@ import mmap
 import os
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ramify.engine.errors import ModelLoadError
@@ -50,6 +51,7 @@ class _Reader:
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
         self.at = 0
+        self.has_byte_tokens = False
 
     def take(self, count: int) -> bytes:
         if count > len(self._data) - self.at:
@@ -82,18 +84,28 @@ def check_gguf(path: str | os.PathLike[str]) -> GgufSummary:
     try:
         if file.is_dir():
             raise ModelLoadError(f"{path} is a folder", "name a .gguf file in it")
-        with file.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if size < 24 or stream.read(4) != b"GGUF":
-                raise ModelLoadError(f"{path} is not a GGUF file", "convert the model to GGUF first")
-            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _parse(_Reader(data), size)
-    except FileNotFoundError:
+        status = file.stat()
+        if not file.is_file():
+            raise ModelLoadError(f"{path} is not a regular file", "name a .gguf file")
+        return _checked(os.fspath(file), status.st_size, status.st_mtime_ns, status.st_ino)
+    except (FileNotFoundError, NotADirectoryError):
         raise ModelLoadError(f"there is no file {path}", "check the path, or see `ramify models list`") from None
     except (_Broken, struct.error) as error:
         raise ModelLoadError(f"{path} cannot be read: {error}", "download or convert it again") from None
     except OSError as error:
         raise ModelLoadError(f"{path} cannot be read: {error.strerror}", "check the file's permissions") from None
+    except ValueError:
+        raise ModelLoadError(f"{str(path)!r} cannot be the path of a file", "check the path") from None
+
+
+@lru_cache(maxsize=16)
+def _checked(path: str, size: int, modified_ns: int, inode: int) -> GgufSummary:
+    """Parse the file in this state; a large vocabulary takes a while, and a load asks more than once."""
+    with Path(path).open("rb") as stream:
+        if size < 24 or stream.read(4) != b"GGUF":
+            raise ModelLoadError(f"{path} is not a GGUF file", "convert the model to GGUF first")
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _parse(_Reader(data), len(data))
 
 
 def _parse(reader: _Reader, size: int) -> GgufSummary:
@@ -114,6 +126,8 @@ def _parse(reader: _Reader, size: int) -> GgufSummary:
     if not isinstance(architecture, str):
         raise _Broken("it does not name its architecture; it is damaged")
     parameters, types, needed = _tensors(reader, tensors)
+    if metadata.get("tokenizer.ggml.model") == "llama" and not reader.has_byte_tokens:
+        raise _Broken("its vocabulary lacks the byte tokens, so that some texts cannot be tokenized; it is damaged")
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment <= 0:
         raise _Broken("its alignment is not a positive number; it is damaged")
@@ -167,4 +181,6 @@ def _value(reader: _Reader, kind: int, key: str) -> Scalar | None:
             if text in seen:
                 raise _Broken(f"its vocabulary has the token {text.decode('utf-8', 'replace')!r} twice; it is damaged")
             seen.add(text)
+    if unique:
+        reader.has_byte_tokens = b"<0x00>" in seen and b"<0xFF>" in seen
     return None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+from ramify.engine.errors import UsageError
 
 FinishWord = Literal["step", "eos", "length", "budget", "cancelled", "context"]
 """Why a lane ended; the values of `ramify.search.node.FinishReason`, which this layer does not import."""
@@ -22,6 +25,21 @@ class SamplingParams:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+
+
+def check_sampling(params: SamplingParams) -> None:
+    """Check that tokens can be drawn like this.
+
+    Raises:
+        UsageError: if a number is out of range.
+    """
+    if not (math.isfinite(params.temperature) and params.temperature >= 0):
+        raise UsageError(f"temperature is {params.temperature}", "use a number from 0 upwards")
+    if params.top_k < 0:
+        raise UsageError(f"top_k is {params.top_k}", "use 0 (off) or more")
+    for name in ("top_p", "min_p"):
+        if not 0 <= getattr(params, name) <= 1:
+            raise UsageError(f"{name} is {getattr(params, name)}", "use a number from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +66,13 @@ class ModelConfig:
     max_lanes: int = 64
     batch_tokens: int = 512
     extra_buffers: bool = True
+
+    def __post_init__(self) -> None:
+        limits = {"context_tokens": (256, 1 << 24), "threads": (1, 512), "gpu_layers": (0, 100_000)}
+        for name, (low, high) in {**limits, "max_lanes": (1, 254), "batch_tokens": (1, 1 << 16)}.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise UsageError(f"{name} is {value}", f"use a number from {low} to {high}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,8 @@ MIN_SEQUENCES = 64
 OUTPUT_BYTES = 64 << 20
 """Memory that the output rows of all sequences may take before fewer sequences are used."""
 DEFAULT_CELLS = 16384
+TINY_PARAMETERS = 16_000_000
+"""Below this, waiting for other threads after each of a layer's products costs more than they save."""
 
 _lines: deque[str] = deque(maxlen=200)
 _kept_alive: list[Any] = []
@@ -53,6 +55,11 @@ def library() -> Any:
 def available_threads() -> int:
     """Number of processors that this process may use."""
     return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def suitable_threads(parameters: int) -> int:
+    """Return how many threads pay for a model: one for a tiny model, whose work is over before a second one joins."""
+    return 1 if parameters < TINY_PARAMETERS else available_threads()
 
 
 class Vocabulary:
@@ -128,7 +135,26 @@ class Model:
         self.pointer = self._lib.llama_model_load_from_file(os.fsencode(config.path), params)
         if not self.pointer:
             raise ModelLoadError(f"{config.path} cannot be loaded: {_reason()}", "see `ramify doctor` for this build")
+        try:
+            self._refuse_unfit(config.path)
+        except ModelLoadError:
+            self.close()
+            raise
         self.vocabulary = Vocabulary(self.pointer)
+
+    def _refuse_unfit(self, path: str) -> None:
+        """Refuse models whose use would abort or go wrong later."""
+        lib = self._lib
+        vocabulary = lib.llama_model_get_vocab(self.pointer)
+        if lib.llama_vocab_type(vocabulary) == lib.LLAMA_VOCAB_TYPE_NONE or not lib.llama_vocab_n_tokens(vocabulary):
+            raise ModelLoadError(f"{path} has no vocabulary", "convert it again together with its tokenizer")
+        if lib.llama_model_has_encoder(self.pointer) or not lib.llama_model_has_decoder(self.pointer):
+            raise ModelLoadError(f"{path} is not a decoder-only language model", "use one that generates text by itself")
+        # Their state cannot be cut at any token, and trees need that.
+        if lib.llama_model_is_recurrent(self.pointer) or lib.llama_model_is_hybrid(self.pointer):
+            raise ModelLoadError(
+                f"{path} is a recurrent model ({self.summary.architecture}), which trees cannot branch", "use another one"
+            )
 
     def close(self) -> None:
         """Free the weights; contexts must be closed before."""
@@ -148,7 +174,7 @@ class Context:
         fitting = OUTPUT_BYTES // (4 * self.vocabulary_size)
         self.sequences = int(min(MAX_SEQUENCES, max(MIN_SEQUENCES, fitting)))
         self.batch_tokens = max(config.batch_tokens, self.sequences)
-        wanted = config.context_tokens or min(trained * 16, max(DEFAULT_CELLS, trained))
+        wanted = config.context_tokens or min(trained * 16, DEFAULT_CELLS)
         params = lib.llama_context_default_params()
         params.n_ctx = max(256, wanted)
         params.n_batch = params.n_ubatch = self.batch_tokens
@@ -157,7 +183,7 @@ class Context:
         params.kv_unified = True
         params.swa_full = True
         params.no_perf = True
-        params.n_threads = params.n_threads_batch = config.threads or available_threads()
+        params.n_threads = params.n_threads_batch = config.threads or suitable_threads(model.summary.parameters)
         _lines.clear()
         self.pointer = lib.llama_init_from_model(model.pointer, params)
         if not self.pointer:

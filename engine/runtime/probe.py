@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ramify.engine.runtime.gguf_check import check_gguf
+from ramify.engine.runtime.processes import child_environment, python_command, signal_name
 
 TIMEOUT_S = 120.0
 _FLOATS = frozenset({0, 1, 30})
@@ -56,6 +57,8 @@ def extra_buffers_work(path: str) -> bool:
     found = _read(file)
     if found is None:
         found = _probe(path, types)
+        if found is None:
+            return True
         _write(file, found)
     return found.works
 
@@ -67,25 +70,32 @@ def findings() -> list[Finding]:
     return [each for each in read if each is not None]
 
 
-def _probe(path: str, types: frozenset[int]) -> Finding:
-    command = [sys.executable, "-m", "ramify.engine.runtime.probe", path]
-    environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}
+def _probe(path: str, types: frozenset[int]) -> Finding | None:
+    """Try the model in a child; None if that tells nothing.
+
+    A child that ends with an error instead of a crash says something about the file, which the real load will report,
+    but nothing about the processor.
+    """
     try:
-        done = subprocess.run(
-            command,
+        code = subprocess.run(
+            python_command("ramify.engine.runtime.probe", path),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env=child_environment(),
             timeout=TIMEOUT_S,
             check=False,
-        )
-        # A failure that is not a crash has other causes, which the real load will report.
-        works, detail = done.returncode >= 0, f"exit code {done.returncode}"
+        ).returncode
     except subprocess.TimeoutExpired:
-        works, detail = True, f"no result within {TIMEOUT_S:.0f} s"
+        return None
+    if code > 0:
+        return None
     return Finding(
-        works=works, detail=detail, tensor_types=tuple(sorted(types)), library=_library(), processor=_processor()
+        works=code == 0,
+        detail="works" if code == 0 else f"a child died of {signal_name(-code)}",
+        tensor_types=tuple(sorted(types)),
+        library=_library(),
+        processor=_processor(),
     )
 
 

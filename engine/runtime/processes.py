@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Literal, Protocol
 
 Isolation = Literal["process", "thread"]
+
+
+MAX_WORDS = 4096
+"""How many bytes at the end of a worker's output are searched for the cause of its death."""
+
+
+def python_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module in a new interpreter.
+
+    `-P` keeps the current folder off its path: a file `queue.py` there must not stand for the library's.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment of a child: it finds the same modules, and does not start a debugger when it aborts."""
+    return {**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name, or its number if it has none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
 
 
 class WorkerHandle(Protocol):
@@ -36,29 +63,32 @@ class ProcessWorker:
 
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
-        environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}
-        command = [sys.executable, "-m", "ramify.engine.runtime.worker", str(theirs.fileno())]
+        # What native code says before it aborts goes there; a pipe could fill up.
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `join`)
         self.process = subprocess.Popen(
-            command,
+            python_command("ramify.engine.runtime.worker", str(theirs.fileno())),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment,
+            stdout=self._said,
+            stderr=self._said,
+            env=child_environment(),
         )
         theirs.close()
 
     def describe_end(self) -> str:
         """Return the exit code or the signal in words."""
         code = self.process.wait()
-        if code >= 0:
-            return f"exit code {code}"
-        import signal
+        end = f"exit code {code}" if code >= 0 else f"signal {signal_name(-code)}"
+        said = self._last_words()
+        return f"{end}: {said}" if said else end
 
-        try:
-            return f"signal {signal.Signals(-code).name}"
-        except ValueError:
-            return f"signal {-code}"
+    def _last_words(self) -> str:
+        if self._said.closed:
+            return ""
+        self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - MAX_WORDS))
+        lines = [line.strip() for line in self._said.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        telling = [line for line in lines if "GGML_ASSERT" in line or "error" in line.lower()]
+        return telling[-1] if telling else (lines[-1] if lines else "")
 
     def join(self, timeout_s: float) -> None:
         """Wait for the process and kill it after the timeout."""
@@ -67,6 +97,7 @@ class ProcessWorker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._said.close()
 
 
 class ThreadWorker:

@@ -13,6 +13,9 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+_BLOCK = 512
+_SMALL = 4096
+"""Vocabularies up to this size are summed up whole."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
@@ -58,10 +61,32 @@ def _draw(logits: Floats, setting: SamplingParams, numbers: Doubles) -> Ints:
     peak = kept.max(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
         weights = np.exp((kept - peak) / np.float32(setting.temperature))
-    cumulative = weights.cumsum(axis=1, dtype=np.float64)
-    targets = numbers * cumulative[:, -1]
-    found = [np.searchsorted(row, target, "right") for row, target in zip(cumulative, targets, strict=True)]
-    return np.minimum(np.asarray(found, dtype=np.int64), logits.shape[1] - 1)
+    if weights.shape[1] <= _SMALL:
+        cumulative = weights.cumsum(axis=1, dtype=np.float64)
+        total = cumulative[:, -1]
+        # The product may round up to the total, which no partial sum exceeds.
+        targets = np.minimum(numbers * total, np.nextafter(total, 0.0))
+        return np.minimum((cumulative <= targets[:, None]).sum(axis=1), weights.shape[1] - 1)
+    return np.asarray([_invert(row, number) for row, number in zip(weights, numbers, strict=True)], dtype=np.int64)
+
+
+def _invert(weights: npt.NDArray[np.float32], number: float) -> int:
+    """Return the index at which the cumulative weight passes `number` times the total; never one of weight 0.
+
+    Sums of blocks come first, so that only one block is summed up element by element: vocabularies are long.
+    """
+    starts = np.arange(0, len(weights), _BLOCK)
+    ends = np.add.reduceat(weights, starts, dtype=np.float64).cumsum()
+    target = min(number * ends[-1], np.nextafter(ends[-1], 0.0))
+    block = min(int(np.searchsorted(ends, target, "right")), len(ends) - 1)
+    inside = weights[starts[block] : starts[block] + _BLOCK].astype(np.float64)
+    before = ends[block - 1] if block else 0.0
+    place = int(np.searchsorted(inside.cumsum(), target - before, "right"))
+    if place == len(inside):
+        # Rounding: the block's own partial sums fall short of its sum.
+        positive = np.flatnonzero(inside)
+        place = int(positive[-1]) if len(positive) else 0
+    return int(starts[block]) + place
 
 
 def _filtered(logits: Floats, setting: SamplingParams) -> Floats:
@@ -83,7 +108,9 @@ def _nucleus(logits: Floats, top_p: float) -> Floats:
     ranked = np.take_along_axis(logits, order, axis=1)
     weights = np.exp(ranked - ranked[:, :1])
     before = (weights.cumsum(axis=1) - weights) / weights.sum(axis=1, keepdims=True)
-    ranked = np.where(before < top_p, ranked, -np.inf)
+    wanted = before < top_p
+    wanted[:, 0] = True
+    ranked = np.where(wanted, ranked, -np.inf)
     kept = np.empty_like(ranked)
     np.put_along_axis(kept, order, ranked, axis=1)
     return kept

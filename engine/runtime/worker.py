@@ -2,7 +2,8 @@
 
 It runs as a process of its own (`python -m ramify.engine.runtime.worker FD`) or in a thread. A request is a tuple
 that starts with its kind; so is a reply. Replies: ("loaded", slot, ModelInfo), ("failed", slot, error),
-("results", slot, [(run, result)]), ("progress", slot, [Progress]), ("statistics", slot, Statistics), ("broken", text).
+ ("results", slot, [(run, result)]), ("run_failed", slot, run, error),
+("progress", slot, [Progress]), ("statistics", slot, Statistics), ("broken", text).
 """
 
 from __future__ import annotations
@@ -91,6 +92,9 @@ class Worker:
                 results = slot.decoder.step()
                 if results:
                     self._send(("results", number, results))
+                for run, why in slot.decoder.take_failures().items():
+                    error = ModelLoadError(f"{slot.config.path} does not work: {why}", "its file may be damaged")
+                    self._send(("run_failed", number, run, error))
         now_s = time.monotonic()
         if now_s - self._reported_s >= PROGRESS_S:
             self._reported_s = now_s

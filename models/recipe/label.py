@@ -166,7 +166,7 @@ async def label_problems(model: str | Path, problems: Iterable[Problem], out: Pa
                 if count % 100 == 0:
                     log.info("labelled %d problems", count)
 
-        async with Engine(model, None) as engine, anyio.create_task_group() as tasks:
+        async with Engine(model, None, threads=1) as engine, anyio.create_task_group() as tasks:
             for _ in range(plan.parallel):
                 tasks.start_soon(work, engine.policy)
     return count

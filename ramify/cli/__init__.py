@@ -1,0 +1,24 @@
+"""The command line. Nothing here imports a model library, numpy or pydantic until a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; `arguments` None means those of the process."""
+    from .app import app
+    from .exits import exit_code_for, explain
+    from .output import OutputClosed
+
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return int(app.main(given, prog_name="ramify", standalone_mode=False) or 0)
+    except OutputClosed:
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        explain(error)
+        return int(exit_code_for(error))

@@ -1,0 +1,79 @@
+"""The command `ramify` and how its arguments find their command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+
+import click
+
+from .doctor import doctor
+from .models import models
+from .problems import problems
+from .solve import solve
+
+DEFAULT_COMMAND = "solve"
+OWN_OPTIONS = ("--help", "-h", "--version")
+
+HELP = """Solve problems with GGUF models: tree search guided by a process reward model, under a compute budget.
+
+\b
+ramify "QUESTION"              the same as ramify solve "QUESTION"
+cat file | ramify "QUESTION"   both texts together are the question
+"""
+
+
+class RootGroup(click.Group):
+    """A group in which what is no command is a question."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which they were added."""
+        return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Find the command, then parse as usual."""
+        return super().parse_args(ctx, route(args, self.commands))
+
+
+def route(arguments: Sequence[str], commands: Collection[str]) -> list[str]:
+    """Return the arguments with the command that they mean in front.
+
+    A single word that is nearly a command is taken for a mistyped one, not for a question.
+
+    Raises:
+        click.UsageError: for such a word.
+    """
+    if not arguments:
+        return ["--help"] if _stdin_is_terminal() else [DEFAULT_COMMAND]
+    first = arguments[0]
+    if first in commands or first in OWN_OPTIONS:
+        return list(arguments)
+    if first == "help":
+        return [*arguments[1:2], "--help"]
+    near = get_close_matches(first, commands, n=1, cutoff=0.7) if first.isalpha() else []
+    if near:
+        raise click.UsageError(f"there is no command {first!r}; did you mean {near[0]!r}?")
+    return [DEFAULT_COMMAND, *arguments]
+
+
+def _stdin_is_terminal() -> bool:
+    try:
+        return sys.stdin.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+@click.group(
+    cls=RootGroup,
+    help=HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 bug, 2 usage, 3 model, 4 no answer, 130 interrupted.",
+)
+@click.version_option(package_name="ramify", message="%(prog)s %(version)s")
+def app() -> None:
+    """The root command; what it says of itself is HELP."""
+
+
+for command in (solve, problems, models, doctor):
+    app.add_command(command)

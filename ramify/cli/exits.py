@@ -1,0 +1,53 @@
+"""The one mapping from errors to exit codes and to what the user reads about them."""
+
+from __future__ import annotations
+
+import traceback
+
+import click
+
+from ramify.engine.errors import ExitCode, RamifyError
+from ramify.reward.errors import RewardContextExceeded, RewardError
+from ramify.search.errors import SearchError
+
+from . import diagnostics
+
+
+class Finished(click.exceptions.Exit):
+    """Ends a command with an exit code after it has said all there is to say."""
+
+    def __init__(self, code: ExitCode) -> None:
+        super().__init__(int(code))
+
+
+def exit_code_for(error: BaseException) -> ExitCode:
+    """Return the exit code that tells the shell what kind of error this is."""
+    if isinstance(error, RamifyError):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return ExitCode.INTERRUPTED
+    if isinstance(error, click.ClickException | SearchError | RewardContextExceeded):
+        return ExitCode.USAGE
+    return ExitCode.MODEL if isinstance(error, RewardError) else ExitCode.INTERNAL
+
+
+def explain(error: BaseException) -> None:
+    """Write one line about the error to stderr, and the traceback before it if it is a bug."""
+    if exit_code_for(error) is ExitCode.INTERNAL:
+        diagnostics.say("".join(traceback.format_exception(error)).rstrip())
+        diagnostics.error(f"this is a bug in ramify ({type(error).__name__}); please report it with the lines above")
+    elif isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx else "ramify"
+        diagnostics.error(f"{_sentence(error.format_message())}; see `{command} --help`")
+    elif isinstance(error, click.ClickException):
+        diagnostics.error(_sentence(error.format_message()))
+    elif isinstance(error, KeyboardInterrupt | click.Abort):
+        diagnostics.error("interrupted")
+    else:
+        diagnostics.error(str(error))
+
+
+def _sentence(text: str) -> str:
+    """Return click's message in the form of the others: one line, no capital, no full stop."""
+    line = " ".join(text.split()).removesuffix(".")
+    return line[:1].lower() + line[1:]

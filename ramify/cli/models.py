@@ -1,0 +1,103 @@
+"""`ramify models`: which models there are, and what a model file says of itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import output
+
+if TYPE_CHECKING:
+    from ramify.engine.catalog import CatalogEntry
+
+_LONG_TEXT = 120
+
+
+@click.group()
+def models() -> None:
+    """Look at models."""
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Write a JSON array.")
+def list_models(as_json: bool) -> None:
+    """List the models that can be named: bundled ones and those in your model folder."""
+    from ramify.engine.catalog import list_bundled, list_user_models, user_models_folder
+
+    entries = [*list_bundled(), *list_user_models()]
+    if as_json:
+        output.write_json([_entry(entry) for entry in entries], indent=2)
+        return
+    rows = [
+        (
+            entry.name,
+            entry.role or "-",
+            "-" if entry.parameters is None else f"{entry.parameters / 1e6:.1f}M",
+            _size(entry.size_bytes),
+            " ".join(sorted(entry.files)) or "-",
+            "bundled" if entry.bundled else str(user_models_folder()),
+        )
+        for entry in entries
+    ]
+    output.write_table(("NAME", "ROLE", "WEIGHTS", "SIZE", "QUANTIZATIONS", "FROM"), rows)
+
+
+@models.command()
+@click.argument("model", metavar="NAME|PATH")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object, with all metadata.")
+def info(model: str, as_json: bool) -> None:
+    """Show what a model file says of itself, and check that the file is whole."""
+    from ramify.engine.catalog import list_bundled, resolve_model
+    from ramify.engine.runtime.gguf_check import check_gguf
+
+    ref = resolve_model(model)
+    summary = check_gguf(ref.path)
+    cards = {entry.name: entry.card for entry in list_bundled()}
+    facts: dict[str, Any] = {
+        "name": ref.name,
+        "path": str(ref.path),
+        "bundled": ref.bundled,
+        "architecture": summary.architecture,
+        "parameters": summary.parameters,
+        "file_bytes": summary.file_bytes,
+        "context_tokens": summary.metadata.get(f"{summary.architecture}.context_length"),
+        "chat_template": "tokenizer.chat_template" in summary.metadata,
+        "prompt_preset": summary.metadata.get("ramify.prompt_preset"),
+        "step_format": summary.metadata.get("ramify.step_format"),
+        "reward_head": any(key.startswith("ramify.reward") for key in summary.metadata),
+    }
+    if as_json:
+        card = cards.get(ref.name.partition(":")[0]) if ref.bundled else None
+        output.write_json({**facts, "card": card and dict(card), "metadata": summary.metadata}, indent=2)
+        return
+    facts["parameters"] = f"{summary.parameters:,}"
+    facts["file_bytes"] = f"{summary.file_bytes:,} ({_size(summary.file_bytes)})"
+    for name, value in facts.items():
+        output.write(f"{name.replace('_', ' '):16}{_plain(value)}")
+
+
+def _entry(entry: CatalogEntry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "role": entry.role,
+        "bundled": entry.bundled,
+        "parameters": entry.parameters,
+        "size_bytes": entry.size_bytes,
+        "description": entry.description,
+        "files": {kind: str(path) for kind, path in entry.files.items()},
+        "default": entry.default,
+    }
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = " ".join(str(value).split())
+    return text if len(text) <= _LONG_TEXT else text[:_LONG_TEXT] + "…"

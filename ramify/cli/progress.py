@@ -1,0 +1,118 @@
+"""A search in progress, told in one line: rewritten in place on a terminal, repeated now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from . import diagnostics
+
+if TYPE_CHECKING:
+    from ramify.engine.events import Event
+    from ramify.engine.solution import Solution
+
+REDRAW_S = 0.1
+REPEAT_S = 5.0
+"""Shortest time between two lines where a line cannot be rewritten."""
+ANSWER_CHARACTERS = 30
+
+
+class Progress:
+    """Takes the events of a run and keeps the user informed; `quiet` says nothing at all."""
+
+    def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self.interactive = diagnostics.is_interactive() and not quiet
+        self._quiet = quiet
+        self._clock = clock
+        self._status = diagnostics.StatusLine()
+        self._started_s = self._last_s = clock()
+        self._done_tokens = 0
+        self._open_tokens: dict[int, int] = {}
+        self._finished = 0
+        self._answer: str | None = None
+        self._fraction: float | None = None
+
+    def loading(self, model: str) -> None:
+        """Say that the model is being loaded."""
+        if self.interactive:
+            self._status.show(f"loading {model} …")
+
+    def note(self, line: str) -> None:
+        """Say something that the user may not expect."""
+        if not self._quiet:
+            self._status.clear()
+            diagnostics.note(line)
+
+    def take(self, event: Event) -> None:
+        """Take in an event and show where the run stands, if it is time to."""
+        from ramify.engine.events import AnswerUpdate, BudgetUsed, NodeAdded, RunStarted, StepProgress
+
+        if isinstance(event, RunStarted):
+            self._started_s = self._last_s = self._clock()
+        elif isinstance(event, StepProgress):
+            self._open_tokens[event.node] = event.generated_tokens
+        elif isinstance(event, NodeAdded):
+            self._open_tokens.pop(event.node, None)
+            self._done_tokens += event.generated_tokens
+        elif isinstance(event, BudgetUsed):
+            self._fraction = event.fraction
+        elif isinstance(event, AnswerUpdate):
+            self._finished = sum(count for _, count, _ in event.groups)
+            self._answer = event.answer
+        now_s = self._clock()
+        if not self._quiet and now_s - self._last_s >= (REDRAW_S if self.interactive else REPEAT_S):
+            self._last_s = now_s
+            self._show()
+
+    def line(self) -> str:
+        """Return where the run stands."""
+        tokens = self._done_tokens + sum(self._open_tokens.values())
+        elapsed_s = self._clock() - self._started_s
+        parts = [f"{tokens:,} tokens"]
+        if elapsed_s > 0:
+            parts.append(f"{tokens / elapsed_s:,.0f} tokens/s")
+        if self._fraction is not None:
+            parts.append(f"budget {self._fraction:.0%}")
+        parts.append(f"{self._finished} finished")
+        if self._answer is not None:
+            parts.append(f"leading answer {_short(self._answer)}")
+        return " · ".join(parts)
+
+    def clear(self) -> None:
+        """Remove the line, so that something else can be written."""
+        self._status.clear()
+
+    def summary(self, solution: Solution) -> None:
+        """Say in one line what the run was."""
+        self.clear()
+        if not self._quiet:
+            diagnostics.say(summary_line(solution), style=diagnostics.DIM)
+
+    def _show(self) -> None:
+        if self.interactive:
+            self._status.show(self.line())
+        else:
+            diagnostics.say(self.line())
+
+
+def summary_line(solution: Solution) -> str:
+    """Return what a run found and cost, in one line."""
+    usage = solution.usage
+    finished = [candidate for candidate in solution.candidates if candidate.answer is not None]
+    votes = max((candidate.votes for candidate in finished if candidate.text == solution.text), default=0)
+    found = f"{votes} of {len(finished)} finished paths agree" if finished else "no path finished with an answer"
+    parts = [f"{solution.strategy['name']}: {found}"]
+    if solution.score is not None:
+        parts.append(f"score {solution.score:.3f}")
+    parts.append(f"{usage.policy.generated_tokens:,} tokens generated")
+    parts.append(f"{usage.seconds:.1f} s")
+    parts.append(f"{usage.tokens_per_s:,.0f} tokens/s")
+    parts.append(str(solution.stop_reason).replace("_", " "))
+    parts.append(f"seed {solution.seed}")
+    return " · ".join(parts)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= ANSWER_CHARACTERS else line[: ANSWER_CHARACTERS - 1] + "…"

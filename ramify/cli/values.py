@@ -1,0 +1,92 @@
+"""Kinds of option values: numbers with units, ranges, file names."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+TREE_SUFFIXES = (".json", ".graphml", ".dot")
+
+_NUMBER = re.compile(r"(?P<number>[+-]?[\d_]*\.?\d+(?:[eE][+-]?\d+)?)\s*(?P<unit>[a-zA-Z]*)")
+_POWERS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
+_TIMES = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+class Positive(click.ParamType):
+    """A number above 0 with an optional unit: `20k`, `1e12`, `90s`. `whole` numbers become int."""
+
+    def __init__(self, name: str, units: Mapping[str, float], *, whole: bool = False) -> None:
+        self.name = name
+        self._units = units
+        self._whole = whole
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | int:
+        """Return the number in units of 1."""
+        if isinstance(value, int | float):
+            return value
+        match = _NUMBER.fullmatch(str(value).strip())
+        if match is None or match["unit"].lower() not in self._units:
+            self.fail(f"{value!r} is not a {self.name} (write it like {self._example()})", param, ctx)
+        number = float(match["number"]) * self._units[match["unit"].lower()]
+        if self._whole:
+            number = round(number, 6)
+        if number <= 0 or not math.isfinite(number):
+            self.fail(f"{value!r} is not above 0", param, ctx)
+        if self._whole and number != int(number):
+            self.fail(f"{value!r} is not a whole number", param, ctx)
+        return int(number) if self._whole else number
+
+    def _example(self) -> str:
+        return "90s or 2m" if "min" in self._units else "20000 or 20k" if self._whole else "1e12 or 2T"
+
+
+COUNT = Positive("count", _POWERS, whole=True)
+FLOPS = Positive("number", _POWERS)
+DURATION = Positive("duration", _TIMES)
+
+
+class Share(click.FloatRange):
+    """A number within bounds that is not NaN."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
+class StepRange(click.ParamType):
+    """A range of step counts: `2-8`, or `4` for exactly four."""
+
+    name = "range"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return the lowest and the highest number."""
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not a range (write it like 2-8)", param, ctx)
+        low = int(match[1])
+        return low, int(match[2] or low)
+
+
+class TreeFile(click.ParamType):
+    """A file to be written, in a folder that exists, whose ending says the format."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path."""
+        path = Path(str(value)).expanduser()
+        if path.suffix.lower() not in TREE_SUFFIXES:
+            self.fail(f"{str(value)!r} does not end in {', '.join(TREE_SUFFIXES)}", param, ctx)
+        if path.is_dir():
+            self.fail(f"{str(value)!r} is a folder", param, ctx)
+        if not path.parent.is_dir():
+            self.fail(f"there is no folder {str(path.parent)!r}", param, ctx)
+        return path
