@@ -136,8 +136,11 @@ class Engine:
             max_path_tokens=max_path_tokens,
         )
         run = self._make_run(as_problem(problem), self._strategy(strategy), config, progress=progress)
-        async with _beside(run.drive):
-            yield run
+        try:
+            async with _beside(run.drive):
+                yield run
+        finally:
+            run.close()
 
     async def solve(self, problem: Problem | str, **options: Any) -> Solution:
         """Search one problem to its end; `options` are those of `run`.

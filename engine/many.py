@@ -34,11 +34,15 @@ class SolutionStream:
         self._tasks.start_soon(self._feed, problems)
 
     async def _feed(self, problems: Problems) -> None:
-        with self._scope:
-            async with self._send, anyio.create_task_group() as group:
-                async for problem in _each(problems):
-                    await self._limiter.acquire()
-                    group.start_soon(self._solve_one, problem)
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as group:
+                    async for problem in _each(problems):
+                        await self._limiter.acquire()
+                        group.start_soon(self._solve_one, problem)
+        finally:
+            self._send.close()
+            self._receive.close()
 
     async def _solve_one(self, problem: Problem) -> None:
         try:
@@ -56,7 +60,7 @@ class SolutionStream:
     async def __anext__(self) -> Solution:
         try:
             outcome = await self._receive.receive()
-        except anyio.EndOfStream:
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
             raise StopAsyncIteration from None
         if isinstance(outcome, Exception):
             await self.aclose()

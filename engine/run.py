@@ -96,10 +96,15 @@ class Run:
     async def __anext__(self) -> Event:
         try:
             return await self._receive.receive()
-        except anyio.EndOfStream:
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
             if self._error is not None:
                 raise self._error from None
             raise StopAsyncIteration from None
+
+    def close(self) -> None:
+        """End the stream of events; called once, by the engine."""
+        self._send.close()
+        self._receive.close()
 
     # The work
 

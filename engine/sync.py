@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 from anyio.from_thread import start_blocking_portal
 
 if TYPE_CHECKING:
+    from ramify.engine.config import EngineConfig
     from ramify.engine.problem import Problem
     from ramify.engine.solution import Solution
 
 
 def solve_sync(
-    problem: Problem | str, *, model: Any = "demo-m", reward: Any = None, engine: Any = None, **options: Any
+    problem: Problem | str, *, model: Any = "demo-m", reward: Any = "default", engine: EngineConfig | None = None, **options: Any
 ) -> Solution:
     """Solve one problem and wait for the result.
 
     Runs the engine in an event loop of its own in a second thread, so that it works inside a running loop too.
-    `engine` is an EngineConfig or None for the defaults; `options` are those of `Engine.solve`. The models are loaded
+    `model`, `reward` and `engine` (None: the defaults) are those of `Engine`; `options` are those of `Engine.solve`. The models are loaded
     and freed by each call: to solve several problems, use `Engine` and `solve_many`.
 
     Raises:

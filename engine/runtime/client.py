@@ -267,6 +267,11 @@ class Slot:
         self._statistics_there: _Reply | None = None
 
     @property
+    def runtime(self) -> Runtime:
+        """The runtime that the slot belongs to."""
+        return self._runtime
+
+    @property
     def info(self) -> ModelInfo:
         """Description of the model."""
         assert self._info is not None
@@ -466,8 +471,8 @@ class RunHandle:
         """Generate children and return when the last is done; `on_result` is called as each completes.
 
         The lanes share `allowance` tokens, None for no limit. `on_progress` is called at most ten times a second with
-        (child, tokens so far, text so far), for lanes that ask for it. If the caller is cancelled, the lanes are cut, and
-        their results are not delivered.
+        (child, tokens so far, text so far), for lanes that ask for it. If the caller is cancelled, the lanes are cut,
+        and their results are not delivered.
 
         Raises:
             ModelCrashed: if the worker died twice over it.
@@ -551,7 +556,9 @@ class RunHandle:
             if lane.parent != ROOT and lane.parent not in self._books.nodes:
                 raise UsageError(f"node {lane.parent} is not in this run", "expand nodes whose step has ended")
             if lane.child in taken:
-                raise UsageError(f"the number {lane.child} is taken in this run", "give every child a number of its own")
+                raise UsageError(
+                    f"the number {lane.child} is taken in this run", "give every child a number of its own"
+                )
             if lane.max_tokens < 1:
                 raise UsageError(f"max_tokens is {lane.max_tokens}", "use 1 or more")
             check_sampling(lane.sampling)
@@ -576,4 +583,3 @@ def _ignore(result: Any) -> None:
 def _rootless(request: ReadRequest) -> ReadRequest:
     """Return a read that does not rely on nodes of a worker that is gone."""
     return replace(request, parent=None)
-

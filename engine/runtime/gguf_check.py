@@ -145,12 +145,12 @@ def _tensors(reader: _Reader, count: int) -> tuple[int, frozenset[int], int]:
         name = reader.string().decode("utf-8", "replace")
         dimensions = reader.number("<I")
         if not 0 < dimensions <= MAX_DIMENSIONS:
-            raise _Broken(f"tensor {name} has {dimensions} dimensions; it is damaged")
+            raise _Broken(f"tensor {_shown(name)} has {dimensions} dimensions; it is damaged")
         elements = math.prod(reader.number("<Q") for _ in range(dimensions))
         kind, offset = reader.number("<I"), reader.number("<Q")
         block, width = _BLOCKS.get(kind, (1, 0))
         if elements <= 0 or elements % block:
-            raise _Broken(f"tensor {name} has a shape that its type cannot have; it is damaged")
+            raise _Broken(f"tensor {_shown(name)} has a shape that its type cannot have; it is damaged")
         parameters += elements
         types.add(kind)
         needed = max(needed, offset + elements // block * width)
@@ -165,13 +165,13 @@ def _value(reader: _Reader, kind: int, key: str) -> Scalar | None:
     if kind == _STRING:
         return reader.string().decode("utf-8", "replace")
     if kind != _ARRAY:
-        raise _Broken(f"the key {key} has a value of unknown type {kind}; it is damaged")
+        raise _Broken(f"the key {_shown(key)} has a value of unknown type {kind}; it is damaged")
     inner, count = reader.number("<I"), reader.number("<Q")
     if inner in _FIXED:
         reader.skip(struct.calcsize(_FIXED[inner]) * count)
         return None
     if inner != _STRING:
-        raise _Broken(f"the key {key} is an array of unknown type {inner}; it is damaged")
+        raise _Broken(f"the key {_shown(key)} is an array of unknown type {inner}; it is damaged")
     unique = key == "tokenizer.ggml.tokens"
     seen: set[bytes] = set()
     for _ in range(count):
@@ -179,8 +179,13 @@ def _value(reader: _Reader, kind: int, key: str) -> Scalar | None:
         if unique:
             # llama.cpp aborts on these.
             if text in seen:
-                raise _Broken(f"its vocabulary has the token {text.decode('utf-8', 'replace')!r} twice; it is damaged")
+                raise _Broken(f"its vocabulary has the token {_shown(text.decode('utf-8', 'replace'))} twice; it is damaged")
             seen.add(text)
     if unique:
         reader.has_byte_tokens = b"<0x00>" in seen and b"<0xFF>" in seen
     return None
+
+
+def _shown(name: str) -> str:
+    """Return a name from the file as it fits into one line, however damaged it is."""
+    return repr(name if len(name) <= 60 else f"{name[:57]}...")

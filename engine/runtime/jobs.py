@@ -18,8 +18,11 @@ class Group:
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """Tokens to be evaluated on one sequence. `target` is the whole path to be held; reading starts where the
-    sequence ends. `outputs` are the positions whose logits are wanted."""
+    """Tokens to be evaluated on one sequence.
+
+    `target` is the whole path to be held; reading starts where the sequence ends. `outputs` are the positions whose
+    logits are wanted.
+    """
 
     node: PathNode
     target: tuple[int, ...]

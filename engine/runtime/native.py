@@ -149,11 +149,14 @@ class Model:
         if lib.llama_vocab_type(vocabulary) == lib.LLAMA_VOCAB_TYPE_NONE or not lib.llama_vocab_n_tokens(vocabulary):
             raise ModelLoadError(f"{path} has no vocabulary", "convert it again together with its tokenizer")
         if lib.llama_model_has_encoder(self.pointer) or not lib.llama_model_has_decoder(self.pointer):
-            raise ModelLoadError(f"{path} is not a decoder-only language model", "use one that generates text by itself")
+            raise ModelLoadError(
+                f"{path} is not a decoder-only language model", "use one that generates text by itself"
+            )
         # Their state cannot be cut at any token, and trees need that.
         if lib.llama_model_is_recurrent(self.pointer) or lib.llama_model_is_hybrid(self.pointer):
             raise ModelLoadError(
-                f"{path} is a recurrent model ({self.summary.architecture}), which trees cannot branch", "use another one"
+                f"{path} is a recurrent model ({self.summary.architecture}), which trees cannot branch",
+                "use another one",
             )
 
     def close(self) -> None:

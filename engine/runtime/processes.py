@@ -64,7 +64,7 @@ class ProcessWorker:
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
         # What native code says before it aborts goes there; a pipe could fill up.
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `join`)
+        self._said = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             python_command("ramify.engine.runtime.worker", str(theirs.fileno())),
             pass_fds=[theirs.fileno()],

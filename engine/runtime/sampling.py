@@ -106,7 +106,8 @@ def _filtered(logits: Floats, setting: SamplingParams) -> Floats:
 def _nucleus(logits: Floats, top_p: float) -> Floats:
     order = np.argsort(-logits, axis=1, kind="stable")
     ranked = np.take_along_axis(logits, order, axis=1)
-    weights = np.exp(ranked - ranked[:, :1])
+    with np.errstate(invalid="ignore"):
+        weights = np.exp(ranked - ranked[:, :1])
     before = (weights.cumsum(axis=1) - weights) / weights.sum(axis=1, keepdims=True)
     wanted = before < top_p
     wanted[:, 0] = True

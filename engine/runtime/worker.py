@@ -2,8 +2,8 @@
 
 It runs as a process of its own (`python -m ramify.engine.runtime.worker FD`) or in a thread. A request is a tuple
 that starts with its kind; so is a reply. Replies: ("loaded", slot, ModelInfo), ("failed", slot, error),
- ("results", slot, [(run, result)]), ("run_failed", slot, run, error),
-("progress", slot, [Progress]), ("statistics", slot, Statistics), ("broken", text).
+("results", slot, [(run, result)]), ("run_failed", slot, run, error), ("progress", slot, [Progress]),
+("statistics", slot, Statistics), ("broken", text).
 """
 
 from __future__ import annotations

@@ -6,11 +6,11 @@ import argparse
 import logging
 from pathlib import Path
 
-from .stages import SIZES, Recipe
+from .stages import LABELLED_PROBLEMS, LABELLER, SIZES, Recipe
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one stage, or all that need no label file."""
+    """Run one stage, or all."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = Recipe(options.work, options.models, options.threads)
@@ -24,19 +24,23 @@ def main(arguments: list[str] | None = None) -> None:
             recipe.export(size)
         if options.stage in ("evaluate", "all"):
             recipe.evaluate(size)
-    if options.stage == "prm" or (options.stage == "all" and options.labels):
-        recipe.reward(options.labels, options.size or "m")
+    labels = options.labels or options.work / "labels.jsonl"
+    if options.stage in ("label", "all"):
+        recipe.label(labels, options.problems)
+    if options.stage in ("prm", "all"):
+        recipe.reward(labels, options.size or LABELLER)
     if options.stage in ("cards", "all"):
         recipe.cards()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ramify.models.recipe", description=__doc__)
-    stages = ("tokenizer", "train", "export", "evaluate", "prm", "cards", "all")
+    stages = ("tokenizer", "train", "export", "evaluate", "label", "prm", "cards", "all")
     parser.add_argument("stage", choices=stages, help="what to do; every stage can be repeated or resumed")
     parser.add_argument("--size", choices=sorted(SIZES), help="only this policy (for prm: the one to start as)")
     parser.add_argument("--tokens", type=int, help="length of training instead of the recipe's own")
-    parser.add_argument("--labels", type=Path, help="step values for the reward model (JSONL)")
+    parser.add_argument("--labels", type=Path, help="step values for the reward model (default: labels.jsonl in --work)")
+    parser.add_argument("--problems", type=int, default=LABELLED_PROBLEMS, help="problems whose solutions are labelled")
     parser.add_argument("--work", type=Path, default=Path("build/recipe"), help="checkpoints, data and figures")
     parser.add_argument(
         "--models", type=Path, default=Path(__file__).resolve().parent.parent, help="where the bundled files go"

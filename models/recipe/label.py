@@ -22,11 +22,14 @@ from ramify.engine.policy import PolicyModel, PolicySession, StepRequest, StepRe
 from ramify.engine.problem import Problem
 from ramify.engine.runtime.messages import SamplingParams
 from ramify.engine.seeds import node_seed
+from ramify.models.problems.generate import generate_one
+from ramify.models.problems.partition import stream_seed
 from ramify.search.node import FinishReason, Node
 from ramify.search.tree import ROOT, SearchTree
 
 log = logging.getLogger(__name__)
 
+LABEL_SEED = 987654
 MAX_STEP_TOKENS = 64
 MAX_ROLLOUT_TOKENS = 256
 MAX_DEPTH = 16
@@ -34,12 +37,15 @@ MAX_DEPTH = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelPlan:
-    """How many `solutions` are sampled for each problem and how many `rollouts` from each of their prefixes."""
+    """How many `solutions` are sampled for each problem and how many `rollouts` from each of their prefixes.
+
+    `parallel` problems share the cache; more of them only make each lane look at more cells.
+    """
 
     solutions: int = 4
     rollouts: int = 4
     seed: int = 0
-    parallel: int = 6
+    parallel: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +145,11 @@ class Labeller:
             steps=tuple(node.text for node in nodes),
             values=tuple(values[self._tree.path_text(node.id)] for node in nodes),
         )
+
+
+def label_stream(count: int, seed: int = LABEL_SEED) -> list[Problem]:
+    """Return the training problems whose solutions are labelled: a stream that no policy was trained on."""
+    return [generate_one(stream_seed("train", seed, i), (2, 8), "train", f"label-{i}") for i in range(count)]
 
 
 async def label_problems(model: str | Path, problems: Iterable[Problem], out: Path, plan: LabelPlan) -> int:

@@ -33,6 +33,11 @@ QUANTIZATIONS: dict[str, tuple[str, ...]] = {
     "l": ("f16", "q8_0", "q4_k_m"),
 }
 
+LABELLER = "m"
+"""The policy whose chances the reward model learns."""
+
+LABELLED_PROBLEMS = 1500
+
 SIZES = ("m", "s", "l")
 """Policies in the order of training: the one that the reward model needs comes first."""
 
@@ -76,6 +81,15 @@ class Recipe:
         quality = evaluate_policy(model, self._tokenizer())
         log.info("demo-%s: %s", size, quality)
         save_quality(quality, self.work / f"demo-{size}.quality.json")
+
+    def label(self, labels: Path, count: int) -> None:
+        """Label solutions of `count` problems by the exported medium policy, or continue to."""
+        import anyio
+
+        from .label import LabelPlan, label_problems, label_stream
+
+        source = self.weights / f"demo-{LABELLER}.f16.gguf"
+        anyio.run(label_problems, source, label_stream(count), labels, LabelPlan())
 
     def reward(self, labels: Path, size: str = "m", plan: RewardPlan | None = None) -> None:
         """Train the reward model from `labels`, starting as the policy of `size`, and write its GGUF files."""

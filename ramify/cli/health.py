@@ -105,7 +105,7 @@ def _processor_flags() -> list[str]:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-    found = next((line.split() for line in lines if line.startswith(("flags", "Features"))), [])
+    found = next((line for line in lines if line.startswith(("flags", "Features"))), "").split()
     return [flag for flag in NOTED_FLAGS if flag in found]
 
 
@@ -113,7 +113,7 @@ def _library() -> dict[str, Any]:
     try:
         from ramify.engine.runtime.native import library
 
-        lib = library()
+        lib: Any = library()
         info = lib.llama_print_system_info().decode("utf-8", "replace").strip()
         return {
             "path": str(Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path(lib.__file__).parent / "lib")),

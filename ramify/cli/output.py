@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
@@ -43,7 +43,7 @@ def write_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 @contextmanager
-def owned_stdout() -> Iterator[None]:
+def owned_stdout() -> Generator[None]:
     """For the block, let only `write` reach stdout; what native code writes to its descriptor goes to stderr."""
     if not _is_real():
         yield

@@ -42,12 +42,12 @@ def _stdin(*, wanted: bool) -> str:
         descriptor = sys.stdin.fileno()
         terminal = sys.stdin.isatty()
     except (AttributeError, OSError, ValueError):
-        # Replaced by a test or closed: nothing to wait for.
-        return "" if sys.stdin is None or sys.stdin.closed else sys.stdin.read()
+        # Closed, or replaced by something that is no file and so need not be waited for.
+        return "" if sys.stdin is None or sys.stdin.closed else sys.stdin.read()  # pyright: ignore[reportUnnecessaryComparison]
     if terminal or not (wanted or _speaks(descriptor)):
         return ""
     try:
-        return sys.stdin.read()
+        return sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise click.UsageError("stdin is not UTF-8 text") from None
     except OSError:

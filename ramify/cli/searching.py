@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -53,7 +53,7 @@ class Interrupts:
             os._exit(ExitCode.INTERRUPTED)
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Generator[None]:
         """Take interrupts of this process during the block, which is cancelled if they ask for it."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self.press)
@@ -77,7 +77,7 @@ async def search(plan: SearchPlan, question: str, progress: Progress) -> Outcome
             strategy = plan.strategy(has_reward=engine.reward is not None)
             if engine.reward is None and plan.reward is not None:
                 progress.note(f"no reward model goes with {plan.model}, so paths vote by {strategy.name}")
-            options = {**plan.run_options, "strategy": strategy, "progress": progress.interactive}
+            options: dict[str, Any] = {**plan.run_options, "strategy": strategy, "progress": progress.interactive}
             async with engine.run(question, **options) as run:
                 interrupts.soften(run.stop)
                 async for event in run:

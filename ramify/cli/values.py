@@ -17,7 +17,7 @@ _POWERS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
 _TIMES = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
-class Positive(click.ParamType):
+class Positive(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
     """A number above 0 with an optional unit: `20k`, `1e12`, `90s`. `whole` numbers become int."""
 
     def __init__(self, name: str, units: Mapping[str, float], *, whole: bool = False) -> None:
@@ -61,7 +61,7 @@ class Share(click.FloatRange):
         return number
 
 
-class StepRange(click.ParamType):
+class StepRange(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
     """A range of step counts: `2-8`, or `4` for exactly four."""
 
     name = "range"
@@ -75,7 +75,7 @@ class StepRange(click.ParamType):
         return low, int(match[2] or low)
 
 
-class TreeFile(click.ParamType):
+class TreeFile(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
     """A file to be written, in a folder that exists, whose ending says the format."""
 
     name = "file"

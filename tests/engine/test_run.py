@@ -18,8 +18,6 @@ from ramify.search.node import FinishReason, NodeState, PruneReason
 from ramify.search.stopping import StopReason
 from ramify.search.strategies import BestOfN, Greedy, Majority, Rebase, Weighted
 
-pytestmark = pytest.mark.asyncio
-
 SCRIPT: Mapping[tuple[int, ...], str] = {
     (0,): "good start\n",
     (1,): "bad start\n",

@@ -1,0 +1,111 @@
+"""Running the command line: inside the test process with a scripted model, or as a process of its own."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from ramify.engine.catalog import list_bundled
+from ramify.engine.engine import Engine
+
+from ramify.cli import main
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line that a failed command may write."""
+        lines = self.err.strip().splitlines()
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+@pytest.fixture(autouse=True)
+def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
+def ramify(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run the command line in this process; stdin is empty."""
+
+    def run(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "stdin", io.StringIO())
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def process() -> Callable[..., Result]:
+    """Run the command line as a process; `stdin` is text for a pipe."""
+
+    def run(*arguments: str, stdin: str | None = None) -> Result:
+        done = subprocess.run(
+            command(arguments),
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "ramify", *arguments]
+
+
+@pytest.fixture
+def start() -> Callable[..., subprocess.Popen[str]]:
+    """Start the command line as the leader of a process group, as a terminal does."""
+
+    def begin(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command(arguments),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+
+    return begin
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let commands in this process search with the given model and reward instead of loading files."""
+
+    def use(policy: Any, scores: Any = None) -> None:
+        def engine(*, model: str, reward: str | None, **options: Any) -> Engine:
+            return Engine(model=policy, reward=None if reward is None else scores, **options)
+
+        monkeypatch.setattr("ramify.cli.searching.Engine", engine)
+
+    return use
+
+
+@pytest.fixture
+def bundled() -> None:
+    """Skip where the model files are left out of the checkout."""
+    if {"demo-m", "demo-prm"} - {entry.name for entry in list_bundled()}:
+        pytest.skip("the bundled models are not in this checkout")

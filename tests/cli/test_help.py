@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+HEAVY = ("anyio", "jinja2", "llama_cpp", "math_verify", "networkx", "numpy", "pydantic", "rich", "sympy", "torch")
+
+SOLVE_OPTIONS = [
+    "--help", "--gpu-layers", "--isolation", "--json", "--max-flops", "--max-generated-tokens", "--max-nodes",
+    "--max-path-tokens", "--max-seconds", "--max-step-tokens", "--max-total-tokens", "--min-p", "--model",
+    "--prompt-preset", "--quiet", "--reward", "--save-tree", "--seed", "--step-format", "--strategy", "--temperature",
+    "--threads", "--top-k", "--top-p", "--tree-temperature", "--width",
+]  # fmt: skip
+
+
+def test_root_help_lists_the_commands(ramify):
+    result = ramify("--help")
+    assert (result.code, result.err) == (0, "")
+    assert re.findall(r"^  ([a-z]+) {2,}", result.out, re.MULTILINE) == ["solve", "problems", "models", "doctor"]
+    assert "Exit codes: 0 done, 1 bug, 2 usage, 3 model, 4 no answer, 130 interrupted." in result.out
+
+
+def test_solve_options_are_pinned(ramify):
+    result = ramify("solve", "--help")
+    assert sorted(set(re.findall(r"^  .*?(--[a-z-]+)", result.out, re.MULTILINE))) == sorted(SOLVE_OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["problems"], ["--count", "--help", "--seed", "--solutions", "--steps"]),
+        (["models", "list"], ["--help", "--json"]),
+        (["models", "info"], ["--help", "--json"]),
+        (["doctor"], ["--help", "--json", "--model", "--no-run"]),
+    ],
+)
+def test_other_options_are_pinned(ramify, arguments, options):
+    result = ramify(*arguments, "--help")
+    assert result.code == 0
+    assert sorted(set(re.findall(r"^  .*?(--[a-z-]+)", result.out, re.MULTILINE))) == options
+
+
+@pytest.mark.parametrize("arguments", [["help"], ["-h"], ["help", "solve"], ["solve", "-h"]])
+def test_ways_to_ask_for_help(ramify, arguments):
+    result = ramify(*arguments)
+    assert result.code == 0
+    assert result.out.startswith("Usage: ramify")
+
+
+def test_version(ramify):
+    assert ramify("--version").out == f"ramify {version('ramify')}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["solve", "--help"], ["--version"], ["solve", "--width", "0", "q"]])
+def test_what_needs_no_model_loads_no_heavy_module(arguments):
+    look = f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    code = f"import sys; from ramify.cli import main; main({arguments!r}); {look}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from ramify.engine.catalog import list_bundled
+
+
+@pytest.fixture
+def own_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAMIFY_MODELS_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_list_as_json_names_every_bundled_model(ramify, own_folder):
+    result = ramify("models", "list", "--json")
+    assert (result.code, result.err) == (0, "")
+    assert [entry["name"] for entry in json.loads(result.out)] == [entry.name for entry in list_bundled()]
+
+
+def test_list_shows_own_models(ramify, bundled, own_folder):
+    shutil.copy(list_bundled()[0].files["q8_0"], own_folder / "mine.gguf")
+    lines = ramify("models", "list").out.splitlines()
+    assert lines[0].split() == ["NAME", "ROLE", "WEIGHTS", "SIZE", "QUANTIZATIONS", "FROM"]
+    assert [line.split()[0] for line in lines[1:]] == [*(entry.name for entry in list_bundled()), "mine"]
+
+
+def test_info_reads_the_file(ramify, bundled):
+    result = ramify("models", "info", "demo-m", "--json")
+    facts = json.loads(result.out)
+    assert facts["parameters"] > 100_000
+    assert facts["context_tokens"] >= 256
+    assert facts["metadata"]["general.architecture"] == facts["architecture"]
+    text = ramify("models", "info", facts["path"]).out
+    assert f"{facts['parameters']:,}" in text

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+
+import networkx as nx
+import pytest
+from ramify.search import SearchTree
+
+from ramify import Solution
+from ramify.testing import ScriptedModel, ScriptedStep
+
+ANSWERS = ("5", "7", "7", "6")
+
+
+def steps(question: str, path: tuple[int, ...]) -> str:
+    return "First a step.\n" if len(path) == 1 else f"The answer is {ANSWERS[path[0] % 4]}."
+
+
+def prefer_five(question: str, path: tuple[str, ...]) -> float:
+    return 0.9 if "5" in path[-1] else 0.2
+
+
+@pytest.fixture
+def model(scripted) -> ScriptedModel:
+    model = ScriptedModel(steps)
+    scripted(model, prefer_five)
+    return model
+
+
+def test_stdout_is_the_answer_and_nothing_else(ramify, model):
+    result = ramify("solve", "How many?", "--reward", "none", "--width", "4")
+    assert (result.code, result.out) == (0, "7\n")
+    assert result.err.startswith("majority: 2 of 4 finished paths agree · ")
+    assert result.err.endswith(" · completed · seed 0\n")
+
+
+def test_the_question_alone_means_solve(ramify, model):
+    assert ramify("How many?", "--reward", "none", "-w", "4", "--quiet").out == "7\n"
+
+
+def test_quiet_writes_nothing_to_stderr(ramify, model):
+    assert ramify("solve", "-q", "-w", "4", "-r", "none", "How many?").err == ""
+
+
+@pytest.mark.parametrize(
+    ("strategy", "answer"), [("majority", "7"), ("weighted", "5"), ("best-of-n", "5"), ("greedy", "5"), ("rebase", "5")]
+)
+def test_strategies(ramify, model, strategy, answer):
+    width = [] if strategy == "greedy" else ["--width", "4"]
+    result = ramify("solve", "--strategy", strategy, *width, "-q", "How many?")
+    assert (result.code, result.out, result.err) == (0, f"{answer}\n", "")
+
+
+def test_rebase_is_the_default_with_a_reward_model(ramify, model):
+    data = json.loads(ramify("--json", "-w", "4", "--tree-temperature", "0.3", "How many?").out)
+    assert {key: data["strategy"][key] for key in ("name", "width", "temperature")} == {
+        "name": "rebase",
+        "width": 4,
+        "temperature": 0.3,
+    }
+
+
+def test_without_a_reward_model_majority_takes_over_and_says_so(ramify, scripted):
+    scripted(ScriptedModel(steps), None)
+    result = ramify("solve", "-w", "4", "--model", "my.gguf", "How many?")
+    assert (result.code, result.out) == (0, "7\n")
+    assert result.err.startswith("note: no reward model goes with my.gguf, so paths vote by majority\n")
+
+
+def test_json_is_the_solution_without_its_tree(ramify, model):
+    result = ramify("solve", "--json", "-r", "none", "-w", "4", "--seed", "3", "How many?")
+    data = json.loads(result.out)
+    assert result.out.count("\n") == 1
+    assert "tree" not in data
+    solution = Solution.from_dict(data)
+    assert (solution.answer, solution.seed, solution.question) == ("7", 3, "How many?")
+    assert solution.to_dict() == data
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        (["--max-nodes", "5"], "budget_nodes"),
+        (["--max-generated-tokens", "0.06k"], "budget_generated_tokens"),
+        (["--max-total-tokens", "60"], "budget_total_tokens"),
+        (["--max-flops", "120M"], "budget_flops"),
+    ],
+)
+def test_limits_arrive(ramify, model, limit, reason):
+    data = json.loads(ramify("--json", "-r", "none", "-s", "majority", "-w", "40", *limit, "How many?").out)
+    assert data["stop_reason"] == reason
+
+
+def test_lengths_arrive(ramify, model):
+    result = ramify("--json", "-r", "none", "-w", "2", "--max-step-tokens", "1", "--max-path-tokens", "3", "How many?")
+    assert result.code == 4
+    assert json.loads(result.out)["usage"]["policy"]["generated_tokens"] == 6
+
+
+@pytest.mark.parametrize("ending", [".json", ".graphml", ".dot"])
+def test_the_tree_is_saved(ramify, model, tmp_path, ending):
+    file = tmp_path / f"tree{ending}"
+    assert ramify("-r", "none", "-w", "4", "-q", "--save-tree", str(file), "How many?").code == 0
+    text = file.read_text("utf-8")
+    if ending == ".json":
+        assert len(SearchTree.from_dict(json.loads(text)).finished_nodes()) == 4
+    elif ending == ".graphml":
+        graph = nx.parse_graphml(text)
+        assert sum(graph.nodes[node]["winning"] for node in graph) == 3
+    else:
+        assert text.startswith("digraph search {")
+        assert text.count("penwidth=3") == 3 + 2
+
+
+def test_no_answer_is_exit_code_4_and_says_what_to_raise(ramify, scripted):
+    scripted(ScriptedModel(lambda question, path: "More words of no use here.\n"))
+    result = ramify("solve", "-r", "none", "-w", "4", "--max-generated-tokens", "100", "-q", "How many?")
+    assert (result.code, result.out) == (4, "")
+    assert result.error == (
+        "error: no answer: the budget ended before a path finished with one; raise --max-generated-tokens"
+    )
+
+
+def test_no_answer_without_a_budget_is_exit_code_4_too(ramify, scripted):
+    scripted(ScriptedModel(lambda question, path: ScriptedStep(text="I do not know.", end=True)))
+    result = ramify("solve", "-r", "none", "-w", "4", "--json", "-q", "How many?")
+    assert result.code == 4
+    assert json.loads(result.out)["answer"] is None
+    assert result.error.startswith("error: no answer: no path finished with one; ")
+
+
+def test_an_interrupt_writes_the_best_answer_so_far(ramify, scripted):
+    def slow(question: str, path: tuple[int, ...]) -> str:
+        if path == (3,):
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return "The answer is 7." if path[0] < 4 else "A step.\n"
+
+    scripted(ScriptedModel(slow, delay_s=0.02))
+    result = ramify("solve", "-r", "none", "-w", "500", "How many?")
+    assert (result.code, result.out) == (130, "7\n")
+    assert " · user · " in result.err
+
+
+def test_an_interrupt_before_any_answer(ramify, scripted):
+    def slow(question: str, path: tuple[int, ...]) -> str:
+        if path == (0,):
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return "A step.\n"
+
+    scripted(ScriptedModel(slow, delay_s=0.02))
+    result = ramify("solve", "-r", "none", "-w", "500", "-q", "How many?")
+    assert (result.code, result.out) == (130, "")
+    assert result.error == "error: interrupted before any path finished"
+
+
+def test_a_second_interrupt_does_not_wait(ramify, scripted):
+    class Deaf(ScriptedModel):
+        async def open(self, question):
+            session = await super().open(question)
+            session.interrupt = self.ignore
+            return session
+
+        async def ignore(self):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def slow(question: str, path: tuple[int, ...]) -> str:
+        if path == (0,):
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return "A step.\n"
+
+    scripted(Deaf(slow, delay_s=0.05))
+    result = ramify("solve", "-r", "none", "-w", "500", "-q", "How many?")
+    assert (result.code, result.out) == (130, "")
+
+
+def test_a_bug_shows_its_traceback_and_is_exit_code_1(ramify, scripted):
+    scripted(ScriptedModel({}))
+    result = ramify("solve", "-r", "none", "How many?")
+    assert (result.code, result.out) == (1, "")
+    assert "Traceback (most recent call last)" in result.err
+    assert result.err.splitlines()[-1].startswith("error: this is a bug in ramify (KeyError)")

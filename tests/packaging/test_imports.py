@@ -1,0 +1,47 @@
+"""Which modules an import may bring along; each case in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+NATIVE = {"llama_cpp", "torch", "gguf", "tokenizers"}
+SCREEN = {"click", "textual", "rich", "matplotlib"}
+THIRD_PARTY = NATIVE | SCREEN | {"anyio", "jinja2", "math_verify", "networkx", "numpy", "pydantic", "sympy"}
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_face_alone_loads_nothing():
+    loaded = loaded_after("import ramify")
+    assert loaded & THIRD_PARTY == set()
+    assert {name for name in loaded if name.startswith("ramify")} == {"ramify"}
+
+
+@pytest.mark.parametrize("name", ["search", "reward", "engine", "models"])
+def test_a_folder_alone_loads_no_model_library(name):
+    assert loaded_after(f"import ramify.{name}") & (NATIVE | SCREEN) == set()
+
+
+@pytest.mark.parametrize("name", ["Engine", "Solution", "Rebase", "Budget", "generate_problems", "rebase_allocation"])
+def test_a_public_name_loads_no_model_library(name):
+    assert loaded_after(f"from ramify import {name}") & (NATIVE | SCREEN) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "strangers"),
+    [
+        ("search", {"ramify.engine", "ramify.reward", "ramify.models", "anyio"}),
+        ("reward", {"ramify.engine", "ramify.search", "ramify.models"}),
+        ("engine", {"ramify.models", "ramify.cli"}),
+    ],
+)
+def test_all_names_of_a_layer_load_nothing_above_it(name, strangers):
+    every = f"import ramify.{name} as layer\nfor name in layer.__all__: getattr(layer, name)"
+    assert loaded_after(every) & (strangers | SCREEN | {"torch"}) == set()

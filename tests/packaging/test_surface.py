@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+import ramify
+
+SURFACE = """
+    AnswerUpdate BestOfN Budget BudgetUsed CallableReward Engine EngineClosed EngineConfig Event ExitCode Greedy
+    Majority ModelCrashed ModelLoadError NoAnswer NodeAdded NodePruned NodeScored NodesDispatched Problem
+    QuestionTooLong RamifyError Rebase RewardError RewardSpecError RoleUsage Run RunFinished RunStarted SamplingParams SearchError
+    SearchTree Solution SolutionCandidate StepProgress StopReason Usage UsageError Weighted __version__ answers_equal
+    extract_answer generate_problems rebase_allocation solve_sync
+""".split()
+
+
+def test_the_public_names_are_pinned():
+    assert ramify.__all__ == SURFACE
+
+
+@pytest.mark.parametrize(
+    "module", ["ramify", "ramify.engine", "ramify.models", "ramify.reward", "ramify.search", "ramify.testing"]
+)
+def test_public_names_are_sorted_and_exist(module):
+    loaded = importlib.import_module(module)
+    assert loaded.__all__ == sorted(loaded.__all__)
+    assert [name for name in loaded.__all__ if not hasattr(loaded, name)] == []
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        ramify.Nonsense  # noqa: B018
+
+
+def test_public_names_are_listed_by_dir():
+    assert dir(ramify) == sorted(ramify.__all__)

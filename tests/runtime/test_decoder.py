@@ -1,0 +1,406 @@
+"""The decoder on a machine whose logits are a function of the path: any schedule gives the same steps."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ramify.engine.runtime.decoder import Decoder
+from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest, ReadResult, SamplingParams, StepFormat
+from ramify.engine.runtime.sampling import sample, uniforms
+
+END = 0
+NEWLINE = 1
+WORDS = 12
+LINE = StepFormat(name="line", pattern=r"\n")
+
+
+def row_of(path: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Return the logits after a path."""
+    seed = zlib.crc32(np.asarray(path, dtype=np.int32).tobytes())
+    return np.random.default_rng(seed).standard_normal(WORDS).astype(np.float32)
+
+
+class FakeMachine:
+    """Behaves as llama.cpp's unified cache does, and refuses whatever llama.cpp would silently do wrong."""
+
+    vocabulary_size = WORDS
+
+    def __init__(
+        self, *, cells: int = 10_000, sequences: int = 64, batch_tokens: int = 32, longest: int = 1000
+    ) -> None:
+        self.cells = cells
+        self.sequences = sequences
+        self.batch_tokens = batch_tokens
+        self.longest_path = longest
+        self.held: dict[int, list[tuple[int, object]]] = {number: [] for number in range(sequences)}
+        self.evaluated: list[tuple[int, ...]] = []
+        self.full = 0
+        self._rows: list[npt.NDArray[np.float32]] = []
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        assert not self.held[target]
+        assert len(self.held[source]) >= length
+        self.held[target] = self.held[source][:length]
+
+    def cut(self, sequence: int, length: int) -> None:
+        del self.held[sequence][length:]
+
+    @property
+    def used(self) -> int:
+        return len({id(cell) for held in self.held.values() for _, cell in held})
+
+    def decode(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[bool]) -> int:
+        assert 0 < len(tokens) <= self.batch_tokens
+        if self.used + len(tokens) > self.cells:
+            self.full += 1
+            return 1
+        self._rows = []
+        for token, position, sequence, output in zip(tokens, positions, sequences, outputs, strict=True):
+            assert position == len(self.held[sequence]) < self.longest_path
+            assert 0 <= token < WORDS
+            self.held[sequence].append((token, object()))
+            path = tuple(each for each, _ in self.held[sequence])
+            self.evaluated.append(path)
+            if output:
+                self._rows.append(row_of(path))
+        return 0
+
+    def logits(self, rows: int) -> npt.NDArray[np.float32]:
+        assert rows == len(self._rows)
+        return np.asarray(self._rows)
+
+
+class FakeWords:
+    def piece(self, id: int, /, *, special: bool = True) -> bytes:
+        return b"\n" if id == NEWLINE else chr(ord("a") + id).encode()
+
+    def is_end(self, id: int) -> bool:
+        return id == END
+
+
+def lane(
+    child: int, parent: int = 0, *, max_tokens: int = 20, step: StepFormat | None = LINE, seed: int = 0
+) -> LaneRequest:
+    return LaneRequest(parent=parent, child=child, seed=seed or child * 7919, max_tokens=max_tokens, step=step)
+
+
+def reference(path: tuple[int, ...], request: LaneRequest) -> tuple[tuple[int, ...], str]:
+    """Return what a lane generates, token by token."""
+    tokens: list[int] = []
+    while True:
+        numbers = uniforms([request.seed], [len(tokens)])
+        token = int(sample(row_of((*path, *tokens))[None, :], [request.sampling], numbers)[0][0])
+        tokens.append(token)
+        if token == END:
+            return tuple(tokens), "eos"
+        text = "".join("\n" if each == NEWLINE else "x" for each in tokens)
+        if request.step is not None and "\n" in text.lstrip():
+            return tuple(tokens), "step"
+        if len(tokens) >= request.max_tokens:
+            return tuple(tokens), "length"
+
+
+def drain(decoder: Decoder, limit: int = 20_000) -> list[tuple[int, LaneResult | ReadResult]]:
+    results: list[tuple[int, LaneResult | ReadResult]] = []
+    for _ in range(limit):
+        if not decoder.busy:
+            return results
+        results += decoder.step()
+    raise AssertionError("the decoder does not come to an end")
+
+
+def lanes_of(results: list[tuple[int, LaneResult | ReadResult]]) -> dict[tuple[int, int], LaneResult]:
+    return {(run, each.child): each for run, each in results if isinstance(each, LaneResult)}
+
+
+def grow(decoder: Decoder, runs: dict[int, tuple[int, ...]], depth: int, width: int) -> list[LaneResult]:
+    """Expand trees level by level and compare every step with the reference."""
+    paths: dict[tuple[int, int], tuple[int, ...]] = {}
+    for run, prompt in runs.items():
+        decoder.open_run(run, prompt)
+        paths[run, 0] = prompt
+    frontier, count, everything = list(paths), 0, list[LaneResult]()
+    for _ in range(depth):
+        asked: dict[tuple[int, int], LaneRequest] = {}
+        for run, node in frontier:
+            requests = [lane(count + index + 1, node) for index in range(width)]
+            count += width
+            decoder.expand(run, requests, None)
+            asked.update(((run, each.child), each) for each in requests)
+        results = lanes_of(drain(decoder))
+        assert set(results) == set(asked)
+        frontier = []
+        for (run, child), result in results.items():
+            parent = paths[run, asked[run, child].parent]
+            tokens, reason = reference(parent, asked[run, child])
+            assert (result.tokens, result.finish_reason) == (tokens, reason)
+            paths[run, child] = parent + tokens
+            everything.append(result)
+            if reason != "eos" and len(frontier) < 6:
+                frontier.append((run, child))
+    return everything
+
+
+def test_every_token_is_evaluated_once() -> None:
+    machine = FakeMachine()
+    decoder = Decoder(machine, FakeWords(), max_lanes=16)
+    prompt = tuple(range(2, 12)) * 4
+    results = grow(decoder, {1: prompt}, depth=4, width=4)
+    # Siblings may draw the same tokens; each of them has its own cells then.
+    drawn = sum(len(each.tokens) for each in results)
+    assert len(machine.evaluated) <= len(prompt) + drawn
+    assert sum(each.prompt_tokens for each in results) == len(prompt)
+    assert sum(each.reevaluated_tokens for each in results) == 0
+    statistics = decoder.statistics()
+    assert statistics.tokens == len(machine.evaluated)
+    assert statistics.reevaluated_tokens == 0
+    # A prompt token is evaluated once.
+    assert sum(len(path) <= len(prompt) for path in machine.evaluated) == len(prompt)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cells=st.integers(90, 400),
+    sequences=st.integers(4, 40),
+    batch_tokens=st.integers(4, 64),
+    max_lanes=st.integers(1, 40),
+    prompts=st.lists(st.lists(st.integers(0, WORDS - 1), min_size=1, max_size=40), min_size=1, max_size=3),
+    width=st.integers(1, 6),
+)
+def test_any_shortage_gives_the_same_steps(
+    cells: int, sequences: int, batch_tokens: int, max_lanes: int, prompts: list[list[int]], width: int
+) -> None:
+    machine = FakeMachine(cells=cells + batch_tokens, sequences=sequences, batch_tokens=batch_tokens)
+    decoder = Decoder(machine, FakeWords(), max_lanes=max_lanes)
+    runs = {number: tuple(prompt) for number, prompt in enumerate(prompts)}
+    results = grow(decoder, runs, depth=3, width=width)
+    assert sum(each.prompt_tokens for each in results) == sum(len(prompt) for prompt in prompts)
+    for run in runs:
+        decoder.close_run(run)
+    assert machine.used == 0
+    assert decoder.statistics().sequences_used == 0
+
+
+def test_a_short_cache_costs_reevaluation_which_is_counted() -> None:
+    machine = FakeMachine(cells=180, batch_tokens=32)
+    decoder = Decoder(machine, FakeWords(), max_lanes=16)
+    results = grow(decoder, {1: tuple(range(2, 12)) * 4}, depth=5, width=6)
+    assert machine.full > 0
+    drawn_and_evaluated = len(machine.evaluated) - 40
+    again = sum(each.reevaluated_tokens for each in results)
+    assert again > 0
+    assert drawn_and_evaluated <= again + sum(len(each.tokens) for each in results)
+
+
+def test_a_path_that_does_not_fit_ends_alone() -> None:
+    machine = FakeMachine(cells=60, batch_tokens=16, longest=50)
+    decoder = Decoder(machine, FakeWords(), max_lanes=8)
+    decoder.open_run(1, tuple([5] * 45))
+    decoder.expand(1, [lane(1, step=None, max_tokens=100, seed=3)], None)
+    result = lanes_of(drain(decoder))[1, 1]
+    expected, reason = reference(tuple([5] * 45), lane(1, step=None, max_tokens=5, seed=3))
+    assert result.tokens == expected
+    assert result.finish_reason == ("context" if reason == "length" else reason)
+    decoder.open_run(2, (3, 4))
+    decoder.expand(2, [lane(1)], None)
+    assert lanes_of(drain(decoder))[2, 1].tokens == reference((3, 4), lane(1))[0]
+
+
+def test_a_prompt_beyond_the_cache_gives_context_and_spares_others() -> None:
+    machine = FakeMachine(cells=40, batch_tokens=16, longest=100)
+    decoder = Decoder(machine, FakeWords(), max_lanes=8)
+    decoder.open_run(1, tuple([5] * 60))
+    decoder.open_run(2, (3, 4))
+    decoder.expand(1, [lane(1), lane(2)], None)
+    decoder.expand(2, [lane(1)], None)
+    results = lanes_of(drain(decoder))
+    assert [results[1, child].finish_reason for child in (1, 2)] == ["context", "context"]
+    assert results[2, 1].tokens == reference((3, 4), lane(1))[0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(allowance=st.integers(0, 60), width=st.integers(1, 12), max_lanes=st.integers(1, 12))
+def test_an_allowance_is_never_exceeded(allowance: int, width: int, max_lanes: int) -> None:
+    decoder = Decoder(FakeMachine(), FakeWords(), max_lanes=max_lanes)
+    decoder.open_run(1, (2, 3, 4))
+    requests = [lane(child, step=None, max_tokens=30) for child in range(1, width + 1)]
+    decoder.expand(1, requests, allowance)
+    results = lanes_of(drain(decoder))
+    assert len(results) == width
+    spent = sum(len(each.tokens) for each in results.values())
+    wanted = sum(len(reference((2, 3, 4), each)[0]) for each in requests)
+    assert spent == min(allowance, wanted)
+    for request in requests:
+        result = results[1, request.child]
+        tokens, reason = reference((2, 3, 4), request)
+        assert result.tokens == tokens[: len(result.tokens)]
+        assert result.finish_reason == (reason if result.tokens == tokens else "budget")
+
+
+def test_runs_take_turns() -> None:
+    decoder = Decoder(FakeMachine(), FakeWords(), max_lanes=4)
+    decoder.open_run(1, (2, 3))
+    decoder.open_run(2, (4, 5))
+    decoder.expand(1, [lane(child, max_tokens=5, step=None) for child in range(1, 41)], None)
+    decoder.expand(2, [lane(1, max_tokens=5, step=None)], None)
+    order = [run for run, _ in drain(decoder)]
+    assert order.index(2) < 10
+
+
+def test_interrupted_lanes_keep_what_they_have() -> None:
+    decoder = Decoder(FakeMachine(), FakeWords(), max_lanes=4)
+    decoder.open_run(1, (2, 3))
+    requests = [lane(child, step=None, max_tokens=50) for child in range(1, 9)]
+    decoder.expand(1, requests, None)
+    for _ in range(4):
+        decoder.step()
+    decoder.interrupt(1)
+    results = lanes_of(drain(decoder, limit=3))
+    for request in requests:
+        if (1, request.child) in results:
+            result = results[1, request.child]
+            tokens, _ = reference((2, 3), request)
+            assert result.tokens == tokens[: len(result.tokens)]
+            assert result.finish_reason in ("cancelled", "eos")
+    assert sum(each.finish_reason == "cancelled" for each in results.values()) >= 4
+
+
+def test_a_closed_run_leaves_nothing_behind() -> None:
+    machine = FakeMachine()
+    decoder = Decoder(machine, FakeWords(), max_lanes=4)
+    decoder.open_run(1, (2, 3))
+    decoder.expand(1, [lane(child, step=None) for child in range(1, 9)], None)
+    for _ in range(3):
+        decoder.step()
+    decoder.close_run(1)
+    assert not decoder.busy
+    assert machine.used == 0
+
+
+def test_released_nodes_give_their_cells_back() -> None:
+    machine = FakeMachine()
+    decoder = Decoder(machine, FakeWords(), max_lanes=8)
+    decoder.open_run(1, tuple([4] * 30))
+    decoder.expand(1, [lane(child, max_tokens=10, step=None) for child in range(1, 9)], None)
+    drain(decoder)
+    decoder.release(1, range(1, 9))
+    assert machine.used == 30
+
+
+def read(node: int, parent: int | None, tokens: tuple[int, ...], at: tuple[int, ...] = ()) -> ReadRequest:
+    return ReadRequest(node=node, parent=parent, tokens=tokens, read=at or (len(tokens) - 1,), ids=(3, 7))
+
+
+def check_reads(requests: list[ReadRequest], results: list[tuple[int, LaneResult | ReadResult]]) -> None:
+    found = {each.node: each for _, each in results if isinstance(each, ReadResult)}
+    assert set(found) == {each.node for each in requests}
+    for each in requests:
+        expected = [tuple(float(row_of(each.tokens[: at + 1])[id]) for id in each.ids) for at in each.read]
+        assert list(found[each.node].logits) == expected
+
+
+def test_reads_evaluate_only_what_is_new() -> None:
+    machine = FakeMachine()
+    decoder = Decoder(machine, FakeWords(), max_lanes=8)
+    prompt, first, second = (2, 3, 4, 5), (2, 3, 4, 5, 6, 7), (2, 3, 4, 5, 6, 7, 8, 9, 10)
+    decoder.open_run(1, prompt)
+    siblings = [read(1, None, first), read(2, None, (*prompt, 9, 9))]
+    decoder.read(1, siblings)
+    check_reads(siblings, drain(decoder))
+    assert len(machine.evaluated) == 4 + 2 + 2
+    decoder.read(1, [read(3, 1, second)])
+    check_reads([read(3, 1, second)], drain(decoder))
+    assert len(machine.evaluated) == 4 + 2 + 2 + 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), cells=st.integers(80, 200), sequences=st.integers(3, 20), batch_tokens=st.integers(3, 40))
+def test_reads_are_right_under_any_shortage(data: st.DataObject, cells: int, sequences: int, batch_tokens: int) -> None:
+    machine = FakeMachine(cells=cells + batch_tokens, sequences=sequences, batch_tokens=batch_tokens)
+    decoder = Decoder(machine, FakeWords(), max_lanes=8)
+    decoder.open_run(1, (2, 3, 4))
+    known: list[tuple[int | None, tuple[int, ...]]] = [(None, (2, 3, 4))]
+    node = 0
+    for _ in range(3):
+        requests: list[ReadRequest] = []
+        for _ in range(data.draw(st.integers(1, 5))):
+            parent, path = data.draw(st.sampled_from(known))
+            # Retokenised text may differ from the parent's path near its end.
+            kept = path[: max(1, len(path) - data.draw(st.integers(0, 3)))]
+            tokens = (*kept, *data.draw(st.lists(st.integers(0, WORDS - 1), min_size=1, max_size=12)))
+            at = tuple(sorted(data.draw(st.sets(st.integers(0, len(tokens) - 1), min_size=1, max_size=3))))
+            node += 1
+            requests.append(read(node, parent, tokens, at))
+        decoder.read(1, requests)
+        check_reads(requests, drain(decoder))
+        known += [(each.node, each.tokens) for each in requests]
+    decoder.close_run(1)
+    assert machine.used == 0
+    assert decoder.statistics().sequences_used == 0
+
+
+def test_reads_of_unknown_parents_and_too_long_paths() -> None:
+    decoder = Decoder(FakeMachine(longest=10), FakeWords(), max_lanes=8)
+    decoder.open_run(1, (2, 3))
+    requests = [read(5, 4, (2, 3, 4)), read(6, None, tuple([2] * 11))]
+    decoder.read(1, requests)
+    results = {each.node: each for _, each in drain(decoder) if isinstance(each, ReadResult)}
+    assert results[6].too_long
+    assert not results[5].too_long
+
+
+def test_a_node_read_again_with_another_path_frees_the_old_one() -> None:
+    machine = FakeMachine()
+    decoder = Decoder(machine, FakeWords(), max_lanes=8)
+    decoder.open_run(1, (2, 3))
+    for last in (5, 6, 7):
+        decoder.read(1, [read(1, None, (2, 3, 4, last))])
+        drain(decoder)
+    decoder.close_run(1)
+    assert machine.used == 0
+
+
+def test_logits_that_are_no_numbers_fail_their_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = FakeMachine()
+    good = machine.logits
+
+    def logits(rows: int) -> npt.NDArray[np.float32]:
+        block = good(rows).copy()
+        for index in range(rows):
+            if block[index].tolist() in bad:
+                block[index] = np.nan
+        return block
+
+    bad = [row_of((2, 3)).tolist()]
+    monkeypatch.setattr(machine, "logits", logits)
+    decoder = Decoder(machine, FakeWords(), max_lanes=8)
+    decoder.open_run(1, (2, 3))
+    decoder.open_run(2, (4, 5))
+    decoder.expand(1, [lane(1), lane(2)], None)
+    decoder.expand(2, [lane(1)], None)
+    results: list[tuple[int, LaneResult | ReadResult]] = []
+    failures: dict[int, str] = {}
+    while decoder.busy:
+        results += decoder.step()
+        failures.update(decoder.take_failures())
+    assert set(failures) == {1}
+    assert {run for run, _ in results} == {2}
+    assert lanes_of(results)[2, 1].tokens == reference((4, 5), lane(1))[0]
+
+
+def test_greedy_lanes_and_restored_nodes() -> None:
+    decoder = Decoder(FakeMachine(), FakeWords(), max_lanes=8)
+    decoder.open_run(1, (2, 3))
+    decoder.restore(1, 1, 0, (4, 5))
+    decoder.restore(1, 2, 1, (6,))
+    request = LaneRequest(parent=2, child=3, seed=1, max_tokens=9, sampling=SamplingParams(temperature=0.0), step=LINE)
+    decoder.expand(1, [request], None)
+    result = lanes_of(drain(decoder))[1, 3]
+    assert result.tokens == reference((2, 3, 4, 5, 6), request)[0]

@@ -1,0 +1,101 @@
+"""Files that cannot be models are refused with one clear line, before native code sees them."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ramify.engine.errors import ModelLoadError
+from ramify.engine.runtime.gguf_check import check_gguf
+
+from .tiny_gguf import write_tiny
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+
+
+def test_a_sound_file_is_described(sound: Path) -> None:
+    from gguf import GGUFReader
+
+    summary = check_gguf(sound)
+    assert summary.architecture == "qwen2"
+    assert summary.metadata["general.name"] == "tiny"
+    assert summary.parameters == sum(int(tensor.n_elements) for tensor in GGUFReader(sound).tensors)
+    assert summary.file_bytes == sound.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not a GGUF file"),
+        (b"GGUF", "is not a GGUF file"),
+        (b"PK\x03\x04" + bytes(100), "is not a GGUF file"),
+        (b"GGUF" + struct.pack("<IQQ", 1, 0, 0), "GGUF version 1"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 0), "claims"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1 << 40), "damaged"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 0), "architecture"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 5), "truncated"),
+    ],
+)
+def test_a_broken_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "broken.gguf"
+    file.write_bytes(content)
+    with pytest.raises(ModelLoadError, match=message) as caught:
+        check_gguf(file)
+    assert "\n" not in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match="there is no file"):
+        check_gguf(tmp_path / "none.gguf")
+    with pytest.raises(ModelLoadError, match="is a folder"):
+        check_gguf(tmp_path)
+    with pytest.raises(ModelLoadError, match="cannot be the path"):
+        check_gguf("a\0b.gguf")
+    os.mkfifo(tmp_path / "pipe.gguf")
+    with pytest.raises(ModelLoadError, match="not a regular file"):
+        check_gguf(tmp_path / "pipe.gguf")
+
+
+def test_a_truncated_file_is_refused_wherever_it_is_cut(sound: Path, tmp_path: Path) -> None:
+    data = sound.read_bytes()
+    file = tmp_path / "cut.gguf"
+    for size in [*range(24, len(data), len(data) // 40), len(data) - 1]:
+        file.write_bytes(data[:size])
+        with pytest.raises(ModelLoadError, match="truncated"):
+            check_gguf(file)
+
+
+def test_a_changed_file_is_read_again(sound: Path, tmp_path: Path) -> None:
+    file = tmp_path / "changing.gguf"
+    file.write_bytes(sound.read_bytes())
+    check_gguf(file)
+    file.write_bytes(sound.read_bytes()[:-100])
+    with pytest.raises(ModelLoadError, match="truncated"):
+        check_gguf(file)
+
+
+def test_a_token_with_two_ids_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match="twice"):
+        check_gguf(write_tiny(tmp_path / "twice.gguf", damage="twice"))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(0, 12_000), noise=st.binary(min_size=1, max_size=16))
+def test_noise_in_the_header_is_an_error_or_harmless(sound: Path, tmp_path: Path, at: int, noise: bytes) -> None:
+    data = bytearray(sound.read_bytes())
+    data[at : at + len(noise)] = noise
+    file = tmp_path / "noise.gguf"
+    file.write_bytes(data)
+    try:
+        check_gguf(file)
+    except ModelLoadError as error:
+        assert "\n" not in error.message

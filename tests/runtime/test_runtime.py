@@ -1,0 +1,434 @@
+"""The whole runtime on real llama.cpp: worker process and thread, both event loops, crashes and cancellation."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from ramify.engine.errors import EngineClosed, ModelCrashed, ModelLoadError, QuestionTooLong, UsageError
+from ramify.engine.runtime.client import RunHandle, Runtime, Slot
+from ramify.engine.runtime.messages import (
+    LaneRequest,
+    LaneResult,
+    ModelConfig,
+    ReadRequest,
+    SamplingParams,
+    StepFormat,
+)
+from ramify.engine.runtime.processes import Isolation, ProcessWorker
+
+from .tiny_gguf import write_tiny
+
+pytestmark = pytest.mark.asyncio
+
+PROMPT = tuple(range(40, 70))
+ANY_A = StepFormat(name="a", pattern="[a-m]")
+
+
+def config_of(path: Path, **settings: Any) -> ModelConfig:
+    return ModelConfig(path=str(path), threads=1, **{"context_tokens": 2048, **settings})
+
+
+@asynccontextmanager
+async def slot_of(path: Path, isolation: Isolation = "process", **settings: Any) -> AsyncGenerator[Slot]:
+    async with Runtime(isolation) as runtime:
+        yield await runtime.load(config_of(path, **settings))
+
+
+def lane(child: int, parent: int = 0, *, max_tokens: int = 12, **options: Any) -> LaneRequest:
+    return LaneRequest(parent=parent, child=child, seed=1000 + child, max_tokens=max_tokens, **options)
+
+
+async def expand(run: RunHandle, *lanes: LaneRequest, allowance: int | None = None) -> dict[int, LaneResult]:
+    results: dict[int, LaneResult] = {}
+
+    def take(result: LaneResult) -> None:
+        results[result.child] = result
+
+    await run.expand(lanes, allowance=allowance, on_result=take)
+    return results
+
+
+def worker_pid(slot: Slot) -> int:
+    worker = slot._runtime.worker  # pyright: ignore[reportPrivateUsage]
+    assert isinstance(worker, ProcessWorker)
+    return worker.process.pid
+
+
+@pytest.mark.parametrize("isolation", ["process", "thread"])
+async def test_a_tree_grows_and_each_token_is_evaluated_once(tiny: Path, isolation: Isolation) -> None:
+    async with slot_of(tiny, isolation) as slot:
+        run = await slot.open_run(PROMPT)
+        first = await expand(run, *(lane(child) for child in range(1, 5)))
+        assert {len(each.tokens) for each in first.values()} == {12}
+        second = await expand(run, *(lane(child, 1 + child % 2) for child in range(5, 11)))
+        results = [*first.values(), *second.values()]
+        assert sum(each.prompt_tokens for each in results) == len(PROMPT)
+        assert sum(each.reevaluated_tokens for each in results) == 0
+        assert all(each.finish_reason == "length" and each.logprob < 0 for each in results)
+        statistics = await slot.statistics()
+        # All but the last of every step, and the last ones of the two parents.
+        assert statistics.tokens == len(PROMPT) + 10 * 11 + 2
+        assert statistics.reevaluated_tokens == 0
+        text = slot.tokenizer.encode("abc", special=False)
+        assert b"".join(slot.tokenizer.piece(each) for each in text) == b"abc"
+        run.close()
+
+
+async def test_draws_do_not_depend_on_what_else_is_decoded(tiny: Path) -> None:
+    async with slot_of(tiny) as slot:
+        alone = await slot.open_run(PROMPT)
+        expected = (await expand(alone, lane(1, max_tokens=6)))[1]
+        alone.close()
+        busy = [await slot.open_run(tuple(range(30 + index, 80 + index))) for index in range(3)]
+        run = await slot.open_run(PROMPT)
+        async with anyio.create_task_group() as tasks:
+            for each in busy:
+                tasks.start_soon(lambda each=each: expand(each, *(lane(child, max_tokens=30) for child in range(2, 8))))
+            results = await expand(run, lane(1, max_tokens=6), *(lane(child) for child in range(2, 9)))
+        assert results[1].tokens == expected.tokens
+        assert results[1].logprob == pytest.approx(expected.logprob, abs=0.05)
+
+
+async def test_steps_end_where_they_should(tiny: Path, ending: Path) -> None:
+    async with slot_of(tiny) as slot:
+        run = await slot.open_run(PROMPT)
+        results = await expand(run, *(lane(child, step=ANY_A, max_tokens=200) for child in range(1, 9)))
+        for each in results.values():
+            assert each.finish_reason == "step"
+            pieces = [slot.tokenizer.piece(token, special=False) for token in each.tokens]
+            letters = [any(byte in b"abcdefghijklm" for byte in piece) for piece in pieces]
+            assert letters.index(True) == len(pieces) - 1
+    async with slot_of(ending) as slot:
+        run = await slot.open_run(PROMPT)
+        results = await expand(run, *(lane(child, max_tokens=60) for child in range(1, 9)))
+        ended = [each for each in results.values() if each.finish_reason == "eos"]
+        assert ended
+        for each in ended:
+            assert each.tokens[-1] == slot.info.eos
+            assert slot.info.eos not in each.tokens[:-1]
+            assert "<|end|>" not in each.text
+
+
+async def test_an_allowance_is_spent_to_the_token(tiny: Path) -> None:
+    async with slot_of(tiny) as slot:
+        run = await slot.open_run(PROMPT)
+        results = await expand(run, *(lane(child, max_tokens=50) for child in range(1, 8)), allowance=100)
+        assert sum(len(each.tokens) for each in results.values()) == 100
+        assert {each.finish_reason for each in results.values()} == {"budget"}
+
+
+async def test_greedy_takes_the_best_logit(tiny: Path) -> None:
+    async with slot_of(tiny) as slot:
+        run = await slot.open_run(PROMPT)
+        greedy = SamplingParams(temperature=0.0)
+        result = (await expand(run, lane(1, sampling=greedy, max_tokens=1)))[1]
+        ids = tuple(range(slot.info.vocabulary_size))
+        row = (await run.read([ReadRequest(node=9, parent=None, tokens=PROMPT, read=(29,), ids=ids)]))[0]
+        logits = row.logits[0]
+        assert result.tokens == (logits.index(max(logits)),)
+
+
+async def test_reads_share_what_is_cached(tiny: Path) -> None:
+    async with slot_of(tiny) as slot:
+        run = await slot.open_run(PROMPT)
+        child, grandchild = (*PROMPT, 33, 34, 35), (*PROMPT, 33, 34, 35, 36, 37)
+        first = await run.read([ReadRequest(node=1, parent=None, tokens=child, read=(32,), ids=(1, 2))])
+        assert (first[0].evaluated_tokens, first[0].reevaluated_tokens) == (33, 0)
+        second = await run.read([ReadRequest(node=2, parent=1, tokens=grandchild, read=(34,), ids=(1, 2))])
+        assert (second[0].evaluated_tokens, second[0].cached_tokens) == (2, 33)
+        fresh = await slot.open_run(PROMPT)
+        whole = await fresh.read([ReadRequest(node=2, parent=None, tokens=grandchild, read=(32, 34), ids=(1, 2))])
+        assert whole[0].logits[0] == pytest.approx(first[0].logits[0], abs=5e-3)
+        assert whole[0].logits[1] == pytest.approx(second[0].logits[0], abs=5e-3)
+
+
+async def test_a_small_cache_changes_the_cost_and_nothing_else(tiny: Path) -> None:
+    async def tree(cells: int) -> tuple[list[tuple[int, ...]], int]:
+        async with slot_of(tiny, context_tokens=cells) as slot:
+            run = await slot.open_run(PROMPT)
+            results = await expand(run, *(lane(child, max_tokens=40) for child in range(1, 9)))
+            results |= await expand(run, *(lane(child + 8, child, max_tokens=4) for child in range(1, 9)))
+            return [results[child].tokens for child in sorted(results)], sum(
+                each.reevaluated_tokens for each in results.values()
+            )
+
+    wide, nothing = await tree(2048)
+    narrow, again = await tree(256)
+    assert (nothing, again > 0) == (0, True)
+    same = sum(left == right for left, right in zip(wide, narrow, strict=True))
+    # Logits differ in their last digits with the shape of the batch, so a draw at an edge may fall to the other side.
+    assert same >= len(wide) - 3
+
+
+async def test_cancelled_lanes_end_at_once_and_leave_no_cells(slow: Path) -> None:
+    async with slot_of(slow, context_tokens=4096) as slot:
+        run = await slot.open_run(PROMPT)
+        delivered: list[LaneResult] = []
+        started = time.monotonic()
+        with anyio.move_on_after(0.3) as scope:
+            lanes = [lane(child, max_tokens=200) for child in range(1, 17)]
+            await run.expand(lanes, allowance=None, on_result=delivered.append)
+        assert scope.cancelled_caught
+        assert time.monotonic() - started < 3.0
+        before = await slot.statistics()
+        await anyio.sleep(0.2)
+        assert (await slot.statistics()).decode_calls == before.decode_calls
+        assert all(each.finish_reason != "cancelled" for each in delivered)
+        run.close()
+        assert (await slot.statistics()).sequences_used == 0
+
+
+async def test_interrupted_lanes_give_what_they_have(slow: Path) -> None:
+    async with slot_of(slow, context_tokens=4096) as slot:
+        run = await slot.open_run(PROMPT)
+        results: dict[int, LaneResult] = {}
+        async with anyio.create_task_group() as tasks:
+
+            async def work() -> None:
+                results.update(await expand(run, *(lane(child, max_tokens=200) for child in range(1, 9))))
+
+            tasks.start_soon(work)
+            await anyio.sleep(0.3)
+            run.interrupt()
+        assert {each.finish_reason for each in results.values()} == {"cancelled"}
+        assert len(results) == 8
+
+
+async def test_progress_is_reported(slow: Path) -> None:
+    async with slot_of(slow, context_tokens=4096) as slot:
+        run = await slot.open_run(PROMPT)
+        reports: list[tuple[int, int, str]] = []
+        await run.expand(
+            [lane(child, max_tokens=60, watched=True) for child in range(1, 9)],
+            allowance=None,
+            on_result=lambda _: None,
+            on_progress=lambda *report: reports.append(report),
+        )
+        assert reports
+        assert all(1 <= child <= 8 and 0 <= tokens <= 60 for child, tokens, _ in reports)
+
+
+async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> None:
+    async with slot_of(slow, context_tokens=4096) as slot:
+        run = await slot.open_run(PROMPT)
+        first = await expand(run, lane(1, max_tokens=6), lane(2, max_tokens=6))
+        pid = worker_pid(slot)
+        results: dict[int, LaneResult] = {}
+        async with anyio.create_task_group() as tasks:
+
+            async def work() -> None:
+                results.update(await expand(run, *(lane(child, 1, max_tokens=40) for child in range(3, 11))))
+
+            tasks.start_soon(work)
+            await anyio.sleep(0.2)
+            os.kill(pid, signal.SIGKILL)
+        assert worker_pid(slot) != pid
+        assert {len(each.tokens) for each in results.values()} == {40}
+        # The path of node 1 had to be evaluated again, which is counted.
+        assert sum(each.prompt_tokens for each in results.values()) == len(PROMPT)
+        later = await expand(run, lane(11, 10, max_tokens=3))
+        assert len(later[11].tokens) == 3
+        other = await slot.open_run(PROMPT)
+        assert (await expand(other, lane(1, max_tokens=6)))[1].tokens == first[1].tokens
+        read = ReadRequest(node=99, parent=98, tokens=(*PROMPT, 3), read=(30,), ids=(1,))
+        assert len((await run.read([read]))[0].logits) == 1
+
+
+async def test_a_worker_that_dies_twice_is_an_error_and_the_next_request_starts_anew(slow: Path) -> None:
+    async with slot_of(slow, context_tokens=4096) as slot:
+        run = await slot.open_run(PROMPT)
+
+        async def murder() -> None:
+            for _ in range(2):
+                await anyio.sleep(0.15)
+                pid = worker_pid(slot)
+                os.kill(pid, signal.SIGKILL)
+                with anyio.move_on_after(5):
+                    while worker_pid(slot) == pid and not slot._runtime._given_up:  # pyright: ignore[reportPrivateUsage]
+                        await anyio.sleep(0.01)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(murder)
+            with pytest.raises(ModelCrashed, match="SIGKILL"):
+                await expand(run, *(lane(child, max_tokens=210) for child in range(1, 60)))
+        results = await expand(run, lane(100, max_tokens=4))
+        assert len(results[100].tokens) == 4
+
+
+async def test_logits_that_are_no_numbers_are_an_error_of_the_model(tmp_path: Path, tiny: Path) -> None:
+    broken = write_tiny(tmp_path / "nan.gguf", damage="nan")
+    async with Runtime() as runtime:
+        bad, good = await runtime.load(config_of(broken)), await runtime.load(config_of(tiny))
+        run = await bad.open_run(PROMPT)
+        with pytest.raises(ModelLoadError, match="not numbers"):
+            await expand(run, lane(1), lane(2))
+        with pytest.raises(ModelLoadError):
+            await expand(run, lane(3))
+        assert len(await expand(await good.open_run(PROMPT), lane(1))) == 1
+
+
+async def test_two_slots_of_one_file_work_side_by_side(tiny: Path) -> None:
+    async with Runtime() as runtime:
+        left, right = await runtime.load(config_of(tiny)), await runtime.load(config_of(tiny))
+        runs = [await left.open_run(PROMPT), await right.open_run(PROMPT)]
+        found: list[dict[int, LaneResult]] = []
+
+        async def work(run: RunHandle) -> None:
+            found.append(await expand(run, *(lane(child, max_tokens=5) for child in range(1, 5))))
+
+        async with anyio.create_task_group() as tasks:
+            for run in runs:
+                tasks.start_soon(work, run)
+        assert {child: each.tokens for child, each in found[0].items()} == {
+            child: each.tokens for child, each in found[1].items()
+        }
+
+
+async def test_wrong_requests_are_refused_and_harm_nobody(tiny: Path) -> None:
+    async with slot_of(tiny) as slot:
+        with pytest.raises(UsageError, match="empty"):
+            await slot.open_run(())
+        with pytest.raises(UsageError, match="vocabulary"):
+            await slot.open_run((1, 262))
+        with pytest.raises(QuestionTooLong):
+            await slot.open_run([1] * 257)
+        run = await slot.open_run(PROMPT)
+        wrong = [
+            (lane(1, 7), "not in this run"),
+            (lane(0), "taken"),
+            (lane(1, max_tokens=0), "max_tokens"),
+            (lane(1, sampling=SamplingParams(temperature=-1)), "temperature"),
+        ]
+        for request, message in wrong:
+            with pytest.raises(UsageError, match=message):
+                await expand(run, request)
+        with pytest.raises(UsageError, match="beyond"):
+            await run.read([ReadRequest(node=1, parent=None, tokens=PROMPT, read=(30,), ids=(1,))])
+        with pytest.raises(UsageError, match="ids"):
+            await run.read([ReadRequest(node=1, parent=None, tokens=PROMPT, read=(3,), ids=(262,))])
+        odd = LaneRequest(parent=0, child=1, seed=-(2**70), max_tokens=3)
+        assert len((await expand(run, odd))[1].tokens) == 3
+        run.close()
+        run.close()
+        with pytest.raises(EngineClosed):
+            await expand(run, lane(2))
+
+
+async def test_an_error_of_the_listener_comes_out_where_it_waits(tiny: Path) -> None:
+    def fail(result: LaneResult) -> None:
+        raise ZeroDivisionError(result.child)
+
+    async with slot_of(tiny) as slot:
+        run = await slot.open_run(PROMPT)
+        with pytest.raises(ZeroDivisionError):
+            await run.expand([lane(child) for child in range(1, 5)], allowance=None, on_result=fail)
+        assert len(await expand(run, lane(5))) == 1
+
+
+async def test_closing_ends_those_who_wait(slow: Path) -> None:
+    async with anyio.create_task_group() as tasks:
+        async with slot_of(slow, context_tokens=4096) as slot:
+            run = await slot.open_run(PROMPT)
+            ended = anyio.Event()
+
+            async def work() -> None:
+                with pytest.raises(EngineClosed):
+                    await expand(run, *(lane(child, max_tokens=220) for child in range(1, 30)))
+                ended.set()
+
+            tasks.start_soon(work)
+            await anyio.sleep(0.1)
+        with anyio.fail_after(5):
+            await ended.wait()
+        with pytest.raises(EngineClosed):
+            await slot.open_run(PROMPT)
+
+
+async def test_a_bad_file_is_an_error_and_the_runtime_goes_on(tmp_path: Path, tiny: Path) -> None:
+    unknown = write_tiny(tmp_path / "unknown.gguf", architecture="nosuch")
+    async with Runtime() as runtime:
+        with pytest.raises(ModelLoadError, match="there is no file"):
+            await runtime.load(config_of(tmp_path / "none.gguf"))
+        with pytest.raises(ModelLoadError, match="unknown model architecture"):
+            await runtime.load(config_of(unknown))
+        slot = await runtime.load(config_of(tiny))
+        assert len(await expand(await slot.open_run(PROMPT), lane(1))) == 1
+
+
+def _on_trio(work: Callable[[], Any]) -> None:
+    anyio.run(work, backend="trio")
+
+
+@pytest.mark.parametrize("isolation", ["process", "thread"])
+async def test_trio_works_the_same(tiny: Path, isolation: Isolation) -> None:
+    async def work() -> None:
+        async with slot_of(tiny, isolation) as slot:
+            run = await slot.open_run(PROMPT)
+            assert len(await expand(run, lane(1), lane(2))) == 2
+            with anyio.move_on_after(0.02):
+                await expand(run, *(lane(child, max_tokens=200) for child in range(3, 40)))
+            assert len(await expand(run, lane(50))) == 1
+            run.close()
+
+    # A loop of its own, in a thread: trio does not run inside asyncio.
+    await anyio.to_thread.run_sync(_on_trio, work)
+
+
+async def test_a_script_without_a_guard_works_and_its_output_is_its_own(tiny: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    (tmp_path / "queue.py").write_text("raise SystemExit('the wrong queue')\n")
+    script.write_text(
+        "import sys; sys.path.pop(0)\n"
+        "import anyio\n"
+        "from ramify.engine.runtime.client import Runtime\n"
+        "from ramify.engine.runtime.messages import LaneRequest, ModelConfig\n"
+        "async def main():\n"
+        "    async with Runtime() as runtime:\n"
+        f"        slot = await runtime.load(ModelConfig(path={str(tiny)!r}, threads=1))\n"
+        "        run = await slot.open_run((5, 6))\n"
+        "        lane = LaneRequest(parent=0, child=1, seed=1, max_tokens=3)\n"
+        "        await run.expand([lane], allowance=None, on_result=lambda r: print(len(r.tokens)))\n"
+        "anyio.run(main)\n"
+    )
+    done = await anyio.run_process([sys.executable, str(script)], cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"3\n", b"")
+
+
+async def test_the_worker_ends_with_its_parent(tiny: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import anyio\n"
+        "from ramify.engine.runtime.client import Runtime\n"
+        "from ramify.engine.runtime.messages import ModelConfig\n"
+        "async def main():\n"
+        "    async with Runtime() as runtime:\n"
+        f"        await runtime.load(ModelConfig(path={str(tiny)!r}, threads=1))\n"
+        "        print(runtime.worker.process.pid, flush=True)\n"
+        "        await anyio.sleep(60)\n"
+        "anyio.run(main)\n"
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(await anyio.to_thread.run_sync(parent.stdout.readline))
+        parent.kill()
+    with anyio.fail_after(10):
+        while _alive(pid):
+            await anyio.sleep(0.05)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+    except FileNotFoundError:
+        return False

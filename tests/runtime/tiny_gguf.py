@@ -1,0 +1,111 @@
+"""Writes tiny models with random weights, so that the runtime is tested on real llama.cpp without any weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFWriter, TokenType, quants
+
+SPECIAL = ("<|end|>", "<|step|>", "<|good|>", "<|bad|>")
+MERGES = (("a", "b"), ("1", "2"))
+CONTEXT = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Size of a tiny model; `end_bias` is added to the logit of the end token."""
+
+    width: int = 64
+    layers: int = 2
+    heads: int = 2
+    feed: int = 128
+    context: int = CONTEXT
+    end_bias: float = 0.0
+    scale: float = 0.3
+    seed: int = 0
+
+
+def symbols() -> list[str]:
+    """Return the 256 byte symbols of a byte-level BPE vocabulary, in byte order (GPT-2's table)."""
+    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    table = {byte: chr(byte) for byte in visible}
+    hidden = [byte for byte in range(256) if byte not in table]
+    table.update({byte: chr(256 + index) for index, byte in enumerate(hidden)})
+    return [table[byte] for byte in range(256)]
+
+
+def write_tiny(
+    path: Path, shape: Shape | None = None, *, architecture: str = "qwen2", quantized: bool = False, damage: str = ""
+) -> Path:
+    """Write a model of bytes, two merges and four special tokens.
+
+    `damage` "nan" fills the output matrix with NaN, "twice" gives one token two ids, "bare" leaves the vocabulary out.
+    """
+    shape = shape or Shape()
+    tokens = [*symbols(), *("".join(pair) for pair in MERGES), *SPECIAL]
+    if damage == "twice":
+        tokens[-1] = tokens[-2]
+    writer = GGUFWriter(path, architecture)
+    writer.add_name("tiny")
+    writer.add_context_length(shape.context)
+    writer.add_embedding_length(shape.width)
+    writer.add_block_count(shape.layers)
+    writer.add_feed_forward_length(shape.feed)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.heads)
+    writer.add_layer_norm_rms_eps(1e-6)
+    if damage == "bare":
+        writer.add_tokenizer_model("none")
+        writer.add_vocab_size(len(tokens))
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("gpt-2")
+        writer.add_token_list(tokens)
+        writer.add_token_types([TokenType.NORMAL] * (len(tokens) - 4) + [TokenType.CONTROL] * 4)
+        writer.add_token_merges([" ".join(pair) for pair in MERGES])
+        writer.add_eos_token_id(len(tokens) - 4)
+        writer.add_bos_token_id(len(tokens) - 4)
+        writer.add_add_bos_token(False)
+    _add_tensors(writer, shape, len(tokens), quantized=quantized, nan=damage == "nan")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_tensors(writer: GGUFWriter, shape: Shape, size: int, *, quantized: bool, nan: bool) -> None:
+    random = np.random.default_rng(shape.seed)
+
+    def matrix(name: str, rows: int, columns: int) -> None:
+        data = (random.standard_normal((rows, columns)) * shape.scale).astype(np.float32)
+        if name == "output" and nan:
+            data[:] = np.nan
+        if quantized:
+            kind = GGMLQuantizationType.Q8_0
+            writer.add_tensor(f"{name}.weight", quants.quantize(data, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(f"{name}.weight", data)
+
+    def ones(name: str) -> None:
+        writer.add_tensor(f"{name}.weight", np.ones(shape.width, dtype=np.float32))
+
+    matrix("token_embd", size, shape.width)
+    ones("output_norm")
+    matrix("output", size, shape.width)
+    bias = np.zeros(size, dtype=np.float32)
+    # Only the end of a text and what is visible can be drawn: bytes that make no text would hide errors.
+    bias[size - 3 :] = -60.0
+    bias[size - 4] = shape.end_bias
+    writer.add_tensor("output.bias", bias)
+    for layer in range(shape.layers):
+        block = f"blk.{layer}"
+        ones(f"{block}.attn_norm")
+        for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            matrix(f"{block}.{part}", shape.width, shape.width)
+        ones(f"{block}.ffn_norm")
+        matrix(f"{block}.ffn_gate", shape.feed, shape.width)
+        matrix(f"{block}.ffn_up", shape.feed, shape.width)
+        matrix(f"{block}.ffn_down", shape.width, shape.feed)
