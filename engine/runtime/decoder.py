@@ -108,8 +108,12 @@ class Decoder:
 
     def restore(self, run: int, node: int, parent: int, tokens: tuple[int, ...]) -> None:
         """Tell of a node that was generated elsewhere; it is evaluated when it is needed."""
-        above = self._runs[run].nodes[parent]
-        self._runs[run].nodes[node] = new_node(run, node, above, above.path + tokens)
+        nodes = self._runs[run].nodes
+        above = nodes[parent]
+        restored = nodes[node] = new_node(run, node, above, above.path + tokens)
+        # It was generated, so all but its last token were evaluated once, and evaluating them now is a repetition.
+        restored.evaluated = max(above.known, len(restored.path) - 1)
+        nodes[ROOT].evaluated = len(nodes[ROOT].path)
 
     def expand(self, run: int, requests: Iterable[LaneRequest], allowance: int | None) -> None:
         """Generate children; those of one call share the allowance of tokens."""

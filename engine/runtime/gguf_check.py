@@ -179,7 +179,9 @@ def _value(reader: _Reader, kind: int, key: str) -> Scalar | None:
         if unique:
             # llama.cpp aborts on these.
             if text in seen:
-                raise _Broken(f"its vocabulary has the token {_shown(text.decode('utf-8', 'replace'))} twice; it is damaged")
+                raise _Broken(
+                    f"its vocabulary has the token {_shown(text.decode('utf-8', 'replace'))} twice; it is damaged"
+                )
             seen.add(text)
     if unique:
         reader.has_byte_tokens = b"<0x00>" in seen and b"<0xFF>" in seen

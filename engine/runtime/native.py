@@ -29,7 +29,10 @@ DEFAULT_CELLS = 16384
 TINY_PARAMETERS = 16_000_000
 """Below this, waiting for other threads after each of a layer's products costs more than they save."""
 
-_lines: deque[str] = deque(maxlen=200)
+LOG_ERROR = 4
+"""GGML_LOG_LEVEL_ERROR."""
+
+_lines: deque[tuple[int, str]] = deque(maxlen=200)
 _kept_alive: list[Any] = []
 
 
@@ -43,7 +46,7 @@ def library() -> Any:
         def write(level: int, text: bytes, data: object) -> None:
             line = text.decode("utf-8", "replace").rstrip("\n")
             if line:
-                _lines.append(line)
+                _lines.append((level, line))
                 log.debug("%s", line)
 
         lib.llama_log_set(write, ctypes.c_void_p(0))
@@ -305,6 +308,8 @@ def model_info(model: Model, context: Context, path: str) -> ModelInfo:
 
 def _reason() -> str:
     """Return what llama.cpp said last of a failure."""
-    telling = [line for line in _lines if "error" in line.lower() or "fail" in line.lower() or "unknown" in line]
-    text = telling[0] if telling else (_lines[-1] if _lines else "llama.cpp gave no reason")
-    return text.split(": ", 1)[-1].strip()
+    telling = [line for level, line in _lines if level == LOG_ERROR]
+    if not telling:
+        return "llama.cpp gave no reason"
+    # The first error is the cause; it starts with the name of a function.
+    return telling[0].split(": ", 1)[-1].strip().splitlines()[0]

@@ -125,8 +125,9 @@ def _processor() -> str:
 def _read(file: Path) -> Finding | None:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-        return Finding(**{**data, "tensor_types": tuple(data["tensor_types"])})
-    except (OSError, ValueError, TypeError, KeyError):
+        types = tuple(int(each) for each in data.pop("tensor_types"))
+        return Finding(tensor_types=types, **data)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+_PLAIN = SamplingParams()
 _BLOCK = 512
 _SMALL = 4096
 """Vocabularies up to this size are summed up whole."""
@@ -40,18 +42,23 @@ def sample(logits: Floats, params: Sequence[SamplingParams], numbers: Doubles) -
     `numbers` in [0, 1) decide the draws by inversion of the cumulative distribution. A row with a NaN or without a
     finite logit gives token -1.
     """
-    tokens = np.empty(len(logits), dtype=np.int64)
-    for setting in dict.fromkeys(params):
-        rows = [row for row, each in enumerate(params) if each == setting]
-        block = logits if len(rows) == len(logits) else logits[rows]
-        tokens[rows] = _draw(block, setting, numbers[rows])
     peak = logits.max(axis=1, keepdims=True)
-    bad = ~np.isfinite(peak[:, 0])
     with np.errstate(invalid="ignore"):
-        log_total = np.log(np.exp(logits - peak).sum(axis=1, dtype=np.float64)) + peak[:, 0]
-    chosen = logits[np.arange(len(logits)), np.maximum(tokens, 0)].astype(np.float64)
-    tokens[bad] = -1
-    return tokens, chosen - log_total
+        weights = np.exp(logits - peak)
+    if all(each == _PLAIN for each in set(params)):
+        tokens, totals = _invert_rows(weights, numbers)
+    else:
+        totals = weights.sum(axis=1, dtype=np.float64)
+        tokens = np.empty(len(logits), dtype=np.int64)
+        for setting in dict.fromkeys(params):
+            rows = [row for row, each in enumerate(params) if each == setting]
+            block = logits if len(rows) == len(logits) else logits[rows]
+            tokens[rows] = _draw(block, setting, numbers[rows])
+    chosen = logits[np.arange(len(logits)), tokens].astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        logprobs = chosen - peak[:, 0] - np.log(totals)
+    tokens[~np.isfinite(peak[:, 0])] = -1
+    return tokens, logprobs
 
 
 def _draw(logits: Floats, setting: SamplingParams, numbers: Doubles) -> Ints:
@@ -61,32 +68,40 @@ def _draw(logits: Floats, setting: SamplingParams, numbers: Doubles) -> Ints:
     peak = kept.max(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
         weights = np.exp((kept - peak) / np.float32(setting.temperature))
-    if weights.shape[1] <= _SMALL:
-        cumulative = weights.cumsum(axis=1, dtype=np.float64)
-        total = cumulative[:, -1]
-        # The product may round up to the total, which no partial sum exceeds.
-        targets = np.minimum(numbers * total, np.nextafter(total, 0.0))
-        return np.minimum((cumulative <= targets[:, None]).sum(axis=1), weights.shape[1] - 1)
-    return np.asarray([_invert(row, number) for row, number in zip(weights, numbers, strict=True)], dtype=np.int64)
+    return _invert_rows(weights, numbers)[0]
 
 
-def _invert(weights: npt.NDArray[np.float32], number: float) -> int:
-    """Return the index at which the cumulative weight passes `number` times the total; never one of weight 0.
+def _invert_rows(weights: Floats, numbers: Doubles) -> tuple[Ints, Doubles]:
+    """Return for each row the index at which its cumulative weight passes `numbers` times its total, and the total."""
+    if weights.shape[1] > _SMALL:
+        found = [_invert(row, number) for row, number in zip(weights, numbers, strict=True)]
+        return np.asarray([index for index, _ in found], dtype=np.int64), np.asarray([total for _, total in found])
+    cumulative = weights.cumsum(axis=1, dtype=np.float64)
+    total = cumulative[:, -1]
+    # The product may round up to the total, which no partial sum exceeds.
+    targets = np.minimum(numbers * total, np.nextafter(total, 0.0))
+    return np.minimum((cumulative <= targets[:, None]).sum(axis=1), weights.shape[1] - 1), total
+
+
+def _invert(weights: Floats, number: float) -> tuple[int, float]:
+    """Return the index for one row, and the row's total.
 
     Sums of blocks come first, so that only one block is summed up element by element: vocabularies are long.
     """
     starts = np.arange(0, len(weights), _BLOCK)
-    ends = np.add.reduceat(weights, starts, dtype=np.float64).cumsum()
-    target = min(number * ends[-1], np.nextafter(ends[-1], 0.0))
+    ends: Doubles = np.add.reduceat(weights, starts, dtype=np.float64).cumsum()
+    total = float(ends[-1])
+    target = min(number * total, math.nextafter(total, 0.0))
     block = min(int(np.searchsorted(ends, target, "right")), len(ends) - 1)
-    inside = weights[starts[block] : starts[block] + _BLOCK].astype(np.float64)
-    before = ends[block - 1] if block else 0.0
+    first = block * _BLOCK
+    inside = weights[first : first + _BLOCK].astype(np.float64)
+    before = float(ends[block - 1]) if block else 0.0
     place = int(np.searchsorted(inside.cumsum(), target - before, "right"))
     if place == len(inside):
         # Rounding: the block's own partial sums fall short of its sum.
         positive = np.flatnonzero(inside)
         place = int(positive[-1]) if len(positive) else 0
-    return int(starts[block]) + place
+    return first + place, total
 
 
 def _filtered(logits: Floats, setting: SamplingParams) -> Floats:

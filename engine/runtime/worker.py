@@ -25,6 +25,10 @@ PROGRESS_S = 0.1
 """Shortest time between two reports of progress."""
 
 
+DECODER_REQUESTS = frozenset({"open_run", "restore", "expand", "read", "release", "interrupt", "close_run"})
+"""Requests that are methods of a slot's decoder, by name."""
+
+
 class WorkerSlot:
     """One model with its context and decoder. Slots of the same file share the model."""
 
@@ -52,13 +56,6 @@ class Worker:
         self._handlers: dict[str, Callable[..., None]] = {
             "load": self._load,
             "unload": self._unload,
-            "open_run": lambda slot, *rest: self._slots[slot].decoder.open_run(*rest),
-            "restore": lambda slot, *rest: self._slots[slot].decoder.restore(*rest),
-            "expand": lambda slot, *rest: self._slots[slot].decoder.expand(*rest),
-            "read": lambda slot, *rest: self._slots[slot].decoder.read(*rest),
-            "release": lambda slot, *rest: self._slots[slot].decoder.release(*rest),
-            "interrupt": lambda slot, *rest: self._slots[slot].decoder.interrupt(*rest),
-            "close_run": lambda slot, *rest: self._slots[slot].decoder.close_run(*rest),
             "statistics": self._statistics,
             "stop": self._stop,
         }
@@ -80,7 +77,11 @@ class Worker:
     def _take_requests(self) -> None:
         while self._running and self._connection.poll(0 if self._busy else None):
             kind, *rest = self._connection.recv()
-            self._handlers[kind](*rest)
+            if kind in DECODER_REQUESTS:
+                number, *arguments = rest
+                getattr(self._slots[number].decoder, kind)(*arguments)
+            else:
+                self._handlers[kind](*rest)
 
     @property
     def _busy(self) -> bool:

@@ -84,6 +84,10 @@ def _quality_lines(quality: dict[str, Any]) -> list[str]:
     if by_steps:
         lines += ["", "| steps | greedy accuracy |", "|---|---|"]
         lines += [f"| {steps} | {share:.3f} |" for steps, share in by_steps.items()]
+    reliability: dict[str, tuple[float, float, int]] = quality.get("reliability", {})
+    if reliability:
+        lines += ["", "| score | mean score | mean value | steps |", "|---|---|---|---|"]
+        lines += [f"| {name} | {score:.3f} | {value:.3f} | {n:,} |" for name, (score, value, n) in reliability.items()]
     return lines
 
 

@@ -20,6 +20,9 @@ from .text import BAD, GOOD, STEP, prompt_text, reward_solution_text
 
 log = logging.getLogger(__name__)
 
+BINS = 10
+"""Bins of the score for calibration."""
+
 
 class Label(BaseModel):
     """One line of a label file: `values[i]` is the chance that a solution that starts with `steps[:i + 1]` is right.
@@ -68,12 +71,18 @@ class RewardPlan:
 
 @dataclass(frozen=True, slots=True)
 class RewardQuality:
-    """How well scores predict held-out values: cross-entropy, its floor (the entropy of the values), and AUC."""
+    """How well scores predict held-out values: cross-entropy, its floor (the entropy of the values), and AUC.
+
+    `calibration_error` is the expected calibration error over ten equal bins of the score (Guo et al.,
+    arXiv 1706.04599, eq. 3); `reliability` holds each bin's mean score, mean value and number of steps.
+    """
 
     loss: float
     floor: float
     auc: float
     steps: int
+    calibration_error: float
+    reliability: dict[str, tuple[float, float, int]]
 
 
 def read_labels(path: Path) -> list[Label]:
@@ -148,12 +157,25 @@ def measure(model: Decoder, rows: list[RewardRow], ids: tuple[int, int]) -> Rewa
     all_scores, all_values = torch.cat(scores), torch.cat(values)
     floor = torch.special.entr(all_values) + torch.special.entr(1 - all_values)
     margin = all_scores[:, 0] - all_scores[:, 1]
+    bins = _reliability(margin.sigmoid(), all_values)
     return RewardQuality(
         loss=_loss(all_scores, all_values).item(),
         floor=floor.mean().item(),
         auc=_auc(margin, all_values >= 0.5),
         steps=len(all_values),
+        calibration_error=sum(abs(score - value) * n for score, value, n in bins.values()) / len(all_values),
+        reliability=bins,
     )
+
+
+def _reliability(scores: Tensor, values: Tensor) -> dict[str, tuple[float, float, int]]:
+    bins: dict[str, tuple[float, float, int]] = {}
+    for low in range(BINS):
+        inside = (scores * BINS).long().clamp(max=BINS - 1) == low
+        if inside.any():
+            name = f"{low / BINS:.1f} to {(low + 1) / BINS:.1f}"
+            bins[name] = float(scores[inside].mean()), float(values[inside].mean()), int(inside.sum())
+    return bins
 
 
 def _at_tags(

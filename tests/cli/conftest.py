@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from ramify.engine.catalog import list_bundled
-from ramify.engine.engine import Engine
 
 from ramify.cli import main
+from ramify.engine.catalog import list_bundled
+from ramify.engine.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -74,21 +73,26 @@ def command(arguments: Sequence[str]) -> list[str]:
 
 
 @pytest.fixture
-def start() -> Callable[..., subprocess.Popen[str]]:
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start the command line as the leader of a process group, as a terminal does."""
+    children: list[subprocess.Popen[str]] = []
 
     def begin(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             command(arguments),
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
+        children.append(child)
+        return child
 
-    return begin
+    yield begin
+    for child in children:
+        with child:
+            child.kill()
 
 
 @pytest.fixture

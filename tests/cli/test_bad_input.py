@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ramify.engine.catalog import list_bundled
 
 

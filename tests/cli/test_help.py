@@ -7,6 +7,9 @@ from importlib.metadata import version
 
 import pytest
 
+from ramify.engine.config import DEFAULT_BUDGET
+from ramify.search.registry import make_strategy, strategy_names
+
 HEAVY = ("anyio", "jinja2", "llama_cpp", "math_verify", "networkx", "numpy", "pydantic", "rich", "sympy", "torch")
 
 SOLVE_OPTIONS = [
@@ -61,3 +64,14 @@ def test_what_needs_no_model_loads_no_heavy_module(arguments):
     code = f"import sys; from ramify.cli import main; main({arguments!r}); {look}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_solve_help_tells_the_truth_about_strategies_and_limits(ramify):
+    text = " ".join(ramify("solve", "--help").out.split())
+    with_reward = [name for name in strategy_names() if make_strategy(name).uses_reward]
+    named = re.search(r"Strategies: (.*?) need a reward model; (.*?) do not", text)
+    assert named is not None
+    assert sorted(re.split(", | and ", named[1])) == with_reward
+    assert sorted(re.split(", | and ", named[2])) == sorted({*strategy_names()} - {*with_reward})
+    budget = DEFAULT_BUDGET
+    assert f"ends after {budget.generated_tokens} generated tokens or {budget.seconds:.0f} s;" in text

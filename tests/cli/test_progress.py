@@ -4,12 +4,12 @@ import io
 import sys
 
 import pytest
-from ramify.engine.events import AnswerUpdate, BudgetUsed, NodeAdded, RunStarted, StepProgress
-from ramify.engine.usage import Usage
-from ramify.search import FinishReason, NodeState
 
 from ramify.cli import diagnostics
 from ramify.cli.progress import Progress
+from ramify.engine.events import AnswerUpdate, BudgetUsed, NodeAdded, RunStarted, StepProgress
+from ramify.engine.usage import Usage
+from ramify.search import FinishReason, NodeState
 
 
 class Clock:

@@ -7,9 +7,9 @@ import threading
 
 import networkx as nx
 import pytest
-from ramify.search import SearchTree
 
 from ramify import Solution
+from ramify.search import SearchTree
 from ramify.testing import ScriptedModel, ScriptedStep
 
 ANSWERS = ("5", "7", "7", "6")

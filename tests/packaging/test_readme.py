@@ -1,0 +1,35 @@
+"""The README says what is so."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ramify import ExitCode
+from ramify.cli.app import app
+from ramify.engine.catalog import list_bundled
+
+TEXT = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+
+
+def test_the_python_session_runs():
+    if {"demo-m", "demo-prm"} - {entry.name for entry in list_bundled()}:
+        pytest.skip("the bundled models are not in this checkout")
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"\S+ expected: \d+ Usage\(", done.stdout)
+
+
+def test_every_command_is_in_the_table():
+    named = set(re.findall(r"`ramify ([a-z]+)", TEXT))
+    assert named == set(app.commands)
+
+
+def test_the_exit_codes_of_the_commands_that_exist_are_in_the_table():
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", TEXT, re.MULTILINE)}
+    assert listed == set(ExitCode) - {ExitCode.ITEMS_FAILED}
