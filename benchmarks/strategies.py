@@ -73,7 +73,9 @@ def paired_difference(left: Sequence[bool], right: Sequence[bool], draws: int = 
     return sum(differences) / len(differences), means[int(0.025 * draws)], means[int(0.975 * draws)]
 
 
-async def measure(engine: ramify.Engine, strategy: Any, problems: Sequence[ramify.Problem], seed: int, name: str) -> Row:
+async def measure(
+    engine: ramify.Engine, strategy: Any, problems: Sequence[ramify.Problem], seed: int, name: str
+) -> Row:
     """Solve all problems with one strategy."""
     started = time.monotonic()
     solutions = {

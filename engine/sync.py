@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 
 def solve_sync(
-    problem: Problem | str, *, model: Any = "demo-m", reward: Any = "default", engine: EngineConfig | None = None, **options: Any
+    problem: Problem | str,
+    *,
+    model: Any = "demo-m",
+    reward: Any = "default",
+    engine: EngineConfig | None = None,
+    **options: Any,
 ) -> Solution:
     """Solve one problem and wait for the result.
 

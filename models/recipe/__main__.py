@@ -39,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("stage", choices=stages, help="what to do; every stage can be repeated or resumed")
     parser.add_argument("--size", choices=sorted(SIZES), help="only this policy (for prm: the one to start as)")
     parser.add_argument("--tokens", type=int, help="length of training instead of the recipe's own")
-    parser.add_argument("--labels", type=Path, help="step values for the reward model (default: labels.jsonl in --work)")
+    parser.add_argument(
+        "--labels", type=Path, help="step values for the reward model (default: labels.jsonl in --work)"
+    )
     parser.add_argument("--problems", type=int, default=LABELLED_PROBLEMS, help="problems whose solutions are labelled")
     parser.add_argument("--work", type=Path, default=Path("build/recipe"), help="checkpoints, data and figures")
     parser.add_argument(

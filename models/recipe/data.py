@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from tokenizers import Tokenizer
+
 from ramify.models.problems import generate_one
 from ramify.models.problems.partition import stream_seed
-from tokenizers import Tokenizer
 
 from .text import policy_solution_text, prompt_text
 

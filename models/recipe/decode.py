@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from ramify.engine.problem import Problem
 from tokenizers import Tokenizer
+
+from ramify.engine.problem import Problem
 
 from .network import Cache, Decoder
 from .text import END, prompt_text

@@ -7,8 +7,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ramify.models.problems import generate_problems
 from tokenizers import Tokenizer
+
+from ramify.models.problems import generate_problems
 
 from .decode import complete, greedy_accuracy, right
 from .network import Decoder

@@ -1,8 +1,8 @@
 """Step labels for the reward model: Monte Carlo rollouts from prefixes, made with ramify's own engine.
 
-A prefix's label is the share of rollouts from it that reach the right answer (Math-Shepherd, Wang et al.,
-arXiv 2312.08935, eq. 4: soft estimation). Rollouts fork from the prefix's node, so no prefix is decoded twice, and
-prefixes with the same text share their rollouts.
+A prefix's label is the share of continuations from it that reach the right answer (Math-Shepherd, Wang et al.,
+arXiv 2312.08935, eq. 4: soft estimation). Every sampled solution is a continuation of each of its own prefixes, and
+further rollouts may fork from them; prefixes with the same text share what went on from any of them.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ MAX_DEPTH = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelPlan:
-    """How many `solutions` are sampled for each problem and how many `rollouts` from each of their prefixes.
+    """How many `solutions` are sampled for each problem and how many more `rollouts` from each prefix.
 
     `parallel` problems share the cache; more of them only make each lane look at more cells.
     """
 
-    solutions: int = 4
-    rollouts: int = 4
+    solutions: int = 32
+    rollouts: int = 0
     seed: int = 0
     parallel: int = 2
 
@@ -73,7 +73,8 @@ class Labeller:
         """Sample solutions, roll out from their prefixes, and return what came of it."""
         leaves = await self._sample()
         values = await self._values(leaves)
-        return [self._solution(leaf, values) for leaf in leaves]
+        distinct = {self._tree.path_text(leaf.id): leaf for leaf in leaves}
+        return [self._solution(leaf, values) for leaf in distinct.values()]
 
     async def _sample(self) -> list[Node]:
         frontier = [self._tree.add_pending(ROOT) for _ in range(self._plan.solutions)]
@@ -87,23 +88,22 @@ class Labeller:
 
     async def _write(self, requests: Sequence[StepRequest]) -> None:
         def take(result: StepResult) -> None:
-            node = self._tree.complete(
-                result.child, result.text, result.tokens, result.logprob, result.finish_reason
-            )
+            node = self._tree.complete(result.child, result.text, result.tokens, result.logprob, result.finish_reason)
             if result.finish_reason is FinishReason.EOS or extract_answer(self._tree.path_text(node.id)) is not None:
                 self._ended.add(node.id)
 
         await self._session.expand(requests, allowance=None, on_result=take)
 
     async def _values(self, leaves: Iterable[Node]) -> dict[str, float]:
-        """Return the value of every prefix by its text."""
+        """Return the value of every prefix by its text: the share of all that went on from it and came out right."""
+        tallies: dict[str, list[bool]] = {}
         starts: dict[str, Node] = {}
-        values: dict[str, float] = {}
         for leaf in leaves:
             *inner, last = self._tree.path_nodes(leaf.id)
-            starts.update((self._tree.path_text(node.id), node) for node in reversed(inner))
-            values[self._tree.path_text(last.id)] = float(self._right(self._tree.path_text(last.id)))
-        hits = dict.fromkeys(starts, 0)
+            outcome = self._right(self._tree.path_text(last.id))
+            for node in (*inner, last):
+                tallies.setdefault(self._tree.path_text(node.id), []).append(outcome)
+            starts.update((self._tree.path_text(node.id), node) for node in inner)
         prefixes: dict[int, str] = {}
         requests: list[StepRequest] = []
         for prefix, node in starts.items():
@@ -114,11 +114,11 @@ class Labeller:
 
         def take(result: StepResult) -> None:
             prefix = prefixes[result.child]
-            hits[prefix] += self._right(prefix + result.text)
+            tallies[prefix].append(self._right(prefix + result.text))
 
         if requests:
             await self._session.expand(requests, allowance=None, on_result=take)
-        return values | {prefix: count / self._plan.rollouts for prefix, count in hits.items()}
+        return {prefix: sum(outcomes) / len(outcomes) for prefix, outcomes in tallies.items()}
 
     def _right(self, text: str) -> bool:
         answer = extract_answer(text)

@@ -36,7 +36,7 @@ QUANTIZATIONS: dict[str, tuple[str, ...]] = {
 LABELLER = "m"
 """The policy whose chances the reward model learns."""
 
-LABELLED_PROBLEMS = 1050
+LABELLED_PROBLEMS = 1200
 
 SIZES = ("m", "s", "l")
 """Policies in the order of training: the one that the reward model needs comes first."""

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
 from ramify.models.problems import generate_one
 from ramify.models.problems.partition import stream_seed
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from .text import SPECIAL_TOKENS
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ramify.models.problems import generate_problems
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
+
+from ramify.models.problems import generate_problems
 
 from .data import IGNORED, SHARD_SIZE, Batch, batches, load_shard
 from .decode import greedy_accuracy
@@ -86,9 +87,7 @@ class Trainer:
         self.model = Decoder(SHAPES[size], tokenizer.get_vocab_size())
         self.progress = Progress()
         self._optimizer = Optimizer(self.model, kind)
-        self._states: Callable[[Tensor], Tensor] = (
-            torch.compile(self.model, dynamic=True) if compiled else self.model
-        )
+        self._states: Callable[[Tensor], Tensor] = torch.compile(self.model, dynamic=True) if compiled else self.model
         self._watched = generate_problems((2, 8), 280, WATCH_SEED)
         self._saved_at = time.monotonic()
 

@@ -33,7 +33,7 @@ def list_models(as_json: bool) -> None:
         (
             entry.name,
             entry.role or "-",
-            "-" if entry.parameters is None else f"{entry.parameters / 1e6:.1f}M",
+            _millions(entry),
             _size(entry.size_bytes),
             " ".join(sorted(entry.files)) or "-",
             "bundled" if entry.bundled else str(user_models_folder()),
@@ -88,6 +88,18 @@ def _entry(entry: CatalogEntry) -> dict[str, Any]:
         "files": {kind: str(path) for kind, path in entry.files.items()},
         "default": entry.default,
     }
+
+
+def _millions(entry: CatalogEntry) -> str:
+    """Return the number of weights, from the file's header if no card tells; of a damaged file nothing is known."""
+    from ramify.engine.errors import ModelLoadError
+    from ramify.engine.runtime.gguf_check import check_gguf
+
+    try:
+        parameters = entry.parameters or check_gguf(entry.files[entry.default]).parameters
+    except ModelLoadError:
+        return "damaged"
+    return f"{parameters / 1e6:.1f}M"
 
 
 def _size(size_bytes: int) -> str:

@@ -22,9 +22,11 @@ def test_list_as_json_names_every_bundled_model(ramify, own_folder):
 
 def test_list_shows_own_models(ramify, bundled, own_folder):
     shutil.copy(list_bundled()[0].files["q8_0"], own_folder / "mine.gguf")
+    (own_folder / "torn.gguf").write_bytes(b"GGUF")
     lines = ramify("models", "list").out.splitlines()
     assert lines[0].split() == ["NAME", "ROLE", "WEIGHTS", "SIZE", "QUANTIZATIONS", "FROM"]
-    assert [line.split()[0] for line in lines[1:]] == [*(entry.name for entry in list_bundled()), "mine"]
+    assert [line.split()[0] for line in lines[1:]] == [*(entry.name for entry in list_bundled()), "mine", "torn"]
+    assert [line.split()[2] for line in lines[-2:]] == [lines[1].split()[2], "damaged"]
 
 
 def test_info_reads_the_file(ramify, bundled):

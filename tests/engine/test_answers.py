@@ -14,6 +14,7 @@ import anyio.to_thread
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ramify.engine.answers import answers_equal, extract_answer, normalise
 from ramify.engine.answers.equality import decide_quickly
 from ramify.engine.answers.prover import Prover

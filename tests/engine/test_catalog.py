@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from ramify.engine import catalog
 from ramify.engine.catalog import list_bundled, list_user_models, resolve_model, user_models_folder
 from ramify.engine.errors import ModelLoadError, UsageError

@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ramify.engine.errors import ModelLoadError, UsageError
 from ramify.engine.prompts import (
     PRESETS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from ramify.engine.problem import Problem
 from ramify.models import generate_problems
 from ramify.models.problems import generate_one

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from ramify.models import generate_problems
 
 pytest.importorskip("tokenizers")

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+
 from ramify.reward import CallableReward, RewardError, ScoredStep, ScriptedReward
 
 pytestmark = pytest.mark.anyio

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import pytest
+
 from ramify.reward import (
     BUILTIN_SPECS,
     LmHeadReward,

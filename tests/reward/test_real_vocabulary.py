@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from ramify.reward import BUILTIN_SPECS
 from ramify.reward.layout import PathLayout
 from ramify.reward.tokens import Segment, SegmentEncoder, tokenizer_adds_space

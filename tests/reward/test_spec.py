@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from ramify.reward import BUILTIN_SPECS, RewardSpec, RewardSpecError, load_spec, resolve_spec
 from ramify.reward.spec import METADATA_KEY, parse_spec
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ramify.search import Budget, BudgetError, BudgetMeter, Grant, Spent, StopReason, TokenPrice
 
 TINY = 1e-9

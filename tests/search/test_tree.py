@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import networkx as nx
 import pytest
+
 from ramify.search import FinishReason, NodeState, PruneReason, Rebase, SearchTree, TreeError, to_dot, to_graphml
 
 from .scripted import play, random_script
