@@ -37,11 +37,15 @@ async def load_models(
         UsageError: if a setting does not exist.
     """
     if reward == "default":
-        bundled = isinstance(model, str) and model.startswith(BUNDLED_POLICY)
-        reward = DEFAULT_REWARD if bundled else None
+        reward = default_reward(model)
     loader = _Loader(stack, config)
     policy = await loader.policy(model) if isinstance(model, str | Path) else model
     return policy, await loader.reward(reward, policy)
+
+
+def default_reward(model: str | Path | PolicyModel) -> str | None:
+    """Return the bundled reward for a bundled policy, None for any other model."""
+    return DEFAULT_REWARD if isinstance(model, str) and model.startswith(BUNDLED_POLICY) else None
 
 
 class _Loader:
@@ -68,8 +72,7 @@ class _Loader:
         if source is None:
             return None
         if not isinstance(source, str | Path):
-            # A RewardModel opens sessions; anything else that can be called is a scoring function.
-            return source if isinstance(getattr(source, "open", None), Callable) else CallableReward(source)
+            return source if isinstance(source, RewardModel) else CallableReward(source)
         ref = resolve_model(source)
         slot = await self._slot(ref.path)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -18,6 +19,7 @@ from ramify.engine.problem import Problem
 from ramify.engine.solution import Solution
 from ramify.reward.errors import RewardContextExceeded
 from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep
+from ramify.search.budget import BudgetMeter
 from ramify.search.stopping import StopReason
 from ramify.search.tree import ROOT, SearchTree
 
@@ -215,12 +217,17 @@ class Run:
         limit_s = meter.budget.seconds
         if limit_s is None:
             return
-        # The deadline moves back when the first path has finished and nothing needs to be kept for finishing one.
-        while (left_s := (meter.deadline() or 0.0) - time.monotonic()) > 0:
-            await anyio.sleep(left_s)
+        await self._deadline(meter)
         self.stop(StopReason.BUDGET_SECONDS)
         await anyio.sleep(limit_s - meter.spent.seconds)
         await policy.interrupt()
+
+    async def _deadline(self, meter: BudgetMeter) -> None:
+        """Wait for the deadline, which moves back when a path finishes and no time needs to be kept for that."""
+        left_s = (meter.deadline() or 0.0) - time.monotonic()
+        if left_s > 0:
+            await anyio.sleep(left_s)
+            await self._deadline(meter)
 
     def _on_result(self, result: StepResult) -> None:
         self._ledger.generated(result)
@@ -245,6 +252,10 @@ class Run:
 
 def _single(error: Exception) -> Exception:
     """Return the one error inside nested exception groups, or the group if it holds several."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    current: BaseException = error
+    while isinstance(current, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", current).exceptions
+        if len(inner) != 1:
+            break
+        current = inner[0]
+    return current if isinstance(current, Exception) else error

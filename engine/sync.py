@@ -23,8 +23,9 @@ def solve_sync(
     """Solve one problem and wait for the result.
 
     Runs the engine in an event loop of its own in a second thread, so that it works inside a running loop too.
-    `model`, `reward` and `engine` (None: the defaults) are those of `Engine`; `options` are those of `Engine.solve`. The models are loaded
-    and freed by each call: to solve several problems, use `Engine` and `solve_many`.
+    `model` and `reward` are those of `Engine`, `engine` is its configuration (None: the defaults), `options` are those
+    of `Engine.solve`. The models are loaded and freed by each call: to solve several problems, use `Engine` and
+    `solve_many`.
 
     Raises:
         RamifyError: as `Engine` and `Engine.solve` do.

@@ -36,7 +36,8 @@ class ScriptedModel:
     """A policy that reads its steps from a script keyed by the node's path (child numbers from the root).
 
     `script` is a mapping from path to step, or a function of (question, path). A token is a run of non-space
-    characters with the space that follows; the end of a path is one more token. Each token has log-probability -1. `delay_s` is slept before each step.
+    characters with the space that follows; the end of a path is one more token. Each token has log-probability -1.
+    `delay_s` is slept before each step.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,7 @@ class RewardSession(Protocol):
         ...
 
 
+@runtime_checkable
 class RewardModel(Protocol):
     """A process reward model."""
 

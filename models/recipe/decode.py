@@ -11,6 +11,7 @@ from ramify.engine.problem import Problem
 
 from .network import Cache, Decoder
 from .text import END, prompt_text
+from .tokenizer import token_id
 
 
 @torch.no_grad()
@@ -24,7 +25,7 @@ def complete(
 ) -> list[str]:
     """Return the completion of each prompt, greedy at temperature 0, without the end token."""
     generator = torch.Generator().manual_seed(seed)
-    end = tokenizer.token_to_id(END)
+    end = token_id(tokenizer, END)
     rows = [e.ids for e in tokenizer.encode_batch(list(prompts))]
     width = max(len(r) for r in rows)
     padding = torch.tensor([width - len(r) for r in rows])

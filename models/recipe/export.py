@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from .network import NORM_EPSILON, ROPE_BASE, Block, Decoder
 from .text import ASSISTANT, BAD, CHAT_TEMPLATE, CONTEXT_LENGTH, END, GOOD, SPECIAL_TOKENS, STEP, USER
+from .tokenizer import token_id
 
 REWARD_SPEC: dict[str, Any] = {
     "name": "ramify-demo-prm",
@@ -60,7 +61,8 @@ def quantize(source: Path, target: Path, file_type: str) -> None:
     parameters.ftype = types[file_type]
     parameters.nthread = 1
     temporary = target.with_suffix(".tmp")
-    code = native.llama_model_quantize(str(source).encode(), str(temporary).encode(), ctypes.byref(parameters))
+    options: Any = ctypes.byref(parameters)
+    code = native.llama_model_quantize(str(source).encode(), str(temporary).encode(), options)
     if code != 0:
         raise RuntimeError(f"llama.cpp could not quantize {source.name} to {file_type} (code {code})")
     temporary.replace(target)
@@ -97,7 +99,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     writer.add_token_list([token for token, _ in vocabulary])
     writer.add_token_types(kinds)
     writer.add_token_merges(merges)
-    end = tokenizer.token_to_id(END)
+    end = token_id(tokenizer, END)
     writer.add_bos_token_id(end)
     writer.add_eos_token_id(end)
     writer.add_pad_token_id(end)

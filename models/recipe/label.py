@@ -157,7 +157,7 @@ async def label_problems(model: str | Path, problems: Iterable[Problem], out: Pa
 
     Problems whose id is in `out` already are skipped, so an interrupted call goes on where it was.
     """
-    done = {row.id for row in read_labels(out)} if out.exists() else set[str]()
+    done = _done(out)
     todo = iter([problem for problem in problems if problem.id not in done])
     count = 0
     with out.open("a", encoding="utf-8") as file:
@@ -181,6 +181,10 @@ async def label_problems(model: str | Path, problems: Iterable[Problem], out: Pa
             for _ in range(plan.parallel):
                 tasks.start_soon(work, engine.policy)
     return count
+
+
+def _done(path: Path) -> set[str]:
+    return {row.id for row in read_labels(path)} if path.exists() else set[str]()
 
 
 def read_labels(path: Path) -> Iterator[LabelledSolution]:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from .network import Decoder
 from .optimizer import Optimizer
 from .text import BAD, GOOD, STEP, prompt_text, reward_solution_text
+from .tokenizer import token_id
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def read_labels(path: Path) -> list[Label]:
 
 def encode(labels: list[Label], tokenizer: Tokenizer) -> list[RewardRow]:
     """Return the labels as token rows."""
-    tag = tokenizer.token_to_id(STEP)
+    tag = token_id(tokenizer, STEP)
     texts = [prompt_text(label.question) + reward_solution_text(label.lines()) for label in labels]
     rows = list[RewardRow]()
     for label, encoded in zip(labels, tokenizer.encode_batch(texts), strict=True):
@@ -126,7 +127,7 @@ def train_reward(
     """Train `model`, which starts as a policy, in place, and return its quality on held-out questions."""
     training, held_out = split_by_question(labels, plan.held_out, plan.seed)
     rows, test_rows = encode(training, tokenizer), encode(held_out, tokenizer)
-    good, bad = tokenizer.token_to_id(GOOD), tokenizer.token_to_id(BAD)
+    good, bad = token_id(tokenizer, GOOD), token_id(tokenizer, BAD)
     optimizer = Optimizer(model, kind)
     per_epoch = len(list(_groups(rows, plan.batch_tokens, 0)))
     total, step = max(1, per_epoch * plan.epochs), 0

@@ -53,6 +53,18 @@ def load_tokenizer(path: Path | None = None) -> Tokenizer:
     return Tokenizer.from_str(text)
 
 
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """Return the id of a token that must be there.
+
+    Raises:
+        ValueError: if it is not in the vocabulary.
+    """
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise ValueError(f"the vocabulary has no token {token!r}")
+    return found
+
+
 def _corpus() -> Iterator[str]:
     for index in range(_CORPUS_SIZE):
         problem = generate_one(stream_seed("train", 0, index), (1, 12), "train", str(index))
