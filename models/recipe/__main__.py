@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from .stages import LABELLED_PROBLEMS, LABELLER, SIZES, Recipe
+from .stages import LABELLER, SIZES, Recipe
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,11 +24,10 @@ def main(arguments: list[str] | None = None) -> None:
             recipe.export(size)
         if options.stage in ("evaluate", "all"):
             recipe.evaluate(size)
-    labels = options.labels or options.work / "labels.jsonl"
     if options.stage in ("label", "all"):
-        recipe.label(labels, options.problems)
+        recipe.label()
     if options.stage in ("prm", "all"):
-        recipe.reward(labels, options.size or LABELLER)
+        recipe.reward(options.labels or recipe.label_files, options.size or LABELLER)
     if options.stage in ("cards", "all"):
         recipe.cards()
 
@@ -39,10 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("stage", choices=stages, help="what to do; every stage can be repeated or resumed")
     parser.add_argument("--size", choices=sorted(SIZES), help="only this policy (for prm: the one to start as)")
     parser.add_argument("--tokens", type=int, help="length of training instead of the recipe's own")
-    parser.add_argument(
-        "--labels", type=Path, help="step values for the reward model (default: labels.jsonl in --work)"
-    )
-    parser.add_argument("--problems", type=int, default=LABELLED_PROBLEMS, help="problems whose solutions are labelled")
+    parser.add_argument("--labels", type=Path, nargs="+", help="label files for prm (default: those of label)")
     parser.add_argument("--work", type=Path, default=Path("build/recipe"), help="checkpoints, data and figures")
     parser.add_argument(
         "--models", type=Path, default=Path(__file__).resolve().parent.parent, help="where the bundled files go"

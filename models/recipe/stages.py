@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import torch
 from tokenizers import Tokenizer
 
@@ -17,6 +18,7 @@ from .cards import files_of, policy_card, reward_card, write_card
 from .device import prepare
 from .evaluate import evaluate_policy, save_quality
 from .export import export_gguf, quantize
+from .label import LabelPlan, label_problems, label_stream
 from .network import Decoder
 from .reward import RewardPlan, read_labels, train_reward
 from .tokenizer import load_tokenizer, train_tokenizer
@@ -36,7 +38,11 @@ QUANTIZATIONS: dict[str, tuple[str, ...]] = {
 LABELLER = "m"
 """The policy whose chances the reward model learns."""
 
-LABELLED_PROBLEMS = 1200
+LABELLINGS = (
+    (1050, LabelPlan(solutions=4, rollouts=4)),
+    (359, LabelPlan(solutions=32, rollouts=0)),
+)
+"""Numbers of problems, and how each is labelled: forked rollouts say most of a prefix, whole samples cost least."""
 
 SIZES = ("m", "s", "l")
 """Policies in the order of training: the one that the reward model needs comes first."""
@@ -82,20 +88,22 @@ class Recipe:
         log.info("demo-%s: %s", size, quality)
         save_quality(quality, self.work / f"demo-{size}.quality.json")
 
-    def label(self, labels: Path, count: int) -> None:
-        """Label solutions of `count` problems by the exported medium policy, or continue to."""
-        import anyio
-
-        from .label import LabelPlan, label_problems, label_stream
-
+    def label(self) -> None:
+        """Label solutions by the exported medium policy, or continue to."""
         source = self.weights / f"demo-{LABELLER}.f16.gguf"
-        anyio.run(label_problems, source, label_stream(count), labels, LabelPlan())
+        for path, (problems, plan) in zip(self.label_files, LABELLINGS, strict=True):
+            anyio.run(label_problems, source, label_stream(problems), path, plan)
 
-    def reward(self, labels: Path, size: str = "m", plan: RewardPlan | None = None) -> None:
+    @property
+    def label_files(self) -> list[Path]:
+        """One label file for each labelling."""
+        return [self.work / f"labels-{number}.jsonl" for number in range(len(LABELLINGS))]
+
+    def reward(self, labels: Sequence[Path], size: str = "m", plan: RewardPlan | None = None) -> None:
         """Train the reward model from `labels`, starting as the policy of `size`, and write its GGUF files."""
         kind = prepare(self.threads)
         model, _ = self._policy(size)
-        data, plan = read_labels(labels), plan or RewardPlan()
+        data, plan = [row for path in labels for row in read_labels(path)], plan or RewardPlan()
         quality = train_reward(model, self._tokenizer(), data, plan, kind)
         torch.save({"model": model.state_dict(), "size": size}, self.work / "demo-prm.pt")
         self._write(model, "demo-prm", ("f16", "q8_0"), reward=True)

@@ -169,7 +169,7 @@ def test_reward_stage_reads_labels_and_writes_models_and_card(
     trainer(recipe.work, 1_000).run()
     path = tmp_path / "labels.jsonl"
     path.write_text("".join(label.model_dump_json() + "\n" for label in labels(20)), "utf-8")
-    recipe.reward(path, "s", RewardPlan(epochs=1))
+    recipe.reward([path], "s", RewardPlan(epochs=1))
     recipe.cards()
     names = {p.name for p in recipe.weights.iterdir()}
     assert names == {"demo-prm.f16.gguf", "demo-prm.q8_0.gguf", "demo-prm.json"}
