@@ -34,6 +34,9 @@ MAX_STEP_TOKENS = 64
 MAX_ROLLOUT_TOKENS = 256
 MAX_DEPTH = 16
 
+Steps = tuple[str, ...]
+"""The steps of one solution."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelPlan:
@@ -68,15 +71,35 @@ class Labeller:
         self._seed = node_seed(plan.seed, tuple(problem.id.encode()))
         self._tree = SearchTree()
         self._ended: set[int] = set()
+        self._starts: dict[str, Node] = {}
 
     async def label(self) -> list[LabelledSolution]:
         """Sample solutions, roll out from their prefixes, and return what came of it."""
-        leaves = await self._sample()
-        values = await self._values(leaves)
-        distinct = {self._tree.path_text(leaf.id): leaf for leaf in leaves}
-        return [self._solution(leaf, values) for leaf in distinct.values()]
+        paths = await (self._sample_steps() if self._plan.rollouts else self._sample_whole())
+        tallies: dict[str, list[bool]] = {}
+        for path in paths:
+            outcome = self._right("".join(path))
+            for end in range(1, len(path) + 1):
+                tallies.setdefault("".join(path[:end]), []).append(outcome)
+        await self._roll_out(tallies)
+        values = {prefix: sum(outcomes) / len(outcomes) for prefix, outcomes in tallies.items()}
+        return [self._solution(path, values) for path in dict.fromkeys(paths)]
 
-    async def _sample(self) -> list[Node]:
+    async def _sample_whole(self) -> list[Steps]:
+        """Write solutions in one go each and cut them into steps."""
+        texts: dict[int, str] = {}
+
+        def take(result: StepResult) -> None:
+            if result.finish_reason is FinishReason.EOS:
+                texts[result.child] = result.text
+
+        nodes = [self._tree.add_pending(ROOT) for _ in range(self._plan.solutions)]
+        requests = [self._request(node, to_the_end=True) for node in nodes]
+        await self._session.expand(requests, allowance=None, on_result=take)
+        return [tuple(texts[child].splitlines(keepends=True)) for child in sorted(texts) if texts[child]]
+
+    async def _sample_steps(self) -> list[Steps]:
+        """Write solutions step by step, so that rollouts can fork from each of them."""
         frontier = [self._tree.add_pending(ROOT) for _ in range(self._plan.solutions)]
         leaves: list[Node] = []
         while frontier:
@@ -84,7 +107,10 @@ class Labeller:
             growing = [node for node in frontier if node.id not in self._ended and node.depth < MAX_DEPTH]
             leaves += [node for node in frontier if node.id in self._ended]
             frontier = [self._tree.add_pending(node.id) for node in growing]
-        return leaves
+        for leaf in leaves:
+            for node in self._tree.path_nodes(leaf.id)[:-1]:
+                self._starts[self._tree.path_text(node.id)] = node
+        return [tuple(node.text for node in self._tree.path_nodes(leaf.id)) for leaf in leaves]
 
     async def _write(self, requests: Sequence[StepRequest]) -> None:
         def take(result: StepResult) -> None:
@@ -94,19 +120,11 @@ class Labeller:
 
         await self._session.expand(requests, allowance=None, on_result=take)
 
-    async def _values(self, leaves: Iterable[Node]) -> dict[str, float]:
-        """Return the value of every prefix by its text: the share of all that went on from it and came out right."""
-        tallies: dict[str, list[bool]] = {}
-        starts: dict[str, Node] = {}
-        for leaf in leaves:
-            *inner, last = self._tree.path_nodes(leaf.id)
-            outcome = self._right(self._tree.path_text(last.id))
-            for node in (*inner, last):
-                tallies.setdefault(self._tree.path_text(node.id), []).append(outcome)
-            starts.update((self._tree.path_text(node.id), node) for node in inner)
+    async def _roll_out(self, tallies: dict[str, list[bool]]) -> None:
+        """Add the outcomes of further continuations of every prefix."""
         prefixes: dict[int, str] = {}
         requests: list[StepRequest] = []
-        for prefix, node in starts.items():
+        for prefix, node in self._starts.items():
             for _ in range(self._plan.rollouts):
                 request = self._request(self._tree.add_pending(node.id), to_the_end=True)
                 prefixes[request.child] = prefix
@@ -118,7 +136,6 @@ class Labeller:
 
         if requests:
             await self._session.expand(requests, allowance=None, on_result=take)
-        return {prefix: sum(outcomes) / len(outcomes) for prefix, outcomes in tallies.items()}
 
     def _right(self, text: str) -> bool:
         answer = extract_answer(text)
@@ -137,19 +154,18 @@ class Labeller:
             to_the_end=to_the_end,
         )
 
-    def _solution(self, leaf: Node, values: dict[str, float]) -> LabelledSolution:
-        nodes = self._tree.path_nodes(leaf.id)
+    def _solution(self, path: Steps, values: dict[str, float]) -> LabelledSolution:
         return LabelledSolution(
             id=self._problem.id,
             question=self._problem.question,
-            steps=tuple(node.text for node in nodes),
-            values=tuple(values[self._tree.path_text(node.id)] for node in nodes),
+            steps=path,
+            values=tuple(values["".join(path[:end])] for end in range(1, len(path) + 1)),
         )
 
 
-def label_stream(count: int, seed: int = LABEL_SEED) -> list[Problem]:
-    """Return the training problems whose solutions are labelled: a stream that no policy was trained on."""
-    return [generate_one(stream_seed("train", seed, i), (2, 8), "train", f"label-{i}") for i in range(count)]
+def label_stream(numbers: range, seed: int = LABEL_SEED) -> list[Problem]:
+    """Return training problems whose solutions are labelled, of a stream that no policy was trained on."""
+    return [generate_one(stream_seed("train", seed, i), (2, 8), "train", f"label-{i}") for i in numbers]
 
 
 async def label_problems(model: str | Path, problems: Iterable[Problem], out: Path, plan: LabelPlan) -> int:

@@ -63,7 +63,7 @@ class RewardRow:
 class RewardPlan:
     """How to train. Rates are those of `Optimizer`, times `rate`."""
 
-    epochs: int = 3
+    epochs: int = 2
     batch_tokens: int = 8192
     rate: float = 0.3
     held_out: float = 0.05
@@ -124,13 +124,17 @@ def split_by_question(labels: list[Label], held_out: float, seed: int) -> tuple[
 def train_reward(
     model: Decoder, tokenizer: Tokenizer, labels: list[Label], plan: RewardPlan, kind: torch.dtype
 ) -> RewardQuality:
-    """Train `model`, which starts as a policy, in place, and return its quality on held-out questions."""
+    """Train `model`, which starts as a policy, in place, and return its quality on held-out questions.
+
+    The weights of the epoch with the lowest held-out loss are kept.
+    """
     training, held_out = split_by_question(labels, plan.held_out, plan.seed)
     rows, test_rows = encode(training, tokenizer), encode(held_out, tokenizer)
     good, bad = token_id(tokenizer, GOOD), token_id(tokenizer, BAD)
     optimizer = Optimizer(model, kind)
     per_epoch = len(list(_groups(rows, plan.batch_tokens, 0)))
     total, step = max(1, per_epoch * plan.epochs), 0
+    best: tuple[RewardQuality, dict[str, Tensor]] | None = None
     for epoch in range(plan.epochs):
         for group in _groups(rows, plan.batch_tokens, plan.seed + epoch):
             with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
@@ -144,7 +148,12 @@ def train_reward(
                 log.info("reward step %d of %d loss %.4f", step, total, loss.item())
         quality = measure(model, test_rows, (good, bad))
         log.info("reward epoch %d: %s", epoch + 1, quality)
-    return measure(model, test_rows, (good, bad))
+        if best is None or quality.loss < best[0].loss:
+            best = quality, {name: value.clone() for name, value in model.state_dict().items()}
+    if best is None:
+        return measure(model, test_rows, (good, bad))
+    model.load_state_dict(best[1])
+    return best[0]
 
 
 @torch.no_grad()

