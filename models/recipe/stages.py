@@ -41,7 +41,7 @@ LABELLER = "m"
 LABELLINGS = (
     (range(1050), LabelPlan(solutions=4, rollouts=4)),
     (range(359), LabelPlan(solutions=32)),
-    (range(1050, 3550), LabelPlan(solutions=8)),
+    (range(1050, 2436), LabelPlan(solutions=8)),
 )
 """Which problems are labelled and how: forked rollouts say most of a prefix, whole samples cover most problems."""
 

@@ -84,15 +84,15 @@ def test_it_waits_for_every_step_and_every_score() -> None:
 
 
 def test_an_ask_applied_in_part_is_asked_again_with_the_same_shares() -> None:
-    strategy = Rebase(width=8, temperature=0.5)
-    tree = level(strategy, Step(0.9), Step(0.8), Step(0.3), Step(0.1))
-    full = {wish.node: wish.children for wish in strategy.ask(tree, NOTHING).expansions}
-    assert set(full) == {1, 2, 3}
-    tree.prune(4, PruneReason.ALLOCATION)
-    for _ in range(full[1]):
-        record(tree, tree.add_pending(1).id, Step(0.5), scored=True)
-    rest = {wish.node: wish.children for wish in strategy.ask(tree, NOTHING).expansions}
-    assert rest == {node: children for node, children in full.items() if node != 1}
+    strategy = Rebase(width=10)
+    tree = level(strategy, Step(0.9), Step(0.8), Step(0.7))
+    full = strategy.ask(tree, NOTHING)
+    assert [(wish.node, wish.children) for wish in full.expansions] == [(1, 7), (2, 3)]
+    # Without the pruned node's weight the two others would share 8 and 2.
+    tree.prune(3, PruneReason.ALLOCATION)
+    for _ in range(3):
+        record(tree, tree.add_pending(2).id, Step(0.5), scored=True)
+    assert [(wish.node, wish.children) for wish in strategy.ask(tree, NOTHING).expansions] == [(1, 7)]
 
 
 def test_an_expanded_node_is_not_asked_again_when_the_budget_granted_less() -> None:
