@@ -26,8 +26,11 @@ from .train import Progress, Schedule, Trainer, load_policy
 
 log = logging.getLogger(__name__)
 
-TOKENS: dict[str, int] = {"s": 24_000_000, "m": 30_000_000, "l": 24_000_000}
+TOKENS: dict[str, int] = {"s": 12_000_000, "m": 30_000_000, "l": 24_500_000}
 """Padded positions that each policy trains on."""
+
+RATES: dict[str, float] = {"s": 1.0, "m": 1.0, "l": 0.6}
+"""Share of the optimizers' full learning rates that each policy peaks at."""
 
 QUANTIZATIONS: dict[str, tuple[str, ...]] = {
     "s": ("f16", "q8_0"),
@@ -73,7 +76,7 @@ class Recipe:
         """Train the policy of `size`, or continue to."""
         kind = prepare(self.threads)
         self.work.mkdir(parents=True, exist_ok=True)
-        schedule = Schedule(tokens or TOKENS[size])
+        schedule = Schedule(tokens or TOKENS[size], rate=RATES[size])
         Trainer(size, schedule, self.work, self._tokenizer(), kind, compiled=_can_compile()).run()
 
     def export(self, size: str) -> None:

@@ -36,9 +36,13 @@ WATCH_SEED = 424_242
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast to train; `tokens` and `batch_tokens` count positions, padding included."""
+    """How long and how fast to train; `tokens` and `batch_tokens` count positions, padding included.
+
+    `rate` is the peak of the learning-rate factor.
+    """
 
     tokens: int
+    rate: float = 1.0
     batch_tokens: int = 8192
     warm_up: int = 100
     decay_from: float = 0.6
@@ -46,10 +50,10 @@ class Schedule:
     save_every_s: float = 120.0
 
     def factor(self, step: int, seen: int) -> float:
-        """Return the learning-rate factor: linear warm-up, constant, then linear to 0.02."""
+        """Return the learning-rate factor: linear warm-up, constant, then linear to a fiftieth."""
         rise = min(1.0, (step + 1) / self.warm_up)
         left = max(0.0, 1.0 - seen / self.tokens) / (1.0 - self.decay_from)
-        return min(rise, max(0.02, min(1.0, left)))
+        return self.rate * min(rise, max(0.02, min(1.0, left)))
 
 
 @dataclass(slots=True)
