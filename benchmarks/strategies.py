@@ -81,7 +81,7 @@ async def measure(
     solutions = {
         solution.problem_id: solution
         async for solution in engine.solve_many(
-            problems, parallel=4, strategy=strategy, seed=seed, budget=ramify.Budget()
+            problems, parallel=1, strategy=strategy, seed=seed, budget=ramify.Budget()
         )
     }
     wall_s = time.monotonic() - started
