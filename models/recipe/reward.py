@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,7 @@ class Label(BaseModel):
 class RewardRow:
     """An encoded label: `values[k]` belongs to the tag at position `places[k]`."""
 
+    question: str
     tokens: list[int]
     places: list[int]
     values: list[float]
@@ -74,6 +75,10 @@ class RewardPlan:
 class RewardQuality:
     """How well scores predict held-out values: cross-entropy, its floor (the entropy of the values), and AUC.
 
+    AUC over all steps is high as soon as hard problems are told from easy ones. What guides a search is
+    `auc_within`: over pairs of solutions of one problem, one right and one wrong, how often the right one's last step
+    scores higher (0.5 is chance; 0.5 too if there is no such pair).
+
     `calibration_error` is the expected calibration error over ten equal bins of the score (Guo et al.,
     arXiv 1706.04599, eq. 3); `reliability` holds each bin's mean score, mean value and number of steps.
     """
@@ -81,6 +86,7 @@ class RewardQuality:
     loss: float
     floor: float
     auc: float
+    auc_within: float
     steps: int
     calibration_error: float
     reliability: dict[str, tuple[float, float, int]]
@@ -109,7 +115,7 @@ def encode(labels: list[Label], tokenizer: Tokenizer) -> list[RewardRow]:
     rows = list[RewardRow]()
     for label, encoded in zip(labels, tokenizer.encode_batch(texts), strict=True):
         places = [i for i, token in enumerate(encoded.ids) if token == tag]
-        rows.append(RewardRow(encoded.ids, places, label.values))
+        rows.append(RewardRow(label.question, encoded.ids, places, label.values))
     return rows
 
 
@@ -160,10 +166,15 @@ def train_reward(
 def measure(model: Decoder, rows: list[RewardRow], ids: tuple[int, int]) -> RewardQuality:
     """Return how well the scores of `model` predict the values of `rows`; `ids` are those of good and bad."""
     scores, values = list[Tensor](), list[Tensor]()
+    last: dict[str, list[tuple[float, float]]] = {}
     for group in _groups(rows, 8192, 0):
         logits, value = _at_tags(model, model, group, ids)
         scores.append(logits.float())
         values.append(value)
+        ends = torch.tensor([len(row.places) for row in group]).cumsum(0) - 1
+        margins = (scores[-1][:, 0] - scores[-1][:, 1])[ends].tolist()
+        for row, margin in zip(group, margins, strict=True):
+            last.setdefault(row.question, []).append((margin, row.values[-1]))
     all_scores, all_values = torch.cat(scores), torch.cat(values)
     floor = torch.special.entr(all_values) + torch.special.entr(1 - all_values)
     margin = all_scores[:, 0] - all_scores[:, 1]
@@ -172,10 +183,22 @@ def measure(model: Decoder, rows: list[RewardRow], ids: tuple[int, int]) -> Rewa
         loss=_loss(all_scores, all_values).item(),
         floor=floor.mean().item(),
         auc=_auc(margin, all_values >= 0.5),
+        auc_within=_pairwise(last.values()),
         steps=len(all_values),
         calibration_error=sum(abs(score - value) * n for score, value, n in bins.values()) / len(all_values),
         reliability=bins,
     )
+
+
+def _pairwise(problems: Iterable[list[tuple[float, float]]]) -> float:
+    pairs = [
+        (right[0] > wrong[0]) + 0.5 * (right[0] == wrong[0])
+        for solutions in problems
+        for right in solutions
+        for wrong in solutions
+        if right[1] >= 0.5 > wrong[1]
+    ]
+    return sum(pairs) / len(pairs) if pairs else 0.5
 
 
 def _reliability(scores: Tensor, values: Tensor) -> dict[str, tuple[float, float, int]]:
