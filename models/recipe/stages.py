@@ -26,8 +26,12 @@ from .train import Progress, Schedule, Trainer, load_policy
 
 log = logging.getLogger(__name__)
 
-TOKENS: dict[str, int] = {"s": 12_000_000, "m": 30_000_000, "l": 24_500_000}
-"""Padded positions that each policy trains on."""
+TOKENS: dict[str, int] = {"s": 9_000_000, "m": 30_000_000, "l": 31_000_000}
+"""Padded positions that each policy trains on.
+
+The bundled small and large policies were stopped and extended on the way, so their schedules differ from a fresh run's;
+their weights cannot be reproduced bit for bit.
+"""
 
 RATES: dict[str, float] = {"s": 1.0, "m": 1.0, "l": 0.6}
 """Share of the optimizers' full learning rates that each policy peaks at."""
