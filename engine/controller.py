@@ -9,17 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from ramify.engine.config import RunConfig
+from ramify.engine.errors import UsageError
 from ramify.engine.events import AnswerUpdate, Event, NodeAdded, NodePruned, NodeScored, NodesDispatched
-from ramify.engine.policy import StepRequest, StepResult
+from ramify.engine.policy import AdoptedNode, StepRequest, StepResult
 from ramify.engine.runtime.messages import SamplingParams
 from ramify.engine.seeds import node_seed
+from ramify.engine.steering import Hand
 from ramify.engine.usage import RoleUsage
-from ramify.search.budget import BudgetMeter, Grant
+from ramify.search.budget import Budget, BudgetMeter, Grant
 from ramify.search.node import FinishReason, Node, NodeState, PruneReason
 from ramify.search.stopping import StopReason
-from ramify.search.strategy import AnyStrategy, Expansion
+from ramify.search.strategy import AnyStrategy, Ask, Expansion, WindsDown
 from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate, Vote, candidates, decide
 
@@ -44,8 +47,8 @@ class Dispatch:
 class SearchController:
     """Owns one run's tree, strategy state and meter; see the module's docstring.
 
-    `extract` reads an answer from a path's text, `same` tells whether two
-    answers are equal, `emit` takes events.
+    `extract` reads an answer from a path's text, `same` tells whether two answers are equal, `emit` takes events.
+    `tree` is one to go on from, whose nodes the policy has to take in (`take_adopted`); None starts with the question.
     """
 
     def __init__(
@@ -57,10 +60,12 @@ class SearchController:
         extract: Callable[[str], str | None],
         same: Callable[[str, str], bool],
         emit: Callable[[Event], None],
+        tree: SearchTree | None = None,
     ) -> None:
-        self.tree = SearchTree()
+        self.tree = tree or SearchTree()
         self.meter = meter
         self.strategy = strategy
+        self.hand = Hand(self.tree)
         self.stop_reason: StopReason | None = None
         self._state = strategy.start()
         self._config = config
@@ -72,8 +77,12 @@ class SearchController:
         self._unscored: list[int] = []
         self._scoring: set[int] = set()
         self._released: list[int] = []
+        self._adopted: list[AdoptedNode] = []
         self._reward_tokens_paid = 0
+        self._winding_down = False
         self._vote: Vote | None = None
+        if tree is not None:
+            self._go_on()
 
     # Work out
 
@@ -89,13 +98,36 @@ class SearchController:
         """
         if self.stop_reason is not None:
             return None
-        ask = self.strategy.ask(self.tree, self._state)
-        for node, reason in ask.prune:
-            self._prune(node, reason)
+        by_hand = self.hand.take_wishes()
+        if by_hand:
+            return self._dispatch(by_hand)
+        self._wind_down()
+        ask = self._ask()
         dispatch = self._dispatch(ask.expansions) if ask.expansions else None
         if dispatch is None and self.idle:
             self.stop_reason = (self.meter.exhausted() if ask.expansions else None) or StopReason.COMPLETED
         return dispatch
+
+    def _ask(self) -> Ask:
+        """Ask the strategy and prune as it says, again where it only pruned and has not said that it is done."""
+        while True:
+            ask = self.strategy.ask(self.tree, self._state)
+            for node, reason in ask.prune:
+                self._prune(node, reason)
+            if ask.expansions or ask.done or not ask.prune:
+                return ask
+
+    def _wind_down(self) -> None:
+        """Tell a strategy that explores when its share of the budget is used.
+
+        Only between its rounds, so that the order of results within a round cannot change what it sees.
+        """
+        if self._winding_down or not self.idle or not isinstance(self.strategy, WindsDown):
+            return
+        strategy = cast("WindsDown[Any]", self.strategy)
+        if self.meter.progress() >= strategy.explore_share:
+            self._winding_down = True
+            self._state = strategy.wind_down(self.tree, self._state)
 
     def finishing_touch(self) -> Dispatch | None:
         """Return one greedy continuation of the best unfinished path if the budget ended a run without an answer.
@@ -109,7 +141,7 @@ class SearchController:
         if not open_nodes:
             return None
         best = max(open_nodes, key=_promise)
-        return self._dispatch([Expansion(best.id, 1, 0.0)], to_the_end=True)
+        return self._dispatch([Expansion(best.id, 1, 0.0, to_the_end=True)], finishing=True)
 
     def take_unscored(self) -> list[int]:
         """Return the nodes that wait for a score; they count as in flight until `score` or `unscorable`."""
@@ -122,15 +154,13 @@ class SearchController:
         nodes, self._released = self._released, []
         return nodes
 
-    def _dispatch(self, expansions: Iterable[Expansion], *, to_the_end: bool = False) -> Dispatch | None:
-        plan = [
-            (each, self._room(each.node, to_the_end=to_the_end)) for each in expansions for _ in range(each.children)
-        ]
+    def _dispatch(self, expansions: Iterable[Expansion], *, finishing: bool = False) -> Dispatch | None:
+        plan = [(each, self._room(each)) for each in expansions for _ in range(each.children)]
         most = max(room for _, room in plan)
-        grant = self.meter.reserve_finish(most) if to_the_end else self.meter.reserve(len(plan), most)
+        grant = self.meter.reserve_finish(most) if finishing else self.meter.reserve(len(plan), most)
         if not grant.children:
             return None
-        requests = [self._request(each, room, to_the_end) for each, room in plan[: grant.children]]
+        requests = [self._request(each, room) for each, room in plan[: grant.children]]
         self._grants.update((request.child, grant) for request in requests)
         self._writing.update(request.child for request in requests)
         for parent in dict.fromkeys(request.parent for request in requests):
@@ -138,11 +168,11 @@ class SearchController:
             self._emit(NodesDispatched(parent=parent, nodes=nodes))
         return Dispatch(requests, grant)
 
-    def _room(self, node_id: int, *, to_the_end: bool) -> int:
-        left = max(1, self._config.max_path_tokens - self.tree.path_token_count(node_id))
-        return left if to_the_end else min(self._config.max_step_tokens, left)
+    def _room(self, expansion: Expansion) -> int:
+        left = max(1, self._config.max_path_tokens - self.tree.path_token_count(expansion.node))
+        return left if expansion.to_the_end else min(self._config.max_step_tokens, left)
 
-    def _request(self, expansion: Expansion, room: int, to_the_end: bool) -> StepRequest:
+    def _request(self, expansion: Expansion, room: int) -> StepRequest:
         node = self.tree.add_pending(expansion.node)
         return StepRequest(
             parent=expansion.node,
@@ -152,7 +182,7 @@ class SearchController:
             prefix=self.tree.path_text(expansion.node),
             max_tokens=room,
             sampling=self._sampling(expansion.temperature),
-            to_the_end=to_the_end,
+            to_the_end=expansion.to_the_end,
         )
 
     def _sampling(self, temperature: float | None) -> SamplingParams:
@@ -172,9 +202,12 @@ class SearchController:
             result.finish_reason,
             token_count=result.generated_tokens,
         )
+        self._take_in(node)
+
+    def _take_in(self, node: Node) -> None:
         answer = self._answer(node)
         self._emit(_added(node, answer))
-        reason = self._dead_end(node, answer)
+        reason = PruneReason.USER if node.id in self.hand.doomed else self._dead_end(node, answer)
         if reason is not None:
             self._prune(node.id, reason)
         elif self.strategy.uses_reward:
@@ -187,6 +220,9 @@ class SearchController:
     def score(self, node_id: int, value: float) -> None:
         """Record the reward of the path that ends in the node."""
         self._scoring.discard(node_id)
+        if self.tree.node(node_id).state is NodeState.PRUNED:
+            self._tell(node_id)
+            return
         node = self.tree.score(node_id, value)
         cost = self.meter.price.cost(1, node.token_count)
         self._reward_tokens_paid += cost.total_tokens - cost.generated_tokens
@@ -197,7 +233,8 @@ class SearchController:
     def unscorable(self, node_id: int) -> None:
         """Prune a node whose path is too long for the reward model."""
         self._scoring.discard(node_id)
-        self._prune(node_id, PruneReason.PATH_LENGTH)
+        if self.tree.node(node_id).state is not NodeState.PRUNED:
+            self._prune(node_id, PruneReason.PATH_LENGTH)
         self._tell(node_id)
 
     def _answer(self, node: Node) -> str | None:
@@ -230,9 +267,62 @@ class SearchController:
 
     def _tell(self, node_id: int) -> None:
         # Settled only now, so that the reward model's share stays reserved until it has read the step.
-        tokens = self.tree.node(node_id).token_count
-        self.meter.settle(self._grants.pop(node_id), generated_tokens=tokens, children=1)
+        grant = self._grants.pop(node_id, None)
+        if grant is not None:
+            self.meter.settle(grant, generated_tokens=self.tree.node(node_id).token_count, children=1)
         self._state = self.strategy.tell(self.tree, self._state, (node_id,))
+
+    # By hand, and from a saved tree
+
+    def take_adopted(self) -> list[AdoptedNode]:
+        """Return the nodes that the policy did not write in this run, parents first, each once."""
+        nodes, self._adopted = self._adopted, []
+        return nodes
+
+    def prune_by_hand(self, node_id: int) -> None:
+        """Give up a subtree; steps in the making are pruned when they are there.
+
+        Raises:
+            UsageError: if nothing in it could be pruned.
+        """
+        for each in self.hand.condemn(node_id):
+            self._prune(each, PruneReason.USER)
+
+    def edit(self, node_id: int, text: str) -> int:
+        """Add a sibling of a node that holds `text`, wish for a step after it, and return its id.
+
+        Raises:
+            UsageError: if the node cannot be edited.
+        """
+        node = self.hand.rewrite(node_id, text)
+        self._adopted.append(_adopted(node))
+        self._take_in(node)
+        if node.state is NodeState.OPEN and self._answer(node) is None:
+            self.hand.expand(node.id, 1)
+        return node.id
+
+    def set_budget(self, budget: Budget) -> None:
+        """Change the limits.
+
+        Raises:
+            UsageError: if the run is ending.
+            BudgetError: if FLOPs are limited and their price is unknown.
+        """
+        if self.stop_reason is not None:
+            raise UsageError("the run is ending", "start another one with the new budget")
+        self.meter.change(budget)
+
+    def _go_on(self) -> None:
+        """Take over a saved tree, in which nothing is pending."""
+        for node in self.tree:
+            if node.parent is not None:
+                self._adopted.append(_adopted(node))
+        if self.strategy.uses_reward:
+            self._unscored = [
+                node.id for node in self.tree.open_nodes() if node.parent is not None and node.score is None
+            ]
+        if any(node.answer is not None for node in self.tree.finished_nodes()):
+            self.meter.note_finished()
 
     # The end
 
@@ -281,6 +371,11 @@ class SearchController:
         if self._vote is None:
             self._vote = decide(self.candidates(), self.strategy.vote, self._same)
         return self._vote
+
+
+def _adopted(node: Node) -> AdoptedNode:
+    assert node.parent is not None
+    return AdoptedNode(node=node.id, parent=node.parent, text=node.text, tokens=node.tokens)
 
 
 def _promise(node: Node) -> tuple[float, int, Sequence[int]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ramify.engine.solution import Solution
     from ramify.engine.usage import Usage
+    from ramify.search.limits import Budget
     from ramify.search.node import FinishReason, NodeState, PruneReason
 
 
@@ -85,6 +86,30 @@ class AnswerUpdate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaused:
+    """No new steps are started; those in the making come to their ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed:
+    """The search goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetChanged:
+    """The run has other limits from now on."""
+
+    budget: Budget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePinned:
+    """The answer of this finished path will be the result; None leaves it to the vote again."""
+
+    node: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished:
     """The last event of a run that was not cancelled."""
 
@@ -100,6 +125,10 @@ Event = (
     | NodePruned
     | BudgetUsed
     | AnswerUpdate
+    | RunPaused
+    | RunResumed
+    | BudgetChanged
+    | NodePinned
     | RunFinished
 )
 

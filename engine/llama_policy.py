@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ramify.engine.errors import QuestionTooLong
-from ramify.engine.policy import StepRequest, StepResult
+from ramify.engine.policy import AdoptedNode, StepRequest, StepResult
 from ramify.engine.prompts.format import PromptFormat
 from ramify.engine.runtime.client import RunHandle, Slot
 from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest, StepFormat
 from ramify.reward.errors import RewardError
-from ramify.reward.protocol import ScoreJob, ScoreRow
+from ramify.reward.protocol import ScoreJob, ScoreRow, Tokenizer
 from ramify.search.node import FinishReason
 
 
@@ -42,16 +42,18 @@ class LlamaPolicy:
         tokens = self.prompt.encode(question, self.slot.tokenizer)
         if len(tokens) >= self.context_tokens:
             raise QuestionTooLong(len(tokens), self.context_tokens)
-        return LlamaPolicySession(await self.slot.open_run(tokens), self.prompt.step, len(tokens))
+        run = await self.slot.open_run(tokens)
+        return LlamaPolicySession(run, self.prompt.step, len(tokens), self.slot.tokenizer)
 
 
 class LlamaPolicySession:
     """One question's tree in the policy's slot."""
 
-    def __init__(self, run: RunHandle, step: StepFormat, prompt_tokens: int) -> None:
+    def __init__(self, run: RunHandle, step: StepFormat, prompt_tokens: int, tokenizer: Tokenizer) -> None:
         self._run = run
         self._step = step
         self.prompt_tokens = prompt_tokens
+        self._tokenizer = tokenizer
 
     async def expand(
         self,
@@ -68,6 +70,12 @@ class LlamaPolicySession:
             on_result=lambda result: on_result(_step_result(result)),
             on_progress=on_progress,
         )
+
+    async def adopt(self, nodes: Sequence[AdoptedNode]) -> None:
+        """Take in nodes of a saved tree or by hand; their tokens are evaluated when they are expanded."""
+        for node in nodes:
+            tokens = node.tokens or tuple(self._tokenizer.encode(node.text, special=False))
+            self._run.adopt(node.node, node.parent, tokens, generated=bool(node.tokens))
 
     async def interrupt(self) -> None:
         """Cut the steps in the making."""

@@ -52,6 +52,20 @@ class StepResult:
     reevaluated_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptedNode:
+    """A node that comes from a saved tree or from a person.
+
+    `tokens` are those that the same model generated, the end-of-sequence token included; empty if `text` has to be
+    tokenised.
+    """
+
+    node: int
+    parent: int
+    text: str
+    tokens: tuple[int, ...] = ()
+
+
 class PolicySession(Protocol):
     """The policy's view of one question's tree."""
 
@@ -74,6 +88,10 @@ class PolicySession(Protocol):
         open when it is used up end with `FinishReason.BUDGET`. `on_result` is called in the event loop as each child
         completes, `on_progress` now and then with (child, tokens so far, text so far).
         """
+        ...
+
+    async def adopt(self, nodes: Sequence[AdoptedNode]) -> None:
+        """Take in nodes that this session did not write, parents first, so that they can be expanded."""
         ...
 
     async def interrupt(self) -> None:

@@ -12,14 +12,25 @@ from anyio.abc import TaskGroup
 
 from ramify.engine.controller import Dispatch, SearchController
 from ramify.engine.equality import AnswerEquality
-from ramify.engine.events import BudgetUsed, Event, RunFinished, RunStarted, StepProgress
+from ramify.engine.errors import UsageError
+from ramify.engine.events import (
+    BudgetChanged,
+    BudgetUsed,
+    Event,
+    NodePinned,
+    RunFinished,
+    RunPaused,
+    RunResumed,
+    RunStarted,
+    StepProgress,
+)
 from ramify.engine.ledger import Ledger
 from ramify.engine.policy import PolicyModel, PolicySession, StepResult
 from ramify.engine.problem import Problem
 from ramify.engine.solution import Solution
 from ramify.reward.errors import RewardContextExceeded
 from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep
-from ramify.search.budget import BudgetMeter
+from ramify.search.limits import Budget
 from ramify.search.stopping import StopReason
 from ramify.search.tree import ROOT, SearchTree
 
@@ -62,6 +73,9 @@ class Run:
         self._solution: Solution | None = None
         self._error: Exception | None = None
         self._last_frame_s = 0.0
+        self._budget_changed = anyio.Event()
+        self._paused = False
+        self._rounds = 0
 
     # For the caller
 
@@ -79,6 +93,101 @@ class Run:
         """End the search softly; the best answer so far becomes the result. Call it in the event loop's thread."""
         self._controller.stop(reason)
         self._wake()
+
+    # Steering; all of it in the event loop's thread
+
+    @property
+    def paused(self) -> bool:
+        """True while no new steps are started."""
+        return self._paused
+
+    def pause(self) -> None:
+        """Start no new steps; those in the making come to their ends, and the clock goes on."""
+        if not self._paused:
+            self._paused = True
+            self._emit(RunPaused())
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        if self._paused:
+            self._paused, self._rounds = False, 0
+            self._emit(RunResumed())
+            self._wake()
+
+    def step(self) -> None:
+        """Let a paused search start steps once more.
+
+        Raises:
+            UsageError: if the run is not paused.
+        """
+        if not self._paused:
+            raise UsageError("the run is not paused", "pause it first")
+        self._rounds += 1
+        self._wake()
+
+    @property
+    def budget(self) -> Budget:
+        """The limits of the run."""
+        return self._controller.meter.budget
+
+    def set_budget(self, budget: Budget) -> None:
+        """Change the limits of the run; what it has spent counts against the new ones.
+
+        Raises:
+            UsageError: if the run is ending.
+            BudgetError: if FLOPs are limited and the model's size is unknown.
+        """
+        self._controller.set_budget(budget)
+        self._emit(BudgetChanged(budget=budget))
+        self._budget_changed.set()
+        self._wake()
+
+    def prune(self, node_id: int) -> None:
+        """Give up a node and all below it; finished paths there keep their vote.
+
+        Raises:
+            UsageError: if nothing there is open.
+        """
+        self._controller.prune_by_hand(node_id)
+        self._wake()
+
+    def expand(self, node_id: int, children: int) -> None:
+        """Write more children of an open node, as far as the budget allows.
+
+        Raises:
+            UsageError: if the node is not open, or the number is below 1.
+        """
+        self._check_running()
+        self._controller.hand.expand(node_id, children)
+        self._wake()
+
+    def edit(self, node_id: int, text: str) -> int:
+        """Write another version of a step by hand, let the search go on from it, and return the new node's id.
+
+        The node's `origin` is "hand"; it costs no generated tokens.
+
+        Raises:
+            UsageError: if the text is empty or the step above is not open.
+        """
+        self._check_running()
+        added = self._controller.edit(node_id, text)
+        self._wake()
+        return added
+
+    def pin(self, node_id: int | None) -> None:
+        """Make a finished path's answer the result whatever the vote says; None leaves it to the vote again.
+
+        Raises:
+            UsageError: if the path has not finished with an answer, or the run has ended.
+        """
+        if self.finished:
+            raise UsageError("the run has ended", "take the answer from the solution's candidates")
+        self._controller.hand.pin(node_id)
+        self._emit(NodePinned(node=node_id))
+
+    def _check_running(self) -> None:
+        if self._controller.stop_reason is not None:
+            raise UsageError("the run is ending", "start another one")
 
     async def result(self) -> Solution:
         """Wait for the solution.
@@ -145,19 +254,32 @@ class Run:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_clock, policy)
             while self._controller.stop_reason is None:
-                dispatch = self._controller.next_work()
+                await self._adopt(policy)
+                dispatch = self._next_work()
                 if dispatch is not None:
                     tasks.start_soon(self._expand, policy, dispatch)
                 await self._turn(tasks, policy, reward)
             if not self._controller.idle:
                 await policy.interrupt()
                 await self._drain(tasks, policy, reward)
+            await self._adopt(policy)
             last = self._controller.finishing_touch()
             if last is not None:
                 tasks.start_soon(self._expand, policy, last)
                 await self._drain(tasks, policy, reward)
             tasks.cancel_scope.cancel()
         self._report(force=True)
+
+    async def _adopt(self, policy: PolicySession) -> None:
+        while adopted := self._controller.take_adopted():
+            await policy.adopt(adopted)
+
+    def _next_work(self) -> Dispatch | None:
+        if self._paused:
+            if not self._rounds:
+                return None
+            self._rounds -= 1
+        return self._controller.next_work()
 
     async def _drain(self, tasks: TaskGroup, policy: PolicySession, reward: RewardSession | None) -> None:
         while not self._controller.idle:
@@ -177,7 +299,7 @@ class Run:
             await self._equality.resolve()
             self._controller.revote()
         self._report()
-        if not self._controller.idle:
+        if not self._controller.idle or (self._paused and not self._rounds and self._controller.stop_reason is None):
             await self._changed.wait()
             self._changed = anyio.Event()
 
@@ -213,21 +335,18 @@ class Run:
         )
 
     async def _watch_clock(self, policy: PolicySession) -> None:
-        meter = self._controller.meter
-        limit_s = meter.budget.seconds
-        if limit_s is None:
-            return
-        await self._deadline(meter)
-        self.stop(StopReason.BUDGET_SECONDS)
-        await anyio.sleep(limit_s - meter.spent.seconds)
-        await policy.interrupt()
+        """End the search at its deadline, and cut what is then still being written when the time is up.
 
-    async def _deadline(self, meter: BudgetMeter) -> None:
-        """Wait for the deadline, which moves back when a path finishes and no time needs to be kept for that."""
-        left_s = (meter.deadline() or 0.0) - time.monotonic()
-        if left_s > 0:
-            await anyio.sleep(left_s)
-            await self._deadline(meter)
+        The deadline moves back when a path finishes and no time needs to be kept for that, and with the budget.
+        """
+        meter = self._controller.meter
+        while (deadline := meter.deadline()) is None or deadline > time.monotonic():
+            with anyio.move_on_after(math.inf if deadline is None else deadline - time.monotonic()):
+                await self._budget_changed.wait()
+                self._budget_changed = anyio.Event()
+        self.stop(StopReason.BUDGET_SECONDS)
+        await anyio.sleep((meter.budget.seconds or 0.0) - meter.spent.seconds)
+        await policy.interrupt()
 
     def _on_result(self, result: StepResult) -> None:
         self._ledger.generated(result)

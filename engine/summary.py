@@ -26,17 +26,19 @@ def conclude(
     """Return the solution of a search that has ended."""
     ledger.stop()
     vote = done.vote()
-    winner = vote.winner
+    paths = done.candidates()
+    pinned = next((each for each in paths if each.node == done.hand.pinned), None)
+    winner = pinned or vote.winner
     groups = {member.node: group for group in vote.groups for member in group.members}
     return Solution(
         problem_id=problem.id,
         question=problem.question,
-        answer=vote.answer,
+        answer=None if winner is None else winner.answer,
         text="" if winner is None else winner.text,
         score=None if winner is None else winner.score,
         stop_reason=done.stop_reason or StopReason.COMPLETED,
         usage=ledger.usage(),
-        candidates=tuple(_candidate(each, groups.get(each.node)) for each in done.candidates()),
+        candidates=tuple(_candidate(each, groups.get(each.node)) for each in paths),
         seed=config.seed,
         strategy=strategy_to_dict(done.strategy),
         model=model,

@@ -10,7 +10,7 @@ from zlib import crc32
 import anyio
 
 from ramify.engine.errors import UsageError
-from ramify.engine.policy import StepRequest, StepResult
+from ramify.engine.policy import AdoptedNode, StepRequest, StepResult
 from ramify.search.node import FinishReason
 
 LONGEST_PATH = 100
@@ -56,6 +56,8 @@ class ScriptedModel:
         self.name = name
         self.expanded: list[tuple[int, ...]] = []
         """Paths in the order in which they were written."""
+        self.adopted: list[AdoptedNode] = []
+        """Nodes that were not written by this model, in the order in which they were taken in."""
         self.released: list[int] = []
         """Node ids in the order in which they were released."""
 
@@ -145,6 +147,10 @@ class ScriptedSession:
             more, end = self._pieces((*path, 0), to_the_end)
             pieces += more
         return pieces, end
+
+    async def adopt(self, nodes: Sequence[AdoptedNode]) -> None:
+        """Note the adopted nodes in `ScriptedModel.adopted`."""
+        self._model.adopted.extend(nodes)
 
     async def interrupt(self) -> None:
         """Cut what has not been written yet."""

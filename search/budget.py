@@ -75,8 +75,7 @@ class BudgetMeter:
     ) -> None:
         self.budget = budget
         self.price = price or TokenPrice()
-        if budget.flops is not None and not self.price.flops_per_generated:
-            raise BudgetError("FLOPs are limited but the model's size is unknown; limit tokens instead")
+        _check_price(budget, self.price)
         if min_step_tokens < 1:
             raise BudgetError(f"min_step_tokens is {min_step_tokens}; give 1 or more")
         before = spent or Spent()
@@ -155,6 +154,15 @@ class BudgetMeter:
         if entry is not None:
             self._hold(entry, -1)
             self._close(grant.id)
+
+    def change(self, budget: Budget) -> None:
+        """Set other limits; what was spent and reserved stays.
+
+        Raises:
+            BudgetError: if FLOPs are limited but the price of a token in FLOPs is unknown.
+        """
+        _check_price(budget, self.price)
+        self.budget = budget
 
     def note_finished(self) -> None:
         """Record that a path has finished, so that nothing needs to be withheld any more."""
@@ -301,3 +309,8 @@ class BudgetMeter:
         if not self._open:
             # Prices may be fractions: without this, sums of differences would leave a residue.
             self._reserved = dict.fromkeys(self._reserved, 0.0)
+
+
+def _check_price(budget: Budget, price: TokenPrice) -> None:
+    if budget.flops is not None and not price.flops_per_generated:
+        raise BudgetError("FLOPs are limited but the model's size is unknown; limit tokens instead")

@@ -73,6 +73,8 @@ class Node:
     `token_count` equals `len(tokens)` unless a backend reports counts only. `logprob` is the sum of natural
     log-probabilities of the step at temperature 1, None if unknown. `score` is the reward model's score in [0, 1]
     of the path that ends here, None while unscored. `answer` is set on finished nodes, None if none was found.
+    `visits` counts the scored steps at and below this node and `value_sum` adds up their scores, in steps of 2^-32.
+    `origin` says where the step comes from: "model", or "hand" for one that a person wrote.
     """
 
     id: int

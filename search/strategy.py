@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from .aggregation import Aggregation
 from .errors import StrategyError, nearest
@@ -33,12 +33,14 @@ ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
 class Expansion:
     """A wish for more children of an open node.
 
-    `temperature` is the sampling temperature; None takes the run's, 0 is greedy.
+    `temperature` is the sampling temperature; None takes the run's, 0 is greedy. `to_the_end` asks for children that
+    hold the rest of their path, all steps in one, instead of one step each.
     """
 
     node: int
     children: int
     temperature: float | None = None
+    to_the_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,23 @@ class Strategy(Protocol[StateT]):
 
 
 AnyStrategy = Strategy[Any]
+
+
+@runtime_checkable
+class WindsDown(Protocol[StateT]):
+    """A strategy that can leave exploring and bring its best unfinished paths to their ends.
+
+    Only finished paths vote, so what is unfinished when the budget ends was spent for nothing.
+    """
+
+    @property
+    def explore_share(self) -> float:
+        """Share of the budget, from 0 to 1, after which the run calls `wind_down`."""
+        ...
+
+    def wind_down(self, tree: SearchTree, state: StateT) -> StateT:
+        """Return the state from which `ask` only finishes paths; called at most once, while nothing is pending."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

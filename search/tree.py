@@ -25,6 +25,8 @@ ROOT = 0
 """Id of the root node: the question, with no text of its own."""
 FORMAT_VERSION = 1
 """Version written by `SearchTree.to_dict`."""
+VALUE_UNIT = 2.0**-32
+"""Scores are rounded to multiples of this before they are summed in `Node.value_sum`."""
 
 
 class SearchTree:
@@ -35,7 +37,17 @@ class SearchTree:
     forbids the operation.
     """
 
-    __slots__ = ("_by_path", "_generated_tokens", "_leaves", "_levels", "_nodes", "_states", "_unscored", "graph")
+    __slots__ = (
+        "_by_path",
+        "_generated_tokens",
+        "_leaves",
+        "_levels",
+        "_live",
+        "_nodes",
+        "_states",
+        "_unscored",
+        "graph",
+    )
 
     def __init__(self) -> None:
         self._clear()
@@ -99,6 +111,8 @@ class SearchTree:
             raise TreeError(f"node {node_id} got the score {value}; a reward score must be a number from 0 to 1")
         if node.score is not None and node.score != value:
             raise TreeError(f"node {node_id} already has the score {node.score}; it cannot change to {value}")
+        if node.score is None:
+            self._credit(node, float(value))
         node.score = float(value)
         self._unscored.discard(node_id)
         return node
@@ -207,6 +221,18 @@ class SearchTree:
         """Generated tokens on the path."""
         return sum(node.token_count for node in self.path_nodes(node_id))
 
+    def live_leaves(self, node_id: int) -> int:
+        """Number of open nodes without children at and below a node: 0 if its subtree is exhausted.
+
+        The first call counts the whole tree; from then on the counts are kept up to date.
+        """
+        self.node(node_id)
+        if self._live is None:
+            self._live = [0] * len(self._nodes)
+            for leaf in self._leaves:
+                self._count_live(leaf, 1)
+        return self._live[node_id]
+
     def open_nodes(self) -> list[Node]:
         """Open nodes, with children or without, in (depth, path) order; the root is one of them."""
         return self._sorted(self._states[NodeState.OPEN])
@@ -289,6 +315,24 @@ class SearchTree:
                 tree._unscored.add(node.id)
         return tree
 
+    def _credit(self, node: Node, score: float) -> None:
+        # Whole multiples of a small power of two add up exactly, so that the order of results cannot change a sum.
+        value, above = round(score / VALUE_UNIT) * VALUE_UNIT, node
+        while True:
+            above.visits += 1
+            above.value_sum += value
+            if above.parent is None:
+                return
+            above = self._nodes[above.parent]
+
+    def _count_live(self, node_id: int, change: int) -> None:
+        if self._live is None:
+            return
+        current: int | None = node_id
+        while current is not None:
+            self._live[current] += change
+            current = self._nodes[current].parent
+
     # --- indexes -----------------------------------------------------------------------------------------------
 
     def _clear(self) -> None:
@@ -299,6 +343,7 @@ class SearchTree:
         self._states: dict[NodeState, set[int]] = {state: set() for state in NodeState}
         self._leaves: set[int] = set()
         self._unscored: set[int] = set()
+        self._live: list[int] | None = None
         self._generated_tokens = 0
 
     def _insert(self, node: Node) -> None:
@@ -309,20 +354,24 @@ class SearchTree:
             self._levels.append([])
         self._levels[node.depth].append(node.id)
         self._states[node.state].add(node.id)
-        if node.state is NodeState.OPEN:
-            self._leaves.add(node.id)
+        if self._live is not None:
+            self._live.append(0)
         if node.parent is not None:
             self.graph.add_edge(node.parent, node.id)
-            self._leaves.discard(node.parent)
+            self._set_leaf(node.parent, False)
+        self._set_leaf(node.id, node.state is NodeState.OPEN)
 
     def _move(self, node: Node, state: NodeState) -> None:
         self._states[node.state].remove(node.id)
         self._states[state].add(node.id)
         node.state = state
-        if state is NodeState.OPEN:
-            self._leaves.add(node.id)
-        else:
-            self._leaves.discard(node.id)
+        self._set_leaf(node.id, state is NodeState.OPEN)
+
+    def _set_leaf(self, node_id: int, leaf: bool) -> None:
+        if leaf == (node_id in self._leaves):
+            return
+        (self._leaves.add if leaf else self._leaves.discard)(node_id)
+        self._count_live(node_id, 1 if leaf else -1)
 
     def _expect(self, node_id: int, what: str, *states: NodeState) -> Node:
         node = self.node(node_id)

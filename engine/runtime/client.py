@@ -500,6 +500,17 @@ class RunHandle:
         await self._do(_Wait({each.node: each for each in requests}, take), "read", list(requests))
         return [found[each.node] for each in requests]
 
+    def adopt(self, node: int, parent: int, tokens: Sequence[int], *, generated: bool) -> None:
+        """Take in a node that was not generated here; `generated` if this model wrote it in another run.
+
+        Raises:
+            UsageError: if its parent is not known, its number is in use, or a token is not in the vocabulary.
+        """
+        self._check_new(parent, node)
+        self._slot.check_tokens(tokens)
+        self._slot.send("restore", self._number, node, parent, tuple(tokens), generated)
+        self._books.nodes[node] = (parent, tuple(tokens))
+
     def interrupt(self) -> None:
         """End all lanes of the run; each still gives its result, with reason "cancelled"."""
         for wait in self._books.waits:
@@ -551,18 +562,21 @@ class RunHandle:
     def _check_lanes(self, lanes: Sequence[LaneRequest], allowance: int | None) -> None:
         if allowance is not None and allowance < 0:
             raise UsageError(f"the allowance is {allowance} tokens", "use 0 or more, or None")
-        taken = {ROOT, *self._books.nodes, *(node for wait in self._books.waits for node in wait.left)}
+        asked = set[int]()
         for lane in lanes:
-            if lane.parent != ROOT and lane.parent not in self._books.nodes:
-                raise UsageError(f"node {lane.parent} is not in this run", "expand nodes whose step has ended")
-            if lane.child in taken:
-                raise UsageError(
-                    f"the number {lane.child} is taken in this run", "give every child a number of its own"
-                )
+            self._check_new(lane.parent, lane.child)
+            if lane.child in asked:
+                raise _taken(lane.child)
             if lane.max_tokens < 1:
                 raise UsageError(f"max_tokens is {lane.max_tokens}", "use 1 or more")
             check_sampling(lane.sampling)
-            taken.add(lane.child)
+            asked.add(lane.child)
+
+    def _check_new(self, parent: int, child: int) -> None:
+        if parent != ROOT and parent not in self._books.nodes:
+            raise UsageError(f"node {parent} is not in this run", "expand nodes whose step has ended")
+        if child == ROOT or child in self._books.nodes or any(child in wait.left for wait in self._books.waits):
+            raise _taken(child)
 
     def _check_reads(self, requests: Sequence[ReadRequest]) -> None:
         size = self._slot.info.vocabulary_size
@@ -574,6 +588,10 @@ class RunHandle:
                 raise UsageError(f"node {each.node} is read beyond its path", "read at 0 up to its length minus one")
             if not all(0 <= id < size for id in each.ids):
                 raise UsageError(f"node {each.node} is read at ids outside the vocabulary", "use the model's own ids")
+
+
+def _taken(child: int) -> UsageError:
+    return UsageError(f"the number {child} is taken in this run", "give every child a number of its own")
 
 
 def _ignore(result: Any) -> None:

@@ -106,14 +106,18 @@ class Decoder:
         """Start a run whose node 0 is the prompt."""
         self._runs[run] = RunBooks({ROOT: new_node(run, ROOT, None, prompt)})
 
-    def restore(self, run: int, node: int, parent: int, tokens: tuple[int, ...]) -> None:
-        """Tell of a node that was generated elsewhere; it is evaluated when it is needed."""
+    def restore(self, run: int, node: int, parent: int, tokens: tuple[int, ...], generated: bool = True) -> None:
+        """Tell of a node that comes from elsewhere; it is evaluated when it is needed.
+
+        `generated` says that this model wrote it, so that evaluating it now is a repetition.
+        """
         nodes = self._runs[run].nodes
         above = nodes[parent]
         restored = nodes[node] = new_node(run, node, above, above.path + tokens)
-        # It was generated, so all but its last token were evaluated once, and evaluating them now is a repetition.
-        restored.evaluated = max(above.known, len(restored.path) - 1)
-        nodes[ROOT].evaluated = len(nodes[ROOT].path)
+        if generated:
+            # All but its last token: that one stays pending until the node is expanded.
+            restored.evaluated = max(above.known, len(restored.path) - 1)
+            nodes[ROOT].evaluated = len(nodes[ROOT].path)
 
     def expand(self, run: int, requests: Iterable[LaneRequest], allowance: int | None) -> None:
         """Generate children; those of one call share the allowance of tokens."""

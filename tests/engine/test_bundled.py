@@ -154,3 +154,23 @@ def test_the_engine_runs_on_both_event_loops(backend: str) -> None:
             return await engine.solve(PROBLEMS[7], strategy=ramify.Majority(width=3))
 
     assert len(anyio.run(solve, backend=backend).candidates) == 3
+
+
+async def test_a_step_written_by_hand_is_read_by_the_real_model() -> None:
+    problem = ramify.generate_problems(steps=(3, 3), count=1, seed=5)[0]
+    async with ramify.Engine() as engine, engine.run(problem, strategy=ramify.Majority(width=1)) as run:
+        run.pause()
+        run.step()
+        while not run.tree.open_leaf_count or run.tree.pending_count:
+            await anyio.sleep(0.01)
+        own = run.tree.node(1)
+        added = run.edit(own.id, "The answer is 123456 and")
+        run.prune(own.id)
+        run.resume()
+        solution = await run.result()
+    assert solution.usage.policy.reevaluated_tokens == 0
+    above = run.tree.path_nodes(run.tree.finished_nodes()[0].id)
+    assert [node.id for node in above][:1] == [added]
+    # The hand-written tokens were read, and no generated token was paid for them.
+    assert solution.usage.policy.generated_tokens == run.tree.generated_tokens
+    assert run.tree.node(added).token_count == 0

@@ -1,0 +1,1 @@
+"""Many problems in one resumable run: run directory, grading, reports and executors."""
