@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .errors import RewardError, RewardSpecError
 from .protocol import Tokenizer
 from .spec import QUESTION, STEP, RewardSpec
-from .tokens import Segment, SegmentEncoder, single_token
+from .tokens import Segment, SegmentEncoder, single_token, token_of
 
 _SAMPLE = ("What is 2 + 3?", ("2 + 3 = 5", "The answer is 5."))
 
@@ -36,15 +36,13 @@ class PathLayout:
         self._tail = spec.step_template.split(STEP)[1].rpartition(spec.tag)[2].encode()
         first = spec.first_step_template
         self._first_tail = self._tail if first is None else first.split(STEP)[1].rpartition(spec.tag)[2].encode()
-        good = single_token(tokenizer, spec.good, role="good")
-        bad = None if spec.bad is None else single_token(tokenizer, spec.bad, role="bad")
-        self.read_ids: tuple[int, ...] = (good,) if bad is None else (good, bad)
-        """Vocabulary ids whose logits make a score: good, and bad if there is one."""
+        self.read_ids: tuple[int, ...] = self._read_ids()
+        """Vocabulary ids whose logits make a score: good, and bad if there is one; none for a head of its own."""
         self._check_sample()
 
     def prompt(self, question: str) -> list[int]:
         """Return the tokens before the first step."""
-        return self._encoder.encode(self._prompt_segments(question))
+        return self._encoder.encode(self._prompt_segments(question), joined=self.spec.joined != "nothing")
 
     def path(self, question: str, steps: Sequence[str], *, own: int = 1) -> PathTokens:
         """Return the tokens up to the score of the last step; the scores of the last `own` steps are to be read.
@@ -55,12 +53,18 @@ class PathLayout:
         read: list[int] = []
         tokens: list[int] = []
         for count in range(len(steps) - own + 1, len(steps) + 1):
+            before = tokens
             tokens, position = self._prefix(question, steps[:count])
+            if tokens[: len(before)] != before:
+                raise RewardError(
+                    f"the reward model's vocabulary merges the tag {self.spec.tag!r} with the next step; "
+                    "use the step format that the reward model was trained with"
+                )
             read.append(position)
         return PathTokens(tuple(tokens), tuple(read))
 
     def _prefix(self, question: str, steps: Sequence[str]) -> tuple[list[int], int]:
-        tokens = self._encoder.encode(self._segments(question, steps))
+        tokens = self._encode(question, steps)
         tag = self._last_tag(tokens, self._first_tail if len(steps) == 1 else self._tail)
         if self.spec.read_at == "tag":
             return tokens, tag
@@ -78,8 +82,20 @@ class PathLayout:
             "use the step format that the reward model was trained with"
         )
 
-    def _segments(self, question: str, steps: Sequence[str]) -> Iterator[Segment]:
-        yield from self._prompt_segments(question)
+    def _encode(self, question: str, steps: Sequence[str]) -> list[int]:
+        if self.spec.joined == "all" or self._encoder.adds_space:
+            segments = (*self._prompt_segments(question), *self._step_segments(steps))
+            return self._encoder.encode(segments, joined=True)
+        return [*self.prompt(question), *self._encoder.encode(self._step_segments(steps))]
+
+    def _read_ids(self) -> tuple[int, ...]:
+        spec = self.spec
+        if spec.head != "lm_head":
+            return ()
+        good = token_of(self._tokenizer, spec.good, role="good")
+        return (good,) if spec.bad is None else (good, token_of(self._tokenizer, spec.bad, role="bad"))
+
+    def _step_segments(self, steps: Sequence[str]) -> Iterator[Segment]:
         template = self.spec.first_step_template or self.spec.step_template
         for step in steps:
             yield from _filled(template, STEP, self.spec.normalise(step))

@@ -34,9 +34,14 @@ class SegmentEncoder:
         self._split = lru_cache(maxsize=256)(self._split_uncached)
         self._adds_space = tokenizer_adds_space(tokenizer)
 
-    def encode(self, segments: Iterable[Segment]) -> list[int]:
-        """Return the token ids of all segments in order."""
-        if self._adds_space:
+    @property
+    def adds_space(self) -> bool:
+        """Whether the vocabulary puts a space before text that is tokenised on its own."""
+        return self._adds_space
+
+    def encode(self, segments: Iterable[Segment], *, joined: bool = False) -> list[int]:
+        """Return the token ids of all segments in order; `joined` treats any vocabulary like a SentencePiece one."""
+        if joined or self._adds_space:
             segments = self._merged(segments)
         return [token for segment in segments for token in self._encode(segment)]
 
@@ -75,6 +80,21 @@ class SegmentEncoder:
 def tokenizer_adds_space(tokenizer: Tokenizer) -> bool:
     """Tell whether the vocabulary puts a space before text that is tokenised on its own (SentencePiece)."""
     return b"".join(tokenizer.piece(token) for token in tokenizer.encode("a", special=False)).startswith(b" ")
+
+
+def token_of(tokenizer: Tokenizer, token: str | int, *, role: str) -> int:
+    """Return the id of a token that is named by its text or by its id; `role` is as in `single_token`.
+
+    Raises:
+        RewardSpecError: if the vocabulary has no such token.
+    """
+    if isinstance(token, str):
+        return single_token(tokenizer, token, role=role)
+    try:
+        tokenizer.piece(token)
+    except (LookupError, ValueError) as error:
+        raise RewardSpecError(f"the {role} token {token} is not in this model's vocabulary; correct its id") from error
+    return token
 
 
 def single_token(tokenizer: Tokenizer, text: str, *, role: str) -> int:

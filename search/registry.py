@@ -13,6 +13,7 @@ _MODULES = {
     "best-of-n": ("sampling", "BestOfN"),
     "greedy": ("greedy", "Greedy"),
     "majority": ("sampling", "Majority"),
+    "mcts": ("mcts", "Mcts"),
     "rebase": ("rebase", "Rebase"),
     "weighted": ("sampling", "Weighted"),
 }
