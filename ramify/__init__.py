@@ -25,13 +25,17 @@ if TYPE_CHECKING:
     )
     from ramify.engine.events import (
         AnswerUpdate,
+        BudgetChanged,
         BudgetUsed,
         Event,
         NodeAdded,
+        NodePinned,
         NodePruned,
         NodeScored,
         NodesDispatched,
         RunFinished,
+        RunPaused,
+        RunResumed,
         RunStarted,
         StepProgress,
     )
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from ramify.search.limits import Budget
     from ramify.search.stopping import StopReason
     from ramify.search.strategies.greedy import Greedy
+    from ramify.search.strategies.mcts import Mcts
     from ramify.search.strategies.rebase import Rebase
     from ramify.search.strategies.sampling import BestOfN, Majority, Weighted
     from ramify.search.tree import SearchTree
@@ -70,13 +75,17 @@ _MODULES = {
     ),
     "engine.events": (
         "AnswerUpdate",
+        "BudgetChanged",
         "BudgetUsed",
         "Event",
         "NodeAdded",
+        "NodePinned",
         "NodePruned",
         "NodeScored",
         "NodesDispatched",
         "RunFinished",
+        "RunPaused",
+        "RunResumed",
         "RunStarted",
         "StepProgress",
     ),
@@ -94,6 +103,7 @@ _MODULES = {
     "search.limits": ("Budget",),
     "search.stopping": ("StopReason",),
     "search.strategies.greedy": ("Greedy",),
+    "search.strategies.mcts": ("Mcts",),
     "search.strategies.rebase": ("Rebase",),
     "search.strategies.sampling": ("BestOfN", "Majority", "Weighted"),
     "search.tree": ("SearchTree",),
@@ -104,6 +114,7 @@ __all__ = [
     "AnswerUpdate",
     "BestOfN",
     "Budget",
+    "BudgetChanged",
     "BudgetUsed",
     "CallableReward",
     "Engine",
@@ -113,10 +124,12 @@ __all__ = [
     "ExitCode",
     "Greedy",
     "Majority",
+    "Mcts",
     "ModelCrashed",
     "ModelLoadError",
     "NoAnswer",
     "NodeAdded",
+    "NodePinned",
     "NodePruned",
     "NodeScored",
     "NodesDispatched",
@@ -129,6 +142,8 @@ __all__ = [
     "RoleUsage",
     "Run",
     "RunFinished",
+    "RunPaused",
+    "RunResumed",
     "RunStarted",
     "SamplingParams",
     "SearchError",

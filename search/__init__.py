@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from .node import FinishReason, Node, NodeState, PruneReason
     from .prices import TokenPrice
     from .registry import make_strategy, strategy_names, strategy_option_names, strategy_to_dict
+    from .selection import SelectionRule
     from .stopping import StopReason, StopRule
     from .strategies.greedy import Greedy
+    from .strategies.mcts import Mcts
     from .strategies.rebase import Rebase
     from .strategies.sampling import BestOfN, Majority, Weighted
-    from .strategy import AnyStrategy, Ask, Expansion, NoState, Strategy
+    from .strategy import AnyStrategy, Ask, Expansion, NoState, Strategy, WindsDown
     from .tree import SearchTree
     from .votes import AnswerGroup, Candidate, Vote, VoteRule, candidates, decide, group_answers
 
@@ -48,11 +50,13 @@ _MODULES = {
     "node": ("FinishReason", "Node", "NodeState", "PruneReason"),
     "prices": ("TokenPrice",),
     "registry": ("make_strategy", "strategy_names", "strategy_option_names", "strategy_to_dict"),
+    "selection": ("SelectionRule",),
     "stopping": ("StopReason", "StopRule"),
     "strategies.greedy": ("Greedy",),
+    "strategies.mcts": ("Mcts",),
     "strategies.rebase": ("Rebase",),
     "strategies.sampling": ("BestOfN", "Majority", "Weighted"),
-    "strategy": ("AnyStrategy", "Ask", "Expansion", "NoState", "Strategy"),
+    "strategy": ("AnyStrategy", "Ask", "Expansion", "NoState", "Strategy", "WindsDown"),
     "tree": ("SearchTree",),
     "votes": ("AnswerGroup", "Candidate", "Vote", "VoteRule", "candidates", "decide", "group_answers"),
 }
@@ -74,6 +78,7 @@ __all__ = [
     "Grant",
     "Greedy",
     "Majority",
+    "Mcts",
     "NoState",
     "Node",
     "NodeState",
@@ -83,6 +88,7 @@ __all__ = [
     "RoundingRule",
     "SearchError",
     "SearchTree",
+    "SelectionRule",
     "Spent",
     "StopReason",
     "StopRule",
@@ -93,6 +99,7 @@ __all__ = [
     "Vote",
     "VoteRule",
     "Weighted",
+    "WindsDown",
     "aggregate",
     "allocate",
     "candidates",

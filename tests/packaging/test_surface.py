@@ -7,11 +7,12 @@ import pytest
 import ramify
 
 SURFACE = """
-    AnswerUpdate BestOfN Budget BudgetUsed CallableReward Engine EngineClosed EngineConfig Event ExitCode Greedy
-    Majority ModelCrashed ModelLoadError NoAnswer NodeAdded NodePruned NodeScored NodesDispatched Problem
-    QuestionTooLong RamifyError Rebase RewardError RewardSpecError RoleUsage Run RunFinished RunStarted SamplingParams
-    SearchError SearchTree Solution SolutionCandidate StepProgress StopReason Usage UsageError Weighted __version__
-    answers_equal extract_answer generate_problems rebase_allocation solve_sync
+    AnswerUpdate BestOfN Budget BudgetChanged BudgetUsed CallableReward Engine EngineClosed EngineConfig Event
+    ExitCode Greedy Majority Mcts ModelCrashed ModelLoadError NoAnswer NodeAdded NodePinned NodePruned NodeScored
+    NodesDispatched Problem QuestionTooLong RamifyError Rebase RewardError RewardSpecError RoleUsage Run RunFinished
+    RunPaused RunResumed RunStarted SamplingParams SearchError SearchTree Solution SolutionCandidate StepProgress
+    StopReason Usage UsageError Weighted __version__ answers_equal extract_answer generate_problems
+    rebase_allocation solve_sync
 """.split()
 
 

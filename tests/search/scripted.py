@@ -40,6 +40,7 @@ def random_script(seed: int, *, finish: float = 0.25, die: float = 0.1) -> Scrip
 def play(strategy: AnyStrategy, script: Script, *, seed: int = 0, burst: int = 1) -> SearchTree:
     """Run to the end. Results arrive in an order drawn from `seed`, up to `burst` of them between two asks."""
     random, tree, state = Random(seed), SearchTree(), strategy.start()
+    whole = set[int]()
     for _ in range(10_000):
         before = tree.to_dict()
         ask = strategy.ask(tree, state)
@@ -49,7 +50,9 @@ def play(strategy: AnyStrategy, script: Script, *, seed: int = 0, burst: int = 1
             tree.prune(node_id, reason)
         for wish in ask.expansions:
             for _ in range(wish.children):
-                tree.add_pending(wish.node)
+                child = tree.add_pending(wish.node)
+                if wish.to_the_end:
+                    whole.add(child.id)
         if ask.expansions:
             again = strategy.ask(tree, state)
             assert not again.expansions and not again.prune and not again.done
@@ -60,10 +63,26 @@ def play(strategy: AnyStrategy, script: Script, *, seed: int = 0, burst: int = 1
         assert not ask.done
         told = random.sample(pending, min(len(pending), burst))
         for node in told:
-            record(tree, node.id, script(node.path), scored=strategy.uses_reward)
+            record(
+                tree,
+                node.id,
+                to_the_end(script, node.path) if node.id in whole else script(node.path),
+                scored=strategy.uses_reward,
+            )
         state = strategy.tell(tree, state, [node.id for node in told])
         assert strategy.tell(tree, state, [node.id for node in reversed(told)]) == state
     raise AssertionError("the search does not end")
+
+
+def to_the_end(script: Script, path: Path) -> Step:
+    """Return the step at `path` and all that follow along first children as one; too long a path dies."""
+    step = script(path)
+    if step.end is not None:
+        return step
+    if len(path) > 50:
+        return Step(step.score, PruneReason.PATH_LENGTH, step.text)
+    rest = to_the_end(script, (*path, 0))
+    return Step(rest.score, rest.end, step.text + rest.text)
 
 
 def record(tree: SearchTree, node_id: int, step: Step, *, scored: bool) -> None:
