@@ -52,8 +52,12 @@ if TYPE_CHECKING:
     from ramify.search.errors import SearchError
     from ramify.search.limits import Budget
     from ramify.search.stopping import StopReason
+    from ramify.search.strategies.ab_mcts import AbMcts
+    from ramify.search.strategies.beam import BeamSearch
+    from ramify.search.strategies.dvts import Dvts
     from ramify.search.strategies.greedy import Greedy
     from ramify.search.strategies.mcts import Mcts
+    from ramify.search.strategies.particle import ParticleFilter
     from ramify.search.strategies.rebase import Rebase
     from ramify.search.strategies.sampling import BestOfN, Majority, Weighted
     from ramify.search.tree import SearchTree
@@ -102,8 +106,12 @@ _MODULES = {
     "search.errors": ("SearchError",),
     "search.limits": ("Budget",),
     "search.stopping": ("StopReason",),
+    "search.strategies.ab_mcts": ("AbMcts",),
+    "search.strategies.beam": ("BeamSearch",),
+    "search.strategies.dvts": ("Dvts",),
     "search.strategies.greedy": ("Greedy",),
     "search.strategies.mcts": ("Mcts",),
+    "search.strategies.particle": ("ParticleFilter",),
     "search.strategies.rebase": ("Rebase",),
     "search.strategies.sampling": ("BestOfN", "Majority", "Weighted"),
     "search.tree": ("SearchTree",),
@@ -111,12 +119,15 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "AbMcts",
     "AnswerUpdate",
+    "BeamSearch",
     "BestOfN",
     "Budget",
     "BudgetChanged",
     "BudgetUsed",
     "CallableReward",
+    "Dvts",
     "Engine",
     "EngineClosed",
     "EngineConfig",
@@ -133,6 +144,7 @@ __all__ = [
     "NodePruned",
     "NodeScored",
     "NodesDispatched",
+    "ParticleFilter",
     "Problem",
     "QuestionTooLong",
     "RamifyError",

@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from .registry import make_strategy, strategy_names, strategy_option_names, strategy_to_dict
     from .selection import SelectionRule
     from .stopping import StopReason, StopRule
+    from .strategies.ab_mcts import AbMcts
+    from .strategies.beam import BeamSearch
+    from .strategies.dvts import Dvts
     from .strategies.greedy import Greedy
     from .strategies.mcts import Mcts
+    from .strategies.particle import ParticleFilter, Resampling
     from .strategies.rebase import Rebase
     from .strategies.sampling import BestOfN, Majority, Weighted
     from .strategy import AnyStrategy, Ask, Expansion, NoState, Strategy, WindsDown
@@ -52,8 +56,12 @@ _MODULES = {
     "registry": ("make_strategy", "strategy_names", "strategy_option_names", "strategy_to_dict"),
     "selection": ("SelectionRule",),
     "stopping": ("StopReason", "StopRule"),
+    "strategies.ab_mcts": ("AbMcts",),
+    "strategies.beam": ("BeamSearch",),
+    "strategies.dvts": ("Dvts",),
     "strategies.greedy": ("Greedy",),
     "strategies.mcts": ("Mcts",),
+    "strategies.particle": ("ParticleFilter", "Resampling"),
     "strategies.rebase": ("Rebase",),
     "strategies.sampling": ("BestOfN", "Majority", "Weighted"),
     "strategy": ("AnyStrategy", "Ask", "Expansion", "NoState", "Strategy", "WindsDown"),
@@ -63,16 +71,19 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "AbMcts",
     "Aggregation",
     "AllocationError",
     "AnswerGroup",
     "AnyStrategy",
     "Ask",
+    "BeamSearch",
     "BestOfN",
     "Budget",
     "BudgetError",
     "BudgetMeter",
     "Candidate",
+    "Dvts",
     "Expansion",
     "FinishReason",
     "Grant",
@@ -82,9 +93,11 @@ __all__ = [
     "NoState",
     "Node",
     "NodeState",
+    "ParticleFilter",
     "PruneReason",
     "Rebase",
     "Remaining",
+    "Resampling",
     "RoundingRule",
     "SearchError",
     "SearchTree",

@@ -10,10 +10,14 @@ from .errors import StrategyError, nearest
 from .strategy import AnyStrategy
 
 _MODULES = {
+    "ab-mcts": ("ab_mcts", "AbMcts"),
+    "beam": ("beam", "BeamSearch"),
     "best-of-n": ("sampling", "BestOfN"),
+    "dvts": ("dvts", "Dvts"),
     "greedy": ("greedy", "Greedy"),
     "majority": ("sampling", "Majority"),
     "mcts": ("mcts", "Mcts"),
+    "particle": ("particle", "ParticleFilter"),
     "rebase": ("rebase", "Rebase"),
     "weighted": ("sampling", "Weighted"),
 }

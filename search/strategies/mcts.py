@@ -13,7 +13,7 @@ A round of selections is decoded as one batch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar
@@ -22,11 +22,9 @@ from ..aggregation import Aggregation
 from ..errors import StrategyError
 from ..selection import SelectionRule, bounds
 from ..strategy import Ask, Expansion, check_count, check_positive, check_told, choice
-from ..tree import ROOT, Node, NodeState, PruneReason, SearchTree
+from ..tree import ROOT, Node, NodeState, SearchTree
 from ..votes import VoteRule
-
-STEPS_PER_PATH = 4
-"""Steps explored for each path of the width, unless `explore_steps` says otherwise."""
+from .finishing import explored, finish, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +91,12 @@ class Mcts:
         """Return the next round once the last one is complete and scored."""
         if tree.pending_count or tree.unscored_count:
             return Ask()
-        if self._may_go_on(tree) and not state.winding_down and not self._explored(tree):
+        exploring = tree.root.state is NodeState.OPEN and missing(tree, self.width) and not state.winding_down
+        if exploring and not explored(tree, self.width, self.explore_steps):
             plan = self._rollouts(tree) or self._round(tree)
             if plan:
                 return Ask(plan)
-        return self._finish(tree)
+        return finish(tree, width=self.width, max_depth=self.max_depth)
 
     def tell(self, tree: SearchTree, state: MctsState, node_ids: Iterable[int]) -> MctsState:
         """Check that every step is scored; the tree backs the scores up."""
@@ -110,25 +109,15 @@ class Mcts:
 
     # Exploring
 
-    def _missing(self, tree: SearchTree) -> int:
-        return max(0, self.width - tree.finished_count)
-
-    def _may_go_on(self, tree: SearchTree) -> bool:
-        return self._missing(tree) > 0 and tree.root.state is NodeState.OPEN
-
-    def _explored(self, tree: SearchTree) -> bool:
-        steps = STEPS_PER_PATH * self.width if self.explore_steps is None else self.explore_steps
-        return len(tree) > steps
-
     def _rollouts(self, tree: SearchTree) -> tuple[Expansion, ...]:
         if not self.rollouts or len(tree) == 1:
             return ()
-        leaves = [leaf for leaf in tree.open_leaves() if leaf.depth < self.max_depth][: self._missing(tree)]
+        leaves = [leaf for leaf in tree.open_leaves() if leaf.depth < self.max_depth][: missing(tree, self.width)]
         return tuple(Expansion(leaf.id, 1, to_the_end=True) for leaf in leaves)
 
     def _round(self, tree: SearchTree) -> tuple[Expansion, ...]:
         plan, virtual, exhausted = Counter[int](), Counter[int](), set[int]()
-        room = self._missing(tree)
+        room = missing(tree, self.width)
         for _ in range(self.batch):
             trail = self._select(tree, plan, virtual, exhausted) if room else []
             if not trail:
@@ -171,26 +160,3 @@ class Mcts:
 
     def _root_children(self) -> int:
         return max(1, self.width // 2) if self.root_children is None else self.root_children
-
-    # Finishing
-
-    def _finish(self, tree: SearchTree) -> Ask:
-        """Return the paths that are brought to their ends; all other leaves are given up."""
-        leaves = tree.open_leaves()
-        ready = sorted(
-            (leaf for leaf in leaves if leaf.depth < self.max_depth),
-            key=lambda leaf: (-(leaf.score or 0.0), leaf.order),
-        )
-        chosen = ready[: self._missing(tree)]
-        kept = {leaf.id for leaf in chosen} | {ROOT}
-        prune = tuple((leaf.id, self._why_not(leaf)) for leaf in leaves if leaf.id not in kept)
-        return Ask(_dealt(chosen, self._missing(tree)) if chosen else (), prune, done=not chosen)
-
-    def _why_not(self, leaf: Node) -> PruneReason:
-        return PruneReason.DEPTH if leaf.depth >= self.max_depth else PruneReason.ALLOCATION
-
-
-def _dealt(leaves: Sequence[Node], paths: int) -> tuple[Expansion, ...]:
-    """Deal paths to leaves in turn, the first ones getting more where it does not come out even."""
-    each, more = divmod(paths, len(leaves))
-    return tuple(Expansion(leaf.id, each + (place < more), to_the_end=True) for place, leaf in enumerate(leaves))

@@ -16,9 +16,10 @@ from typing import ClassVar
 
 from ..aggregation import Aggregation, aggregate
 from ..allocation import RoundingRule, allocate
-from ..strategy import Ask, Expansion, NoState, check_count, check_positive, check_told, choice
-from ..tree import ROOT, Node, NodeState, PruneReason, SearchTree
+from ..strategy import Ask, NoState, check_count, check_positive, check_told, choice
+from ..tree import Node, SearchTree
 from ..votes import VoteRule
+from .levels import ask_levels, competes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,59 +61,31 @@ class Rebase:
 
     def ask(self, tree: SearchTree, state: NoState) -> Ask:
         """Return the next depth's expansions and prunes, or nothing while the present depth is incomplete."""
-        if tree.pending_count or tree.unscored_count:
-            return Ask()
-        leaves = tree.open_leaves()
-        if not leaves:
-            return Ask(done=True)
-        # Leaves of an earlier depth remain only where an ask was applied in part; they go first.
-        depth = leaves[0].depth
-        if depth == 0:
-            return Ask((Expansion(ROOT, self.width),))
-        if depth >= self.max_depth:
-            return Ask(prune=tuple((leaf.id, PruneReason.DEPTH) for leaf in leaves), done=True)
-        return self._share(tree, depth, [leaf for leaf in leaves if leaf.depth == depth])
+        return ask_levels(
+            tree,
+            width=self.width,
+            max_depth=self.max_depth,
+            share=lambda rivals, left, depth: self._shares(tree, rivals, left),
+            duplicates=_duplicates if self.merge_duplicates else None,
+        )
 
     def tell(self, tree: SearchTree, state: NoState, node_ids: Iterable[int]) -> NoState:
         """Check that every step is scored; the tree holds all there is to know."""
         check_told(tree, node_ids, scored=True)
         return state
 
-    def _share(self, tree: SearchTree, depth: int, leaves: Sequence[Node]) -> Ask:
-        duplicates = self._duplicates(tree, depth)
-        # Those that this depth's allocation already expanded or pruned count again, so that a repeated ask agrees.
-        rivals = [node for node in tree.level(depth) if _competes(node) and node.id not in duplicates]
-        shares = dict(zip((node.id for node in rivals), self._shares(tree, depth, rivals), strict=True))
-        expansions, prune = list[Expansion](), list[tuple[int, PruneReason]]()
-        for leaf in leaves:
-            if leaf.id in duplicates:
-                prune.append((leaf.id, PruneReason.DUPLICATE))
-            elif shares[leaf.id]:
-                expansions.append(Expansion(leaf.id, shares[leaf.id]))
-            else:
-                prune.append((leaf.id, PruneReason.ALLOCATION))
-        return Ask(tuple(expansions), tuple(prune), done=not expansions and tree.depth == depth)
-
-    def _shares(self, tree: SearchTree, depth: int, rivals: Sequence[Node]) -> list[int]:
-        width = self.width - sum(node.depth <= depth for node in tree.finished_nodes())
-        if width <= 0:
-            return [0] * len(rivals)
+    def _shares(self, tree: SearchTree, rivals: Sequence[Node], width: int) -> list[int]:
         scores = [aggregate(tree.path_scores(node.id), self.aggregation) for node in rivals]
         return allocate(scores, width, self.temperature, self.rounding)
 
-    def _duplicates(self, tree: SearchTree, depth: int) -> set[int]:
-        if not self.merge_duplicates:
-            return set()
-        seen, duplicates = set[tuple[int | None, str]](), set[int]()
-        for node in tree.level(depth):
-            if not _competes(node):
-                continue
-            key = (node.parent, " ".join(node.text.split()))
-            if key in seen:
-                duplicates.add(node.id)
-            seen.add(key)
-        return duplicates
 
-
-def _competes(node: Node) -> bool:
-    return node.state is NodeState.OPEN or node.prune_reason is PruneReason.ALLOCATION
+def _duplicates(tree: SearchTree, depth: int) -> set[int]:
+    seen, duplicates = set[tuple[int | None, str]](), set[int]()
+    for node in tree.level(depth):
+        if not competes(node):
+            continue
+        key = (node.parent, " ".join(node.text.split()))
+        if key in seen:
+            duplicates.add(node.id)
+        seen.add(key)
+    return duplicates

@@ -7,12 +7,12 @@ import pytest
 import ramify
 
 SURFACE = """
-    AnswerUpdate BestOfN Budget BudgetChanged BudgetUsed CallableReward Engine EngineClosed EngineConfig Event
-    ExitCode Greedy Majority Mcts ModelCrashed ModelLoadError NoAnswer NodeAdded NodePinned NodePruned NodeScored
-    NodesDispatched Problem QuestionTooLong RamifyError Rebase RewardError RewardSpecError RoleUsage Run RunFinished
-    RunPaused RunResumed RunStarted SamplingParams SearchError SearchTree Solution SolutionCandidate StepProgress
-    StopReason Usage UsageError Weighted __version__ answers_equal extract_answer generate_problems
-    rebase_allocation solve_sync
+    AbMcts AnswerUpdate BeamSearch BestOfN Budget BudgetChanged BudgetUsed CallableReward Dvts Engine EngineClosed
+    EngineConfig Event ExitCode Greedy Majority Mcts ModelCrashed ModelLoadError NoAnswer NodeAdded NodePinned
+    NodePruned NodeScored NodesDispatched ParticleFilter Problem QuestionTooLong RamifyError Rebase RewardError
+    RewardSpecError RoleUsage Run RunFinished RunPaused RunResumed RunStarted SamplingParams SearchError SearchTree
+    Solution SolutionCandidate StepProgress StopReason Usage UsageError Weighted __version__ answers_equal
+    extract_answer generate_problems rebase_allocation solve_sync
 """.split()
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import pytest
 
 from ramify.search import (
+    AbMcts,
     Aggregation,
     AnyStrategy,
+    BeamSearch,
     BestOfN,
+    Dvts,
     Greedy,
     Majority,
     Mcts,
     NodeState,
+    ParticleFilter,
     PruneReason,
     Rebase,
+    Resampling,
     RoundingRule,
     SearchTree,
     SelectionRule,
@@ -43,6 +48,14 @@ STRATEGIES: list[AnyStrategy] = [
     Mcts(width=6),
     Mcts(width=5, selection=SelectionRule.PUCT, widening=1.0, batch=3),
     Mcts(width=4, rollouts=True),
+    AbMcts(width=5),
+    AbMcts(width=6, batch=2, explore_steps=9, aggregation=Aggregation.MEAN),
+    BeamSearch(width=8),
+    BeamSearch(width=7, children=2, aggregation=Aggregation.MIN),
+    Dvts(width=8),
+    Dvts(width=7, children=3, aggregation=Aggregation.PRODUCT),
+    ParticleFilter(width=6),
+    ParticleFilter(width=5, temperature=0.3, resampling=Resampling.MULTINOMIAL, resampling_seed=4),
 ]
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda each: f"{each.name}-{each.width}")
 
@@ -134,13 +147,24 @@ def test_each_name_makes_its_strategy(name: str) -> None:
 
 
 def test_names_are_sorted_and_complete() -> None:
-    assert strategy_names() == ["best-of-n", "greedy", "majority", "mcts", "rebase", "weighted"]
+    assert strategy_names() == [
+        "ab-mcts",
+        "beam",
+        "best-of-n",
+        "dvts",
+        "greedy",
+        "majority",
+        "mcts",
+        "particle",
+        "rebase",
+        "weighted",
+    ]
 
 
 def test_an_unknown_strategy_or_option_names_the_nearest() -> None:
     with pytest.raises(StrategyError, match="no strategy 'rebse'; did you mean 'rebase'"):
         make_strategy("rebse")
-    with pytest.raises(StrategyError, match="choose one of: best-of-n, greedy"):
+    with pytest.raises(StrategyError, match="choose one of: ab-mcts, beam, best-of-n"):
         make_strategy("zzz")
     with pytest.raises(StrategyError, match="rebase has no option 'temprature'; did you mean 'temperature'"):
         make_strategy("rebase", temprature=0.2)

@@ -1,0 +1,125 @@
+"""Adaptive-branching MCTS with Thompson sampling, adapted from whole answers to reasoning steps.
+
+From Inoue et al., "Wider or Deeper?" (arXiv 2503.04412), AB-MCTS-A. At every node the search draws whether to go wider
+(one more child) or deeper (on below the children): one draw from the posterior of the scores of the node's own
+children, one from that of all scores below them. Going deeper, it draws for each open child from the posterior of the
+scores at and below it. Scores in [0, 1] update a Beta posterior, Beta(a + sum of scores, b + sum of (1 - scores)), with
+the prior a = b = 1/2.
+
+A step is not an answer, so two things are added: finished paths are never expanded, and after exploring the best leaves
+are brought to their ends. The selections of a batch are spread by the randomness of their draws.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from random import Random
+from typing import ClassVar
+
+from ..aggregation import Aggregation
+from ..errors import StrategyError
+from ..strategy import Ask, Expansion, check_count, check_told, choice
+from ..tree import Node, NodeState, SearchTree
+from ..votes import VoteRule
+from .finishing import explored, finish, missing
+
+PRIOR = 0.5
+"""Both parameters of the Beta prior (Jeffreys)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AbMctsState:
+    """`winding_down`: the budget nears its end, so paths are only finished."""
+
+    winding_down: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbMcts:
+    """Draw between wider and deeper, then finish the best leaves.
+
+    `width` is the number of finished paths that end the search. `batch` children are chosen before they are written
+    together. Exploring ends after `explore_steps` steps (None: 4 for each path of the width) or `explore_share` of
+    the budget. The draws depend on `selection_seed` and the size of the tree. `vote` decides the answer from the
+    scores that `aggregation` makes. `max_depth` is the most steps on a path.
+    """
+
+    name: ClassVar[str] = "ab-mcts"
+    width: int = 16
+    batch: int = 16
+    explore_steps: int | None = None
+    explore_share: float = 0.5
+    selection_seed: int = 0
+    aggregation: Aggregation = Aggregation.LAST
+    vote: VoteRule = VoteRule.WEIGHTED
+    max_depth: int = 25
+
+    def __post_init__(self) -> None:
+        for name in ("width", "batch", "max_depth"):
+            check_count(name, getattr(self, name))
+        if self.explore_steps is not None:
+            check_count("explore_steps", self.explore_steps)
+        if not 0 < self.explore_share <= 1:
+            raise StrategyError(f"explore_share is {self.explore_share!r}; use a number above 0, up to 1")
+        object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
+        object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
+
+    @property
+    def uses_reward(self) -> bool:
+        """Always: the posteriors are of scores."""
+        return True
+
+    def start(self) -> AbMctsState:
+        """Return the state of a new run."""
+        return AbMctsState()
+
+    def ask(self, tree: SearchTree, state: AbMctsState) -> Ask:
+        """Return the next round once the last one is complete and scored."""
+        if tree.pending_count or tree.unscored_count:
+            return Ask()
+        exploring = tree.root.state is NodeState.OPEN and missing(tree, self.width) and not state.winding_down
+        if exploring and not explored(tree, self.width, self.explore_steps):
+            return Ask(self._round(tree))
+        return finish(tree, width=self.width, max_depth=self.max_depth)
+
+    def tell(self, tree: SearchTree, state: AbMctsState, node_ids: Iterable[int]) -> AbMctsState:
+        """Check that every step is scored; the tree backs the scores up."""
+        check_told(tree, node_ids, scored=True)
+        return state
+
+    def wind_down(self, tree: SearchTree, state: AbMctsState) -> AbMctsState:
+        """Return the state in which leaves are only finished."""
+        return AbMctsState(winding_down=True)
+
+    def _round(self, tree: SearchTree) -> tuple[Expansion, ...]:
+        # Of paths, not ids: the size of the tree and its scores are the same whatever the order of results was.
+        draws = Random(f"{self.selection_seed} {len(tree)}")
+        chosen = [self._select(tree, draws) for _ in range(min(self.batch, missing(tree, self.width)))]
+        return tuple(Expansion(node, count) for node, count in Counter(chosen).items())
+
+    def _select(self, tree: SearchTree, draws: Random) -> int:
+        node = tree.root
+        while True:
+            below = [child for child in tree.children(node.id) if self._goes_on(child)]
+            if not below or self._goes_wider(tree, node, draws):
+                return node.id
+            ranks = [_draw(draws, child.value_sum, child.visits) for child in below]
+            node = below[max(range(len(below)), key=lambda i: ranks[i])]
+
+    def _goes_wider(self, tree: SearchTree, node: Node, draws: Random) -> bool:
+        own = [child.score for child in tree.children(node.id) if child.score is not None]
+        above = 1 if node.score is not None else 0
+        deeper_sum = node.value_sum - sum(own) - (node.score or 0.0)
+        deeper_count = node.visits - len(own) - above
+        return _draw(draws, sum(own), len(own)) > _draw(draws, deeper_sum, deeper_count)
+
+    def _goes_on(self, node: Node) -> bool:
+        return node.state is NodeState.OPEN and node.depth < self.max_depth
+
+
+def _draw(draws: Random, total: float, count: int) -> float:
+    """Return a draw from the Beta posterior of `count` scores that add up to `total`."""
+    good = max(0.0, total)
+    return draws.betavariate(PRIOR + good, PRIOR + max(0.0, count - good))

@@ -1,0 +1,73 @@
+"""Step-level beam search (Snell et al., "Scaling LLM Test-Time Compute", arXiv 2408.03314, section 5.1).
+
+Of each depth the best beams are kept, and each of them gets `children` next steps. A path that finishes leaves the
+beam: it is kept as a result, is never copied, and takes its place in the width with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..aggregation import Aggregation, aggregate
+from ..strategy import Ask, NoState, check_count, check_told, choice
+from ..tree import Node, SearchTree
+from ..votes import VoteRule
+from .levels import ask_levels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeamSearch:
+    """Keep the best `width` / `children` steps of each depth and continue each `children` times.
+
+    With W places left the best ceil(W / `children`) steps are kept, and the places are dealt to them in turn, best
+    first, so that none gets more than `children`. Equal scores go by path. `aggregation` makes the score of a path
+    from its steps' scores. `vote` decides the answer. `max_depth` is the most steps on a path.
+    """
+
+    name: ClassVar[str] = "beam"
+    width: int = 16
+    children: int = 4
+    aggregation: Aggregation = Aggregation.LAST
+    vote: VoteRule = VoteRule.WEIGHTED
+    max_depth: int = 25
+
+    def __post_init__(self) -> None:
+        for name in ("width", "children", "max_depth"):
+            check_count(name, getattr(self, name))
+        object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
+        object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
+
+    @property
+    def uses_reward(self) -> bool:
+        """Always: beams are chosen by score."""
+        return True
+
+    def start(self) -> NoState:
+        """Return the state of a new run."""
+        return NoState()
+
+    def ask(self, tree: SearchTree, state: NoState) -> Ask:
+        """Return the next depth's expansions and prunes, or nothing while the present depth is incomplete."""
+
+        def share(rivals: Sequence[Node], left: int, depth: int) -> list[int]:
+            scores = [aggregate(tree.path_scores(node.id), self.aggregation) for node in rivals]
+            return deal_best(scores, left, self.children)
+
+        return ask_levels(tree, width=self.width, max_depth=self.max_depth, share=share)
+
+    def tell(self, tree: SearchTree, state: NoState, node_ids: Iterable[int]) -> NoState:
+        """Check that every step is scored; the tree holds all there is to know."""
+        check_told(tree, node_ids, scored=True)
+        return state
+
+
+def deal_best(scores: Sequence[float], places: int, most: int) -> list[int]:
+    """Deal places to the best ceil(places / most) candidates in turn, `most` at most to each; in input order."""
+    kept = sorted(range(len(scores)), key=lambda i: -scores[i])[: -(-places // most)]
+    counts = [0] * len(scores)
+    each, more = divmod(places, len(kept))
+    for rank, index in enumerate(kept):
+        counts[index] = min(most, each + (rank < more))
+    return counts

@@ -1,0 +1,84 @@
+"""Diverse verifier tree search: independent beams of one.
+
+From Beeching, Tunstall and Rush, "Scaling test-time compute with open models" (2024). The root's children are dealt to
+`width` / `children` subtrees. In each, the best step is continued `children` times and the others are given up, so that
+a good start in one subtree cannot crowd out the rest.
+
+Two things differ from the authors' code, where the last step's siblings count as results, finished or not: here only
+finished paths vote, and each path that has finished takes a place of its subtree's `children`, so that never more than
+`width` paths finish. A subtree ends when its best step does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..aggregation import Aggregation, aggregate
+from ..strategy import Ask, NoState, check_count, check_told, choice
+from ..tree import Node, NodeState, SearchTree
+from ..votes import VoteRule
+from .levels import ask_levels, competes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dvts:
+    """Search `width` / `children` subtrees greedily by reward, each with `children` samples a step.
+
+    If `children` does not divide `width`, the last subtree is smaller. Equal scores go by path. `aggregation` makes
+    the score of a path from its steps' scores. `vote` decides the answer. `max_depth` is the most steps on a path.
+    """
+
+    name: ClassVar[str] = "dvts"
+    width: int = 16
+    children: int = 4
+    aggregation: Aggregation = Aggregation.LAST
+    vote: VoteRule = VoteRule.WEIGHTED
+    max_depth: int = 25
+
+    def __post_init__(self) -> None:
+        for name in ("width", "children", "max_depth"):
+            check_count(name, getattr(self, name))
+        object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
+        object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
+
+    @property
+    def uses_reward(self) -> bool:
+        """Always: the step to continue is chosen by score."""
+        return True
+
+    def start(self) -> NoState:
+        """Return the state of a new run."""
+        return NoState()
+
+    def ask(self, tree: SearchTree, state: NoState) -> Ask:
+        """Return the next depth's expansions and prunes, or nothing while the present depth is incomplete."""
+
+        def share(rivals: Sequence[Node], left: int, depth: int) -> list[int]:
+            places = dict(self._next(tree, subtree, depth) for subtree in {self._subtree(node) for node in rivals})
+            return [places.get(node.id, 0) for node in rivals]
+
+        return ask_levels(tree, width=self.width, max_depth=self.max_depth, share=share)
+
+    def tell(self, tree: SearchTree, state: NoState, node_ids: Iterable[int]) -> NoState:
+        """Check that every step is scored; the tree holds all there is to know."""
+        check_told(tree, node_ids, scored=True)
+        return state
+
+    def _subtree(self, node: Node) -> int:
+        return node.path[0] // self.children
+
+    def _next(self, tree: SearchTree, subtree: int, depth: int) -> tuple[int, int]:
+        """Return a subtree's best step and how often it is continued: 0 if it has ended."""
+        siblings = [
+            node
+            for node in tree.level(depth)
+            if self._subtree(node) == subtree and (competes(node) or node.state is NodeState.FINISHED)
+        ]
+        best = max(siblings, key=lambda node: aggregate(tree.path_scores(node.id), self.aggregation))
+        if best.state is NodeState.FINISHED:
+            return best.id, 0
+        finished = sum(self._subtree(node) == subtree and node.depth <= depth for node in tree.finished_nodes())
+        size = min(self.children, self.width - subtree * self.children)
+        return best.id, size - finished

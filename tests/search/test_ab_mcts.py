@@ -1,0 +1,111 @@
+"""Adaptive-branching MCTS: what its draws follow, and what must hold for every script."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ramify.search import AbMcts, NodeState, SearchTree, StrategyError
+
+from .scripted import Step, outcome, play, random_script, record
+
+
+def grow(tree: SearchTree, parent: int, *scores: float) -> list[int]:
+    ids = [tree.add_pending(parent).id for _ in scores]
+    for node, score in zip(ids, scores, strict=True):
+        record(tree, node, Step(score), scored=True)
+    return ids
+
+
+def chosen(tree: SearchTree, draws: int = 300) -> Counter[int]:
+    """What single selections choose under many seeds."""
+    counts = Counter[int]()
+    for seed in range(draws):
+        strategy = AbMcts(width=50, batch=1, selection_seed=seed)
+        counts.update(wish.node for wish in strategy.ask(tree, strategy.start()).expansions)
+    return counts
+
+
+def test_the_first_round_widens_the_root() -> None:
+    strategy, tree = AbMcts(width=8, batch=4), SearchTree()
+    ask = strategy.ask(tree, strategy.start())
+    assert [(wish.node, wish.children, wish.to_the_end) for wish in ask.expansions] == [(0, 4, False)]
+
+
+def test_good_children_and_poor_grandchildren_make_it_wider() -> None:
+    tree = SearchTree()
+    first, *_ = grow(tree, 0, *[0.95] * 10)
+    grow(tree, first, *[0.05] * 10)
+    counts = chosen(tree)
+    assert counts[0] > 0.9 * sum(counts.values())
+
+
+def test_poor_children_and_good_grandchildren_make_it_deeper() -> None:
+    tree = SearchTree()
+    first, *rest = grow(tree, 0, *[0.05] * 10)
+    grow(tree, first, *[0.95] * 10)
+    counts = chosen(tree)
+    assert counts[0] < 0.1 * sum(counts.values())
+    below = {first, *(child.id for child in tree.children(first))}
+    # Nine untried children have nine chances of a lucky draw, but each far less often than the proven one.
+    assert sum(counts[node] for node in below) > 5 * max(counts[node] for node in rest)
+
+
+def test_finished_children_are_never_entered() -> None:
+    tree = SearchTree()
+    for _ in range(5):
+        record(tree, tree.add_pending(0).id, Step(1.0, "42"), scored=True)
+    assert set(chosen(tree, 50)) == {0}
+
+
+def test_a_round_never_asks_for_more_paths_than_are_missing() -> None:
+    strategy, tree = AbMcts(width=3, batch=16), SearchTree()
+    ask = strategy.ask(tree, strategy.start())
+    assert sum(wish.children for wish in ask.expansions) == 3
+
+
+def test_after_exploring_the_best_leaves_are_brought_to_their_ends() -> None:
+    strategy, tree = AbMcts(width=2, explore_steps=3), SearchTree()
+    grow(tree, 0, 0.3, 0.9, 0.6)
+    ask = strategy.ask(tree, strategy.start())
+    assert [(wish.node, wish.children, wish.to_the_end) for wish in ask.expansions] == [(2, 1, True), (3, 1, True)]
+    assert [node for node, _ in ask.prune] == [1]
+
+
+def test_winding_down_only_finishes() -> None:
+    strategy, tree = AbMcts(width=2), SearchTree()
+    grow(tree, 0, 0.3, 0.9, 0.6)
+    ask = strategy.ask(tree, strategy.wind_down(tree, strategy.start()))
+    assert all(wish.to_the_end for wish in ask.expansions)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.builds(
+        AbMcts,
+        width=st.integers(1, 10),
+        batch=st.integers(1, 8),
+        explore_steps=st.integers(1, 50),
+        selection_seed=st.integers(0, 5),
+        max_depth=st.integers(1, 8),
+    ),
+    st.integers(0, 10_000),
+    st.sampled_from([1, 3, 100]),
+)
+def test_whatever_the_configuration(strategy: AbMcts, seed: int, burst: int) -> None:
+    tree = play(strategy, random_script(seed), seed=seed, burst=burst)
+    assert tree.finished_count <= strategy.width
+    assert tree.open_leaf_count == 0
+    assert tree.depth <= strategy.max_depth
+    assert all(tree.child_count(node.id) == 0 for node in tree if node.state is NodeState.FINISHED)
+    assert outcome(tree) == outcome(play(strategy, random_script(seed)))
+
+
+def test_options_out_of_range() -> None:
+    with pytest.raises(StrategyError, match="explore_share is 2"):
+        AbMcts(explore_share=2)
+    with pytest.raises(StrategyError, match="batch is 0"):
+        AbMcts(batch=0)
