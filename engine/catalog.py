@@ -120,6 +120,13 @@ def user_models_folder() -> Path:
     return (Path(data) if data else Path.home() / ".local" / "share") / "ramify" / "models"
 
 
+def profile_path(policy: str, reward: str | None) -> Path | None:
+    """Return the bundled profile of a policy with a reward model, None if there is none; quantizations share one."""
+    names = [each.partition(":")[0] for each in (policy, reward) if each is not None]
+    path = _bundled_folder().parent / "profiles" / ("+".join(names) + ".json")
+    return path if path.is_file() else None
+
+
 def _refuse_remote(text: str) -> None:
     if text.startswith("hf:"):
         raise UsageError(

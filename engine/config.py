@@ -22,7 +22,9 @@ class EngineConfig:
     is the number of KV cells that all paths of a model share, None for a size that suits the model. `threads` None
     means the processors available to this process. `gpu_layers` None means all if the build can, else none; 0 none.
     `max_lanes` bounds the paths decoded together. `prompt_preset` and `step_format` None mean what the model file
-    says, else what suits its kind (see `ramify.engine.prompts`).
+    says, else what suits its kind (see `ramify.engine.prompts`). `reward_spec` is the format of the reward model: a
+    built-in name, or the path of a TOML or JSON file; None means what the file says. `profile` is the path of a file
+    that `ramify calibrate` made, for the strategy "auto"; None means the bundled one.
     """
 
     isolation: Literal["process", "thread"] = "process"
@@ -32,6 +34,8 @@ class EngineConfig:
     max_lanes: int = 64
     prompt_preset: str | None = None
     step_format: str | None = None
+    reward_spec: str | None = None
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

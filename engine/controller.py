@@ -20,8 +20,9 @@ from ramify.engine.seeds import node_seed
 from ramify.engine.steering import Hand
 from ramify.engine.usage import RoleUsage
 from ramify.search.budget import Budget, BudgetMeter, Grant
-from ramify.search.node import FinishReason, Node, NodeState, PruneReason
+from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.stopping import StopReason
+from ramify.search.strategies.greedy import Greedy
 from ramify.search.strategy import AnyStrategy, Ask, Expansion, WindsDown
 from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate, Vote, candidates, decide
@@ -78,6 +79,7 @@ class SearchController:
         self._scoring: set[int] = set()
         self._released: list[int] = []
         self._adopted: list[AdoptedNode] = []
+        self._unwritten: list[int] = []
         self._reward_tokens_paid = 0
         self._winding_down = False
         self._vote: Vote | None = None
@@ -98,6 +100,8 @@ class SearchController:
         """
         if self.stop_reason is not None:
             return None
+        if self._unwritten:
+            return self._written_again_or_over()
         by_hand = self.hand.take_wishes()
         if by_hand:
             return self._dispatch(by_hand)
@@ -106,6 +110,12 @@ class SearchController:
         dispatch = self._dispatch(ask.expansions) if ask.expansions else None
         if dispatch is None and self.idle:
             self.stop_reason = (self.meter.exhausted() if ask.expansions else None) or StopReason.COMPLETED
+        return dispatch
+
+    def _written_again_or_over(self) -> Dispatch | None:
+        dispatch = self._write_again()
+        if dispatch is None and self.idle:
+            self.stop_reason = self.meter.exhausted() or StopReason.COMPLETED
         return dispatch
 
     def _ask(self) -> Ask:
@@ -141,7 +151,7 @@ class SearchController:
         if not open_nodes:
             return None
         best = max(open_nodes, key=_promise)
-        return self._dispatch([Expansion(best.id, 1, 0.0, to_the_end=True)], finishing=True)
+        return self._dispatch([Expansion(best.id, 1, 0.0, to_the_end=True)], rescue=True)
 
     def take_unscored(self) -> list[int]:
         """Return the nodes that wait for a score; they count as in flight until `score` or `unscorable`."""
@@ -154,13 +164,23 @@ class SearchController:
         nodes, self._released = self._released, []
         return nodes
 
-    def _dispatch(self, expansions: Iterable[Expansion], *, finishing: bool = False) -> Dispatch | None:
+    def _dispatch(self, expansions: Iterable[Expansion], *, rescue: bool = False) -> Dispatch | None:
         plan = [(each, self._room(each)) for each in expansions for _ in range(each.children)]
         most = max(room for _, room in plan)
-        grant = self.meter.reserve_finish(most) if finishing else self.meter.reserve(len(plan), most)
-        if not grant.children:
+        grant = self.meter.reserve_finish(most) if rescue else self.meter.reserve(len(plan), most)
+        return self._send([(self._add(each, rescue), each, room) for each, room in plan[: grant.children]], grant)
+
+    def _write_again(self) -> Dispatch | None:
+        """Dispatch as many as can be paid of the nodes of a saved tree whose steps were cut."""
+        plan = [(node, self._wish(node)) for node in map(self.tree.node, self._unwritten)]
+        grant = self.meter.reserve(len(plan), max(self._room(wish) for _, wish in plan))
+        self._unwritten = self._unwritten[grant.children :]
+        return self._send([(node, wish, self._room(wish)) for node, wish in plan[: grant.children]], grant)
+
+    def _send(self, plan: Sequence[tuple[Node, Expansion, int]], grant: Grant) -> Dispatch | None:
+        if not plan:
             return None
-        requests = [self._request(each, room) for each, room in plan[: grant.children]]
+        requests = [self._request(node, wish, room) for node, wish, room in plan]
         self._grants.update((request.child, grant) for request in requests)
         self._writing.update(request.child for request in requests)
         for parent in dict.fromkeys(request.parent for request in requests):
@@ -168,21 +188,30 @@ class SearchController:
             self._emit(NodesDispatched(parent=parent, nodes=nodes))
         return Dispatch(requests, grant)
 
-    def _room(self, expansion: Expansion) -> int:
-        left = max(1, self._config.max_path_tokens - self.tree.path_token_count(expansion.node))
-        return left if expansion.to_the_end else min(self._config.max_step_tokens, left)
+    def _room(self, wish: Expansion) -> int:
+        left = max(1, self._config.max_path_tokens - self.tree.path_token_count(wish.node))
+        return left if wish.to_the_end else min(self._config.max_step_tokens, left)
 
-    def _request(self, expansion: Expansion, room: int) -> StepRequest:
-        node = self.tree.add_pending(expansion.node)
+    def _add(self, wish: Expansion, rescue: bool) -> Node:
+        rest = Origin.RESCUE if rescue else Origin.REST
+        return self.tree.add_pending(wish.node, origin=rest if wish.to_the_end else Origin.MODEL)
+
+    def _wish(self, node: Node) -> Expansion:
+        assert node.parent is not None
+        # Of all strategies greedy decoding alone draws otherwise than the run says.
+        temperature = 0.0 if isinstance(self.strategy, Greedy) else None
+        return Expansion(node.parent, 1, temperature, to_the_end=node.origin is Origin.REST)
+
+    def _request(self, node: Node, wish: Expansion, room: int) -> StepRequest:
         return StepRequest(
-            parent=expansion.node,
+            parent=wish.node,
             child=node.id,
             path=node.path,
             seed=node_seed(self._config.seed, node.path),
-            prefix=self.tree.path_text(expansion.node),
+            prefix=self.tree.path_text(wish.node),
             max_tokens=room,
-            sampling=self._sampling(expansion.temperature),
-            to_the_end=expansion.to_the_end,
+            sampling=self._sampling(wish.temperature),
+            to_the_end=wish.to_the_end,
         )
 
     def _sampling(self, temperature: float | None) -> SamplingParams:
@@ -313,10 +342,11 @@ class SearchController:
         self.meter.change(budget)
 
     def _go_on(self) -> None:
-        """Take over a saved tree, in which nothing is pending."""
-        for node in self.tree:
-            if node.parent is not None:
-                self._adopted.append(_adopted(node))
+        """Take over a saved tree: its pending nodes are to be written, all others are there."""
+        self._unwritten = [node.id for node in self.tree.pending()]
+        self._adopted = [
+            _adopted(node) for node in self.tree if node.parent is not None and node.state is not NodeState.PENDING
+        ]
         if self.strategy.uses_reward:
             self._unscored = [
                 node.id for node in self.tree.open_nodes() if node.parent is not None and node.score is None
@@ -348,7 +378,7 @@ class SearchController:
 
     def close(self) -> None:
         """Prune what was left unfinished, so that the tree says why each path ended."""
-        completed = self.stop_reason in (None, StopReason.COMPLETED, StopReason.EARLY_STOP)
+        completed = self.stop_reason in (None, StopReason.COMPLETED)
         budget = self.stop_reason is not None and self.stop_reason.is_budget
         reason = PruneReason.BUDGET if budget else PruneReason.ALLOCATION if completed else PruneReason.STOPPED
         for leaf in self.tree.open_leaves():

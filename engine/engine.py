@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 
 from ramify.engine.answers.equality import answers_equal, decide_quickly
 from ramify.engine.answers.extract import extract_answer
+from ramify.engine.catalog import profile_path
 from ramify.engine.config import DEFAULT_BUDGET, EngineConfig, RunConfig
 from ramify.engine.controller import SearchController
 from ramify.engine.equality import AnswerEquality
@@ -25,6 +26,7 @@ from ramify.engine.loading import load_models
 from ramify.engine.many import Problems, SolutionStream, as_problem
 from ramify.engine.policy import PolicyModel
 from ramify.engine.problem import Problem
+from ramify.engine.profile import Profile, load_profile
 from ramify.engine.run import Run
 from ramify.engine.runtime.messages import SamplingParams
 from ramify.engine.solution import Solution
@@ -32,10 +34,14 @@ from ramify.engine.summary import conclude
 from ramify.reward.protocol import RewardModel
 from ramify.search.budget import Budget, BudgetMeter, TokenPrice
 from ramify.search.registry import make_strategy
+from ramify.search.restart import restart
 from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import Majority
 from ramify.search.strategy import Strategy
+from ramify.search.tree import SearchTree
 
+AUTO = "auto"
+"""Instead of a strategy: what the profile of the models finds best within the budget."""
 DEFAULT_WIDTH = 16
 MIN_STEP_TOKENS = 16
 """With fewer tokens a step is unlikely to end, so near its limit a run starts fewer steps instead."""
@@ -116,12 +122,17 @@ class Engine:
         sampling: SamplingParams | None = None,
         max_step_tokens: int = 256,
         max_path_tokens: int = 1024,
+        tree: SearchTree | None = None,
         progress: bool = False,
     ) -> AsyncGenerator[Run]:
         """Start a search and yield it; leaving the block cancels what is still in flight.
 
         `strategy` is a Strategy or a name; None means REBASE with 16 paths if there is a reward model, else majority
-        vote over 16. `budget` limits this run. `progress` adds StepProgress events for steps in the making. See
+        vote over 16, "auto" what the profile of the models finds best within the budget. `budget` limits this run.
+        `tree` is the saved tree of a run on the same problem to go on with: what had been cut by that run's end is
+        written again, and with the same seed and strategy the outcome is that of a run that was never cut (unless its
+        budget had begun to refuse steps, which a strategy then does without); usage counts this run alone. None starts
+        afresh. `progress` adds StepProgress events for steps in the making. See
         RunConfig for the rest.
 
         Raises:
@@ -135,7 +146,7 @@ class Engine:
             max_step_tokens=max_step_tokens,
             max_path_tokens=max_path_tokens,
         )
-        run = self._make_run(as_problem(problem), self._strategy(strategy), config, progress=progress)
+        run = self._make_run(as_problem(problem), self._strategy(strategy, budget), config, tree, progress=progress)
         try:
             async with _beside(run.drive):
                 yield run
@@ -168,9 +179,26 @@ class Engine:
         stream.start(problems)
         return stream
 
-    def _strategy(self, strategy: Strategy[Any] | str | None) -> Strategy[Any]:
+    def profile(self) -> Profile:
+        """Return what was measured of the loaded models: the file named by the setting `profile`, or a bundled one.
+
+        Raises:
+            UsageError: if there is none, or the file cannot be read.
+        """
+        reward = None if self._reward is None else self._reward.name
+        path = profile_path(self.policy.name, reward) if self.config.profile is None else Path(self.config.profile)
+        if path is None:
+            raise UsageError(
+                f"there is no profile of {self.policy.name} with {reward or 'no reward model'}",
+                "measure one with `ramify calibrate` and name it with profile=..., or choose a strategy",
+            )
+        return load_profile(path)
+
+    def _strategy(self, strategy: Strategy[Any] | str | None, budget: Budget) -> Strategy[Any]:
         if strategy is None:
             strategy = Majority(width=DEFAULT_WIDTH) if self._reward is None else Rebase(width=DEFAULT_WIDTH)
+        elif strategy == AUTO:
+            strategy = self.profile().choose(budget).make()
         elif isinstance(strategy, str):
             strategy = make_strategy(strategy)
         if strategy.uses_reward and self._reward is None:
@@ -180,7 +208,9 @@ class Engine:
             )
         return strategy
 
-    def _make_run(self, problem: Problem, strategy: Strategy[Any], config: RunConfig, *, progress: bool) -> Run:
+    def _make_run(
+        self, problem: Problem, strategy: Strategy[Any], config: RunConfig, tree: SearchTree | None, *, progress: bool
+    ) -> Run:
         policy = self.policy
         reward = self._reward if strategy.uses_reward else None
         ledger = Ledger(
@@ -194,7 +224,13 @@ class Engine:
 
         def controller(emit: Callable[[Event], None]) -> SearchController:
             return SearchController(
-                strategy=strategy, config=config, meter=meter, extract=extract_answer, same=equality.same, emit=emit
+                strategy=strategy,
+                config=config,
+                meter=meter,
+                extract=extract_answer,
+                same=equality.same,
+                emit=emit,
+                tree=None if tree is None else restart(tree),
             )
 
         return Run(

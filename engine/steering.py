@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ramify.engine.errors import UsageError
-from ramify.search.node import FinishReason, Node, NodeState
+from ramify.search.node import FinishReason, Node, NodeState, Origin
 from ramify.search.strategy import Expansion
 from ramify.search.tree import ROOT, SearchTree
-
-HAND = "hand"
-"""`Node.origin` of a step that a person wrote."""
 
 
 @dataclass(slots=True)
@@ -73,7 +70,7 @@ class Hand:
         if not text.strip():
             raise UsageError("the new step is empty", "write some text")
         ending = node.text[len(node.text.rstrip()) :]
-        added = self.tree.add_pending(node.parent, origin=HAND)
+        added = self.tree.add_pending(node.parent, origin=Origin.HAND)
         return self.tree.complete(added.id, text.rstrip() + ending, (), None, FinishReason.STEP, token_count=0)
 
     def pin(self, node_id: int | None) -> None:

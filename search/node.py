@@ -64,6 +64,19 @@ class PruneReason(StrEnum):
     """The step has no text."""
 
 
+class Origin(StrEnum):
+    """Where a node's text comes from."""
+
+    MODEL = auto()
+    """The policy wrote one step."""
+    REST = auto()
+    """The policy wrote the rest of the path in one go."""
+    RESCUE = auto()
+    """As REST, but only to save the best unfinished path when the budget had ended."""
+    HAND = auto()
+    """A person wrote it."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Node:
     """A reasoning step and what is known about it.
@@ -74,7 +87,7 @@ class Node:
     log-probabilities of the step at temperature 1, None if unknown. `score` is the reward model's score in [0, 1]
     of the path that ends here, None while unscored. `answer` is set on finished nodes, None if none was found.
     `visits` counts the scored steps at and below this node and `value_sum` adds up their scores, in steps of 2^-32.
-    `origin` says where the step comes from: "model", or "hand" for one that a person wrote.
+    `origin` says where the step comes from.
     """
 
     id: int
@@ -92,7 +105,7 @@ class Node:
     answer: str | None = None
     visits: int = 0
     value_sum: float = 0.0
-    origin: str = "model"
+    origin: Origin = Origin.MODEL
 
     @property
     def depth(self) -> int:

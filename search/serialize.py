@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any, TypeVar, cast
 
 from .errors import TreeError
-from .node import FinishReason, Node, NodeState, PruneReason
+from .node import FinishReason, Node, NodeState, Origin, PruneReason
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ def node_to_dict(node: Node) -> dict[str, Any]:
         "answer": node.answer,
         "visits": node.visits,
         "value_sum": node.value_sum,
-        "origin": node.origin,
+        "origin": str(node.origin),
     }
 
 
@@ -78,7 +78,7 @@ def _node(position: int, entry: object) -> Node:
         answer=field("answer", _optional(_text)),
         visits=field("visits", _count),
         value_sum=field("value_sum", _number),
-        origin=field("origin", _text),
+        origin=field("origin", Origin),
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 
 from .errors import TreeError
-from .node import FinishReason, Node, NodeState, PruneReason
+from .node import FinishReason, Node, NodeState, Origin, PruneReason
 from .serialize import node_to_dict, nodes_from_dict
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class SearchTree:
 
     # --- growing -----------------------------------------------------------------------------------------------
 
-    def add_pending(self, parent: int, index: int | None = None, *, origin: str = "model") -> Node:
+    def add_pending(self, parent: int, index: int | None = None, *, origin: Origin = Origin.MODEL) -> Node:
         """Add a child whose step is being generated.
 
         `index` is its number under the parent, unique there; None takes the next one. The parent must be open.

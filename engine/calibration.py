@@ -1,0 +1,129 @@
+"""Measures strategies on problems with known answers, so that a budget can be spent on the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from math import ceil
+from typing import Any
+
+from anyio.to_thread import run_sync
+
+from ramify.engine.answers.equality import answers_equal
+from ramify.engine.engine import Engine
+from ramify.engine.errors import UsageError
+from ramify.engine.problem import Problem
+from ramify.engine.profile import UNITS, Cost, Point, Profile, Unit, fit
+from ramify.engine.solution import Solution
+from ramify.search.limits import Budget
+from ramify.search.registry import make_strategy, strategy_option_names, strategy_to_dict
+from ramify.search.strategy import AnyStrategy
+
+WIDTHS = (1, 2, 4, 8, 16, 32, 64)
+NO_LIMIT = Budget()
+
+
+def grid(names: Sequence[str], widths: Sequence[int] = WIDTHS, *, has_reward: bool) -> list[AnyStrategy]:
+    """Return each named strategy at each width; those without a width once, those that need a reward only with one.
+
+    Raises:
+        StrategyError: if a name is unknown.
+    """
+    found = list[AnyStrategy]()
+    for name in names:
+        sized = "width" in strategy_option_names(name)
+        made = [make_strategy(name, width=width) for width in widths] if sized else [make_strategy(name)]
+        found += [strategy for strategy in made if has_reward or not strategy.uses_reward]
+    return found
+
+
+async def calibrate(
+    engine: Engine,
+    problems: Sequence[Problem],
+    strategies: Iterable[AnyStrategy],
+    *,
+    source: str,
+    seed: int = 0,
+    parallel: int = 1,
+    on_point: Callable[[Point], None] = lambda point: None,
+    known: Sequence[Point] = (),
+    **options: Any,
+) -> Profile:
+    """Measure every strategy on every problem and return the profile; `source` says what the problems are.
+
+    `known` points, of an interrupted calibration, are not measured again; `on_point` gets each new one. Further
+    options are those of `Engine.run`; a budget other than none would distort what is measured.
+
+    Raises:
+        UsageError: if a problem has no answer, or there are none.
+    """
+    if not problems:
+        raise UsageError("there are no problems to calibrate on", "give a file with at least a few dozen")
+    without = next((problem.id for problem in problems if problem.answer is None), None)
+    if without is not None:
+        raise UsageError(f"problem {without} has no answer", "calibrate on problems with known answers")
+    points = list(known)
+    done = [point.strategy for point in points]
+    for strategy in strategies:
+        if strategy_to_dict(strategy) in done:
+            continue
+        point = await measure(engine, problems, strategy, seed=seed, parallel=parallel, **options)
+        points.append(point)
+        on_point(point)
+    reward = engine.reward
+    return Profile(
+        policy=engine.policy.name,
+        reward=None if reward is None else reward.name,
+        problems=source,
+        seed=seed,
+        points=fit(points),
+    )
+
+
+async def measure(
+    engine: Engine,
+    problems: Sequence[Problem],
+    strategy: AnyStrategy,
+    *,
+    seed: int = 0,
+    parallel: int = 1,
+    **options: Any,
+) -> Point:
+    """Solve all problems with one strategy and return what came of it."""
+    solved = list[Solution]()
+    options = {"budget": NO_LIMIT, **options}
+    async with engine.solve_many(problems, parallel=parallel, strategy=strategy, seed=seed, **options) as stream:
+        async for solution in stream:
+            solved.append(solution)
+    answers = {problem.id: problem.answer or "" for problem in problems}
+    right = await run_sync(lambda: sum(_right(each, answers[each.problem_id or ""]) for each in solved))
+    return Point(
+        strategy=strategy_to_dict(strategy),
+        problems=len(problems),
+        right=right,
+        fitted=right / len(problems),
+        costs={unit: _cost([_spent(each, unit) for each in solved]) for unit in UNITS},
+    )
+
+
+def _right(solution: Solution, answer: str) -> bool:
+    return solution.answer is not None and answers_equal(solution.answer, answer)
+
+
+def _spent(solution: Solution, unit: Unit) -> float:
+    usage = solution.usage
+    match unit:
+        case "generated_tokens":
+            return usage.policy.generated_tokens
+        case "total_tokens":
+            return usage.total_tokens
+        case "flops":
+            return usage.flops
+        case "seconds":
+            return usage.seconds
+        case "nodes":
+            return 0 if solution.tree is None else len(solution.tree) - 1
+
+
+def _cost(values: Sequence[float]) -> Cost:
+    ranked = sorted(values)
+    return Cost(mean=sum(ranked) / len(ranked), p90=ranked[ceil(0.9 * len(ranked)) - 1])

@@ -1,0 +1,88 @@
+"""One solution out of several runs on the same question: their finished paths vote together, their costs add up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+from operator import add
+
+from anyio.to_thread import run_sync
+
+from ramify.engine.answers.equality import answers_equal, decide_quickly
+from ramify.engine.equality import AnswerEquality
+from ramify.engine.errors import UsageError
+from ramify.engine.solution import Solution, SolutionCandidate
+from ramify.search.votes import Candidate, Vote, VoteRule, decide
+
+
+async def pool(solutions: Sequence[Solution], rule: VoteRule | str = VoteRule.MAJORITY) -> Solution:
+    """Return the vote over the finished paths of all `solutions`, which answer one question.
+
+    The usage is the sum and the stop reason that of the last run. Candidates keep their text and score; their node
+    numbers count through all runs, and there is no tree. Where a rule needs scores, paths without one do not vote.
+
+    Raises:
+        UsageError: if there is nothing to pool, or the questions differ.
+    """
+    _check(solutions)
+    if len(solutions) == 1:
+        return solutions[0]
+    rule = VoteRule(rule)
+    paths = [
+        Candidate(
+            node=number,
+            path=(number,),
+            answer=None if rule is not VoteRule.MAJORITY and each.score is None else each.answer,
+            score=each.score,
+            text=each.text,
+            token_count=each.generated_tokens,
+        )
+        for number, each in enumerate(each for solution in solutions for each in solution.candidates)
+    ]
+    vote = await _settled(paths, rule)
+    groups = {member.node: group for group in vote.groups for member in group.members}
+    winner, last = vote.winner, solutions[-1]
+    return replace(
+        last,
+        answer=vote.answer,
+        text="" if winner is None else winner.text,
+        score=None if winner is None else winner.score,
+        usage=reduce(add, (solution.usage for solution in solutions)),
+        candidates=tuple(
+            SolutionCandidate(
+                node=path.node,
+                answer=path.answer,
+                score=path.score,
+                generated_tokens=path.token_count,
+                text=path.text,
+                votes=groups[path.node].count if path.node in groups else 0,
+                weight=groups[path.node].weight if path.node in groups else 0.0,
+            )
+            for path in paths
+        ),
+        strategy={"name": "pool", "vote": str(rule), "of": [dict(solution.strategy) for solution in solutions]},
+        model={"policy": _names(solutions, "policy"), "reward": _names(solutions, "reward")},
+        tree=None,
+    )
+
+
+def _check(solutions: Sequence[Solution]) -> None:
+    if not solutions:
+        raise UsageError("there are no solutions to pool", "give at least one")
+    if len({solution.question for solution in solutions}) > 1:
+        raise UsageError("the solutions answer different questions", "pool those of one question")
+
+
+def _names(solutions: Sequence[Solution], role: str) -> str | None:
+    names = dict.fromkeys(str(name) for solution in solutions if (name := solution.model.get(role)) is not None)
+    return " + ".join(names) or None
+
+
+async def _settled(paths: Sequence[Candidate], rule: VoteRule) -> Vote:
+    equality = AnswerEquality(decide_quickly, answers_equal)
+    vote = decide(paths, rule, equality.same)
+    while equality.unresolved:
+        await equality.resolve()
+        vote = await run_sync(decide, paths, rule, equality.same)
+    return vote

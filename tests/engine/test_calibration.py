@@ -1,0 +1,186 @@
+"""Calibration on scripted models, the profile it makes, and the choice from it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ramify
+from ramify.engine.calibration import calibrate, grid, measure
+from ramify.engine.errors import UsageError
+from ramify.engine.pooling import pool
+from ramify.engine.profile import UNITS, Cost, Point, Profile, fit, fitted, load_profile
+from ramify.testing import ScriptedModel, ScriptedReward
+
+
+def point(name: str, width: int, right: int, flops: float, tokens: float = 1.0) -> Point:
+    mean = dict.fromkeys(UNITS, tokens) | {"flops": flops}
+    return Point(
+        strategy={"name": name, "width": width},
+        problems=100,
+        right=right,
+        fitted=right / 100,
+        costs={unit: Cost(mean=mean[unit], p90=2 * mean[unit]) for unit in UNITS},
+    )
+
+
+def profile(*points: Point) -> Profile:
+    return Profile(policy="p", reward=None, problems="tests", seed=0, points=points)
+
+
+def test_isotonic_regression_pools_what_goes_down() -> None:
+    # By cost: 0.2, 0.5, 0.3, 0.6; the middle two are pooled, weighted 1 to 3.
+    assert fitted([(4, 0.6, 1), (1, 0.2, 1), (2, 0.5, 1), (3, 0.3, 3)]) == pytest.approx([0.6, 0.2, 0.35, 0.35])
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 1), st.integers(1, 50)), max_size=20))
+def test_a_fit_never_falls_with_the_cost_and_keeps_the_mean(points: list[tuple[float, float, int]]) -> None:
+    values = fitted(points)
+    order = sorted(range(len(points)), key=lambda i: points[i][0])
+    assert all(values[a] <= values[b] + 1e-12 for a, b in itertools.pairwise(order))
+    weight = sum(count for _, _, count in points)
+    if weight:
+        mean = sum(accuracy * count for _, accuracy, count in points) / weight
+        assert sum(v * count for v, (_, _, count) in zip(values, points, strict=True)) / weight == pytest.approx(mean)
+
+
+def test_each_strategy_is_fitted_on_its_own() -> None:
+    found = {
+        (p.strategy["name"], p.strategy["width"]): p.fitted
+        for p in fit([point("majority", 1, 50, 1e6), point("rebase", 1, 40, 2e6), point("majority", 4, 40, 4e6)])
+    }
+    assert found == {("majority", 1): 0.45, ("majority", 4): 0.45, ("rebase", 1): 0.4}
+
+
+def test_the_front_leaves_out_what_costs_more_for_less() -> None:
+    cheap, dear, best = point("majority", 1, 40, 1e6), point("majority", 4, 39, 3e6), point("rebase", 4, 60, 2e6)
+    assert profile(dear, best, cheap).front("flops") == (cheap, best)
+
+
+def test_the_choice_is_the_best_that_nine_of_ten_problems_finish() -> None:
+    small, large = point("majority", 1, 40, 1e6), point("majority", 8, 60, 8e6)
+    both = profile(small, large)
+    assert both.choose(ramify.Budget(flops=16e6)) == large
+    assert both.choose(ramify.Budget(flops=15e6)) == small
+    assert both.choose(ramify.Budget()) == large
+
+
+def test_every_limit_counts() -> None:
+    slow, quick = point("majority", 8, 60, 1e6, tokens=900), point("majority", 4, 50, 1e6, tokens=100)
+    assert profile(slow, quick).choose(ramify.Budget(flops=1e9, generated_tokens=1000)) == quick
+
+
+def test_without_anything_that_fits_the_cheapest_is_chosen() -> None:
+    small, large = point("majority", 1, 40, 1e6), point("majority", 8, 60, 8e6)
+    assert profile(large, small).choose(ramify.Budget(flops=10)) == small
+
+
+def test_of_equals_the_cheaper_is_chosen() -> None:
+    small, large = point("majority", 4, 60, 1e6), point("rebase", 8, 60, 8e6)
+    assert profile(large, small).choose(ramify.Budget()) == small
+
+
+def test_a_saved_profile_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    kept = profile(point("majority", 1, 40, 1e6))
+    kept.save(path)
+    assert load_profile(path) == kept
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"version": 1, "points": []}'])
+def test_what_is_no_profile_is_said(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"profile\.json is not a profile"):
+        load_profile(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_profile(tmp_path / "nowhere.json")
+
+
+PROBLEMS = [ramify.Problem(id=str(i), question=f"q{i}", answer=str(i % 2)) for i in range(4)]
+
+
+def half_right(question: str, path: tuple[int, ...]) -> str:
+    return "The answer is 0."
+
+
+async def test_a_point_holds_what_was_right_and_what_it_cost() -> None:
+    async with ramify.Engine(model=ScriptedModel(half_right), reward=None) as engine:
+        found = await measure(engine, PROBLEMS, ramify.Majority(width=3))
+    assert (found.problems, found.right, found.accuracy) == (4, 2, 0.5)
+    # Four tokens and the end, three times; the price of a scripted token is 2 million FLOPs, one more for the prompt.
+    assert found.costs["generated_tokens"] == Cost(mean=15, p90=15)
+    assert found.costs["flops"].mean == 2e6 * 16
+    assert found.costs["nodes"].mean == 3
+    assert found.make() == ramify.Majority(width=3)
+
+
+async def test_a_calibration_goes_on_where_it_was() -> None:
+    strategies = grid(["majority", "greedy"], [1, 2], has_reward=False)
+    seen = list[Point]()
+    async with ramify.Engine(model=ScriptedModel(half_right), reward=None) as engine:
+        first = await calibrate(engine, PROBLEMS, strategies[:1], source="tests", on_point=seen.append)
+        whole = await calibrate(engine, PROBLEMS, strategies, source="tests", on_point=seen.append, known=first.points)
+    assert [each.strategy["name"] for each in seen] == ["majority", "majority", "greedy"]
+    assert len(whole.points) == 3
+    assert (whole.policy, whole.reward) == ("scripted", None)
+    assert json.loads(whole.model_dump_json())["version"] == 1
+
+
+def test_strategies_that_need_a_reward_are_left_out_without_one() -> None:
+    assert [s.name for s in grid(["rebase", "majority", "greedy"], [2], has_reward=False)] == ["majority", "greedy"]
+    assert [s.name for s in grid(["rebase", "greedy"], [2, 4], has_reward=True)] == ["rebase", "rebase", "greedy"]
+
+
+@pytest.mark.parametrize(
+    ("problems", "message"),
+    [([], "no problems"), ([ramify.Problem(id="x", question="q")], "problem x has no answer")],
+)
+async def test_calibration_needs_answers(problems: list[ramify.Problem], message: str) -> None:
+    async with ramify.Engine(model=ScriptedModel(half_right), reward=None) as engine:
+        with pytest.raises(UsageError, match=message):
+            await calibrate(engine, problems, [ramify.Greedy()], source="tests")
+
+
+async def solved(answers: dict[tuple[int, ...], str], strategy: Any, reward: Any = None) -> ramify.Solution:
+    model = ScriptedModel(lambda question, path: f"The answer is {answers[path]}.")
+    async with ramify.Engine(model=model, reward=reward) as engine:
+        return await engine.solve("q", strategy=strategy)
+
+
+async def test_pooled_paths_vote_together_and_costs_add_up() -> None:
+    one = await solved({(0,): "1", (1,): "2"}, ramify.Majority(width=2))
+    two = await solved({(0,): "2.0"}, ramify.Greedy())
+    both = await pool([one, two])
+    assert both.answer == "2"
+    assert [(each.answer, each.votes) for each in both.candidates] == [("1", 1), ("2", 2), ("2.0", 2)]
+    assert both.usage == one.usage + two.usage
+    assert both.strategy["of"] == [one.strategy, two.strategy]
+    assert both.tree is None
+
+
+async def test_pooling_by_weight_leaves_out_what_was_not_scored() -> None:
+    reward = ScriptedReward(lambda question, steps: 0.3)
+    one = await solved({(0,): "1"}, ramify.Weighted(width=1), reward)
+    two = await solved({(0,): "2", (1,): "2"}, ramify.Majority(width=2))
+    both = await pool([one, two], "weighted")
+    assert (both.answer, both.score) == ("1", 0.3)
+
+
+async def test_a_pool_of_one_is_itself() -> None:
+    one = await solved({(0,): "1"}, ramify.Greedy())
+    assert await pool([one]) is one
+
+
+async def test_what_cannot_be_pooled_is_said() -> None:
+    one = await solved({(0,): "1"}, ramify.Greedy())
+    with pytest.raises(UsageError, match="no solutions"):
+        await pool([])
+    with pytest.raises(UsageError, match="different questions"):
+        await pool([one, ramify.Solution.from_dict(one.to_dict() | {"question": "other"})])
