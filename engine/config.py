@@ -9,6 +9,7 @@ from typing import Literal
 from ramify.engine.errors import UsageError
 from ramify.engine.runtime.messages import SamplingParams
 from ramify.search.budget import Budget
+from ramify.search.stopping import PathRule, StopRule
 
 DEFAULT_BUDGET = Budget(generated_tokens=8192, seconds=120.0)
 """Ends a run on the bundled models within seconds, and any run within two minutes."""
@@ -43,7 +44,8 @@ class RunConfig:
     """How one question is searched, the strategy aside.
 
     `max_step_tokens` bounds one step; a step cut there is continued as if it were complete. `max_path_tokens` bounds
-    the generated tokens of a path; a path that reaches it is pruned. `seed` fixes all sampling.
+    the generated tokens of a path; a path that reaches it is pruned. `seed` fixes all sampling. `stop` ends the run
+    early and `cut` single paths, None never.
     """
 
     budget: Budget = DEFAULT_BUDGET
@@ -51,6 +53,8 @@ class RunConfig:
     seed: int = 0
     max_step_tokens: int = 256
     max_path_tokens: int = 1024
+    stop: StopRule | None = None
+    cut: PathRule | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_step_tokens", "max_path_tokens"):

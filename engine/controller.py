@@ -21,7 +21,7 @@ from ramify.engine.steering import Hand
 from ramify.engine.usage import RoleUsage
 from ramify.search.budget import Budget, BudgetMeter, Grant
 from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
-from ramify.search.stopping import StopReason
+from ramify.search.stopping import Situation, Stop, StopReason
 from ramify.search.strategies.greedy import Greedy
 from ramify.search.strategy import AnyStrategy, Ask, Expansion, WindsDown
 from ramify.search.tree import SearchTree
@@ -68,6 +68,7 @@ class SearchController:
         self.strategy = strategy
         self.hand = Hand(self.tree)
         self.stop_reason: StopReason | None = None
+        self.stopped_by: Stop | None = None
         self._state = strategy.start()
         self._config = config
         self._extract = extract
@@ -82,6 +83,7 @@ class SearchController:
         self._unwritten: list[int] = []
         self._reward_tokens_paid = 0
         self._winding_down = False
+        self._news = False
         self._vote: Vote | None = None
         if tree is not None:
             self._go_on()
@@ -106,6 +108,8 @@ class SearchController:
         if by_hand:
             return self._dispatch(by_hand)
         self._wind_down()
+        for node in () if self._config.cut is None else self._config.cut(self.tree):
+            self._prune(node, PruneReason.CONFIDENCE)
         ask = self._ask()
         dispatch = self._dispatch(ask.expansions) if ask.expansions else None
         if dispatch is None and self.idle:
@@ -376,6 +380,15 @@ class SearchController:
         if self.stop_reason is None:
             self.stop_reason = reason
 
+    def consider_stopping(self) -> None:
+        """Let the stop rule look, if a path has finished since it last did."""
+        if self._config.stop is None or self.stop_reason is not None or not self._news:
+            return
+        self._news = False
+        self.stopped_by = self._config.stop(Situation(self.tree, self.vote(), self.strategy.width))
+        if self.stopped_by is not None:
+            self.stop(StopReason.EARLY_STOP)
+
     def close(self) -> None:
         """Prune what was left unfinished, so that the tree says why each path ended."""
         completed = self.stop_reason in (None, StopReason.COMPLETED)
@@ -387,7 +400,7 @@ class SearchController:
 
     def revote(self) -> None:
         """Count again after a path has finished or two answers turned out to be equal."""
-        self._vote = None
+        self._vote, self._news = None, True
         vote = self.vote()
         groups = tuple((group.answer, group.count, group.weight) for group in vote.groups)
         self._emit(AnswerUpdate(answer=vote.answer, groups=groups))

@@ -35,6 +35,7 @@ from ramify.reward.protocol import RewardModel
 from ramify.search.budget import Budget, BudgetMeter, TokenPrice
 from ramify.search.registry import make_strategy
 from ramify.search.restart import restart
+from ramify.search.stopping import PathRule, StopRule, make_stop_rule
 from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import Majority
 from ramify.search.strategy import Strategy
@@ -122,6 +123,8 @@ class Engine:
         sampling: SamplingParams | None = None,
         max_step_tokens: int = 256,
         max_path_tokens: int = 1024,
+        stop: StopRule | str | None = None,
+        cut: PathRule | None = None,
         tree: SearchTree | None = None,
         progress: bool = False,
     ) -> AsyncGenerator[Run]:
@@ -129,14 +132,16 @@ class Engine:
 
         `strategy` is a Strategy or a name; None means REBASE with 16 paths if there is a reward model, else majority
         vote over 16, "auto" what the profile of the models finds best within the budget. `budget` limits this run.
-        `tree` is the saved tree of a run on the same problem to go on with: what had been cut by that run's end is
-        written again, and with the same seed and strategy the outcome is that of a run that was never cut (unless its
-        budget had begun to refuse steps, which a strategy then does without); usage counts this run alone. None starts
-        afresh. `progress` adds StepProgress events for steps in the making. See
-        RunConfig for the rest.
+        `stop` ends the run early, a rule or its text such as "beta:0.95,lead" (see `ramify.search.stopping`), and `cut`
+        single paths; None never. `tree` is the saved tree of a run on the same problem to go on with: what had been cut
+        by that run's end is written again, and with the same seed and strategy the outcome is that of a run that was
+        never cut (unless its budget had begun to refuse steps, which a strategy then does without); usage counts this
+        run alone. None starts afresh. `progress` adds StepProgress events for steps in the making. See RunConfig for
+        the rest.
 
         Raises:
             UsageError: if the strategy needs a reward model and there is none, or a setting is out of range.
+            SearchError: if there is no such strategy or stop rule.
             EngineClosed: outside `async with`.
         """
         config = RunConfig(
@@ -145,6 +150,8 @@ class Engine:
             seed=seed,
             max_step_tokens=max_step_tokens,
             max_path_tokens=max_path_tokens,
+            stop=make_stop_rule(stop) if isinstance(stop, str) else stop,
+            cut=cut,
         )
         run = self._make_run(as_problem(problem), self._strategy(strategy, budget), config, tree, progress=progress)
         try:

@@ -298,6 +298,7 @@ class Run:
         if self._equality.unresolved:
             await self._equality.resolve()
             self._controller.revote()
+        self._controller.consider_stopping()
         self._report()
         if not self._controller.idle or (self._paused and not self._rounds and self._controller.stop_reason is None):
             await self._changed.wait()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ramify.engine.usage import Usage
-from ramify.search.stopping import StopReason
+from ramify.search.stopping import Stop, StopReason
 from ramify.search.tree import SearchTree
 
 SCHEMA_VERSION = 1
@@ -36,8 +36,9 @@ class Solution:
 
     `answer` is None if no path finished with a readable answer. `text` is the full path behind the answer: the best
     scored one among those that agree; "" without an answer. `score` is that path's aggregated reward, None without a
-    reward model. `stop_reason` says why the run ended. `tree` is None when the solution was read back without one.
-    `strategy` and `model` describe the configuration in plain JSON types.
+    reward model. `stop_reason` says why the run ended; if a rule ended it early, `stop` says which and why. `tree` is
+    None when the solution was read back without one. `strategy` and `model` describe the configuration in plain JSON
+    types.
     """
 
     question: str
@@ -50,6 +51,7 @@ class Solution:
     seed: int
     strategy: Mapping[str, Any]
     model: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    stop: Stop | None = None
     problem_id: str | None = None
     tree: SearchTree | None = field(default=None, repr=False, compare=False)
 
@@ -63,6 +65,7 @@ class Solution:
             "text": self.text,
             "score": self.score,
             "stop_reason": str(self.stop_reason),
+            "stop": None if self.stop is None else asdict(self.stop),
             "usage": self.usage.to_dict(),
             "candidates": [_candidate_to_dict(candidate) for candidate in self.candidates],
             "seed": self.seed,
@@ -90,6 +93,7 @@ class Solution:
             text=data["text"],
             score=data["score"],
             stop_reason=StopReason(data["stop_reason"]),
+            stop=None if data.get("stop") is None else Stop(**data["stop"]),
             usage=Usage.from_dict(data["usage"]),
             candidates=tuple(SolutionCandidate(**candidate) for candidate in data["candidates"]),
             seed=data["seed"],

@@ -37,6 +37,7 @@ def conclude(
         text="" if winner is None else winner.text,
         score=None if winner is None else winner.score,
         stop_reason=done.stop_reason or StopReason.COMPLETED,
+        stop=done.stopped_by,
         usage=ledger.usage(),
         candidates=tuple(_candidate(each, groups.get(each.node)) for each in paths),
         seed=config.seed,

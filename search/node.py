@@ -60,6 +60,8 @@ class PruneReason(StrEnum):
     """Pruned by hand."""
     STOPPED = auto()
     """The run was stopped."""
+    CONFIDENCE = auto()
+    """Its tokens were less likely than those of the first paths."""
     EMPTY = auto()
     """The step has no text."""
 

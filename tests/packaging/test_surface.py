@@ -7,12 +7,13 @@ import pytest
 import ramify
 
 SURFACE = """
-    AbMcts AnswerUpdate BeamSearch BestOfN Budget BudgetChanged BudgetUsed CallableReward Dvts Engine EngineClosed
-    EngineConfig Event ExitCode Greedy Majority Mcts ModelCrashed ModelLoadError NoAnswer NodeAdded NodePinned
-    NodePruned NodeScored NodesDispatched ParticleFilter Problem QuestionTooLong RamifyError Rebase RewardError
-    RewardSpecError RoleUsage Run RunFinished RunPaused RunResumed RunStarted SamplingParams SearchError SearchTree
-    Solution SolutionCandidate StepProgress StopReason Usage UsageError Weighted __version__ answers_equal
-    extract_answer generate_problems rebase_allocation solve_sync
+    AbMcts AgreementWindow AllOf AnswerUpdate AnyOf BeamSearch BestOfN BetaMajority Budget BudgetChanged BudgetUsed
+    CallableReward CannotBeOvertaken Dvts Engine EngineClosed EngineConfig Event ExitCode Greedy LaneConfidence
+    Majority Mcts ModelCrashed ModelLoadError NoAnswer NoImprovement NodeAdded NodePinned NodePruned NodeScored
+    NodesDispatched ParticleFilter Problem QuestionTooLong RamifyError Rebase RewardError RewardSpecError RoleUsage
+    Run RunFinished RunPaused RunResumed RunStarted SamplingParams ScoreThreshold SearchError SearchTree Solution
+    SolutionCandidate StepProgress Stop StopReason Usage UsageError Weighted WeightedPosterior __version__
+    answers_equal extract_answer generate_problems rebase_allocation solve_sync
 """.split()
 
 

@@ -1,14 +1,8 @@
-"""Why a run ends, and the shape of rules that end one early."""
+"""Why a run ends."""
 
 from __future__ import annotations
 
 from enum import StrEnum, auto
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from .limits import Remaining
-    from .tree import SearchTree
-    from .votes import Vote
 
 
 class StopReason(StrEnum):
@@ -37,14 +31,3 @@ class StopReason(StrEnum):
     def is_budget(self) -> bool:
         """Whether a limit of the budget ended the run."""
         return self.startswith("budget_")
-
-
-class StopRule(Protocol):
-    """Looks at a run after each result and may end it early. It must not change the tree."""
-
-    def __call__(self, tree: SearchTree, vote: Vote, remaining: Remaining) -> str | None:
-        """Return why to stop, in a few words for the user, or None to go on.
-
-        `vote` is the vote if the run ended now. `remaining` is what is left of the budget, None where unlimited.
-        """
-        ...

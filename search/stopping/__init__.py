@@ -1,0 +1,26 @@
+"""Why runs end, and rules that end one early when going on is not worth it."""
+
+from .parse import make_stop_rule, stop_rule_names
+from .paths import LaneConfidence, PathRule
+from .reasons import StopReason
+from .rule import AllOf, AnyOf, Situation, Stop, StopRule
+from .rules import AgreementWindow, BetaMajority, CannotBeOvertaken, NoImprovement, ScoreThreshold, WeightedPosterior
+
+__all__ = [
+    "AgreementWindow",
+    "AllOf",
+    "AnyOf",
+    "BetaMajority",
+    "CannotBeOvertaken",
+    "LaneConfidence",
+    "NoImprovement",
+    "PathRule",
+    "ScoreThreshold",
+    "Situation",
+    "Stop",
+    "StopReason",
+    "StopRule",
+    "WeightedPosterior",
+    "make_stop_rule",
+    "stop_rule_names",
+]
