@@ -15,7 +15,6 @@ from anyio.abc import TaskGroup
 
 from ramify.engine.answers.equality import answers_equal, decide_quickly
 from ramify.engine.answers.extract import extract_answer
-from ramify.engine.catalog import profile_path
 from ramify.engine.config import DEFAULT_BUDGET, EngineConfig, RunConfig
 from ramify.engine.controller import SearchController
 from ramify.engine.equality import AnswerEquality
@@ -26,7 +25,7 @@ from ramify.engine.loading import load_models
 from ramify.engine.many import Problems, SolutionStream, as_problem
 from ramify.engine.policy import PolicyModel
 from ramify.engine.problem import Problem
-from ramify.engine.profile import Profile, load_profile
+from ramify.engine.profile import Profile, profile_for
 from ramify.engine.run import Run
 from ramify.engine.runtime.messages import SamplingParams
 from ramify.engine.solution import Solution
@@ -193,13 +192,7 @@ class Engine:
             UsageError: if there is none, or the file cannot be read.
         """
         reward = None if self._reward is None else self._reward.name
-        path = profile_path(self.policy.name, reward) if self.config.profile is None else Path(self.config.profile)
-        if path is None:
-            raise UsageError(
-                f"there is no profile of {self.policy.name} with {reward or 'no reward model'}",
-                "measure one with `ramify calibrate` and name it with profile=..., or choose a strategy",
-            )
-        return load_profile(path)
+        return profile_for(self.policy.name, reward, self.config.profile)
 
     def _strategy(self, strategy: Strategy[Any] | str | None, budget: Budget) -> Strategy[Any]:
         if strategy is None:

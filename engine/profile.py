@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ramify.engine.catalog import profile_path
 from ramify.engine.errors import UsageError
 from ramify.search.limits import Budget
 from ramify.search.registry import make_strategy
@@ -109,6 +110,21 @@ def load_profile(path: Path) -> Profile:
     except (ValidationError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[0]
         raise UsageError(f"{path} is not a profile: {first}", "make one with `ramify calibrate`") from error
+
+
+def profile_for(policy: str, reward: str | None, path: str | None = None) -> Profile:
+    """Return the profile in the file `path`; None means the bundled one of these models.
+
+    Raises:
+        UsageError: if there is none, or the file cannot be read.
+    """
+    found = profile_path(policy, reward) if path is None else Path(path)
+    if found is None:
+        raise UsageError(
+            f"there is no profile of {policy} with {reward or 'no reward model'}",
+            "measure one with `ramify calibrate` and name it as the profile, or choose a strategy",
+        )
+    return load_profile(found)
 
 
 def fitted(points: Sequence[tuple[float, float, int]]) -> list[float]:

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from ramify.search.strategies.particle import ParticleFilter
     from ramify.search.strategies.rebase import Rebase
     from ramify.search.strategies.sampling import BestOfN, Majority, Weighted
+    from ramify.search.strategies.widening import Widening
     from ramify.search.tree import SearchTree
 
 _MODULES = {
@@ -138,6 +139,7 @@ _MODULES = {
     "search.strategies.particle": ("ParticleFilter",),
     "search.strategies.rebase": ("Rebase",),
     "search.strategies.sampling": ("BestOfN", "Majority", "Weighted"),
+    "search.strategies.widening": ("Widening",),
     "search.tree": ("SearchTree",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -201,6 +203,7 @@ __all__ = [
     "UsageError",
     "Weighted",
     "WeightedPosterior",
+    "Widening",
     "__version__",
     "answers_equal",
     "extract_answer",

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .strategies.particle import ParticleFilter, Resampling
     from .strategies.rebase import Rebase
     from .strategies.sampling import BestOfN, Majority, Weighted
+    from .strategies.widening import Widening
     from .strategy import AnyStrategy, Ask, Expansion, NoState, Strategy, WindsDown
     from .tree import SearchTree
     from .votes import AnswerGroup, Candidate, Vote, VoteRule, candidates, decide, group_answers
@@ -100,6 +101,7 @@ _MODULES = {
     "strategies.particle": ("ParticleFilter", "Resampling"),
     "strategies.rebase": ("Rebase",),
     "strategies.sampling": ("BestOfN", "Majority", "Weighted"),
+    "strategies.widening": ("Widening",),
     "strategy": ("AnyStrategy", "Ask", "Expansion", "NoState", "Strategy", "WindsDown"),
     "tree": ("SearchTree",),
     "votes": ("AnswerGroup", "Candidate", "Vote", "VoteRule", "candidates", "decide", "group_answers"),
@@ -160,6 +162,7 @@ __all__ = [
     "VoteRule",
     "Weighted",
     "WeightedPosterior",
+    "Widening",
     "WindsDown",
     "aggregate",
     "allocate",

@@ -19,6 +19,7 @@ _MODULES = {
     "mcts": ("mcts", "Mcts"),
     "particle": ("particle", "ParticleFilter"),
     "rebase": ("rebase", "Rebase"),
+    "widening": ("widening", "Widening"),
     "weighted": ("sampling", "Weighted"),
 }
 

@@ -108,7 +108,7 @@ def summary_line(solution: Solution) -> str:
     parts.append(f"{usage.policy.generated_tokens:,} tokens generated")
     parts.append(f"{usage.seconds:.1f} s")
     parts.append(f"{usage.tokens_per_s:,.0f} tokens/s")
-    parts.append(str(solution.stop_reason).replace("_", " "))
+    parts.append(str(solution.stop_reason).replace("_", " ") if solution.stop is None else solution.stop.reason)
     parts.append(f"seed {solution.seed}")
     return " · ".join(parts)
 

@@ -30,7 +30,10 @@ _NEXT_STEPS = {
 
 
 @click.command(
-    epilog="Strategies: rebase, weighted and best-of-n need a reward model; majority and greedy do not. "
+    epilog="Strategies: rebase, beam, dvts, particle, mcts, ab-mcts, weighted and best-of-n need a reward model; "
+    "majority and greedy do not; auto takes what was measured to be best within the budget. "
+    "Stop rules, joined with commas: beta[:0.95], posterior[:0.95], window[:5], score[:0.98], patience[:8], and lead, "
+    "which never changes the answer. "
     "Without a limit the run ends after 8192 generated tokens or 120 s; giving any limit replaces these two."
 )
 @click.argument("question", nargs=-1)

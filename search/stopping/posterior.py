@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import comb, exp, fsum, log
+from math import comb, exp, fsum, lgamma, log
 
 from ..votes import Vote
 
@@ -21,6 +21,25 @@ def majority_posterior(leader: int, runner_up: int) -> float:
     """
     trials = leader + runner_up + 1
     return sum(comb(trials, i) for i in range(leader + 1)) / 2**trials
+
+
+@lru_cache(maxsize=4096)
+def chance_of_change(leader: int, runner_up: int, more: int) -> float:
+    """Return the chance that the runner-up leads after `more` votes, if all of them go to one of the two.
+
+    The share of the leader has the Beta posterior of `majority_posterior`, so the votes that the leader gets are
+    Beta-binomial (the predictive distribution; Gelman et al., "Bayesian Data Analysis", 3rd edition, section 2.4).
+    """
+    a, b = leader + 1, runner_up + 1
+    chance = 0.0
+    for gets in range(more + 1):
+        if runner_up + more - gets > leader + gets:
+            chance += comb(more, gets) * exp(_log_beta(a + gets, b + more - gets) - _log_beta(a, b))
+    return chance
+
+
+def _log_beta(a: int, b: int) -> float:
+    return lgamma(a) + lgamma(b) - lgamma(a + b)
 
 
 def vote_posterior(vote: Vote) -> float:

@@ -29,7 +29,8 @@ class Rebase:
     `width` is the number of paths. `temperature` balances exploration (high) and exploitation (low); the paper uses
     0.1, the authors' published configuration 0.2. `aggregation` makes the score that shares are computed from.
     `merge_duplicates` prunes a step that repeats an earlier sibling's text, but for white space, before shares are
-    computed, so that a direction is not paid twice (the concern of DORA, arXiv 2506.15707). `vote` decides the
+    computed, so that a direction is not paid twice (the concern of DORA, arXiv 2506.15707). `depth_widths` caps what
+    the steps of depth 1, 2, ... may share, the last number all deeper ones too; empty caps nothing. `vote` decides the
     answer. `max_depth` is the most steps on a path.
     """
 
@@ -39,6 +40,7 @@ class Rebase:
     aggregation: Aggregation = Aggregation.LAST
     rounding: RoundingRule = RoundingRule.CEIL
     merge_duplicates: bool = False
+    depth_widths: tuple[int, ...] = ()
     vote: VoteRule = VoteRule.WEIGHTED
     max_depth: int = 25
 
@@ -46,6 +48,9 @@ class Rebase:
         check_count("width", self.width)
         check_count("max_depth", self.max_depth)
         check_positive("temperature", self.temperature)
+        object.__setattr__(self, "depth_widths", tuple(self.depth_widths))
+        for each in self.depth_widths:
+            check_count("depth_widths", each)
         object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
         object.__setattr__(self, "rounding", choice("rounding", RoundingRule, self.rounding))
         object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
@@ -76,7 +81,11 @@ class Rebase:
 
     def _shares(self, tree: SearchTree, rivals: Sequence[Node], width: int) -> list[int]:
         scores = [aggregate(tree.path_scores(node.id), self.aggregation) for node in rivals]
-        return allocate(scores, width, self.temperature, self.rounding)
+        return allocate(scores, min(width, self._cap(rivals[0].depth)), self.temperature, self.rounding)
+
+    def _cap(self, depth: int) -> int:
+        """Return the most children that a depth may get."""
+        return self.depth_widths[min(depth, len(self.depth_widths)) - 1] if self.depth_widths else self.width
 
 
 def _duplicates(tree: SearchTree, depth: int) -> set[int]:

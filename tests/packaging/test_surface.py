@@ -12,7 +12,7 @@ SURFACE = """
     Majority Mcts ModelCrashed ModelLoadError NoAnswer NoImprovement NodeAdded NodePinned NodePruned NodeScored
     NodesDispatched ParticleFilter Problem QuestionTooLong RamifyError Rebase RewardError RewardSpecError RoleUsage
     Run RunFinished RunPaused RunResumed RunStarted SamplingParams ScoreThreshold SearchError SearchTree Solution
-    SolutionCandidate StepProgress Stop StopReason Usage UsageError Weighted WeightedPosterior __version__
+    SolutionCandidate StepProgress Stop StopReason Usage UsageError Weighted WeightedPosterior Widening __version__
     answers_equal extract_answer generate_problems rebase_allocation solve_sync
 """.split()
 

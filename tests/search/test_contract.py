@@ -25,6 +25,7 @@ from ramify.search import (
     StrategyError,
     VoteRule,
     Weighted,
+    Widening,
     WindsDown,
     candidates,
     decide,
@@ -48,6 +49,9 @@ STRATEGIES: list[AnyStrategy] = [
     Mcts(width=6),
     Mcts(width=5, selection=SelectionRule.PUCT, widening=1.0, batch=3),
     Mcts(width=4, rollouts=True),
+    Rebase(width=8, depth_widths=(6, 3)),
+    Widening(start_width=2, width=9),
+    Widening(start_width=3, width=8, vote=VoteRule.WEIGHTED, min_change=0.0),
     AbMcts(width=5),
     AbMcts(width=6, batch=2, explore_steps=9, aggregation=Aggregation.MEAN),
     BeamSearch(width=8),
@@ -158,6 +162,7 @@ def test_names_are_sorted_and_complete() -> None:
         "particle",
         "rebase",
         "weighted",
+        "widening",
     ]
 
 
@@ -191,7 +196,7 @@ def test_options_may_be_plain_text() -> None:
 
 def test_only_voting_by_reward_needs_a_reward() -> None:
     needs = {name: make_strategy(name).uses_reward for name in strategy_names()}
-    assert {name for name, needed in needs.items() if not needed} == {"greedy", "majority"}
+    assert {name for name, needed in needs.items() if not needed} == {"greedy", "majority", "widening"}
 
 
 def test_greedy_asks_for_temperature_zero_and_sampling_for_the_runs() -> None:
