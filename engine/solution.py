@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -54,6 +55,11 @@ class Solution:
     stop: Stop | None = None
     problem_id: str | None = None
     tree: SearchTree | None = field(default=None, repr=False, compare=False)
+
+    def vote_counts(self) -> list[int]:
+        """Return how many paths gave each answer, the largest number first."""
+        sizes = Counter(each.votes for each in self.candidates if each.answer is not None)
+        return sorted((size for size, members in sizes.items() for _ in range(members // size)), reverse=True)
 
     def to_dict(self, *, tree: bool = False) -> dict[str, Any]:
         """Return plain JSON types, the tree only if asked for."""

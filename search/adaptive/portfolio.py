@@ -1,0 +1,133 @@
+"""Which problems the next samples go to when many share one budget.
+
+Every problem gets a first tranche. From then on the next one goes where a token is expected to bring most: the chance
+that it changes the leading answer (see `ramify.search.stopping.posterior.chance_of_change`), times the share of votes
+that the new leader would have, over what a tranche costs. This is a knowledge gradient (Frazier, Powell and Dayanik,
+"A Knowledge-Gradient Policy for Sequential Information Collection", 2008, eq. 3.1) with agreement in the place of the
+unknown accuracy: a problem on which every sample says something else is as open as can be, but hardly worth more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor
+from typing import Protocol
+
+from ..errors import SearchError
+from ..stopping.posterior import chance_of_change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a problem stands: `votes` of each answer in any order, `samples` begun, `tokens` generated for them."""
+
+    votes: tuple[int, ...] = ()
+    samples: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tranche:
+    """More samples for a problem, by its place in the list of standings."""
+
+    problem: int
+    samples: int
+
+
+class Allocator(Protocol):
+    """A way to share a budget of generated tokens among problems."""
+
+    def next(self, standings: Sequence[Standing], tokens_left: int, count: int) -> list[Tranche]:
+        """Return up to `count` tranches for different problems, most worthwhile first; none if nothing is worth it.
+
+        Together they are expected to cost no more than `tokens_left`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portfolio:
+    """Spend where it is likeliest to change an open answer.
+
+    Every problem gets `first` samples, then `tranche` at a time, up to `most`. A problem whose expected gain is below
+    `min_gain`, in shares of votes, gets no more, even if tokens are left.
+    """
+
+    first: int = 4
+    tranche: int = 4
+    most: int = 64
+    min_gain: float = 0.002
+
+    def __post_init__(self) -> None:
+        for name in ("first", "tranche", "most"):
+            if getattr(self, name) < 1:
+                raise SearchError(f"{name} is {getattr(self, name)}; use 1 or more")
+        if self.min_gain < 0:
+            raise SearchError(f"min_gain is {self.min_gain}; use 0 or more")
+
+    def next(self, standings: Sequence[Standing], tokens_left: int, count: int) -> list[Tranche]:
+        """Return the next tranches; see Allocator.next."""
+        new = [Tranche(place, self.first) for place, each in enumerate(standings) if not each.samples]
+        if new:
+            return _affordable(new, standings, tokens_left, count)
+        gains = {place: self.gain(each) for place, each in enumerate(standings)}
+        cost = {place: _tokens_per_sample(standings, place) for place in gains}
+        open_ones = [
+            place for place, each in enumerate(standings) if each.samples < self.most and gains[place] >= self.min_gain
+        ]
+        open_ones.sort(key=lambda place: (-gains[place] / cost[place], place))
+        wanted = [Tranche(place, min(self.tranche, self.most - standings[place].samples)) for place in open_ones]
+        return _affordable(wanted, standings, tokens_left, count)
+
+    def gain(self, standing: Standing) -> float:
+        """Return the expected gain of one tranche, in shares of votes."""
+        votes = sorted(standing.votes, reverse=True)
+        leader, runner_up = (*votes, 0, 0)[:2]
+        share = (runner_up + 1) / (sum(votes) + len(votes) + 1)
+        return chance_of_change(leader, runner_up, self.tranche) * share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EqualSplit:
+    """Give every problem the same number of samples, `tranche` at a time, up to `most`: what Portfolio must beat."""
+
+    tranche: int = 4
+    most: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("tranche", "most"):
+            if getattr(self, name) < 1:
+                raise SearchError(f"{name} is {getattr(self, name)}; use 1 or more")
+
+    def next(self, standings: Sequence[Standing], tokens_left: int, count: int) -> list[Tranche]:
+        """Return the next tranches, for those with the fewest samples; see Allocator.next."""
+        places = sorted(range(len(standings)), key=lambda place: (standings[place].samples, place))
+        wanted = [
+            Tranche(place, min(self.tranche, self.most - standings[place].samples))
+            for place in places
+            if standings[place].samples < self.most
+        ]
+        return _affordable(wanted, standings, tokens_left, count)
+
+
+def _affordable(wanted: Sequence[Tranche], standings: Sequence[Standing], tokens: int, count: int) -> list[Tranche]:
+    """Return the first tranches that are expected to fit, the last one with fewer samples if need be."""
+    chosen = list[Tranche]()
+    for each in wanted[:count]:
+        cost = _tokens_per_sample(standings, each.problem)
+        samples = min(each.samples, floor(tokens / cost))
+        if samples < 1:
+            break
+        chosen.append(Tranche(each.problem, samples))
+        tokens -= round(samples * cost)
+    return chosen
+
+
+def _tokens_per_sample(standings: Sequence[Standing], place: int) -> float:
+    """Return what a sample costs: the problem's own mean, else that of all, 1 before anything is known."""
+    own = standings[place]
+    if own.samples and own.tokens:
+        return own.tokens / own.samples
+    samples = sum(each.samples for each in standings)
+    return max(1.0, sum(each.tokens for each in standings) / samples) if samples else 1.0
