@@ -93,6 +93,7 @@ def measure_treequest(nodes: int) -> dict[str, Any] | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what the command line asks for and print it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--nodes", default="1000,10000,100000")
     parser.add_argument("--strategies", default=",".join(name for name in strategy_names() if name != "greedy"))
@@ -111,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def print_rows(rows: Sequence[dict[str, Any]]) -> None:
+    """Print one line a row."""
     for row in rows:
         print(f"{row['strategy']:24} {row['nodes']:8} nodes {row['us_per_node']:8.1f} us a node", flush=True)
 

@@ -203,5 +203,5 @@ async def test_what_cannot_be_done_is_said(act: object, message: str) -> None:
             act(run)  # type: ignore[operator]
         run.stop()
         await run.result()
-        with pytest.raises(UsageError, match="ended|ending"):
+        with pytest.raises(UsageError, match=r"ended|ending"):
             run.pin(None)
