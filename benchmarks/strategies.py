@@ -52,6 +52,12 @@ def strategies() -> list[Any]:
         ramify.Majority(width=WIDTH),
         ramify.Weighted(width=WIDTH),
         ramify.BestOfN(width=WIDTH),
+        ramify.BeamSearch(width=WIDTH),
+        ramify.Dvts(width=WIDTH),
+        ramify.ParticleFilter(width=WIDTH),
+        ramify.Mcts(width=WIDTH),
+        ramify.AbMcts(width=WIDTH),
+        ramify.Widening(width=WIDTH),
         ramify.Rebase(width=WIDTH),
     ]
 
@@ -133,12 +139,13 @@ async def main() -> None:
     parser.add_argument("--reward", default="demo-prm")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, required=True, help="seed of the problems and of the sampling")
+    parser.add_argument("--threads", type=int, help="processor threads of each model (default: all)")
     parser.add_argument("--out", type=Path, help="JSON file for all figures")
     options = parser.parse_args()
     problems = ramify.generate_problems(count=options.count, seed=options.seed)
     rows: list[Row] = []
     for name in options.model or ["demo-m"]:
-        async with ramify.Engine(model=name, reward=options.reward) as engine:
+        async with ramify.Engine(model=name, reward=options.reward, threads=options.threads) as engine:
             measured: list[Row] = []
             for strategy in strategies():
                 measured.append(await measure(engine, strategy, problems, options.seed, name))
@@ -150,7 +157,12 @@ async def main() -> None:
     sys.stdout.write(table(rows) + "\n")
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        report = {"seed": options.seed, "count": options.count, "rows": [asdict(row) for row in rows]}
+        report = {
+            "seed": options.seed,
+            "count": options.count,
+            "reward": options.reward,
+            "rows": [asdict(row) for row in rows],
+        }
         options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

@@ -122,7 +122,7 @@ def user_models_folder() -> Path:
 
 def profile_path(policy: str, reward: str | None) -> Path | None:
     """Return the bundled profile of a policy with a reward model, None if there is none; quantizations share one."""
-    names = [each.partition(":")[0] for each in (policy, reward) if each is not None]
+    names = [each.partition(":")[0].removeprefix("ramify-") for each in (policy, reward) if each is not None]
     path = _bundled_folder().parent / "profiles" / ("+".join(names) + ".json")
     return path if path.is_file() else None
 

@@ -58,8 +58,10 @@ class Ledger:
         self._reward = RoleUsage(
             prompt_tokens=total.evaluated_tokens,
             cached_tokens=total.cached_tokens,
+            generated_tokens=total.generated_tokens,
             reevaluated_tokens=total.reevaluated_tokens,
-            flops=self._reward_flops_per_token * (total.evaluated_tokens + total.reevaluated_tokens),
+            flops=self._reward_flops_per_token
+            * (total.evaluated_tokens + total.generated_tokens + total.reevaluated_tokens),
         )
 
     def usage(self) -> Usage:

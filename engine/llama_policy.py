@@ -125,7 +125,8 @@ class LlamaScorerRun:
             RewardError: if a path does not fit the context.
         """
         requests = [
-            ReadRequest(node=job.node, parent=job.parent, tokens=job.tokens, read=job.read, ids=job.ids) for job in jobs
+            ReadRequest(node=job.node, parent=job.parent, tokens=job.tokens, read=job.read, ids=job.ids, what=job.what)
+            for job in jobs
         ]
         rows = await self._run.read(requests)
         for row in rows:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 from ramify.engine.catalog import resolve_model
 from ramify.engine.config import EngineConfig
-from ramify.engine.errors import ModelLoadError
-from ramify.engine.llama_policy import LlamaPolicy, LlamaScorer
+from ramify.engine.llama_policy import LlamaPolicy
 from ramify.engine.policy import PolicyModel
 from ramify.engine.prompts.format import choose_prompt_format
+from ramify.engine.rewards.loading import RewardLoader, RewardSource
 from ramify.engine.runtime.client import Runtime, Slot
 from ramify.engine.runtime.messages import ModelConfig
-from ramify.reward.builtin import resolve_spec
-from ramify.reward.callable import CallableReward
-from ramify.reward.errors import RewardSpecError
-from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.protocol import RewardModel
 
 DEFAULT_REWARD = "demo-prm"
 BUNDLED_POLICY = "demo-"
-
-RewardSource = str | Path | RewardModel | Callable[..., Any] | None
 
 
 async def load_models(
@@ -41,6 +33,16 @@ async def load_models(
     loader = _Loader(stack, config)
     policy = await loader.policy(model) if isinstance(model, str | Path) else model
     return policy, await loader.reward(reward, policy)
+
+
+async def load_reward(stack: AsyncExitStack, reward: RewardSource, config: EngineConfig) -> RewardModel | None:
+    """Load a reward alone; each node is then one step, unless the reward's format has a separator.
+
+    Raises:
+        ModelLoadError: if a file cannot be loaded or is no reward model.
+        UsageError: if a setting does not exist, or the reward reads the policy.
+    """
+    return await _Loader(stack, config).reward(reward, None)
 
 
 def default_reward(model: str | Path | PolicyModel) -> str | None:
@@ -68,27 +70,10 @@ class _Loader:
         )
         return LlamaPolicy(slot, prompt, ref.name)
 
-    async def reward(self, source: RewardSource, policy: PolicyModel) -> RewardModel | None:
-        if source is None:
-            return None
-        if not isinstance(source, str | Path):
-            return source if isinstance(source, RewardModel) else CallableReward(source)
-        ref = resolve_model(source)
-        slot = await self._slot(ref.path)
-        try:
-            spec = resolve_spec(slot.info.metadata, model=ref.name)
-            return LmHeadReward(
-                spec,
-                slot.tokenizer,
-                LlamaScorer(slot),
-                parameters=slot.info.parameters,
-                context_tokens=slot.info.context_tokens,
-                split=policy.prompt.split if isinstance(policy, LlamaPolicy) else None,
-            )
-        except RewardSpecError as error:
-            raise ModelLoadError(str(error)) from error
+    async def reward(self, source: RewardSource, policy: PolicyModel | None) -> RewardModel | None:
+        return await RewardLoader(self._slot, self._stack, self._config.reward_spec).load(source, policy)
 
-    async def _slot(self, path: Path) -> Slot:
+    async def _slot(self, path: Path, *, states: bool = False, rank: bool = False) -> Slot:
         if self._runtime is None:
             self._runtime = await self._stack.enter_async_context(Runtime(self._config.isolation))
         settings = self._config
@@ -99,5 +84,7 @@ class _Loader:
                 threads=settings.threads,
                 gpu_layers=settings.gpu_layers,
                 max_lanes=settings.max_lanes,
+                states=states,
+                rank=rank,
             )
         )

@@ -28,6 +28,7 @@ from ramify.engine.ledger import Ledger
 from ramify.engine.policy import PolicyModel, PolicySession, StepResult
 from ramify.engine.problem import Problem
 from ramify.engine.solution import Solution
+from ramify.engine.usage import Usage
 from ramify.reward.errors import RewardContextExceeded
 from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep
 from ramify.search.limits import Budget
@@ -83,6 +84,11 @@ class Run:
     def tree(self) -> SearchTree:
         """The live tree; read it, don't write."""
         return self._controller.tree
+
+    @property
+    def usage(self) -> Usage:
+        """What the run has used so far."""
+        return self._ledger.usage()
 
     @property
     def finished(self) -> bool:
@@ -332,7 +338,11 @@ class Run:
         nodes = self.tree.path_nodes(node_id)
         parent = nodes[-1].parent
         return ScoredStep(
-            node=node_id, parent=None if parent == ROOT else parent, path=tuple(node.text for node in nodes)
+            node=node_id,
+            parent=None if parent == ROOT else parent,
+            path=tuple(node.text for node in nodes),
+            tokens=tuple(node.tokens for node in nodes),
+            logprobs=tuple(node.logprob for node in nodes),
         )
 
     async def _watch_clock(self, policy: PolicySession) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .errors import RewardError as RewardError
     from .errors import RewardSpecError as RewardSpecError
     from .lm_head import LmHeadReward as LmHeadReward
+    from .other_specs import ImplicitSpec as ImplicitSpec
+    from .other_specs import VerifierSpec as VerifierSpec
     from .protocol import RewardModel as RewardModel
     from .protocol import RewardSession as RewardSession
     from .protocol import ScoredStep as ScoredStep
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BUILTIN_SPECS": "builtin",
     "CallableReward": "callable",
+    "ImplicitSpec": "other_specs",
     "LmHeadReward": "lm_head",
     "RewardContextExceeded": "errors",
     "RewardError": "errors",
@@ -47,6 +50,7 @@ _HOMES = {
     "ScriptedReward": "testing",
     "TokenScorer": "protocol",
     "Tokenizer": "protocol",
+    "VerifierSpec": "other_specs",
     "load_spec": "builtin",
     "resolve_spec": "builtin",
 }
@@ -54,6 +58,7 @@ _HOMES = {
 __all__ = [
     "BUILTIN_SPECS",
     "CallableReward",
+    "ImplicitSpec",
     "LmHeadReward",
     "RewardContextExceeded",
     "RewardError",
@@ -69,6 +74,7 @@ __all__ = [
     "ScriptedReward",
     "TokenScorer",
     "Tokenizer",
+    "VerifierSpec",
     "load_spec",
     "resolve_spec",
 ]

@@ -1,59 +1,35 @@
-"""Specs of reward models known by name, and the choice of the spec for a model file."""
+"""The choice of the spec for a model file: given, in the file, or told from its architecture, vocabulary and names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 from .errors import RewardSpecError
-from .spec import RewardSpec, parse_spec, spec_from_metadata
+from .families import BUILTIN_SPECS as BUILTIN_SPECS
+from .families import FAMILIES, Family
+from .layout import PathLayout
+from .other_specs import VerifierSpec
+from .protocol import Tokenizer
+from .spec import RewardSpec
+from .spec_files import AnySpec, parse_spec, parse_toml_spec, spec_from_metadata
+from .tokens import token_of
 
-BUILTIN_SPECS: Mapping[str, RewardSpec] = MappingProxyType(
-    {
-        spec.name: spec
-        for spec in (
-            RewardSpec(
-                name="ramify-demo-prm",
-                prompt_template="<|user|>{question}<|assistant|>",
-                step_template="{step}<|step|>",
-                tag="<|step|>",
-                good="<|good|>",
-                bad="<|bad|>",
-                context_limit=512,
-            ),
-            # arXiv 2312.08935; the model card reads the logits of "+" and "-" at each "ки".
-            RewardSpec(
-                name="math-shepherd",
-                prompt_template="<s>{question} ",
-                step_template="{step} ки\n",
-                tag=" ки",
-                good=" +",
-                bad=" -",
-                aggregation="min",
-                context_limit=4096,
-                strip_steps=True,
-            ),
-            # arXiv 2502.06737; each step ends in one token of a space and four newlines.
-            RewardSpec(
-                name="versaprm",
-                prompt_template="<|begin_of_text|>{question} \n\n",
-                step_template="{step} \n\n\n\n",
-                tag=" \n\n\n\n",
-                good="+",
-                bad="-",
-                aggregation="min",
-                context_limit=8192,
-                strip_steps=True,
-            ),
-        )
-    }
+NAME_KEYS = (
+    "general.name",
+    "general.basename",
+    "general.finetune",
+    "general.url",
+    "general.repo_url",
+    "general.source.url",
+    "general.source.repo_url",
+    "general.source.huggingface.repository",
 )
-"""Built-in specs by name."""
+"""Metadata keys that say where a model comes from; converters fill them from its folder or repository."""
 
 
-def load_spec(source: str) -> RewardSpec:
-    """Return the spec that `source` means: a built-in name, the path of a JSON file, or JSON itself.
+def load_spec(source: str) -> AnySpec:
+    """Return the spec that `source` means: a built-in name, the path of a TOML or JSON file, or JSON itself.
 
     Raises:
         RewardSpecError: if it is none of these, or malformed.
@@ -64,28 +40,71 @@ def load_spec(source: str) -> RewardSpec:
         return parse_spec(source)
     try:
         text = Path(source).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise RewardSpecError(
-            f"{source!r} is neither a built-in reward spec nor a readable JSON file; "
+            f"{source!r} is neither a built-in reward spec nor a readable TOML or JSON file; "
             f"built-in are {', '.join(BUILTIN_SPECS)}"
         ) from error
-    return parse_spec(text)
+    return parse_spec(text) if text.lstrip().startswith("{") else parse_toml_spec(text)
 
 
-def resolve_spec(metadata: Mapping[str, object], *, model: str, given: RewardSpec | str | None = None) -> RewardSpec:
-    """Return the spec for a model file: the one `given`, else the one in the file's metadata.
+def resolve_spec(
+    metadata: Mapping[str, object],
+    *,
+    model: str,
+    given: AnySpec | str | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> AnySpec:
+    """Return the spec for a model file: the one `given`, else the one in its metadata, else the one it shows.
 
-    Nothing is guessed from names: a wrong format changes scores without any other sign.
+    A published family is chosen only if the file's names say so and its architecture and vocabulary fit: other models
+    have the same vocabulary, and a wrong format changes scores without any other sign. `tokenizer` None leaves the
+    vocabulary out, and then no family is chosen.
 
     Raises:
-        RewardSpecError: if there is none, or it is malformed.
+        RewardSpecError: if there is none, or it is malformed; the message lists the families that would fit.
     """
-    if isinstance(given, RewardSpec):
-        return given
-    spec = spec_from_metadata(metadata) if given is None else load_spec(given)
-    if spec is None:
-        raise RewardSpecError(
-            f"{model} does not say how it reads steps, so it cannot be used as a reward model; pass a reward spec: "
-            f"a JSON file, or the name of a built-in one if the model is of that kind ({', '.join(BUILTIN_SPECS)})"
-        )
-    return spec
+    if given is not None:
+        return load_spec(given) if isinstance(given, str) else given
+    spec = spec_from_metadata(metadata)
+    if spec is not None:
+        return spec
+    fitting = [] if tokenizer is None else list(fitting_families(metadata, tokenizer))
+    named = [family for family in fitting if is_named(family, metadata)]
+    if len(named) == 1:
+        return named[0].spec
+    candidates = ", ".join(family.spec.name for family in fitting)
+    raise RewardSpecError(
+        f"{model} does not say how it reads steps, so it cannot be used as a reward model; pass a reward spec: a TOML "
+        "or JSON file, or the name of a built-in one if the model is of that kind "
+        + (f"(its vocabulary fits {candidates})" if candidates else f"({', '.join(BUILTIN_SPECS)})")
+    )
+
+
+def fitting_families(metadata: Mapping[str, object], tokenizer: Tokenizer) -> Iterable[Family]:
+    """Yield the families whose architecture and vocabulary the model has."""
+    for family in FAMILIES:
+        if metadata.get("general.architecture") in family.architectures and _fits(family.spec, tokenizer):
+            yield family
+
+
+def is_named(family: Family, metadata: Mapping[str, object]) -> bool:
+    """Tell whether the model's metadata has one of the names under which the family is known."""
+    names = [_plain(str(metadata[key])) for key in NAME_KEYS if key in metadata]
+    return any(mark in name for mark in family.marks for name in names)
+
+
+def _fits(spec: RewardSpec | VerifierSpec, tokenizer: Tokenizer) -> bool:
+    try:
+        if isinstance(spec, RewardSpec):
+            PathLayout(spec, tokenizer)
+        else:
+            token_of(tokenizer, spec.yes, role="yes")
+            token_of(tokenizer, spec.no, role="no")
+    except RewardSpecError:
+        return False
+    return True
+
+
+def _plain(name: str) -> str:
+    return "".join("-" if character in " _." else character for character in name.lower())

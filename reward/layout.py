@@ -52,8 +52,9 @@ class PathLayout:
         """
         read: list[int] = []
         tokens: list[int] = []
+        own = 1 if self.spec.inner_step_template is not None else own
         for count in range(len(steps) - own + 1, len(steps) + 1):
-            before = tokens
+            before = tokens[: read[-1] + 1] if read else []
             tokens, position = self._prefix(question, steps[:count])
             if tokens[: len(before)] != before:
                 raise RewardError(
@@ -66,6 +67,8 @@ class PathLayout:
     def _prefix(self, question: str, steps: Sequence[str]) -> tuple[list[int], int]:
         tokens = self._encode(question, steps)
         tag = self._last_tag(tokens, self._first_tail if len(steps) == 1 else self._tail)
+        if self.spec.head == "rank":
+            return tokens[: tag + 1], tag
         if self.spec.read_at == "tag":
             return tokens, tag
         return tokens[:tag], tag - 1
@@ -96,10 +99,12 @@ class PathLayout:
         return (good,) if spec.bad is None else (good, token_of(self._tokenizer, spec.bad, role="bad"))
 
     def _step_segments(self, steps: Sequence[str]) -> Iterator[Segment]:
-        template = self.spec.first_step_template or self.spec.step_template
-        for step in steps:
-            yield from _filled(template, STEP, self.spec.normalise(step))
-            template = self.spec.step_template
+        spec = self.spec
+        for number, step in enumerate(steps, 1):
+            template = (spec.first_step_template if number == 1 else None) or spec.step_template
+            if number < len(steps) and spec.inner_step_template is not None:
+                template = spec.inner_step_template
+            yield from _filled(template, STEP, spec.normalise(step))
 
     def _prompt_segments(self, question: str) -> Iterator[Segment]:
         return _filled(self.spec.prompt_template, QUESTION, question)

@@ -1,4 +1,4 @@
-"""Reward models that say their score with the language model's own head, at a tag after each step."""
+"""Reward models that say their score at a tag after each step, with a language model's own head or one of theirs."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from .checks import checked_score
-from .errors import RewardContextExceeded, RewardError
+from .errors import RewardContextExceeded, RewardError, RewardSpecError
 from .layout import PathLayout, PathTokens
-from .protocol import ScoredStep, ScoreJob, ScoreRow, ScorerRun, ScoreUsage, Tokenizer, TokenScorer
+from .protocol import Reading, ScoredStep, ScoreJob, ScoreRow, ScorerRun, ScoreUsage, Tokenizer, TokenScorer
 from .spec import RewardSpec
+
+Head = Callable[[Sequence[float]], Sequence[float]]
+"""From a final hidden state to the head's outputs."""
 
 
 class LmHeadReward:
-    """A reward model with an LM head, run by `scorer`.
+    """A reward model that is read at tags, run by `scorer`.
 
     Each new step costs only its own tokens: a job names the whole path, and the scorer evaluates what it has not
-    cached. `split` cuts the text of a node into steps as the model was trained on; None takes each node as one step.
-    A node of several steps gets the aggregate, after the spec, of their scores. `parameters` is the number of
-    weights, 0 if unknown. `context_tokens` is what the scorer can hold, None for no limit but the spec's.
+    cached. `split` cuts the text of a node into steps as the policy writes them; None takes each node as one step,
+    and a separator in the spec comes before both. A node of several steps gets the aggregate, after the spec, of
+    their scores. `head` runs on hidden states if the spec asks for a head other than the model's own. `parameters` is
+    the number of weights, 0 if unknown. `context_tokens` is what the scorer can hold, None for no limit but the
+    spec's.
 
     Raises:
-        RewardSpecError: if the spec does not fit the vocabulary.
+        RewardSpecError: if the spec does not fit the vocabulary, or needs a head and there is none.
     """
 
     def __init__(
@@ -33,13 +38,17 @@ class LmHeadReward:
         parameters: int = 0,
         context_tokens: int | None = None,
         split: Callable[[str], Sequence[str]] | None = None,
+        head: Head | None = None,
     ) -> None:
+        if (spec.head == "mlp") != (head is not None):
+            raise RewardSpecError(f"the reward spec {spec.name!r} reads {spec.head!r}, and no such head is loaded")
         self.spec = spec
         self.layout = PathLayout(spec, tokenizer)
         self.parameters = parameters
         self.context_limit = spec.context_limit if context_tokens is None else min(spec.context_limit, context_tokens)
         self._scorer = scorer
-        self._split = split
+        self._split = split if spec.step_separator is None else _separated(spec.step_separator)
+        self._head = head
 
     @property
     def name(self) -> str:
@@ -63,6 +72,30 @@ class LmHeadReward:
             return list(path), 1
         per_node = [list(self._split(text)) or [text] for text in path]
         return [step for steps in per_node for step in steps], len(per_node[-1])
+
+    @property
+    def reads(self) -> Reading:
+        """What the scorer is asked for at each reading position."""
+        return "rank" if self.spec.head == "rank" else "logits" if self._head is None else "states"
+
+    def value(self, node: int, row: Sequence[float]) -> float:
+        """Return the score of one reading position of `node` from what the scorer read there.
+
+        Raises:
+            RewardError: if it is not a number from 0 to 1, or the head lacks an output.
+        """
+        spec = self.spec
+        if self._head is not None:
+            row = self._head(row)
+        if spec.head != "lm_head":
+            wanted = [int(each) for each in (spec.good, spec.bad) if each is not None]
+            if max(wanted) >= len(row):
+                raise RewardError(
+                    f"the reward spec {spec.name!r} reads output {max(wanted)} of a head with {len(row)}; correct it",
+                    node=node,
+                )
+            row = [row[each] for each in wanted]
+        return checked_score(self.name, node, score_of(spec, row))
 
 
 class LmHeadSession:
@@ -92,7 +125,14 @@ class LmHeadSession:
         self._check_lengths(steps, paths)
         ids = self._reward.layout.read_ids
         jobs = [
-            ScoreJob(node=step.node, parent=step.parent, tokens=path.tokens, read=path.read, ids=ids)
+            ScoreJob(
+                node=step.node,
+                parent=step.parent,
+                tokens=path.tokens,
+                read=path.read,
+                ids=ids,
+                what=self._reward.reads,
+            )
             for step, path in zip(steps, paths, strict=True)
         ]
         rows = {row.node: row for row in await self._run.evaluate(jobs)}
@@ -125,26 +165,39 @@ class LmHeadSession:
             raise RewardContextExceeded(nodes=[node for node, _ in long], tokens=long[0][1], limit=limit)
 
     def _score(self, job: ScoreJob, row: ScoreRow | None) -> float:
-        if row is None or len(row.logits) != len(job.read) or any(len(logits) != len(job.ids) for logits in row.logits):
+        if row is None or len(row.logits) != len(job.read) or any(_incomplete(job, each) for each in row.logits):
             raise RewardError(f"the reward model returned no complete score for node {job.node}", node=job.node)
-        scores = [checked_score(self._reward.name, job.node, probability(logits)) for logits in row.logits]
+        scores = [self._reward.value(job.node, each) for each in row.logits]
         return combined(scores, self._reward.spec.aggregation)
 
     def _count(self, rows: Iterable[ScoreRow]) -> None:
         for row in rows:
-            self._usage = ScoreUsage(
-                evaluated_tokens=self._usage.evaluated_tokens + row.evaluated_tokens,
-                cached_tokens=self._usage.cached_tokens + row.cached_tokens,
-                reevaluated_tokens=self._usage.reevaluated_tokens + row.reevaluated_tokens,
+            self._usage += ScoreUsage(
+                evaluated_tokens=row.evaluated_tokens,
+                cached_tokens=row.cached_tokens,
+                reevaluated_tokens=row.reevaluated_tokens,
             )
+
+
+def score_of(spec: RewardSpec, logits: Sequence[float]) -> float:
+    """Return P(good) from the logits of good and, if there is one, bad, as the spec's activation reads them."""
+    if spec.activation == "identity":
+        return spec.scale * logits[0] + spec.offset
+    mean = spec.activation == "sigmoid_mean"
+    logit = math.fsum(logits) / len(logits) if mean else logits[0] - (logits[1] if len(logits) > 1 else 0.0)
+    return sigmoid(spec.scale * logit + spec.offset)
 
 
 def probability(logits: Sequence[float]) -> float:
     """Return P(good): the softmax of (good, bad), which is the sigmoid of their difference; of one, its sigmoid."""
-    margin = logits[0] - (logits[1] if len(logits) > 1 else 0.0)
-    if margin >= 0:
-        return 1.0 / (1.0 + math.exp(-margin))
-    growth = math.exp(margin)
+    return sigmoid(logits[0] - (logits[1] if len(logits) > 1 else 0.0))
+
+
+def sigmoid(logit: float) -> float:
+    """Return 1 / (1 + exp(-logit)), exact at both ends."""
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    growth = math.exp(logit)
     return growth / (1.0 + growth)
 
 
@@ -159,3 +212,11 @@ def combined(scores: Sequence[float], how: str) -> float:
             return math.fsum(scores) / len(scores)
         case _:
             return scores[-1]
+
+
+def _incomplete(job: ScoreJob, row: Sequence[float]) -> bool:
+    return len(row) != len(job.ids) if job.what == "logits" else not row
+
+
+def _separated(separator: str) -> Callable[[str], Sequence[str]]:
+    return lambda text: [step for step in text.split(separator) if step.strip()]

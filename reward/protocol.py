@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,14 +16,17 @@ class ScoredStep:
     """A path to be scored.
 
     `node` is the id of the node in which it ends, `parent` the id of the node above, None below the root. `path`
-    holds the texts of its nodes from the root down, as they were generated. `answered` tells whether an answer was
-    read from it; only rewards that judge whole solutions look at it.
+    holds the texts of its nodes from the root down, as they were generated. `tokens` holds the tokens of each node of
+    the path as the policy generated them, and `logprobs` the sum of their log probabilities at temperature 1 (None
+    where the policy does not tell); both are empty if they are not known, and only rewards of the policy itself use
+    them.
     """
 
     node: int
     parent: int | None
     path: tuple[str, ...]
-    answered: bool = False
+    tokens: tuple[tuple[int, ...], ...] = ()
+    logprobs: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +34,22 @@ class ScoreUsage:
     """Tokens that a session has used so far; all 0 for a reward that runs no tokens.
 
     `evaluated_tokens` cost a forward pass for the first time, `cached_tokens` were taken from the cache instead,
-    `reevaluated_tokens` were evaluated again because the cache had dropped them.
+    `reevaluated_tokens` were evaluated again because the cache had dropped them. `generated_tokens` were written by a
+    reward that writes.
     """
 
     evaluated_tokens: int = 0
     cached_tokens: int = 0
     reevaluated_tokens: int = 0
+    generated_tokens: int = 0
+
+    def __add__(self, other: ScoreUsage) -> ScoreUsage:
+        return ScoreUsage(
+            evaluated_tokens=self.evaluated_tokens + other.evaluated_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reevaluated_tokens=self.reevaluated_tokens + other.reevaluated_tokens,
+            generated_tokens=self.generated_tokens + other.generated_tokens,
+        )
 
 
 class RewardSession(Protocol):
@@ -100,13 +113,20 @@ class Tokenizer(Protocol):
         ...
 
 
+Reading = Literal["logits", "states", "tokens", "rank"]
+"""What is read at a position: logits at given ids, the final hidden state (after the model's last norm), of the next
+token of the path its log probability and the self-certainty of the distribution that it was drawn from, or at the
+path's end the outputs of the file's own classifier."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreJob:
     """One path of the reward model to be evaluated.
 
     `tokens` is the whole path, prompt included; the scorer evaluates only what it has not cached, and finds that out
-    by the longest common prefix with `parent` (None: with the prompt). `read` holds the absolute positions whose
-    logits are wanted, ascending, `ids` the vocabulary ids whose logits are returned.
+    by the longest common prefix with `parent` (None: with the prompt). `read` holds the absolute positions that are
+    read, ascending, `what` says what for, and `ids` the vocabulary ids whose logits are returned (none for other
+    readings).
     """
 
     node: int
@@ -114,11 +134,16 @@ class ScoreJob:
     tokens: tuple[int, ...]
     read: tuple[int, ...]
     ids: tuple[int, ...]
+    what: Reading = "logits"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRow:
-    """What came of a ScoreJob: `logits` has a row for each position of `read` with a value for each of `ids`."""
+    """What came of a ScoreJob: `logits` has a row for each position of `read`.
+
+    It has a value for each of `ids`, or is the hidden state, holds (log probability, self-certainty), or has the
+    classifier's outputs.
+    """
 
     node: int
     logits: tuple[tuple[float, ...], ...]

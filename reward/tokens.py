@@ -112,6 +112,9 @@ def single_token(tokenizer: Tokenizer, text: str, *, role: str) -> int:
         bare = tokenizer.encode(text[1:], special=True)
         if len(bare) == 1 and tokenizer.piece(bare[0]) == text.encode():
             return bare[0]
+    if len(tokens) == 2 and [tokenizer.piece(token) for token in tokens] == [b" ", text.encode()]:
+        # The space that a SentencePiece vocabulary puts before it.
+        return tokens[1]
     pieces = _pieces(tokenizer, tokens)
     if len(tokens) == 1:
         raise RewardSpecError(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from .budget import BudgetMeter, Grant
     from .errors import AllocationError, BudgetError, SearchError, StrategyError, TreeError
-    from .export import to_dot, to_graphml
+    from .export import export_tree, to_dot, to_graphml, to_mermaid, to_svg
     from .limits import Budget, Remaining, Spent
     from .node import FinishReason, Node, NodeState, PruneReason
     from .prices import TokenPrice
@@ -68,7 +68,7 @@ _MODULES = {
     ),
     "budget": ("BudgetMeter", "Grant"),
     "errors": ("AllocationError", "BudgetError", "SearchError", "StrategyError", "TreeError"),
-    "export": ("to_dot", "to_graphml"),
+    "export": ("export_tree", "to_dot", "to_graphml", "to_mermaid", "to_svg"),
     "limits": ("Budget", "Remaining", "Spent"),
     "node": ("FinishReason", "Node", "NodeState", "PruneReason"),
     "prices": ("TokenPrice",),
@@ -168,6 +168,7 @@ __all__ = [
     "allocate",
     "candidates",
     "decide",
+    "export_tree",
     "group_answers",
     "independent_rounding_allocation",
     "largest_remainder_allocation",
@@ -181,6 +182,8 @@ __all__ = [
     "strategy_to_dict",
     "to_dot",
     "to_graphml",
+    "to_mermaid",
+    "to_svg",
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .node import FinishReason, NodeState, Origin, PruneReason
-from .tree import SearchTree
+from .tree import VALUE_UNIT, SearchTree
 
 CUT = (PruneReason.BUDGET, PruneReason.STOPPED)
 """Reasons that the end of a run gives to what it had not finished."""
@@ -34,10 +34,22 @@ def restart(tree: SearchTree) -> SearchTree:
     entries: list[dict[str, Any]] = data["nodes"]
     # A rescue is the last thing that a run writes, so leaving it out moves no other node's number.
     while entries[-1]["origin"] == Origin.RESCUE:
-        entries.pop()
+        _take_back(entries, entries.pop())
     for node, entry in zip(tree, entries, strict=False):
         if node.finish_reason in CUT_SHORT:
             entry |= _UNWRITTEN
         elif node.prune_reason in CUT:
             entry |= {"state": str(NodeState.OPEN), "prune_reason": None}
     return SearchTree.from_dict(data)
+
+
+def _take_back(entries: list[dict[str, Any]], left_out: dict[str, Any]) -> None:
+    """Take the score of a node that is left out back from the sums of its ancestors."""
+    if left_out["score"] is None:
+        return
+    value: float = round(left_out["score"] / VALUE_UNIT) * VALUE_UNIT
+    above: int | None = left_out["parent"]
+    while above is not None:
+        entries[above]["visits"] -= 1
+        entries[above]["value_sum"] -= value
+        above = entries[above]["parent"]

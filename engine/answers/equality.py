@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from .normalise import normalise
 from .prover import Prover
-from .quantities import is_unit_word, parse_quantity, same_quantity
+from .quantities import is_unit_word, parse_based, parse_quantity, same_quantity
 
 TIME_LIMIT_S = 2.0
 LONGEST = 2048
@@ -50,6 +50,9 @@ def decide_quickly(a: str, b: str) -> bool | None:
     number, other_number = parse_quantity(left), parse_quantity(right)
     if number is not None and other_number is not None:
         return same_quantity(number, other_number)
+    based, other_based = parse_based(left), parse_based(right)
+    if based is not None and other_based is not None:
+        return based == other_based
     word, other_word = _plain_word(left), _plain_word(right)
     if word is not None and other_word is not None:
         return word == other_word

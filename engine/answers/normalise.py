@@ -37,6 +37,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\u221a ?(\d+|[a-zA-Z])"), r"\\sqrt{\1}"),
     (re.compile(r"\u221a ?\(([^()]*)\)"), r"\\sqrt{\1}"),
     (re.compile(r"\*\*"), "^"),
+    (re.compile(r"(?<![\w.,])(\d+(?:\.\d*)?|\.\d+)[eE]([-+]?\d{1,3})(?![\w.])"), r"\1\\times 10^{\2}"),
     (re.compile(r"\^\s*\{?\s*\\circ\s*\}?"), r"^{\\circ}"),
     (re.compile(r"\^\s*\{\s*(\w)\s*\}"), r"^\1"),
     (re.compile(r"\s+"), " "),

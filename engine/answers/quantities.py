@@ -20,6 +20,7 @@ _QUANTITY = re.compile(
     rf"(?:(?:(?P<whole>\d+) ?)??{_RATIO}|(?P<decimal>{_DECIMAL}))"
     r"(?P<unit>(?: ?%| ?\^\{\\circ\}| ?[A-Za-z][A-Za-z .^/0-9-]*)?)"
 )
+_BASED = re.compile(r"(?P<digits>\d[0-9A-Za-z]*)_(?:\{(?P<long>\d{1,2})\}|(?P<short>\d))")
 _UNIT_WORD = re.compile(r"[A-Za-z]+")
 
 _NOT_UNITS = frozenset(
@@ -98,6 +99,18 @@ def same_quantity(a: Quantity, b: Quantity) -> bool:
         return False
     percent, plain = (a, b) if a.percent else (b, a)
     return percent.value == plain.value * 100
+
+
+def parse_based(text: str) -> int | None:
+    """Return the value of an integer written with its base, such as "2516_8"; None if `text` is anything else."""
+    match = _BASED.fullmatch(text)
+    if match is None:
+        return None
+    base = int(match["long"] or match["short"])
+    try:
+        return int(match["digits"], base) if base else None
+    except ValueError:
+        return None
 
 
 def is_unit_word(word: str) -> bool:

@@ -21,9 +21,15 @@ class TemplateRefused(Exception):
 
 
 def render_chat(
-    template: str, messages: Sequence[dict[str, str]], *, bos: str = "", eos: str = "", now: datetime | None = None
+    template: str,
+    messages: Sequence[dict[str, str]],
+    *,
+    bos: str = "",
+    eos: str = "",
+    now: datetime | None = None,
+    reply: bool = True,
 ) -> str:
-    """Return the text of `messages` up to where the model's reply starts.
+    """Return the text of `messages` up to where the model's reply starts; without `reply`, up to their own end.
 
     `now` is the time that templates with a date show, None for the present.
 
@@ -35,7 +41,7 @@ def render_chat(
     try:
         return _compiled(template).render(
             messages=[dict(message) for message in messages],
-            add_generation_prompt=True,
+            add_generation_prompt=reply,
             bos_token=bos,
             eos_token=eos,
             raise_exception=_refuse,

@@ -47,10 +47,7 @@ def render_prompt(
         UsageError: if the question is empty.
         ModelLoadError: if the template is broken or loses the question.
     """
-    question = question.strip()
-    if not question:
-        raise UsageError("the question is empty", "pass some text")
-    segments = list(_segments(question, preset, chat_template, special))
+    segments = prompt_segments(question, preset, chat_template, special=special)
     tokens = SegmentEncoder(tokenizer).encode(segments)
     if special.add_bos and special.bos_id is not None and tokens[:1] != [special.bos_id]:
         tokens.insert(0, special.bos_id)
@@ -61,27 +58,36 @@ def render_prompt(
     )
 
 
-def _segments(
-    question: str, preset: PromptPreset, chat_template: str | None, special: SpecialTokens
-) -> Iterator[Segment]:
+def prompt_segments(
+    question: str, preset: PromptPreset, chat_template: str | None, *, special: SpecialTokens = _NO_TOKENS
+) -> list[Segment]:
+    """Return the pieces of the prompt for a question, as `render_prompt` encodes them.
+
+    Raises:
+        UsageError: if the question is empty.
+        ModelLoadError: if the template is broken or loses the question.
+    """
+    question = question.strip()
+    if not question:
+        raise UsageError("the question is empty", "pass some text")
     if chat_template is None:
         before, _, after = preset.base_template.partition(QUESTION)
-        return iter([Segment(before, special=True), Segment(question, special=False), Segment(after, special=True)])
+        return [Segment(before, special=True), Segment(question, special=False), Segment(after, special=True)]
     return _chat_segments(question, preset.system, chat_template, special)
 
 
-def _chat_segments(question: str, system: str | None, chat_template: str, special: SpecialTokens) -> Iterator[Segment]:
+def _chat_segments(question: str, system: str | None, chat_template: str, special: SpecialTokens) -> list[Segment]:
     if system is not None:
         segments = _try_chat([("system", system), ("user", question)], chat_template, special)
         if segments is not None:
-            return iter(segments)
+            return segments
         question = f"{system}\n\n{question}"
     segments = _try_chat([("user", question)], chat_template, special)
     if segments is None:
         raise ModelLoadError(
             "the model's chat template leaves out the question or refuses it", "use another model, or another preset"
         )
-    return iter(segments)
+    return segments
 
 
 def _try_chat(messages: Sequence[tuple[str, str]], chat_template: str, special: SpecialTokens) -> list[Segment] | None:

@@ -562,6 +562,8 @@ class RunHandle:
     def _check_lanes(self, lanes: Sequence[LaneRequest], allowance: int | None) -> None:
         if allowance is not None and allowance < 0:
             raise UsageError(f"the allowance is {allowance} tokens", "use 0 or more, or None")
+        if lanes and (self._slot.config.states or self._slot.config.rank):
+            raise UsageError("this model was loaded for reading alone", "load it a second time to generate")
         asked = set[int]()
         for lane in lanes:
             self._check_new(lane.parent, lane.child)
@@ -588,6 +590,13 @@ class RunHandle:
                 raise UsageError(f"node {each.node} is read beyond its path", "read at 0 up to its length minus one")
             if not all(0 <= id < size for id in each.ids):
                 raise UsageError(f"node {each.node} is read at ids outside the vocabulary", "use the model's own ids")
+            config = self._slot.config
+            if (each.what == "states", each.what == "rank") != (config.states, config.rank):
+                raise UsageError(f"{each.what} are read of a model not loaded for them", "load it with states=...")
+            if each.what == "rank" and each.read != (len(each.tokens) - 1,):
+                raise UsageError(f"node {each.node} is ranked before its end", "read its last position")
+            if each.what == "tokens" and max(each.read) + 1 >= len(each.tokens):
+                raise UsageError(f"node {each.node} has no token after its last one", "read before the last token")
 
 
 def _taken(child: int) -> UsageError:

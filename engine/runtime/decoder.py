@@ -26,6 +26,7 @@ from ramify.engine.runtime.messages import (
     ReadResult,
     Statistics,
 )
+from ramify.engine.runtime.reading import read_row
 from ramify.engine.runtime.sampling import sample, uniforms
 from ramify.engine.runtime.steps import StepText
 
@@ -372,9 +373,8 @@ class Decoder:
 
     def _take_read(self, job: ReadJob, start: int, end: int, block: npt.NDArray[np.float32]) -> None:
         assert job.request is not None and job.sequence is not None
-        ids = list(job.request.ids)
         for position, row in zip([at for at in sorted(job.outputs) if start <= at < end], block, strict=True):
-            job.rows[position] = tuple(float(value) for value in row[ids])
+            job.rows[position] = read_row(job.request, position, row)
         if job.complete:
             self._finish_read(job)
 

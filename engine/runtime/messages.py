@@ -9,6 +9,9 @@ from typing import Literal
 
 from ramify.engine.errors import UsageError
 
+ReadWord = Literal["logits", "states", "tokens", "rank"]
+"""What is read at a position; the values of `ramify.reward.protocol.Reading`, which this layer does not import."""
+
 FinishWord = Literal["step", "eos", "length", "budget", "cancelled", "context"]
 """Why a lane ended; the values of `ramify.search.node.FinishReason`, which this layer does not import."""
 
@@ -56,7 +59,8 @@ class ModelConfig:
 
     `context_tokens` is the number of KV cells shared by all paths, None for a size that suits. `threads` None means
     the processors available. `gpu_layers` None means all if the build can offload, else 0. `max_lanes` bounds the
-    paths decoded together. `batch_tokens` bounds the tokens of one decode call.
+    paths decoded together. `batch_tokens` bounds the tokens of one decode call. `states` loads it for the reading of
+    final hidden states, and of nothing else; so does `rank` for the outputs of the file's own classifier.
     """
 
     path: str
@@ -66,6 +70,8 @@ class ModelConfig:
     max_lanes: int = 64
     batch_tokens: int = 512
     extra_buffers: bool = True
+    states: bool = False
+    rank: bool = False
 
     def __post_init__(self) -> None:
         limits = {"context_tokens": (256, 1 << 24), "threads": (1, 512), "gpu_layers": (0, 100_000)}
@@ -141,18 +147,24 @@ class LaneResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadRequest:
-    """A path to be read: `tokens` is all of it, `read` are positions whose logits at `ids` are returned."""
+    """A path to be read: `tokens` is all of it, `read` are its positions, `what` is returned of each.
+
+    "logits" are those at `ids`, "states" the final hidden state, of a model loaded for that, "tokens" the log
+    probability of the path's next token and the distribution's self-certainty, "rank" the classifier's outputs for
+    the whole path, of a model loaded for that; for all three, `ids` is empty.
+    """
 
     node: int
     parent: int | None
     tokens: tuple[int, ...]
     read: tuple[int, ...]
     ids: tuple[int, ...]
+    what: ReadWord = "logits"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadResult:
-    """Logits of a ReadRequest: one row for each position, one value for each id. `too_long`: it did not fit."""
+    """What a ReadRequest asked for, in `logits`: one row for each position. `too_long`: it did not fit."""
 
     node: int
     logits: tuple[tuple[float, ...], ...]

@@ -25,6 +25,8 @@ MAX_SEQUENCES = 256
 MIN_SEQUENCES = 64
 OUTPUT_BYTES = 64 << 20
 """Memory that the output rows of all sequences may take before fewer sequences are used."""
+STATE_OUTPUT_BYTES = 128 << 20
+"""Memory that one batch's rows of logits may take where every token gives one, beyond one row a sequence."""
 DEFAULT_CELLS = 16384
 TINY_PARAMETERS = 16_000_000
 """Below this, waiting for other threads after each of a layer's products costs more than they save."""
@@ -180,6 +182,14 @@ class Context:
         fitting = OUTPUT_BYTES // (4 * self.vocabulary_size)
         self.sequences = int(min(MAX_SEQUENCES, max(MIN_SEQUENCES, fitting)))
         self.batch_tokens = max(config.batch_tokens, self.sequences)
+        self.states, self.rank = config.states, config.rank
+        if self.states or self.rank:
+            # llama.cpp then makes a row of logits for each token, whether it is wanted or not.
+            fitting = STATE_OUTPUT_BYTES // (4 * self.vocabulary_size)
+            self.batch_tokens = max(self.sequences, min(self.batch_tokens, fitting))
+            self._width = int(lib.llama_model_n_embd(model.pointer))
+        if self.rank:
+            self._width = int(lib.llama_model_n_cls_out(model.pointer))
         wanted = config.context_tokens or min(trained * 16, DEFAULT_CELLS)
         params = lib.llama_context_default_params()
         params.n_ctx = max(256, wanted)
@@ -189,6 +199,8 @@ class Context:
         params.kv_unified = True
         params.swa_full = True
         params.no_perf = True
+        params.embeddings = self.states or self.rank
+        params.pooling_type = lib.LLAMA_POOLING_TYPE_RANK if self.rank else lib.LLAMA_POOLING_TYPE_NONE
         params.n_threads = params.n_threads_batch = config.threads or suitable_threads(model.summary.parameters)
         _lines.clear()
         self.pointer = lib.llama_init_from_model(model.pointer, params)
@@ -198,6 +210,8 @@ class Context:
         self.cells = int(lib.llama_n_ctx(self.pointer))
         self.longest_path = min(trained, self.cells)
         self._batch = _Batch(lib, self.batch_tokens)
+        self._flagged: list[bool] = []
+        self._sequences: list[int] = []
 
     def decode(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[bool]) -> int:
         """Decode a batch; return 0, or 1 if there was no room in the cache (nothing has changed then).
@@ -212,13 +226,27 @@ class Context:
             raise ValueError("a token outside the vocabulary")
         if min(sequences) < 0 or max(sequences) >= self.sequences:
             raise ValueError("a sequence id out of range")
+        if self.states or self.rank:
+            self._flagged, self._sequences, outputs = outputs, sequences, [True] * len(tokens)
         code = self._lib.llama_decode(self.pointer, self._batch.fill(tokens, positions, sequences, outputs))
         if code not in (0, 1):
             raise RuntimeError(f"llama_decode failed with code {code}: {_reason()}")
         return int(code)
 
     def logits(self, rows: int) -> npt.NDArray[np.float32]:
-        """Return the rows of the last decode's flagged tokens, in batch order; valid until the next decode."""
+        """Return the rows of the last decode's flagged tokens, in batch order; valid until the next decode.
+
+        They are final hidden states [rows, embedding] in a context for these, and [rows, labels] in one for the
+        classifier, where each flagged token must be the last of its sequence.
+        """
+        if self.rank:
+            ended = [each for each, flag in zip(self._sequences, self._flagged, strict=True) if flag]
+            found = [self._lib.llama_get_embeddings_seq(self.pointer, sequence) for sequence in ended]
+            return np.array([np.ctypeslib.as_array(pointer, shape=(self._width,)) for pointer in found])
+        if self.states:
+            pointer = self._lib.llama_get_embeddings(self.pointer)
+            states = np.ctypeslib.as_array(pointer, shape=(len(self._flagged), self._width))
+            return states[self._flagged]
         pointer = self._lib.llama_get_logits(self.pointer)
         return np.ctypeslib.as_array(pointer, shape=(rows, self.vocabulary_size))
 

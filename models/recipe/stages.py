@@ -26,7 +26,7 @@ from .train import Progress, Schedule, Trainer, load_policy
 
 log = logging.getLogger(__name__)
 
-TOKENS: dict[str, int] = {"s": 9_000_000, "m": 30_000_000, "l": 31_000_000}
+TOKENS: dict[str, int] = {"s": 35_000_000, "m": 30_000_000, "l": 63_000_000}
 """Padded positions that each policy trains on.
 
 The bundled small and large policies were stopped and extended on the way, so their schedules differ from a fresh run's;

@@ -8,13 +8,21 @@ from difflib import get_close_matches
 
 import click
 
+from .batch import batch
+from .calibrate import calibrate
+from .config import config
 from .doctor import doctor
+from .grade import grade
 from .models import models
 from .problems import problems
+from .reward import reward
+from .runs import runs
+from .settings import default_map
 from .solve import solve
 
 DEFAULT_COMMAND = "solve"
-OWN_OPTIONS = ("--help", "-h", "--version")
+HELP_OPTIONS = {"--help", "-h"}
+OWN_OPTIONS = (*HELP_OPTIONS, "--version")
 
 HELP = """Solve problems with GGUF models: tree search guided by a process reward model, under a compute budget.
 
@@ -33,7 +41,10 @@ class RootGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Find the command, then parse as usual."""
-        return super().parse_args(ctx, route(args, self.commands))
+        arguments = route(args, self.commands)
+        if not HELP_OPTIONS & {*arguments}:
+            ctx.default_map = default_map(arguments[0], self.commands.get(arguments[0]))
+        return super().parse_args(ctx, arguments)
 
 
 def route(arguments: Sequence[str], commands: Collection[str]) -> list[str]:
@@ -68,12 +79,12 @@ def _stdin_is_terminal() -> bool:
     cls=RootGroup,
     help=HELP,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 bug, 2 usage, 3 model, 4 no answer, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 bug, 2 usage, 3 model, 4 no answer, 5 some items failed, 130 interrupted.",
 )
 @click.version_option(package_name="ramify", message="%(prog)s %(version)s")
 def app() -> None:
     """The root command; what it says of itself is HELP."""
 
 
-for command in (solve, problems, models, doctor):
+for command in (solve, runs, batch, grade, calibrate, problems, models, reward, config, doctor):
     app.add_command(command)

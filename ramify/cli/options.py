@@ -10,7 +10,7 @@ import click
 
 from ramify.engine.errors import UsageError
 
-from .values import COUNT, DURATION, FLOPS, Share
+from .values import COUNT, DURATION, FLOPS, Assignment, Share
 
 if TYPE_CHECKING:
     from ramify.search.strategy import AnyStrategy
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 NO_REWARD = "none"
+AUTO = "auto"
 
 _OPTIONS = (
     click.option("--model", "-m", default="demo-m", show_default=True, help="Bundled name or path of a .gguf file."),
@@ -25,9 +26,22 @@ _OPTIONS = (
         "--reward",
         "-r",
         default="default",
-        help="Reward model: bundled name, path, or 'none'.  [default: the bundled one for bundled models]",
+        help="Reward model: bundled name, path, self-certainty, mean-logprob, openai:URL#MODEL, or 'none'.  "
+        "[default: the bundled one for bundled models]",
     ),
+    click.option("--reward-spec", metavar="NAME|FILE", help="Format of the reward model.  [default: as its file says]"),
     click.option("--strategy", "-s", metavar="NAME", help="How to search; see below.  [default: rebase, or majority]"),
+    click.option(
+        "--strategy-option",
+        "-o",
+        "strategy_extras",
+        type=Assignment(),
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Any other option of the strategy, such as children=4; may be repeated.",
+    ),
+    click.option("--profile", metavar="FILE", help="Measurements for --strategy auto.  [default: the bundled ones]"),
+    click.option("--stop", metavar="RULES", help="End early, such as beta:0.95 or lead; see below.  [default: never]"),
     click.option("--width", "-w", type=click.IntRange(min=1), help="Number of paths.  [default: 16]"),
     click.option("--tree-temperature", type=Share(min=0, min_open=True), help="Balance of REBASE: low exploits."),
     click.option("--max-generated-tokens", type=COUNT, help="Limit of generated tokens, such as 20k."),
@@ -67,6 +81,9 @@ def search_options(command: Decorated) -> Decorated:
     return command
 
 
+_ENGINE_OPTIONS = ("isolation", "threads", "gpu_layers", "prompt_preset", "step_format", "reward_spec")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPlan:
     """What the options ask for.
@@ -79,6 +96,7 @@ class SearchPlan:
     reward: str | None
     strategy_name: str | None
     strategy_options: dict[str, Any]
+    profile: str | None
     engine_options: dict[str, Any]
     run_options: dict[str, Any]
 
@@ -99,14 +117,17 @@ class SearchPlan:
             model=options["model"],
             reward=None if options["reward"] == NO_REWARD else options["reward"],
             strategy_name=options["strategy"],
-            strategy_options=_given({"width": options["width"], "temperature": options["tree_temperature"]}),
-            engine_options=_given(
-                {name: options[name] for name in ("isolation", "threads", "gpu_layers", "prompt_preset", "step_format")}
-            ),
+            strategy_options={
+                **dict(options["strategy_extras"]),
+                **_given({"width": options["width"], "temperature": options["tree_temperature"]}),
+            },
+            profile=options["profile"],
+            engine_options=_given({name: options[name] for name in _ENGINE_OPTIONS}),
             run_options={
                 "seed": options["seed"],
                 "sampling": sampling,
                 **_given({name: options[name] for name in ("max_step_tokens", "max_path_tokens")}),
+                **_stop(options["stop"]),
                 **_budget(budget),
             },
         )
@@ -124,6 +145,8 @@ class SearchPlan:
         from ramify.search.registry import make_strategy, strategy_option_names
 
         name = self.strategy_name or ("rebase" if has_reward else "majority")
+        if name == AUTO:
+            return self._measured_best(has_reward=has_reward)
         known = strategy_option_names(name)
         for option, flag in (("width", "--width"), ("temperature", "--tree-temperature")):
             if option in self.strategy_options and option not in known:
@@ -136,9 +159,26 @@ class SearchPlan:
             )
         return strategy
 
+    def _measured_best(self, *, has_reward: bool) -> AnyStrategy:
+        from ramify.engine.config import DEFAULT_BUDGET
+        from ramify.engine.loading import default_reward
+        from ramify.engine.profile import profile_for
+
+        if self.strategy_options:
+            raise UsageError("--strategy auto chooses all options itself", "leave --width and the others out")
+        reward = default_reward(self.model) if self.reward == "default" else self.reward
+        profile = profile_for(self.model, reward if has_reward else None, self.profile)
+        return profile.choose(self.run_options.get("budget", DEFAULT_BUDGET)).make()
+
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _stop(rules: str | None) -> dict[str, Any]:
+    from ramify.search.stopping import make_stop_rule
+
+    return {} if rules is None else {"stop": make_stop_rule(rules)}
 
 
 def _budget(limits: dict[str, Any]) -> dict[str, Any]:

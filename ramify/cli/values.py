@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-TREE_SUFFIXES = (".json", ".graphml", ".dot")
+TREE_SUFFIXES = (".json", ".graphml", ".dot", ".mmd", ".svg")
 
 _NUMBER = re.compile(r"(?P<number>[+-]?[\d_]*\.?\d+(?:[eE][+-]?\d+)?)\s*(?P<unit>[a-zA-Z]*)")
 _POWERS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
@@ -90,3 +90,40 @@ class TreeFile(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
         if not path.parent.is_dir():
             self.fail(f"there is no folder {str(path.parent)!r}", param, ctx)
         return path
+
+
+class FieldMap(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
+    """A field and the column that holds it: `question=prompt`."""
+
+    name = "field=column"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Return the field and the column."""
+        field, sign, column = str(value).partition("=")
+        if not (sign and field.strip() and column.strip()):
+            self.fail(f"{value!r} is not of the form field=column (write it like question=prompt)", param, ctx)
+        return field.strip(), column.strip()
+
+
+class Assignment(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
+    """An option's name and value: `children=4`; numbers and true or false are read as such."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        """Return the name and the value."""
+        name, sign, text = str(value).partition("=")
+        if not (sign and name.strip() and text.strip()):
+            self.fail(f"{value!r} is not of the form name=value (write it like children=4)", param, ctx)
+        return name.strip().replace("-", "_"), _plain(text.strip())
+
+
+def _plain(text: str) -> bool | int | float | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -15,16 +15,21 @@ HEAVY = ("anyio", "jinja2", "llama_cpp", "math_verify", "networkx", "numpy", "py
 SOLVE_OPTIONS = [
     "--help", "--gpu-layers", "--isolation", "--json", "--max-flops", "--max-generated-tokens", "--max-nodes",
     "--max-path-tokens", "--max-seconds", "--max-step-tokens", "--max-total-tokens", "--min-p", "--model",
-    "--prompt-preset", "--quiet", "--reward", "--save-tree", "--seed", "--step-format", "--strategy", "--temperature",
-    "--threads", "--top-k", "--top-p", "--tree-temperature", "--width",
+    "--profile", "--prompt-preset", "--quiet", "--reward", "--reward-spec", "--save", "--save-tree", "--seed",
+    "--step-format", "--stop", "--strategy", "--strategy-option", "--temperature", "--threads", "--top-k", "--top-p",
+    "--tree-temperature", "--width",
 ]  # fmt: skip
+
+
+COMMANDS = ["solve", "runs", "batch", "grade", "calibrate", "problems", "models", "reward", "config", "doctor"]
 
 
 def test_root_help_lists_the_commands(ramify):
     result = ramify("--help")
     assert (result.code, result.err) == (0, "")
-    assert re.findall(r"^  ([a-z]+) {2,}", result.out, re.MULTILINE) == ["solve", "problems", "models", "doctor"]
-    assert "Exit codes: 0 done, 1 bug, 2 usage, 3 model, 4 no answer, 130 interrupted." in result.out
+    assert re.findall(r"^  ([a-z]+) {2,}", result.out, re.MULTILINE) == COMMANDS
+    text = " ".join(result.out.split())
+    assert "Exit codes: 0 done, 1 bug, 2 usage, 3 model, 4 no answer, 5 some items failed, 130 interrupted." in text
 
 
 def test_solve_options_are_pinned(ramify):
@@ -39,6 +44,13 @@ def test_solve_options_are_pinned(ramify):
         (["models", "list"], ["--help", "--json"]),
         (["models", "info"], ["--help", "--json"]),
         (["doctor"], ["--help", "--json", "--model", "--no-run"]),
+        (["runs", "list"], ["--help", "--json", "--limit", "--query"]),
+        (["runs", "show"], ["--all", "--help", "--json", "--width"]),
+        (["runs", "replay"], ["--help", "--width"]),
+        (["runs", "export"], ["--help"]),
+        (["runs", "delete"], ["--help"]),
+        (["config", "show"], ["--help", "--json"]),
+        (["config", "path"], ["--help"]),
     ],
 )
 def test_other_options_are_pinned(ramify, arguments, options):
@@ -67,7 +79,8 @@ def test_what_needs_no_model_loads_no_heavy_module(arguments):
 
 
 def test_solve_help_tells_the_truth_about_strategies_and_limits(ramify):
-    text = " ".join(ramify("solve", "--help").out.split())
+    # Lines break at hyphens too.
+    text = " ".join(ramify("solve", "--help").out.split()).replace("- ", "-")
     with_reward = [name for name in strategy_names() if make_strategy(name).uses_reward]
     named = re.search(r"Strategies: (.*?) need a reward model; (.*?) do not", text)
     assert named is not None

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from xml.etree import ElementTree
 
 import networkx as nx
 import pytest
@@ -100,7 +101,7 @@ def test_lengths_arrive(ramify, model):
     assert json.loads(result.out)["usage"]["policy"]["generated_tokens"] == 6
 
 
-@pytest.mark.parametrize("ending", [".json", ".graphml", ".dot"])
+@pytest.mark.parametrize("ending", [".json", ".graphml", ".dot", ".mmd", ".svg"])
 def test_the_tree_is_saved(ramify, model, tmp_path, ending):
     file = tmp_path / f"tree{ending}"
     assert ramify("-r", "none", "-w", "4", "-q", "--save-tree", str(file), "How many?").code == 0
@@ -110,9 +111,15 @@ def test_the_tree_is_saved(ramify, model, tmp_path, ending):
     elif ending == ".graphml":
         graph = nx.parse_graphml(text)
         assert sum(graph.nodes[node]["winning"] for node in graph) == 3
-    else:
+    elif ending == ".dot":
         assert text.startswith("digraph search {")
         assert text.count("penwidth=3") == 3 + 2
+    elif ending == ".mmd":
+        assert text.startswith("flowchart LR\n")
+        assert text.count("\n  style ") == 3
+    else:
+        assert ElementTree.fromstring(text).findall(".//{*}title")[1].text == "How many?"
+        assert text.count("on the winning path") == 2
 
 
 def test_no_answer_is_exit_code_4_and_says_what_to_raise(ramify, scripted):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 
 from ramify.reward import (
@@ -19,7 +21,8 @@ from ramify.reward import (
     ScoreRow,
 )
 from ramify.reward.layout import PathLayout
-from ramify.reward.lm_head import combined, probability
+from ramify.reward.lm_head import combined, probability, score_of
+from ramify.reward.mlp import MlpHead
 from ramify.reward.testing import PieceTokenizer, ScriptedScorer
 
 pytestmark = pytest.mark.anyio
@@ -197,6 +200,85 @@ async def test_a_path_without_steps_is_refused() -> None:
     session = await LmHeadReward(DEMO, DEMO_VOCABULARY, ScriptedScorer(level(DEMO_VOCABULARY))).open("Q?")
     with pytest.raises(RewardError, match="node 0 has no steps"):
         await session.score([step(0)])
+
+
+async def test_tokens_may_be_named_by_their_ids() -> None:
+    spec = DEMO.model_copy(update={"good": 3, "bad": 4})
+    assert PathLayout(spec, DEMO_VOCABULARY).read_ids == (3, 4)
+    with pytest.raises(RewardSpecError, match="the good token 9999 is not in this model's vocabulary"):
+        PathLayout(spec.model_copy(update={"good": 9999}), DEMO_VOCABULARY)
+
+
+def test_the_activation_and_the_calibration() -> None:
+    # sigmoid(2 * (1.5 - 0.5) - 1) = sigmoid(1), and sigmoid(mean) = sigmoid(1).
+    one = 1 / (1 + math.exp(-1))
+    assert score_of(DEMO.model_copy(update={"scale": 2.0, "offset": -1.0}), (1.5, 0.5)) == pytest.approx(one)
+    assert score_of(DEMO.model_copy(update={"activation": "sigmoid_mean"}), (1.5, 0.5)) == pytest.approx(one)
+
+
+async def test_a_head_of_its_own_runs_on_hidden_states() -> None:
+    spec = DEMO.model_copy(update={"head": "mlp", "head_file": "head.safetensors", "good": 1, "bad": 0})
+    scorer = ScriptedScorer(lambda tokens, ids: [float(len(tokens)), 1.0])
+    head = MlpHead({"0.weight": np.array([[0.0, 2.0], [1.0, 0.0]]), "0.bias": np.array([0.0, -5.0])})
+    reward = LmHeadReward(spec, DEMO_VOCABULARY, scorer, head=head)
+    score = (await (await reward.open("Q?")).score([step(1, "a")]))[0]
+    # Six tokens: the outputs are 2 and 6 - 5, and the score is the softmax of the second.
+    assert score == pytest.approx(1 / (1 + math.exp(1)))
+    assert (scorer.jobs[0].what, scorer.jobs[0].ids) == ("states", ())
+    with pytest.raises(RewardSpecError, match="no such head is loaded"):
+        LmHeadReward(spec, DEMO_VOCABULARY, scorer)
+
+
+def test_layers_with_a_relu_between() -> None:
+    head = MlpHead({"2.weight": np.array([[1.0, 10.0]]), "0.weight": np.array([[1.0], [-1.0]])})
+    assert (head([3.0]), head([-3.0])) == ([3.0], [30.0])
+    assert (head.width, head.outputs, head.parameters) == (1, 1, 7)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({}, "no layers"),
+        ({"0.bias": np.zeros(2)}, "no matrix"),
+        ({"0.weight": np.zeros((2, 1)), "2.weight": np.zeros((1, 3))}, "fit"),
+    ],
+)
+def test_a_head_that_is_none_is_refused(tensors: dict[str, Any], message: str) -> None:
+    with pytest.raises(RewardSpecError, match=message):
+        MlpHead(tensors)
+
+
+async def test_the_specs_separator_cuts_nodes_into_steps() -> None:
+    spec = DEMO.model_copy(update={"step_separator": "\n\n", "aggregation": "min"})
+    scorer = ScriptedScorer(level(DEMO_VOCABULARY))
+    session = await LmHeadReward(spec, DEMO_VOCABULARY, scorer, split=lambda text: text.splitlines()).open("Q?")
+    await session.score([step(1, "a\nb\n\nc\n\n")])
+    assert text(DEMO_VOCABULARY, scorer.jobs[0].tokens) == "<|user|>Q?<|assistant|>a\nb<|step|>c<|step|>"
+    assert len(scorer.jobs[0].read) == 2
+
+
+@pytest.mark.parametrize(
+    ("joined", "expected"),
+    [
+        ("nothing", ["a", " b", "b", "\n", "<|step|>"]),
+        ("prompt", ["a b", "b", "\n", "<|step|>"]),
+        ("all", ["a b", "b\n", "<|step|>"]),
+    ],
+)
+def test_what_is_joined_is_tokenised_as_one_text(joined: str, expected: list[str]) -> None:
+    words = PieceTokenizer(["a b", "b\n", " b"], ["<|step|>"])
+    spec = RewardSpec(
+        name="joined",
+        prompt_template="{question} b",
+        step_template="{step}\n<|step|>",
+        tag="<|step|>",
+        good=0,
+        bad=1,
+        context_limit=99,
+        joined=joined,  # type: ignore[arg-type]
+    )
+    tokens = PathLayout(spec, words).path("a", ["b"]).tokens
+    assert [words.piece(token).decode() for token in tokens] == expected
 
 
 def test_probabilities_of_extreme_logits_are_exact() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ramify.reward import BUILTIN_SPECS, RewardSpec, RewardSpecError, load_spec, resolve_spec
-from ramify.reward.spec import METADATA_KEY, parse_spec
+from ramify.reward.spec_files import METADATA_KEY, parse_spec
+from ramify.reward.testing import PieceTokenizer
 
 DEMO = (
     '{"name":"ramify-demo-prm","head":"lm_head","prompt_template":"<|user|>{question}<|assistant|>",'
@@ -39,6 +40,11 @@ def test_a_spec_survives_json() -> None:
         ({"bad": "<|good|>"}, "the same token"),
         ({"context_limit": 0}, "context_limit"),
         ({"name": ""}, "name"),
+        ({"good": -1}, "good"),
+        ({"scale": 0}, "scale"),
+        ({"head": "mlp", "head_file": "h", "good": 1}, "good and bad are rows of its output"),
+        ({"head": "mlp", "good": 1, "bad": 0}, "head_file is the file of an mlp head"),
+        ({"head_file": "h"}, "head_file is the file of an mlp head"),
     ],
 )
 def test_a_wrong_spec_is_refused_with_its_field(change: dict[str, Any], message: str) -> None:
@@ -51,6 +57,30 @@ def test_text_that_is_not_json_is_refused() -> None:
         parse_spec("{")
 
 
+TOML = """
+name = "mine"
+prompt_template = "Q: {question}\\n"
+step_template = "{step}<|step|>"
+tag = "<|step|>"
+good = 7
+activation = "sigmoid"
+context_limit = 100
+"""
+
+
+def test_a_spec_may_be_a_toml_file(tmp_path: Any) -> None:
+    path = tmp_path / "spec.toml"
+    path.write_text(TOML, "utf-8")
+    spec = load_spec(str(path))
+    assert (spec.name, spec.prompt_template, spec.good, spec.bad) == ("mine", "Q: {question}\n", 7, None)
+    path.write_text(TOML + "tags = 1\n", "utf-8")
+    with pytest.raises(RewardSpecError, match="tags: Extra inputs"):
+        load_spec(str(path))
+    path.write_text("name = \n", "utf-8")
+    with pytest.raises(RewardSpecError, match="not valid TOML"):
+        load_spec(str(path))
+
+
 def test_a_spec_is_found_by_name_by_file_and_as_json(tmp_path: Any) -> None:
     path = tmp_path / "spec.json"
     path.write_text(DEMO, "utf-8")
@@ -61,8 +91,35 @@ def test_a_spec_is_found_by_name_by_file_and_as_json(tmp_path: Any) -> None:
 
 
 def test_a_model_file_without_a_spec_is_refused_and_the_known_specs_are_named() -> None:
-    with pytest.raises(RewardSpecError, match=r"llama\.gguf .*math-shepherd, versaprm"):
+    with pytest.raises(RewardSpecError, match=r"llama\.gguf .*math-shepherd, rlhflow, versaprm"):
         resolve_spec({}, model="llama.gguf")
+
+
+SHEPHERD = PieceTokenizer([" ки", " +", " -"], ["<s>"], adds_space=True)
+MISTRAL: dict[str, object] = {"general.architecture": "llama"}
+
+
+def test_a_family_is_chosen_by_architecture_vocabulary_and_name() -> None:
+    named = {**MISTRAL, "general.name": "Math Shepherd Mistral 7b Prm"}
+    assert resolve_spec(named, model="m", tokenizer=SHEPHERD).name == "math-shepherd"
+    url = {**MISTRAL, "general.source.url": "https://huggingface.co/peiyi9979/math-shepherd-mistral-7b-prm"}
+    assert resolve_spec(url, model="m", tokenizer=SHEPHERD).name == "math-shepherd"
+
+
+def test_vocabulary_and_architecture_alone_give_candidates_and_no_choice() -> None:
+    with pytest.raises(RewardSpecError, match=r"\(its vocabulary fits math-shepherd, llemma-rebase\)"):
+        resolve_spec({**MISTRAL, "general.name": "Mistral 7B Instruct"}, model="m", tokenizer=SHEPHERD)
+
+
+def test_a_name_alone_is_not_enough() -> None:
+    name = {"general.name": "math-shepherd"}
+    for metadata, tokenizer in (
+        ({"general.architecture": "qwen2", **name}, SHEPHERD),
+        ({**MISTRAL, **name}, PieceTokenizer()),
+        ({**MISTRAL, **name}, None),
+    ):
+        with pytest.raises(RewardSpecError, match="pass a reward spec"):
+            resolve_spec(metadata, model="m", tokenizer=tokenizer)
 
 
 def test_a_given_spec_wins_over_the_files_own() -> None:

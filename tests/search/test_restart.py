@@ -90,3 +90,15 @@ def test_the_step_that_only_saved_an_answer_is_left_out() -> None:
     tree.complete(saved.id, "The answer is 3.", (1,), -1.0, FinishReason.EOS)
     tree.finish(saved.id, "3")
     assert [node.path for node in restart(tree)] == [(), (0,)]
+
+
+def test_the_score_of_what_is_left_out_counts_no_longer() -> None:
+    tree = SearchTree()
+    tree.complete(tree.add_pending(0).id, "a\n")
+    tree.score(1, 0.3)
+    before = [(node.visits, node.value_sum) for node in tree]
+    saved = tree.add_pending(1, origin=Origin.RESCUE)
+    tree.complete(saved.id, "The answer is 3.", (1,), -1.0, FinishReason.EOS)
+    tree.finish(saved.id, "3")
+    tree.score(saved.id, 0.7)
+    assert [(node.visits, node.value_sum) for node in restart(tree)] == before

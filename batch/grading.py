@@ -1,0 +1,30 @@
+"""Right or wrong: answers against gold answers, never in the event loop's thread and never twice."""
+
+from __future__ import annotations
+
+from anyio.to_thread import run_sync
+
+from ramify.engine.answers.equality import answers_equal, decide_quickly
+from ramify.engine.answers.extract import extract_answer
+
+
+def grade(answer: str | None, gold: str | None) -> bool | None:
+    """Return whether an answer is right: None without a gold answer, False without an answer. May take seconds."""
+    if gold is None or not gold.strip():
+        return None
+    return answer is not None and answers_equal(answer, gold)
+
+
+async def grade_beside(answer: str | None, gold: str | None) -> bool | None:
+    """Return what `grade` does without holding up the event loop."""
+    if gold is None or answer is None:
+        return grade(answer, gold)
+    quick = decide_quickly(answer, gold)
+    return await run_sync(grade, answer, gold) if quick is None else quick
+
+
+def read_prediction(text: str | None) -> str | None:
+    """Return the answer in a text written elsewhere: the last marked one, else the whole text; None if it is empty."""
+    if text is None or not text.strip():
+        return None
+    return extract_answer(text) or text.strip()

@@ -1,0 +1,288 @@
+"""One call's share of a batch: from what is left to do to rows on disk."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import anyio
+from anyio.to_thread import run_sync
+
+from ramify.engine.engine import Engine
+from ramify.engine.errors import ModelCrashed
+from ramify.engine.events import BudgetUsed
+from ramify.engine.problem import Problem
+from ramify.engine.solution import Solution
+from ramify.engine.usage import RoleUsage, Usage
+from ramify.search.registry import strategy_to_dict
+
+from .config import BatchConfig
+from .control import BatchControl
+from .errors import RunFolderError
+from .folder import RunFolder, read_attempts, read_items
+from .grading import grade_beside
+from .identity import problem_key
+from .plan import Item
+from .resolve import Setup
+from .rows import Attempt, describe_error, failed_row, solved_row
+from .tally import Tally
+
+STOP_REASONS = ("completed", "interrupted", "budget", "failures", "aborted")
+
+
+class Leg:
+    """Searches pending items, several at a time; a leg is what one call of `run_batch` does.
+
+    An item whose search dies with the model is put aside and tried once more when all others are done, alone, so that
+    it cannot take others with it.
+    """
+
+    def __init__(self, folder: RunFolder, setup: Setup, config: BatchConfig) -> None:
+        self.tally = Tally(budget_total_tokens=config.budget_total_tokens)
+        self.wanted_keys: frozenset[str] = frozenset()
+        self.begun = False
+        self.notes: list[str] = []
+        self._folder = folder
+        self._setup = setup
+        self._config = config
+        self._number = 1
+        self._pending: deque[Item] = deque()
+        self._crashed: list[Item] = []
+        self._attempts = Counter[str]()
+        self._stop_reason = ""
+        self._failure: RunFolderError | None = None
+        self._writing: anyio.Lock | None = None
+
+    @property
+    def pending(self) -> int:
+        """Items that are left to do."""
+        return len(self._pending)
+
+    def take_stock(self, problems: Sequence[Problem], wanted: Sequence[Item]) -> None:
+        """Read what is done, and line up the rest of what is wanted.
+
+        Raises:
+            RunFolderError: if the folder holds items of other problems, or graded against other answers.
+        """
+        if self._config.retry_failed:
+            self._folder.retire_failed()
+        gold = _gold(problems)
+        self.wanted_keys = frozenset(item.key for item in wanted)
+        self.tally.expect(len(wanted))
+        done = set[str]()
+        there = set[tuple[str, int]]()
+        for row in read_items(self._folder.path):
+            _check_problem(row, gold, self._folder)
+            self._note_attempt(row)
+            done.add(row["key"])
+            there.add((row["key"], row["attempt"]))
+            self.tally.found(row, wanted=row["key"] in self.wanted_keys)
+        for row in read_attempts(self._folder.path):
+            self._note_attempt(row)
+            if (row["key"], row["attempt"]) not in there:
+                self.tally.wasted(row["usage"])
+        self._pending.extend(item for item in wanted if item.key not in done)
+        failed = self.tally.progress().failed
+        if failed and not self._config.retry_failed:
+            self.notes.append(f"{failed} of the items failed before; --retry-failed runs them again")
+
+    def _note_attempt(self, row: Mapping[str, Any]) -> None:
+        self._number = max(self._number, row["leg"] + 1)
+        self._attempts[row["key"]] = max(self._attempts[row["key"]], row["attempt"])
+
+    async def run(self, engine: Engine, control: BatchControl, show: Callable[..., None]) -> str:
+        """Search what is pending and return why it ended: one of STOP_REASONS.
+
+        Raises:
+            RunFolderError: if the folder cannot be written any more; what was written is whole.
+        """
+        self.begun = True
+        self._writing = anyio.Lock()
+        self._folder.log(f"call {self._number} begins: {self.pending} items to do, {self._config.parallel} at a time")
+        show()
+        await self._together(engine, control, show)
+        for item in self._crashed:
+            if not self._may_start(control):
+                break
+            await self._do(engine, item, show)
+            self._raise_failure()
+        return self._stop_reason or "completed"
+
+    def log_end(self, reason: str) -> None:
+        """Write down that this call has ended and why."""
+        if self.begun and self._failure is None:
+            self._folder.log(f"call {self._number} ends: {reason}, {self.tally.progress().done} items done")
+
+    async def _together(self, engine: Engine, control: BatchControl, show: Callable[..., None]) -> None:
+        async with anyio.create_task_group() as tasks:
+
+            async def work() -> None:
+                while self._pending and self._failure is None and self._may_start(control):
+                    await self._do(engine, self._pending.popleft(), show)
+                if self._failure is not None:
+                    tasks.cancel_scope.cancel()
+
+            for _ in range(min(self._config.parallel, len(self._pending))):
+                tasks.start_soon(work)
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _may_start(self, control: BatchControl) -> bool:
+        limit = self._config.max_failures
+        if control.draining:
+            self._stop_reason = "interrupted"
+        elif limit is not None and self.tally.failed_here >= limit:
+            self._stop_reason = "failures"
+        elif self.tally.exhausted:
+            self._stop_reason = "budget"
+        return not self._stop_reason and self.tally.affords_another()
+
+    async def _do(self, engine: Engine, item: Item, show: Callable[..., None]) -> None:
+        """Search one item and write down what came of it."""
+        self._attempts[item.key] += 1
+        self.tally.started(item.key)
+        try:
+            solution = await self._search(engine, item, show)
+            correct = await grade_beside(solution.answer, item.problem.answer)
+        except ModelCrashed as error:
+            if item in self._crashed:
+                await self._fail(item, error)
+            else:
+                self._crashed.append(item)
+                await self._give_up_attempt(item, error)
+        except Exception as error:
+            await self._fail(item, error)
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await self._give_up_attempt(item, error)
+            raise
+        else:
+            await self._keep(item, solution, correct)
+        show()
+
+    async def _search(self, engine: Engine, item: Item, show: Callable[..., None]) -> Solution:
+        run = self._config.run
+        async with engine.run(
+            item.problem,
+            strategy=self._setup.strategy,
+            budget=run.budget,
+            seed=run.seed + item.repeat,
+            sampling=run.sampling,
+            max_step_tokens=run.max_step_tokens,
+            max_path_tokens=run.max_path_tokens,
+            stop=run.stop,
+            cut=run.cut,
+        ) as search:
+            try:
+                async for event in search:
+                    if isinstance(event, BudgetUsed):
+                        self.tally.flying(item.key, event.usage)
+                        show(event)
+                solution = await search.result()
+            except BaseException:
+                known = self.tally.cost(item.key)
+                self.tally.flying(item.key, _at_least(known, search.tree.generated_tokens, engine.policy.parameters))
+                raise
+        self.tally.flying(item.key, solution.usage)
+        return solution
+
+    async def _keep(self, item: Item, solution: Solution, correct: bool | None) -> None:
+        row = solved_row(item, solution, correct, self._attempt(item))
+        tree = solution.tree if self._config.save_trees else None
+
+        def store() -> None:
+            if tree is not None:
+                self._folder.save_tree(item.key, tree.to_dict())
+            self._folder.items.append(row)
+
+        await self._write(store, lambda: self.tally.finished(row))
+
+    async def _fail(self, item: Item, error: Exception) -> None:
+        described = describe_error(error)
+        row = failed_row(
+            item,
+            described,
+            self.tally.cost(item.key),
+            self._attempt(item),
+            seed=self._config.run.seed + item.repeat,
+            strategy=strategy_to_dict(self._setup.strategy),
+        )
+
+        def store() -> None:
+            self._folder.items.append(row)
+            self._folder.log(f"item {item.problem.id!r} failed: {described['type']}: {described['message']}")
+
+        await self._write(store, lambda: self.tally.finished(row))
+
+    async def _give_up_attempt(self, item: Item, error: BaseException) -> None:
+        """Write down what an attempt cost that will be made again."""
+        attempt = self._attempt(item)
+        row = {
+            "key": item.key,
+            "id": item.problem.id,
+            "repeat": item.repeat,
+            "attempt": attempt.number,
+            "leg": attempt.leg,
+            "leg_seconds": attempt.leg_seconds,
+            "error": {"type": type(error).__name__, "message": str(error)},
+            "usage": self.tally.cost(item.key).to_dict(),
+        }
+
+        def store() -> None:
+            self._folder.attempts.append(row)
+            self._folder.log(f"item {item.problem.id!r} is put off: {type(error).__name__}")
+
+        await self._write(store, lambda: self.tally.abandoned(item.key))
+
+    async def _write(self, store: Callable[[], None], count: Callable[[], None]) -> None:
+        """Write in a thread, one at a time, to the end even if cancelled, then count; the first failure ends it."""
+        assert self._writing is not None
+        with anyio.CancelScope(shield=True):
+            async with self._writing:
+                if self._failure is not None:
+                    return
+                try:
+                    await run_sync(store)
+                except RunFolderError as error:
+                    self._failure = error
+                else:
+                    count()
+
+    def _attempt(self, item: Item) -> Attempt:
+        return Attempt(number=self._attempts[item.key], leg=self._number, leg_seconds=self.tally.elapsed_s)
+
+
+def _at_least(usage: Usage, generated_tokens: int, parameters: int) -> Usage:
+    """Return the usage with all tokens of a tree; the last figures of a search that broke off may lack some."""
+    more = max(0, generated_tokens - usage.policy.generated_tokens)
+    grown = RoleUsage(generated_tokens=more, flops=2.0 * parameters * more)
+    return replace(usage, policy=usage.policy + grown)
+
+
+def _gold(problems: Sequence[Problem]) -> dict[str, Problem]:
+    seen = Counter[str]()
+    found = dict[str, Problem]()
+    for problem in problems:
+        found[problem_key(problem.question, seen[problem.question])] = problem
+        seen[problem.question] += 1
+    return found
+
+
+def _check_problem(row: Mapping[str, Any], problems: Mapping[str, Problem], folder: RunFolder) -> None:
+    problem = problems.get(row["problem_key"])
+    if problem is None:
+        raise RunFolderError(
+            f"{folder.path} was made with other problems: {row['id']!r} is not in the input",
+            "use a new --out folder, or the input of before",
+        )
+    if problem.answer != row["gold"]:
+        raise RunFolderError(
+            f"{folder.path} was graded with other answers: that of {row['id']!r} was {row['gold']!r} "
+            f"and is now {problem.answer!r}",
+            "use a new --out folder, or `ramify grade` with --gold",
+        )

@@ -1,0 +1,100 @@
+"""From a configuration to what is loaded and what is written down about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ramify.engine.config import EngineConfig
+from ramify.engine.engine import AUTO, DEFAULT_WIDTH, Engine
+from ramify.engine.errors import UsageError
+from ramify.engine.loading import default_reward
+from ramify.engine.profile import profile_for
+from ramify.search.registry import make_strategy
+from ramify.search.strategies.rebase import Rebase
+from ramify.search.strategies.sampling import Majority
+from ramify.search.strategy import AnyStrategy
+
+from .config import BatchConfig
+from .folder import SCHEMA_VERSION
+from .identity import configuration, describe_model, describe_reward, digest, unfiled, versions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What runs: strategy, files by description (`reward` None: not needed or not there), and their configuration."""
+
+    strategy: AnyStrategy
+    engine: EngineConfig
+    model: Mapping[str, Any]
+    reward: Mapping[str, Any] | None
+    configuration: Mapping[str, Any]
+    configuration_hash: str
+
+    def manifest(self, config: BatchConfig, *, problems: int, items: int) -> dict[str, Any]:
+        """Return the manifest of a run with this set-up."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "configuration_hash": self.configuration_hash,
+            "configuration": self.configuration,
+            "model": self.model,
+            "reward": self.reward,
+            "versions": versions(),
+            "input": {"problems": problems, "items": items, "repeat": config.repeat},
+            "runtime": {"parallel": config.parallel, **asdict(self.engine)},
+        }
+
+
+def make_setup(config: BatchConfig, engine: Engine | None, known: Mapping[str, Any] | None) -> Setup:
+    """Return the set-up for a configuration; reads the model files unless `known`, an old manifest, has their hashes.
+
+    An `engine` that is open already stands for the models of the configuration.
+
+    Raises:
+        UsageError: if the strategy needs a reward model and there is none.
+        ModelLoadError: if there is no such model file.
+    """
+    known = known or {}
+    if engine is not None:
+        settings = engine.config
+        model: Mapping[str, Any] = unfiled(engine.policy.name)
+        reward = None if engine.reward is None else unfiled(engine.reward.name)
+        names = engine.policy.name, None if engine.reward is None else engine.reward.name
+        strategy = _strategy(config, settings, names)
+    else:
+        settings = config.engine
+        source = default_reward(config.model) if config.reward == "default" else config.reward
+        strategy = _strategy(config, settings, (str(config.model), None if source is None else str(source)))
+        model = describe_model(config.model, known.get("model"))
+        reward = None if source is None or not strategy.uses_reward else describe_reward(source, known.get("reward"))
+    if not strategy.uses_reward:
+        reward = None
+    resolved = configuration(model=model, reward=reward, engine=settings, strategy=strategy, run=config.run)
+    return Setup(
+        strategy=strategy,
+        engine=settings,
+        model=model,
+        reward=reward,
+        configuration=resolved,
+        configuration_hash=digest(resolved),
+    )
+
+
+def _strategy(config: BatchConfig, settings: EngineConfig, names: tuple[str, str | None]) -> AnyStrategy:
+    """Return the strategy; `names` are those of the policy and of the reward, None without one."""
+    strategy, has_reward = config.strategy, names[1] is not None
+    if strategy is None:
+        return Rebase(width=DEFAULT_WIDTH) if has_reward else Majority(width=DEFAULT_WIDTH)
+    if strategy == AUTO:
+        strategy = profile_for(*names, settings.profile).choose(config.run.budget).make()
+    elif isinstance(strategy, str):
+        strategy = make_strategy(strategy)
+    if strategy.uses_reward and not has_reward:
+        raise UsageError(
+            f"the strategy {strategy.name} needs a reward model and there is none",
+            "name one, or use majority or greedy",
+        )
+    return strategy

@@ -1,0 +1,120 @@
+"""Runs a batch: resumes what is there, searches the rest, and writes each item down as soon as it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+
+from ramify.engine.engine import Engine
+from ramify.engine.events import BudgetUsed
+from ramify.engine.problem import Problem
+
+from .config import BatchConfig
+from .control import BatchControl
+from .folder import RunFolder, read_manifest
+from .leg import Leg
+from .plan import all_items, select
+from .report import BatchReport, summarise
+from .resolve import Setup, make_setup
+from .tally import BatchProgress, Tally
+
+FRAME_S = 0.1
+"""Shortest time between two looks at a batch while tokens come in."""
+
+Watch = Callable[[BatchProgress], None]
+
+
+async def run_batch(
+    problems: Sequence[Problem],
+    out: str | Path,
+    config: BatchConfig | None = None,
+    *,
+    engine: Engine | None = None,
+    control: BatchControl | None = None,
+    watch: Watch | None = None,
+    note: Callable[[str], None] | None = None,
+) -> BatchReport:
+    """Search all problems that are not done yet in the run folder `out`, and report on all that are.
+
+    Each item is on disk as soon as it is done, so the call may end in any way, and the next one with the same
+    arguments goes on; without anything left to do no model is loaded. An item that fails keeps its error and stops
+    nothing. `engine`, if it is open already, is used in place of the configuration's models. `control` ends the batch
+    softly. `watch` is called with the progress when it has changed, at most every FRAME_S while tokens come in, and
+    `note` with what the caller may not expect; both in the event loop's thread.
+
+    Raises:
+        RunFolderError: if `out` is in use, full, or belongs to another configuration (the message names what differs)
+            or to other problems.
+        ModelLoadError: if a model cannot be loaded.
+        UsageError: if an id does not exist, or the strategy needs a reward model and there is none.
+    """
+    config = config or BatchConfig()
+    folder = RunFolder(Path(out))
+    manifest = await run_sync(read_manifest, folder.path)
+    setup = await run_sync(make_setup, config, engine, manifest)
+    control = control or BatchControl()
+    with ExitStack() as stack:
+        leg = await run_sync(_prepare, stack, folder, setup, problems, config)
+        for line in leg.notes:
+            if note is not None:
+                note(line)
+        reason = "completed"
+        try:
+            if leg.pending:
+                async with _opened(engine, config, setup) as opened:
+                    reason = await leg.run(opened, control, _Viewer(leg.tally, watch))
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await run_sync(_conclude, folder, leg, "aborted")
+            raise
+        return await run_sync(_conclude, folder, leg, reason)
+
+
+class _Viewer:
+    """Shows the progress: at once when an item has ended, now and then while tokens come in."""
+
+    def __init__(self, tally: Tally, watch: Watch | None) -> None:
+        self._tally = tally
+        self._watch = watch
+        self._last_s = 0.0
+
+    def __call__(self, event: BudgetUsed | None = None) -> None:
+        now_s = time.monotonic()
+        if self._watch is not None and (event is None or now_s - self._last_s >= FRAME_S):
+            self._last_s = now_s
+            self._watch(self._tally.progress())
+
+
+@asynccontextmanager
+async def _opened(engine: Engine | None, config: BatchConfig, setup: Setup) -> AsyncGenerator[Engine]:
+    if engine is not None:
+        yield engine
+        return
+    reward = config.reward if setup.reward is not None else None
+    async with Engine(model=config.model, reward=reward, config=config.engine) as opened:
+        yield opened
+
+
+def _prepare(
+    stack: ExitStack, folder: RunFolder, setup: Setup, problems: Sequence[Problem], config: BatchConfig
+) -> Leg:
+    """Lock the folder until the stack is closed, check it against what is asked for, and find what is left to do."""
+    items = all_items(problems, config.repeat, setup.configuration_hash)
+    wanted = select(items, config)
+    stack.enter_context(folder)
+    folder.claim(setup.manifest(config, problems=len(problems), items=len(wanted)))
+    leg = Leg(folder, setup, config)
+    leg.take_stock(problems, wanted)
+    return leg
+
+
+def _conclude(folder: RunFolder, leg: Leg, stop_reason: str) -> BatchReport:
+    leg.log_end(stop_reason)
+    report = summarise(folder.path, planned=leg.wanted_keys, stop_reason=stop_reason)
+    folder.write_report(report.to_dict())
+    return report

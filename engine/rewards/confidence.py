@@ -1,0 +1,169 @@
+"""Rewards without a reward model: how sure the policy was of what it wrote, and how two models' likelihoods differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from ramify.engine.rewards.likelihood import LikelihoodModel, LikelihoodSession, PathLikelihood
+from ramify.reward.checks import checked_scores
+from ramify.reward.lm_head import sigmoid
+from ramify.reward.protocol import ScoredStep, ScoreUsage
+
+ConfidenceName = Literal["self-certainty", "mean-logprob"]
+CONFIDENCES: tuple[ConfidenceName, ...] = ("self-certainty", "mean-logprob")
+"""Names of the rewards that need nothing but the policy; `NAME:MODEL` reads another language model instead."""
+
+
+class ConfidenceReward:
+    """How sure a language model is of a path, from 0 to 1.
+
+    "mean-logprob" is exp of the mean log probability, the geometric mean of the tokens' probabilities. Where the policy
+    is that model and told its log probabilities as it wrote, no model is run (`own`). "self-certainty" is the mean
+    divergence c of its distributions from the uniform one (Kang et al., arXiv 2502.18581, eq. 7) as c / (c + log V):
+    ours is only the mapping to [0, 1], which keeps the order.
+    """
+
+    def __init__(
+        self, kind: ConfidenceName, model: LikelihoodModel, *, vocabulary_size: int, name: str, own: bool
+    ) -> None:
+        self.name = name
+        self._kind: ConfidenceName = kind
+        self._model = model
+        self._half = math.log(vocabulary_size)
+        self._own = own
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights of the model."""
+        return self._model.parameters
+
+    async def open(self, question: str) -> ConfidenceSession:
+        """Start a session.
+
+        Raises:
+            RewardContextExceeded: if the question alone fills the context.
+        """
+        told = self._own and self._kind == "mean-logprob"
+        return ConfidenceSession(self.name, await self._model.open(question), self._value, told=told)
+
+    def _value(self, path: PathLikelihood) -> float:
+        if self._kind == "mean-logprob":
+            return math.exp(math.fsum(path.logprobs) / len(path.logprobs))
+        certainty = max(0.0, math.fsum(path.certainties) / len(path.certainties))
+        return certainty / (certainty + self._half)
+
+
+class ConfidenceSession:
+    """The paths of one question."""
+
+    def __init__(
+        self, name: str, paths: LikelihoodSession, value: Callable[[PathLikelihood], float], *, told: bool
+    ) -> None:
+        self._name = name
+        self._paths = paths
+        self._value = value
+        self._told = told
+
+    @property
+    def usage(self) -> ScoreUsage:
+        """Tokens used since the session was opened."""
+        return self._paths.usage
+
+    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
+        """Return one score in [0, 1] for each path, in order.
+
+        Raises:
+            RewardContextExceeded: if paths are too long; nothing has been evaluated then.
+        """
+        scores = [_told(step) if self._told else None for step in steps]
+        asked = [step for step, score in zip(steps, scores, strict=True) if score is None]
+        read = iter(await self._paths.read(asked) if asked else [])
+        values = [self._value(next(read)) if score is None else score for score in scores]
+        return checked_scores(self._name, steps, values)
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Free what is cached for these nodes."""
+        await self._paths.release(nodes)
+
+    async def close(self) -> None:
+        """Free all that is cached for the question."""
+        await self._paths.close()
+
+
+class LogRatioReward:
+    """An implicit process reward model: two language models whose log ratio is the reward.
+
+    The value of a path is the sigmoid of beta times the sum, over its generated tokens, of log(p / p_reference)
+    (Yuan et al., arXiv 2412.01981, prop. 3.1 and eq. 6: the sum is the expected outcome reward, whose sigmoid is
+    trained to be the chance of a right answer).
+    """
+
+    def __init__(self, name: str, model: LikelihoodModel, reference: LikelihoodModel, *, beta: float) -> None:
+        self.name = name
+        self._model = model
+        self._reference = reference
+        self._beta = beta
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights that each token passes: both models'."""
+        return self._model.parameters + self._reference.parameters
+
+    async def open(self, question: str) -> LogRatioSession:
+        """Start a session.
+
+        Raises:
+            RewardContextExceeded: if the question alone fills a context.
+        """
+        model = await self._model.open(question)
+        try:
+            return LogRatioSession(self.name, model, await self._reference.open(question), self._beta)
+        except BaseException:
+            await model.close()
+            raise
+
+
+class LogRatioSession:
+    """The paths of one question in both models."""
+
+    def __init__(self, name: str, model: LikelihoodSession, reference: LikelihoodSession, beta: float) -> None:
+        self._name = name
+        self._model = model
+        self._reference = reference
+        self._beta = beta
+
+    @property
+    def usage(self) -> ScoreUsage:
+        """Tokens used since the session was opened; each counts once though it passes two models."""
+        return self._model.usage
+
+    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
+        """Return one score in [0, 1] for each path, in order.
+
+        Raises:
+            RewardContextExceeded: if paths are too long for one of the models.
+        """
+        if not steps:
+            return []
+        pairs = zip(await self._model.read(steps), await self._reference.read(steps), strict=True)
+        ratios = [math.fsum(model.logprobs) - math.fsum(reference.logprobs) for model, reference in pairs]
+        return checked_scores(self._name, steps, [sigmoid(self._beta * ratio) for ratio in ratios])
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Free what is cached for these nodes."""
+        await self._model.release(nodes)
+        await self._reference.release(nodes)
+
+    async def close(self) -> None:
+        """Free all that is cached for the question."""
+        await self._model.close()
+        await self._reference.close()
+
+
+def _told(step: ScoredStep) -> float | None:
+    """Return the geometric mean of the tokens' probabilities if the policy told all of them."""
+    count = sum(map(len, step.tokens))
+    told = [value for value in step.logprobs if value is not None]
+    return math.exp(math.fsum(told) / count) if count and len(told) == len(step.path) else None

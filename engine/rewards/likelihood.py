@@ -1,0 +1,145 @@
+"""How likely a model finds a path, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ramify.engine.runtime.cache import common_prefix
+from ramify.engine.runtime.client import RunHandle, Slot
+from ramify.engine.runtime.messages import ReadRequest, ReadResult
+from ramify.reward.errors import RewardContextExceeded, RewardError
+from ramify.reward.protocol import ScoredStep, ScoreUsage, Tokenizer
+from ramify.reward.tokens import Segment, SegmentEncoder, tokenizer_adds_space
+
+EncodePrompt = Callable[[str, Tokenizer], Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class PathLikelihood:
+    """The generated tokens of a path.
+
+    `tokens` is the whole path, prompt included; `logprobs` and `certainties` have a value for each token after the
+    prompt: its log probability, and the self-certainty of the distribution that it came from (see `reading`).
+    """
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    certainties: tuple[float, ...]
+
+
+class LikelihoodModel:
+    """A language model that reads paths. `encode_prompt` puts a question to it.
+
+    `exact` takes the tokens of a step as they were generated, for the model that generated them; else, and where they
+    are not known, its text is tokenised.
+    """
+
+    def __init__(self, slot: Slot, encode_prompt: EncodePrompt, *, exact: bool = False) -> None:
+        self._slot = slot
+        self._encode_prompt = encode_prompt
+        self._encoder = SegmentEncoder(slot.tokenizer)
+        self._whole = tokenizer_adds_space(slot.tokenizer)
+        self._exact = exact
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return self._slot.info.parameters
+
+    async def open(self, question: str) -> LikelihoodSession:
+        """Start a question.
+
+        Raises:
+            RewardContextExceeded: if the question alone fills the context.
+        """
+        prompt = tuple(self._encode_prompt(question, self._slot.tokenizer))
+        limit = self._slot.info.context_tokens
+        if len(prompt) >= limit:
+            raise RewardContextExceeded(nodes=(), tokens=len(prompt), limit=limit)
+        return LikelihoodSession(self, prompt, await self._slot.open_run(prompt), limit)
+
+    def tokens(self, step: ScoredStep) -> tuple[int, ...]:
+        """Return the generated tokens of a path."""
+        if self._exact and len(step.tokens) == len(step.path) and all(step.tokens):
+            return tuple(token for node in step.tokens for token in node)
+        texts = ["".join(step.path)] if self._whole else step.path
+        return tuple(self._encoder.encode(Segment(text, special=False) for text in texts))
+
+
+class LikelihoodSession:
+    """The paths of one question. Each step costs its own tokens and its parent's last one, which is read again."""
+
+    def __init__(self, model: LikelihoodModel, prompt: tuple[int, ...], run: RunHandle, limit: int) -> None:
+        self._model = model
+        self._prompt = prompt
+        self._run = run
+        self._limit = limit
+        self._known: dict[int, PathLikelihood] = {}
+        self.usage = ScoreUsage()
+        """Tokens used since the session was opened."""
+
+    async def read(self, steps: Sequence[ScoredStep]) -> list[PathLikelihood]:
+        """Return how likely each path is, in order.
+
+        Raises:
+            RewardContextExceeded: if paths are too long; nothing has been evaluated then.
+        """
+        paths = [self._prompt + self._model.tokens(step) for step in steps]
+        self._check(steps, paths)
+        requests = [self._request(step, path) for step, path in zip(steps, paths, strict=True)]
+        found = await self._run.read(requests)
+        for request, result in zip(requests, found, strict=True):
+            self._take(request, result)
+        return [self._known[step.node] for step in steps]
+
+    def _request(self, step: ScoredStep, path: tuple[int, ...]) -> ReadRequest:
+        first = max(len(self._prompt), len(self._shared(step, path)))
+        # The path's last token is not evaluated: it predicts nothing that is read.
+        return ReadRequest(
+            node=step.node,
+            parent=step.parent if step.parent in self._known else None,
+            tokens=path,
+            read=tuple(range(min(first, len(path) - 1) - 1, len(path) - 1)),
+            ids=(),
+            what="tokens",
+        )
+
+    def _shared(self, step: ScoredStep, path: tuple[int, ...]) -> tuple[int, ...]:
+        parent = None if step.parent is None else self._known.get(step.parent)
+        return () if parent is None else path[: common_prefix(parent.tokens, path)]
+
+    def _take(self, request: ReadRequest, result: ReadResult) -> None:
+        if result.too_long:
+            raise RewardContextExceeded(nodes=[result.node], tokens=len(request.tokens), limit=self._limit)
+        kept = request.read[0] + 1 - len(self._prompt)
+        parent = None if request.parent is None else self._known[request.parent]
+        logprobs = tuple(row[0] for row in result.logits)
+        certainties = tuple(row[1] for row in result.logits)
+        if parent is not None:
+            logprobs = parent.logprobs[:kept] + logprobs
+            certainties = parent.certainties[:kept] + certainties
+        self._known[result.node] = PathLikelihood(request.tokens, logprobs, certainties)
+        self.usage += ScoreUsage(
+            evaluated_tokens=result.evaluated_tokens,
+            cached_tokens=result.cached_tokens,
+            reevaluated_tokens=result.reevaluated_tokens,
+        )
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Free what is cached for these nodes."""
+        for node in nodes:
+            self._known.pop(node, None)
+        self._run.release(nodes)
+
+    async def close(self) -> None:
+        """Free all that is cached for the question."""
+        self._run.close()
+
+    def _check(self, steps: Sequence[ScoredStep], paths: Sequence[tuple[int, ...]]) -> None:
+        empty = next((step for step, path in zip(steps, paths, strict=True) if len(path) == len(self._prompt)), None)
+        if empty is not None:
+            raise RewardError(f"node {empty.node} has no text to score", node=empty.node)
+        long = [(step.node, len(path)) for step, path in zip(steps, paths, strict=True) if len(path) > self._limit]
+        if long:
+            raise RewardContextExceeded(nodes=[node for node, _ in long], tokens=long[0][1], limit=self._limit)

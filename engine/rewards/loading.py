@@ -1,0 +1,177 @@
+"""From what a user names as a reward to a reward model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+from ramify.engine.catalog import resolve_model
+from ramify.engine.errors import ModelLoadError, UsageError
+from ramify.engine.llama_policy import LlamaPolicy, LlamaScorer
+from ramify.engine.policy import PolicyModel
+from ramify.engine.prompts.format import choose_prompt_format
+from ramify.engine.rewards.confidence import CONFIDENCES, ConfidenceName, ConfidenceReward, LogRatioReward
+from ramify.engine.rewards.judge import PREFIX, JudgeReward, parse_address
+from ramify.engine.rewards.likelihood import LikelihoodModel
+from ramify.engine.rewards.verifier import VerifierReward
+from ramify.engine.runtime.client import Slot
+from ramify.engine.runtime.gguf_check import check_gguf
+from ramify.reward.builtin import load_spec, resolve_spec
+from ramify.reward.callable import CallableReward
+from ramify.reward.errors import RewardSpecError
+from ramify.reward.lm_head import LmHeadReward
+from ramify.reward.mlp import MlpHead
+from ramify.reward.other_specs import ImplicitSpec, VerifierSpec
+from ramify.reward.protocol import RewardModel
+from ramify.reward.spec import RewardSpec
+from ramify.reward.spec_files import AnySpec, spec_from_metadata
+
+RANK_POOLING = 4
+"""LLAMA_POOLING_TYPE_RANK, as files with a classifier have it in their metadata."""
+
+RewardSource = str | Path | RewardModel | Callable[..., Any] | None
+
+
+class LoadSlot(Protocol):
+    """Loads a file into the worker, for hidden states, for its classifier, or for anything else."""
+
+    async def __call__(self, path: Path, *, states: bool = False, rank: bool = False) -> Slot:
+        """Return the loaded model."""
+        ...
+
+
+class RewardLoader:
+    """Loads rewards; files go through `load_slot`, what must be closed later goes onto `stack`.
+
+    `spec` is the format that the caller asks for: a built-in name or a file, None for what the model says.
+    """
+
+    def __init__(self, load_slot: LoadSlot, stack: AsyncExitStack, spec: str | None) -> None:
+        self._load_slot = load_slot
+        self._stack = stack
+        self._spec = spec
+
+    async def load(self, source: RewardSource, policy: PolicyModel | None) -> RewardModel | None:
+        """Return the reward that `source` means.
+
+        That is one of CONFIDENCES, also with `:MODEL` for another language model's, `openai:URL#MODEL`, the folder of a
+        Hugging Face checkpoint, a model as `resolve_model` knows it, a RewardModel or a function.
+
+        Raises:
+            ModelLoadError: if a file cannot be loaded or is no reward model.
+            UsageError: if the name, or the spec, is wrong.
+        """
+        if source is None:
+            return None
+        if not isinstance(source, str | Path):
+            return source if isinstance(source, RewardModel) else CallableReward(source)
+        for name in CONFIDENCES:
+            if source == name:
+                return _confidence(name, policy)
+            if isinstance(source, str) and source.startswith(f"{name}:"):
+                return await self._other_confidence(name, source.removeprefix(f"{name}:"))
+        if isinstance(source, str) and source.startswith(PREFIX):
+            return JudgeReward(parse_address(source))
+        folder = _folder(source)
+        if folder is not None:
+            return self._from_checkpoint(folder)
+        ref = resolve_model(source)
+        given = self._given()
+        try:
+            return await self._from_file(ref.path, ref.name, given, policy)
+        except RewardSpecError as error:
+            raise ModelLoadError(str(error)) from error
+
+    async def _from_file(self, path: Path, name: str, given: AnySpec | None, policy: PolicyModel | None) -> RewardModel:
+        known = given or spec_from_metadata(check_gguf(path).metadata)
+        head = _head(path, known) if isinstance(known, RewardSpec) and known.head_file is not None else None
+        rank = isinstance(known, RewardSpec) and known.head == "rank"
+        if rank and not _has_classifier(path):
+            raise ModelLoadError(f"{name} has no classifier to be read", "use a reward spec with another head")
+        slot = await self._load_slot(path, states=head is not None, rank=rank)
+        spec = resolve_spec(slot.info.metadata, model=name, given=given, tokenizer=slot.tokenizer)
+        if isinstance(spec, ImplicitSpec):
+            return await self._log_ratio(spec, slot)
+        if isinstance(spec, VerifierSpec):
+            return VerifierReward(spec, slot)
+        return LmHeadReward(
+            spec,
+            slot.tokenizer,
+            LlamaScorer(slot),
+            parameters=slot.info.parameters + (0 if head is None else head.parameters),
+            context_tokens=slot.info.context_tokens,
+            split=policy.prompt.split if isinstance(policy, LlamaPolicy) else None,
+            head=head,
+        )
+
+    async def _log_ratio(self, spec: ImplicitSpec, slot: Slot) -> RewardModel:
+        reference = await self._load_slot(resolve_model(spec.reference).path)
+        models = [_reader(each, spec.preset) for each in (slot, reference)]
+        return LogRatioReward(spec.name, models[0], models[1], beta=spec.beta)
+
+    async def _other_confidence(self, kind: ConfidenceName, model: str) -> RewardModel:
+        slot = await self._load_slot(resolve_model(model).path)
+        size = slot.info.vocabulary_size
+        return ConfidenceReward(kind, _reader(slot, None), vocabulary_size=size, name=f"{kind}:{model}", own=False)
+
+    def _from_checkpoint(self, folder: Path) -> RewardModel:
+        from ramify.engine.rewards.reference import load_reference
+
+        return load_reference(folder, self._spec, self._stack.enter_context(ExitStack()))
+
+    def _given(self) -> AnySpec | None:
+        try:
+            return None if self._spec is None else load_spec(self._spec)
+        except RewardSpecError as error:
+            raise UsageError(str(error)) from error
+
+
+def _confidence(kind: ConfidenceName, policy: PolicyModel | None) -> RewardModel:
+    if not isinstance(policy, LlamaPolicy):
+        raise UsageError(f"the reward {kind} reads the policy, which is no GGUF model here", "use another --reward")
+    model = LikelihoodModel(policy.slot, policy.prompt.encode, exact=True)
+    size = policy.slot.info.vocabulary_size
+    return ConfidenceReward(kind, model, vocabulary_size=size, name=kind, own=True)
+
+
+def _reader(slot: Slot, preset: str | None) -> LikelihoodModel:
+    prompt = choose_prompt_format(
+        slot.info.metadata, slot.tokenizer, chat_template=slot.info.chat_template, preset=preset
+    )
+    return LikelihoodModel(slot, prompt.encode)
+
+
+def _has_classifier(path: Path) -> bool:
+    summary = check_gguf(path)
+    return summary.metadata.get(f"{summary.architecture}.pooling_type") == RANK_POOLING
+
+
+def _folder(source: str | Path) -> Path | None:
+    """Return the checkpoint that a reward's name means, None if it means something else."""
+    path = Path(source).expanduser()
+    return path if (path / "config.json").is_file() else None
+
+
+def _head(model: Path, spec: RewardSpec) -> MlpHead:
+    """Return the head that lies beside a model file.
+
+    Raises:
+        ModelLoadError: if it is missing or damaged.
+        RewardSpecError: if it is no head, or lacks the outputs that the spec reads.
+    """
+    from ramify.engine.convert.safetensors import SafetensorsFile
+
+    assert spec.head_file is not None
+    path = model.parent / Path(spec.head_file).name
+    if not path.is_file():
+        raise ModelLoadError(f"{model.name} needs its head {path.name} beside it", "keep the two files together")
+    file = SafetensorsFile(path)
+    head = MlpHead({name: file.tensor(name) for name in file.names}, name=path.name)
+    wanted = [each for each in (spec.good, spec.bad) if isinstance(each, int)]
+    if max(wanted) >= head.outputs:
+        raise RewardSpecError(
+            f"the head {path.name!r} has {head.outputs} outputs and the reward spec {spec.name!r} reads {max(wanted)}"
+        )
+    return head

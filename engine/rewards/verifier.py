@@ -1,0 +1,211 @@
+"""Generative verifiers: chains of verification are lanes like any other, and their verdicts are averaged."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+import anyio
+
+from ramify.engine.prompts.presets import PromptPreset
+from ramify.engine.prompts.render import prompt_segments
+from ramify.engine.prompts.special import special_tokens
+from ramify.engine.runtime.client import RunHandle, Slot
+from ramify.engine.runtime.messages import (
+    LaneRequest,
+    LaneResult,
+    ReadRequest,
+    ReadResult,
+    SamplingParams,
+    StepFormat,
+)
+from ramify.engine.seeds import node_seed
+from ramify.reward.checks import checked_scores
+from ramify.reward.errors import RewardContextExceeded, RewardError
+from ramify.reward.lm_head import sigmoid
+from ramify.reward.other_specs import NUMBER, SOLUTION, VerifierSpec
+from ramify.reward.protocol import ScoredStep, ScoreUsage
+from ramify.reward.spec import QUESTION
+from ramify.reward.tokens import Segment, SegmentEncoder, token_of
+
+PARALLEL_PATHS = 8
+"""Paths verified together; each has its own prompt in the cache."""
+
+FIRST_VERDICT = 1_000_000
+"""Verdicts are numbered from here in a path's run; lower numbers are those of its chains."""
+
+DECISION_TOKENS = 32
+"""Tokens that are kept free for the verdict."""
+
+_PLAIN = PromptPreset(name="verifier", system=None, base_template=QUESTION, step_format="line")
+
+_PLACEHOLDERS = re.compile(f"({re.escape(QUESTION)}|{re.escape(SOLUTION)})")
+_OWN_LABEL = re.compile(r"^\s*Step \d+:\s*")
+
+
+class VerifierReward:
+    """A model that writes a verification of the steps so far and then says yes or no.
+
+    Every path is a prompt of its own, shared by its chains alone, so this costs by far more than a model that reads.
+    Code that a chain writes is text: nothing is ever executed.
+
+    Raises:
+        RewardSpecError: if the model's vocabulary has no single tokens for the verdicts.
+    """
+
+    def __init__(self, spec: VerifierSpec, slot: Slot, *, seed: int = 0) -> None:
+        self.spec = spec
+        self.slot = slot
+        self.seed = seed
+        self.verdicts = tuple(
+            token_of(slot.tokenizer, text, role=role) for role, text in (("yes", spec.yes), ("no", spec.no))
+        )
+        self.context_limit = min(spec.context_limit, slot.info.context_tokens)
+        self._encoder = SegmentEncoder(slot.tokenizer)
+        self._special = special_tokens(slot.info.metadata, slot.tokenizer)
+
+    @property
+    def name(self) -> str:
+        """The spec's name."""
+        return self.spec.name
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return self.slot.info.parameters
+
+    async def open(self, question: str) -> VerifierSession:
+        """Start a session."""
+        return VerifierSession(self, question)
+
+    def prompt(self, question: str, steps: Iterable[str], *, reply: str = "") -> tuple[int, ...]:
+        """Return the tokens that ask for a verification of `steps`, and the reply so far after its opening.
+
+        All is tokenised as one text, as the authors' server does with each request.
+        """
+        lines = [
+            self.spec.step_label.replace(NUMBER, str(number)) + _OWN_LABEL.sub("", step).strip()
+            for number, step in enumerate(steps, 1)
+        ]
+        contents = {QUESTION: question.strip(), SOLUTION: "\n".join(lines)}
+        # Cut first, so that a placeholder in a question or a step stays text.
+        message = "".join(contents.get(part, part) for part in _PLACEHOLDERS.split(self.spec.instruction))
+        segments = prompt_segments(message, _PLAIN, self.slot.info.chat_template, special=self._special)
+        tokens = self._encoder.encode([*segments, Segment(self.spec.opening + reply, special=False)], joined=True)
+        special = self._special
+        if special.add_bos and special.bos_id is not None and tokens[:1] != [special.bos_id]:
+            tokens.insert(0, special.bos_id)
+        return tuple(tokens)
+
+    def stops(self, steps: int) -> re.Pattern[str]:
+        """Return what ends a chain over so many steps."""
+        label = self.spec.step_label.replace(NUMBER, str(steps + 1)).strip()
+        return re.compile("|".join(map(re.escape, (*self.spec.stops, *([label] if label else [])))) or r"(?!)")
+
+    def chance(self, logits: Sequence[float]) -> float:
+        """Return P(yes) from the logits of yes and no."""
+        yes, no = logits
+        return sigmoid((yes - no) / self.spec.decision_temperature)
+
+
+class VerifierSession:
+    """The paths of one question."""
+
+    def __init__(self, reward: VerifierReward, question: str) -> None:
+        self._reward = reward
+        self._question = question
+        self._limiter = anyio.CapacityLimiter(PARALLEL_PATHS)
+        self.usage = ScoreUsage()
+        """Tokens used since the session was opened."""
+
+    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
+        """Return one score in [0, 1] for each path, in order.
+
+        Raises:
+            RewardContextExceeded: if prompts leave no room for a verdict; nothing has been evaluated then.
+            RewardError: if a path cannot be scored.
+        """
+        reward = self._reward
+        prompts = [reward.prompt(self._question, step.path) for step in steps]
+        room = reward.context_limit - DECISION_TOKENS
+        long = [(step.node, len(prompt)) for step, prompt in zip(steps, prompts, strict=True) if len(prompt) >= room]
+        if long:
+            raise RewardContextExceeded(nodes=[node for node, _ in long], tokens=long[0][1], limit=room)
+        scores: dict[int, float] = {}
+        failures: list[Exception] = []
+
+        async def verify(step: ScoredStep, prompt: tuple[int, ...]) -> None:
+            async with self._limiter:
+                try:
+                    scores[step.node] = await self._verify(step, prompt, room - len(prompt))
+                except RewardError as error:
+                    failures.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for step, prompt in zip(steps, prompts, strict=True):
+                tasks.start_soon(verify, step, prompt)
+        if failures:
+            raise failures[0]
+        return checked_scores(reward.name, steps, [scores[step.node] for step in steps])
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Do nothing; a path's cache is freed when it has been scored."""
+
+    async def close(self) -> None:
+        """Do nothing; nothing is held between calls."""
+
+    async def _verify(self, step: ScoredStep, prompt: tuple[int, ...], room: int) -> float:
+        run = await self._reward.slot.open_run(prompt)
+        try:
+            chains = await self._chains(run, step, room)
+            results = await run.read([self._verdict(chain, step) for chain in chains])
+        finally:
+            run.close()
+        for result in results:
+            if result.too_long:
+                raise RewardError(f"the verification of node {step.node} does not fit its context", node=step.node)
+            self._count(result)
+        return math.fsum(self._reward.chance(result.logits[0]) for result in results) / len(results)
+
+    async def _chains(self, run: RunHandle, step: ScoredStep, room: int) -> list[LaneResult]:
+        spec, found = self._reward.spec, list[LaneResult]()
+        stops = self._reward.stops(len(step.path))
+        lanes = [
+            LaneRequest(
+                parent=0,
+                child=number,
+                seed=node_seed(self._reward.seed, (step.node, number)),
+                max_tokens=min(spec.max_tokens, room),
+                sampling=SamplingParams(temperature=spec.temperature),
+                step=StepFormat(name="verification", pattern=stops.pattern),
+            )
+            for number in range(1, spec.chains + 1)
+        ]
+        await run.expand(lanes, allowance=None, on_result=found.append)
+        for each in found:
+            self._count(each)
+        return sorted(found, key=lambda each: each.child)
+
+    def _verdict(self, chain: LaneResult, step: ScoredStep) -> ReadRequest:
+        """Return the request for the verdict after a chain, from which the stop itself is cut."""
+        match = self._reward.stops(len(step.path)).search(chain.text)
+        text = chain.text if match is None else chain.text[: match.start()]
+        tokens = self._reward.prompt(self._question, step.path, reply=text + self._reward.spec.decision)
+        return ReadRequest(
+            node=FIRST_VERDICT + chain.child,
+            parent=chain.child,
+            tokens=tokens,
+            read=(len(tokens) - 1,),
+            ids=self._reward.verdicts,
+        )
+
+    def _count(self, result: LaneResult | ReadResult) -> None:
+        written = len(result.tokens) if isinstance(result, LaneResult) else 0
+        evaluated = result.prompt_tokens if isinstance(result, LaneResult) else result.evaluated_tokens
+        self.usage = self.usage + ScoreUsage(
+            evaluated_tokens=evaluated,
+            cached_tokens=result.cached_tokens,
+            reevaluated_tokens=result.reevaluated_tokens,
+            generated_tokens=written,
+        )

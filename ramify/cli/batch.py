@@ -1,0 +1,172 @@
+"""`ramify batch`: many problems from a file, and what came of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ramify.engine.errors import ExitCode, UsageError
+
+from . import diagnostics, output
+from .batching import BatchLine, run_interruptibly
+from .exits import Finished
+from .options import SearchPlan, search_options
+from .settings import fitting
+from .values import COUNT, FieldMap
+
+if TYPE_CHECKING:
+    from ramify.batch import BatchConfig, BatchReport
+    from ramify.batch.inputs import BadRecord
+    from ramify.engine.problem import Problem
+
+INPUT_FORMATS = ("jsonl", "csv", "tsv", "parquet")
+REPORT_FORMATS = ("text", "json", "csv", "markdown", "html")
+
+input_options = (
+    click.option(
+        "--map",
+        "mapping",
+        type=FieldMap(),
+        multiple=True,
+        metavar="FIELD=COLUMN",
+        help="Which column holds a field, such as question=prompt; may be repeated.",
+    ),
+    click.option("--format", "form", type=click.Choice(INPUT_FORMATS), help="Of the input.  [default: by its name]"),
+    click.option("--skip-bad", is_flag=True, help="Leave bad records out, with a note for each."),
+)
+
+
+@click.group()
+def batch() -> None:
+    """Solve many problems from a file, and report on them."""
+
+
+def _with_input_options(command: Any) -> Any:
+    for option in reversed(input_options):
+        command = option(command)
+    return command
+
+
+@batch.command(
+    epilog="The folder holds manifest.json, items.jsonl (one row for each item, on disk as soon as it is done), "
+    "attempts.jsonl, events.log and report.json. Exit codes: 0 done, 2 usage, bad input or a folder that cannot be "
+    "written, 3 model, 5 some items failed, 130 interrupted."
+)
+@click.argument("source", metavar="IN")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run; made if new.")
+@_with_input_options
+@click.option("--limit", type=COUNT, help="Only the first so many problems.")
+@click.option("--ids", help="Only these problems: ids separated by commas.")
+@click.option("--shuffle", is_flag=True, help="Take the problems in another order.")
+@click.option("--shuffle-seed", type=int, default=0, help="Fixes that order.  [default: 0]")
+@click.option("--repeat", type=click.IntRange(min=1), default=1, help="Runs of each problem, with other seeds.")
+@click.option("--parallel", type=click.IntRange(min=1), default=4, show_default=True, help="Problems at a time.")
+@click.option("--budget-total", type=COUNT, help="Limit of generated tokens of the whole run, such as 2M.")
+@click.option("--max-failures", type=COUNT, help="Stop when so many items have failed.")
+@click.option("--retry-failed", is_flag=True, help="Run items again that failed before.")
+@click.option("--save-trees", is_flag=True, help="Keep each search tree in OUT/trees.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
+@search_options
+def run(source: str, out: Path, quiet: bool, **options: Any) -> None:
+    """Solve the problems in IN, a .jsonl, .csv, .tsv or .parquet file, or - for stdin.
+
+    The same command goes on where the last one stopped, however it stopped. Ctrl-C once finishes the items in
+    flight, twice stops at once.
+    """
+    plan = SearchPlan.from_options(fitting(options))
+    config = _config(plan, options)
+    if config.reward is None and plan.reward is not None and not quiet:
+        diagnostics.note(f"no reward model goes with {plan.model}, so paths vote by {config.strategy_name}")
+    problems = read_input(source, options)
+    if not problems:
+        raise UsageError(f"{source} holds no problems", "")
+    line = BatchLine(quiet=quiet)
+    with output.owned_stdout():
+        try:
+            report = run_interruptibly(problems, out, config, line)
+        finally:
+            line.clear()
+    if report is None:
+        diagnostics.error("interrupted; the same command goes on with it")
+        raise Finished(ExitCode.INTERRUPTED)
+    line.summary(report, out)
+    _finish(report)
+
+
+@batch.command()
+@click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(REPORT_FORMATS), default="text", show_default=True)
+@click.option("--by", multiple=True, metavar="FIELD", help="Group by a field of the problems; may be repeated.")
+@click.option("--write", "-w", type=click.Path(path_type=Path), help="File to write to instead of stdout.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the figures to a .png, .svg or .pdf file.")
+def report(folders: tuple[Path, ...], form: str, by: tuple[str, ...], write: Path | None, plot: Path | None) -> None:
+    """Report on the run in DIR; further folders are compared with the first, problem by problem."""
+    from ramify.batch.analysis import analyse
+    from ramify.batch.compare import compare_analyses
+    from ramify.batch.present import present
+
+    analyses = [analyse(folder, by=by) for folder in folders]
+    comparisons = [compare_analyses(analyses[0], other) for other in analyses[1:]]
+    text = present(analyses, comparisons, form)
+    if plot is not None:
+        from ramify.batch.plot import draw
+
+        draw(analyses, plot)
+    if write is None:
+        output.write(text)
+        return
+    try:
+        write.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UsageError(f"{write} cannot be written: {error.strerror}", "choose another --write") from error
+
+
+def read_input(source: str, options: dict[str, Any]) -> list[Problem]:
+    """Read the problems; bad records are noted on stderr or stop the command.
+
+    Raises:
+        BadInput: if there are bad records and they are not to be left out.
+        UsageError: if the file cannot be read.
+    """
+    from ramify.batch.inputs import read_problems
+
+    return read_problems(
+        source,
+        mapping=dict(options["mapping"]),
+        form=options["form"],
+        on_bad=note_bad if options["skip_bad"] else None,
+    )
+
+
+def note_bad(record: BadRecord) -> None:
+    """Say that a record is left out."""
+    diagnostics.note(f"line {record.line} is left out: {record.reason}")
+
+
+def _config(plan: SearchPlan, options: dict[str, Any]) -> BatchConfig:
+    from ramify.batch.config import BatchConfig
+    from ramify.engine.config import EngineConfig, RunConfig
+    from ramify.engine.loading import default_reward
+
+    reward = default_reward(plan.model) if plan.reward == "default" else plan.reward
+    ids = tuple(each.strip() for each in (options["ids"] or "").split(",") if each.strip())
+    names = ("parallel", "repeat", "limit", "shuffle", "shuffle_seed", "max_failures", "retry_failed", "save_trees")
+    return BatchConfig(
+        model=plan.model,
+        reward=reward,
+        engine=EngineConfig(**plan.engine_options),
+        strategy=plan.strategy(has_reward=reward is not None),
+        run=RunConfig(**plan.run_options),
+        ids=ids,
+        budget_total_tokens=options["budget_total"],
+        **{name: options[name] for name in names},
+    )
+
+
+def _finish(report: BatchReport) -> None:
+    if report.stop_reason == "interrupted":
+        raise Finished(ExitCode.INTERRUPTED)
+    if report.failed:
+        raise Finished(ExitCode.ITEMS_FAILED)

@@ -1,0 +1,120 @@
+"""`ramify calibrate`: which strategy and width are best within which budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ramify.engine.errors import UsageError
+
+from . import diagnostics, output
+from .values import COUNT
+
+if TYPE_CHECKING:
+    from ramify.engine.problem import Problem
+    from ramify.engine.profile import Point, Profile
+
+STRATEGIES = "greedy,majority,weighted,best-of-n,rebase,beam,dvts,particle,mcts"
+WIDTHS = "2,4,8,16,32"
+
+
+@click.command(
+    epilog="Problems come from --problems FILE (anything that `ramify batch run` reads, with answers) or, for the "
+    "bundled models, from the generator. An interrupted calibration goes on from its --out file."
+)
+@click.option("--model", "-m", default="demo-m", show_default=True, help="Bundled name or path of a .gguf file.")
+@click.option("--reward", "-r", default="default", help="Reward model, or 'none'.  [default: the bundled one]")
+@click.option("--problems", "source", type=click.Path(path_type=Path), help="File of problems with answers.")
+@click.option("--count", type=COUNT, default=100, show_default=True, help="Number of problems, at most.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the generated problems and of the sampling.")
+@click.option("--strategies", default=STRATEGIES, show_default=True, help="Names, joined with commas.")
+@click.option("--widths", default=WIDTHS, show_default=True, help="Numbers of paths, joined with commas.")
+@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Profile to be written, a .json file.")
+def calibrate(**options: Any) -> None:
+    """Measure strategies on problems with known answers and write a profile for --strategy auto."""
+    import anyio
+
+    from ramify.engine.profile import load_profile
+
+    out: Path = options["out"]
+    known = load_profile(out).points if out.exists() else ()
+    problems, source = _problems(options)
+    widths = _widths(options["widths"])
+    with output.owned_stdout():
+        profile = anyio.run(_measure, options, problems, source, widths, known)
+    profile.save(out)
+    output.write(_table(profile))
+
+
+def _problems(options: dict[str, Any]) -> tuple[list[Problem], str]:
+    if options["source"] is None:
+        from ramify.models.problems import generate_problems
+
+        made = generate_problems(steps=(2, 8), count=options["count"], seed=options["seed"])
+        return made, f"generate_problems(steps=(2, 8), count={options['count']}, seed={options['seed']})"
+    from ramify.batch import read_problems
+
+    return list(read_problems(options["source"]))[: options["count"]], str(options["source"])
+
+
+def _widths(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"the widths {text!r} are not numbers", "write them like 4,8,16") from None
+
+
+async def _measure(
+    options: dict[str, Any], problems: list[Problem], source: str, widths: list[int], known: tuple[Point, ...]
+) -> Profile:
+    from ramify.engine.calibration import calibrate as measure
+    from ramify.engine.calibration import grid
+    from ramify.engine.engine import Engine
+
+    reward = None if options["reward"] == "none" else options["reward"]
+    names = [name.strip() for name in options["strategies"].split(",")]
+    points = list(known)
+
+    def keep(point: Point) -> None:
+        points.append(point)
+        diagnostics.say(_line(point))
+        _partial(options, source, points).save(options["out"])
+
+    async with Engine(model=options["model"], reward=reward, threads=options["threads"]) as engine:
+        strategies = grid(names, widths, has_reward=engine.reward is not None)
+        return await measure(
+            engine, problems, strategies, source=source, seed=options["seed"], on_point=keep, known=known
+        )
+
+
+def _partial(options: dict[str, Any], source: str, points: list[Point]) -> Profile:
+    from ramify.engine.profile import Profile, fit
+
+    return Profile(
+        policy=options["model"], reward=options["reward"], problems=source, seed=options["seed"], points=fit(points)
+    )
+
+
+def _line(point: Point) -> str:
+    costs = point.costs
+    return (
+        f"{_name(point)}: {point.right} of {point.problems} right, "
+        f"{costs['generated_tokens'].mean:,.0f} tokens, {costs['flops'].mean:.3g} FLOPs"
+    )
+
+
+def _table(profile: Profile) -> str:
+    rows = ["FLOPs      accuracy  fitted  strategy"]
+    rows += [
+        f"{point.costs['flops'].mean:<9.3g}  {point.accuracy:<8.3f}  {point.fitted:<6.3f}  {_name(point)}"
+        for point in profile.front("flops")
+    ]
+    return "\n".join(rows)
+
+
+def _name(point: Point) -> str:
+    width = point.strategy.get("width")
+    return str(point.strategy["name"]) + (f" of {width}" if width else "")

@@ -1,0 +1,51 @@
+"""`ramify config`: the user's own defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from . import output
+
+
+@click.group()
+def config() -> None:
+    """Look at your own defaults.
+
+    RAMIFY_… variables and a file set defaults of the options of commands that search.
+    """
+
+
+@config.command()
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+def show(as_json: bool) -> None:
+    """Show each setting's value and where it comes from.
+
+    Options on the command line come before environment variables, these before the file.
+    """
+    from .settings import all_settings
+
+    settings = all_settings()
+    with output.owned_stdout():
+        if as_json:
+            values = {key: {"value": each.value, "source": each.source} for key, each in settings.items()}
+            output.write_json(values, indent=2)
+            return
+        rows = [(key, _plain(each.value), each.source) for key, each in settings.items()]
+        output.write_table(("SETTING", "VALUE", "FROM"), rows)
+
+
+@config.command()
+def path() -> None:
+    """Show the path of the file, which need not exist."""
+    from .settings import config_path
+
+    with output.owned_stdout():
+        output.write(str(config_path()))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "-" if value is None else str(value)

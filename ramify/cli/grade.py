@@ -1,0 +1,79 @@
+"""`ramify grade`: predictions made elsewhere, graded like those of a batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ramify.engine.errors import UsageError
+
+from . import output
+from .batch import INPUT_FORMATS, note_bad
+from .values import FieldMap
+
+if TYPE_CHECKING:
+    from ramify.batch.regrade import Graded, GradeReport
+
+
+@click.command(
+    epilog="Columns are found by their usual names: prediction, pred, response, output or completion; gold, answer, "
+    "expected or solution; id. The items.jsonl of a batch is understood as it is."
+)
+@click.argument("source", metavar="FILE")
+@click.option(
+    "--map",
+    "mapping",
+    type=FieldMap(),
+    multiple=True,
+    metavar="FIELD=COLUMN",
+    help="Which column holds a field (id, prediction, answer), such as prediction=output; may be repeated.",
+)
+@click.option("--gold", metavar="FILE", help="Problems with the gold answers, matched by id.")
+@click.option("--format", "form", type=click.Choice(INPUT_FORMATS), help="Of FILE.  [default: by its name]")
+@click.option("--skip-bad", is_flag=True, help="Leave bad records out, with a note for each.")
+@click.option("--write", "-w", type=click.Path(path_type=Path), help="File for one JSON line per prediction.")
+@click.option("--json", "as_json", is_flag=True, help="Write the totals as one JSON object.")
+def grade(
+    source: str,
+    mapping: tuple[tuple[str, str], ...],
+    gold: str | None,
+    form: Any,
+    skip_bad: bool,
+    write: Path | None,
+    as_json: bool,
+) -> None:
+    """Grade the predictions in FILE (.jsonl, .csv, .tsv or .parquet, or - for stdin) against their gold answers."""
+    from ramify.batch.inputs import read_problems
+    from ramify.batch.regrade import count, grade_records
+
+    right = None if gold is None else {each.id: each.answer for each in read_problems(gold)}
+    records = grade_records(source, mapping=dict(mapping), form=form, gold=right, on_bad=note_bad if skip_bad else None)
+    graded = list(records)
+    if write is not None:
+        _write(write, graded)
+    report = count(graded)
+    if not report.graded:
+        raise UsageError(f"{source} has no gold answers", "name their column with --map answer=COLUMN, or use --gold")
+    if as_json:
+        output.write_json(report.to_dict())
+    else:
+        output.write(_line(report))
+
+
+def _line(report: GradeReport) -> str:
+    low, high = report.interval
+    line = f"{report.correct} of {report.graded} correct, {report.accuracy:.1%} (95 % interval {low:.1%} to {high:.1%})"
+    missing = report.predictions - report.answered
+    return f"{line}; {missing} without an answer" if missing else line
+
+
+def _write(path: Path, graded: list[Graded]) -> None:
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            for each in graded:
+                file.write(json.dumps(each.to_dict(), ensure_ascii=True) + "\n")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", "choose another --write") from error

@@ -1,0 +1,221 @@
+"""`ramify reward`: convert, check, label and train reward models."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import click
+
+from . import diagnostics, output
+from .values import COUNT
+
+if TYPE_CHECKING:
+    from ramify.engine.rewards.check import CheckReport, StepQuality
+
+_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group()
+def reward() -> None:
+    """Convert, check and train reward models."""
+
+
+@reward.command()
+@click.argument("name", required=False)
+def specs(name: str | None) -> None:
+    """List the built-in formats, or write one as JSON, to be changed and passed as --reward-spec FILE."""
+    from ramify.reward.builtin import load_spec
+    from ramify.reward.families import BUILTIN_SPECS
+
+    if name is not None:
+        output.write(load_spec(name).model_dump_json(indent=2))
+        return
+    for each in BUILTIN_SPECS:
+        output.write(each)
+
+
+@reward.command()
+@click.argument("source", type=click.Path(path_type=Path), metavar="FOLDER")
+@click.option("--out", "-o", type=_NEW_FILE, required=True, help="The GGUF file to write.")
+@click.option("--spec", metavar="NAME|FILE", help="Format.  [default: as its head or its name says]")
+@click.option("--separator", default=r"\n", show_default=True, help="What ends a step, for token classifiers.")
+@click.option("--type", "kind", type=click.Choice(["f32", "f16", "q8_0"]), default="f16", show_default=True)
+def convert(source: Path, out: Path, spec: str | None, separator: str, kind: str) -> None:
+    """Convert the Hugging Face checkpoint in FOLDER to a GGUF file that carries its own format.
+
+    A linear head goes into unused rows of the output matrix; the head of a network is written beside the file.
+    """
+    from ramify.engine.convert.converting import ConvertOptions, convert_reward
+
+    options = ConvertOptions(
+        spec=spec,
+        separator=separator.replace("\\n", "\n").replace("\\t", "\t"),
+        kind=cast('Literal["f32", "f16", "q8_0"]', kind),
+    )
+    diagnostics.say(f"converting {source}")
+    done = convert_reward(source, out, options)
+    diagnostics.say(f"format {done.spec.name}, read at {done.spec.tag!r}")
+    output.write(str(done.path))
+    if done.head_path is not None:
+        output.write(str(done.head_path))
+
+
+@reward.command()
+@click.argument("model", metavar="REWARD")
+@click.option("--reward-spec", metavar="NAME|FILE", help="Its format.  [default: as the file says]")
+@click.option("--cases", type=_FILE, help="JSON lines: question, steps, first_error.  [default: bundled problems]")
+@click.option("--count", type=COUNT, default=30, show_default=True, help="Number of bundled problems.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Which bundled problems.")
+@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+def check(
+    model: str, reward_spec: str | None, cases: Path | None, count: int, seed: int, threads: int | None, as_json: bool
+) -> None:
+    """Score right and wrong solutions with REWARD, and tell how well it keeps them apart."""
+    import anyio
+
+    from ramify.engine.config import EngineConfig
+
+    from .reward_cases import bundled_cases, read_cases
+
+    found = bundled_cases(count, seed) if cases is None else read_cases(cases)
+    with output.owned_stdout():
+        report = anyio.run(_check, model, EngineConfig(threads=threads, reward_spec=reward_spec), found)
+        if as_json:
+            output.write_json(asdict(report), indent=2)
+        else:
+            _write_report(report)
+    for warning in report.warnings:
+        diagnostics.note(warning)
+
+
+@reward.command()
+@click.argument("labels", type=_FILE)
+@click.option("--model", "-m", required=True, help="The model that gets the head: name or path of a .gguf file.")
+@click.option("--out", "-o", type=_NEW_FILE, required=True, help="The GGUF file to write.")
+@click.option("--head", type=click.Choice(["linear", "mlp"]), default="linear", show_default=True)
+@click.option("--spec", metavar="FILE", help="Format.  [default: the model's own prompt, one step a line]")
+@click.option("--epochs", type=click.IntRange(min=1), default=200, show_default=True, help="At most so many.")
+@click.option(
+    "--held-out", type=click.FloatRange(0.01, 0.9), default=0.15, show_default=True, help="Share of problems."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, **settings: Any) -> None:
+    """Train a reward model from LABELS, on the hidden states of a GGUF model as it is served.
+
+    LABELS are those of `ramify reward label`. The written file has the model's weights and the head.
+    """
+    import anyio
+
+    from ramify.engine.config import EngineConfig
+    from ramify.engine.errors import UsageError
+    from ramify.engine.rewards.head_training import HeadPlan
+    from ramify.engine.rewards.training import train_reward
+    from ramify.models.recipe.label import read_labels
+    from ramify.reward.builtin import load_spec
+    from ramify.reward.spec import RewardSpec
+
+    given = None if spec is None else load_spec(spec)
+    if given is not None and not isinstance(given, RewardSpec):
+        raise UsageError(f"the format {given.name!r} reads no head", "name one that is read at a tag")
+    try:
+        rows = list(read_labels(labels))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{labels} holds no labels ({error})", "make them with `ramify reward label`") from error
+    names = ("epochs", "held_out", "seed")
+    plan = HeadPlan(kind=settings["head"], **{name: settings[name] for name in names})
+    config = EngineConfig(threads=settings["threads"])
+    with output.owned_stdout():
+        diagnostics.say(f"reading {len(rows)} solutions with {model}")
+        done = anyio.run(lambda: train_reward(rows, model, out, plan, spec=given, config=config))
+        if as_json:
+            facts = {"path": str(done.path), "epochs": done.epochs, "spec": done.spec.model_dump(exclude_defaults=True)}
+            output.write_json({**facts, "held_out": asdict(done.quality)}, indent=2)
+            return
+        quality = done.quality
+        shown = "-" if quality.auc is None else f"{quality.auc:.3f}"
+        diagnostics.say(
+            f"held out: {quality.problems} problems, {quality.steps} steps, AUC {shown}, loss {quality.loss:.3f} "
+            f"(at least {quality.floor:.3f}), calibration error {quality.calibration_error:.3f}; {done.epochs} epochs"
+        )
+        output.write(str(done.path))
+
+
+@reward.command()
+@click.option("--model", "-m", default="demo-m", show_default=True, help="The policy: name or path of a .gguf file.")
+@click.option("--problems", type=_FILE, help="JSON lines: id, question, answer.  [default: bundled problems]")
+@click.option("--count", type=COUNT, default=100, show_default=True, help="Number of bundled problems.")
+@click.option("--solutions", type=click.IntRange(min=1), default=8, show_default=True, help="Sampled for each problem.")
+@click.option("--rollouts", type=click.IntRange(min=0), default=0, show_default=True, help="More from each prefix.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--out", "-o", type=_NEW_FILE, required=True, help="The file of labels; an existing one is gone on with.")
+def label(model: str, problems: Path | None, count: int, solutions: int, rollouts: int, seed: int, out: Path) -> None:
+    """Label steps by how often the policy reaches the right answer from them."""
+    import anyio
+
+    from ramify.models.recipe.label import LabelPlan, label_problems, label_stream
+
+    todo = label_stream(range(seed * count, (seed + 1) * count)) if problems is None else _problems(problems)
+    plan = LabelPlan(solutions=solutions, rollouts=rollouts, seed=seed)
+    with output.owned_stdout():
+        diagnostics.say(f"labelling {len(todo)} problems with {model}")
+        done = anyio.run(label_problems, model, todo, out, plan)
+        diagnostics.say(f"{done} problems labelled, {len(todo) - done} were there already")
+        output.write(str(out))
+
+
+async def _check(model: str, config: Any, cases: Any) -> CheckReport:
+    from contextlib import AsyncExitStack
+
+    from ramify.engine.loading import load_reward
+    from ramify.engine.rewards.check import check_reward
+
+    async with AsyncExitStack() as stack:
+        loaded = await load_reward(stack, model, config)
+        assert loaded is not None
+        return await check_reward(loaded, cases)
+
+
+def _write_report(report: CheckReport) -> None:
+    rows = [
+        (str(each.number), str(each.right), str(each.wrong), *map(_number, _figures(each))) for each in report.steps
+    ]
+    output.write_table(("STEP", "RIGHT", "WRONG", "MEAN RIGHT", "MEAN WRONG", "AUC"), rows)
+    usage, full = report.usage, report.full_tokens
+    spent = usage.evaluated_tokens + usage.reevaluated_tokens + usage.generated_tokens
+    output.write(
+        f"AUC {_number(report.auc)}, between solutions of one problem {_number(report.auc_within)}, "
+        f"{report.cases} solutions, {report.reward}"
+    )
+    output.write(f"{spent} tokens ({full} if every path were read anew), {report.seconds:.1f} s")
+
+
+def _figures(step: StepQuality) -> tuple[float | None, ...]:
+    return step.mean_right, step.mean_wrong, step.auc
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _problems(path: Path) -> list[Any]:
+    import json
+
+    from ramify.engine.errors import UsageError
+    from ramify.engine.problem import Problem
+
+    found: list[Any] = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            found.append(Problem(id=str(row.get("id", number)), question=row["question"], answer=str(row["answer"])))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{path}, line {number} is no problem ({error!r})", "write question and answer") from error
+    return found

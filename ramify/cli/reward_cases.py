@@ -1,0 +1,103 @@
+"""Right and wrong solutions to check a reward model with: of bundled problems, or from a file."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ramify.engine.errors import UsageError
+from ramify.engine.rewards.check import Case
+
+_SUM = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
+
+
+def bundled_cases(count: int, seed: int) -> list[Case]:
+    """Return `count` problems of the bundled task, each with its worked solution and with one that goes wrong.
+
+    One number of a step is wrong there, and all that follows from it.
+    """
+    from ramify.models.problems import generate_problems
+
+    chance = random.Random(seed)
+    cases: list[Case] = []
+    for problem in generate_problems(steps=(2, 6), count=count, seed=seed):
+        lines = (problem.solution or "").splitlines()
+        at = chance.randrange(len(lines) - 1)
+        wrong = with_error(lines, at, chance.choice((-3, -2, -1, 1, 2, 3)))
+        for steps, error in ((lines, None), (wrong, at)):
+            # As they are generated: all but the last end in a newline.
+            texts = tuple(f"{line}\n" for line in steps[:-1])
+            cases.append(Case(question=problem.question, steps=(*texts, steps[-1]), first_error=error))
+    return cases
+
+
+def with_error(lines: list[str], at: int, change: int) -> list[str]:
+    """Return a solution whose step `at` is off by `change`, or by more if the result were negative, and its sequel."""
+    changed: dict[str, str] = {}
+
+    def redo(match: re.Match[str]) -> str:
+        left, sign, right = changed.get(match[1], match[1]), match[2], changed.get(match[3], match[3])
+        result = _result(int(left), sign, int(right))
+        if str(result) != match[4]:
+            changed[match[4]] = str(result)
+        return f"{left}{sign}{right}={result}"
+
+    def spoil(match: re.Match[str]) -> str:
+        wrong = int(match[4]) + (change if int(match[4]) + change > 0 else abs(change))
+        changed[match[4]] = str(wrong)
+        return f"{match[1]}{match[2]}{match[3]}={wrong}"
+
+    found = list(lines[:at])
+    found.append(_SUM.sub(spoil, lines[at], count=1))
+    found += [_SUM.sub(redo, line) for line in lines[at + 1 : -1]]
+    found.append(re.sub(r"\d+", lambda match: changed.get(match[0], match[0]), lines[-1]))
+    return found
+
+
+def _result(left: int, sign: str, right: int) -> int:
+    if sign == "/":
+        return left // right if right else 0
+    return {"+": left + right, "-": left - right, "*": left * right}[sign]
+
+
+class _CaseLine(BaseModel):
+    """A line of a file of cases."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: str = Field(min_length=1)
+    steps: list[str] = Field(min_length=1)
+    first_error: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> _CaseLine:
+        if self.first_error is not None and self.first_error >= len(self.steps):
+            raise ValueError(f"first_error is {self.first_error} and there are {len(self.steps)} steps, from 0")
+        return self
+
+
+def read_cases(path: Path) -> list[Case]:
+    """Return the cases in a JSON Lines file: question, steps, and first_error (from 0; absent or null if all is right).
+
+    Raises:
+        UsageError: if the file cannot be read, is empty, or a line is none; with its number.
+    """
+    try:
+        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({error})", "check the path") from error
+    if not lines:
+        raise UsageError(f"{path} has no lines", "give it one JSON object a line")
+    cases: list[Case] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            read = _CaseLine.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "line"
+            raise UsageError(f"{path}, line {number}: {where}: {first['msg']}", "correct this line") from error
+        cases.append(Case(question=read.question, steps=tuple(read.steps), first_error=read.first_error))
+    return cases

@@ -1,0 +1,237 @@
+"""`ramify runs`: the history of searches."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ramify.engine.errors import UsageError
+
+from . import diagnostics, output
+from .values import TreeFile
+
+if TYPE_CHECKING:
+    from ramify.engine.history import RunSummary, SavedRun
+    from ramify.search.tree import SearchTree
+
+    from .treeview import Paint, Signs
+
+PIPE_COLUMNS = 100
+"""Width where there is no terminal and COLUMNS does not say."""
+_ANSWER_COLUMNS = 16
+_QUESTION_COLUMNS = 24
+
+run_argument = click.argument("run_id", metavar="ID")
+width_option = click.option(
+    "--width", type=click.IntRange(min=40), metavar="COLUMNS", help="Width of a line.  [default: the terminal's]"
+)
+
+
+@click.group(epilog="ID is an id, the beginning of one, or 'last' for the newest run.")
+def runs() -> None:
+    """Look at past searches; `solve` saves each run."""
+
+
+@runs.command("list")
+@click.option("--query", default="", metavar="WORDS", help="Only runs in which all these words occur.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the newest so many.")
+@click.option("--json", "as_json", is_flag=True, help="Write a JSON array.")
+def list_runs(query: str, limit: int | None, as_json: bool) -> None:
+    """List runs, newest first.
+
+    Words are looked for in question, answer, strategy, model, stop reason and id, in whatever case.
+    """
+    from .settings import open_store
+
+    listing = open_store().scan(query, limit)
+    with output.owned_stdout():
+        if as_json:
+            rows = [asdict(run) | {"created": run.created.isoformat()} for run in listing.runs]
+            output.write_json(rows, indent=2)
+        elif listing.runs:
+            _write_table(listing.runs)
+    for each in listing.unreadable:
+        diagnostics.note(f"run {each.id} cannot be read: {each.reason}; `ramify runs delete {each.id}` removes it")
+    if not listing.runs and not as_json:
+        diagnostics.note("no run says that" if query else 'there are no runs yet; ramify "QUESTION" makes one')
+
+
+@runs.command()
+@run_argument
+@width_option
+@click.option("--all", "everything", is_flag=True, help="Show every step, however many there are.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object, with the tree and the options.")
+def show(run_id: str, width: int | None, everything: bool, as_json: bool) -> None:
+    """Draw a run's tree in the terminal.
+
+    Each line has a step's score, a mark and its text: * is the winning path, x was given up, with the reason.
+    """
+    run = _load(run_id)
+    with output.owned_stdout():
+        if as_json:
+            solution = run.solution.to_dict(tree=True)
+            output.write_json(
+                {"id": run.id, "created": run.created.isoformat(), "options": dict(run.options), "solution": solution}
+            )
+            return
+        for line in _shown(run, width or _columns(), everything):
+            output.write(line)
+
+
+@runs.command()
+@run_argument
+@width_option
+def replay(run_id: str, width: int | None) -> None:
+    """Write a run's steps in the order they were made."""
+    run = _load(run_id)
+    tree = _tree(run)
+    with output.owned_stdout():
+        for line in _replayed(tree, width or _columns()):
+            output.write(line)
+
+
+@runs.command()
+@run_argument
+@click.argument("file", type=TreeFile())
+def export(run_id: str, file: Path) -> None:
+    """Write a run's tree to FILE.
+
+    Its ending says the format: .json, .graphml, .dot, .mmd (Mermaid) or .svg.
+    """
+    from .saving import write_tree
+
+    write_tree(_load(run_id).solution, file)
+
+
+@runs.command()
+@click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
+def delete(run_ids: tuple[str, ...]) -> None:
+    """Delete runs from the history."""
+    from .settings import open_store
+
+    store = open_store()
+    for run_id in run_ids:
+        diagnostics.say(f"deleted {store.delete(run_id)}")
+
+
+def _load(run_id: str) -> SavedRun:
+    from .settings import open_store
+
+    return open_store().load(run_id)
+
+
+def _tree(run: SavedRun) -> SearchTree:
+    if run.solution.tree is None:
+        raise UsageError(f"run {run.id} has no tree", "runs that pool several searches have none")
+    return run.solution.tree
+
+
+def _write_table(summaries: list[RunSummary]) -> None:
+    from ramify.search.export import cut
+
+    head = ("ID", "SAVED", "STRATEGY", "MODEL", "TOKENS", "SECONDS", "ANSWER", "QUESTION")
+    rows = [
+        (
+            run.id,
+            f"{run.created.astimezone():%Y-%m-%d %H:%M}",
+            run.strategy,
+            cut(run.model, _QUESTION_COLUMNS),
+            str(run.generated_tokens),
+            f"{run.seconds:.1f}",
+            "-" if run.answer is None else cut(run.answer, _ANSWER_COLUMNS),
+        )
+        for run in summaries
+    ]
+    taken = sum(max(len(row[place]) for row in (head[:-1], *rows)) + 2 for place in range(len(head) - 1))
+    room = max(_QUESTION_COLUMNS, _columns() - taken)
+    questions = [cut(run.question, room) for run in summaries]
+    output.write_table(head, [(*row, question) for row, question in zip(rows, questions, strict=True)])
+
+
+def _shown(run: SavedRun, width: int, everything: bool) -> Iterator[str]:
+    from ramify.search.export import printable
+
+    from .progress import summary_line
+    from .saving import winning_node
+    from .treeview import SHOWN, draw
+
+    solution = run.solution
+    paint = _paint()
+    yield f"run {run.id}, {run.created.astimezone():%Y-%m-%d %H:%M:%S}"
+    yield printable(solution.question)
+    yield ""
+    yield "no answer" if solution.answer is None else f"answer: {paint(printable(solution.answer), 'winning')}"
+    yield printable(summary_line(solution))
+    yield ""
+    if solution.tree is None:
+        yield "this run has no tree"
+    else:
+        limit = None if everything else SHOWN
+        yield from draw(
+            solution.tree, winner=winning_node(solution), width=width, limit=limit, paint=paint, signs=_signs()
+        )
+        if limit is not None and len(solution.tree) > limit:
+            yield f"({len(solution.tree) - 1} steps in all; --all shows each)"
+    if solution.text.strip():
+        yield ""
+        yield printable(solution.text.strip())
+
+
+def _replayed(tree: SearchTree, width: int) -> Iterator[str]:
+    from textwrap import wrap
+
+    from ramify.search.export import one_line, printable
+
+    paint = _paint()
+    for node in tree:
+        if node.parent is None:
+            continue
+        facts = [f"#{node.id} after {f'#{node.parent}' if node.parent else 'the question'}"]
+        if node.score is not None:
+            facts.append(f"score {node.score:.3f}")
+        facts.append(f"{node.token_count} tokens")
+        if node.answer is not None:
+            facts.append(f"answer {one_line(node.answer)}")
+        elif node.prune_reason is not None:
+            facts.append(f"given up: {node.prune_reason.replace('_', ' ')}")
+        yield paint(" · ".join(facts), "winning" if node.answer is not None else "more")
+        for line in printable(node.text).expandtabs(4).strip("\n").split("\n"):
+            for part in wrap(line, width - 4, drop_whitespace=False) or [""]:
+                yield f"    {part}".rstrip()
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size((PIPE_COLUMNS, 24)).columns
+
+
+def _paint() -> Paint:
+    """Return what colours a text, or leaves it as it is where stdout is no terminal or colours are not wanted."""
+    styles: dict[str, Any] = {"winning": "1;33", "given up": "2", "finished": "36", "more": "2"}
+    wanted = _is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if not wanted:
+        return lambda text, kind: text
+    return lambda text, kind: f"\x1b[{styles[kind]}m{text}\x1b[0m" if kind in styles else text
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+def _signs() -> Signs:
+    from .treeview import ASCII, Signs
+
+    try:
+        "├│└─…".encode(sys.stdout.encoding or "utf-8")
+    except (LookupError, UnicodeEncodeError):
+        return ASCII
+    return Signs()

@@ -1,0 +1,196 @@
+"""Defaults of the command line that the user sets: a TOML file and environment variables.
+
+What is typed as an option comes first, then RAMIFY_… variables, then the file, then the built-in default. A key is the
+option's name with underscores, such as `max_generated_tokens`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from ramify.engine.errors import UsageError
+
+from .options import search_options
+from .values import COUNT
+
+if TYPE_CHECKING:
+    from ramify.engine.history import RunStore
+
+CONFIG_VARIABLE = "RAMIFY_CONFIG"
+"""Environment variable that replaces the path of the file."""
+_STRATEGY_OPTIONS = {"width": "width", "tree_temperature": "temperature"}
+"""Options that only some strategies have, and the strategies' names for them."""
+_MARK = "strategy"
+"""A command that has this option searches, so the settings are its defaults."""
+
+save_option = click.option(
+    "--save/--no-save", default=True, help="Keep the run in the history.  [default: yes; see ramify runs]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and where it comes from, in words. None means that the program decides."""
+
+    value: Any
+    source: str
+
+
+@cache
+def known_settings() -> Mapping[str, click.Parameter]:
+    """Return what can be set, by key: options with one value, and how many runs are kept."""
+
+    @search_options
+    @save_option
+    @click.option("--keep-runs", type=COUNT, default=500)
+    def options() -> None: ...
+
+    declared = cast("list[click.Parameter]", getattr(options, "__click_params__"))  # noqa: B009
+    return {str(each.name): each for each in reversed(declared) if not each.multiple}
+
+
+def config_path() -> Path:
+    """Return the path of the file, which need not exist: RAMIFY_CONFIG, else ramify/config.toml in XDG_CONFIG_HOME."""
+    own = os.environ.get(CONFIG_VARIABLE)
+    if own:
+        return Path(own).expanduser()
+    folder = Path(os.environ.get("XDG_CONFIG_HOME") or "")
+    return (folder if folder.is_absolute() else Path.home() / ".config") / "ramify" / "config.toml"
+
+
+def given_settings() -> dict[str, Setting]:
+    """Return what the environment and the file set, in the order of the options.
+
+    Raises:
+        UsageError: if the file cannot be read, or a key or value is wrong; the message says where.
+    """
+    path = config_path()
+    found = _from_file(path) | _from_environment()
+    return {key: found[key] for key in known_settings() if key in found}
+
+
+def all_settings() -> dict[str, Setting]:
+    """Return every setting with its source; raises as `given_settings`."""
+    given = given_settings()
+    return {key: given.get(key, Setting(_built_in(each), "built-in")) for key, each in known_settings().items()}
+
+
+def default_map(name: str, command: click.Command | None) -> dict[str, Any]:
+    """Return the settings as defaults of the named command, in click's form; {} if it does not search."""
+    if command is None or not _searches(command):
+        return {}
+    return {name: _defaults(command, {key: setting.value for key, setting in given_settings().items()})}
+
+
+def fitting(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the running command without those settings that its strategy does not have.
+
+    So a width in the file does not stand in the way of `--strategy greedy`; one that was typed still does.
+    """
+    from ramify.search.registry import strategy_names, strategy_option_names
+
+    name = options["strategy"]
+    context = click.get_current_context(silent=True)
+    if name is None or context is None:
+        return options
+    known = strategy_option_names(name) if name in strategy_names() else []
+    return options | {
+        option: None
+        for option, meaning in _STRATEGY_OPTIONS.items()
+        if meaning not in known and context.get_parameter_source(option) is click.core.ParameterSource.DEFAULT_MAP
+    }
+
+
+def open_store() -> RunStore:
+    """Return the run history with the size that is set."""
+    from ramify.engine.history import RunStore
+
+    return RunStore(keep=all_settings()["keep_runs"].value)
+
+
+def _searches(command: click.Command) -> bool:
+    if isinstance(command, click.Group):
+        return any(map(_searches, command.commands.values()))
+    return any(each.name == _MARK for each in command.params)
+
+
+def _defaults(command: click.Command, values: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(command, click.Group):
+        return {name: _defaults(each, values) for name, each in command.commands.items() if _searches(each)}
+    names = {each.name for each in command.params}
+    return {key: value for key, value in values.items() if key in names}
+
+
+def _built_in(option: click.Parameter) -> Any:
+    value = option.get_default(click.Context(click.Command("ramify")))
+    return value if isinstance(value, str | int | float) else None
+
+
+def _from_environment() -> dict[str, Setting]:
+    found = dict[str, Setting]()
+    for key, option in known_settings().items():
+        variable = f"RAMIFY_{key.upper()}"
+        text = os.environ.get(variable)
+        if text:
+            found[key] = Setting(_converted(option, text, f"the environment variable {variable}"), f"env {variable}")
+    return found
+
+
+def _from_file(path: Path) -> dict[str, Setting]:
+    text = _read(path)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        raise UsageError(f"{path} is not TOML: {message[:1].lower()}{message[1:]}", "correct the file") from error
+    found = dict[str, Setting]()
+    for key, value in values.items():
+        place = f"{path}:{_line_of(key, text)}"
+        option = known_settings().get(key)
+        if option is None:
+            raise UsageError(f"{place}: there is no setting {key!r}", _nearest(key, list(known_settings())))
+        if not isinstance(value, str | int | float):
+            raise UsageError(f"{place}: {key} has to be one value", f"write it like {key} = …")
+        found[key] = Setting(_converted(option, str(value), f"{place}: {key}"), place)
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if os.environ.get(CONFIG_VARIABLE):
+            raise UsageError(f"{CONFIG_VARIABLE} names {path}, which does not exist", "make it or unset it") from None
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"{path} cannot be read: {reason}", "correct or remove the file") from error
+
+
+def _converted(option: click.Parameter, text: str, place: str) -> Any:
+    try:
+        # From text, so that a value of the wrong kind is refused as it would be on the command line.
+        return option.type.convert(text, option, None)
+    except click.BadParameter as error:
+        raise UsageError(f"{place}: {' '.join(error.message.split()).removesuffix('.')}", "correct the value") from None
+
+
+def _line_of(key: str, text: str) -> int:
+    """Return the number of the line that sets a key, 1 if it is written in an unusual way."""
+    pattern = re.compile(rf"""\s*\[?\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
+    return next((number for number, line in enumerate(text.splitlines(), start=1) if pattern.match(line)), 1)
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    near = get_close_matches(word.lower().replace("-", "_"), known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else "`ramify config show` lists them"

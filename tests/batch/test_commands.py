@@ -1,0 +1,237 @@
+"""The commands, in this process and on a scripted model."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from ramify.batch import BatchProgress
+from ramify.batch.report import BatchReport
+from ramify.cli import main
+from ramify.cli.batching import BatchLine, duration, progress_line, summary_line
+from ramify.engine import Engine, Usage
+from ramify.engine.catalog import list_bundled
+from ramify.testing import ScriptedModel
+
+QUESTIONS = [{"id": f"p{n}", "question": f"add {n}", "answer": str(n)} for n in range(4)]
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def ramify(capsys, monkeypatch) -> Callable[..., Result]:
+    monkeypatch.setenv("TERM", "dumb")
+
+    def run(*arguments: object, stdin: str = "") -> Result:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        code = main([str(each) for each in arguments])
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def model(monkeypatch, script):
+    """Search with a scripted model in place of the files, which are only looked at."""
+    if "demo-m" not in {entry.name for entry in list_bundled()}:
+        pytest.skip("the bundled models are not in this checkout")
+
+    def use(policy: ScriptedModel) -> None:
+        monkeypatch.setattr(
+            "ramify.batch.runner.Engine", lambda **options: Engine(model=policy, reward=None, config=options["config"])
+        )
+
+    use(ScriptedModel(script))
+    return use
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in QUESTIONS))
+    return path
+
+
+OPTIONS = ("--reward", "none", "-s", "majority", "-w", "2")
+
+
+def test_a_run_writes_its_summary_to_stderr_and_nothing_to_stdout(ramify, model, file, tmp_path):
+    result = ramify("batch", "run", file, "--out", tmp_path / "out", *OPTIONS)
+    assert (result.code, result.out) == (0, "")
+    assert result.err.startswith("4 done · 4 of 4 correct, 100.0% (51.0%-100.0%) · 64 tokens generated · ")
+    assert result.err.endswith(f" · {tmp_path / 'out'}\n")
+    assert ramify("batch", "run", file, "--out", tmp_path / "out", "-q", *OPTIONS) == Result(0, "", "")
+
+
+def test_the_manifest_names_the_model_by_its_hash(ramify, model, file, tmp_path):
+    ramify("batch", "run", file, "--out", tmp_path / "out", *OPTIONS)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["configuration"]["model"] == manifest["model"]["sha256"]
+    assert len(manifest["model"]["sha256"]) == 64
+    assert manifest["reward"] is None
+    assert manifest["configuration"]["strategy"] == {"name": "majority", "width": 2, "max_depth": 25}
+
+
+def test_another_configuration_is_refused_in_one_line(ramify, model, file, tmp_path):
+    ramify("batch", "run", file, "--out", tmp_path / "out", *OPTIONS)
+    result = ramify("batch", "run", file, "--out", tmp_path / "out", *OPTIONS, "--seed", "5")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.endswith(
+        "was made with another configuration: seed was 0 and is now 5; use a new --out folder, or the options of "
+        "before\n"
+    )
+
+
+def test_failed_items_make_exit_code_five(ramify, model, script, file, tmp_path):
+    model(ScriptedModel(lambda question, path: 1 / 0 if question == "add 1" else script(question, path)))
+    result = ramify("batch", "run", file, "--out", tmp_path / "out", *OPTIONS)
+    assert result.code == 5
+    assert result.err.startswith("4 done · 1 failed · 3 of 3 correct")
+    model(ScriptedModel(script))
+    again = ramify("batch", "run", file, "--out", tmp_path / "out", *OPTIONS)
+    assert again.code == 5
+    assert again.err.startswith("note: 1 of the items failed before; --retry-failed runs them again\n")
+    assert ramify("batch", "run", file, "--out", tmp_path / "out", *OPTIONS, "--retry-failed").code == 0
+
+
+def test_a_budget_for_the_run(ramify, model, file, tmp_path):
+    options = (*OPTIONS, "--parallel", "1", "--budget-total", "32")
+    result = ramify("batch", "run", file, "--out", tmp_path / "out", *options)
+    assert result.code == 0
+    assert result.err.startswith("2 of 4 done · ")
+    assert " · --budget-total is used up · " in result.err
+
+
+def test_bad_lines_stop_the_command_or_are_left_out(ramify, model, file, tmp_path):
+    file.write_text(file.read_text() + "oops\n")
+    result = ramify("batch", "run", file, "--out", tmp_path / "out", *OPTIONS)
+    assert result.code == 2
+    assert "1 bad record\n  line 5: it is not JSON" in result.err
+    assert result.err.endswith("correct them, or leave them out with --skip-bad\n")
+    assert not (tmp_path / "out").exists()
+    result = ramify("batch", "run", file, "--out", tmp_path / "out", *OPTIONS, "--skip-bad")
+    assert result.code == 0
+    assert result.err.startswith("note: line 5 is left out: it is not JSON")
+
+
+def test_problems_from_stdin_with_other_columns(ramify, model, tmp_path):
+    text = "prompt,label\nadd 3,3\nadd 4,5\n"
+    result = ramify(
+        *("batch", "run", "-", "--format", "csv", "--map", "question=prompt", "--map", "answer=label"),
+        *("--out", tmp_path / "out", *OPTIONS),
+        stdin=text,
+    )
+    assert result.err.startswith("2 done · 1 of 2 correct")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "none.jsonl", "--out", "o"), "none.jsonl cannot be read"),
+        (("run", "none.jsonl"), "missing option '--out'"),
+        (("run", "x", "--out", "o", "--map", "prompt"), "is not of the form field=column"),
+        (("run", "x", "--out", "o", "--repeat", "0"), "0 is not in the range"),
+        (("run", "x", "--out", "o", "-s", "nonsense"), "there is no strategy 'nonsense'"),
+        (("report", "none"), "none is no run folder"),
+        (("report",), "missing argument 'DIR...'"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(ramify, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = ramify("batch", *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+    assert len(result.err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_problems(ramify, tmp_path):
+    (tmp_path / "in.jsonl").touch()
+    result = ramify("batch", "run", tmp_path / "in.jsonl", "--out", tmp_path / "out")
+    assert (result.code, "holds no problems" in result.err) == (2, True)
+
+
+def test_reports_in_every_form(ramify, model, file, tmp_path):
+    ramify("batch", "run", file, "--out", tmp_path / "a", *OPTIONS)
+    ramify("batch", "run", file, "--out", tmp_path / "b", *OPTIONS[:-1], "4")
+    text = ramify("batch", "report", tmp_path / "a")
+    assert text.out.startswith("Run\n  folder ")
+    assert "  accuracy        100.0% (95 % interval 51.0% to 100.0%)\n" in text.out
+    assert json.loads(ramify("batch", "report", tmp_path / "a", "--format", "json").out)["correct"] == 4
+    assert ramify("batch", "report", tmp_path / "a", "--format", "csv").out.startswith("id,repeat,status,correct,")
+    both = ramify("batch", "report", tmp_path / "a", tmp_path / "b", "--format", "markdown").out
+    assert "| McNemar's exact p | 1 |" in both
+    assert "| generated tokens, second / first | 2.00 |" in both
+    written = ramify("batch", "report", tmp_path / "a", "--format", "html", "--write", tmp_path / "a.html")
+    assert (written.code, written.out) == (0, "")
+    assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
+
+
+def test_grade(ramify, tmp_path):
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"out": "so \\\\boxed{0.5}", "gold": "1/2"}\n{"out": "", "gold": "3"}\n')
+    result = ramify("grade", file, "--map", "prediction=out", "--write", tmp_path / "g.jsonl")
+    assert result == Result(0, "1 of 2 correct, 50.0% (95 % interval 9.5% to 90.5%); 1 without an answer\n", "")
+    assert [json.loads(line)["correct"] for line in (tmp_path / "g.jsonl").read_text().splitlines()] == [True, False]
+    data = json.loads(ramify("grade", file, "--map", "prediction=out", "--json").out)
+    assert (data["predictions"], data["correct"], data["accuracy"]) == (2, 1, 0.5)
+
+
+def test_grade_with_gold_answers_of_another_file(ramify, tmp_path, file):
+    (tmp_path / "p.csv").write_text("id,pred\np1,1\np2,5\n")
+    assert ramify("grade", tmp_path / "p.csv", "--gold", file).out.startswith("1 of 2 correct")
+    result = ramify("grade", tmp_path / "p.csv")
+    assert (result.code, "has no gold answers" in result.err) == (2, True)
+
+
+def progress(**changes) -> BatchProgress:
+    values = {
+        **{"items": 10, "done": 4, "failed": 0, "in_flight": 2, "graded": 4, "correct": 3, "low": 0.3, "high": 0.95},
+        **{"generated_tokens": 800, "budget_fraction": None, "elapsed_s": 2.0, "tokens_per_s": 400.0, "eta_s": 75.0},
+    }
+    return BatchProgress(**{**values, **changes})
+
+
+def test_the_line_of_progress():
+    assert progress_line(progress()) == "4/10 done · 75.0% correct (30%-95%) · 400 tokens/s · 1 min 15 s left"
+    assert progress_line(progress(failed=1, graded=0, budget_fraction=0.25), draining=True) == (
+        "4/10 done · 1 failed · 400 tokens/s · budget 25% · finishing 2"
+    )
+
+
+def test_plain_lines_come_now_and_then(capsys):
+    now = [0.0]
+    line = BatchLine(clock=lambda: now[0])
+    for now[0] in (1.0, 9.0, 10.0, 11.0, 20.0):
+        line.watch(progress())
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1.23, "1.2 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3600, "1 h 00 min"), (7384, "2 h 03 min")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_the_summary_of_an_interrupted_run(tmp_path):
+    report = BatchReport(
+        **{"items": 9, "done": 4, "ok": 4, "failed": 0, "pending": 5, "answered": 4, "graded": 0, "correct": 0},
+        **{"accuracy": None, "low": 0.0, "high": 1.0, "usage": Usage(), "other_usage": Usage(), "wall_seconds": 2.0},
+        **{"stop_reasons": {}, "errors": {}, "stop_reason": "interrupted"},
+    )
+    assert summary_line(report, tmp_path) == (
+        f"4 of 9 done · 0 tokens generated · 2.0 s · interrupted, the same command goes on · {tmp_path}"
+    )

@@ -1,0 +1,48 @@
+"""`ramify calibrate` and `--strategy auto` on the bundled models."""
+
+from __future__ import annotations
+
+import json
+
+
+def test_a_profile_is_measured_resumed_and_used(ramify, tmp_path):
+    out = tmp_path / "profile.json"
+    common = ("calibrate", "--count", "6", "--widths", "1,2", "--strategies", "greedy,majority", "--out", str(out))
+    first = ramify(*common)
+    assert first.code == 0
+    assert [line.split(":")[0] for line in first.err.splitlines() if "right" in line] == [
+        "greedy",
+        "majority of 1",
+        "majority of 2",
+    ]
+    assert first.out.startswith("FLOPs")
+    profile = json.loads(out.read_text("utf-8"))
+    assert (profile["policy"], profile["reward"], len(profile["points"])) == ("demo-m", "ramify-demo-prm", 3)
+    again = ramify(*common)
+    assert "right" not in again.err
+    assert again.out == first.out
+    question = "Tom has 3 pens. Tom buys 4 more pens. How many pens does Tom have?"
+    solved = ramify("-s", "auto", "--profile", str(out), "--json", question)
+    assert solved.code in (0, 4)
+    assert json.loads(solved.out)["strategy"]["name"] in ("greedy", "majority")
+
+
+def test_problems_from_a_file_need_answers(ramify, tmp_path):
+    path = tmp_path / "problems.jsonl"
+    path.write_text('{"question": "What is 1 + 1?"}\n', encoding="utf-8")
+    result = ramify("calibrate", "--problems", str(path), "--out", str(tmp_path / "p.json"))
+    assert result.code == 2
+    assert "has no answer" in result.err
+
+
+def test_wrong_widths_and_profiles_are_said(ramify, tmp_path):
+    result = ramify("calibrate", "--widths", "4,x", "--out", str(tmp_path / "p.json"))
+    assert (result.code, "not numbers" in result.err) == (2, True)
+    (tmp_path / "p.json").write_text("{}", encoding="utf-8")
+    result = ramify("calibrate", "--out", str(tmp_path / "p.json"))
+    assert (result.code, "is not a profile" in result.err) == (2, True)
+
+
+def test_auto_takes_no_other_options(ramify):
+    result = ramify("-s", "auto", "--width", "4", "question")
+    assert (result.code, "chooses all options itself" in result.err) == (2, True)

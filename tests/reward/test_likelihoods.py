@@ -1,0 +1,175 @@
+"""Rewards from likelihoods alone, on tiny models: against transformers, and what they cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ramify.engine.config import EngineConfig
+from ramify.engine.errors import UsageError
+from ramify.engine.loading import load_models, load_reward
+from ramify.reward import RewardContextExceeded, RewardError, ScoredStep
+
+pytest.importorskip("gguf")
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from ramify.engine.convert.converting import ConvertOptions, convert_reward  # noqa: E402
+
+from .tiny_checkpoints import QWEN2, byte_level, save, seeded, settings, texts  # noqa: E402
+
+SPEC = (
+    '{"name":"none","prompt_template":"{question}","step_template":"{step}<s>","tag":"<s>","good":0,"bad":1,'
+    '"context_limit":1024}'
+)
+CONFIG = EngineConfig(isolation="thread", threads=1, prompt_preset="plain", step_format="line")
+TEXTS = texts(12, seed=3)
+
+
+class Tiny:
+    """A tiny language model as a file, and the same in transformers."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        tokenizer = byte_level(QWEN2, ["<s>", "<e>"])
+        seeded(seed)
+        config = transformers.Qwen2Config(**settings(tokenizer.get_vocab_size()))
+        self.model = transformers.Qwen2ForCausalLM(config).eval()
+        self.tokenizer = save(folder / f"m{seed}", tokenizer, self.model, eos="<e>")
+        self.path = folder / f"m{seed}.gguf"
+        convert_reward(folder / f"m{seed}", self.path, ConvertOptions(spec=SPEC, kind="f32"))
+
+    def encode(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def rows(self, question: str, steps: Sequence[str]) -> tuple[Any, list[int]]:
+        """Return the log probabilities [tokens, vocabulary] that the generated tokens were drawn from, and these."""
+        prompt = self.encode(question)
+        written = [token for step in steps for token in self.encode(step)]
+        with torch.no_grad():
+            logits = self.model(torch.tensor([prompt + written])).logits[0].double()
+        return logits.log_softmax(-1)[len(prompt) - 1 : -1], written
+
+    def log_likelihood(self, question: str, steps: Sequence[str]) -> float:
+        rows, written = self.rows(question, steps)
+        return sum(float(row[token]) for row, token in zip(rows, written, strict=True))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return Tiny(tmp_path_factory.mktemp("tiny"), 11)
+
+
+def scored(steps: Sequence[str]) -> list[ScoredStep]:
+    return [
+        ScoredStep(node=number, parent=number - 1 or None, path=tuple(steps[:number]))
+        for number in range(1, len(steps) + 1)
+    ]
+
+
+async def test_mean_log_probability_is_that_of_transformers(tiny: Tiny) -> None:
+    async with AsyncExitStack() as stack:
+        policy, reward = await load_models(stack, tiny.path, "mean-logprob", CONFIG)
+        assert reward is not None and reward.parameters == policy.parameters
+        for question, steps in TEXTS:
+            session = await reward.open(question)
+            for step in scored(steps):
+                rows, _ = tiny.rows(question, step.path)
+                expected = math.exp(tiny.log_likelihood(question, step.path) / len(rows))
+                assert await session.score([step]) == pytest.approx([expected], rel=1e-2)
+            await session.close()
+
+
+async def test_self_certainty_is_that_of_transformers(tiny: Tiny) -> None:
+    async with AsyncExitStack() as stack:
+        _, reward = await load_models(stack, tiny.path, "self-certainty", CONFIG)
+        assert reward is not None
+        for question, steps in TEXTS:
+            session = await reward.open(question)
+            rows, _ = tiny.rows(question, steps)
+            size = rows.shape[1]
+            certainty = -float((rows + math.log(size)).mean())
+            expected = certainty / (certainty + math.log(size))
+            scores = [(await session.score([step]))[0] for step in scored(steps)]
+            assert scores[-1] == pytest.approx(expected, abs=1e-2)
+            await session.close()
+
+
+async def test_a_step_costs_its_own_tokens_and_the_one_before_them(tiny: Tiny) -> None:
+    question, steps = next(each for each in TEXTS if len(each[1]) >= 3)
+    async with AsyncExitStack() as stack:
+        _, reward = await load_models(stack, tiny.path, "self-certainty", CONFIG)
+        assert reward is not None
+        session = await reward.open(question)
+        for step in scored(steps):
+            await session.score([step])
+        lengths = [len(tiny.encode(text)) for text in (question, *steps)]
+        assert session.usage.evaluated_tokens == sum(lengths)
+        assert session.usage.reevaluated_tokens == len(steps)
+
+
+async def test_what_the_policy_told_needs_no_model(tiny: Tiny) -> None:
+    async with AsyncExitStack() as stack:
+        _, reward = await load_models(stack, tiny.path, "mean-logprob", CONFIG)
+        assert reward is not None
+        session = await reward.open("Q")
+        told = ScoredStep(node=1, parent=None, path=("a", "b"), tokens=((5, 6), (7, 8)), logprobs=(-2.0, -4.0))
+        # Six nats over four tokens.
+        assert await session.score([told]) == pytest.approx([math.exp(-1.5)])
+        assert session.usage.evaluated_tokens == 0
+        # A policy that does not tell one of them is read.
+        assert await session.score([replace(told, node=2, logprobs=(-2.0, None))]) != pytest.approx([math.exp(-1.5)])
+        assert session.usage.evaluated_tokens > 0
+
+
+async def test_the_policys_own_tokens_are_read_if_they_are_known(tiny: Tiny) -> None:
+    async with AsyncExitStack() as stack:
+        _, reward = await load_models(stack, tiny.path, "self-certainty", CONFIG)
+        assert reward is not None
+        session = await reward.open("Q")
+        # Single bytes, where the text would become one token.
+        tokens = tuple(tiny.tokenizer.convert_tokens_to_ids(list("Step")))
+        await session.score([ScoredStep(node=1, parent=None, path=("Step",), tokens=(tokens,))])
+        assert session.usage.evaluated_tokens == len(tiny.encode("Q")) + 4
+
+
+async def test_the_log_ratio_of_two_models(tiny: Tiny, tmp_path: Path) -> None:
+    other = Tiny(tmp_path, 12)
+    spec = tmp_path / "implicit.toml"
+    spec.write_text(
+        f'name = "mine"\nhead = "implicit"\nreference = "{other.path}"\nbeta = 0.02\npreset = "plain"\n', "utf-8"
+    )
+    async with AsyncExitStack() as stack:
+        reward = await load_reward(stack, tiny.path, replace(CONFIG, reward_spec=str(spec)))
+        assert reward is not None and reward.name == "mine"
+        for question, steps in TEXTS:
+            session = await reward.open(question)
+            for step in scored(steps):
+                ratio = tiny.log_likelihood(question, step.path) - other.log_likelihood(question, step.path)
+                assert await session.score([step]) == pytest.approx([1 / (1 + math.exp(-0.02 * ratio))], abs=2e-2)
+            await session.close()
+
+
+async def test_what_is_too_long_or_empty_is_named(tiny: Tiny) -> None:
+    async with AsyncExitStack() as stack:
+        _, reward = await load_models(stack, tiny.path, "self-certainty", CONFIG)
+        assert reward is not None
+        session = await reward.open("Q")
+        with pytest.raises(RewardContextExceeded) as caught:
+            await session.score([ScoredStep(node=4, parent=None, path=("7 " * 2000,))])
+        assert caught.value.nodes == (4,)
+        with pytest.raises(RewardError, match="node 5 has no text"):
+            await session.score([ScoredStep(node=5, parent=None, path=("",))])
+        with pytest.raises(RewardContextExceeded, match="the question takes"):
+            await reward.open("7 " * 2000)
+
+
+async def test_they_need_a_gguf_policy() -> None:
+    async with AsyncExitStack() as stack:
+        with pytest.raises(UsageError, match="the reward self-certainty reads the policy"):
+            await load_reward(stack, "self-certainty", CONFIG)

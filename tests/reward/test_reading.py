@@ -1,0 +1,86 @@
+"""What the runtime reads along a path: logits, hidden states, and how likely the path's own tokens are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ramify.engine.catalog import resolve_model
+from ramify.engine.errors import UsageError
+from ramify.engine.runtime.client import RunHandle, Runtime, Slot
+from ramify.engine.runtime.messages import LaneRequest, ModelConfig, ReadRequest
+from ramify.engine.runtime.reading import read_row
+
+TOKENS = (5, 40, 41, 42, 43, 44, 45, 46)
+
+
+@asynccontextmanager
+async def slot_of(**settings: Any) -> AsyncGenerator[Slot]:
+    async with Runtime("thread") as runtime:
+        path = resolve_model("demo-m").path
+        yield await runtime.load(ModelConfig(path=str(path), threads=1, context_tokens=1024, **settings))
+
+
+async def read(run: RunHandle, node: int, what: Any, at: tuple[int, ...], ids: tuple[int, ...] = ()) -> Any:
+    (row,) = await run.read([ReadRequest(node=node, parent=None, tokens=TOKENS, read=at, ids=ids, what=what)])
+    return row.logits
+
+
+def test_the_next_token_and_the_self_certainty_of_a_row() -> None:
+    # Probabilities 1/2, 1/4 and 1/4: the divergence from the uniform one is -mean(log(3 p)).
+    row = np.log(np.array([0.5, 0.25, 0.25], dtype=np.float32)) + 3.0
+    request = ReadRequest(node=1, parent=None, tokens=(0, 2), read=(0,), ids=(), what="tokens")
+    logprob, certainty = read_row(request, 0, row)
+    assert logprob == pytest.approx(math.log(0.25), abs=1e-6)
+    assert certainty == pytest.approx(-(math.log(1.5) + 2 * math.log(0.75)) / 3, abs=1e-6)
+
+
+def test_a_uniform_distribution_has_no_certainty() -> None:
+    request = ReadRequest(node=1, parent=None, tokens=(0, 2), read=(0,), ids=(), what="tokens")
+    assert read_row(request, 0, np.full(8, 2.0, dtype=np.float32)) == pytest.approx((-math.log(8), 0.0), abs=1e-6)
+
+
+async def test_log_probabilities_agree_with_the_logits() -> None:
+    async with slot_of() as slot:
+        run = await slot.open_run(TOKENS[:2])
+        vocabulary = tuple(range(slot.info.vocabulary_size))
+        logits = np.array(await read(run, 1, "logits", (2, 4), vocabulary))
+        ours = await read(run, 2, "tokens", (2, 4))
+        for row, (logprob, _), token in zip(logits, ours, (TOKENS[3], TOKENS[5]), strict=True):
+            assert logprob == pytest.approx(row[token] - np.log(np.exp(row - row.max()).sum()) - row.max(), abs=1e-2)
+
+
+async def test_hidden_states_times_the_output_matrix_are_the_logits() -> None:
+    gguf = pytest.importorskip("gguf")
+    path = resolve_model("demo-m").path
+    tensor = next(each for each in gguf.GGUFReader(path).tensors if each.name == "output.weight")
+    matrix = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+    async with slot_of() as slot:
+        run = await slot.open_run(TOKENS[:2])
+        logits = np.array(await read(run, 1, "logits", (1, 4, 7), (3, 77, 500)))
+    async with slot_of(states=True) as slot:
+        run = await slot.open_run(TOKENS[:2])
+        # In two reads, so that the second finds its beginning in the cache.
+        first = await read(run, 1, "states", (1,))
+        states = np.array([*first, *await read(run, 2, "states", (4, 7))])
+    assert states @ matrix[[3, 77, 500]].T == pytest.approx(logits, abs=0.1)
+
+
+async def test_a_model_for_states_reads_nothing_else_and_generates_nothing() -> None:
+    async with slot_of(states=True) as slot:
+        run = await slot.open_run(TOKENS[:2])
+        with pytest.raises(UsageError, match="logits are read of a model not loaded for them"):
+            await read(run, 1, "logits", (1,), (0,))
+        with pytest.raises(UsageError, match="loaded for reading alone"):
+            await run.expand([LaneRequest(parent=0, child=1, seed=0, max_tokens=2)], allowance=None, on_result=print)
+    async with slot_of() as slot:
+        run = await slot.open_run(TOKENS[:2])
+        with pytest.raises(UsageError, match="states are read of a model not loaded"):
+            await read(run, 1, "states", (1,))
+        with pytest.raises(UsageError, match="no token after its last"):
+            await read(run, 1, "tokens", (7,))
