@@ -173,3 +173,21 @@ async def test_they_need_a_gguf_policy() -> None:
     async with AsyncExitStack() as stack:
         with pytest.raises(UsageError, match="the reward self-certainty reads the policy"):
             await load_reward(stack, "self-certainty", CONFIG)
+
+
+async def test_another_model_reads_what_the_policy_wrote(tiny: Tiny, tmp_path: Path) -> None:
+    other = Tiny(tmp_path, 12)
+    async with AsyncExitStack() as stack:
+        _, reward = await load_models(stack, tiny.path, f"mean-logprob:{other.path}", CONFIG)
+        assert reward is not None
+        assert reward.name == f"mean-logprob:{other.path}"
+        for question, steps in TEXTS[:4]:
+            session = await reward.open(question)
+            # What the policy told of its own probabilities says nothing about the other model's.
+            told = [replace(each, logprobs=(-0.001,) * len(each.path)) for each in scored(steps)]
+            values = await session.score(told)
+            await session.close()
+            for number, value in enumerate(values, 1):
+                count = len(other.rows(question, steps[:number])[1])
+                expected = math.exp(other.log_likelihood(question, steps[:number]) / count)
+                assert value == pytest.approx(expected, abs=2e-3)
