@@ -46,3 +46,11 @@ def test_wrong_widths_and_profiles_are_said(ramify, tmp_path):
 def test_auto_takes_no_other_options(ramify):
     result = ramify("-s", "auto", "--width", "4", "question")
     assert (result.code, "chooses all options itself" in result.err) == (2, True)
+
+
+def test_the_bundled_models_have_a_profile(ramify):
+    question = "Tom has 3 pens. Tom buys 4 more pens. How many pens does Tom have?"
+    roomy = json.loads(ramify("-s", "auto", "--json", question).out)
+    tight = json.loads(ramify("-s", "auto", "--max-flops", "1e9", "--json", question).out)
+    assert roomy["usage"]["flops"] > tight["usage"]["flops"]
+    assert tight["usage"]["flops"] <= 1e9
