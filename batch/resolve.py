@@ -11,6 +11,7 @@ from ramify.engine.config import EngineConfig
 from ramify.engine.engine import AUTO, DEFAULT_WIDTH, Engine
 from ramify.engine.errors import UsageError
 from ramify.engine.loading import default_reward
+from ramify.engine.planning import plan
 from ramify.engine.profile import profile_for
 from ramify.search.registry import make_strategy
 from ramify.search.strategies.rebase import Rebase
@@ -89,7 +90,7 @@ def _strategy(config: BatchConfig, settings: EngineConfig, names: tuple[str, str
     if strategy is None:
         return Rebase(width=DEFAULT_WIDTH) if has_reward else Majority(width=DEFAULT_WIDTH)
     if strategy == AUTO:
-        strategy = profile_for(*names, settings.profile).choose(config.run.budget).make()
+        strategy = plan(profile_for(*names, settings.profile), config.run.budget)
     elif isinstance(strategy, str):
         strategy = make_strategy(strategy)
     if strategy.uses_reward and not has_reward:

@@ -1,9 +1,11 @@
-"""Accuracy and cost of the strategies on fresh problems of the bundled task.
+"""Accuracy and cost of the strategies on fresh problems of the bundled task, at equal budgets of generated tokens.
 
-    python benchmarks/strategies.py --count 200 --seed 4242 --out docs/results/strategies.json
+    python benchmarks/strategies.py --seed 20261122 --out docs/results/strategies.json
+    python benchmarks/strategies.py --seed 20261122 --strategies majority,rebase --stop lead --out lead.json
 
-Every strategy sees the same problems with the same seeds. Accuracy comes with a 95 % Wilson interval, differences to
-REBASE with a paired bootstrap interval. Prompt and reward tokens are counted separately from generated ones.
+Every strategy sees the same problems with the same seeds and the same limit of generated tokens a problem, and as many
+paths as that limit is enough for on average. Accuracy comes with a 95 % Wilson interval, differences to REBASE with a
+paired bootstrap interval. What is in the --out file already is not measured again.
 """
 
 from __future__ import annotations
@@ -17,49 +19,37 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import anyio
 
 import ramify
+from ramify.search import make_strategy, strategy_option_names
 
-WIDTH = 16
+STRATEGIES = "greedy,majority,weighted,best-of-n,beam,dvts,particle,mcts,ab-mcts,widening,rebase"
+TOKENS_PER_PATH = 100
+"""Limit of generated tokens for each path of the width; the bundled policies write about 80 a path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One strategy's figures over all problems; tokens are means a problem."""
+    """One strategy's figures over all problems within one budget; tokens and seconds are means a problem."""
 
     strategy: str
     model: str
+    budget_tokens: int
+    width: int
+    stop: str
     accuracy: float
     low: float
     high: float
-    versus_rebase: tuple[float, float, float] | None
     generated_tokens: float
     prompt_tokens: float
     reward_tokens: float
     reevaluated_tokens: int
     gflops: float
-    wall_s: float
+    seconds: float
+    chosen: dict[str, int]
     correct: tuple[bool, ...]
-
-
-def strategies() -> list[Any]:
-    """Return the strategies to be compared, all of one width."""
-    return [
-        ramify.Greedy(),
-        ramify.Majority(width=WIDTH),
-        ramify.Weighted(width=WIDTH),
-        ramify.BestOfN(width=WIDTH),
-        ramify.BeamSearch(width=WIDTH),
-        ramify.Dvts(width=WIDTH),
-        ramify.ParticleFilter(width=WIDTH),
-        ramify.Mcts(width=WIDTH),
-        ramify.AbMcts(width=WIDTH),
-        ramify.Widening(width=WIDTH),
-        ramify.Rebase(width=WIDTH),
-    ]
 
 
 def wilson(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
@@ -79,91 +69,127 @@ def paired_difference(left: Sequence[bool], right: Sequence[bool], draws: int = 
     return sum(differences) / len(differences), means[int(0.025 * draws)], means[int(0.975 * draws)]
 
 
+def chosen_name(solution: ramify.Solution) -> str:
+    """Return the strategy that "auto" settled on, with its width."""
+    strategy = make_strategy(**solution.strategy)
+    if isinstance(strategy, ramify.Auto) and solution.tree is not None:
+        strategy = strategy.settled(solution.tree)
+    return f"{strategy.name}@{strategy.width}"
+
+
 async def measure(
-    engine: ramify.Engine, strategy: Any, problems: Sequence[ramify.Problem], seed: int, name: str
+    engine: ramify.Engine, name: str, problems: Sequence[ramify.Problem], options: argparse.Namespace, tokens: int
 ) -> Row:
-    """Solve all problems with one strategy."""
+    """Solve all problems with one strategy within one budget."""
+    width = max(1, tokens // TOKENS_PER_PATH)
+    sized = name != "auto" and "width" in strategy_option_names(name)
+    strategy = name if name == "auto" else make_strategy(name, **({"width": width} if sized else {}))
+    budget = ramify.Budget(generated_tokens=tokens)
     started = time.monotonic()
     solutions = {
         solution.problem_id: solution
         async for solution in engine.solve_many(
-            problems, parallel=1, strategy=strategy, seed=seed, budget=ramify.Budget()
+            problems, parallel=1, strategy=strategy, seed=options.seed, budget=budget, stop=options.stop or None
         )
     }
-    wall_s = time.monotonic() - started
+    seconds = (time.monotonic() - started) / len(problems)
     found = [solutions[problem.id] for problem in problems]
     correct = tuple(
         each.answer is not None and ramify.answers_equal(each.answer, problem.answer or "")
         for each, problem in zip(found, problems, strict=True)
     )
     low, high = wilson(sum(correct), len(correct))
-    count = len(found)
-    usages = [each.usage for each in found]
+    count, usages = len(found), [each.usage for each in found]
+    names = [chosen_name(each) for each in found]
     return Row(
-        strategy=strategy.name if strategy.width == 1 else f"{strategy.name}@{strategy.width}",
-        model=name,
+        strategy=name,
+        model=options.model,
+        budget_tokens=tokens,
+        width=width if sized else 1 if name == "greedy" else 0,
+        stop=options.stop,
         accuracy=sum(correct) / count,
         low=low,
         high=high,
-        versus_rebase=None,
         generated_tokens=sum(usage.policy.generated_tokens for usage in usages) / count,
         prompt_tokens=sum(usage.policy.prompt_tokens for usage in usages) / count,
         reward_tokens=sum(usage.reward.evaluated_tokens for usage in usages) / count,
         reevaluated_tokens=sum(usage.policy.reevaluated_tokens + usage.reward.reevaluated_tokens for usage in usages),
         gflops=sum(usage.flops for usage in usages) / count / 1e9,
-        wall_s=wall_s,
+        seconds=seconds,
+        chosen={each: names.count(each) for each in sorted(set(names))},
         correct=correct,
     )
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows as a Markdown table."""
+    """Return the rows as a Markdown table, a block for each budget."""
     lines = [
-        "| model | strategy | accuracy | 95 % interval | minus REBASE | generated tokens | reward tokens "
-        "| re-evaluated | GFLOPs |",
+        "| budget | strategy | accuracy | 95 % interval | minus REBASE | generated tokens | reward tokens | GFLOPs "
+        "| seconds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        versus = "" if row.versus_rebase is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*row.versus_rebase)
+    for row in sorted(rows, key=lambda each: each.budget_tokens):
+        peers = [each for each in rows if each.budget_tokens == row.budget_tokens and each.strategy == "rebase"]
+        other = row.strategy != "rebase" and peers
+        versus = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*paired_difference(row.correct, peers[0].correct)) if other else ""
+        name = f"{row.strategy}@{row.width}" if row.width > 1 else row.strategy
         lines.append(
-            f"| {row.model} | {row.strategy} | {row.accuracy:.3f} | {row.low:.3f} to {row.high:.3f} | {versus} "
-            f"| {row.generated_tokens:.0f} | {row.reward_tokens:.0f} | {row.reevaluated_tokens} | {row.gflops:.2f} |"
+            f"| {row.budget_tokens} | {name}{' + ' + row.stop if row.stop else ''} | {row.accuracy:.3f} "
+            f"| {row.low:.3f} to {row.high:.3f} | {versus} | {row.generated_tokens:.0f} | {row.reward_tokens:.0f} "
+            f"| {row.gflops:.2f} | {row.seconds:.2f} |"
         )
     return "\n".join(lines)
 
 
-async def main() -> None:
-    """Measure and write the table."""
+def load(path: Path | None) -> list[Row]:
+    """Return the rows measured before."""
+    if path is None or not path.exists():
+        return []
+    rows = json.loads(path.read_text("utf-8"))["rows"]
+    return [Row(**{**row, "correct": tuple(row["correct"])}) for row in rows]
+
+
+def save(path: Path | None, options: argparse.Namespace, rows: Sequence[Row]) -> None:
+    """Write all rows."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = {"seed": options.seed, "count": options.count, "reward": options.reward, "profile": options.profile}
+    path.write_text(json.dumps({**head, "rows": [asdict(row) for row in rows]}, indent=1) + "\n", encoding="utf-8")
+
+
+def read_options() -> argparse.Namespace:
+    """Return the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--model", action="append", help="policy, may be given again (default: demo-m)")
+    parser.add_argument("--model", default="demo-m", help="policy")
     parser.add_argument("--reward", default="demo-prm")
+    parser.add_argument("--strategies", default=STRATEGIES, help="names, joined with commas; auto is one too")
+    parser.add_argument("--budgets", default="400,800,1600", help="limits of generated tokens a problem")
+    parser.add_argument("--stop", default="", help="stop rules, such as lead or beta:0.95")
+    parser.add_argument("--profile", help="profile for auto (default: the bundled one)")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, required=True, help="seed of the problems and of the sampling")
     parser.add_argument("--threads", type=int, help="processor threads of each model (default: all)")
     parser.add_argument("--out", type=Path, help="JSON file for all figures")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+async def main() -> None:
+    """Measure and write the table."""
+    options = read_options()
     problems = ramify.generate_problems(count=options.count, seed=options.seed)
-    rows: list[Row] = []
-    for name in options.model or ["demo-m"]:
-        async with ramify.Engine(model=name, reward=options.reward, threads=options.threads) as engine:
-            measured: list[Row] = []
-            for strategy in strategies():
-                measured.append(await measure(engine, strategy, problems, options.seed, name))
-                sys.stderr.write(f"{name} {measured[-1].strategy}: {measured[-1].accuracy:.3f}\n")
-        rebase = measured[-1]
-        for row in measured:
-            versus = None if row is rebase else paired_difference(row.correct, rebase.correct)
-            rows.append(Row(**{**asdict(row), "versus_rebase": versus}))
+    rows = load(options.out)
+    done = {(row.strategy, row.budget_tokens, row.stop, row.model) for row in rows}
+    settings = {"threads": options.threads, "profile": options.profile}
+    async with ramify.Engine(model=options.model, reward=options.reward, **settings) as engine:
+        for tokens in [int(each) for each in options.budgets.split(",")]:
+            for name in options.strategies.split(","):
+                if (name, tokens, options.stop, options.model) in done:
+                    continue
+                rows.append(await measure(engine, name, problems, options, tokens))
+                save(options.out, options, rows)
+                sys.stderr.write(f"{tokens} {name}: {rows[-1].accuracy:.3f} {rows[-1].seconds:.2f} s\n")
     sys.stdout.write(table(rows) + "\n")
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        report = {
-            "seed": options.seed,
-            "count": options.count,
-            "reward": options.reward,
-            "rows": [asdict(row) for row in rows],
-        }
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,14 +8,16 @@ from typing import Any
 
 from anyio.to_thread import run_sync
 
-from ramify.engine.answers.equality import answers_equal
+from ramify.engine.answers.checkers import make_checker
 from ramify.engine.engine import Engine
 from ramify.engine.errors import UsageError
 from ramify.engine.problem import Problem
-from ramify.engine.profile import UNITS, Cost, Point, Profile, Unit, fit
+from ramify.engine.profile import PROBE_PATHS, UNITS, Cost, Point, Profile, Unit, fit
 from ramify.engine.solution import Solution
 from ramify.search.limits import Budget
 from ramify.search.registry import make_strategy, strategy_option_names, strategy_to_dict
+from ramify.search.strategies.auto import Auto
+from ramify.search.strategies.sampling import Majority, Weighted
 from ramify.search.strategy import AnyStrategy
 
 WIDTHS = (1, 2, 4, 8, 16, 32, 64)
@@ -61,6 +63,7 @@ async def calibrate(
     without = next((problem.id for problem in problems if problem.answer is None), None)
     if without is not None:
         raise UsageError(f"problem {without} has no answer", "calibrate on problems with known answers")
+    hardness = await measure_difficulty(engine, problems, seed=seed, parallel=parallel, **options)
     points = list(known)
     done = [point.strategy for point in points]
     for strategy in strategies:
@@ -76,6 +79,8 @@ async def calibrate(
         problems=source,
         seed=seed,
         points=fit(points),
+        probe_paths=PROBE_PATHS,
+        difficulty=hardness,
     )
 
 
@@ -89,24 +94,43 @@ async def measure(
     **options: Any,
 ) -> Point:
     """Solve all problems with one strategy and return what came of it."""
-    solved = list[Solution]()
-    options = {"budget": NO_LIMIT, **options}
-    async with engine.solve_many(problems, parallel=parallel, strategy=strategy, seed=seed, **options) as stream:
-        async for solution in stream:
-            solved.append(solution)
-    answers = {problem.id: problem.answer or "" for problem in problems}
-    right = await run_sync(lambda: sum(_right(each, answers[each.problem_id or ""]) for each in solved))
+    solved = await _solve_all(engine, problems, strategy, seed=seed, parallel=parallel, **options)
+    pairs = list(zip(solved, problems, strict=True))
+    outcomes = await run_sync(lambda: [_right(solution, problem) for solution, problem in pairs])
     return Point(
         strategy=strategy_to_dict(strategy),
         problems=len(problems),
-        right=right,
-        fitted=right / len(problems),
+        right=sum(outcomes),
+        fitted=sum(outcomes) / len(problems),
         costs={unit: _cost([_spent(each, unit) for each in solved]) for unit in UNITS},
+        outcomes="".join(str(int(right)) for right in outcomes),
     )
 
 
-def _right(solution: Solution, answer: str) -> bool:
-    return solution.answer is not None and answers_equal(solution.answer, answer)
+async def measure_difficulty(
+    engine: Engine, problems: Sequence[Problem], *, seed: int = 0, parallel: int = 1, **options: Any
+) -> tuple[float, ...]:
+    """Return how hard each problem looks after the paths of a probe."""
+    alone = Majority(width=PROBE_PATHS) if engine.reward is None else Weighted(width=PROBE_PATHS)
+    probe = Auto(choices=(alone,), probe_paths=PROBE_PATHS)
+    solved = await _solve_all(engine, problems, probe, seed=seed, parallel=parallel, **options)
+    return tuple(1.0 if each.tree is None else probe.difficulty(each.tree) for each in solved)
+
+
+async def _solve_all(
+    engine: Engine, problems: Sequence[Problem], strategy: AnyStrategy, *, seed: int, parallel: int, **options: Any
+) -> list[Solution]:
+    """Return the solutions in the order of the problems."""
+    solved = dict[str | None, Solution]()
+    options = {"budget": NO_LIMIT, **options}
+    async with engine.solve_many(problems, parallel=parallel, strategy=strategy, seed=seed, **options) as stream:
+        async for solution in stream:
+            solved[solution.problem_id] = solution
+    return [solved[problem.id] for problem in problems]
+
+
+def _right(solution: Solution, problem: Problem) -> bool:
+    return solution.answer is not None and make_checker(problem.check).accepts(solution.answer, problem.answer or "")
 
 
 def _spent(solution: Solution, unit: Unit) -> float:

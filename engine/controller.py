@@ -14,7 +14,7 @@ from typing import Any, cast
 from ramify.engine.config import RunConfig
 from ramify.engine.errors import UsageError
 from ramify.engine.events import AnswerUpdate, Event, NodeAdded, NodePruned, NodeScored, NodesDispatched
-from ramify.engine.policy import AdoptedNode, StepRequest, StepResult
+from ramify.engine.policy import AdoptedNode, StepRequest, StepResult, Turn
 from ramify.engine.runtime.messages import SamplingParams
 from ramify.engine.seeds import node_seed
 from ramify.engine.steering import Hand
@@ -23,7 +23,7 @@ from ramify.search.budget import Budget, BudgetMeter, Grant
 from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.stopping import Situation, Stop, StopReason
 from ramify.search.strategies.greedy import Greedy
-from ramify.search.strategy import AnyStrategy, Ask, Expansion, WindsDown
+from ramify.search.strategy import AnyStrategy, Ask, Converses, Expansion, WindsDown, settled
 from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate, Vote, candidates, decide
 
@@ -198,12 +198,15 @@ class SearchController:
 
     def _add(self, wish: Expansion, rescue: bool) -> Node:
         rest = Origin.RESCUE if rescue else Origin.REST
-        return self.tree.add_pending(wish.node, origin=rest if wish.to_the_end else Origin.MODEL)
+        origin = wish.origin or (rest if wish.to_the_end else Origin.MODEL)
+        return self.tree.add_pending(wish.node, origin=origin, about=wish.about)
 
     def _wish(self, node: Node) -> Expansion:
         assert node.parent is not None
         # Of all strategies greedy decoding alone draws otherwise than the run says.
         temperature = 0.0 if isinstance(self.strategy, Greedy) else None
+        if node.about is not None:
+            return Expansion(node.parent, 1, temperature, True, node.about, node.origin)
         return Expansion(node.parent, 1, temperature, to_the_end=node.origin is Origin.REST)
 
     def _request(self, node: Node, wish: Expansion, room: int) -> StepRequest:
@@ -216,7 +219,18 @@ class SearchController:
             max_tokens=room,
             sampling=self._sampling(wish.temperature),
             to_the_end=wish.to_the_end,
+            turns=self._turns(node),
+            keep=isinstance(self.strategy, Converses),
         )
+
+    def _turns(self, node: Node) -> tuple[Turn, ...]:
+        """Return the conversation that a critique or a revision goes on from, oldest text first."""
+        turns = list[Turn]()
+        while node.about is not None:
+            assert isinstance(self.strategy, Converses)
+            instruction, node = self.strategy.instruction(node.origin), self.tree.node(node.about)
+            turns.append(Turn(node=node.id, text=node.text, tokens=node.tokens, instruction=instruction))
+        return tuple(reversed(turns))
 
     def _sampling(self, temperature: float | None) -> SamplingParams:
         sampling = self._config.sampling
@@ -235,6 +249,9 @@ class SearchController:
             result.finish_reason,
             token_count=result.generated_tokens,
         )
+        if node.about is not None:
+            more = result.prompt_tokens + result.reevaluated_tokens
+            self.meter.charge(total_tokens=more, flops=more * self.meter.price.flops_per_generated)
         self._take_in(node)
 
     def _take_in(self, node: Node) -> None:
@@ -243,7 +260,7 @@ class SearchController:
         reason = PruneReason.USER if node.id in self.hand.doomed else self._dead_end(node, answer)
         if reason is not None:
             self._prune(node.id, reason)
-        elif self.strategy.uses_reward:
+        elif self.strategy.uses_reward and node.origin is not Origin.CRITIQUE:
             self._unscored.append(node.id)
             return
         else:
@@ -271,7 +288,9 @@ class SearchController:
         self._tell(node_id)
 
     def _answer(self, node: Node) -> str | None:
-        return self._extract(self.tree.path_text(node.id)) if node.finish_reason in WHOLE else None
+        if node.origin is Origin.CRITIQUE or node.finish_reason not in WHOLE:
+            return None
+        return self._extract(self.tree.path_text(node.id))
 
     def _dead_end(self, node: Node, answer: str | None) -> PruneReason | None:
         assert node.finish_reason is not None
@@ -287,7 +306,8 @@ class SearchController:
         if answer is None and node.finish_reason is not FinishReason.EOS:
             return
         self.tree.finish(node.id, answer)
-        self._released.append(node.id)
+        if not isinstance(self.strategy, Converses):
+            self._released.append(node.id)
         if answer is None:
             return
         self.meter.note_finished()
@@ -385,7 +405,7 @@ class SearchController:
         if self._config.stop is None or self.stop_reason is not None or not self._news:
             return
         self._news = False
-        self.stopped_by = self._config.stop(Situation(self.tree, self.vote(), self.strategy.width))
+        self.stopped_by = self._config.stop(Situation(self.tree, self.vote(), self._settled().width))
         if self.stopped_by is not None:
             self.stop(StopReason.EARLY_STOP)
 
@@ -407,13 +427,16 @@ class SearchController:
 
     def candidates(self) -> list[Candidate]:
         """Return the finished paths, in path order; those without an answer do not vote."""
-        return candidates(self.tree, self.strategy.aggregation)
+        return candidates(self.tree, self._settled().aggregation)
 
     def vote(self) -> Vote:
         """Return the vote over what has finished so far."""
         if self._vote is None:
-            self._vote = decide(self.candidates(), self.strategy.vote, self._same)
+            self._vote = decide(self.candidates(), self._settled().vote, self._same)
         return self._vote
+
+    def _settled(self) -> AnyStrategy:
+        return settled(self.strategy, self.tree)
 
 
 def _adopted(node: Node) -> AdoptedNode:

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from ramify.engine.answers.equality import answers_equal, decide_quickly
+from ramify.engine.answers.checkers import make_checker
 from ramify.engine.answers.extract import extract_answer
 from ramify.engine.config import DEFAULT_BUDGET, EngineConfig, RunConfig
 from ramify.engine.controller import SearchController
@@ -23,6 +23,7 @@ from ramify.engine.events import Event
 from ramify.engine.ledger import Ledger
 from ramify.engine.loading import load_models
 from ramify.engine.many import Problems, SolutionStream, as_problem
+from ramify.engine.planning import plan
 from ramify.engine.policy import PolicyModel
 from ramify.engine.problem import Problem
 from ramify.engine.profile import Profile, profile_for
@@ -50,10 +51,10 @@ MIN_STEP_TOKENS = 16
 class Engine:
     """Models loaded once, searched many times; use it with `async with`.
 
-    `model` is a bundled name ("demo-m"), a path to a GGUF file, or a PolicyModel. `reward` is a bundled name, a path,
-    a RewardModel or a function of (question, steps) to a score in [0, 1]; None means no reward model; "default" means
-    the bundled one for a bundled policy, else none. Further settings are those of EngineConfig, in `config` or by
-    name.
+    `model` is a bundled name ("demo-m"), a path to a GGUF file, `openai:URL#MODEL` for a model behind a server, or a
+    PolicyModel. `reward` is a bundled name, a path, a RewardModel or a function of (question, steps) to a score in
+    [0, 1]; None means no reward model; "default" means the bundled one for a bundled policy, else none. Further
+    settings are those of EngineConfig, in `config` or by name.
 
     Raises:
         UsageError: if a setting is unknown or out of range.
@@ -139,7 +140,8 @@ class Engine:
         the rest.
 
         Raises:
-            UsageError: if the strategy needs a reward model and there is none, or a setting is out of range.
+            UsageError: if the strategy needs a reward model and there is none, a setting is out of range, or the
+                problem names no checker.
             SearchError: if there is no such strategy or stop rule.
             EngineClosed: outside `async with`.
         """
@@ -198,7 +200,7 @@ class Engine:
         if strategy is None:
             strategy = Majority(width=DEFAULT_WIDTH) if self._reward is None else Rebase(width=DEFAULT_WIDTH)
         elif strategy == AUTO:
-            strategy = self.profile().choose(budget).make()
+            strategy = plan(self.profile(), budget)
         elif isinstance(strategy, str):
             strategy = make_strategy(strategy)
         if strategy.uses_reward and self._reward is None:
@@ -213,6 +215,8 @@ class Engine:
     ) -> Run:
         policy = self.policy
         reward = self._reward if strategy.uses_reward else None
+        if config.budget.flops is not None and not policy.parameters:
+            raise UsageError(f"FLOPs are limited and the size of {policy.name} is not known", "limit tokens instead")
         ledger = Ledger(
             policy_parameters=policy.parameters, reward_parameters=0 if reward is None else reward.parameters
         )
@@ -220,7 +224,8 @@ class Engine:
         meter = BudgetMeter(config.budget, price, min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens))
 
         model = {"policy": policy.name, "reward": None if reward is None else reward.name}
-        equality = AnswerEquality(decide_quickly, answers_equal)
+        checker = make_checker(problem.check)
+        equality = AnswerEquality(checker.same_quickly, checker.same)
 
         def controller(emit: Callable[[Event], None]) -> SearchController:
             return SearchController(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from ramify.engine.errors import QuestionTooLong
-from ramify.engine.policy import AdoptedNode, StepRequest, StepResult
+from ramify.engine.policy import AdoptedNode, StepRequest, StepResult, Turn
 from ramify.engine.prompts.format import PromptFormat
 from ramify.engine.runtime.client import RunHandle, Slot
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest, StepFormat
+from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest
 from ramify.reward.errors import RewardError
 from ramify.reward.protocol import ScoreJob, ScoreRow, Tokenizer
 from ramify.search.node import FinishReason
@@ -43,17 +44,18 @@ class LlamaPolicy:
         if len(tokens) >= self.context_tokens:
             raise QuestionTooLong(len(tokens), self.context_tokens)
         run = await self.slot.open_run(tokens)
-        return LlamaPolicySession(run, self.prompt.step, len(tokens), self.slot.tokenizer)
+        return LlamaPolicySession(run, self.prompt, len(tokens), self.slot.tokenizer)
 
 
 class LlamaPolicySession:
     """One question's tree in the policy's slot."""
 
-    def __init__(self, run: RunHandle, step: StepFormat, prompt_tokens: int, tokenizer: Tokenizer) -> None:
+    def __init__(self, run: RunHandle, prompt: PromptFormat, prompt_tokens: int, tokenizer: Tokenizer) -> None:
         self._run = run
-        self._step = step
+        self._prompt = prompt
         self.prompt_tokens = prompt_tokens
         self._tokenizer = tokenizer
+        self._conversations = _Conversations(run, prompt, tokenizer)
 
     async def expand(
         self,
@@ -91,14 +93,49 @@ class LlamaPolicySession:
 
     def _lane(self, request: StepRequest, *, watched: bool) -> LaneRequest:
         return LaneRequest(
-            parent=request.parent,
+            parent=self._conversations.go_on(request) if request.turns else request.parent,
             child=request.child,
             seed=request.seed,
             max_tokens=request.max_tokens,
             sampling=request.sampling,
-            step=None if request.to_the_end else self._step,
+            step=None if request.to_the_end else self._prompt.step,
             watched=watched,
+            keep=request.keep,
         )
+
+
+class _Conversations:
+    """Puts critiques and revisions into the runtime's tree, each below the text that it follows.
+
+    Negative numbers stand for what is there beside the nodes of the search: what the policy was told, and copies.
+    """
+
+    def __init__(self, run: RunHandle, prompt: PromptFormat, tokenizer: Tokenizer) -> None:
+        self._run = run
+        self._prompt = prompt
+        self._tokenizer = tokenizer
+        self._written = set[int]()
+        self._adopted = 0
+
+    def go_on(self, request: StepRequest) -> int:
+        """Return the number below which the requested text is to be written."""
+        place = request.turns[0].node
+        for before, turn in pairwise(request.turns):
+            place = turn.node if turn.node in self._written else self._copy(turn, self._tell(before, place))
+        self._written.add(request.child)
+        return self._tell(request.turns[-1], place)
+
+    def _tell(self, turn: Turn, place: int) -> int:
+        return self._adopt(self._prompt.bridge(turn.instruction, turn.tokens, self._tokenizer), place)
+
+    def _copy(self, turn: Turn, place: int) -> int:
+        """Take in a text of a saved tree where it was written: in that tree it stands below the question."""
+        return self._adopt(turn.tokens or tuple(self._tokenizer.encode(turn.text, special=False)), place)
+
+    def _adopt(self, tokens: Sequence[int], place: int) -> int:
+        self._adopted += 1
+        self._run.adopt(-self._adopted, place, tokens, generated=False)
+        return -self._adopted
 
 
 class LlamaScorer:

@@ -15,12 +15,28 @@ from ramify.search.node import FinishReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What the policy wrote earlier in a conversation, and what it was told then.
+
+    `node` holds the text; `tokens` are its tokens, the end-of-sequence token included, empty if `text` has to be
+    tokenised. `instruction` is what comes after the text.
+    """
+
+    node: int
+    text: str
+    tokens: tuple[int, ...]
+    instruction: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepRequest:
     """One child to be written below `parent`.
 
     `path` holds the child numbers from the root and names the child whatever the order of work; `seed` is derived
     from it. `prefix` is the text generated so far on this path (the question excluded). `max_tokens` bounds the
-    step. `to_the_end` asks for the rest of the path in one go instead of one step.
+    step. `to_the_end` asks for the rest of the path in one go instead of one step. `turns`, oldest first, are what was
+    written and said between the question and this text; none for a step of a path. `keep` says that this text may be
+    followed by a turn, although it ends its path.
     """
 
     parent: int
@@ -31,6 +47,8 @@ class StepRequest:
     max_tokens: int
     sampling: SamplingParams
     to_the_end: bool = False
+    turns: tuple[Turn, ...] = ()
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,8 @@ from ramify.search.registry import make_strategy
 from ramify.search.strategy import AnyStrategy
 
 PROFILE_VERSION = 1
+PROBE_PATHS = 4
+"""Whole paths that tell how hard a problem looks."""
 Unit = Literal["generated_tokens", "total_tokens", "flops", "seconds", "nodes"]
 UNITS: tuple[Unit, ...] = ("generated_tokens", "total_tokens", "flops", "seconds", "nodes")
 
@@ -34,7 +36,8 @@ class Point(BaseModel):
     """One strategy as measured. `strategy` is its configuration; costs are for one problem, reward model included.
 
     `fitted` is the accuracy after isotonic regression over the widths of one strategy: more compute of the same kind
-    is taken not to hurt, which evens out the luck of single measurements.
+    is taken not to hurt, which evens out the luck of single measurements. `outcomes` has a character for each problem,
+    in the calibration's order: 1 for right, 0 for wrong; empty if they were not kept.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +47,7 @@ class Point(BaseModel):
     right: int = Field(ge=0)
     fitted: float = Field(ge=0, le=1)
     costs: dict[Unit, Cost]
+    outcomes: str = Field(default="", pattern="^[01]*$")
 
     @property
     def accuracy(self) -> float:
@@ -60,7 +64,11 @@ class Point(BaseModel):
 
 
 class Profile(BaseModel):
-    """All points of one policy and reward model. `problems` says what they were measured on."""
+    """All points of one policy and reward model. `problems` says what they were measured on.
+
+    `difficulty` is how hard each problem looked after `probe_paths` paths (see `ramify.search.adaptive.difficulty`), in
+    the order of the outcomes; empty if it was not measured.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,6 +78,8 @@ class Profile(BaseModel):
     problems: str
     seed: int
     points: tuple[Point, ...] = Field(min_length=1)
+    probe_paths: int = Field(default=PROBE_PATHS, ge=1)
+    difficulty: tuple[float, ...] = ()
 
     def front(self, unit: Unit) -> tuple[Point, ...]:
         """Return the points that no other beats at the same mean cost or less, cheapest first."""
@@ -84,13 +94,15 @@ class Profile(BaseModel):
 
         Of equals the cheapest in FLOPs; the cheapest of all if nothing fits.
         """
-        limits: dict[Unit, float] = {unit: limit for unit in UNITS if (limit := getattr(budget, unit)) is not None}
-        fitting = [
-            point for point in self.points if all(point.costs[unit].p90 <= limit for unit, limit in limits.items())
-        ]
+        fitting = self.fitting(budget)
         if not fitting:
             return min(self.points, key=lambda point: point.costs["flops"].mean)
         return min(fitting, key=lambda point: (-point.fitted, point.costs["flops"].mean))
+
+    def fitting(self, budget: Budget) -> list[Point]:
+        """Return the points that nine of ten problems finish within the budget."""
+        limits: dict[Unit, float] = {unit: limit for unit in UNITS if (limit := getattr(budget, unit)) is not None}
+        return [point for point in self.points if all(point.costs[unit].p90 <= limit for unit, limit in limits.items())]
 
     def save(self, path: Path) -> None:
         """Write the profile as JSON."""

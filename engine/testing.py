@@ -10,7 +10,7 @@ from zlib import crc32
 import anyio
 
 from ramify.engine.errors import UsageError
-from ramify.engine.policy import AdoptedNode, StepRequest, StepResult
+from ramify.engine.policy import AdoptedNode, StepRequest, StepResult, Turn
 from ramify.search.node import FinishReason
 
 LONGEST_PATH = 100
@@ -56,6 +56,8 @@ class ScriptedModel:
         self.name = name
         self.expanded: list[tuple[int, ...]] = []
         """Paths in the order in which they were written."""
+        self.turns: dict[tuple[int, ...], tuple[Turn, ...]] = {}
+        """Conversations that critiques and revisions went on from, by path."""
         self.adopted: list[AdoptedNode] = []
         """Nodes that were not written by this model, in the order in which they were taken in."""
         self.released: list[int] = []
@@ -117,6 +119,8 @@ class ScriptedSession:
 
     def _write(self, request: StepRequest, left: int | None) -> StepResult:
         pieces, end = self._pieces(request.path, request.to_the_end)
+        if request.turns:
+            self._model.turns[request.path] = request.turns
         room = request.max_tokens if left is None else min(request.max_tokens, left)
         needed = len(pieces) + end
         reason = FinishReason.EOS if end else FinishReason.STEP

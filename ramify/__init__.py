@@ -65,12 +65,14 @@ if TYPE_CHECKING:
         WeightedPosterior,
     )
     from ramify.search.strategies.ab_mcts import AbMcts
+    from ramify.search.strategies.auto import Auto
     from ramify.search.strategies.beam import BeamSearch
     from ramify.search.strategies.dvts import Dvts
     from ramify.search.strategies.greedy import Greedy
     from ramify.search.strategies.mcts import Mcts
     from ramify.search.strategies.particle import ParticleFilter
     from ramify.search.strategies.rebase import Rebase
+    from ramify.search.strategies.refine import Refine
     from ramify.search.strategies.sampling import BestOfN, Majority, Weighted
     from ramify.search.strategies.widening import Widening
     from ramify.search.tree import SearchTree
@@ -132,12 +134,14 @@ _MODULES = {
         "WeightedPosterior",
     ),
     "search.strategies.ab_mcts": ("AbMcts",),
+    "search.strategies.auto": ("Auto",),
     "search.strategies.beam": ("BeamSearch",),
     "search.strategies.dvts": ("Dvts",),
     "search.strategies.greedy": ("Greedy",),
     "search.strategies.mcts": ("Mcts",),
     "search.strategies.particle": ("ParticleFilter",),
     "search.strategies.rebase": ("Rebase",),
+    "search.strategies.refine": ("Refine",),
     "search.strategies.sampling": ("BestOfN", "Majority", "Weighted"),
     "search.strategies.widening": ("Widening",),
     "search.tree": ("SearchTree",),
@@ -150,6 +154,7 @@ __all__ = [
     "AllOf",
     "AnswerUpdate",
     "AnyOf",
+    "Auto",
     "BeamSearch",
     "BestOfN",
     "BetaMajority",
@@ -182,6 +187,7 @@ __all__ = [
     "QuestionTooLong",
     "RamifyError",
     "Rebase",
+    "Refine",
     "RewardError",
     "RewardSpecError",
     "RoleUsage",

@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from .errors import AllocationError, BudgetError, SearchError, StrategyError, TreeError
     from .export import export_tree, to_dot, to_graphml, to_mermaid, to_svg
     from .limits import Budget, Remaining, Spent
-    from .node import FinishReason, Node, NodeState, PruneReason
+    from .node import FinishReason, Node, NodeState, Origin, PruneReason
     from .prices import TokenPrice
     from .registry import make_strategy, strategy_names, strategy_option_names, strategy_to_dict
-    from .restart import restart
     from .selection import SelectionRule
     from .stopping import (
         AgreementWindow,
@@ -45,15 +44,17 @@ if TYPE_CHECKING:
         stop_rule_names,
     )
     from .strategies.ab_mcts import AbMcts
+    from .strategies.auto import Auto
     from .strategies.beam import BeamSearch
     from .strategies.dvts import Dvts
     from .strategies.greedy import Greedy
     from .strategies.mcts import Mcts
     from .strategies.particle import ParticleFilter, Resampling
     from .strategies.rebase import Rebase
+    from .strategies.refine import Refine
     from .strategies.sampling import BestOfN, Majority, Weighted
     from .strategies.widening import Widening
-    from .strategy import AnyStrategy, Ask, Expansion, NoState, Strategy, WindsDown
+    from .strategy import AnyStrategy, Ask, Converses, Expansion, NoState, Settles, Strategy, WindsDown
     from .tree import SearchTree
     from .votes import AnswerGroup, Candidate, Vote, VoteRule, candidates, decide, group_answers
 
@@ -70,10 +71,15 @@ _MODULES = {
     "errors": ("AllocationError", "BudgetError", "SearchError", "StrategyError", "TreeError"),
     "export": ("export_tree", "to_dot", "to_graphml", "to_mermaid", "to_svg"),
     "limits": ("Budget", "Remaining", "Spent"),
-    "node": ("FinishReason", "Node", "NodeState", "PruneReason"),
+    "node": (
+        "FinishReason",
+        "Node",
+        "NodeState",
+        "Origin",
+        "PruneReason",
+    ),
     "prices": ("TokenPrice",),
     "registry": ("make_strategy", "strategy_names", "strategy_option_names", "strategy_to_dict"),
-    "restart": ("restart",),
     "selection": ("SelectionRule",),
     "stopping": (
         "AgreementWindow",
@@ -94,15 +100,26 @@ _MODULES = {
         "stop_rule_names",
     ),
     "strategies.ab_mcts": ("AbMcts",),
+    "strategies.auto": ("Auto",),
     "strategies.beam": ("BeamSearch",),
     "strategies.dvts": ("Dvts",),
     "strategies.greedy": ("Greedy",),
     "strategies.mcts": ("Mcts",),
     "strategies.particle": ("ParticleFilter", "Resampling"),
     "strategies.rebase": ("Rebase",),
+    "strategies.refine": ("Refine",),
     "strategies.sampling": ("BestOfN", "Majority", "Weighted"),
     "strategies.widening": ("Widening",),
-    "strategy": ("AnyStrategy", "Ask", "Expansion", "NoState", "Strategy", "WindsDown"),
+    "strategy": (
+        "AnyStrategy",
+        "Ask",
+        "Converses",
+        "Expansion",
+        "NoState",
+        "Settles",
+        "Strategy",
+        "WindsDown",
+    ),
     "tree": ("SearchTree",),
     "votes": ("AnswerGroup", "Candidate", "Vote", "VoteRule", "candidates", "decide", "group_answers"),
 }
@@ -118,6 +135,7 @@ __all__ = [
     "AnyOf",
     "AnyStrategy",
     "Ask",
+    "Auto",
     "BeamSearch",
     "BestOfN",
     "BetaMajority",
@@ -126,6 +144,7 @@ __all__ = [
     "BudgetMeter",
     "Candidate",
     "CannotBeOvertaken",
+    "Converses",
     "Dvts",
     "Expansion",
     "FinishReason",
@@ -138,10 +157,12 @@ __all__ = [
     "NoState",
     "Node",
     "NodeState",
+    "Origin",
     "ParticleFilter",
     "PathRule",
     "PruneReason",
     "Rebase",
+    "Refine",
     "Remaining",
     "Resampling",
     "RoundingRule",
@@ -149,6 +170,7 @@ __all__ = [
     "SearchError",
     "SearchTree",
     "SelectionRule",
+    "Settles",
     "Situation",
     "Spent",
     "Stop",
@@ -175,7 +197,6 @@ __all__ = [
     "make_stop_rule",
     "make_strategy",
     "rebase_allocation",
-    "restart",
     "stop_rule_names",
     "strategy_names",
     "strategy_option_names",

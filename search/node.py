@@ -77,6 +77,10 @@ class Origin(StrEnum):
     """As REST, but only to save the best unfinished path when the budget had ended."""
     HAND = auto()
     """A person wrote it."""
+    CRITIQUE = auto()
+    """The policy says what is wrong with the finished text of another node; it holds no answer and never votes."""
+    REVISION = auto()
+    """The policy wrote the whole solution anew after its own earlier one."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,7 +93,8 @@ class Node:
     log-probabilities of the step at temperature 1, None if unknown. `score` is the reward model's score in [0, 1]
     of the path that ends here, None while unscored. `answer` is set on finished nodes, None if none was found.
     `visits` counts the scored steps at and below this node and `value_sum` adds up their scores, in steps of 2^-32.
-    `origin` says where the step comes from.
+    `origin` says where the step comes from. `about` is the node whose finished text a critique or a revision follows
+    in conversation, None for all others; in the tree itself both stand below the root, as a path of their own.
     """
 
     id: int
@@ -108,6 +113,7 @@ class Node:
     visits: int = 0
     value_sum: float = 0.0
     origin: Origin = Origin.MODEL
+    about: int | None = None
 
     @property
     def depth(self) -> int:

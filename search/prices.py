@@ -43,10 +43,12 @@ class TokenPrice:
 
         `reward_parameters` None means that no reward model runs. `reward_tokens_per_generated` is how many of its
         own tokens it evaluates for each generated one (1 with the same tokenizer); `reward_tokens_per_node` is what
-        its template adds to a step.
+        its template adds to a step. FLOPs have no price if the policy's size is unknown (0), whatever the reward's is.
         """
         if reward_parameters is None:
             return cls(flops_per_generated=2.0 * policy_parameters)
+        if not policy_parameters:
+            return cls(total_per_generated=1.0 + reward_tokens_per_generated, total_per_node=reward_tokens_per_node)
         return cls(
             total_per_generated=1.0 + reward_tokens_per_generated,
             flops_per_generated=2.0 * (policy_parameters + reward_parameters * reward_tokens_per_generated),

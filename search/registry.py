@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from .errors import StrategyError, nearest
 from .strategy import AnyStrategy
@@ -19,9 +19,12 @@ _MODULES = {
     "mcts": ("mcts", "Mcts"),
     "particle": ("particle", "ParticleFilter"),
     "rebase": ("rebase", "Rebase"),
+    "refine": ("refine", "Refine"),
     "widening": ("widening", "Widening"),
     "weighted": ("sampling", "Weighted"),
 }
+_COMPOSED = {"auto": ("auto", "Auto")}
+"""Strategies that are made of others and not by name alone."""
 
 
 def strategy_names() -> list[str]:
@@ -50,11 +53,20 @@ def make_strategy(name: str, **options: Any) -> AnyStrategy:
 def strategy_to_dict(strategy: AnyStrategy) -> dict[str, Any]:
     """Return a strategy as JSON-ready values; `make_strategy(**values)` gives an equal one."""
     options = {field.name: getattr(strategy, field.name) for field in fields(_strategy_type(strategy.name))}
-    return {"name": strategy.name} | {key: str(v) if isinstance(v, str) else v for key, v in options.items()}
+    return {"name": strategy.name} | {key: _plain(value) for key, value in options.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, tuple):
+        return [strategy_to_dict(each) if hasattr(each, "ask") else each for each in cast("tuple[Any, ...]", value)]
+    return value
 
 
 def _strategy_type(name: str) -> type[Any]:
-    if name not in _MODULES:
+    known = _MODULES | _COMPOSED
+    if name not in known:
         raise StrategyError(f"there is no strategy {name!r}{nearest(name, _MODULES)}")
-    module, attribute = _MODULES[name]
+    module, attribute = known[name]
     return getattr(import_module(f".strategies.{module}", __package__), attribute)

@@ -30,6 +30,7 @@ def node_to_dict(node: Node) -> dict[str, Any]:
         "visits": node.visits,
         "value_sum": node.value_sum,
         "origin": str(node.origin),
+        "about": node.about,
     }
 
 
@@ -53,11 +54,11 @@ def _node(position: int, entry: object) -> Node:
         raise TreeError(f"node {position} is not a mapping; the file is damaged")
     values = cast("Mapping[str, object]", entry)
 
-    def field(name: str, read: Callable[[object], T]) -> T:
-        if name not in values:
+    def field(name: str, read: Callable[[object], T], *, optional: bool = False) -> T:
+        if name not in values and not optional:
             raise TreeError(f"node {position} has no {name}; the file is damaged")
         try:
-            return read(values[name])
+            return read(values.get(name))
         except (TypeError, ValueError):
             raise TreeError(f"node {position} has {name} {values[name]!r}; the file is damaged") from None
 
@@ -79,6 +80,7 @@ def _node(position: int, entry: object) -> Node:
         visits=field("visits", _count),
         value_sum=field("value_sum", _number),
         origin=field("origin", Origin),
+        about=field("about", _optional(_count), optional=True),
     )
 
 
@@ -92,6 +94,8 @@ def _check_place(node: Node, position: int, above: Sequence[Node]) -> None:
         raise TreeError(f"node {node.id} has parent {node.parent} and path {node.path}, which do not fit each other")
     elif above[node.parent].state in (NodeState.PENDING, NodeState.FINISHED):
         raise TreeError(f"node {node.id} stands below node {node.parent}, which is {above[node.parent].state}")
+    if node.about is not None and (node.about >= position or above[node.about].state is not NodeState.FINISHED):
+        raise TreeError(f"node {node.id} is about node {node.about}, which is no finished node before it")
     if (node.prune_reason is not None) != (node.state is NodeState.PRUNED):
         raise TreeError(f"node {node.id} is {node.state} with prune reason {node.prune_reason}; the file is damaged")
 

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from .aggregation import Aggregation
 from .errors import StrategyError, nearest
+from .node import Origin
 from .tree import NodeState, PruneReason, SearchTree
 from .votes import VoteRule
 
@@ -34,13 +35,16 @@ class Expansion:
     """A wish for more children of an open node.
 
     `temperature` is the sampling temperature; None takes the run's, 0 is greedy. `to_the_end` asks for children that
-    hold the rest of their path, all steps in one, instead of one step each.
+    hold the rest of their path, all steps in one, instead of one step each. `about` and `origin` ask for a critique or
+    a revision of that finished node's text instead (see `Converses`); None for steps.
     """
 
     node: int
     children: int
     temperature: float | None = None
     to_the_end: bool = False
+    about: int | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,29 @@ class WindsDown(Protocol[StateT]):
 
     def wind_down(self, tree: SearchTree, state: StateT) -> StateT:
         """Return the state from which `ask` only finishes paths; called at most once, while nothing is pending."""
+        ...
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """A strategy that chooses another one on the way."""
+
+    def settled(self, tree: SearchTree) -> AnyStrategy:
+        """Return the strategy whose vote, aggregation and width count as the tree stands."""
+        ...
+
+
+def settled(strategy: AnyStrategy, tree: SearchTree) -> AnyStrategy:
+    """Return the strategy whose vote, aggregation and width count: the one itself, or the one it has chosen."""
+    return strategy.settled(tree) if isinstance(strategy, Settles) else strategy
+
+
+@runtime_checkable
+class Converses(Protocol):
+    """A strategy that talks with the policy about what it wrote, so that finished texts are needed on."""
+
+    def instruction(self, origin: Origin) -> str:
+        """Return what is said to the policy to get a critique or a revision of the text before."""
         ...
 
 

@@ -39,6 +39,7 @@ class SearchTree:
 
     __slots__ = (
         "_by_path",
+        "_critiques",
         "_generated_tokens",
         "_leaves",
         "_levels",
@@ -55,10 +56,13 @@ class SearchTree:
 
     # --- growing -----------------------------------------------------------------------------------------------
 
-    def add_pending(self, parent: int, index: int | None = None, *, origin: Origin = Origin.MODEL) -> Node:
+    def add_pending(
+        self, parent: int, index: int | None = None, *, origin: Origin = Origin.MODEL, about: int | None = None
+    ) -> Node:
         """Add a child whose step is being generated.
 
         `index` is its number under the parent, unique there; None takes the next one. The parent must be open.
+        `about` is the finished node that a critique or revision follows, None for a step.
         """
         above = self._expect(parent, "expanded", NodeState.OPEN)
         number = self.graph.out_degree[parent] if index is None else index
@@ -67,7 +71,9 @@ class SearchTree:
         path = (*above.path, number)
         if path in self._by_path:
             raise TreeError(f"node {parent} already has a child number {number}; use another number")
-        node = Node(id=len(self._nodes), parent=parent, index=number, path=path, origin=origin)
+        if about is not None:
+            self._expect(about, "talked about", NodeState.FINISHED)
+        node = Node(id=len(self._nodes), parent=parent, index=number, path=path, origin=origin, about=about)
         self._insert(node)
         return node
 
@@ -126,6 +132,9 @@ class SearchTree:
             raise TreeError(f"node {node_id} has children and cannot finish; finish a node without children")
         node.answer = answer
         self._move(node, NodeState.FINISHED)
+        if node.origin is Origin.CRITIQUE:
+            self._critiques.add(node_id)
+            self._unscored.discard(node_id)
         return node
 
     def prune(self, node_id: int, reason: PruneReason) -> Node:
@@ -246,8 +255,9 @@ class SearchTree:
         return self._sorted(self._states[NodeState.PENDING])
 
     def finished_nodes(self) -> list[Node]:
-        """Finished nodes in path order."""
-        return sorted((self._nodes[i] for i in self._states[NodeState.FINISHED]), key=lambda node: node.path)
+        """Finished paths in path order; a critique, though complete, is no path to an answer."""
+        paths = self._states[NodeState.FINISHED] - self._critiques
+        return sorted((self._nodes[i] for i in paths), key=lambda node: node.path)
 
     def level(self, depth: int) -> list[Node]:
         """All nodes at a depth, in path order."""
@@ -281,8 +291,8 @@ class SearchTree:
 
     @property
     def finished_count(self) -> int:
-        """Number of finished paths."""
-        return len(self._states[NodeState.FINISHED])
+        """Number of finished paths, critiques not among them."""
+        return len(self._states[NodeState.FINISHED]) - len(self._critiques)
 
     @property
     def pruned_count(self) -> int:
@@ -313,6 +323,9 @@ class SearchTree:
             tree._generated_tokens += node.token_count
             if node.id != ROOT and node.score is None and node.state in (NodeState.OPEN, NodeState.FINISHED):
                 tree._unscored.add(node.id)
+            if node.origin is Origin.CRITIQUE and node.state is NodeState.FINISHED:
+                tree._critiques.add(node.id)
+                tree._unscored.discard(node.id)
         return tree
 
     def _credit(self, node: Node, score: float) -> None:
@@ -342,6 +355,7 @@ class SearchTree:
         self._levels: list[list[int]] = []
         self._states: dict[NodeState, set[int]] = {state: set() for state in NodeState}
         self._leaves: set[int] = set()
+        self._critiques: set[int] = set()
         self._unscored: set[int] = set()
         self._live: list[int] | None = None
         self._generated_tokens = 0

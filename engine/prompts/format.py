@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ramify.engine.runtime.messages import StepFormat
 from ramify.reward.protocol import Tokenizer
 
+from .conversation import bridge_tokens
 from .presets import PromptPreset, choose_preset
 from .render import render_prompt
 from .special import SpecialTokens, special_tokens
@@ -31,6 +32,14 @@ class PromptFormat:
             ModelLoadError: if the chat template is broken or loses the question.
         """
         return render_prompt(question, self.preset, self.chat_template, tokenizer, special=self.special).tokens
+
+    def bridge(self, instruction: str, ended: tuple[int, ...], tokenizer: Tokenizer) -> tuple[int, ...]:
+        """Return the tokens that follow a finished text (its tokens are `ended`) to get a reply to `instruction`.
+
+        Raises:
+            ModelLoadError: if the chat template refuses a conversation.
+        """
+        return bridge_tokens(instruction, ended, self.preset, self.chat_template, tokenizer, self.special)
 
     def split(self, text: str) -> list[str]:
         """Cut generated text into steps; joined they are `text`."""

@@ -78,11 +78,11 @@ def prompt_segments(
 
 def _chat_segments(question: str, system: str | None, chat_template: str, special: SpecialTokens) -> list[Segment]:
     if system is not None:
-        segments = _try_chat([("system", system), ("user", question)], chat_template, special)
+        segments = try_chat([("system", system), ("user", question)], chat_template, special)
         if segments is not None:
             return segments
         question = f"{system}\n\n{question}"
-    segments = _try_chat([("user", question)], chat_template, special)
+    segments = try_chat([("user", question)], chat_template, special)
     if segments is None:
         raise ModelLoadError(
             "the model's chat template leaves out the question or refuses it", "use another model, or another preset"
@@ -90,7 +90,7 @@ def _chat_segments(question: str, system: str | None, chat_template: str, specia
     return segments
 
 
-def _try_chat(messages: Sequence[tuple[str, str]], chat_template: str, special: SpecialTokens) -> list[Segment] | None:
+def try_chat(messages: Sequence[tuple[str, str]], chat_template: str, special: SpecialTokens) -> list[Segment] | None:
     """Return the rendered messages, None if the template refuses or drops one of them.
 
     The template never sees the contents: it gets marks that occur nowhere else, and these are replaced afterwards.

@@ -48,7 +48,7 @@ class PathNode:
     """A path of tokens in the cache's books.
 
     `shared` is how many leading tokens it has in common with its parent's path. `evaluated` is the longest prefix
-    ever evaluated. `row` holds the logits after the last token, None if they are not kept. `holders` are the
+    ever evaluated. `told_from` is the place from which on the model did not write it, None if it wrote all. `row` holds the logits after the last token, None if they are not kept. `holders` are the
     sequences of this node and of all below it.
     """
 
@@ -58,6 +58,7 @@ class PathNode:
     path: tuple[int, ...]
     shared: int
     evaluated: int = 0
+    told_from: int | None = None
     row: npt.NDArray[np.float32] | None = None
     holders: set[Sequence] = field(default_factory=set[Sequence])
 

@@ -69,6 +69,7 @@ class RunBooks:
     """One run's nodes, what it waits for, and costs that no result has carried yet."""
 
     nodes: dict[int, PathNode]
+    background: bool = False
     lanes: deque[Lane] = field(default_factory=deque["Lane"])
     active: int = 0
     prompt_tokens: int = 0
@@ -103,9 +104,9 @@ class Decoder:
 
     # Requests
 
-    def open_run(self, run: int, prompt: tuple[int, ...]) -> None:
-        """Start a run whose node 0 is the prompt."""
-        self._runs[run] = RunBooks({ROOT: new_node(run, ROOT, None, prompt)})
+    def open_run(self, run: int, prompt: tuple[int, ...], background: bool = False) -> None:
+        """Start a run whose node 0 is the prompt; lanes of a background run begin after those of all others."""
+        self._runs[run] = RunBooks({ROOT: new_node(run, ROOT, None, prompt)}, background)
 
     def restore(self, run: int, node: int, parent: int, tokens: tuple[int, ...], generated: bool = True) -> None:
         """Tell of a node that comes from elsewhere; it is evaluated when it is needed.
@@ -119,6 +120,8 @@ class Decoder:
             # All but its last token: that one stays pending until the node is expanded.
             restored.evaluated = max(above.known, len(restored.path) - 1)
             nodes[ROOT].evaluated = len(nodes[ROOT].path)
+        else:
+            restored.told_from = len(above.path) if above.told_from is None else above.told_from
 
     def expand(self, run: int, requests: Iterable[LaneRequest], allowance: int | None) -> None:
         """Generate children; those of one call share the allowance of tokens."""
@@ -217,6 +220,13 @@ class Decoder:
         waiting = self._jobs or self._queue or self._results or self._failures
         return bool(waiting) or any(each.lanes for each in self._runs.values())
 
+    @property
+    def urgent(self) -> bool:
+        """Whether there is anything to do for a run that is not in the background."""
+        front = {run for run, books in self._runs.items() if not books.background}
+        waiting = any(self._runs[run].lanes for run in front)
+        return waiting or any(job.node.run in front for job in (*self._jobs, *self._queue))
+
     def statistics(self) -> Statistics:
         """Return the counters as they stand."""
         cells = sum(each.length for each in {seq for run in self._runs.values() for seq in run.nodes[ROOT].holders})
@@ -246,7 +256,7 @@ class Decoder:
             waiting = [books for books in self._runs.values() if books.lanes]
             if not waiting or sum(books.active for books in self._runs.values()) >= self._max_lanes:
                 return
-            books = min(waiting, key=lambda each: each.active)
+            books = min(waiting, key=lambda each: (each.background, each.active))
             lane = books.lanes.popleft()
             lane.active = True
             books.active += 1
@@ -404,8 +414,9 @@ class Decoder:
         assert job.sequence is not None
         self._remove(job)
         node, books = job.node, self._runs[job.node.run]
-        # A later node's one pending token was counted when it was drawn.
-        books.prompt_tokens += job.fresh if node.id == ROOT else 0
+        # A generated node's one pending token was counted when it was drawn; what the model was told was not.
+        told = len(node.path) if node.id == ROOT else 0 if node.told_from is None else len(node.path) - node.told_from
+        books.prompt_tokens += min(job.fresh, told)
         books.reevaluated += job.again
         if row is not None:
             self._keep_row(node, row.copy())
@@ -467,7 +478,7 @@ class Decoder:
             books.active -= 1
         if lane.sequence is not None:
             node.evaluated = lane.sequence.length
-            if reason == "eos" or not lane.tokens:
+            if (reason == "eos" and not request.keep) or not lane.tokens:
                 self._cache.free(lane.sequence)
             else:
                 self._cache.move(lane.sequence, node)

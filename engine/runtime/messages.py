@@ -105,7 +105,7 @@ class LaneRequest:
     """A child to be generated below `parent` until its step ends.
 
     Node 0 is the prompt. `seed` fixes the draws, whatever else is decoded. `step` None means until end of sequence.
-    `watched` lanes have their progress reported now and then.
+    `watched` lanes have their progress reported now and then. `keep` says that text will follow even an end of sequence.
     """
 
     parent: int
@@ -115,6 +115,7 @@ class LaneRequest:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     step: StepFormat | None = None
     watched: bool = False
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

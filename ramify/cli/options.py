@@ -21,7 +21,9 @@ NO_REWARD = "none"
 AUTO = "auto"
 
 _OPTIONS = (
-    click.option("--model", "-m", default="demo-m", show_default=True, help="Bundled name or path of a .gguf file."),
+    click.option(
+        "--model", "-m", default="demo-m", show_default=True, help="Name, path, hf:REPO/FILE or openai:URL#MODEL."
+    ),
     click.option(
         "--reward",
         "-r",
@@ -162,13 +164,14 @@ class SearchPlan:
     def _measured_best(self, *, has_reward: bool) -> AnyStrategy:
         from ramify.engine.config import DEFAULT_BUDGET
         from ramify.engine.loading import default_reward
+        from ramify.engine.planning import plan
         from ramify.engine.profile import profile_for
 
         if self.strategy_options:
             raise UsageError("--strategy auto chooses all options itself", "leave --width and the others out")
         reward = default_reward(self.model) if self.reward == "default" else self.reward
         profile = profile_for(self.model, reward if has_reward else None, self.profile)
-        return profile.choose(self.run_options.get("budget", DEFAULT_BUDGET)).make()
+        return plan(profile, self.run_options.get("budget", DEFAULT_BUDGET))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ramify.search.export import cut, visible_nodes
+from ramify.search.export import cut, spoken_of, visible_nodes
 from ramify.search.node import Node, NodeState
 from ramify.search.tree import SearchTree
 
@@ -103,7 +103,8 @@ _KINDS = {NodeState.PRUNED: GIVEN_UP, NodeState.FINISHED: FINISHED}
 
 def _says(node: Node) -> str:
     if node.state is NodeState.FINISHED:
-        return f"{'no answer' if node.answer is None else f'= {node.answer}'} | {node.text}"
+        ended = spoken_of(node) if node.answer is None else f"= {node.answer}"
+        return f"{ended or 'no answer'} | {node.text}"
     if node.prune_reason is not None:
         return f"[{node.prune_reason.replace('_', ' ')}] {node.text}"
     return "[being written]" if node.state is NodeState.PENDING else node.text

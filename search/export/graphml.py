@@ -41,6 +41,7 @@ def _attributes(node: Node, winning: bool) -> dict[str, str | int | float | bool
         "visits": node.visits,
         "value_sum": node.value_sum,
         "origin": str(node.origin),
+        "about": node.about,
         "winning": winning,
     }
     return {

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from unicodedata import category, combining, east_asian_width
 
-from ..node import Node
+from ..node import Node, Origin
 from ..tree import SearchTree
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -70,10 +70,19 @@ def label_lines(node: Node, text_limit: int) -> Iterator[str]:
         yield "question"
         return
     yield f"{node.id} {state_of(node)}" if node.score is None else f"{node.id} {state_of(node)} {node.score:.3f}"
+    if node.about is not None:
+        yield spoken_of(node)
     if text := shorten(node.text, text_limit):
         yield text
     if node.answer is not None:
         yield f"answer: {shorten(node.answer, text_limit)}"
+
+
+def spoken_of(node: Node) -> str:
+    """Return what a critique or a revision is about, such as "critique of 3"; nothing for a step."""
+    if node.about is None:
+        return ""
+    return f"critique of {node.about}" if node.origin is Origin.CRITIQUE else f"revision after {node.about}"
 
 
 def state_of(node: Node) -> str:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import ramify
 from ramify.engine.calibration import calibrate, grid, measure
 from ramify.engine.errors import UsageError
+from ramify.engine.planning import better_by_chance, plan
 from ramify.engine.pooling import pool
 from ramify.engine.profile import UNITS, Cost, Point, Profile, fit, fitted, load_profile
 from ramify.testing import ScriptedModel, ScriptedReward
@@ -84,6 +85,57 @@ def test_without_anything_that_fits_the_cheapest_is_chosen() -> None:
 def test_of_equals_the_cheaper_is_chosen() -> None:
     small, large = point("majority", 4, 60, 1e6), point("rebase", 8, 60, 8e6)
     assert profile(large, small).choose(ramify.Budget()) == small
+
+
+def measured(name: str, width: int, outcomes: str) -> Point:
+    right = outcomes.count("1")
+    return point(name, width, right, float(width)).model_copy(
+        update={"problems": len(outcomes), "outcomes": outcomes, "fitted": right / len(outcomes)}
+    )
+
+
+HARDNESS = tuple(place / 100 for place in range(100))
+
+
+def planned(*points: Point, difficulty: tuple[float, ...] = HARDNESS) -> Any:
+    return plan(profile(*points).model_copy(update={"difficulty": difficulty}), ramify.Budget())
+
+
+def test_one_strategy_is_run_where_difficulty_makes_no_difference() -> None:
+    alike = measured("majority", 4, "10" * 50), measured("majority", 8, "10" * 49 + "11")
+    assert planned(*alike) == ramify.Majority(width=8)
+
+
+def test_what_is_better_on_hard_problems_alone_is_run_on_those() -> None:
+    easy, hard = measured("majority", 8, "1" * 70 + "0" * 30), measured("majority", 4, "0" * 70 + "1" * 20 + "0" * 10)
+    found = planned(easy, hard)
+    assert isinstance(found, ramify.Auto)
+    assert found.choices == (ramify.Majority(width=8), ramify.Majority(width=4))
+    assert found.edges == (0.8,)
+
+
+def test_a_difference_that_chance_explains_changes_nothing() -> None:
+    # Seven of seven in one quintile: 1 in 128, but there are five quintiles and one rival, so 1 in 100 is needed.
+    lucky = measured("majority", 4, "0" * 80 + "1" * 6 + "0" * 14)
+    assert planned(measured("majority", 8, "1" * 80 + "0" * 20), lucky) == ramify.Majority(width=8)
+    luckier = measured("majority", 4, "0" * 80 + "1" * 7 + "0" * 13)
+    assert isinstance(planned(measured("majority", 8, "1" * 80 + "0" * 20), luckier), ramify.Auto)
+
+
+def test_the_sign_test_is_exact() -> None:
+    assert better_by_chance(0, 0) == 1
+    assert better_by_chance(3, 0) == 1 / 8
+    assert better_by_chance(3, 1) == 5 / 16
+
+
+def test_what_is_narrower_than_the_probe_is_not_chosen_by_difficulty() -> None:
+    narrow = measured("majority", 2, "0" * 80 + "1" * 20)
+    assert planned(measured("majority", 8, "1" * 80 + "0" * 20), narrow) == ramify.Majority(width=8)
+
+
+def test_without_difficulties_one_strategy_is_chosen() -> None:
+    rival = measured("majority", 4, "0" * 80 + "1" * 20)
+    assert planned(measured("majority", 8, "1" * 80 + "0" * 20), rival, difficulty=()) == ramify.Majority(width=8)
 
 
 def test_a_saved_profile_is_read_back(tmp_path: Path) -> None:

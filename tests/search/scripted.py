@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from ramify.search import AnyStrategy, FinishReason, NodeState, PruneReason, SearchTree
+from ramify.search import AnyStrategy, Ask, FinishReason, Node, NodeState, Origin, PruneReason, SearchTree
 
 Path = tuple[int, ...]
 
@@ -46,13 +46,7 @@ def play(strategy: AnyStrategy, script: Script, *, seed: int = 0, burst: int = 1
         ask = strategy.ask(tree, state)
         assert strategy.ask(tree, state) == ask
         assert tree.to_dict() == before
-        for node_id, reason in ask.prune:
-            tree.prune(node_id, reason)
-        for wish in ask.expansions:
-            for _ in range(wish.children):
-                child = tree.add_pending(wish.node)
-                if wish.to_the_end:
-                    whole.add(child.id)
+        whole |= {child.id for child in apply(tree, ask)}
         if ask.expansions:
             again = strategy.ask(tree, state)
             assert not again.expansions and not again.prune and not again.done
@@ -74,6 +68,20 @@ def play(strategy: AnyStrategy, script: Script, *, seed: int = 0, burst: int = 1
     raise AssertionError("the search does not end")
 
 
+def apply(tree: SearchTree, ask: Ask) -> list[Node]:
+    """Prune and add as a strategy wants; return the new nodes that are to be written to their ends."""
+    whole = list[Node]()
+    for node_id, reason in ask.prune:
+        tree.prune(node_id, reason)
+    for wish in ask.expansions:
+        added = [
+            tree.add_pending(wish.node, origin=wish.origin or Origin.MODEL, about=wish.about)
+            for _ in range(wish.children)
+        ]
+        whole += added if wish.to_the_end else []
+    return whole
+
+
 def to_the_end(script: Script, path: Path) -> Step:
     """Return the step at `path` and all that follow along first children as one; too long a path dies."""
     step = script(path)
@@ -89,6 +97,9 @@ def record(tree: SearchTree, node_id: int, step: Step, *, scored: bool) -> None:
     """Book a scripted result as a run does: complete, then end or prune, then score."""
     reason = FinishReason.ANSWER if isinstance(step.end, str) else FinishReason.STEP
     tree.complete(node_id, step.text, (1, 2, 3), -1.5, reason)
+    if tree.node(node_id).origin is Origin.CRITIQUE:
+        tree.finish(node_id, None)
+        return
     if isinstance(step.end, PruneReason):
         tree.prune(node_id, step.end)
         return
@@ -101,7 +112,14 @@ def record(tree: SearchTree, node_id: int, step: Step, *, scored: bool) -> None:
 def outcome(tree: SearchTree) -> dict[Path, tuple[Any, ...]]:
     """What a schedule must not change: everything but ids."""
     return {
-        node.path: (node.state, node.prune_reason, node.score, node.answer, node.text)
+        node.path: (
+            node.state,
+            node.prune_reason,
+            node.score,
+            node.answer,
+            node.text,
+            None if node.about is None else tree.node(node.about).path,
+        )
         for node in tree
         if node.state is not NodeState.PENDING
     }

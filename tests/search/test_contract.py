@@ -8,6 +8,7 @@ from ramify.search import (
     AbMcts,
     Aggregation,
     AnyStrategy,
+    Auto,
     BeamSearch,
     BestOfN,
     Dvts,
@@ -18,6 +19,7 @@ from ramify.search import (
     ParticleFilter,
     PruneReason,
     Rebase,
+    Refine,
     Resampling,
     RoundingRule,
     SearchTree,
@@ -31,7 +33,6 @@ from ramify.search import (
     decide,
     make_strategy,
     strategy_names,
-    strategy_option_names,
     strategy_to_dict,
 )
 
@@ -59,6 +60,12 @@ STRATEGIES: list[AnyStrategy] = [
     Dvts(width=8),
     Dvts(width=7, children=3, aggregation=Aggregation.PRODUCT),
     ParticleFilter(width=6),
+    Refine(width=6, revisions=2),
+    Refine(width=7, revisions=2, critique=False, vote=VoteRule.BEST),
+    Refine(width=3, revisions=5),
+    Auto(choices=(Majority(width=5), Rebase(width=7)), edges=(0.5,), probe_paths=3),
+    Auto(choices=(Mcts(width=6), ParticleFilter(width=6), Dvts(width=8)), edges=(0.4, 0.6)),
+    Auto(choices=(Widening(start_width=4, width=9),), probe_paths=2),
     ParticleFilter(width=5, temperature=0.3, resampling=Resampling.MULTINOMIAL, resampling_seed=4),
 ]
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda each: f"{each.name}-{each.width}")
@@ -102,7 +109,7 @@ def test_a_saved_tree_continues_as_if_nothing_had_happened(strategy: AnyStrategy
 def test_paths_that_never_finish_stop_at_the_depth_limit(strategy: AnyStrategy) -> None:
     tree = play(strategy, lambda path: Step(0.5))
     assert tree.finished_count == 0
-    if isinstance(strategy, WindsDown):
+    if isinstance(strategy, WindsDown | Refine):
         # These bring their paths to the end in one go, so the limit of tokens ends them.
         assert tree.depth <= strategy.max_depth
         return
@@ -147,7 +154,7 @@ def test_a_strategy_survives_its_dictionary(strategy: AnyStrategy) -> None:
 def test_each_name_makes_its_strategy(name: str) -> None:
     strategy = make_strategy(name)
     assert strategy.name == name
-    assert "max_depth" in strategy_option_names(name)
+    assert strategy.max_depth >= 1
 
 
 def test_names_are_sorted_and_complete() -> None:
@@ -161,6 +168,7 @@ def test_names_are_sorted_and_complete() -> None:
         "mcts",
         "particle",
         "rebase",
+        "refine",
         "weighted",
         "widening",
     ]
@@ -196,7 +204,7 @@ def test_options_may_be_plain_text() -> None:
 
 def test_only_voting_by_reward_needs_a_reward() -> None:
     needs = {name: make_strategy(name).uses_reward for name in strategy_names()}
-    assert {name for name, needed in needs.items() if not needed} == {"greedy", "majority", "widening"}
+    assert {name for name, needed in needs.items() if not needed} == {"greedy", "majority", "refine", "widening"}
 
 
 def test_greedy_asks_for_temperature_zero_and_sampling_for_the_runs() -> None:

@@ -11,7 +11,7 @@ from ramify.search import AnyStrategy, FinishReason, NodeState, PruneReason, Sea
 from ramify.search.node import Origin
 from ramify.search.restart import restart
 
-from .scripted import Path, outcome, play, random_script, record, to_the_end
+from .scripted import Path, apply, outcome, play, random_script, record, to_the_end
 from .test_contract import STRATEGIES
 
 
@@ -32,13 +32,7 @@ def play_with_cuts(strategy: AnyStrategy, script_seed: int, *, seed: int, chance
     tree, state, whole = SearchTree(), strategy.start(), set[Path]()
     while True:
         ask = strategy.ask(tree, state)
-        for node_id, reason in ask.prune:
-            tree.prune(node_id, reason)
-        for wish in ask.expansions:
-            for _ in range(wish.children):
-                child = tree.add_pending(wish.node)
-                if wish.to_the_end:
-                    whole.add(child.path)
+        whole |= {child.path for child in apply(tree, ask)}
         pending = tree.pending()
         if not pending:
             return tree

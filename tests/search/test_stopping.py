@@ -36,8 +36,9 @@ from ramify.search import (
     stop_rule_names,
 )
 from ramify.search.stopping.posterior import majority_posterior, weighted_posteriors
+from ramify.search.strategy import settled
 
-from .scripted import random_script, record, to_the_end
+from .scripted import apply, random_script, record, to_the_end
 from .test_contract import STRATEGIES
 
 
@@ -192,13 +193,7 @@ def replay(strategy: AnyStrategy, script_seed: int, order: int) -> tuple[list[Vo
     votes, stops = list[Vote](), list[Stop | None]()
     while True:
         ask = strategy.ask(tree, state)
-        for node_id, reason in ask.prune:
-            tree.prune(node_id, reason)
-        for wish in ask.expansions:
-            for _ in range(wish.children):
-                child = tree.add_pending(wish.node)
-                if wish.to_the_end:
-                    whole.add(child.id)
+        whole |= {child.id for child in apply(tree, ask)}
         pending = tree.pending()
         if not pending:
             return votes, stops
@@ -208,8 +203,9 @@ def replay(strategy: AnyStrategy, script_seed: int, order: int) -> tuple[list[Vo
         record(tree, node.id, step, scored=strategy.uses_reward)
         state = strategy.tell(tree, state, [node.id])
         if tree.finished_count > before:
-            votes.append(decide(candidates(tree, strategy.aggregation), strategy.vote, str.__eq__))
-            stops.append(CannotBeOvertaken()(Situation(tree, votes[-1], strategy.width)))
+            now = settled(strategy, tree)
+            votes.append(decide(candidates(tree, now.aggregation), now.vote, str.__eq__))
+            stops.append(CannotBeOvertaken()(Situation(tree, votes[-1], now.width)))
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,0 +1,130 @@
+"""Whole answers, improved in conversation: draft, critique, revise.
+
+From Madaan et al., "Self-Refine" (arXiv 2303.17651, algorithm 1): the policy says what is wrong with its own answer and
+then writes a new one, with all that was said before in view. How much of the width goes into parallel drafts and how
+much into revisions one after another is the ratio of Snell et al. (arXiv 2408.03314, section 6), where all answers of
+all chains are candidates; so they are here.
+
+It pays for models that were trained to converse. A revision starts the solution anew, so a reward model reads it as any
+other path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..aggregation import Aggregation
+from ..errors import StrategyError
+from ..node import Origin, PruneReason
+from ..strategy import Ask, Expansion, NoState, check_count, check_told, choice
+from ..tree import ROOT, Node, NodeState, SearchTree
+from ..votes import VoteRule
+
+CRITIQUE_PROMPT = (
+    "Check the solution above step by step. If something is wrong, say which step it is and why. "
+    "Do not write a new solution yet."
+)
+REVISION_PROMPT = "Now write the whole solution again without these mistakes, in the same form as before."
+DIRECT_PROMPT = "Check the solution above, and write the whole solution again without mistakes, in the same form."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refine:
+    """Write drafts, and after each as many revisions one after another.
+
+    `width` is the number of answers, drafts and revisions together: width / (1 + `revisions`) chains, rounded down,
+    at least one, the odd ones being drafts without revisions. With `critique` each revision follows a critique of the
+    text before, which is generated too but is no answer; without, the policy is told to revise at once. The prompts are
+    what it is told; an empty one means ramify's own. `vote` decides the answer; only "majority" needs no reward.
+    `max_depth` is 1, for every answer is one node.
+    """
+
+    name: ClassVar[str] = "refine"
+    width: int = 16
+    revisions: int = 1
+    critique: bool = True
+    critique_prompt: str = ""
+    revision_prompt: str = ""
+    vote: VoteRule = VoteRule.MAJORITY
+
+    def __post_init__(self) -> None:
+        check_count("width", self.width)
+        if isinstance(self.revisions, bool) or self.revisions < 0:
+            raise StrategyError(f"revisions is {self.revisions!r}; use 0 or more")
+        object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
+
+    @property
+    def uses_reward(self) -> bool:
+        """Only to vote by score."""
+        return self.vote is not VoteRule.MAJORITY
+
+    @property
+    def aggregation(self) -> Aggregation:
+        """Without effect: a whole answer has one score."""
+        return Aggregation.LAST
+
+    @property
+    def max_depth(self) -> int:
+        """Every answer is one node."""
+        return 1
+
+    def instruction(self, origin: Origin) -> str:
+        """Return what the policy is told to get a critique or a revision."""
+        if origin is Origin.CRITIQUE:
+            return self.critique_prompt or CRITIQUE_PROMPT
+        return self.revision_prompt or (REVISION_PROMPT if self.critique else DIRECT_PROMPT)
+
+    def start(self) -> NoState:
+        """Return the state of a new run."""
+        return NoState()
+
+    def ask(self, tree: SearchTree, state: NoState) -> Ask:
+        """Return the drafts that are missing, and what follows each text, once all that was asked for is complete.
+
+        In rounds, because a text's number, and with it its draws, must not depend on which chain was faster.
+        """
+        if tree.pending_count or (self.uses_reward and self._unscored(tree)):
+            return Ask()
+        texts = tree.level(1)
+        drafts = [node for node in texts if node.about is None]
+        chains = self._chains()
+        expansions = list[Expansion]()
+        if (missing := self._drafts() - len(drafts)) > 0:
+            expansions.append(Expansion(ROOT, missing, to_the_end=True))
+        followers = {node.about: node for node in texts if node.about is not None}
+        for draft in drafts[:chains]:
+            expansions += self._next(draft, followers)
+        prune = tuple((node.id, PruneReason.DEPTH) for node in texts if node.state is NodeState.OPEN)
+        return Ask(tuple(expansions), prune, done=not expansions)
+
+    def tell(self, tree: SearchTree, state: NoState, node_ids: Iterable[int]) -> NoState:
+        """Check the results; the tree holds all there is to know."""
+        answers = [node for node in node_ids if tree.node(node).origin is not Origin.CRITIQUE]
+        check_told(tree, answers, scored=self.uses_reward)
+        return state
+
+    def _chains(self) -> int:
+        return max(1, self.width // (1 + self.revisions))
+
+    def _drafts(self) -> int:
+        """Return the number of drafts: one for each chain, and what no chain can be made of."""
+        return self._chains() + max(0, self.width - self._chains() * (1 + self.revisions))
+
+    def _next(self, draft: Node, followers: Mapping[int, Node]) -> tuple[Expansion, ...]:
+        """Return the critique or revision that a draft's chain waits for, if any."""
+        last, revised = draft, 0
+        while last.id in followers:
+            last = followers[last.id]
+            revised += last.origin is Origin.REVISION
+        if last.state is not NodeState.FINISHED or revised >= min(self.revisions, self.width - 1):
+            return ()
+        criticise = self.critique and last.origin is not Origin.CRITIQUE
+        origin = Origin.CRITIQUE if criticise else Origin.REVISION
+        return (Expansion(ROOT, 1, to_the_end=True, about=last.id, origin=origin),)
+
+    def _unscored(self, tree: SearchTree) -> bool:
+        complete = (NodeState.OPEN, NodeState.FINISHED)
+        answers = [node for node in tree.level(1) if node.origin is not Origin.CRITIQUE]
+        return any(node.score is None and node.state in complete for node in answers)

@@ -1,0 +1,100 @@
+"""The probe, how hard it finds a problem, and what follows."""
+
+from __future__ import annotations
+
+import pytest
+
+from ramify.search import (
+    Auto,
+    BeamSearch,
+    Greedy,
+    Majority,
+    Origin,
+    PruneReason,
+    Rebase,
+    SearchTree,
+    StrategyError,
+    Weighted,
+    make_strategy,
+    strategy_to_dict,
+)
+from ramify.search.adaptive.difficulty import difficulty
+from ramify.search.node import Node, NodeState
+from ramify.search.strategy import settled
+
+from .scripted import Path, Step, play
+
+
+def node(answer: str | None, score: float | None = None) -> Node:
+    return Node(id=1, parent=0, index=0, path=(0,), state=NodeState.FINISHED, answer=answer, score=score)
+
+
+def agreeing(path: Path) -> Step:
+    return Step(0.9, "7") if len(path) == 2 else Step(0.9)
+
+
+def differing(path: Path) -> Step:
+    return Step(0.2, str(path[0])) if len(path) == 2 else Step(0.2)
+
+
+def test_difficulty_is_one_minus_the_share_of_the_leading_answer() -> None:
+    assert difficulty([node("1"), node("1"), node("2")], 4) == 0.5
+    assert difficulty([node("1")] * 4, 4) == 0.0
+    assert difficulty([], 4) == 1.0
+
+
+def test_with_scores_it_is_the_mean_of_agreement_and_score() -> None:
+    assert difficulty([node("1", 0.8), node("1", 0.6)], 2) == pytest.approx(1 - (1.0 + 0.7) / 2)
+    assert difficulty([node("1", 0.8)], 2) == pytest.approx(1 - (0.5 + 0.4) / 2)
+
+
+@pytest.mark.parametrize("burst", [1, 3, 100])
+def test_an_easy_problem_gets_the_first_choice_and_a_hard_one_the_last(burst: int) -> None:
+    auto = Auto(choices=(Majority(width=4), Rebase(width=8)), edges=(0.3,), probe_paths=4)
+    easy, hard = play(auto, agreeing, burst=burst), play(auto, differing, burst=burst)
+    assert auto.settled(easy) == Majority(width=4)
+    assert auto.settled(hard) == Rebase(width=8)
+    assert len(easy) == 1 + 4
+    assert hard.finished_count == 8
+
+
+def test_the_probe_is_part_of_the_width() -> None:
+    tree = play(Auto(choices=(Weighted(width=6),), probe_paths=4), agreeing, burst=100)
+    assert [each.origin for each in tree.level(1)] == [Origin.MODEL] * 6
+    assert [tree.child_count(each.id) for each in tree.level(1)] == [0, 0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("chosen", [Rebase(width=9), BeamSearch(width=9)], ids=lambda each: each.name)
+def test_what_searches_by_steps_fills_up_the_width(chosen: Rebase | BeamSearch) -> None:
+    tree = play(Auto(choices=(chosen,), probe_paths=2), agreeing, burst=100)
+    assert tree.finished_count == 9
+
+
+def test_a_probe_that_dies_counts_as_hard() -> None:
+    script = lambda path: Step(0.9, PruneReason.EMPTY) if path[0] < 2 else Step(0.9, "7")  # noqa: E731
+    auto = Auto(choices=(Majority(width=2), Majority(width=5)), edges=(0.9,), probe_paths=2)
+    assert play(auto, script).finished_count == 3
+
+
+def test_until_the_probe_is_complete_the_widest_choice_counts() -> None:
+    auto = Auto(choices=(Majority(width=4), Rebase(width=8)), edges=(0.3,))
+    assert settled(auto, SearchTree()).width == 8
+
+
+def test_it_survives_saving() -> None:
+    auto = Auto(choices=(Majority(width=4), Rebase(width=8, depth_widths=(4, 2))), edges=(0.3,))
+    assert make_strategy(**strategy_to_dict(auto)) == auto
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"choices": ()}, "0 choices with 0 edges"),
+        ({"choices": (Majority(), Rebase())}, "2 choices with 0 edges"),
+        ({"choices": (Majority(), Rebase(), Majority()), "edges": (0.5, 0.5)}, "do not ascend"),
+        ({"choices": (Greedy(),)}, "narrower than the probe of 4 paths"),
+    ],
+)
+def test_choices_that_do_not_fit_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(StrategyError, match=message):
+        Auto(**options)  # pyright: ignore[reportArgumentType]
