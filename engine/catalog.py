@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from ramify.engine.errors import ModelLoadError, UsageError
+from ramify.engine.hub.records import find_pulled, read_records
+from ramify.engine.hub.reference import PREFIX, model_name, parse_reference, part_names, part_of
 
 DEFAULT_QUANTIZATION = "q8_0"
 """What a bundled name without `:quantization` means."""
@@ -43,7 +45,7 @@ class CatalogEntry:
 
     `files` maps a quantization to its file; for the user's own models it has one entry, "". `parameters` is the
     number of weights, None if it is not known without loading. `card` is the model's card in plain JSON types, empty
-    for the user's own.
+    for the user's own. `source` is the `hf:` name that it was pulled from, "" if it was not.
     """
 
     name: str
@@ -52,6 +54,7 @@ class CatalogEntry:
     bundled: bool
     parameters: int | None = None
     description: str = ""
+    source: str = ""
     card: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
     @property
@@ -61,27 +64,29 @@ class CatalogEntry:
 
     @property
     def size_bytes(self) -> int:
-        """Size of the default file in bytes."""
-        return self.files[self.default].stat().st_size
+        """Size of the default file in bytes, with all its parts if it is split."""
+        return sum(part.stat().st_size for part in model_parts(self.files[self.default]) if part.is_file())
 
 
 def resolve_model(name: str | Path) -> ModelRef:
     """Return the file that `name` means.
 
-    A name is, tried in this order: a path to a GGUF file, a bundled model ("demo-m", "demo-m:f16"), or the name of a
-    file in the user's model folder, with or without `.gguf`.
+    A name is, tried in this order: the `hf:` name of a model that was pulled, a path to a GGUF file, a bundled model
+    ("demo-m", "demo-m:f16"), or the name of a file in the user's model folder, with or without `.gguf`.
 
     Raises:
-        UsageError: for `hf:` and `openai:` names, which this version does not load.
-        ModelLoadError: if there is no such model or file; the message names the nearest known name.
+        UsageError: for `hf:` names that name no model, and for `openai:` names, which are no files.
+        ModelLoadError: if there is no such model or file; the message names the nearest known name, or how to pull it.
     """
     text = str(name).strip()
+    if isinstance(name, str) and text.startswith(PREFIX):
+        return _pulled(text)
     _refuse_remote(text)
     if isinstance(name, Path) or _is_path(text):
         return _from_path(Path(text).expanduser())
     entries = {entry.name: entry for entry in (*list_user_models(), *list_bundled())}
     bare, _, quantization = text.removesuffix(".gguf").partition(":")
-    entry = entries.get(bare)
+    entry = entries.get(bare) or entries.get(model_name(f"{bare}.gguf"))
     if entry is None and Path(text).is_file():
         return _from_path(Path(text))
     if entry is None:
@@ -104,11 +109,25 @@ def list_bundled() -> list[CatalogEntry]:
 
 
 def list_user_models() -> list[CatalogEntry]:
-    """Return the GGUF files in the user's model folder, in name order."""
+    """Return the models in the user's model folder, in name order; a split one is a single entry."""
+    folder = user_models_folder()
+    sources = {record.name: record.source for record in read_records(folder)}
     return [
-        CatalogEntry(name=path.stem, role=None, files={"": path}, bundled=False)
-        for path in _gguf_files(user_models_folder())
+        CatalogEntry(
+            name=(name := model_name(path.name)),
+            role=None,
+            files={"": path},
+            bundled=False,
+            source=sources.get(name, ""),
+        )
+        for path in _gguf_files(folder)
+        if part_of(path.name)[0] == 1
     ]
+
+
+def model_parts(path: Path) -> list[Path]:
+    """Return the files of the model whose (first) file is `path`: one, or all parts of a split model."""
+    return [path.with_name(name) for name in part_names(path.name)]
 
 
 def user_models_folder() -> Path:
@@ -127,15 +146,23 @@ def profile_path(policy: str, reward: str | None) -> Path | None:
     return path if path.is_file() else None
 
 
-def _refuse_remote(text: str) -> None:
-    if text.startswith("hf:"):
+def _pulled(text: str) -> ModelRef:
+    """Return the pulled file; a search never downloads by itself."""
+    ref, folder = parse_reference(text), user_models_folder()
+    if ref.file is None and ref.quantization is None:
         raise UsageError(
-            f"{text!r} names a file on the Hugging Face hub, which this version does not download",
-            "download the .gguf file and pass its path",
+            f"{text!r} names a whole repository, not a model", f"see what it holds with `ramify models pull {ref}`"
         )
+    record = find_pulled(folder, ref)
+    if record is None:
+        raise ModelLoadError(f"{ref} is not on this machine yet", f"fetch it with `ramify models pull {ref}`")
+    return ModelRef(name=text, path=folder / record.files[0].stored)
+
+
+def _refuse_remote(text: str) -> None:
     if text.startswith("openai:"):
         raise UsageError(
-            f"{text!r} names a model behind an HTTP server, which this version does not support",
+            "openai: names a model behind an HTTP server, which this version does not take for a model file",
             "pass a bundled name or the path of a .gguf file",
         )
 

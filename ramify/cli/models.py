@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import output
+from . import diagnostics, output
+from .output import size_text
+from .pulling import pull
+from .quantizing import quantize
 
 if TYPE_CHECKING:
     from ramify.engine.catalog import CatalogEntry
@@ -16,7 +20,7 @@ _LONG_TEXT = 120
 
 @click.group()
 def models() -> None:
-    """Look at models."""
+    """Look at models, fetch them, quantize them."""
 
 
 @models.command("list")
@@ -34,9 +38,9 @@ def list_models(as_json: bool) -> None:
             entry.name,
             entry.role or "-",
             _millions(entry),
-            _size(entry.size_bytes),
+            size_text(entry.size_bytes),
             " ".join(sorted(entry.files)) or "-",
-            "bundled" if entry.bundled else str(user_models_folder()),
+            "bundled" if entry.bundled else entry.source or str(user_models_folder()),
         )
         for entry in entries
     ]
@@ -72,9 +76,40 @@ def info(model: str, as_json: bool) -> None:
         output.write_json({**facts, "card": card and dict(card), "metadata": summary.metadata}, indent=2)
         return
     facts["parameters"] = f"{summary.parameters:,}"
-    facts["file_bytes"] = f"{summary.file_bytes:,} ({_size(summary.file_bytes)})"
+    facts["file_bytes"] = f"{summary.file_bytes:,} ({size_text(summary.file_bytes)})"
     for name, value in facts.items():
         output.write(f"{name.replace('_', ' '):16}{_plain(value)}")
+
+
+@models.command()
+@click.argument("name")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def remove(name: str, yes: bool) -> None:
+    """Delete a model from your model folder, with all its parts. Bundled models stay."""
+    from ramify.engine.catalog import user_models_folder
+    from ramify.engine.removal import find_removable
+
+    found = find_removable(name)
+    if not yes:
+        if not _stdin_is_terminal():
+            raise click.UsageError(f"deleting {found.name} needs a yes; pass --yes")
+        size = size_text(found.size_bytes)
+        if not click.confirm(f"delete {found.name} ({size}) from {user_models_folder()}?", err=True):
+            diagnostics.say("nothing was deleted")
+            return
+    found.remove()
+    diagnostics.say(f"deleted {found.name} ({size_text(found.size_bytes)})")
+
+
+models.add_command(pull)
+models.add_command(quantize)
+
+
+def _stdin_is_terminal() -> bool:
+    try:
+        return sys.stdin.isatty()
+    except (AttributeError, ValueError):
+        return False
 
 
 def _entry(entry: CatalogEntry) -> dict[str, Any]:
@@ -85,25 +120,28 @@ def _entry(entry: CatalogEntry) -> dict[str, Any]:
         "parameters": entry.parameters,
         "size_bytes": entry.size_bytes,
         "description": entry.description,
+        "source": entry.source or None,
         "files": {kind: str(path) for kind, path in entry.files.items()},
         "default": entry.default,
     }
 
 
 def _millions(entry: CatalogEntry) -> str:
-    """Return the number of weights, from the file's header if no card tells; of a damaged file nothing is known."""
+    """Return the number of weights, from the file's header if no card tells; of a damaged file nothing is known.
+
+    The header of a split model's first part tells about that part alone.
+    """
+    from ramify.engine.catalog import model_parts
     from ramify.engine.errors import ModelLoadError
     from ramify.engine.runtime.gguf_check import check_gguf
 
+    if len(model_parts(entry.files[entry.default])) > 1:
+        return "-"
     try:
         parameters = entry.parameters or check_gguf(entry.files[entry.default]).parameters
     except ModelLoadError:
         return "damaged"
     return f"{parameters / 1e6:.1f}M"
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
 
 
 def _plain(value: Any) -> str:

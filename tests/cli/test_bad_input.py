@@ -24,7 +24,7 @@ def files(tmp_path):
         (["--model", "{files}/short.gguf", "q"], 3, "short.gguf"),
         (["--model", "{files}/folder.gguf", "q"], 3, "is a folder"),
         (["--model", "{files}", "q"], 3, "is a folder"),
-        (["--model", "hf:someone/model", "q"], 2, "does not download"),
+        (["--model", "hf:someone/model", "q"], 2, "names a whole repository"),
         ([""], 2, "the question is empty"),
         (["   "], 2, "the question is empty"),
         (["solve"], 2, "there is no question"),

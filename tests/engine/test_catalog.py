@@ -70,10 +70,9 @@ def test_a_folder_is_not_a_model(folders: Path) -> None:
         resolve_model(folders)
 
 
-@pytest.mark.parametrize("name", ["hf:owner/repo/file.gguf", "openai:http://localhost:8000#model"])
-def test_remote_names_are_recognised_and_refused(name: str) -> None:
+def test_remote_names_are_recognised_and_refused() -> None:
     with pytest.raises(UsageError, match="this version does not"):
-        resolve_model(name)
+        resolve_model("openai:http://localhost:8000#model")
 
 
 def test_bundled_models_are_listed_with_their_cards(folders: Path) -> None:
