@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
+from typing import TextIO
 
 import click
 
@@ -19,12 +21,15 @@ from .reward import reward
 from .runs import runs
 from .settings import default_map
 from .solve import solve
+from .tui import tui
 
 DEFAULT_COMMAND = "solve"
 HELP_OPTIONS = {"--help", "-h"}
 OWN_OPTIONS = (*HELP_OPTIONS, "--version")
 
 HELP = """Solve problems with GGUF models: tree search guided by a process reward model, under a compute budget.
+
+Without arguments, on a terminal, it opens the terminal UI.
 
 \b
 ramify "QUESTION"              the same as ramify solve "QUESTION"
@@ -56,7 +61,9 @@ def route(arguments: Sequence[str], commands: Collection[str]) -> list[str]:
         click.UsageError: for such a word.
     """
     if not arguments:
-        return ["--help"] if _stdin_is_terminal() else [DEFAULT_COMMAND]
+        if not _is_terminal(sys.stdin):
+            return [DEFAULT_COMMAND]
+        return ["tui"] if _is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb" else ["--help"]
     first = arguments[0]
     if first in commands or first in OWN_OPTIONS:
         return list(arguments)
@@ -68,9 +75,9 @@ def route(arguments: Sequence[str], commands: Collection[str]) -> list[str]:
     return [DEFAULT_COMMAND, *arguments]
 
 
-def _stdin_is_terminal() -> bool:
+def _is_terminal(stream: TextIO | None) -> bool:
     try:
-        return sys.stdin.isatty()
+        return stream is not None and stream.isatty()
     except (AttributeError, ValueError):
         return False
 
@@ -86,5 +93,5 @@ def app() -> None:
     """The root command; what it says of itself is HELP."""
 
 
-for command in (solve, runs, batch, grade, calibrate, problems, models, reward, config, doctor):
+for command in (solve, tui, runs, batch, grade, calibrate, problems, models, reward, config, doctor):
     app.add_command(command)

@@ -1,0 +1,77 @@
+"""`ramify tui`: the terminal UI."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ramify.engine.errors import UsageError
+
+from .options import SearchPlan, search_options
+from .settings import save_option
+
+
+@click.command()
+@click.argument("question", nargs=-1)
+@search_options
+@click.option("--batch", "batch_folder", type=click.Path(path_type=Path), metavar="DIR", help="Look at a batch.")
+@click.option("--run", "saved", metavar="ID", help="Open a saved run; 'last' is the newest.")
+@click.option("--theme", metavar="NAME", help="Colours, such as ramify-light or ansi-dark.  [default: ramify-dark]")
+@save_option
+def tui(
+    question: tuple[str, ...],
+    batch_folder: Path | None,
+    saved: str | None,
+    theme: str | None,
+    save: bool,
+    **options: Any,
+) -> None:
+    """Open the terminal UI: watch a search think, and steer it.
+
+    With QUESTION it begins to search at once; the options are what its form starts with.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("the terminal UI needs a terminal", 'use `ramify solve "QUESTION"` in scripts and pipes')
+    from ramify.tui.app import RamifyApp
+    from ramify.tui.logs import own_terminal
+    from ramify.tui.spec import RunSpec
+
+    spec = RunSpec(" ".join(question)).with_options(**options | {"strategy_extras": dict(options["strategy_extras"])})
+    store = _store() if save or saved is not None else None
+    with own_terminal() as logs:
+        app = RamifyApp(
+            SearchPlan.from_options,
+            spec=spec,
+            store=store,
+            ask=bool(question),
+            batch=batch_folder,
+            saved=saved,
+            theme=_theme(theme),
+            logs=logs,
+        )
+        app.run()
+    if app.return_code:
+        sys.exit(app.return_code)
+
+
+def _store() -> Any:
+    from .settings import open_store
+
+    return open_store()
+
+
+def _theme(name: str | None) -> str | None:
+    """Return the name of a theme.
+
+    Raises:
+        UsageError: if there is none of this name.
+    """
+    from textual.theme import BUILTIN_THEMES
+
+    known = ["ramify-dark", "ramify-light", *BUILTIN_THEMES]
+    if name is not None and name not in known:
+        raise UsageError(f"there is no theme {name!r}", f"use one of {', '.join(known)}")
+    return name

@@ -1,0 +1,274 @@
+"""From a question to an answer on the screen."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ramify.engine.engine import Engine
+from ramify.engine.errors import ModelCrashed, ModelLoadError
+from ramify.testing import ScriptedModel
+from ramify.tui.screens.home import HomeScreen
+from ramify.tui.spec import RunSpec
+from ramify.tui.widgets.detail import NodeDetail
+from ramify.tui.widgets.tree import TreeView
+
+from .conftest import Ui, chain, scores, spec
+
+
+async def test_a_question_typed_is_answered_and_saved(ui, store):
+    async with ui() as hand:
+        await hand.press(*"How many?")
+        await hand.press("enter")
+        await hand.until(lambda: hasattr(hand.app.screen, "session"))
+        await hand.over()
+        assert "✓ 0 · done" in hand.lines()[0]
+        assert "48 steps" in hand.text()
+    [saved] = store.list()
+    assert (saved.question, saved.answer, saved.strategy) == ("How many?", "0", "rebase")
+
+
+async def test_a_question_from_the_command_line_starts_at_once(ui):
+    async with ui(spec=RunSpec("How many?"), ask=True) as hand:
+        await hand.until(lambda: hasattr(hand.app.screen, "session"))
+        await hand.over()
+        assert hand.view.answer == "0"
+
+
+async def test_ctrl_j_makes_a_new_line_and_pasted_lines_stay(ui):
+    async with ui() as hand:
+        await hand.press("a", "ctrl+j", "b")
+        assert hand.app.home.spec.question == "a\nb"
+
+
+async def test_without_a_question_a_toast_says_what_to_do(ui):
+    async with ui() as hand:
+        await hand.press("enter")
+        await hand.until(lambda: hand.toasts)
+        assert hand.toasts == ["Wrong usage: There is no question yet.\nWrite one, or press F2 for an example."]
+        assert isinstance(hand.app.screen, HomeScreen)
+
+
+async def test_an_example_comes_with_its_right_answer(ui):
+    async with ui() as hand:
+        await hand.press("f2")
+        await hand.until(lambda: hand.app.home.spec.question)
+        gold = hand.app.home.spec.gold
+        assert gold is not None
+        await hand.press("enter")
+        await hand.until(lambda: hasattr(hand.app.screen, "session"))
+        await hand.over()
+        wanted = "that is the right answer" if gold == "0" else f"the right answer is {gold}"
+        assert wanted in hand.text()
+
+
+async def test_settings_reach_the_search(ui, store):
+    async with ui(spec=RunSpec(options={"strategy": "majority", "width": 4, "seed": 3})) as hand:
+        await hand.ask()
+        await hand.over()
+        assert hand.view.strategy == "majority"
+        assert len(hand.view.finished) == 4
+        assert not hand.view.scored
+    saved = store.load("last")
+    assert saved.options["width"] == 4
+    assert saved.solution.seed == 3
+
+
+async def test_a_setting_is_changed_with_arrows_and_from_a_list(ui):
+    async with ui() as hand:
+        await hand.press("tab", "tab", "tab", "right")
+        assert hand.app.home.spec.get("strategy") == "rebase"
+        await hand.press("enter")
+        await hand.press(*"major")
+        await hand.press("enter")
+        assert hand.app.home.spec.get("strategy") == "majority"
+
+
+async def test_a_wrong_value_is_refused_where_it_is_typed(ui):
+    async with ui() as hand:
+        hand.app.home.query_one("#choice-budget").focus()
+        await hand.press("enter")
+        await hand.press(*"lots")
+        await hand.press("enter")
+        assert "is no budget" in hand.text()
+        await hand.press("escape")
+        assert hand.app.home.query_one("#choice-budget").value == "balanced"
+
+
+async def test_settings_that_do_not_go_together_are_a_toast(ui):
+    async with ui(spec=RunSpec("q", {"strategy": "rebase", "reward": "none"})) as hand:
+        await hand.press("enter")
+        await hand.until(lambda: hand.toasts)
+        assert "needs a reward model" in hand.toasts[0]
+        assert isinstance(hand.app.screen, HomeScreen)
+
+
+async def test_a_model_that_cannot_be_loaded_is_a_toast_with_the_next_step(ui):
+    class Broken(Engine):
+        async def __aenter__(self) -> Engine:
+            raise ModelLoadError("there is no model 'x'", "did you mean 'demo-m'?")
+
+    async with ui(engine=lambda plan: Broken(model=ScriptedModel(chain))) as hand:
+        await hand.ask()
+        await hand.until(lambda: hand.toasts)
+        assert hand.toasts == ["Model cannot be loaded: There is no model 'x'.\nDid you mean 'demo-m'?."]
+        assert "failed" in hand.lines()[0]
+
+
+async def test_loading_can_be_called_off(ui):
+    class Slow(Engine):
+        async def __aenter__(self) -> Engine:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    async with ui(engine=lambda plan: Slow(model=ScriptedModel(chain))) as hand:
+        await hand.ask()
+        await hand.until(lambda: "loading" in hand.lines()[0])
+        await hand.press("x")
+        await hand.until(lambda: hand.view.phase.over)
+        assert "Loading cancelled" in hand.toasts[0] or "cancelled" in hand.toasts[0]
+
+
+async def test_a_crashed_worker_is_a_toast_and_the_next_run_gets_a_new_engine(ui):
+    made = list[ScriptedModel]()
+
+    def crash_once(question: str, path: tuple[int, ...]) -> str:
+        if len(made) == 1 and len(path) == 2:
+            raise ModelCrashed("the model's process died twice", "use less memory")
+        return chain(question, path)
+
+    def engine(plan: object) -> Engine:
+        made.append(ScriptedModel(crash_once))
+        return Engine(model=made[-1], reward=scores)
+
+    async with ui(engine=engine) as hand:
+        await hand.ask()
+        await hand.until(lambda: hand.view.phase == "failed")
+        await hand.until(lambda: hand.toasts)
+        assert "Model crashed: The model's process died twice.\nUse less memory." in hand.toasts
+        await hand.press("r", "enter")
+        await hand.until(lambda: hasattr(hand.app.screen, "session"))
+        await hand.over()
+        assert (hand.view.answer, len(made)) == ("0", 2)
+
+
+async def test_the_engine_is_loaded_once_for_many_runs(ui):
+    made = list[object]()
+
+    def engine(plan: object) -> Engine:
+        made.append(plan)
+        return Engine(model=ScriptedModel(chain), reward=scores)
+
+    async with ui(engine=engine) as hand:
+        for _ in range(2):
+            await hand.ask()
+            await hand.over()
+            await hand.press("escape")
+        assert len(made) == 1
+
+
+async def test_the_path_of_the_selected_step_is_shown_with_scores(ui):
+    async with ui() as hand:
+        await hand.ask()
+        await hand.over()
+        await hand.press("home", "down", "down")
+        node = hand.view.node(hand.run.branches.cursor)
+        assert hand.run.query_one(NodeDetail).border_title == f"Path to step {node.id}"
+        assert f"{node.score:.3f}" in hand.text()
+
+
+async def test_enter_opens_the_path_on_the_whole_screen(ui):
+    async with ui(size=(80, 24)) as hand:
+        await hand.ask()
+        await hand.over()
+        await hand.press("g", "enter")
+        assert "The answer is 0." in hand.text()
+        await hand.press("escape")
+        assert hand.run
+
+
+async def test_a_click_selects_a_step_and_a_second_opens_it(ui):
+    async with ui() as hand:
+        await hand.ask()
+        await hand.over()
+        await hand.press("home")
+        await hand.pilot.click(TreeView, offset=(20, 4))
+        selected = hand.run.branches.cursor
+        assert selected == hand.run.branches.rows[3].node
+        await hand.pilot.click(TreeView, offset=(20, 4))
+        assert f"Path to step {selected}" in hand.text()
+
+
+async def test_folding_hides_what_is_below_and_counts_it(ui):
+    async with ui(spec=spec(strategy="majority", width=4)) as hand:
+        await hand.ask()
+        await hand.over()
+        await hand.press("home", "down", "left")
+        assert "▸ 2 more" in hand.text()
+        rows = len(hand.run.branches.rows)
+        await hand.press("right")
+        assert len(hand.run.branches.rows) == rows + 2
+
+
+async def test_back_leaves_a_search_running_and_home_shows_it(ui):
+    async with ui() as hand:
+        await hand.ask(key="f6")
+        await hand.until(lambda: hand.view.phase == "paused")
+        await hand.press("escape")
+        assert isinstance(hand.app.screen, HomeScreen)
+        await hand.until(lambda: "● running" in hand.text())
+        hand.app.home.query_one("#recent").focus()
+        await hand.press("down", "enter")
+        await hand.until(lambda: hasattr(hand.app.screen, "session"))
+        assert hand.view.phase == "paused"
+
+
+@pytest.mark.parametrize(
+    ("choice", "wanted"),
+    [
+        ("answer", "0"),
+        ("path", "step"),
+        ("command", "ramify solve 'How many?'"),
+        ("python", "await engine.solve("),
+    ],
+)
+async def test_copying(ui, choice, wanted):
+    async with ui() as hand:
+        await hand.ask()
+        await hand.over()
+        await hand.press("c", *choice, "enter")
+        await hand.pilot.pause()
+        assert wanted in hand.app.clipboard
+        assert any("Copied" in toast for toast in hand.toasts)
+
+
+async def test_what_was_given_up_can_be_hidden(ui):
+    async with ui() as hand:
+        await hand.ask(key="f6")
+        await hand.until(lambda: hand.view.phase == "paused")
+        await hand.press("n")
+        await hand.still()
+        await hand.press("home", "down", "p")
+        await hand.until(lambda: hand.view.pruned_count == 1)
+        await hand.until(lambda: "pruned by hand" in hand.text())
+        await hand.press("h", "end")
+        assert "pruned by hand" not in hand.text()
+        await hand.press("h")
+        await hand.until(lambda: "pruned by hand" in hand.text())
+
+
+async def follow_best(hand: Ui) -> None:
+    await hand.until(lambda: hand.run.branches.cursor == hand.view.best())
+
+
+async def test_following_keeps_the_best_path_selected_until_a_key_moves(ui):
+    async with ui() as hand:
+        await hand.ask()
+        await hand.over()
+        await follow_best(hand)
+        assert "following the best path" in hand.text()
+        await hand.press("up")
+        assert not hand.run.branches.follow
+        await hand.press("f")
+        await follow_best(hand)

@@ -1,0 +1,333 @@
+"""What the screens show, without a screen."""
+
+from __future__ import annotations
+
+import io
+import shlex
+
+import pytest
+
+from ramify.cli import main
+from ramify.cli.options import SearchPlan
+from ramify.engine.engine import Engine
+from ramify.engine.errors import UsageError
+from ramify.engine.events import (
+    AnswerUpdate,
+    BudgetUsed,
+    NodeAdded,
+    NodePinned,
+    NodePruned,
+    NodeScored,
+    NodesDispatched,
+    RunPaused,
+    RunResumed,
+    RunStarted,
+    StepProgress,
+)
+from ramify.engine.usage import RoleUsage, Usage
+from ramify.search import Budget, FinishReason, NodeState, PruneReason
+from ramify.testing import ScriptedModel
+from ramify.tui.spec import RunSpec, budget_name, parse_budget, python_code
+from ramify.tui.state.board import answer_board
+from ramify.tui.state.gauges import budget_gauges, duration, forecast, short
+from ramify.tui.state.replay import beats, replayed, with_tree
+from ramify.tui.state.rows import tree_rows
+from ramify.tui.state.run_view import Phase, RunView
+from ramify.tui.state.spark import Speed
+from ramify.tui.themes import long_bar, score_bar, score_tint
+
+from .conftest import chain, scores
+
+
+def dispatched(view: RunView, parent: int, *nodes: int) -> None:
+    view.apply(NodesDispatched(parent=parent, nodes=nodes))
+
+
+def added(
+    view: RunView, node: int, parent: int, text: str = "step\n", answer: str | None = None, score: float | None = None
+) -> None:
+    view.apply(
+        NodeAdded(
+            node=node,
+            parent=parent,
+            depth=view.node(parent).depth + 1,
+            text=text,
+            generated_tokens=4,
+            logprob=-1.0,
+            state=NodeState.OPEN if answer is None else NodeState.FINISHED,
+            finish_reason=FinishReason.STEP if answer is None else FinishReason.EOS,
+            answer=answer,
+        )
+    )
+    if score is not None:
+        view.apply(NodeScored(node=node, score=score))
+
+
+def voted(view: RunView, *groups: tuple[str, int, float]) -> None:
+    view.apply(AnswerUpdate(answer=groups[0][0], groups=groups))
+
+
+@pytest.fixture
+def small() -> RunView:
+    """Two branches: 1 → 3 finished with "7", 2 → 4 pruned and 5 open."""
+    view = RunView("q")
+    view.apply(RunStarted(question="q", strategy="rebase", prompt_tokens=3))
+    dispatched(view, 0, 1, 2)
+    added(view, 1, 0, score=0.4)
+    added(view, 2, 0, score=0.6)
+    dispatched(view, 1, 3)
+    dispatched(view, 2, 4, 5)
+    added(view, 3, 1, answer="7", score=0.5)
+    added(view, 4, 2, score=0.1)
+    added(view, 5, 2, score=0.8)
+    view.apply(NodePruned(node=4, reason=PruneReason.ALLOCATION))
+    return view
+
+
+def test_counts_follow_the_events(small):
+    assert (len(small), small.finished, small.pruned_count, small.pending_count) == (5, [3], 1, 0)
+    assert small.generated_tokens == 20
+    assert small.phase is Phase.RUNNING
+
+
+def test_a_step_in_the_making_grows_and_its_tokens_count_once():
+    view = RunView("q")
+    dispatched(view, 0, 1)
+    view.apply(StepProgress(node=1, generated_tokens=2, text="st"))
+    assert (view.node(1).text, view.generated_tokens) == ("st", 2)
+    added(view, 1, 0)
+    assert (view.node(1).text, view.generated_tokens) == ("step\n", 4)
+    view.apply(StepProgress(node=1, generated_tokens=9, text="late"))
+    assert view.generated_tokens == 4
+
+
+def test_the_best_path_is_the_most_promising_one_until_there_is_an_answer(small):
+    assert small.best() == 5
+    voted(small, ("7", 1, 0.5))
+    assert small.best() == 3
+    assert small.best_path() == {0, 1, 3}
+
+
+def test_a_pinned_path_is_the_best(small):
+    voted(small, ("7", 1, 0.5))
+    added(small, 6, 5, answer="8", score=0.2)
+    small.apply(NodePinned(node=6))
+    assert small.best() == 6
+    small.apply(NodePinned(node=None))
+    assert small.best() == 3
+
+
+def test_a_step_nobody_announced_was_written_by_hand(small):
+    added(small, 6, 1)
+    assert small.node(6).by_hand
+    assert not small.node(3).by_hand
+
+
+def test_pausing_before_the_start_stays():
+    view = RunView("q")
+    view.apply(RunPaused())
+    view.apply(RunStarted(question="q", strategy="rebase", prompt_tokens=3))
+    assert view.phase is Phase.PAUSED
+    view.apply(RunResumed())
+    assert view.phase is Phase.RUNNING
+
+
+def test_an_unknown_event_changes_nothing(small):
+    small.apply(object())  # type: ignore[arg-type]
+    assert len(small) == 5
+
+
+def test_rows_indent_branches_and_keep_chains_below_each_other(small):
+    rows = [(row.node, row.lead) for row in tree_rows(small)]
+    assert rows == [(0, ""), (1, "├─ "), (3, "│  "), (2, "└─ "), (4, "   ├─ "), (5, "   └─ ")]
+
+
+def test_folded_rows_count_what_they_hide(small):
+    rows = [(row.node, row.hidden) for row in tree_rows(small, folded={2})]
+    assert rows == [(0, 0), (1, 0), (3, 0), (2, 2)]
+
+
+def test_hiding_leaves_out_dead_branches_only(small):
+    assert [row.node for row in tree_rows(small, keep_pruned=False)] == [0, 1, 3, 2, 5]
+    small.apply(NodePruned(node=5, reason=PruneReason.USER))
+    assert [row.node for row in tree_rows(small, keep_pruned=False)] == [0, 1, 3]
+
+
+def test_the_board_ranks_by_what_decides(small):
+    voted(small, ("7", 3, 0.9), ("8", 1, 0.8))
+    board = answer_board(small)
+    assert [(row.answer, row.share, row.leads) for row in board.rows] == [("7", 0.75, True), ("8", 0.25, False)]
+    assert board.margin == "2 votes ahead"
+    small.vote = "weighted"
+    assert answer_board(small).margin == "0.10 weight ahead"
+    small.vote = "best"
+    assert answer_board(small).rows[0].share == 0.5
+
+
+@pytest.mark.parametrize(
+    ("groups", "margin"),
+    [([("7", 1, 0.0)], "no other answer"), ([("7", 2, 0.0), ("8", 2, 0.0)], "level with the next")],
+)
+def test_the_margin_in_words(small, groups, margin):
+    voted(small, *groups)
+    assert answer_board(small).margin == margin
+
+
+def test_gauges_put_limits_first(small):
+    small.budget = Budget(generated_tokens=40, flops=1e9)
+    small.apply(BudgetUsed(usage=Usage(reward=RoleUsage(prompt_tokens=9, flops=2.5e8)), fraction=0.5))
+    gauges = budget_gauges(small, 3.0)
+    assert [gauge.label for gauge in gauges] == ["generated", "compute", "time", "reward"]
+    assert [gauge.text for gauge in gauges] == ["20 of 40", "250 MFLOP of 1 GFLOP", "3 s", "9"]
+    assert [gauge.share for gauge in gauges] == [0.5, 0.25, 0.0, 0.0]
+    assert forecast(small, 3.0) == "budget lasts about 3 s more"
+
+
+def test_no_forecast_without_a_limit_or_at_the_very_start(small):
+    assert forecast(small, 3.0) == ""
+    small.fraction = 0.5
+    assert forecast(small, 0.1) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (3.21, "3.2 s"), (59.9, "60 s"), (80, "1 m 20 s"), (120, "2 m"), (7500, "2 h 05 m")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (8192, "tokens", "8,192"),
+        (1_250_000, "tokens", "1.25 M"),
+        (5.47e9, "flops", "5.47 GFLOP"),
+        (0, "flops", "0 FLOP"),
+    ],
+)
+def test_amounts(value, kind, text):
+    assert short(value, kind) == text
+
+
+def test_speed_is_tokens_in_periods():
+    speed = Speed()
+    for quarter in range(5):
+        speed.sample(quarter * 0.25, quarter * 50)
+    assert list(speed.rates) == [200.0] * 4
+    assert (speed.current, speed.bars(3)) == (200.0, "███")
+    speed.sample(1.1, 210)
+    assert len(speed.rates) == 4
+    assert Speed().bars(5) == ""
+
+
+def test_scores_are_told_apart_without_colour():
+    assert [score_bar(score) for score in (None, 0.0, 0.5, 1.0)] == [" ", "▁", "▅", "█"]
+    assert score_tint(0.0) != score_tint(1.0)
+    assert long_bar(0.001, 10) == ("━", "─────────")
+    assert long_bar(1.0, 4) == ("━━━━", "")
+
+
+async def test_a_replay_ends_where_the_run_did():
+    async with (
+        Engine(model=ScriptedModel(chain), reward=scores) as engine,
+        engine.run("q", strategy="rebase", progress=True) as run,
+    ):
+        view = RunView("q")
+        async for event in run:
+            view.apply(event)
+        solution = await run.result()
+    again = replayed(solution, vote="weighted")
+    assert [(node.id, node.parent, node.text, node.score, node.state) for node in again] == [
+        (node.id, node.parent, node.text, node.score, node.state) for node in view
+    ]
+    assert again.groups == view.groups
+    assert again.best() == view.best()
+    assert again.phase is Phase.FINISHED
+
+
+async def test_each_beat_adds_one_step():
+    async with Engine(model=ScriptedModel(chain), reward=None) as engine:
+        solution = await engine.solve("q")
+    sizes = [len(replayed(solution, until=count)) for count in range(1, len(beats(solution)) + 1)]
+    assert sizes == [*range(len(solution.tree)), len(solution.tree) - 1]
+
+
+async def test_a_solution_without_a_tree_gets_one_of_its_paths():
+    from dataclasses import replace
+
+    async with Engine(model=ScriptedModel(chain), reward=scores) as engine:
+        solution = await engine.solve("q")
+    view = replayed(with_tree(replace(solution, tree=None)))
+    assert len(view) == len(solution.candidates)
+    assert view.node(view.best()).answer == solution.answer
+
+
+def test_a_large_tree_is_flattened_without_recursion():
+    view = RunView("q")
+    for node in range(1, 3000):
+        dispatched(view, node - 1, node)
+    assert len(tree_rows(view)) == 3000
+    assert tree_rows(view)[-1].lead == ""
+
+
+# Specifications
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("deep", {"max_generated_tokens": 32768, "max_seconds": 600.0}),
+        ("4k", {"max_generated_tokens": 4000}),
+        ("20ktokens, 30sec", {"max_generated_tokens": 20000, "max_seconds": 30.0}),
+        ("1T flops; 2 min", {"max_flops": 1e12, "max_seconds": 120.0}),
+        ("50 steps", {"max_nodes": 50}),
+    ],
+)
+def test_budgets_are_read_from_text(text, limits):
+    assert {name: value for name, value in parse_budget(text).items() if value is not None} == limits
+
+
+@pytest.mark.parametrize("text", ["", "lots", "0 tokens", "-5", "5 parsecs", "nan"])
+def test_what_is_no_budget_is_refused(text):
+    with pytest.raises(UsageError, match="is no budget"):
+        parse_budget(text)
+
+
+@pytest.mark.parametrize("text", ["fast", "balanced", "deep", "4000 tokens, 30 s", "50 nodes"])
+def test_a_budget_reads_as_it_was_written(text):
+    assert budget_name(RunSpec().with_options(**parse_budget(text))) == text
+
+
+def test_the_command_line_says_what_differs_from_the_defaults():
+    spec = RunSpec("what's 1+1?").with_options(strategy="beam", width=8, seed=3, strategy_extras={"children": 2})
+    assert spec.command_line() == ("ramify solve --strategy beam --width 8 --seed 3 -o children=2 'what'\"'\"'s 1+1?'")
+
+
+def test_the_command_line_is_understood_by_the_command(monkeypatch):
+    seen = list[object]()
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("ramify.cli.solve._search", lambda plan, text, _: seen.append((plan, text)) or (None, True))
+    asked = RunSpec("1+1?").with_options(strategy="beam", width=8, max_seconds=30.0, strategy_extras={"children": 2})
+    assert main(shlex.split(asked.command_line())[1:]) == 130
+    assert seen == [(SearchPlan.from_options(asked.complete()), "1+1?")]
+
+
+def test_the_python_code_runs_and_says_the_same():
+    asked = RunSpec("1+1?").with_options(strategy="beam", width=8, temperature=0.5, **parse_budget("4k, 30 s"))
+    code = python_code(asked, SearchPlan.from_options(asked.complete()), has_reward=True)
+    compile(code, "code", "exec")
+    assert "strategy=ramify.BeamSearch(width=8)" in code
+    assert "budget=ramify.Budget(generated_tokens=4000, seconds=30.0)" in code
+    assert "sampling=ramify.SamplingParams(temperature=0.5)" in code
+
+
+def test_a_width_is_left_out_where_the_strategy_has_none():
+    assert RunSpec("q").with_options(strategy="greedy", width=8).complete()["width"] is None
+    assert RunSpec("q").with_options(width=8).complete()["width"] == 8
+
+
+def test_saved_options_come_back():
+    asked = RunSpec("q").with_options(strategy="mcts", width=8, stop="lead", temperature=0.7)
+    assert RunSpec.from_saved("q", asked.saved()) == asked
+    assert RunSpec.from_saved("q", {**asked.saved(), "of_the_future": 1}) == asked

@@ -1,0 +1,319 @@
+"""The program: owns the engine, the runs and the screens. Its first paint comes before any model is thought of."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from ramify.engine.errors import RamifyError, UsageError
+from ramify.tui.actions import actions_of, bindings
+from ramify.tui.errors import explain
+from ramify.tui.screens.base import RamifyScreen
+from ramify.tui.screens.home import HomeScreen
+from ramify.tui.spec import Plan, RunSpec
+from ramify.tui.themes import DARK, FALLBACKS, LIGHT
+
+if TYPE_CHECKING:
+    from ramify.engine.history import RunStore
+    from ramify.tui.engine_host import EngineHost, MakeEngine
+    from ramify.tui.logs import LogLines
+    from ramify.tui.session import LiveSession, Session
+
+log = logging.getLogger("ramify.tui")
+
+QUIT_GRACE_S = 0.7
+"""How long a run may take to end softly when the program is left."""
+CLOSE_S = 0.6
+"""How long the engines may then take to close before the screen is given back."""
+MakePlan = Callable[[dict[str, Any]], Plan]
+
+
+class RamifyApp(App[None]):
+    """The terminal UI. `plan` turns options into a plan; `store` None keeps no history.
+
+    `spec` fills the home screen; with `ask` its question is searched at once. `batch` opens a batch's folder and
+    `saved` a saved run. `make_engine` is for tests.
+    """
+
+    TITLE = "ramify"
+    CSS_PATH = "ramify.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("app")
+
+    def __init__(
+        self,
+        plan: MakePlan,
+        *,
+        spec: RunSpec | None = None,
+        store: RunStore | None = None,
+        ask: bool = False,
+        batch: Path | None = None,
+        saved: str | None = None,
+        theme: str | None = None,
+        logs: LogLines | None = None,
+        make_engine: MakeEngine | None = None,
+    ) -> None:
+        super().__init__()
+        self.make_plan = plan
+        self.store = store
+        self.logs = logs
+        self.live_sessions: list[LiveSession] = []
+        self._spec = spec or RunSpec()
+        self._ask = ask
+        self._batch = batch
+        self._saved = saved
+        self._make_engine = make_engine
+        self._host: EngineHost | None = None
+        self._leaving = False
+        self._pressed_to_quit = False
+        self._farewell: asyncio.Task[None] | None = None
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.theme = theme or DARK.name
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Return our own variables for themes that lack them."""
+        return dict(FALLBACKS)
+
+    def get_default_screen(self) -> Screen[Any]:
+        """Return the home screen."""
+        return HomeScreen(self._spec)
+
+    def on_mount(self) -> None:
+        """Begin what was asked for, after the first paint."""
+        self.call_after_refresh(self._begin)
+        if not self.is_headless:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self._told_to_end)
+
+    def _told_to_end(self) -> None:
+        # Not Textual's own worker, which leaving the program would cancel.
+        self._farewell = asyncio.create_task(self.action_quit())
+
+    def _begin(self) -> None:
+        if self._batch is not None:
+            self.open_batch(self._batch)
+        elif self._saved is not None:
+            self.open_saved(self._saved)
+        elif self._ask and self._spec.question.strip():
+            self.start_run(self._spec)
+
+    @property
+    def host(self) -> EngineHost:
+        """What keeps the engines."""
+        if self._host is None:
+            from ramify.tui.engine_host import EngineHost, make_engine
+
+            self._host = EngineHost(self._make_engine or make_engine)
+        return self._host
+
+    @property
+    def home(self) -> HomeScreen:
+        """The home screen."""
+        screen = self.screen_stack[0]
+        assert isinstance(screen, HomeScreen)
+        return screen
+
+    # Runs and screens
+
+    def start_run(self, spec: RunSpec, *, paused: bool = False) -> None:
+        """Start a search and show it."""
+        session = self.new_session(spec, paused=paused)
+        if session is not None:
+            self.show_session(session)
+
+    def new_session(self, spec: RunSpec, *, paused: bool = False) -> LiveSession | None:
+        """Start a search; a wrong setting is a toast and None."""
+        from ramify.tui.session import LiveSession
+
+        try:
+            plan = self.make_plan(spec.complete())
+        except Exception as error:
+            self.complain(error)
+            return None
+        session = LiveSession(spec, plan, self.host, self.store, paused=paused)
+        self.live_sessions = [each for each in self.live_sessions if not each.task.done()] + [session]
+        session.task.add_done_callback(lambda _: self._ended(session))
+        return session
+
+    def _ended(self, session: LiveSession) -> None:
+        if session.error is not None and not self._leaving:
+            self.complain(session.error)
+        for screen in self.screen_stack:
+            if isinstance(screen, RamifyScreen):
+                screen.wake()
+
+    def show_session(self, session: Session) -> None:
+        """Show a run."""
+        from ramify.tui.screens.run import RunScreen
+
+        self.push_screen(RunScreen(session))
+
+    def open_saved(self, run_id: str, *, replay: bool = False) -> None:
+        """Read a run from the history and show it."""
+        self.run_worker(self._open_saved(run_id, replay), group="open", exclusive=True, exit_on_error=False)
+
+    async def _open_saved(self, run_id: str, replay: bool) -> None:
+        from ramify.tui.session import SavedSession
+
+        if self.store is None:
+            return
+        try:
+            saved = await asyncio.to_thread(self.store.load, run_id)
+            spec = RunSpec.from_saved(saved.solution.question, saved.options)
+            session = await asyncio.to_thread(
+                SavedSession, spec, saved.solution, saved.id, vote=vote_of(saved.solution.strategy)
+            )
+        except Exception as error:
+            self.complain(error)
+            return
+        if replay:
+            session.seek(1)
+        self.show_session(session)
+
+    def open_compare(self, spec: RunSpec) -> None:
+        """Set up a comparison."""
+        from ramify.tui.screens.compare import CompareSetup
+
+        if not spec.question:
+            self.complain(UsageError("there is no question yet", "write one, or press F2 for an example"))
+            return
+        self.push_screen(CompareSetup(spec))
+
+    def start_compare(self, left: RunSpec, right: RunSpec) -> None:
+        """Start two searches and show them side by side."""
+        from ramify.tui.screens.compare import CompareScreen
+
+        first = self.new_session(left)
+        second = None if first is None else self.new_session(right)
+        if first is not None and second is not None:
+            self.push_screen(CompareScreen(first, second))
+        elif first is not None:
+            first.cancel()
+
+    def open_history(self) -> None:
+        """Show the saved runs."""
+        from ramify.tui.screens.history import HistoryScreen
+
+        self.push_screen(HistoryScreen())
+
+    def ask_batch(self) -> None:
+        """Ask for the folder of a batch and show it."""
+        from ramify.tui.screens.batch import pick_folder
+
+        pick_folder(self, self.open_batch)
+
+    def open_batch(self, folder: Path) -> None:
+        """Show a batch."""
+        from ramify.tui.screens.batch import BatchScreen
+
+        self.push_screen(BatchScreen(folder))
+
+    def go_home(self, spec: RunSpec | None = None) -> None:
+        """Leave all other screens; `spec` fills the form."""
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        if spec is not None:
+            self.home.set_spec(spec)
+
+    def complain(self, error: BaseException) -> None:
+        """Show an error as a toast with its cause and the next step."""
+        title, message = explain(error)
+        known = isinstance(error, RamifyError | ValueError)
+        if not known:
+            log.error("%s: %s", type(error).__name__, error, exc_info=error)
+        severity = "warning" if isinstance(error, UsageError) else "error"
+        self.notify(message, title=title, severity=severity, timeout=8, markup=False)
+
+    def copy(self, what: str, text: str) -> None:
+        """Put a text on the clipboard and say so."""
+        self.copy_to_clipboard(text)
+        self.notify(f"{len(text):,} characters", title=f"Copied {what}", timeout=3, markup=False)
+
+    # Actions
+
+    def action_help(self) -> None:
+        """Explain the screen and what has the focus."""
+        from ramify.tui.screens.help import HelpScreen
+
+        area = self.screen.area if isinstance(self.screen, RamifyScreen) else "home"
+        self.push_screen(HelpScreen(area, self.screen.focused))
+
+    def action_console(self) -> None:
+        """Show log lines."""
+        from ramify.tui.screens.console import ConsoleScreen
+
+        self.push_screen(ConsoleScreen(self.logs))
+
+    def action_debug(self) -> None:
+        """Show what a bug report should say."""
+        from ramify.tui.screens.console import DebugScreen
+
+        self.push_screen(DebugScreen())
+
+    async def action_interrupt(self) -> None:
+        """Stop the search on the screen; without one, ask for a second press and quit."""
+        stop = getattr(self.screen, "stop_if_running", None)
+        if stop is not None and stop():
+            return
+        if self._pressed_to_quit:
+            await self.action_quit()
+            return
+        self._pressed_to_quit = True
+        self.notify("Press ctrl+c again to quit.", timeout=3)
+        self.set_timer(3, self._forget_press)
+
+    def _forget_press(self) -> None:
+        self._pressed_to_quit = False
+
+    async def action_quit(self) -> None:
+        """Stop what runs, save it, close the engines and leave."""
+        if self._leaving:
+            return
+        self._leaving = True
+        running = [session for session in self.live_sessions if not session.task.done()]
+        if running:
+            self.notify("Stopping and saving …", timeout=5)
+        await asyncio.gather(*(session.close(QUIT_GRACE_S) for session in running))
+        if self._host is not None:
+            await self._host.close(CLOSE_S)
+        self.exit()
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Yield every action of the screen that can be taken now, then what belongs to the program."""
+        area = screen.area if isinstance(screen, RamifyScreen) else "home"
+        for action in actions_of(area):
+            if screen.check_action(action.id, ()) is True and action.id != "interrupt":
+                owner = "screen" if hasattr(screen, f"action_{action.id}") else "app"
+                call = f"{owner}.{action.id}"
+                yield SystemCommand(
+                    f"{action.title.capitalize()}  ({action.sign})", action.help, self._caller(screen, call)
+                )
+        yield SystemCommand("Theme", "Change the colours.", self.action_change_theme)
+        yield SystemCommand("Debug info", "Versions and paths for a bug report.", self.action_debug)
+        yield SystemCommand("Screenshot", "Save the screen as an SVG file.", self._take_picture)
+
+    def _caller(self, screen: Screen[Any], call: str) -> Callable[[], Any]:
+        return lambda: screen.run_action(call)
+
+    def _take_picture(self) -> None:
+        self.set_timer(0.2, self.deliver_screenshot)
+
+
+def vote_of(strategy: Any) -> str:
+    """Return the vote of a saved strategy, "majority" if this version does not know it."""
+    from ramify.search.registry import make_strategy
+
+    try:
+        return str(make_strategy(**strategy).vote)
+    except (TypeError, ValueError):
+        return "majority"

@@ -1,0 +1,389 @@
+"""The first screen: a question, how to search for its answer, and what was asked before."""
+
+from __future__ import annotations
+
+import random
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import OptionList, Static, TextArea
+from textual.widgets.option_list import Option as ListOption
+
+from ramify.engine.errors import UsageError
+from ramify.tui.actions import bindings
+from ramify.tui.screens.base import RamifyScreen
+from ramify.tui.spec import RunSpec, budget_name, parse_budget
+from ramify.tui.widgets.choice import Choice, Option
+from ramify.tui.widgets.footer import ActionFooter
+
+if TYPE_CHECKING:
+    from ramify.engine.history import RunSummary
+
+RECENT = 30
+DEFAULT = "default"
+STRATEGIES = {
+    DEFAULT: "rebase if there is a reward model, else majority",
+    "rebase": "shares the width among steps by their scores",
+    "beam": "keeps the best few paths at each step",
+    "dvts": "beam search in separate subtrees",
+    "mcts": "Monte Carlo tree search",
+    "ab-mcts": "MCTS that may always branch anew",
+    "particle": "particle filter over steps",
+    "best-of-n": "whole paths, the best scored one wins",
+    "weighted": "whole paths, votes weighted by score",
+    "majority": "whole paths, most frequent answer wins; no reward model",
+    "refine": "drafts, critiques and revisions",
+    "widening": "majority that asks for more only where needed; no reward model",
+    "greedy": "one path, always the likeliest token; no reward model",
+    "auto": "what was measured to be best within the budget",
+}
+BUDGETS = {
+    "fast": "2,048 tokens, 20 s",
+    "balanced": "8,192 tokens, 120 s",
+    "deep": "32,768 tokens, 600 s",
+}
+STOPS = {
+    "never": "spend the whole width",
+    "lead": "when the first answer cannot be overtaken; never changes the answer",
+    "beta": "when the first answer is likelier than the second with 95 %",
+    "posterior": "likewise, from all answers and their scores",
+    "window": "when the last 5 paths agree",
+    "patience": "when 8 paths have brought nothing better",
+    "score": "when a path scores 0.98",
+}
+
+
+WIDTHS = [Option(each) for each in (DEFAULT, "4", "8", "16", "32", "64")]
+REWARDS_FALLBACK = [Option(DEFAULT, "the bundled one for bundled models"), Option("none", "no reward model")]
+
+
+class QuestionBox(TextArea):
+    """A text box in which enter asks and ctrl+j makes a new line; pasted lines stay lines."""
+
+    help_text = (
+        "Write or paste a question. Enter searches for the answer, ctrl+j begins a new line, F2 writes an example. "
+        "Tab goes on to the settings."
+    )
+
+    class Submitted(Message):
+        """The question is to be searched."""
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key == "enter":
+            event.stop()
+            event.prevent_default()
+            self.post_message(self.Submitted())
+        elif event.key == "ctrl+j":
+            event.stop()
+            event.prevent_default()
+            self.insert("\n")
+
+
+class RecentRuns(OptionList):
+    """The newest runs; enter opens one."""
+
+    BORDER_TITLE = "Recent runs"
+    help_text = "The newest saved runs with their answers. Enter opens one with its tree; F4 searches all of them."
+
+
+class HomeScreen(RamifyScreen):
+    """Ask a question."""
+
+    area = "home"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("home")
+
+    def __init__(self, spec: RunSpec) -> None:
+        super().__init__()
+        self._spec = spec
+        self._gold: tuple[str, str] | None = None
+        self.models: list[Option] = []
+        self.rewards: list[Option] = []
+        self._recent: list[RunSummary] = []
+
+    def compose(self) -> ComposeResult:
+        """Lay out title, question, settings, recent runs and footer."""
+        yield Static(id="title")
+        box = QuestionBox(self._spec.question, id="question", highlight_cursor_line=False, compact=True)
+        box.placeholder = (
+            "Ask something that takes several steps …\n\nEnter searches · F2 writes an example · Tab to the settings"
+        )
+        box.border_title = "Question"
+        with Vertical(id="form"):
+            yield box
+            with Container(id="choices"):
+                yield from _choices()
+            yield RecentRuns(id="recent", compact=True)
+        yield ActionFooter(self.area)
+
+    def on_mount(self) -> None:
+        """Show what is there at once; files are read after the first paint."""
+        self._title()
+        self.query_one(QuestionBox).focus()
+        self.set_spec(self._spec)
+        self.call_after_refresh(self.reload)
+
+    def on_screen_resume(self) -> None:
+        """Read the history again, as runs may have been added."""
+        super().on_screen_resume()
+        self._title()
+        self.reload()
+
+    # What is asked for
+
+    @property
+    def spec(self) -> RunSpec:
+        """The question and settings as they stand on the screen."""
+        spec = self._spec.with_options(**_options(self, self._spec))
+        question = self.query_one(QuestionBox).text.strip()
+        gold = self._gold[1] if self._gold is not None and self._gold[0] == question else None
+        return spec.with_question(question, gold)
+
+    def set_spec(self, spec: RunSpec) -> None:
+        """Fill the form."""
+        self._spec = spec
+        if spec.question:
+            self.query_one(QuestionBox).text = spec.question
+        if spec.gold is not None:
+            self._gold = spec.question.strip(), spec.gold
+        values = {
+            "model": str(spec.get("model")),
+            "reward": str(spec.get("reward")),
+            "strategy": spec.get("strategy") or DEFAULT,
+            "width": str(spec.get("width") or DEFAULT),
+            "budget": budget_name(spec),
+            "stop": spec.get("stop") or "never",
+            "seed": str(spec.get("seed")),
+            "temperature": f"{spec.get('temperature'):g}",
+        }
+        for name, value in values.items():
+            self.query_one(f"#choice-{name}", Choice).value = value
+
+    # Actions
+
+    @on(QuestionBox.Submitted)
+    def action_search(self) -> None:
+        """Search for the answer."""
+        self._start(paused=False)
+
+    def action_search_paused(self) -> None:
+        """Begin a search that waits for a key before each round."""
+        self._start(paused=True)
+
+    def _start(self, *, paused: bool) -> None:
+        spec = self.spec
+        if not spec.question:
+            self.ramify.complain(UsageError("there is no question yet", "write one, or press F2 for an example"))
+            self.query_one(QuestionBox).focus()
+            return
+        self.ramify.start_run(spec, paused=paused)
+
+    async def action_example(self) -> None:
+        """Write an example problem into the box."""
+        import asyncio
+
+        problem = await asyncio.to_thread(_example)
+        self._gold = problem[0].strip(), problem[1]
+        box = self.query_one(QuestionBox)
+        box.text = problem[0]
+        box.move_cursor(box.document.end)
+        box.focus()
+
+    def action_compare(self) -> None:
+        """Set up two searches on the question."""
+        self.ramify.open_compare(self.spec)
+
+    def action_history(self) -> None:
+        """Open the history."""
+        self.ramify.open_history()
+
+    def action_batch(self) -> None:
+        """Open a batch."""
+        self.ramify.ask_batch()
+
+    # Recent runs and models
+
+    def reload(self) -> None:
+        """Read the history and the models, in a thread."""
+        if self.is_mounted:
+            self.run_worker(self._read(), group="read", exclusive=True, exit_on_error=False)
+
+    async def _read(self) -> None:
+        import asyncio
+
+        models, rewards, strategies = await asyncio.to_thread(_models)
+        self.models, self.rewards = models, rewards
+        self.query_one("#choice-strategy", Choice).options = strategies
+        self.query_one("#choice-model", Choice).options = models
+        self.query_one("#choice-reward", Choice).options = rewards
+        store = self.ramify.store
+        if store is not None:
+            try:
+                self._recent = (await asyncio.to_thread(store.scan, "", RECENT)).runs
+            except UsageError as error:
+                self.ramify.complain(error)
+        self._fill()
+
+    def _fill(self) -> None:
+        listed = self.query_one(RecentRuns)
+        listed.clear_options()
+        going = [session for session in self.ramify.live_sessions if not session.view.phase.over]
+        lines = [_going_line(session.spec.question, session.spec.title()) for session in going]
+        listed.add_options([*map(ListOption, lines), *(ListOption(_recent_line(run)) for run in self._recent)])
+        if not listed.option_count:
+            listed.add_option(ListOption(Content.styled("  no runs yet: they are kept here", "$faint"), disabled=True))
+
+    @on(OptionList.OptionSelected, "#recent")
+    def open_recent(self, event: OptionList.OptionSelected) -> None:
+        """Open a run."""
+        going = [session for session in self.ramify.live_sessions if not session.view.phase.over]
+        place = event.option_index
+        if place < len(going):
+            self.ramify.show_session(going[place])
+        else:
+            self.ramify.open_saved(self._recent[place - len(going)].id)
+
+    @on(Choice.Changed)
+    def settings_changed(self) -> None:
+        """Say at once when settings do not go together."""
+        self._title()
+
+    def _title(self) -> None:
+        text = Content.assemble(("ramify", "bold $accent"), ("   think in trees, within a budget", "$faint"))
+        self.query_one("#title", Static).update(text)
+
+
+def _choices() -> list[Choice]:
+    def options(values: dict[str, str]) -> list[Option]:
+        return [Option(value, help) for value, help in values.items()]
+
+    return [
+        Choice("model", label="model", help="The policy: a bundled name or the path of a .gguf file.", free=True),
+        Choice("reward", label="reward", help="The reward model that scores steps.", free=True),
+        Choice("strategy", label="strategy", help="How to search.", options=options(STRATEGIES)),
+        Choice(
+            "width",
+            label="width",
+            help="The number of paths.",
+            options=WIDTHS,
+            free=True,
+            check=check_width,
+        ),
+        Choice(
+            "budget", label="budget", help="What may be spent.", options=options(BUDGETS), free=True, check=parse_budget
+        ),
+        Choice("stop", label="stop", help="When to end early.", options=options(STOPS), free=True, check=_stop),
+        Choice(
+            "seed",
+            label="seed",
+            help="Fixes all sampling.",
+            options=[Option(str(each)) for each in range(10)],
+            free=True,
+            check=_seed,
+        ),
+        Choice(
+            "temperature",
+            label="temp",
+            help="Of sampling; 0 is greedy.",
+            options=[Option(each) for each in ("0.5", "0.7", "1", "1.2")],
+            free=True,
+            check=_temperature,
+        ),
+    ]
+
+
+def _options(screen: HomeScreen, start: RunSpec) -> dict[str, Any]:
+    """Return the options that the form says; None where the default is meant."""
+    values = {choice.name: choice.value for choice in screen.query(Choice)}
+    return {
+        "model": values["model"],
+        "reward": values["reward"],
+        "strategy": None if values["strategy"] == DEFAULT else values["strategy"],
+        "width": None if values["width"] == DEFAULT else check_width(values["width"] or "0"),
+        "stop": None if values["stop"] == "never" else values["stop"],
+        "seed": _seed(values["seed"] or "0"),
+        "temperature": _temperature(values["temperature"] or "1"),
+        **({} if values["budget"] == budget_name(start) else parse_budget(values["budget"] or "balanced")),
+    }
+
+
+def check_width(text: str) -> int | None:
+    """Return a width, None for the default; raises UsageError for anything else."""
+    if text == DEFAULT:
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"the width {text!r} is no whole number above 0", "write such as 16")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"the seed {text!r} is no whole number", "write such as 7") from None
+
+
+def _temperature(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 100:
+        raise UsageError(f"the temperature {text!r} is no number from 0 upwards", "write such as 0.7")
+    return value
+
+
+def _stop(text: str) -> None:
+    if text != "never":
+        from ramify.search.stopping import make_stop_rule
+
+        make_stop_rule(text)
+
+
+def _example() -> tuple[str, str]:
+    from ramify.models.problems import generate_problems
+
+    problem = generate_problems(steps=(3, 6), count=1, seed=random.randrange(1_000_000))[0]
+    return problem.question, problem.answer or ""
+
+
+def _models() -> tuple[list[Option], list[Option], list[Option]]:
+    """Return policies, reward models and strategies; imports what the next screen needs, as this runs in a thread."""
+    import_module("ramify.tui.screens.run")
+    from ramify.engine.catalog import list_bundled, list_user_models
+    from ramify.search.registry import strategy_names
+
+    entries = [*list_bundled(), *list_user_models()]
+    policies = [Option(each.name, each.description) for each in entries if each.role != "reward"]
+    rewards = [*REWARDS_FALLBACK]
+    rewards += [Option(each.name, each.description) for each in entries if each.role != "policy"]
+    rewards += [
+        Option(f"mean-logprob:{each.name}", f"how likely {each.name} finds the path")
+        for each in entries
+        if each.role == "policy"
+    ]
+    named = [*STRATEGIES, *(name for name in strategy_names() if name not in STRATEGIES)]
+    return policies, rewards, [Option(name, STRATEGIES.get(name, "")) for name in named]
+
+
+def _going_line(question: str, title: str) -> Content:
+    from ramify.search.export import one_line
+
+    return Content.assemble((" ● running  ", "$accent"), (f"{title}  ", "$faint"), one_line(question))
+
+
+def _recent_line(run: RunSummary) -> Content:
+    from ramify.search.export import cut, one_line
+
+    answer = "–" if run.answer is None else cut(run.answer, 10)
+    return Content.assemble(
+        (f" {run.created.astimezone():%d %b %H:%M}  ", "$faint"),
+        (f"{answer:>10}  ", "bold $foreground"),
+        (f"{cut(run.strategy, 10):<10}  ", "$faint"),
+        (one_line(run.question), "$foreground 85%"),
+    )

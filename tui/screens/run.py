@@ -1,0 +1,411 @@
+"""A run: its tree, the selected path, the answers and the budget; live ones can be steered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container, Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from ramify.engine.errors import UsageError
+from ramify.search.export import cut, one_line, printable
+from ramify.search.limits import Budget
+from ramify.search.node import NodeState
+from ramify.tui.actions import Action, bindings
+from ramify.tui.screens.base import RamifyScreen
+from ramify.tui.screens.dialogs import EditStep, PathReader
+from ramify.tui.screens.picker import Picker
+from ramify.tui.session import LiveSession, SavedSession, Session
+from ramify.tui.spec import LIMITS, RunSpec, parse_budget, python_code
+from ramify.tui.state.gauges import duration
+from ramify.tui.state.run_view import ROOT, Phase, RunView
+from ramify.tui.widgets.answers import AnswerBoard
+from ramify.tui.widgets.choice import Option
+from ramify.tui.widgets.detail import NodeDetail
+from ramify.tui.widgets.footer import ActionFooter
+from ramify.tui.widgets.gauges import Gauges
+from ramify.tui.widgets.tree import TreeView
+
+STEERING = ("pause", "step", "stop", "raise_budget", "prune", "expand", "edit", "pin")
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+
+class RunScreen(RamifyScreen):
+    """Watch a run, and steer it while it is alive."""
+
+    area = "run"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("run")
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self._drawn: tuple[int, int, int | None] | None = None
+        self._phase: Phase | None = None
+        self._turn = 0
+
+    def compose(self) -> ComposeResult:
+        """Lay out head, question, tree, path, answers, budget and footer."""
+        yield Static(id="head")
+        yield Static(Content(printable(one_line(self.session.spec.question))), id="asked")
+        with Container(id="body"):
+            with Container(id="main"):
+                with Vertical(id="side"):
+                    yield AnswerBoard(self.session, id="answers")
+                    yield Gauges(self.session, id="gauges")
+                yield TreeView(id="tree")
+            yield NodeDetail(id="detail")
+        yield ActionFooter(self.area)
+
+    def on_mount(self) -> None:
+        """Begin to draw."""
+        tree = self.branches
+        tree.follow = self.session.live or not self._replaying
+        tree.focus()
+        tree.show(self.view)
+        self.frame()
+        self.animate_frames()
+
+    @property
+    def branches(self) -> TreeView:
+        """The tree's widget."""
+        return self.query_one(TreeView)
+
+    @property
+    def view(self) -> RunView:
+        """The run as it is shown."""
+        return self.session.view
+
+    @property
+    def _replaying(self) -> bool:
+        return isinstance(self.session, SavedSession) and self.session.position < len(self.session)
+
+    # Drawing
+
+    def frame(self) -> bool:
+        """Draw what has changed; False once the run is over and shown."""
+        session, view = self.session, self.view
+        session.tick()
+        self._turn += 1
+        over = view.phase.over
+        drawn = (id(view), view.version, None if over else self._turn)
+        if drawn == self._drawn:
+            return not over
+        changed = self._drawn is None or drawn[:2] != self._drawn[:2]
+        self._drawn = drawn
+        self.query_one("#head", Static).update(self._head(), layout=False)
+        if over or self._turn % 2:
+            self.query_one(Gauges).refresh()
+        if changed:
+            self.query_one(AnswerBoard).refresh_board()
+            self.branches.refresh_view()
+            self._show_detail()
+        if view.phase is not self._phase:
+            self._phase = view.phase
+            self._phase_changed()
+        # A run that has ended may still get its id from the history.
+        return not over or (session.live and session.error is None and session.run_id is None)
+
+    def redraw(self) -> None:
+        """Draw everything with the next frame."""
+        self._drawn = None
+        self.wake()
+
+    def _phase_changed(self) -> None:
+        self.refresh_footer()
+        self.query_one(AnswerBoard).border_title = (
+            "Answer" if self.view.phase is Phase.FINISHED and self.view.answer is not None else "Answers"
+        )
+
+    def _show_detail(self) -> None:
+        detail = self.query_one(NodeDetail)
+        if detail.display:
+            detail.show(self.view, self.branches.cursor)
+
+    def _head(self) -> Content:
+        spec, session, width = self.session.spec, self.session, self.size.width - 4
+        sign, tone, words = self._standing()
+        name = self.view.strategy or spec.title()
+        facts = [name, session.models, f"seed {spec.get('seed')}"]
+        if session.run_id is not None and width >= 96:
+            facts.append(f"run {session.run_id}")
+        left = " · ".join(facts)
+        room = width - len(words) - 4
+        left = left if len(left) <= room else left[: max(0, room - 1)] + "…"
+        gap = " " * max(1, width - len(left) - len(words) - 2)
+        return Content.assemble((left, "$foreground 80%"), gap, (f"{sign} ", tone), (words, f"bold {tone}"))
+
+    def _standing(self) -> tuple[str, str, str]:
+        """Return a sign, its colour and words for where the run stands."""
+        view, session = self.view, self.session
+        if isinstance(session, SavedSession) and self._replaying:
+            return "▷", "$primary", f"replay {session.position} of {len(session)}"
+        spinner = SPINNER[self._turn % len(SPINNER)]
+        match view.phase:
+            case Phase.WAITING:
+                return spinner, "$primary", f"loading {session.models}, {duration(session.waited_s)}"
+            case Phase.RUNNING:
+                return spinner, "$success", f"searching, {duration(session.seconds)}"
+            case Phase.PAUSED:
+                busy = f"paused, {view.pending_count} being written" if view.pending_count else "paused"
+                return "‖", "$warning", busy
+            case Phase.STOPPING:
+                return spinner, "$warning", "stopping"
+            case Phase.FAILED:
+                return "×", "$error", "failed" if session.error is not None else "cancelled"
+            case _:
+                reason = "" if view.solution is None else str(view.solution.stop_reason).replace("_", " ")
+                said = _ended(reason)
+                if view.answer is not None:
+                    said = f"{cut(view.answer, 20)} · {said}"
+                return "✓", "$success", f"{said}, {duration(session.seconds)}"
+
+    @on(TreeView.Selected)
+    def selection_changed(self) -> None:
+        """Show the selected path."""
+        self._show_detail()
+        self.refresh_footer()
+
+    @on(TreeView.Opened)
+    def action_open_node(self) -> None:
+        """Show the selected path on the whole screen."""
+        self.ramify.push_screen(PathReader(self.session, self.branches.cursor))
+
+    # What can be done now
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Tell whether an action makes sense in this run now."""
+        session, phase = self.session, self.view.phase
+        if action in STEERING:
+            if not isinstance(session, LiveSession):
+                return False
+            if action == "stop":
+                return not phase.over
+            return phase.live and self._fits(action)
+        if action in ("replay_back", "replay_next"):
+            return isinstance(session, SavedSession)
+        if action == "follow":
+            return session.live or self._replaying or not self.branches.follow
+        return True
+
+    def _fits(self, action: str) -> bool:
+        node = self.view.node(self.branches.cursor) if self.branches.cursor in self.view else None
+        if node is None or action in ("pause", "step", "raise_budget"):
+            return True
+        match action:
+            case "expand":
+                return node.state is NodeState.OPEN
+            case "pin":
+                return node.answer is not None or self.view.pinned is not None
+            case _:
+                return node.id != ROOT
+
+    def title_of(self, action: Action) -> str:
+        """Return what the footer calls an action now."""
+        if action.id == "pause" and self.view.phase is Phase.PAUSED:
+            return "resume"
+        if action.id == "hide_pruned" and not self.branches.keep_pruned:
+            return "show all"
+        return action.title
+
+    def stop_if_running(self) -> bool:
+        """Stop the run; False if it is over."""
+        if isinstance(self.session, LiveSession) and not self.view.phase.over:
+            self.action_stop()
+            return True
+        return False
+
+    # Steering
+
+    def action_pause(self) -> None:
+        """Pause, or go on."""
+        self._do(lambda live: live.toggle_pause())
+
+    def action_step(self) -> None:
+        """Go on for one round."""
+        self._do(lambda live: live.step())
+
+    def action_stop(self) -> None:
+        """End with the best answer so far."""
+        self._do(lambda live: live.stop())
+
+    def action_prune(self) -> None:
+        """Give up the selected step and all below it."""
+        self._do(lambda live: live.run.prune(self.branches.cursor))
+
+    def action_pin(self) -> None:
+        """Pin the selected path, or unpin it."""
+        node = self.branches.cursor
+        pin = None if self.view.pinned == node else node
+        if self._do(lambda live: live.run.pin(pin)):
+            said = "The vote decides again." if pin is None else "Its answer will be the result."
+            self.notify(said, title="Unpinned" if pin is None else f"Pinned step {node}", timeout=3)
+
+    def action_expand(self) -> None:
+        """Ask for more children of the selected step."""
+        node = self.branches.cursor
+        counts = [Option(str(each), f"{each} more children of step {node}") for each in (1, 2, 4, 8, 16)]
+        picker = Picker(f"Expand step {node} by", counts, "4", free=True, check=_count)
+        self.ramify.push_screen(picker, lambda text: self._expand(node, text))
+
+    def _expand(self, node: int, text: str | None) -> None:
+        if text is not None:
+            self._do(lambda live: live.run.expand(node, _count(text)))
+
+    def action_raise_budget(self) -> None:
+        """Ask for another budget."""
+        now = self.view.budget or Budget()
+        options = [
+            Option(_budget_text(_scaled(now, factor)), f"{factor} times the limits of now") for factor in (2, 4, 10)
+        ]
+        options += [Option("deep", "32,768 tokens, 600 s"), Option("balanced", "8,192 tokens, 120 s")]
+        picker = Picker(f"Budget, now {now.describe()}", options, free=True, check=parse_budget)
+        self.ramify.push_screen(picker, self._raise)
+
+    def _raise(self, text: str | None) -> None:
+        if text is None:
+            return
+        limits = {name.removeprefix("max_"): value for name, value in parse_budget(text).items()}
+        if self._do(lambda live: live.raise_budget(Budget(**limits))):
+            self.notify(Budget(**limits).describe(), title="New budget", timeout=3)
+
+    def action_edit(self) -> None:
+        """Write the selected step by hand."""
+        node = self.view.node(self.branches.cursor)
+        self.ramify.push_screen(EditStep(node.id, node.text), lambda text: self._edit(node.id, text))
+
+    def _edit(self, node: int, text: str | None) -> None:
+        if text is None:
+            return
+        added = list[int]()
+        if self._do(lambda live: added.append(live.run.edit(node, text))):
+            self.branches.select(added[0])
+
+    def _do(self, call: Callable[[LiveSession], object]) -> bool:
+        """Steer the run; what does not work is a toast and False."""
+        try:
+            if not isinstance(self.session, LiveSession):
+                raise UsageError("this run is over", "press r to ask again with the same settings")
+            call(self.session)
+        except Exception as error:
+            self.ramify.complain(error)
+            return False
+        self.wake()
+        return True
+
+    # Looking
+
+    def action_replay_back(self) -> None:
+        """Show the run one step earlier."""
+        self._seek(-1)
+
+    def action_replay_next(self) -> None:
+        """Show the run one step later; from its end, begin again."""
+        self._seek(1)
+
+    def _seek(self, by: int) -> None:
+        session = self.session
+        if not isinstance(session, SavedSession):
+            return
+        at_end = session.position >= len(session)
+        session.seek(1 if at_end and by > 0 else session.position + by)
+        tree = self.branches
+        tree.follow = not self._replaying
+        tree.show(self.view)
+        self.query_one(AnswerBoard).show(session)
+        if self._replaying:
+            tree.select(max((node.id for node in self.view), default=ROOT))
+        self.wake()
+        self.frame()
+
+    def action_follow(self) -> None:
+        """Keep the best path selected, or not."""
+        tree = self.branches
+        tree.follow = not tree.follow
+        tree.refresh_view(force=True)
+        self._show_detail()
+
+    def action_go_best(self) -> None:
+        """Select the best path."""
+        best = self.view.best()
+        if best is not None:
+            self.branches.select(best)
+
+    def action_hide_pruned(self) -> None:
+        """Hide what was given up, or show it."""
+        tree = self.branches
+        tree.keep_pruned = not tree.keep_pruned
+        tree.refresh_view(force=True)
+        self.refresh_footer()
+
+    def action_rerun(self) -> None:
+        """Go home with this question and these settings."""
+        self.ramify.go_home(self.session.spec)
+
+    def action_go_back(self) -> None:
+        """Leave the screen; the run goes on."""
+        if isinstance(self.session, LiveSession) and self.view.phase is Phase.WAITING:
+            self.session.cancel()
+        elif isinstance(self.session, LiveSession) and not self.view.phase.over:
+            self.notify("The search goes on; it stands first among the recent runs.", timeout=4)
+        self.dismiss()
+
+    def action_copy(self) -> None:
+        """Choose what to copy."""
+        options = [
+            Option("answer", self.view.answer or "there is none yet"),
+            Option("path", f"the text of the path to step {self.branches.cursor}"),
+            Option("command line", "the shell command that does the same"),
+            Option("Python code", "a program that does the same"),
+        ]
+        self.ramify.push_screen(Picker("Copy", options), self._copy)
+
+    def _copy(self, what: str | None) -> None:
+        if what is None:
+            return
+        spec: RunSpec = self.session.spec
+        try:
+            match what:
+                case "answer":
+                    if self.view.answer is None:
+                        raise UsageError("there is no answer yet", "wait for a path to finish")
+                    text = self.view.answer
+                case "path":
+                    text = self.view.path_text(self.branches.cursor) or self.view.question
+                case "command line":
+                    text = spec.command_line()
+                case _:
+                    plan = self.ramify.make_plan(spec.complete())
+                    text = python_code(spec, plan, has_reward=self.session.has_reward)
+        except Exception as error:
+            self.ramify.complain(error)
+        else:
+            self.ramify.copy(what, text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 1000:
+        raise UsageError(f"{text!r} is no number of children", "write a whole number from 1 to 1000")
+    return int(text)
+
+
+def _scaled(budget: Budget, factor: int) -> Budget:
+    limits = {name: value for name, value in budget.to_dict().items() if value is not None}
+    return Budget(**{name: value * factor for name, value in limits.items()})
+
+
+def _budget_text(budget: Budget) -> str:
+    from ramify.tui.spec import budget_name
+
+    limits = {f"max_{name}": value for name, value in budget.to_dict().items() if f"max_{name}" in LIMITS}
+    return budget_name(RunSpec().with_options(**limits))
+
+
+def _ended(reason: str) -> str:
+    return {"completed": "done", "user": "stopped by you", "early stop": "settled early", "": "done"}.get(
+        reason, reason
+    )

@@ -1,0 +1,300 @@
+"""One run from question to saved solution, in a task of its own that no screen owns."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from ramify.engine.errors import ModelCrashed, UsageError
+from ramify.tui.engine_host import LoadingCancelled
+from ramify.tui.state.run_view import Phase, RunView
+from ramify.tui.state.spark import Speed
+
+if TYPE_CHECKING:
+    from ramify.engine.history import RunStore
+    from ramify.engine.run import Run
+    from ramify.engine.solution import Solution
+    from ramify.search.limits import Budget
+    from ramify.search.strategy import AnyStrategy
+    from ramify.tui.engine_host import EngineHost
+    from ramify.tui.spec import Plan, RunSpec
+
+log = logging.getLogger("ramify.tui")
+
+Clock = Callable[[], float]
+
+
+class Session:
+    """A run that is shown: a live one, or a saved one in `SavedSession`.
+
+    `error` is what ended a run that failed. `run_id` is its id in the history, None until it is saved. `max_lanes` is
+    how many steps the engine writes at a time, None if that is not known. `models` names what is really loaded.
+    """
+
+    live = True
+
+    def __init__(self, spec: RunSpec, view: RunView, clock: Clock = time.monotonic) -> None:
+        self.spec = spec
+        self.view = view
+        self.speed = Speed()
+        self.clock = clock
+        self.error: Exception | None = None
+        self.run_id: str | None = None
+        self.max_lanes: int | None = None
+        self.models = str(spec.get("model"))
+        self.has_reward = spec.get("reward") != "none"
+        self._begun_s = clock()
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, without the loading of models."""
+        usage = self.view.usage
+        if self.view.phase.over or not self.live:
+            return 0.0 if usage is None else usage.seconds
+        return 0.0 if self.view.phase is Phase.WAITING else self.clock() - self._begun_s
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds since the session was made or its search began."""
+        return self.clock() - self._begun_s
+
+    def tick(self) -> None:
+        """Take a sample of the speed; called with each frame."""
+        if self.live and not self.view.phase.over and self.view.phase is not Phase.WAITING:
+            self.speed.sample(self.clock(), self.view.generated_tokens)
+
+
+class LiveSession(Session):
+    """A search in progress; the steering methods are those of `Run` and raise as they do.
+
+    `paused` has it wait for `step` or `toggle_pause` before its first step.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        plan: Plan,
+        host: EngineHost,
+        store: RunStore | None,
+        *,
+        paused: bool = False,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        super().__init__(spec, RunView(spec.question, budget=plan.run_options.get("budget")), clock)
+        self._plan = plan
+        self._host = host
+        self._store = store
+        self._begins_paused = paused
+        self._run: Run | None = None
+        self._strategy: AnyStrategy | None = None
+        self._scope = anyio.CancelScope()
+        self._holds = False
+        self._task = asyncio.create_task(self._drive(), name="ramify-run")
+
+    @property
+    def task(self) -> asyncio.Task[None]:
+        """Ends when the run is over and saved; wait for it, never cancel it."""
+        return self._task
+
+    @property
+    def strategy(self) -> AnyStrategy | None:
+        """The strategy, None while the models are being loaded."""
+        return self._strategy
+
+    # Steering
+
+    @property
+    def run(self) -> Run:
+        """The run.
+
+        Raises:
+            UsageError: while the models are being loaded.
+        """
+        if self._run is None:
+            raise UsageError("the search has not begun", "wait until the models are loaded")
+        return self._run
+
+    def toggle_pause(self) -> None:
+        """Pause, or go on."""
+        if self.run.paused:
+            self.run.resume()
+        else:
+            self.run.pause()
+
+    def step(self) -> None:
+        """Go on for one round, pausing first if need be."""
+        if not self.run.paused:
+            self.run.pause()
+        self.run.step()
+
+    def stop(self) -> None:
+        """End softly with the best answer so far; while loading, call it off."""
+        if self._run is None:
+            self.cancel()
+        elif not self.view.phase.over:
+            self._run.stop()
+            self.view.set_phase(Phase.STOPPING)
+
+    def cancel(self) -> None:
+        """End at once, without a result."""
+        self._scope.cancel()
+
+    def raise_budget(self, budget: Budget) -> None:
+        """Set other limits."""
+        self.run.set_budget(budget)
+
+    async def close(self, grace_s: float) -> None:
+        """End within the grace and save; what does not end softly is saved as it stands, then cancelled."""
+        if self._task.done():
+            return
+        self.stop()
+        await asyncio.wait([self._task], timeout=grace_s)
+        if not self._task.done():
+            if self._run is not None and self.view.solution is None:
+                await self._save(partial_solution(self._run, self))
+            self.cancel()
+
+    # The task
+
+    async def _drive(self) -> None:
+        with self._scope:
+            try:
+                await self._search()
+            except LoadingCancelled as error:
+                self._fail(error)
+            except Exception as error:
+                log.warning("the run failed: %s", error, exc_info=not isinstance(error, UsageError))
+                self._fail(error)
+        self._give_back()
+        if not self.view.phase.over:
+            self._fail(LoadingCancelled("the run was cancelled", "start it again"))
+
+    async def _search(self) -> None:
+        engine = await self._host.acquire(self._plan)
+        self._holds = True
+        self.has_reward = engine.reward is not None
+        self._strategy = self._plan.strategy(has_reward=self.has_reward)
+        names = [engine.policy.name]
+        if engine.reward is not None and self._strategy.uses_reward:
+            names.append(engine.reward.name)
+        self.models = " + ".join(names)
+        self.view.vote = str(self._strategy.vote)
+        self.max_lanes = engine.config.max_lanes
+        options: dict[str, Any] = {**self._plan.run_options, "strategy": self._strategy, "progress": True}
+        async with engine.run(self.spec.question, **options) as run:
+            self._run = run
+            self.view.budget = run.budget
+            self._begun_s = self.clock()
+            if self._begins_paused:
+                run.pause()
+            async for event in run:
+                self.view.apply(event)
+            solution = await run.result()
+        await self._save(solution)
+
+    async def _save(self, solution: Solution) -> None:
+        if self._store is None or self.run_id is not None:
+            return
+        store, options = self._store, self.spec.saved()
+        try:
+            # Shielded, so that a run whose end is near is on disk whatever comes then.
+            with anyio.CancelScope(shield=True):
+                self.run_id = await anyio.to_thread.run_sync(store.save, solution, options)
+        except UsageError as error:
+            log.warning("the run was not saved: %s", error)
+        self.view.version += 1
+
+    def _fail(self, error: Exception) -> None:
+        self.error = error
+        self.view.set_phase(Phase.FAILED)
+
+    def _give_back(self) -> None:
+        if self._holds:
+            self._holds = False
+            self._host.release(self._plan, broken=isinstance(self.error, ModelCrashed))
+
+
+class SavedSession(Session):
+    """A run from the history, whole or up to one of its steps."""
+
+    live = False
+
+    def __init__(self, spec: RunSpec, solution: Solution, run_id: str | None = None, *, vote: str = "majority") -> None:
+        from ramify.tui.state.replay import beats, with_tree
+
+        solution = with_tree(solution)
+        self._beats = beats(solution, vote)
+        self._vote = vote
+        super().__init__(spec, RunView(solution.question, vote=vote))
+        self.solution = solution
+        self.run_id = run_id
+        self.models = " + ".join(str(name) for name in solution.model.values() if name)
+        self.has_reward = solution.model.get("reward") is not None
+        self.position = 0
+        self.seek(len(self._beats))
+
+    def __len__(self) -> int:
+        """Number of steps of the replay."""
+        return len(self._beats)
+
+    def seek(self, position: int) -> None:
+        """Show the run after so many beats; forwards is cheap, backwards starts again."""
+        position = min(max(position, 1), len(self._beats))
+        view = self.view
+        if position < self.position:
+            old = view
+            view = self.view = RunView(self.solution.question, vote=self._vote)
+            view.version, view.shape = old.version + 1, old.shape + 1
+            self.position = 0
+        for beat in self._beats[self.position : position]:
+            for event in beat:
+                view.apply(event)
+        self.position = position
+
+
+def partial_solution(run: Run, session: Session) -> Solution:
+    """Return a run as it stands as a solution, for one that cannot be waited for."""
+    from ramify.engine.solution import Solution, SolutionCandidate
+    from ramify.search.node import NodeState, PruneReason
+    from ramify.search.stopping import StopReason
+    from ramify.search.tree import SearchTree
+    from ramify.search.votes import candidates, decide
+
+    tree = SearchTree.from_dict(run.tree.to_dict())
+    for node in (*tree.pending(), *tree.open_leaves()):
+        if node.parent is not None and node.state is not NodeState.PRUNED:
+            tree.prune(node.id, PruneReason.STOPPED)
+    paths = candidates(tree)
+    rule = session.view.vote if all(each.score is not None for each in paths) else "majority"
+    vote = decide(paths, rule, str.__eq__)  # pyright: ignore[reportArgumentType]
+    groups = {member.node: group for group in vote.groups for member in group.members}
+    return Solution(
+        problem_id=run.problem.id,
+        question=run.problem.question,
+        answer=vote.answer,
+        text="" if vote.winner is None else vote.winner.text,
+        score=None if vote.winner is None else vote.winner.score,
+        stop_reason=StopReason.USER,
+        usage=run.usage,
+        candidates=tuple(
+            SolutionCandidate(
+                node=each.node,
+                answer=each.answer,
+                score=each.score,
+                generated_tokens=each.token_count,
+                text=each.text,
+                votes=groups[each.node].count if each.node in groups else 0,
+                weight=groups[each.node].weight if each.node in groups else 0.0,
+            )
+            for each in paths
+        ),
+        seed=session.spec.get("seed"),
+        strategy={"name": session.view.strategy},
+        model={"policy": session.models},
+        tree=tree,
+    )

@@ -1,0 +1,258 @@
+"""What a run is started with: a question and options by the names that the command line and saved runs use."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ramify.engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from ramify.search.strategy import AnyStrategy
+
+DEFAULTS: Mapping[str, Any] = {
+    "model": "demo-m",
+    "reward": "default",
+    "reward_spec": None,
+    "strategy": None,
+    "strategy_extras": {},
+    "profile": None,
+    "stop": None,
+    "width": None,
+    "tree_temperature": None,
+    "max_generated_tokens": None,
+    "max_total_tokens": None,
+    "max_flops": None,
+    "max_seconds": None,
+    "max_nodes": None,
+    "max_step_tokens": None,
+    "max_path_tokens": None,
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "seed": 0,
+    "prompt_preset": None,
+    "step_format": None,
+    "isolation": "process",
+    "threads": None,
+    "gpu_layers": None,
+}
+"""Every option with its default, None where the library decides."""
+LIMITS = ("max_generated_tokens", "max_total_tokens", "max_flops", "max_seconds", "max_nodes")
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "fast": {"max_generated_tokens": 2048, "max_seconds": 20.0},
+    "balanced": {"max_generated_tokens": 8192, "max_seconds": 120.0},
+    "deep": {"max_generated_tokens": 32768, "max_seconds": 600.0},
+}
+"""Budgets by name."""
+
+
+class Plan(Protocol):
+    """What options add up to, checked as far as that goes without a model; the command line's SearchPlan is one."""
+
+    @property
+    def model(self) -> str:
+        """The policy's name or path."""
+        ...
+
+    @property
+    def reward(self) -> str | None:
+        """The reward model's name or path, None for none, "default" for the one that goes with the policy."""
+        ...
+
+    @property
+    def engine_options(self) -> dict[str, Any]:
+        """Settings of the engine."""
+        ...
+
+    @property
+    def run_options(self) -> dict[str, Any]:
+        """Settings of the run."""
+        ...
+
+    def strategy(self, *, has_reward: bool) -> AnyStrategy:
+        """Return the strategy."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """A question and the options that are not at their defaults; `gold` is the right answer if it is known."""
+
+    question: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    gold: str | None = None
+
+    def get(self, name: str) -> Any:
+        """Return an option, its default if it was not set."""
+        return self.options.get(name, DEFAULTS[name])
+
+    def with_options(self, **changed: Any) -> RunSpec:
+        """Return a spec with other options; None goes back to the default."""
+        merged = {**self.options, **changed}
+        kept = {name: value for name, value in merged.items() if value is not None and value != DEFAULTS.get(name)}
+        return replace(self, options=kept)
+
+    def with_question(self, question: str, gold: str | None = None) -> RunSpec:
+        """Return a spec with another question."""
+        return replace(self, question=question, gold=gold)
+
+    def complete(self) -> dict[str, Any]:
+        """Return every option, so that a plan can be made of them."""
+        width = self.get("width")
+        options = {**DEFAULTS, **self.options}
+        if width is not None and not has_width(self.get("strategy")):
+            options["width"] = None
+        return options | {"strategy_extras": tuple(dict(self.get("strategy_extras")).items())}
+
+    def saved(self) -> dict[str, Any]:
+        """Return the options as the run history keeps them, in plain JSON types."""
+        options = {name: value for name, value in self.complete().items() if value is not None}
+        return options | {"strategy_extras": dict(options["strategy_extras"])}
+
+    @classmethod
+    def from_saved(cls, question: str, options: Mapping[str, Any]) -> RunSpec:
+        """Return the spec of a saved run; options that this version does not know are left out."""
+        known = {name: value for name, value in options.items() if name in DEFAULTS}
+        return cls(question).with_options(**known)
+
+    def command_line(self) -> str:
+        """Return the shell command that does the same."""
+        words = ["ramify", "solve"]
+        for name, value in self.options.items():
+            if name == "strategy_extras":
+                words += [word for each in dict(value).items() for word in ("-o", "=".join(map(str, each)))]
+            elif name in DEFAULTS:
+                words += ["--" + name.replace("_", "-"), _number(value)]
+        return shlex.join([*words, self.question])
+
+    def title(self) -> str:
+        """Return strategy and width in a few characters."""
+        name = self.get("strategy") or "default strategy"
+        width = self.get("width")
+        return f"{name} x{width}" if width is not None and has_width(name) else name
+
+
+def has_width(strategy: str | None) -> bool:
+    """Tell whether a strategy has a width; None stands for the default strategies, which do."""
+    from ramify.search.registry import strategy_names, strategy_option_names
+
+    return strategy is None or (strategy in strategy_names() and "width" in strategy_option_names(strategy))
+
+
+def budget_name(spec: RunSpec) -> str:
+    """Return the budget of a spec: the name of a preset, or its limits in a form that `parse_budget` reads."""
+    limits = {name: spec.get(name) for name in LIMITS if spec.get(name) is not None}
+    if not limits:
+        return "balanced"
+    named = (name for name, preset in PRESETS.items() if preset == limits)
+    return next(named, ", ".join(f"{_number(limits[name])} {_UNITS[name]}" for name in limits))
+
+
+def parse_budget(text: str) -> dict[str, Any]:
+    """Return limits, None where there is none, from a preset's name or text such as `4k tokens, 30 s`.
+
+    Raises:
+        UsageError: if it is neither.
+    """
+    blank: dict[str, Any] = dict.fromkeys(LIMITS)
+    if text.strip().lower() in PRESETS:
+        return {**blank, **PRESETS[text.strip().lower()]}
+    found = dict[str, Any]()
+    for part in text.replace(";", ",").split(","):
+        name, value = _limit(part.strip().lower())
+        found[name] = value
+    return {**blank, **found}
+
+
+def python_code(spec: RunSpec, plan: Plan, *, has_reward: bool) -> str:
+    """Return a Python program that does the same."""
+    strategy = plan.strategy(has_reward=has_reward)
+    run = plan.run_options
+    lines = [f"{spec.question!r},", f"strategy=ramify.{_strategy_call(strategy)},"]
+    if "budget" in run:
+        limits = {name: value for name, value in run["budget"].to_dict().items() if value is not None}
+        lines.append(f"budget=ramify.Budget({_arguments(limits)}),")
+    if spec.get("stop") is not None:
+        lines.append(f"stop={spec.get('stop')!r},")
+    sampling = {name: spec.get(name) for name in ("temperature", "top_k", "top_p", "min_p") if name in spec.options}
+    if sampling:
+        lines.append(f"sampling=ramify.SamplingParams({_arguments(sampling)}),")
+    lines += [f"{name}={run[name]}," for name in ("max_step_tokens", "max_path_tokens") if name in run]
+    lines.append(f"seed={spec.get('seed')},")
+    engine = {name: value for name, value in plan.engine_options.items() if name in spec.options}
+    models = ", ".join([f"model={plan.model!r}", f"reward={plan.reward!r}", *filter(None, [_arguments(engine)])])
+    body = "\n            ".join(lines)
+    return (
+        "import asyncio\n\nimport ramify\n\n\n"
+        "async def main() -> None:\n"
+        f"    async with ramify.Engine({models}) as engine:\n"
+        f"        solution = await engine.solve(\n            {body}\n        )\n"
+        "        print(solution.answer)\n\n\n"
+        "asyncio.run(main())\n"
+    )
+
+
+def _strategy_call(strategy: AnyStrategy) -> str:
+    from ramify.search.registry import make_strategy, strategy_to_dict
+
+    usual = strategy_to_dict(make_strategy(strategy.name))
+    given = {name: value for name, value in strategy_to_dict(strategy).items() if name != "name"}
+    changed = {name: value for name, value in given.items() if name == "width" or usual[name] != value}
+    return f"{type(strategy).__name__}({_arguments(changed)})"
+
+
+def _arguments(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())
+
+
+_UNITS = {
+    "max_generated_tokens": "tokens",
+    "max_total_tokens": "total tokens",
+    "max_flops": "flops",
+    "max_seconds": "s",
+    "max_nodes": "nodes",
+}
+_WORDS = {
+    "": ("max_generated_tokens", 1.0),
+    "token": ("max_generated_tokens", 1.0),
+    "tokens": ("max_generated_tokens", 1.0),
+    "total": ("max_total_tokens", 1.0),
+    "total tokens": ("max_total_tokens", 1.0),
+    "flop": ("max_flops", 1.0),
+    "flops": ("max_flops", 1.0),
+    "s": ("max_seconds", 1.0),
+    "sec": ("max_seconds", 1.0),
+    "seconds": ("max_seconds", 1.0),
+    "min": ("max_seconds", 60.0),
+    "minutes": ("max_seconds", 60.0),
+    "h": ("max_seconds", 3600.0),
+    "nodes": ("max_nodes", 1.0),
+    "steps": ("max_nodes", 1.0),
+}
+_AMOUNT = re.compile(r"(\d*\.?\d+(?:e[+-]?\d+)?)\s*(.*)")
+_SCALES = {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
+
+
+def _limit(part: str) -> tuple[str, float | int]:
+    digits, rest, scale = "", part, 1.0
+    if match := _AMOUNT.fullmatch(part):
+        digits, rest = match[1], match[2]
+    if rest not in _WORDS and rest[:1] in _SCALES:
+        scale, rest = _SCALES[rest[0]], rest[1:].strip()
+    try:
+        name, unit = _WORDS[rest]
+        value = float(digits) * scale * unit
+    except (KeyError, ValueError):
+        raise UsageError(f"{part!r} is no budget", "write fast, balanced, deep, or such as 4k tokens, 30 s") from None
+    if not 0 < value < 1e18:
+        raise UsageError(f"{part!r} is no budget", "give a number above 0")
+    return name, value if name in ("max_flops", "max_seconds") else int(value)
+
+
+def _number(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() and value < 1e15 else str(value)

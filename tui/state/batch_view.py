@@ -1,0 +1,171 @@
+"""A batch's folder as it is shown: totals and one line for each item. It only reads, so a batch may be running."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ramify.batch.errors import RunFolderError
+from ramify.batch.folder import ITEMS, LOCK, MANIFEST, REPORT, TREES, read_items, read_manifest
+from ramify.batch.stats import wilson
+
+if TYPE_CHECKING:
+    from ramify.engine.solution import Solution
+
+
+@dataclass(frozen=True, slots=True)
+class ItemView:
+    """An item that is done. `correct` is None without a gold answer; `row` is all that the folder says of it."""
+
+    id: str
+    question: str
+    answer: str | None
+    gold: str | None
+    correct: bool | None
+    failed: bool
+    tokens: int
+    seconds: float
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchView:
+    """A folder at one moment. `total` is None if the manifest does not say; `low` to `high` is a 95 % interval."""
+
+    folder: Path
+    running: bool
+    total: int | None
+    items: tuple[ItemView, ...]
+    failed: int
+    graded: int
+    correct: int
+    low: float
+    high: float
+    tokens: int
+    seconds: float
+    about: str
+    stamp: tuple[object, ...] = ()
+
+    @property
+    def done(self) -> int:
+        """Items that are done."""
+        return len(self.items)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of right answers, None with nothing graded."""
+        return self.correct / self.graded if self.graded else None
+
+
+def read_batch(folder: Path, before: BatchView | None = None) -> BatchView:
+    """Return a folder as it is now; `before` is returned with little reading if nothing has changed since.
+
+    Raises:
+        RunFolderError: if it is no batch's folder, or it is damaged.
+    """
+    folder = folder.expanduser()
+    running = _running(folder)
+    stamp = tuple(_stamp(folder / name) for name in (MANIFEST, ITEMS, REPORT))
+    if before is not None and before.folder == folder and before.stamp == stamp:
+        return replace(before, running=running)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise RunFolderError(f"{folder} holds no batch", "give the --out folder of `ramify batch run`")
+    items = tuple(map(_item, read_items(folder)))
+    graded = sum(item.correct is not None for item in items)
+    correct = sum(item.correct is True for item in items)
+    low, high = wilson(correct, graded)
+    total = _part(manifest, "input").get("items")
+    return BatchView(
+        folder=folder,
+        running=running,
+        total=total if isinstance(total, int) else None,
+        items=items,
+        failed=sum(item.failed for item in items),
+        graded=graded,
+        correct=correct,
+        low=low,
+        high=high,
+        tokens=sum(item.tokens for item in items),
+        seconds=sum(item.seconds for item in items),
+        about=_about(manifest),
+        stamp=stamp,
+    )
+
+
+def item_solution(folder: Path, item: ItemView) -> Solution:
+    """Return an item's solution, with its tree if the batch keeps trees.
+
+    Raises:
+        RunFolderError: if it failed, or its files cannot be read.
+    """
+    from ramify.engine.solution import Solution
+    from ramify.search.tree import SearchTree
+
+    if item.failed:
+        error = _part(item.row, "error")
+        raise RunFolderError(
+            f"item {item.id} failed: {error.get('message', 'unknown error')}", "there is no tree of it"
+        )
+    path = folder.expanduser() / TREES / f"{item.row.get('key')}.json"
+    try:
+        tree = SearchTree.from_dict(json.loads(path.read_text("utf-8"))) if path.is_file() else None
+        return replace(Solution.from_dict(item.row), tree=tree)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"item {item.id} cannot be read ({error})", "run the batch again to repair it") from error
+
+
+def _part(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return an object inside another, {} if there is none."""
+    found = data.get(name)
+    return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else {}
+
+
+def _item(row: Mapping[str, Any]) -> ItemView:
+    usage = _part(row, "usage")
+    policy = _part(usage, "policy")
+    return ItemView(
+        id=str(row.get("id")),
+        question=str(row.get("question", "")),
+        answer=row.get("answer"),
+        gold=row.get("gold"),
+        correct=row.get("correct"),
+        failed=row.get("status") == "failed",
+        tokens=int(policy.get("generated_tokens", 0)),
+        seconds=float(usage.get("seconds", 0.0)),
+        row=row,
+    )
+
+
+def _about(manifest: Mapping[str, Any]) -> str:
+    strategy = _part(_part(manifest, "configuration"), "strategy")
+    names = [_part(manifest, role).get("name") for role in ("model", "reward")]
+    width = strategy.get("width")
+    name = str(strategy.get("name", "")) + (f" x{width}" if width else "")
+    return " · ".join(part for part in (name, " + ".join(str(each) for each in names if each)) if part)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _running(folder: Path) -> bool:
+    """Tell whether the process that last wrote the folder is alive; asking the lock itself might get in its way."""
+    try:
+        node, _, number = (folder / LOCK).read_text("utf-8").strip().partition(" process ")
+        if node != os.uname().nodename:
+            return False
+        os.kill(int(number), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,107 @@
+"""The answer board: what the finished paths say, and how sure that is."""
+
+from __future__ import annotations
+
+from textual.app import RenderResult
+from textual.content import Content
+from textual.widget import Widget
+
+from ramify.search.export import cut, one_line
+from ramify.search.export.text import width_of
+from ramify.tui.session import Session
+from ramify.tui.state.board import AnswerRow, answer_board
+from ramify.tui.state.run_view import Phase
+from ramify.tui.themes import long_bar
+
+Part = str | tuple[str, str]
+
+
+class AnswerBoard(Widget):
+    """Votes and weights of the answers, the margin, and the stop rule."""
+
+    BORDER_TITLE = "Answers"
+    help_text = (
+        "Each line is an answer with its share of what decides, the number of finished paths that gave it, and the sum "
+        "of their scores. Below: how far the first is ahead, and the rule that may end the search early."
+    )
+
+    def __init__(self, session: Session, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._session = session
+        self._drawn: object = None
+
+    def refresh_board(self) -> None:
+        """Draw the board again if the vote has changed."""
+        view = self._session.view
+        drawn = (id(view), view.groups, view.phase, view.pinned, len(view.finished), view.scored)
+        if drawn != self._drawn:
+            self._drawn = drawn
+            self.refresh()
+
+    def show(self, session: Session) -> None:
+        """Show another run."""
+        self._session = session
+        self.refresh()
+
+    def render(self) -> RenderResult:
+        """Return the board as text."""
+        width, height = self.content_size.width, self.content_size.height
+        board = answer_board(self._session.view)
+        notes = self._notes(board.margin, board.unanswered)
+        room = max(1, height - len(notes) - (1 if height > 8 else 0))
+        lines = [self._row(row, width) for row in board.rows[:room]]
+        if len(board.rows) > room:
+            lines[-1] = Content.styled(f"  and {len(board.rows) - room + 1} more answers", "$faint")
+        if not lines:
+            lines = [Content.styled(self._empty(), "$faint")]
+        lines += [Content("")] * max(0, min(1, height - len(lines) - len(notes)))
+        return Content("\n").join([*lines, *notes])
+
+    def _row(self, row: AnswerRow, width: int) -> Content:
+        figures = f" {row.votes:>3} {'vote ' if row.votes == 1 else 'votes'}"
+        if self._session.view.scored and width >= 34:
+            figures += f" {row.weight:>6.2f}"
+        bar = min(12, max(4, width // 4))
+        name = cut(row.answer, max(4, width - bar - len(figures) - 4))
+        name += " " * (max(4, width - bar - len(figures) - 4) - width_of(name))
+        full, empty = long_bar(row.share, bar)
+        tone = "$accent" if row.leads else "$primary"
+        return Content.assemble(
+            ("● " if row.leads else "  ", "$accent"),
+            (name, "bold $foreground" if row.leads else "$foreground 85%"),
+            " ",
+            (full, tone),
+            (empty, "$guide"),
+            (figures, "$foreground 80%"),
+        )
+
+    def _notes(self, margin: str, unanswered: int) -> list[Content]:
+        view, spec = self._session.view, self._session.spec
+        lines = list[Content]()
+        first = [part for part in (margin, f"{unanswered} without answer" if unanswered else "") if part]
+        if first:
+            lines.append(Content.styled(" · ".join(first), "$faint"))
+        rule = spec.get("stop")
+        solution = view.solution
+        if solution is not None and solution.stop is not None:
+            lines.append(Content.styled(f"stopped early: {one_line(solution.stop.reason)}", "$success"))
+        elif rule is not None and not view.phase.over:
+            lines.append(Content.styled(f"stop rule {rule}: not settled yet", "$faint"))
+        if view.pinned is not None:
+            lines.append(Content.styled(f"⚑ pinned: step {view.pinned}", "$accent"))
+        if spec.gold is not None and view.phase is Phase.FINISHED:
+            lines.append(self._grade(spec.gold))
+        return lines
+
+    def _grade(self, gold: str) -> Content:
+        answer = self._session.view.answer
+        right = answer is not None and one_line(answer) == one_line(gold)
+        if right:
+            return Content.styled("✓ that is the right answer", "$success")
+        return Content.styled(f"the right answer is {cut(gold, 24)}", "$warning")
+
+    def _empty(self) -> str:
+        phase = self._session.view.phase
+        if phase is Phase.FAILED:
+            return "no answer"
+        return "no path finished with an answer" if phase.over else "no path has finished yet"

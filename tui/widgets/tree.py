@@ -1,0 +1,375 @@
+"""The tree, drawn line by line: only the lines on the screen cost anything, however many nodes there are."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from ramify.search.export import cut
+from ramify.search.node import NodeState
+from ramify.tui.access import app_of
+from ramify.tui.state.nodes import NodeView, reason_text
+from ramify.tui.state.rows import Row, tree_rows
+from ramify.tui.state.run_view import ROOT, RunView
+from ramify.tui.themes import score_bar, score_tint
+
+KEPT_LINES = 1000
+"""Lines that are kept as they were drawn."""
+LEAST_TEXT = 24
+"""Columns that stay free for score and text however deep a branch is."""
+SIGN = {NodeState.PENDING: "◌", NodeState.OPEN: "·", NodeState.FINISHED: "✓", NodeState.PRUNED: "×"}
+
+
+class TreeView(ScrollView, can_focus=True):
+    """A run's tree with one selected step; `show` gives it a run, `refresh_view` draws what has changed."""
+
+    BORDER_TITLE = "Tree"
+    help_text = (
+        "Each line is a step. In front stands its score as a bar and a number, then a sign: ● on the best path, "
+        "✓ finished with an answer, · still open, ◌ being written, × given up and why, ✎ written by hand, ⚑ pinned. "
+        "Steps that follow each other without a choice stand below each other; branches are indented. "
+        "Left folds a step, right unfolds it, a click selects, a second click opens the path."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "up", show=False),
+        Binding("down,j", "move(1)", "down", show=False),
+        Binding("pageup", "page(-1)", "page up", show=False),
+        Binding("pagedown", "page(1)", "page down", show=False),
+        Binding("home", "edge(-1)", "first", show=False),
+        Binding("end", "edge(1)", "last", show=False),
+        Binding("left", "fold", "fold", show=False),
+        Binding("right", "unfold", "unfold", show=False),
+        Binding("enter", "open", "read", show=False),
+    ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "tree--guide",
+        "tree--text",
+        "tree--best",
+        "tree--pruned",
+        "tree--reason",
+        "tree--answer",
+        "tree--pending",
+        "tree--hand",
+        "tree--cursor",
+        "tree--cursor-blurred",
+    }
+
+    class Selected(Message):
+        """Another step was selected, by hand or by following the best path."""
+
+        def __init__(self, tree: TreeView, node: int) -> None:
+            super().__init__()
+            self.tree = tree
+            self.node = node
+
+        @property
+        def control(self) -> TreeView:
+            """The tree."""
+            return self.tree
+
+    class Opened(Selected):
+        """The selected step was asked to be shown whole."""
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.follow = True
+        self.keep_pruned = True
+        self.folded = set[int]()
+        self._view = RunView()
+        self._rows: list[Row] = []
+        self._place: dict[int, int] = {}
+        self._cursor = ROOT
+        self._awaited: int | None = None
+        self._best: set[int] = set()
+        self._drawn: object = None
+        self._shape: object = None
+        self._beat = 0
+        self._titles = ("", "")
+        self._style_cache: dict[str, Style] = {}
+        self._strips: dict[object, Strip] = {}
+
+    # What the screen uses
+
+    @property
+    def cursor(self) -> int:
+        """The selected node; 0 is the question."""
+        return self._cursor
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows as they are shown, the question first."""
+        return self._rows
+
+    def show(self, view: RunView) -> None:
+        """Show a run, keeping the selected node if it has it."""
+        self._view = view
+        self._strips.clear()
+        if self._cursor not in view:
+            self._cursor = ROOT
+        self.refresh_view(force=True)
+
+    def refresh_view(self, *, force: bool = False) -> bool:
+        """Draw what has changed since the last call; False if nothing had."""
+        view = self._view
+        drawn = (view.version, self.keep_pruned, len(self.folded))
+        if drawn == self._drawn and not force:
+            return False
+        self._drawn = drawn
+        self._beat += 1
+        self._best = view.best_path()
+        shape = (id(view), view.shape, *drawn[1:], self.keep_pruned or view.version)
+        if shape != self._shape or force:
+            self._shape = shape
+            self._rows = tree_rows(view, folded=self.folded, keep_pruned=self.keep_pruned)
+            self._place = {row.node: place for place, row in enumerate(self._rows)}
+            self._fit()
+        if self._awaited is not None and self._awaited in view:
+            awaited, self._awaited, self.follow = self._awaited, None, False
+            self._select(awaited)
+        elif self.follow:
+            best = view.best()
+            self._select(ROOT if best is None else best)
+        elif self._cursor not in self._place:
+            self._select(self._nearest(self._cursor))
+        self._entitle()
+        self.refresh()
+        return True
+
+    def select(self, node: int) -> None:
+        """Select a node, unfolding what hides it; one that is not there yet is selected when it comes."""
+        if node not in self._view:
+            self._awaited = node
+            return
+        self._awaited = None
+        above = {ROOT, *(each.id for each in self._view.path(node)[:-1])}
+        if above & self.folded or node not in self._place:
+            self.folded -= above
+            if node not in self._place:
+                self.keep_pruned = True
+            self.refresh_view(force=True)
+        self._select(node)
+
+    # Drawing
+
+    @property
+    def _columns(self) -> int:
+        return self.scrollable_content_region.width
+
+    def render_line(self, y: int) -> Strip:
+        """Return one line of the widget."""
+        place = self.scroll_offset.y + y
+        width = self._columns
+        if place >= len(self._rows):
+            return Strip.blank(width, self.rich_style)
+        row = self._rows[place]
+        key = self._key(row, width)
+        strip = self._strips.get(key)
+        if strip is None:
+            if len(self._strips) > KEPT_LINES:
+                self._strips.clear()
+            strip = self._strips[key] = self._drawn_line(row, width)
+        return strip
+
+    def _key(self, row: Row, width: int) -> object:
+        """Return all that a line depends on, so that a line that looks as before is not made again."""
+        node, cursor = self._view.node(row.node), self._cursor == row.node
+        pending = self._beat // 2 % 4 if node.state is NodeState.PENDING else -1
+        marks = (row.node in self._best, cursor, cursor and self.has_focus, node.id == self._view.pinned)
+        return row, width, node.tokens, node.score, node.state, node.by_hand, self._view.scored, pending, marks
+
+    def _drawn_line(self, row: Row, width: int) -> Strip:
+        strip = Strip(self._segments(row, width)).adjust_cell_length(width)
+        if row.node == self._cursor:
+            strip = strip.apply_style(self._style("tree--cursor" if self.has_focus else "tree--cursor-blurred"))
+        return strip.apply_style(self.rich_style)
+
+    def notify_style_update(self) -> None:
+        """Forget the styles of another theme."""
+        super().notify_style_update()
+        self._style_cache.clear()
+        self._strips.clear()
+
+    def _style(self, name: str) -> Style:
+        found = self._style_cache.get(name)
+        if found is None:
+            found = self._style_cache[name] = self.get_component_rich_style(name, partial=True)
+        return found
+
+    def _segments(self, row: Row, width: int) -> list[Segment]:
+        node = self._view.node(row.node)
+        if node.parent is None:
+            text = cut(self._view.question or "question", width - 2)
+            return [Segment("? ", self._style("tree--best")), Segment(text, self._style("tree--text"))]
+        room = max(8, width - LEAST_TEXT)
+        lead = row.lead if len(row.lead) <= room else "…" + row.lead[1 - room :]
+        best = row.node in self._best
+        sign, kind = self._sign(node, best)
+        left = width - len(lead) - (9 if self._view.scored else 2)
+        parts = [Segment(lead, self._style("tree--guide")), *self._score(node), Segment(f"{sign} ", self._style(kind))]
+        more = f" ▸ {row.hidden} more" if row.hidden else ""
+        parts += self._words(node, kind, max(0, left - len(more)))
+        if more:
+            parts.append(Segment(more, self._style("tree--reason")))
+        return parts
+
+    def _score(self, node: NodeView) -> list[Segment]:
+        if node.score is None:
+            return [Segment("       ", None)] if self._view.scored else []
+        dim = node.state is NodeState.PRUNED and node.id not in self._best
+        tint = Style(color=score_tint(node.score, dark=app_of(self).current_theme.dark), dim=dim)
+        return [Segment(f"{score_bar(node.score)} {node.score:.2f} ", tint)]
+
+    def _sign(self, node: NodeView, best: bool) -> tuple[str, str]:
+        if node.id == self._view.pinned:
+            return "⚑", "tree--best"
+        if best:
+            return "●", "tree--best"
+        if node.by_hand:
+            return "✎", "tree--hand"
+        if node.state is NodeState.PENDING:
+            return "◌◍●◍"[self._beat // 2 % 4], "tree--pending"
+        kind = {NodeState.FINISHED: "tree--answer", NodeState.PRUNED: "tree--pruned"}.get(node.state, "tree--text")
+        return SIGN[node.state], kind
+
+    def _words(self, node: NodeView, kind: str, room: int) -> list[Segment]:
+        if node.state is NodeState.FINISHED:
+            said = "no answer" if node.answer is None else f"= {cut(node.answer, 24)}"
+            style = self._style("tree--answer" if kind != "tree--best" else kind)
+            return [
+                Segment(cut(said, room), style + Style(bold=True)),
+                Segment(_rest(node.text, room - len(said)), self._style("tree--reason")),
+            ]
+        if node.state is NodeState.PRUNED:
+            reason = cut(reason_text(node.prune_reason), room)
+            text = _rest(node.text, room - len(reason))
+            return [Segment(reason, self._style("tree--reason")), Segment(text, self._style("tree--pruned"))]
+        if node.state is NodeState.PENDING:
+            return [Segment(cut(node.text or "…", room), self._style("tree--pending"))]
+        style = "tree--text" if kind not in ("tree--best", "tree--hand") else kind
+        return [Segment(cut(node.text, room), self._style(style))]
+
+    def _entitle(self) -> None:
+        count = len(self._view)
+        title = f"Tree · {count:,} steps" if count else "Tree"
+        notes = ["following the best path"] if self.follow else []
+        notes += [] if self.keep_pruned else ["given up hidden"]
+        note = " · ".join(notes)
+        if (title, note) != self._titles:
+            self._titles = title, note
+            self.border_title, self.border_subtitle = title, note
+
+    # Moving
+
+    def action_move(self, rows: int) -> None:
+        """Select a row above or below."""
+        self._go(self._place.get(self._cursor, 0) + rows)
+
+    def action_page(self, pages: int) -> None:
+        """Select a row a page above or below."""
+        self._go(self._place.get(self._cursor, 0) + pages * max(1, self.content_size.height - 1))
+
+    def action_edge(self, side: int) -> None:
+        """Select the first or the last row."""
+        self._go(0 if side < 0 else len(self._rows) - 1)
+
+    def action_fold(self) -> None:
+        """Fold the selected node, or select the one above it."""
+        node = self._view.node(self._cursor)
+        if node.children and node.id not in self.folded and node.id != ROOT:
+            self.folded.add(node.id)
+            self.follow = False
+            self.refresh_view(force=True)
+        elif node.parent is not None:
+            self._by_hand(node.parent)
+
+    def action_unfold(self) -> None:
+        """Unfold the selected node, or select its first child."""
+        if self._cursor in self.folded:
+            self.folded.discard(self._cursor)
+            self.refresh_view(force=True)
+        else:
+            self._go(self._place.get(self._cursor, 0) + 1)
+
+    def action_open(self) -> None:
+        """Ask for the selected path to be shown whole."""
+        self.post_message(self.Opened(self, self._cursor))
+
+    def on_click(self, event: events.Click) -> None:
+        """Select the clicked row; open it when it is selected already."""
+        offset = event.get_content_offset(self)
+        if offset is None:
+            return
+        place = self.scroll_offset.y + offset.y
+        if 0 <= place < len(self._rows):
+            again = self._rows[place].node == self._cursor and not self.follow
+            self._go(place)
+            if again:
+                self.action_open()
+
+    def on_resize(self) -> None:
+        """Keep the width of what can be scrolled to that of the widget."""
+        self._fit()
+        self._reveal()
+
+    def _fit(self) -> None:
+        """Let the scroll bar know how many rows there are, without laying out the screen if it is there already."""
+        size, old, height = (
+            Size(self._columns, len(self._rows)),
+            self.virtual_size,
+            self.scrollable_content_region.height,
+        )
+        if size.width == old.width and min(size.height, old.height) > height > 0:
+            self.set_reactive(TreeView.virtual_size, size)
+            self.vertical_scrollbar.window_virtual_size = size.height
+        else:
+            self.virtual_size = size
+
+    def _go(self, place: int) -> None:
+        if self._rows:
+            self._by_hand(self._rows[min(max(place, 0), len(self._rows) - 1)].node)
+
+    def _by_hand(self, node: int) -> None:
+        if self.follow:
+            self.follow = False
+            self._entitle()
+        self._select(node)
+
+    def _select(self, node: int) -> None:
+        if node not in self._place:
+            node = self._nearest(node)
+        moved = node != self._cursor
+        self._cursor = node
+        self._reveal()
+        if moved:
+            self.refresh()
+            self.post_message(self.Selected(self, node))
+
+    def _nearest(self, node_id: int) -> int:
+        """Return the node itself or the nearest one above it that is shown."""
+        current: int | None = node_id
+        while current is not None and current not in self._place:
+            current = self._view.node(current).parent if current in self._view else ROOT
+        return ROOT if current is None else current
+
+    def _reveal(self) -> None:
+        place, height = self._place.get(self._cursor), self.scrollable_content_region.height
+        if place is None or height < 1:
+            return
+        top = self.scroll_offset.y
+        if top <= place < top + height and top + height <= max(height, len(self._rows)):
+            return
+        jumped = not top - 1 <= place <= top + height
+        aim = place - height // 2 if jumped else place if place < top else place - height + 1
+        self.scroll_to(y=max(0, aim), animate=False, force=True, immediate=True)
+
+
+def _rest(text: str, room: int) -> str:
+    return f"  {cut(text, room - 2)}" if room > 4 else ""
