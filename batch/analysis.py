@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ramify.engine.answers.equality import answers_equal
+from ramify.engine.answers.checkers import DEFAULT_CHECK, Checker, make_checker
 from ramify.engine.usage import Usage
 from ramify.search.errors import SearchError
 from ramify.search.votes import Candidate, VoteRule, decide
@@ -130,7 +130,7 @@ def analyse(folder: str | Path, *, by: Sequence[str] = ()) -> Analysis:
         RunFolderError: if it is no run folder, or damaged.
     """
     path = check_folder(Path(folder).expanduser())
-    sums = _Figures(_cached(answers_equal))
+    sums = _Figures()
     for row in read_items(path):
         sums.take(row)
     items = tuple(sorted(sums.items, key=lambda each: (each.index, each.repeat)))
@@ -152,8 +152,7 @@ def analyse(folder: str | Path, *, by: Sequence[str] = ()) -> Analysis:
 class _Figures:
     """Takes rows in one at a time, so that a large run needs little memory."""
 
-    def __init__(self, same: Callable[[str, str], bool]) -> None:
-        self._same = same
+    def __init__(self) -> None:
         self._votes: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0, 0])
         self.items: list[ItemFigures] = []
         self.paths: list[tuple[float | None, bool | None]] = []
@@ -164,12 +163,16 @@ class _Figures:
         self.step_ends.update(row.get("finish_reasons") or {})
         if row["status"] == FAILED or row["correct"] is None:
             return
-        gold = str(row["gold"])
+        check = row.get("check", DEFAULT_CHECK)
+        if check is None:
+            # A function graded it, which no file holds, so no other path of it can be graded.
+            return
+        checker, gold = _remembering(check), str(row["gold"])
         paths = _candidates(row)
-        self.paths += [(each.score, each.answer is not None and self._same(each.answer, gold)) for each in paths]
+        self.paths += [(each.score, each.answer is not None and checker.accepts(each.answer, gold)) for each in paths]
         for k in _sizes(row, len(paths)):
             for rule in VoteRule:
-                right = self._vote(paths[: k or None], rule, gold)
+                right = _vote(paths[: k or None], rule, gold, checker)
                 if right is not None:
                     counts = self._votes[str(rule), k]
                     counts[0] += 1
@@ -191,12 +194,13 @@ class _Figures:
             if 2 * trials > most
         )
 
-    def _vote(self, paths: Sequence[Candidate], rule: VoteRule, gold: str) -> bool | None:
-        try:
-            answer = decide(paths, rule, self._same).answer
-        except SearchError:
-            return None
-        return answer is not None and self._same(answer, gold)
+
+def _vote(paths: Sequence[Candidate], rule: VoteRule, gold: str, checker: Checker) -> bool | None:
+    try:
+        answer = decide(paths, rule, checker.same).answer
+    except SearchError:
+        return None
+    return answer is not None and checker.accepts(answer, gold)
 
 
 def _sizes(row: Mapping[str, Any], paths: int) -> Iterable[int]:
@@ -312,5 +316,9 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _cached(same: Callable[[str, str], bool]) -> Callable[[str, str], bool]:
-    return lru_cache(maxsize=1 << 16)(same)
+@lru_cache(maxsize=8)
+def _remembering(check: str) -> Checker:
+    """Return a checker that tells no pair of answers twice."""
+    checker = make_checker(check)
+    same, accepts = (lru_cache(maxsize=1 << 16)(each) for each in (checker.same, checker.accepts))
+    return replace(checker, same=same, accepts=accepts)

@@ -13,8 +13,8 @@ from typing import Any, cast
 from ramify.engine.catalog import resolve_model
 from ramify.engine.config import EngineConfig, RunConfig
 from ramify.engine.errors import ModelLoadError
+from ramify.engine.remote.address import is_remote, parse_address
 from ramify.engine.rewards.confidence import CONFIDENCES
-from ramify.engine.rewards.judge import PREFIX
 from ramify.search.registry import strategy_to_dict
 from ramify.search.strategy import AnyStrategy
 
@@ -44,12 +44,15 @@ def item_key(problem: str, repeat: int, configuration_hash: str) -> str:
 def describe_model(name: str | Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what identifies a model file: name, path, size, time of change and SHA-256.
 
-    `known` is an earlier description; its hash is taken if the file has not been touched since.
+    A remote model has its name alone. `known` is an earlier description; its hash is taken if the file has not been
+    touched since.
 
     Raises:
         ModelLoadError: if there is no such file.
         UsageError: if the name is of a kind that cannot be loaded.
     """
+    if is_remote(name):
+        return unfiled(str(parse_address(str(name))))
     ref = resolve_model(name)
     try:
         facts = ref.path.stat()
@@ -69,7 +72,7 @@ def describe_reward(source: str | Path, known: Mapping[str, Any] | None) -> dict
         ModelLoadError: if there is no such file.
         UsageError: if the name is of a kind that cannot be loaded.
     """
-    if source in CONFIDENCES or str(source).startswith(PREFIX):
+    if source in CONFIDENCES or is_remote(source):
         return unfiled(str(source))
     folder = Path(source).expanduser()
     if not (folder / "config.json").is_file():

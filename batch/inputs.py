@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ramify.engine.answers.checkers import DEFAULT_CHECK, make_checker
 from ramify.engine.answers.extract import extract_answer
 from ramify.engine.errors import UsageError
 from ramify.engine.problem import Problem
@@ -20,6 +21,7 @@ PROBLEM_FIELDS: dict[str, tuple[str, ...]] = {
     "question": ("question", "problem", "prompt"),
     "answer": ("answer", "gold", "expected"),
     "solution": ("solution",),
+    "check": ("check",),
 }
 """Fields of a problem, and the names under which they are looked for if no mapping says otherwise."""
 
@@ -35,7 +37,8 @@ def read_problems(
 
     Understands GSM8K (`question`, `answer` with `#### gold`), MATH (`problem`, `answer` or a boxed `solution`) and
     what `ramify problems` writes. `mapping` names the column of a field, such as {"question": "prompt"}; fields are
-    id, question, answer and solution. A record without an id gets its number as id; other columns become metadata.
+    id, question, answer, solution and check (the name of a checker). A record without an id gets its number as id;
+    other columns become metadata.
     `form` None means what the file's ending says. Each bad record is given to `on_bad` and left out.
 
     Raises:
@@ -105,6 +108,10 @@ def _problem(record: Record, mapping: Mapping[str, str], number: int) -> Problem
         return BadRecord(record.line, f"it has no question (looked for {names}; use --map question=COLUMN)")
     if not question.strip():
         return BadRecord(record.line, "its question is empty")
+    try:
+        check = make_checker(values["check"] or DEFAULT_CHECK).name
+    except UsageError as error:
+        return BadRecord(record.line, str(error))
     answer, solution = values["answer"], values["solution"]
     if answer is not None and "####" in answer:
         answer, solution = extract_answer(answer), answer
@@ -119,6 +126,7 @@ def _problem(record: Record, mapping: Mapping[str, str], number: int) -> Problem
         answer=(answer or "").strip() or None,
         solution=solution,
         metadata={key: value for key, value in record.values.items() if key not in used},
+        check=check,
     )
 
 

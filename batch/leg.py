@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 
+from ramify.engine.answers.checkers import DEFAULT_CHECK
 from ramify.engine.engine import Engine
 from ramify.engine.errors import ModelCrashed
 from ramify.engine.events import BudgetUsed
@@ -26,7 +27,7 @@ from .grading import grade_beside
 from .identity import problem_key
 from .plan import Item
 from .resolve import Setup
-from .rows import Attempt, describe_error, failed_row, solved_row
+from .rows import Attempt, describe_error, failed_row, named_check, solved_row
 from .tally import Tally
 
 STOP_REASONS = ("completed", "interrupted", "budget", "failures", "aborted")
@@ -148,7 +149,7 @@ class Leg:
         self.tally.started(item.key)
         try:
             solution = await self._search(engine, item, show)
-            correct = await grade_beside(solution.answer, item.problem.answer)
+            correct = await grade_beside(solution.answer, item.problem.answer, item.problem.check)
         except ModelCrashed as error:
             if item in self._crashed:
                 await self._fail(item, error)
@@ -279,6 +280,10 @@ def _check_problem(row: Mapping[str, Any], problems: Mapping[str, Problem], fold
         raise RunFolderError(
             f"{folder.path} was made with other problems: {row['id']!r} is not in the input",
             "use a new --out folder, or the input of before",
+        )
+    if named_check(problem) != row.get("check", DEFAULT_CHECK):
+        raise RunFolderError(
+            f"{folder.path} was graded with another checker for {row['id']!r}", "use a new --out folder"
         )
     if problem.answer != row["gold"]:
         raise RunFolderError(

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ramify.engine.answers.checkers import DEFAULT_CHECK, Check
 from ramify.engine.answers.extract import extract_answer
+from ramify.engine.errors import UsageError
 
 from .errors import BadInput
 from .formats import BadRecord, Format, Record, read_records
@@ -19,6 +21,7 @@ PREDICTION_FIELDS: dict[str, tuple[str, ...]] = {
     "id": ("id", "unique_id", "problem_id"),
     "prediction": ("prediction", "pred", "response", "output", "completion"),
     "answer": ("gold", "answer", "expected", "solution"),
+    "check": ("check",),
 }
 """Fields of a prediction, and the names under which they are looked for if no mapping says otherwise."""
 
@@ -68,13 +71,15 @@ def grade_records(
     mapping: Mapping[str, str] | None = None,
     form: Format | None = None,
     gold: Mapping[str, str | None] | None = None,
+    checks: Mapping[str, Check] | None = None,
     on_bad: Callable[[BadRecord], None] | None = None,
 ) -> Iterator[Graded]:
     """Yield the graded predictions of a file, "-" for stdin, in order.
 
-    The fields are id, prediction and answer (the gold one), found by their usual names or by `mapping`. The items of a
-    batch are understood too. From a longer prediction the last marked answer counts. `gold` has gold answers by id
-    and takes the place of those in the file. Bad records go to `on_bad`.
+    The fields are id, prediction, answer (the gold one) and check, found by their usual names or by `mapping`. The
+    items of a batch are understood too. From a longer prediction the last marked answer counts. `gold` has gold
+    answers by id and takes the place of those in the file; `checks` has their checkers by id, without which a field
+    `check` of the file counts, and else mathematics. Bad records go to `on_bad`.
 
     Raises:
         BadInput: after all others, if there are bad records and `on_bad` is None.
@@ -83,7 +88,7 @@ def grade_records(
     mapping = check_mapping(mapping or {}, PREDICTION_FIELDS)
     bad = list[BadRecord]()
     for number, record in enumerate(read_records(source, form), start=1):
-        made = record if isinstance(record, BadRecord) else _graded(record, mapping, number, gold)
+        made = record if isinstance(record, BadRecord) else _graded(record, mapping, number, gold, checks)
         if isinstance(made, Graded):
             yield made
         elif on_bad is None:
@@ -105,7 +110,11 @@ def count(graded: list[Graded]) -> GradeReport:
 
 
 def _graded(
-    record: Record, mapping: Mapping[str, str], number: int, gold: Mapping[str, str | None] | None
+    record: Record,
+    mapping: Mapping[str, str],
+    number: int,
+    gold: Mapping[str, str | None] | None,
+    checks: Mapping[str, Check] | None,
 ) -> Graded | BadRecord:
     if "prediction" not in mapping and "answer" not in mapping and _is_item(record):
         mapping = {**mapping, "prediction": "answer", "answer": "gold"}
@@ -124,7 +133,11 @@ def _graded(
     if right is not None:
         right = extract_answer(right) or right.strip() or None
     answer = read_prediction(values["prediction"])
-    return Graded(id=label, answer=answer, gold=right, correct=grade(answer, right))
+    check = (checks or {}).get(label, values["check"] or DEFAULT_CHECK)
+    try:
+        return Graded(id=label, answer=answer, gold=right, correct=grade(answer, right, check))
+    except UsageError as error:
+        return BadRecord(record.line, str(error))
 
 
 def _is_item(record: Record) -> bool:

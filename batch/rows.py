@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ramify.engine.answers.checkers import DEFAULT_CHECK
+from ramify.engine.problem import Problem
 from ramify.engine.solution import SCHEMA_VERSION, Solution
 from ramify.engine.usage import Usage
 
@@ -64,12 +66,18 @@ def describe_error(error: BaseException) -> dict[str, str]:
     }
 
 
+def named_check(problem: Problem) -> str | None:
+    """Return the name of a problem's checker, None for a function, which no file can hold."""
+    return problem.check if isinstance(problem.check, str) else None
+
+
 def _labels(item: Item, status: str, attempt: Attempt) -> dict[str, Any]:
     return {
         "id": item.problem.id,
         "status": status,
         "correct": None,
         "gold": item.problem.answer,
+        **({} if item.problem.check == DEFAULT_CHECK else {"check": named_check(item.problem)}),
         "repeat": item.repeat,
         "index": item.index,
         "key": item.key,

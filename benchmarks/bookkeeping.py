@@ -3,7 +3,7 @@
     python benchmarks/bookkeeping.py [--nodes 1000,10000,100000] [--strategies rebase,mcts] [--json FILE]
 
 Steps come from a script and cost nothing, so all that is measured is ramify's own tree, strategy and votes. If
-`treequest` is installed, its standard MCTS grows a tree of the same size for comparison.
+`treequest` is installed, its standard MCTS and its AB-MCTS-A grow trees of the same size for comparison.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 
 from ramify.search import AnyStrategy, FinishReason, SearchTree, candidates, decide, make_strategy, strategy_names
 
+FLAT = ("greedy", "refine")
+"""Strategies that make no trees of any size."""
 FINISH_CHANCE = 0.05
 """Chance that a step ends its path; a low one makes deep trees."""
 
@@ -28,7 +30,7 @@ def options(name: str, nodes: int) -> dict[str, Any]:
     special: dict[str, dict[str, Any]] = {
         "greedy": {},
         "mcts": {"width": nodes, "root_children": 8, "explore_steps": nodes, "batch": 16, "max_depth": 60},
-        "ab-mcts": {"width": nodes, "expansions": nodes},
+        "ab-mcts": {"width": nodes, "explore_steps": nodes, "max_depth": 60},
         "dvts": {"width": wide},
     }
     return special.get(name, {"width": wide})
@@ -67,14 +69,18 @@ def measure(name: str, nodes: int) -> dict[str, Any]:
     return {"strategy": name, "wanted": nodes, "nodes": len(tree), "us_per_node": 1e6 * seconds / max(1, len(tree) - 1)}
 
 
-def measure_treequest(nodes: int) -> dict[str, Any] | None:
-    """Return the row of treequest's standard MCTS on random scores, None if it is not installed."""
+PEERS = {"StandardMCTS": {"samples_per_action": 2}, "ABMCTSA": {}}
+"""Algorithms of treequest and their options."""
+
+
+def measure_treequest(name: str, nodes: int) -> dict[str, Any] | None:
+    """Return the row of one of treequest's algorithms on random scores, None if it is not installed."""
     try:
         import treequest  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
     draws = random.Random(0)
-    algorithm: Any = treequest.StandardMCTS(samples_per_action=2)
+    algorithm: Any = getattr(treequest, name)(**PEERS[name])
     state = algorithm.init_tree()
 
     def generate(parent: Any) -> tuple[str, float]:
@@ -85,7 +91,7 @@ def measure_treequest(nodes: int) -> dict[str, Any] | None:
     for _ in range(nodes):
         state = algorithm.step(state, actions, inplace=True)
     return {
-        "strategy": "treequest StandardMCTS",
+        "strategy": f"treequest {name}",
         "wanted": nodes,
         "nodes": nodes,
         "us_per_node": 1e6 * (time.process_time() - began) / nodes,
@@ -96,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what the command line asks for and print it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--nodes", default="1000,10000,100000")
-    parser.add_argument("--strategies", default=",".join(name for name in strategy_names() if name != "greedy"))
+    parser.add_argument("--strategies", default=",".join(name for name in strategy_names() if name not in FLAT))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peer-limit", type=int, default=10_000, help="largest tree that treequest is asked to grow")
     given = parser.parse_args(arguments)
@@ -105,7 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in given.strategies.split(","):
         rows += [measure(name, size) for size in sizes]
         print_rows(rows[-len(sizes) :])
-    peers = [row for size in sizes if size <= given.peer_limit and (row := measure_treequest(size)) is not None]
+    measured = [measure_treequest(name, size) for name in PEERS for size in sizes if size <= given.peer_limit]
+    peers = [row for row in measured if row is not None]
     print_rows(peers)
     if given.json is not None:
         given.json.write_text(json.dumps(rows + peers, indent=2) + "\n", "utf-8")

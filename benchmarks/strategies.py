@@ -26,6 +26,8 @@ import ramify
 from ramify.search import make_strategy, strategy_option_names
 
 STRATEGIES = "greedy,majority,weighted,best-of-n,beam,dvts,particle,mcts,ab-mcts,widening,rebase"
+PARALLEL = 4
+"""Problems searched at a time; seconds are those of all, divided by the number of problems."""
 TOKENS_PER_PATH = 100
 """Limit of generated tokens for each path of the width; the bundled policies write about 80 a path."""
 
@@ -89,7 +91,7 @@ async def measure(
     solutions = {
         solution.problem_id: solution
         async for solution in engine.solve_many(
-            problems, parallel=1, strategy=strategy, seed=options.seed, budget=budget, stop=options.stop or None
+            problems, parallel=PARALLEL, strategy=strategy, seed=options.seed, budget=budget, stop=options.stop or None
         )
     }
     seconds = (time.monotonic() - started) / len(problems)

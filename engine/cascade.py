@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 
+from ramify.engine.answers.checkers import DEFAULT_CHECK
 from ramify.engine.engine import Engine
 from ramify.engine.errors import UsageError
 from ramify.engine.pooling import pool
@@ -60,7 +61,8 @@ async def ensemble(
     async with anyio.create_task_group() as tasks:
         for place, engine in enumerate(engines):
             tasks.start_soon(ask, place, engine)
-    return await pool([found[place] for place in range(len(engines))], vote)
+    check = DEFAULT_CHECK if isinstance(problem, str) else problem.check
+    return await pool([found[place] for place in range(len(engines))], vote, check=check)
 
 
 def certainty(solution: Solution) -> float:

@@ -5,6 +5,7 @@
     │   └── QuestionTooLong   2    the question does not fit the model's context
     ├── ModelLoadError        3    a model or reward file cannot be loaded or does not fit its purpose
     ├── ModelCrashed          3    the model's process died, was restarted once, and died again
+    ├── ModelUnreachable      3    no server of a remote model answers
     ├── NoAnswer              4    the budget ended the run before any path finished
     └── EngineClosed          1    the engine was used outside its `async with` block
 
@@ -87,6 +88,12 @@ class ModelCrashed(RamifyError):
 
     title = "Model crashed"
     exit_code = ExitCode.MODEL
+
+
+class ModelUnreachable(RamifyError):
+    """Raised when no server of a remote model answers, after some patience."""
+
+    title = "Model unreachable"
 
 
 class NoAnswer(RamifyError):

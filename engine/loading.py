@@ -10,6 +10,7 @@ from ramify.engine.config import EngineConfig
 from ramify.engine.llama_policy import LlamaPolicy
 from ramify.engine.policy import PolicyModel
 from ramify.engine.prompts.format import choose_prompt_format
+from ramify.engine.remote.address import is_remote
 from ramify.engine.rewards.loading import RewardLoader, RewardSource
 from ramify.engine.runtime.client import Runtime, Slot
 from ramify.engine.runtime.messages import ModelConfig
@@ -25,7 +26,8 @@ async def load_models(
     """Load the policy and the reward, in one worker; what must be closed later goes onto `stack`.
 
     Raises:
-        ModelLoadError: if a file cannot be loaded or is no reward model.
+        ModelLoadError: if a file cannot be loaded or is no reward model, or a remote model cannot be used.
+        ModelUnreachable: if no server of a remote model answers.
         UsageError: if a setting does not exist.
     """
     if reward == "default":
@@ -59,6 +61,8 @@ class _Loader:
         self._runtime: Runtime | None = None
 
     async def policy(self, name: str | Path) -> PolicyModel:
+        if is_remote(name):
+            return await self._remote_policy(str(name))
         ref = resolve_model(name)
         slot = await self._slot(ref.path)
         prompt = choose_prompt_format(
@@ -69,6 +73,13 @@ class _Loader:
             step_format=self._config.step_format,
         )
         return LlamaPolicy(slot, prompt, ref.name)
+
+    async def _remote_policy(self, name: str) -> PolicyModel:
+        from ramify.engine.remote.policy import RemotePolicy
+
+        return await RemotePolicy.connect(
+            name, prompt_preset=self._config.prompt_preset, step_format=self._config.step_format
+        )
 
     async def reward(self, source: RewardSource, policy: PolicyModel | None) -> RewardModel | None:
         return await RewardLoader(self._slot, self._stack, self._config.reward_spec).load(source, policy)

@@ -9,18 +9,21 @@ from operator import add
 
 from anyio.to_thread import run_sync
 
-from ramify.engine.answers.equality import answers_equal, decide_quickly
+from ramify.engine.answers.checkers import DEFAULT_CHECK, Check, make_checker
 from ramify.engine.equality import AnswerEquality
 from ramify.engine.errors import UsageError
 from ramify.engine.solution import Solution, SolutionCandidate
 from ramify.search.votes import Candidate, Vote, VoteRule, decide
 
 
-async def pool(solutions: Sequence[Solution], rule: VoteRule | str = VoteRule.MAJORITY) -> Solution:
+async def pool(
+    solutions: Sequence[Solution], rule: VoteRule | str = VoteRule.MAJORITY, *, check: Check = DEFAULT_CHECK
+) -> Solution:
     """Return the vote over the finished paths of all `solutions`, which answer one question.
 
     The usage is the sum and the stop reason that of the last run. Candidates keep their text and score; their node
     numbers count through all runs, and there is no tree. Where a rule needs scores, paths without one do not vote.
+    `check` is that of the problem and says which answers vote together.
 
     Raises:
         UsageError: if there is nothing to pool, or the questions differ.
@@ -40,7 +43,7 @@ async def pool(solutions: Sequence[Solution], rule: VoteRule | str = VoteRule.MA
         )
         for number, each in enumerate(each for solution in solutions for each in solution.candidates)
     ]
-    vote = await _settled(paths, rule)
+    vote = await _settled(paths, rule, check)
     groups = {member.node: group for group in vote.groups for member in group.members}
     winner, last = vote.winner, solutions[-1]
     return replace(
@@ -79,8 +82,9 @@ def _names(solutions: Sequence[Solution], role: str) -> str | None:
     return " + ".join(names) or None
 
 
-async def _settled(paths: Sequence[Candidate], rule: VoteRule) -> Vote:
-    equality = AnswerEquality(decide_quickly, answers_equal)
+async def _settled(paths: Sequence[Candidate], rule: VoteRule, check: Check) -> Vote:
+    checker = make_checker(check)
+    equality = AnswerEquality(checker.same_quickly, checker.same)
     vote = decide(paths, rule, equality.same)
     while equality.unresolved:
         await equality.resolve()

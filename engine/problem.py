@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ramify.engine.answers.checkers import DEFAULT_CHECK, Check
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -13,7 +15,9 @@ class Problem:
 
     `id` names the problem in results and seeds nothing. `answer` is the gold answer; None means it is unknown,
     so nothing is graded. `solution` is a worked solution if one is known. `metadata` holds whatever else the
-    source said (`steps` for bundled problems); it never reaches the model.
+    source said (`steps` for bundled problems); it never reaches the model. `check` says what makes an answer right:
+    the name of a checker (math, exact, regex, numeric, numeric:0.01) or a function of (answer, gold answer); see
+    `ramify.engine.answers.checkers.make_checker`.
     """
 
     id: str
@@ -21,3 +25,4 @@ class Problem:
     answer: str | None = None
     solution: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    check: Check = DEFAULT_CHECK

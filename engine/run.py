@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 
 from ramify.engine.controller import Dispatch, SearchController
 from ramify.engine.equality import AnswerEquality
-from ramify.engine.errors import UsageError
+from ramify.engine.errors import RamifyError, UsageError
 from ramify.engine.events import (
     BudgetChanged,
     BudgetUsed,
@@ -381,11 +381,12 @@ class Run:
 
 
 def _single(error: Exception) -> Exception:
-    """Return the one error inside nested exception groups, or the group if it holds several."""
+    """Return the one error inside nested exception groups, the first of several errors of ramify, else the group."""
     current: BaseException = error
     while isinstance(current, BaseExceptionGroup):
         inner = cast("BaseExceptionGroup[BaseException]", current).exceptions
-        if len(inner) != 1:
+        # Steps that are written side by side may fail of one cause.
+        if len(inner) != 1 and not all(isinstance(each, RamifyError) for each in inner):
             break
         current = inner[0]
     return current if isinstance(current, Exception) else error

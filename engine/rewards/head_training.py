@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from ramify.engine.errors import UsageError
 from ramify.engine.rewards.check import auc
+from ramify.engine.rewards.measures import calibration
 
 Floats = npt.NDArray[np.floating]
 Tensors = dict[str, Floats]
 
 HeadName = Literal["linear", "mlp"]
-BINS = 10
 _BETA_1, _BETA_2, _TINY = 0.9, 0.999, 1e-8
 
 
@@ -206,17 +206,13 @@ def _folded(layers: Tensors, mean: Floats, spread: Floats, scale: float, offset:
 
 def _quality(logits: Floats, data: LabelledStates) -> HeadQuality:
     scores, values = _sigmoid(logits), data.values
-    bins = np.minimum((scores * BINS).astype(int), BINS - 1)
-    gaps = [
-        abs(float(scores[bins == each].mean() - values[bins == each].mean())) * int((bins == each).sum())
-        for each in np.unique(bins)
-    ]
+    fit = calibration(scores.tolist(), values.tolist())
     good = values >= 0.5
     return HeadQuality(
         loss=_loss(logits, values),
         floor=float(np.mean([_entropy(float(value)) for value in values])),
         auc=auc(scores[good].tolist(), scores[~good].tolist()),
-        calibration_error=sum(gaps) / len(values),
+        calibration_error=0.0 if fit is None else fit.error,
         steps=len(values),
         problems=len(set(data.problems)),
     )

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import anyio
-import anyio.to_thread
 from pydantic import BaseModel, ValidationError
 
 from ramify.engine.errors import UsageError
+from ramify.engine.remote.address import parse_address as parse_remote_address
+from ramify.engine.remote.http import HttpError, Refused, Transport
+from ramify.engine.remote.keys import KEY_VARIABLES, ApiKey, check_sendable, key_from_environment
+from ramify.engine.remote.pool import Endpoint, EndpointPool
+from ramify.engine.remote.settings import Patience
 from ramify.reward.checks import checked_scores
 from ramify.reward.errors import RewardError
 from ramify.reward.protocol import ScoredStep, ScoreUsage
 
-KEY_VARIABLE = "OPENAI_API_KEY"
-"""Environment variable with the key that is sent, if it is set."""
-
-PREFIX = "openai:"
 PARALLEL_REQUESTS = 8
 ATTEMPTS = 3
 PAUSE_S = 0.5
 """Time before the second attempt; it doubles with each further one."""
 
-TIMEOUT_S = 120.0
-RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504})
-"""HTTP codes that may pass."""
+CONNECT_S = 10.0
+SILENCE_S = 120.0
+"""How long the endpoint may take to take a connection, and to answer."""
 
 INSTRUCTION = (
     "You grade the reasoning of a solution in progress. Read the problem and the steps so far, check each step, and "
@@ -60,14 +55,6 @@ class _Reply(BaseModel):
     usage: _Tokens | None = None
 
 
-class _Refused(Exception):
-    """Raised when the endpoint answers with an error."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"{code} {reason}")
-        self.code = code
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeAddress:
     """Where a judge is: the endpoint's base address, such as http://localhost:8000/v1, and the model's name there."""
@@ -80,18 +67,22 @@ def parse_address(text: str) -> JudgeAddress:
     """Return the address in `openai:URL#MODEL`.
 
     Raises:
-        UsageError: if it is not of this form.
+        UsageError: if it is not of this form, names several servers or holds a password.
     """
-    url, mark, model = text.removeprefix(PREFIX).rpartition("#")
-    if not mark or not model or not url.startswith(("http://", "https://")):
-        raise UsageError(f"{text!r} names no judge", "write it as openai:http://HOST:PORT/v1#MODEL")
-    return JudgeAddress(url=url.rstrip("/"), model=model)
+    found = parse_remote_address(text, "names no judge")
+    if len(found.urls) != 1:
+        raise UsageError("a judge is asked at one address", "leave out the others")
+    return JudgeAddress(url=found.urls[0], model=found.model)
 
 
 class JudgeReward:
     """Asks a remote model to grade each path from 0 to 10; the score is a tenth of the grade.
 
-    Tokens are those that the endpoint reports. `parameters` is 0, as they are not known.
+    Tokens are those that the endpoint reports. `parameters` is 0, as they are not known. `key` None means that of the
+    environment, "" none.
+
+    Raises:
+        UsageError: if the key is none, or would be sent unencrypted.
     """
 
     parameters = 0
@@ -103,7 +94,11 @@ class JudgeReward:
         self.name = f"judge {address.model}"
         self._instruction = instruction
         self._max_tokens = max_tokens
-        self._key = os.environ.get(KEY_VARIABLE) if key is None else key
+        secret = key_from_environment() if key is None else ApiKey(key) if key else None
+        check_sendable(secret, address.url)
+        transport = Transport(url=address.url, key=secret, connect_s=CONNECT_S, silence_s=SILENCE_S)
+        patience = Patience(attempts=ATTEMPTS, pause_s=PAUSE_S)
+        self._pool = EndpointPool([Endpoint(transport, PARALLEL_REQUESTS)], patience)
 
     async def open(self, question: str) -> JudgeSession:
         """Start a session."""
@@ -124,32 +119,13 @@ class JudgeReward:
             "temperature": 0,
             "max_tokens": self._max_tokens,
         }
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                reply = await anyio.to_thread.run_sync(self._post, body, abandon_on_cancel=True)
-                return self._read(reply, step)
-            except _Refused as error:
-                if attempt == ATTEMPTS or error.code not in RETRIED:
-                    raise self._failed(step, f"it answered {error}") from error
-            except (OSError, TimeoutError) as error:
-                if attempt == ATTEMPTS:
-                    raise self._failed(step, f"it cannot be reached ({error})") from error
-            await anyio.sleep(PAUSE_S * 2 ** (attempt - 1))
-        raise AssertionError("the last attempt returns or raises")
-
-    def _post(self, body: dict[str, Any]) -> bytes:
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        request = urllib.request.Request(
-            f"{self.address.url}/chat/completions", data=json.dumps(body).encode(), headers=headers
-        )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-                return response.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                raise _Refused(error.code, error.reason) from None
+            data = await self._pool.send(lambda endpoint: endpoint.transport.request("/chat/completions", body))
+        except Refused as error:
+            raise self._failed(step, f"it answered {error}") from None
+        except HttpError as error:
+            raise self._failed(step, f"it cannot be reached ({error})") from None
+        return self._read(data or b"", step)
 
     def _read(self, data: bytes, step: ScoredStep) -> tuple[float, ScoreUsage]:
         try:
@@ -171,7 +147,7 @@ class JudgeReward:
     def _failed(self, step: ScoredStep, why: str) -> RewardError:
         return RewardError(
             f"{self.name} at {self.address.url} gave no score for node {step.node}: {why}; check the address, the "
-            f"model's name and {KEY_VARIABLE}",
+            f"model's name and {KEY_VARIABLES[-1]}",
             node=step.node,
         )
 

@@ -12,8 +12,10 @@ from ramify.engine.errors import ModelLoadError, UsageError
 from ramify.engine.llama_policy import LlamaPolicy, LlamaScorer
 from ramify.engine.policy import PolicyModel
 from ramify.engine.prompts.format import choose_prompt_format
+from ramify.engine.remote.address import PREFIX
+from ramify.engine.remote.policy import RemotePolicy
 from ramify.engine.rewards.confidence import CONFIDENCES, ConfidenceName, ConfidenceReward, LogRatioReward
-from ramify.engine.rewards.judge import PREFIX, JudgeReward, parse_address
+from ramify.engine.rewards.judge import JudgeReward, parse_address
 from ramify.engine.rewards.likelihood import LikelihoodModel
 from ramify.engine.rewards.verifier import VerifierReward
 from ramify.engine.runtime.client import Slot
@@ -102,7 +104,7 @@ class RewardLoader:
             LlamaScorer(slot),
             parameters=slot.info.parameters + (0 if head is None else head.parameters),
             context_tokens=slot.info.context_tokens,
-            split=policy.prompt.split if isinstance(policy, LlamaPolicy) else None,
+            split=_splitter(policy),
             head=head,
         )
 
@@ -126,6 +128,13 @@ class RewardLoader:
             return None if self._spec is None else load_spec(self._spec)
         except RewardSpecError as error:
             raise UsageError(str(error)) from error
+
+
+def _splitter(policy: PolicyModel | None) -> Callable[[str], list[str]] | None:
+    """Return how the policy's texts are cut into steps, None if it does not say."""
+    if isinstance(policy, LlamaPolicy):
+        return policy.prompt.split
+    return policy.split if isinstance(policy, RemotePolicy) else None
 
 
 def _confidence(kind: ConfidenceName, policy: PolicyModel | None) -> RewardModel:

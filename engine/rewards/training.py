@@ -29,7 +29,7 @@ PARALLEL_SOLUTIONS = 16
 
 
 class LabelledSteps(Protocol):
-    """A solution with the value of each of its prefixes, as `ramify.models.recipe.label` writes them."""
+    """A solution with the value of each of its prefixes, as `ramify.engine.rewards.label_files` writes them."""
 
     @property
     def question(self) -> str:
@@ -44,6 +44,11 @@ class LabelledSteps(Protocol):
     @property
     def values(self) -> Sequence[float]:
         """The chance of a right answer after each step."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How often the solution was sampled; it is learned from as often."""
         ...
 
 
@@ -129,9 +134,9 @@ async def _collect(slot: Slot, layout: PathLayout, labels: Sequence[LabelledStep
             for label, result in zip(group, await run.read(requests), strict=True):
                 if result.too_long:
                     continue
-                states += result.logits
-                values += label.values
-                problems += [question] * len(label.values)
+                states += result.logits * label.count
+                values += tuple(label.values) * label.count
+                problems += [question] * len(label.values) * label.count
         run.close()
     if not states:
         raise UsageError("there are no labels that fit the model's context", "label other problems")

@@ -48,6 +48,7 @@ class VerifierReward:
     """A model that writes a verification of the steps so far and then says yes or no.
 
     Every path is a prompt of its own, shared by its chains alone, so this costs by far more than a model that reads.
+    Chains run in the background: while the policy writes, they get a share of the steps only.
     Code that a chain writes is text: nothing is ever executed.
 
     Raises:
@@ -156,7 +157,7 @@ class VerifierSession:
         """Do nothing; nothing is held between calls."""
 
     async def _verify(self, step: ScoredStep, prompt: tuple[int, ...], room: int) -> float:
-        run = await self._reward.slot.open_run(prompt)
+        run = await self._reward.slot.open_run(prompt, background=True)
         try:
             chains = await self._chains(run, step, room)
             results = await run.read([self._verdict(chain, step) for chain in chains])

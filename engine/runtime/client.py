@@ -73,6 +73,7 @@ class _RunBooks:
     """What a new worker must be told of a run."""
 
     prompt: tuple[int, ...]
+    background: bool = False
     nodes: dict[int, tuple[int, tuple[int, ...]]] = field(default_factory=dict[int, "tuple[int, tuple[int, ...]]"])
     waits: list[_Wait] = field(default_factory=list[_Wait])
 
@@ -287,8 +288,8 @@ class Slot:
             self._vocabulary = Model(self.config, vocabulary_only=True)
         return self._vocabulary.vocabulary
 
-    async def open_run(self, prompt: Sequence[int]) -> RunHandle:
-        """Start a run whose node 0 is the prompt.
+    async def open_run(self, prompt: Sequence[int], *, background: bool = False) -> RunHandle:
+        """Start a run whose node 0 is the prompt; a background run waits while others in the worker have work.
 
         Raises:
             UsageError: if the prompt is empty or holds ids that are not in the vocabulary.
@@ -301,8 +302,8 @@ class Slot:
         if len(tokens) > self.info.context_tokens:
             raise QuestionTooLong(len(tokens), self.info.context_tokens)
         number, self._next_run = self._next_run, self._next_run + 1
-        self.send("open_run", number, tokens)
-        self._runs[number] = _RunBooks(tokens)
+        self.send("open_run", number, tokens, background)
+        self._runs[number] = _RunBooks(tokens, background)
         return RunHandle(self, number, self._runs[number])
 
     def check_tokens(self, tokens: Sequence[int]) -> None:
@@ -434,7 +435,7 @@ class Slot:
         if self._statistics_there is not None:
             self.send("statistics")
         for number, books in self._runs.items():
-            self.send("open_run", number, books.prompt)
+            self.send("open_run", number, books.prompt, books.background)
             for node, (parent, tokens) in books.nodes.items():
                 self.send("restore", number, node, parent, tokens)
             for wait in [each for each in books.waits if each.abandoned]:

@@ -24,6 +24,8 @@ from ramify.engine.runtime.native import Context, Model, model_info
 PROGRESS_S = 0.1
 """Shortest time between two reports of progress."""
 
+BACKGROUND_TURN = 8
+"""Every so-manieth step is one for all slots, so that work in the background gets on beside any other."""
 
 DECODER_REQUESTS = frozenset({"open_run", "restore", "expand", "read", "release", "interrupt", "close_run"})
 """Requests that are methods of a slot's decoder, by name."""
@@ -53,6 +55,7 @@ class Worker:
         self._models: dict[tuple[str, bool, int | None], Model] = {}
         self._running = True
         self._reported_s = 0.0
+        self._turn = 0
         self._handlers: dict[str, Callable[..., None]] = {
             "load": self._load,
             "unload": self._unload,
@@ -87,15 +90,22 @@ class Worker:
     def _busy(self) -> bool:
         return any(slot.decoder.busy for slot in self._slots.values())
 
+    def _due(self) -> list[tuple[int, WorkerSlot]]:
+        """Return the slots that do a decode now: those with work, without such as have it for the background alone."""
+        busy = [(number, slot) for number, slot in self._slots.items() if slot.decoder.busy]
+        self._turn = (self._turn + 1) % BACKGROUND_TURN
+        if len(busy) < 2 or self._turn == 0:
+            return busy
+        return [each for each in busy if each[1].decoder.urgent] or busy
+
     def _step(self) -> None:
-        for number, slot in self._slots.items():
-            if slot.decoder.busy:
-                results = slot.decoder.step()
-                if results:
-                    self._send(("results", number, results))
-                for run, why in slot.decoder.take_failures().items():
-                    error = ModelLoadError(f"{slot.config.path} does not work: {why}", "its file may be damaged")
-                    self._send(("run_failed", number, run, error))
+        for number, slot in self._due():
+            results = slot.decoder.step()
+            if results:
+                self._send(("results", number, results))
+            for run, why in slot.decoder.take_failures().items():
+                error = ModelLoadError(f"{slot.config.path} does not work: {why}", "its file may be damaged")
+                self._send(("run_failed", number, run, error))
         now_s = time.monotonic()
         if now_s - self._reported_s >= PROGRESS_S:
             self._reported_s = now_s

@@ -1,7 +1,8 @@
-"""The bundled task: multi-step arithmetic word problems with worked solutions."""
+"""The bundled tasks: multi-step arithmetic word problems, and the rearranging of lists, with worked solutions."""
 
 from __future__ import annotations
 
-from .generate import generate_one, generate_problems
+from .generate import generate_one
+from .tasks import generate_problems
 
 __all__ = ["generate_one", "generate_problems"]

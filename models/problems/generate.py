@@ -8,28 +8,9 @@ from ramify.engine.problem import Problem
 
 from .distractors import distract
 from .operations import OPERATIONS
-from .partition import Part, part_of, stream_seed
+from .partition import Part, part_of
 from .questions import ask, ask_with_step
 from .story import Story, amount, start_story
-
-MOST_STEPS = 12
-
-
-def generate_problems(steps: tuple[int, int] = (2, 8), count: int = 100, seed: int = 0) -> list[Problem]:
-    """Return `count` word problems of `steps[0]` to `steps[1]` steps, the same for the same arguments.
-
-    Each problem has its gold answer, a worked solution of one step a line, and `metadata["steps"]`. None of them
-    is among the problems that the bundled models were trained on, whatever the seed.
-
-    Raises:
-        ValueError: if `steps` is reversed or leaves 1 to 12, or if `count` is negative.
-    """
-    low, high = steps
-    if not 1 <= low <= high <= MOST_STEPS:
-        raise ValueError(f"steps must satisfy 1 <= low <= high <= {MOST_STEPS}, got {low}-{high}")
-    if count < 0:
-        raise ValueError(f"count must not be negative, got {count}")
-    return [generate_one(stream_seed("eval", seed, i), (low, high), "eval", f"{seed}-{i}") for i in range(count)]
 
 
 def generate_one(seed: int, steps: tuple[int, int], part: Part, problem_id: str) -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,15 +15,15 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
+from ramify.engine.rewards.check import auc
+from ramify.engine.rewards.measures import calibration
+
 from .network import Decoder
 from .optimizer import Optimizer
 from .text import BAD, GOOD, STEP, prompt_text, reward_solution_text
 from .tokenizer import token_id
 
 log = logging.getLogger(__name__)
-
-BINS = 10
-"""Bins of the score for calibration."""
 
 
 class Label(BaseModel):
@@ -178,15 +179,18 @@ def measure(model: Decoder, rows: list[RewardRow], ids: tuple[int, int]) -> Rewa
     all_scores, all_values = torch.cat(scores), torch.cat(values)
     floor = torch.special.entr(all_values) + torch.special.entr(1 - all_values)
     margin = all_scores[:, 0] - all_scores[:, 1]
-    bins = _reliability(margin.sigmoid(), all_values)
+    sides = margin[all_values >= 0.5].tolist(), margin[all_values < 0.5].tolist()
+    found = auc(*sides)
+    fit = calibration(margin.sigmoid().tolist(), all_values.tolist())
+    assert fit is not None
     return RewardQuality(
         loss=_loss(all_scores, all_values).item(),
         floor=floor.mean().item(),
-        auc=_auc(margin, all_values >= 0.5),
+        auc=math.nan if found is None else found,
         auc_within=_pairwise(last.values()),
         steps=len(all_values),
-        calibration_error=sum(abs(score - value) * n for score, value, n in bins.values()) / len(all_values),
-        reliability=bins,
+        calibration_error=fit.error,
+        reliability={f"{each.low:.1f} to {each.high:.1f}": (each.score, each.value, each.count) for each in fit.bins},
     )
 
 
@@ -199,16 +203,6 @@ def _pairwise(problems: Iterable[list[tuple[float, float]]]) -> float:
         if right[1] >= 0.5 > wrong[1]
     ]
     return sum(pairs) / len(pairs) if pairs else 0.5
-
-
-def _reliability(scores: Tensor, values: Tensor) -> dict[str, tuple[float, float, int]]:
-    bins: dict[str, tuple[float, float, int]] = {}
-    for low in range(BINS):
-        inside = (scores * BINS).long().clamp(max=BINS - 1) == low
-        if inside.any():
-            name = f"{low / BINS:.1f} to {(low + 1) / BINS:.1f}"
-            bins[name] = float(scores[inside].mean()), float(values[inside].mean()), int(inside.sum())
-    return bins
 
 
 def _at_tags(
@@ -224,14 +218,6 @@ def _at_tags(
 
 def _loss(logits: Tensor, values: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits[:, 0] - logits[:, 1], values)
-
-
-def _auc(scores: Tensor, positive: Tensor) -> float:
-    ranks = scores.argsort().argsort().double() + 1
-    good, bad = int(positive.sum()), int((~positive).sum())
-    if good == 0 or bad == 0:
-        return float("nan")
-    return float((ranks[positive].sum() - good * (good + 1) / 2) / (good * bad))
 
 
 def _groups(rows: list[RewardRow], batch_tokens: int, seed: int) -> Iterator[list[RewardRow]]:

@@ -14,11 +14,14 @@ import anyio
 import torch
 from tokenizers import Tokenizer
 
+from ramify.engine.rewards.label_files import label_problems
+from ramify.engine.rewards.labels import LabelPlan
+
 from .cards import files_of, policy_card, reward_card, write_card
 from .device import prepare
 from .evaluate import evaluate_policy, save_quality
 from .export import export_gguf, quantize
-from .label import LabelPlan, label_problems, label_stream
+from .label import label_stream
 from .network import Decoder
 from .reward import RewardPlan, read_labels, train_reward
 from .tokenizer import load_tokenizer, train_tokenizer

@@ -49,8 +49,15 @@ def grade(
     from ramify.batch.inputs import read_problems
     from ramify.batch.regrade import count, grade_records
 
-    right = None if gold is None else {each.id: each.answer for each in read_problems(gold)}
-    records = grade_records(source, mapping=dict(mapping), form=form, gold=right, on_bad=note_bad if skip_bad else None)
+    known = [] if gold is None else read_problems(gold)
+    records = grade_records(
+        source,
+        mapping=dict(mapping),
+        form=form,
+        gold=None if gold is None else {each.id: each.answer for each in known},
+        checks={each.id: each.check for each in known},
+        on_bad=note_bad if skip_bad else None,
+    )
     graded = list(records)
     if write is not None:
         _write(write, graded)

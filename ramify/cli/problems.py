@@ -1,26 +1,45 @@
-"""`ramify problems`: the bundled task as JSON lines."""
+"""`ramify problems`: the bundled tasks as JSON lines."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import output
 from .values import StepRange
 
+if TYPE_CHECKING:
+    from ramify.engine.problem import Problem
+
+TASK_NAMES = ("arithmetic", "lists")
+
 
 @click.command()
+@click.option("--task", type=click.Choice(TASK_NAMES), default="arithmetic", show_default=True, help="Kind of problem.")
 @click.option("--steps", type=StepRange(), default="2-8", show_default=True, help="Fewest and most steps, 1 to 12.")
 @click.option("--count", type=click.IntRange(min=0), default=100, show_default=True, help="Number of problems.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same problems.")
 @click.option("--solutions", is_flag=True, help="Add a worked solution to each problem.")
-def problems(steps: tuple[int, int], count: int, seed: int, solutions: bool) -> None:
-    """Write word problems of the bundled task as JSON lines: id, question, answer."""
+def problems(task: str, steps: tuple[int, int], count: int, seed: int, solutions: bool) -> None:
+    """Write problems of a bundled task as JSON lines: id, question, answer, and how answers are checked.
+
+    The tasks are arithmetic word problems and the rearranging of lists.
+    """
     from ramify.models.problems import generate_problems
 
     try:
-        generated = generate_problems(steps=steps, count=count, seed=seed)
+        generated = generate_problems(steps=steps, count=count, seed=seed, task=task)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     for problem in generated:
-        line = {"id": problem.id, "question": problem.question, "answer": problem.answer}
-        output.write_json({**line, "solution": problem.solution} if solutions else line)
+        output.write_json(_line(problem, solutions=solutions))
+
+
+def _line(problem: Problem, *, solutions: bool) -> dict[str, Any]:
+    line: dict[str, Any] = {"id": problem.id, "question": problem.question, "answer": problem.answer}
+    if problem.check != "math":
+        line["check"] = problem.check
+    if "task" in problem.metadata:
+        line["task"] = problem.metadata["task"]
+    return {**line, "solution": problem.solution} if solutions else line

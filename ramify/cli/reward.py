@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from . import diagnostics, output
+from .problems import TASK_NAMES
+from .reward_eval import evaluate
+from .reward_label import label
 from .values import COUNT
 
 if TYPE_CHECKING:
@@ -67,12 +70,20 @@ def convert(source: Path, out: Path, spec: str | None, separator: str, kind: str
 @click.argument("model", metavar="REWARD")
 @click.option("--reward-spec", metavar="NAME|FILE", help="Its format.  [default: as the file says]")
 @click.option("--cases", type=_FILE, help="JSON lines: question, steps, first_error.  [default: bundled problems]")
+@click.option("--task", type=click.Choice(TASK_NAMES), default="arithmetic", show_default=True, help="Bundled task.")
 @click.option("--count", type=COUNT, default=30, show_default=True, help="Number of bundled problems.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Which bundled problems.")
 @click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def check(
-    model: str, reward_spec: str | None, cases: Path | None, count: int, seed: int, threads: int | None, as_json: bool
+    model: str,
+    reward_spec: str | None,
+    cases: Path | None,
+    task: str,
+    count: int,
+    seed: int,
+    threads: int | None,
+    as_json: bool,
 ) -> None:
     """Score right and wrong solutions with REWARD, and tell how well it keeps them apart."""
     import anyio
@@ -81,7 +92,7 @@ def check(
 
     from .reward_cases import bundled_cases, read_cases
 
-    found = bundled_cases(count, seed) if cases is None else read_cases(cases)
+    found = bundled_cases(count, seed, task) if cases is None else read_cases(cases)
     with output.owned_stdout():
         report = anyio.run(_check, model, EngineConfig(threads=threads, reward_spec=reward_spec), found)
         if as_json:
@@ -115,8 +126,8 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
     from ramify.engine.config import EngineConfig
     from ramify.engine.errors import UsageError
     from ramify.engine.rewards.head_training import HeadPlan
+    from ramify.engine.rewards.label_files import read_labels
     from ramify.engine.rewards.training import train_reward
-    from ramify.models.recipe.label import read_labels
     from ramify.reward.builtin import load_spec
     from ramify.reward.spec import RewardSpec
 
@@ -144,29 +155,6 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
             f"(at least {quality.floor:.3f}), calibration error {quality.calibration_error:.3f}; {done.epochs} epochs"
         )
         output.write(str(done.path))
-
-
-@reward.command()
-@click.option("--model", "-m", default="demo-m", show_default=True, help="The policy: name or path of a .gguf file.")
-@click.option("--problems", type=_FILE, help="JSON lines: id, question, answer.  [default: bundled problems]")
-@click.option("--count", type=COUNT, default=100, show_default=True, help="Number of bundled problems.")
-@click.option("--solutions", type=click.IntRange(min=1), default=8, show_default=True, help="Sampled for each problem.")
-@click.option("--rollouts", type=click.IntRange(min=0), default=0, show_default=True, help="More from each prefix.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--out", "-o", type=_NEW_FILE, required=True, help="The file of labels; an existing one is gone on with.")
-def label(model: str, problems: Path | None, count: int, solutions: int, rollouts: int, seed: int, out: Path) -> None:
-    """Label steps by how often the policy reaches the right answer from them."""
-    import anyio
-
-    from ramify.models.recipe.label import LabelPlan, label_problems, label_stream
-
-    todo = label_stream(range(seed * count, (seed + 1) * count)) if problems is None else _problems(problems)
-    plan = LabelPlan(solutions=solutions, rollouts=rollouts, seed=seed)
-    with output.owned_stdout():
-        diagnostics.say(f"labelling {len(todo)} problems with {model}")
-        done = anyio.run(label_problems, model, todo, out, plan)
-        diagnostics.say(f"{done} problems labelled, {len(todo) - done} were there already")
-        output.write(str(out))
 
 
 async def _check(model: str, config: Any, cases: Any) -> CheckReport:
@@ -203,19 +191,5 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _problems(path: Path) -> list[Any]:
-    import json
-
-    from ramify.engine.errors import UsageError
-    from ramify.engine.problem import Problem
-
-    found: list[Any] = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            found.append(Problem(id=str(row.get("id", number)), question=row["question"], answer=str(row["answer"])))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"{path}, line {number} is no problem ({error!r})", "write question and answer") from error
-    return found
+reward.add_command(label)
+reward.add_command(evaluate)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -11,56 +10,25 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ramify.engine.errors import UsageError
 from ramify.engine.rewards.check import Case
 
-_SUM = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
 
+def bundled_cases(count: int, seed: int, task: str = "arithmetic") -> list[Case]:
+    """Return `count` problems of a bundled task, each with its worked solution and with one that goes wrong.
 
-def bundled_cases(count: int, seed: int) -> list[Case]:
-    """Return `count` problems of the bundled task, each with its worked solution and with one that goes wrong.
-
-    One number of a step is wrong there, and all that follows from it.
+    One step is wrong there, and all that follows from it.
     """
-    from ramify.models.problems import generate_problems
+    from ramify.models.problems.tasks import TASKS, generate_problems
 
     chance = random.Random(seed)
     cases: list[Case] = []
-    for problem in generate_problems(steps=(2, 6), count=count, seed=seed):
+    for problem in generate_problems(steps=(2, 6), count=count, seed=seed, task=task):
         lines = (problem.solution or "").splitlines()
         at = chance.randrange(len(lines) - 1)
-        wrong = with_error(lines, at, chance.choice((-3, -2, -1, 1, 2, 3)))
+        wrong = TASKS[task].plant_error(problem, at, chance)
         for steps, error in ((lines, None), (wrong, at)):
             # As they are generated: all but the last end in a newline.
             texts = tuple(f"{line}\n" for line in steps[:-1])
             cases.append(Case(question=problem.question, steps=(*texts, steps[-1]), first_error=error))
     return cases
-
-
-def with_error(lines: list[str], at: int, change: int) -> list[str]:
-    """Return a solution whose step `at` is off by `change`, or by more if the result were negative, and its sequel."""
-    changed: dict[str, str] = {}
-
-    def redo(match: re.Match[str]) -> str:
-        left, sign, right = changed.get(match[1], match[1]), match[2], changed.get(match[3], match[3])
-        result = _result(int(left), sign, int(right))
-        if str(result) != match[4]:
-            changed[match[4]] = str(result)
-        return f"{left}{sign}{right}={result}"
-
-    def spoil(match: re.Match[str]) -> str:
-        wrong = int(match[4]) + (change if int(match[4]) + change > 0 else abs(change))
-        changed[match[4]] = str(wrong)
-        return f"{match[1]}{match[2]}{match[3]}={wrong}"
-
-    found = list(lines[:at])
-    found.append(_SUM.sub(spoil, lines[at], count=1))
-    found += [_SUM.sub(redo, line) for line in lines[at + 1 : -1]]
-    found.append(re.sub(r"\d+", lambda match: changed.get(match[0], match[0]), lines[-1]))
-    return found
-
-
-def _result(left: int, sign: str, right: int) -> int:
-    if sign == "/":
-        return left // right if right else 0
-    return {"+": left + right, "-": left - right, "*": left * right}[sign]
 
 
 class _CaseLine(BaseModel):

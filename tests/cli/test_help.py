@@ -21,7 +21,7 @@ SOLVE_OPTIONS = [
 ]  # fmt: skip
 
 
-COMMANDS = ["solve", "runs", "batch", "grade", "calibrate", "problems", "models", "reward", "config", "doctor"]
+COMMANDS = ["solve", "tui", "runs", "batch", "grade", "calibrate", "problems", "models", "reward", "config", "doctor"]
 
 
 def test_root_help_lists_the_commands(ramify):
@@ -40,9 +40,12 @@ def test_solve_options_are_pinned(ramify):
 @pytest.mark.parametrize(
     ("arguments", "options"),
     [
-        (["problems"], ["--count", "--help", "--seed", "--solutions", "--steps"]),
+        (["problems"], ["--count", "--help", "--seed", "--solutions", "--steps", "--task"]),
         (["models", "list"], ["--help", "--json"]),
         (["models", "info"], ["--help", "--json"]),
+        (["models", "pull"], ["--force", "--help", "--json", "--name"]),
+        (["models", "quantize"], ["--allow-requantize", "--force", "--help", "--threads", "--type"]),
+        (["models", "remove"], ["--help", "--yes"]),
         (["doctor"], ["--help", "--json", "--model", "--no-run"]),
         (["runs", "list"], ["--help", "--json", "--limit", "--query"]),
         (["runs", "show"], ["--all", "--help", "--json", "--width"]),

@@ -39,3 +39,11 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     done = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["id"] == "0-0"
+
+
+def test_the_second_task_says_how_it_is_checked(ramify):
+    result = ramify("problems", "--task", "lists", "--count", "3", "--seed", "7", "--solutions")
+    expected = generate_problems(count=3, seed=7, task="lists")
+    lines = [json.loads(line) for line in result.out.splitlines()]
+    assert [line["solution"] for line in lines] == [each.solution for each in expected]
+    assert {(line["check"], line["task"]) for line in lines} == {("exact", "lists")}

@@ -69,7 +69,9 @@ def third_party(*, recipe: bool) -> set[str]:
 def test_the_core_imports_exactly_what_is_required():
     extras = PROJECT["project"]["optional-dependencies"]
     optional = {
-        name for extra in ("convert", "parquet", "plot", "transformers") for name in requirement_names(extras[extra])
+        name
+        for extra in ("convert", "hub", "parquet", "plot", "transformers")
+        for name in requirement_names(extras[extra])
     }
     assert third_party(recipe=False) - optional == requirement_names(PROJECT["project"]["dependencies"])
     assert optional <= third_party(recipe=False)

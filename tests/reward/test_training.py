@@ -91,6 +91,7 @@ class Label:
     question: str
     steps: tuple[str, ...]
     values: tuple[float, ...]
+    count: int = 1
 
 
 LABELS = [
@@ -162,3 +163,20 @@ def test_a_model_is_not_written_over_itself(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not fit the output matrix"):
         copy_with_head(path, tmp_path / "n.gguf", spec, HeadFiles(rows={0: np.zeros(3, np.float32)}, layers={}))
     assert not (tmp_path / "n.gguf").exists()
+
+
+async def test_a_solution_counts_as_often_as_it_was_sampled(tmp_path: Path) -> None:
+    steps = ("Mia has 1+1=2 cookies.\n", "The answer is 2.")
+
+    def labels(often: int) -> list[Label]:
+        values = ((1.0, often), (0.0, 1))
+        return [Label(f"Mia has {n} cookies.", steps, (v, v), count) for n in range(40) for v, count in values]
+
+    even, often = [
+        await train_reward(labels(count), "demo-m", tmp_path / f"{count}.gguf", HeadPlan(epochs=20), config=CONFIG)
+        for count in (1, 3)
+    ]
+    assert (even.quality.steps, often.quality.steps) == (6 * 2 * 2, 6 * 4 * 2)
+    # The entropy of a half, and the loss of always saying three quarters.
+    assert even.quality.loss == pytest.approx(np.log(2), abs=0.02)
+    assert often.quality.loss == pytest.approx(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)), abs=0.02)

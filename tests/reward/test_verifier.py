@@ -200,3 +200,19 @@ def test_a_wrong_spec_is_refused_with_its_field(change: dict[str, Any], message:
 def test_a_verifier_spec_survives_json() -> None:
     assert isinstance(THINKPRM, VerifierSpec)
     assert parse_spec(THINKPRM.model_dump_json()) == THINKPRM
+
+
+async def test_chains_run_in_the_background(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with AsyncExitStack() as stack:
+        reward = await load(stack, tiny, spec_file(tmp_path, max_tokens=4))
+        opened: list[bool] = []
+        plain = reward.slot.open_run
+
+        async def noting(prompt: Any, *, background: bool = False) -> Any:
+            opened.append(background)
+            return await plain(prompt, background=background)
+
+        monkeypatch.setattr(reward.slot, "open_run", noting)
+        session = await reward.open("?")
+        await session.score([step(1, "a")])
+    assert opened == [True]

@@ -1,0 +1,252 @@
+"""`ramify reward eval`: how good a reward is, and what it buys."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import diagnostics, output
+from .problems import TASK_NAMES
+from .reward_label import REPEAT_S, read_answered
+from .values import COUNT, StepRange
+
+if TYPE_CHECKING:
+    from ramify.engine.problem import Problem
+    from ramify.engine.rewards.evaluation import Outcome, ScoredPath, StepCheck
+    from ramify.engine.rewards.labels import LabelledSolution
+    from ramify.engine.rewards.measures import Calibration
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+AGAINST_DEFAULT, NONE = "default", "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wishes:
+    """What to measure and how."""
+
+    model: str
+    width: int
+    seed: int
+    parallel: int
+    threads: int | None
+    search: bool
+    threshold: float | None
+
+
+@click.command("eval")
+@click.argument("reward", metavar="REWARD")
+@click.option("--problems", type=_FILE, help="JSON lines: id, question, answer, check.  [default: bundled problems]")
+@click.option("--labels", type=_FILE, help="Labels of other problems than it was trained on: the truth about steps.")
+@click.option("--model", "-m", default="demo-m", show_default=True, help="The policy whose paths are scored.")
+@click.option("--reward-spec", metavar="NAME|FILE", help="The reward's format.  [default: as the file says]")
+@click.option(
+    "--against",
+    default=AGAINST_DEFAULT,
+    help="Reward to compare with, or none.  [default: bundled, for a bundled policy]",
+)
+@click.option("--width", type=click.IntRange(min=1), default=8, show_default=True, help="Paths of each problem.")
+@click.option("--task", type=click.Choice(TASK_NAMES), default="arithmetic", show_default=True, help="Bundled task.")
+@click.option("--steps", type=StepRange(), default="2-8", show_default=True, help="Steps of bundled problems.")
+@click.option("--count", type=COUNT, default=100, show_default=True, help="Number of bundled problems.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Which bundled problems, and the sampling.")
+@click.option(
+    "--threshold", type=float, help="A lower score marks a wrong step.  [default: chosen on half the problems]"
+)
+@click.option("--no-search", is_flag=True, help="Leave out REBASE; with --labels, write no paths at all.")
+@click.option("--parallel", type=click.IntRange(min=1), default=2, show_default=True, help="Problems at a time.")
+@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for report, paths and reliability plot.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+def evaluate(
+    reward: str,
+    problems: Path | None,
+    labels: Path | None,
+    reward_spec: str | None,
+    against: str,
+    task: str,
+    steps: tuple[int, int],
+    count: int,
+    out: Path | None,
+    no_search: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Measure REWARD: does it tell right steps from wrong ones, is it calibrated, and does a search gain by it?
+
+    The policy writes paths for each problem. Their votes and a REBASE search of the same width are compared with
+    plain majority and with the bundled reward. Steps are checked by the bundled problems' worked solutions (in a file:
+    with `ramify problems --solutions`), or come from --labels.
+    """
+    import anyio
+
+    wishes = _Wishes(**settings, search=not no_search)
+    given = None if labels is None else _labels(labels)
+    todo: list[Problem] = []
+    if given is None or not no_search:
+        todo = _bundled(task, steps, count, wishes.seed) if problems is None else read_answered(problems)
+    rewards = _rewards(reward, against, wishes.model)
+    with output.owned_stdout():
+        report, paths, fits = anyio.run(_measure, rewards, reward_spec, todo, given, wishes)
+        if as_json:
+            output.write_json(report, indent=2)
+        else:
+            from .reward_report import write_report
+
+            write_report(report)
+    if out is not None:
+        _save(out, report, paths, fits)
+
+
+async def _measure(
+    rewards: Sequence[str],
+    spec: str | None,
+    problems: Sequence[Problem],
+    labels: Sequence[LabelledSolution] | None,
+    wishes: _Wishes,
+) -> tuple[dict[str, Any], dict[str, list[ScoredPath]], dict[str, Calibration]]:
+    """Return the report, and by reward the scored paths and the calibration."""
+    from ramify.engine.rewards.quality import quality
+
+    from .reward_report import gains, quality_facts
+
+    outcomes: dict[str, list[Outcome]] = {}
+    paths: dict[str, list[ScoredPath]] = {}
+    for number, name in enumerate(rewards):
+        own_spec = spec if number == 0 else None
+        if problems:
+            outcomes[name] = await _search(name, own_spec, problems, wishes)
+            paths[name] = [path for each in outcomes[name] for path in each.paths]
+        if labels is not None:
+            paths[name] = await _score(name, own_spec, labels, wishes)
+    found = {name: quality(each, threshold=wishes.threshold, seed=wishes.seed) for name, each in paths.items()}
+    for name, each in found.items():
+        if each.first_error is None:
+            diagnostics.note(f"nothing says which steps {name} should score low; use --labels, or worked solutions")
+    report: dict[str, Any] = {
+        "reward": rewards[0],
+        "against": rewards[1] if len(rewards) > 1 else None,
+        "model": wishes.model,
+        "width": wishes.width,
+        "seed": wishes.seed,
+        "problems": len(problems),
+        "truth": "labels" if labels is not None else "worked solutions",
+        "quality": {name: quality_facts(each) for name, each in found.items()},
+        "search": [asdict(row) for row in gains(outcomes)] if outcomes else [],
+    }
+    fits = {name: each.calibration for name, each in found.items() if each.calibration is not None}
+    return report, paths, fits
+
+
+async def _search(name: str, spec: str | None, problems: Sequence[Problem], wishes: _Wishes) -> list[Outcome]:
+    from ramify.engine.config import EngineConfig
+    from ramify.engine.engine import Engine
+    from ramify.engine.rewards.evaluation import evaluate as evaluate_reward
+
+    diagnostics.say(f"solving {len(problems)} problems with {wishes.model} and {name}, {wishes.width} paths each")
+    config = EngineConfig(threads=wishes.threads, reward_spec=spec)
+    async with Engine(wishes.model, name, config=config) as engine:
+        return await evaluate_reward(
+            engine,
+            problems,
+            width=wishes.width,
+            seed=wishes.seed,
+            check_steps=_step_check,
+            search=wishes.search,
+            parallel=wishes.parallel,
+            on_problem=_counter(len(problems), "problems"),
+        )
+
+
+async def _score(name: str, spec: str | None, labels: Sequence[LabelledSolution], wishes: _Wishes) -> list[ScoredPath]:
+    from contextlib import AsyncExitStack
+
+    from ramify.engine.config import EngineConfig
+    from ramify.engine.loading import load_reward
+    from ramify.engine.rewards.evaluation import score_labels
+
+    diagnostics.say(f"scoring {len(labels)} labelled solutions with {name}")
+    async with AsyncExitStack() as stack:
+        loaded = await load_reward(stack, name, EngineConfig(threads=wishes.threads, reward_spec=spec))
+        assert loaded is not None
+        return await score_labels(loaded, labels, on_path=_counter(len(labels), "solutions"))
+
+
+def _step_check(problem: Problem) -> StepCheck | None:
+    from ramify.models.problems.tasks import task_of
+
+    task = task_of(problem)
+    return None if task is None else task.first_error
+
+
+def _counter(total: int, what: str) -> Callable[[int], None]:
+    """Return what says now and then how far it is."""
+    last_s = time.monotonic()
+
+    def show(done: int) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= REPEAT_S:
+            last_s = time.monotonic()
+            diagnostics.say(f"{done} of {total} {what}")
+
+    return show
+
+
+def _rewards(reward: str, against: str, model: str) -> list[str]:
+    """Return the reward under test and, unless it is the same or there is none, that to compare it with."""
+    from ramify.engine.loading import default_reward
+
+    other = default_reward(model) if against == AGAINST_DEFAULT else None if against == NONE else against
+    return [reward] if other is None or other == reward else [reward, other]
+
+
+def _bundled(task: str, steps: tuple[int, int], count: int, seed: int) -> list[Problem]:
+    from ramify.models.problems import generate_problems
+
+    try:
+        return generate_problems(steps=steps, count=count, seed=seed, task=task)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _labels(path: Path) -> list[LabelledSolution]:
+    from ramify.engine.errors import UsageError
+    from ramify.engine.rewards.label_files import read_labels
+
+    try:
+        found = list(read_labels(path))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} holds no labels ({error})", "make them with `ramify reward label`") from error
+    if not found:
+        raise UsageError(f"{path} is empty", "make labels with `ramify reward label`")
+    return found
+
+
+def _save(
+    folder: Path, report: Mapping[str, Any], paths: Mapping[str, Sequence[ScoredPath]], fits: Mapping[str, Calibration]
+) -> None:
+    from ramify.engine.errors import UsageError
+    from ramify.engine.rewards.reliability_plot import draw_reliability
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+        rows = [{"reward": name, **asdict(path)} for name, own in paths.items() for path in own]
+        (folder / "paths.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}", "choose another --out") from error
+    try:
+        draw_reliability(fits, folder / "reliability.png")
+    except UsageError as error:
+        diagnostics.note(str(error))
+    diagnostics.say(f"written to {folder}")

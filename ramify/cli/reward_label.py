@@ -1,0 +1,171 @@
+"""`ramify reward label`: step labels by Monte Carlo rollouts."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from . import diagnostics, output
+from .problems import TASK_NAMES
+from .values import COUNT
+
+if TYPE_CHECKING:
+    from ramify.engine.problem import Problem
+    from ramify.engine.rewards.label_files import Labelling
+    from ramify.engine.rewards.labels import LabelCost, LabelMode
+
+DEFAULT_ROLLOUTS = 8
+"""From each prefix, where a mode needs rollouts and no number is given."""
+REPEAT_S = 5.0
+"""Shortest time between two lines of progress."""
+
+
+@click.command()
+@click.option("--model", "-m", default="demo-m", show_default=True, help="The policy: name or path of a .gguf file.")
+@click.option(
+    "--problems",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON lines: id, question, answer, check.  [default: bundled problems]",
+)
+@click.option("--task", type=click.Choice(TASK_NAMES), default="arithmetic", show_default=True, help="Bundled task.")
+@click.option("--count", type=COUNT, default=100, show_default=True, help="Number of bundled problems.")
+@click.option("--solutions", type=click.IntRange(min=1), default=8, show_default=True, help="Sampled for each problem.")
+@click.option(
+    "--rollouts",
+    type=click.IntRange(min=0),
+    help=f"More from each prefix.  [default: 0, with --hard or --search {DEFAULT_ROLLOUTS}]",
+)
+@click.option("--hard", is_flag=True, help="Label 1 or 0, and roll out from a prefix only until one rollout is right.")
+@click.option("--search", is_flag=True, help="Bisect wrong solutions for their first error; labels are hard.")
+@click.option("--balance", is_flag=True, help="Keep as many wrong as right solutions of each problem.")
+@click.option("--max-step-tokens", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--max-rollout-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--parallel", type=click.IntRange(min=1), default=2, show_default=True, help="Problems at a time.")
+@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The file of labels; an existing one is gone on with.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write what it cost as one JSON object.")
+def label(
+    model: str,
+    problems: Path | None,
+    task: str,
+    count: int,
+    solutions: int,
+    rollouts: int | None,
+    hard: bool,
+    search: bool,
+    balance: bool,
+    max_step_tokens: int,
+    max_rollout_tokens: int,
+    parallel: int,
+    threads: int | None,
+    seed: int,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Label steps by how often the policy reaches the right answer from them.
+
+    The same command again goes on where it was cut. Prefixes are read once, whatever the number of rollouts.
+    """
+    import anyio
+
+    from ramify.engine.config import EngineConfig
+    from ramify.engine.rewards.label_files import label_problems
+    from ramify.engine.rewards.labels import LabelPlan
+
+    if hard and search:
+        raise click.UsageError("--hard and --search exclude each other: labels of a search are hard")
+    mode: LabelMode = "search" if search else "hard" if hard else "soft"
+    plan = LabelPlan(
+        solutions=solutions,
+        rollouts=(0 if mode == "soft" else DEFAULT_ROLLOUTS) if rollouts is None else rollouts,
+        mode=mode,
+        balance=balance,
+        seed=seed,
+        parallel=parallel,
+        max_step_tokens=max_step_tokens,
+        max_rollout_tokens=max_rollout_tokens,
+    )
+    todo = _bundled(task, count, seed) if problems is None else read_answered(problems)
+    line = _Line(len(todo))
+    with output.owned_stdout():
+        diagnostics.say(f"labelling {len(todo)} problems with {model}")
+        config = EngineConfig(threads=threads)
+        done = anyio.run(lambda: label_problems(model, todo, out, plan, config=config, on_problem=line.watch))
+        diagnostics.say(f"{done.labelled} problems labelled, {done.found} were there already")
+        if done.too_long:
+            diagnostics.note(f"{done.too_long} questions are longer than {model} can read")
+        diagnostics.say(cost_line(done.rows, done.cost))
+        if as_json:
+            output.write_json(_facts(out, done))
+        else:
+            output.write(str(out))
+
+
+def read_answered(path: Path) -> list[Problem]:
+    """Return the problems of a file.
+
+    Raises:
+        UsageError: if the file cannot be read, or a record is no problem.
+    """
+    from ramify.batch.inputs import read_problems
+
+    return read_problems(path)
+
+
+def cost_line(rows: int, cost: LabelCost) -> str:
+    """Return what labels cost, in one line."""
+    parts = [f"{rows} solutions with labels"]
+    if cost.all_rollouts:
+        parts.append(f"{cost.rollouts:,} rollouts ({cost.all_rollouts:,} if each prefix had all of its own)")
+    if cost.evaluated_tokens:
+        anew = f"{cost.unshared_tokens:,} if each prefix were read anew"
+        parts.append(f"{cost.generated_tokens:,} tokens generated")
+        parts.append(
+            f"{cost.evaluated_tokens:,} evaluated, {anew} ({cost.unshared_tokens / cost.evaluated_tokens:.2f} x)"
+        )
+    return " · ".join(parts)
+
+
+def _facts(out: Path, done: Labelling) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {"path": str(out), **asdict(done)}
+
+
+def _bundled(task: str, count: int, seed: int) -> list[Problem]:
+    """Return problems for training: of the stream that the bundled reward model learned from, or of the task."""
+    from ramify.models.problems.partition import stream_seed
+    from ramify.models.problems.tasks import TASKS
+    from ramify.models.recipe.label import LABEL_STEPS, label_stream
+
+    numbers = range(seed * count, (seed + 1) * count)
+    if task == "arithmetic":
+        return label_stream(numbers)
+    one = TASKS[task].one
+    return [one(stream_seed("train", seed, i), LABEL_STEPS, "train", f"label-{task}-{i}") for i in numbers]
+
+
+class _Line:
+    """Says now and then how far it is."""
+
+    def __init__(self, problems: int) -> None:
+        self._problems = problems
+        self._last_s = time.monotonic()
+
+    def watch(self, state: Labelling) -> None:
+        """Take the state after a problem."""
+        now_s = time.monotonic()
+        if now_s - self._last_s >= REPEAT_S:
+            self._last_s = now_s
+            done = state.labelled + state.found
+            diagnostics.say(f"{done} of {self._problems} problems, {state.cost.generated_tokens:,} tokens generated")
