@@ -4,7 +4,8 @@
     ├── BadInput         records of an input file cannot be read
     └── RunFolderError   a run folder is in use, damaged, full, or belongs to another configuration
 
-All of it is for the user to mend, so the exit code is 2.
+All of that is for the user to mend, so the exit code is 2. EnginesLost says that a cluster's engines died; the exit code
+is 3.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ramify.engine.errors import UsageError
+from ramify.engine.errors import ExitCode, RamifyError, UsageError
 
 if TYPE_CHECKING:
     from .formats import BadRecord
@@ -59,3 +60,10 @@ def cannot_write(path: Path, error: OSError) -> RunFolderError:
     return RunFolderError(
         f"{path} cannot be written ({error.strerror})", "give the same command again when that is mended"
     )
+
+
+class EnginesLost(RamifyError):
+    """Raised when the engines of a cluster died over a problem, or none of them is left."""
+
+    title = "Engines lost"
+    exit_code = ExitCode.MODEL

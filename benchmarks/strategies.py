@@ -166,7 +166,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--model", default="demo-m", help="policy")
     parser.add_argument("--reward", default="demo-prm")
     parser.add_argument("--strategies", default=STRATEGIES, help="names, joined with commas; auto is one too")
-    parser.add_argument("--budgets", default="400,800,1600", help="limits of generated tokens a problem")
+    parser.add_argument("--budgets", default="400,800,1200", help="limits of generated tokens a problem")
     parser.add_argument("--stop", default="", help="stop rules, such as lead or beta:0.95")
     parser.add_argument("--profile", help="profile for auto (default: the bundled one)")
     parser.add_argument("--count", type=int, default=200)

@@ -4,7 +4,8 @@
     python benchmarks/tui_frames.py --no-model  without the last, which searches on the bundled models
 
 A frame is what one tenth of a second of a fast search brings: 32 events, then the rows laid out and the screen drawn.
-Drawing is measured by searching the same questions with the UI and without it, in turns.
+Drawing is measured by searching the same questions with the UI and without it, in turns. On a busy machine only the
+processor times mean anything.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from ramify.tui.state.run_view import Phase, RunView
 SIZE = (120, 40)
 EVENTS_A_FRAME = 32
 STARTED = b"Recent runs"
+MODEL, WIDTH, TOKENS = "demo-l", 64, 8000
+"""A search of some seconds, so that it is the drawing that is measured and not the opening of a screen."""
 
 
 def main() -> None:
@@ -42,7 +45,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[100, 1000, 5000])
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--starts", type=int, default=5)
-    parser.add_argument("--questions", type=int, default=24)
+    parser.add_argument("--questions", type=int, default=6)
     parser.add_argument("--no-model", action="store_true")
     arguments = parser.parse_args()
     print(f"processor time of a frame at {SIZE[0]}x{SIZE[1]}, median and 95th percentile of {arguments.frames}")
@@ -144,40 +147,44 @@ def first_paint_s() -> float:
 
 
 async def slowdown(questions: int) -> None:
-    """Print what drawing takes from the speed of the same searches, each done with the UI and without it."""
+    """Print what the UI takes from the speed of long searches, each done with it and without it."""
     from ramify.engine.engine import Engine
     from ramify.models.problems import generate_problems
+    from ramify.search import Budget, Rebase
 
-    problems = generate_problems(steps=(6, 8), count=questions, seed=11)
+    problems = generate_problems(steps=(8, 8), count=questions + 1, seed=11)
+    asked = RunSpec().with_options(model=MODEL, strategy="rebase", width=WIDTH, max_generated_tokens=TOKENS)
+    ratios, shares = list[float](), list[float]()
     app = RamifyApp(SearchPlan.from_options)
-    ratios, drawn = list[float](), 0
-    async with app.run_test(size=SIZE) as pilot, Engine() as engine:
+    async with app.run_test(size=SIZE) as pilot, Engine(model=MODEL) as engine:
         await pilot.pause(1.0)
-        app._make_engine = None
         for number, problem in enumerate(problems):
-            order = (True, False) if number % 2 else (False, True)
-            rate = dict[bool, float]()
-            for watched in order:
+            rates = dict[bool, float]()
+            for watched in (True, False) if number % 2 else (False, True):
+                cpu_s, wall_s = time.process_time(), time.perf_counter()
                 if watched:
-                    session = app.new_session(RunSpec(problem.question))
+                    session = app.new_session(asked.with_question(problem.question))
                     assert session is not None
                     app.show_session(session)
                     await asyncio.wait([session.task])
-                    drawn += isinstance(app.screen, RunScreen)
                     usage = session.view.usage
+                else:
+                    budget = Budget(generated_tokens=TOKENS)
+                    usage = (await engine.solve(problem.question, strategy=Rebase(width=WIDTH), budget=budget)).usage
+                assert usage is not None
+                rates[watched] = usage.tokens_per_s
+                share = (time.process_time() - cpu_s) / (time.perf_counter() - wall_s)
+                if watched:
                     app.go_home()
                     await pilot.pause()
-                else:
-                    usage = (await engine.solve(problem.question)).usage
-                assert usage is not None
-                rate[watched] = usage.tokens_per_s
+                    shares.append(share)
             if number:  # The first one loads models and warms up.
-                ratios.append(rate[True] / rate[False])
+                ratios.append(rates[True] / rates[False])
         await app.action_quit()
-    low, middle, high = statistics.quantiles(ratios, n=4)
     print(
-        f"speed with the UI over speed without it, {len(ratios)} questions: "
-        f"median {middle:.3f} (quartiles {low:.3f} to {high:.3f}), {drawn} drawn"
+        f"speed with the UI over speed without it, {MODEL}, width {WIDTH}, {len(ratios)} questions: "
+        f"median {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}); "
+        f"this process, which draws, used {statistics.median(shares):.1%} of one processor"
     )
 
 

@@ -94,6 +94,7 @@ class ModelUnreachable(RamifyError):
     """Raised when no server of a remote model answers, after some patience."""
 
     title = "Model unreachable"
+    exit_code = ExitCode.MODEL
 
 
 class NoAnswer(RamifyError):

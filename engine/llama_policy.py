@@ -8,8 +8,9 @@ from itertools import pairwise
 from ramify.engine.errors import QuestionTooLong
 from ramify.engine.policy import AdoptedNode, StepRequest, StepResult, Turn
 from ramify.engine.prompts.format import PromptFormat
-from ramify.engine.runtime.client import RunHandle, Slot
+from ramify.engine.runtime.handle import RunHandle
 from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest
+from ramify.engine.runtime.slot import Slot
 from ramify.reward.errors import RewardError
 from ramify.reward.protocol import ScoreJob, ScoreRow, Tokenizer
 from ramify.search.node import FinishReason

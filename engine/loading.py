@@ -12,8 +12,9 @@ from ramify.engine.policy import PolicyModel
 from ramify.engine.prompts.format import choose_prompt_format
 from ramify.engine.remote.address import is_remote
 from ramify.engine.rewards.loading import RewardLoader, RewardSource
-from ramify.engine.runtime.client import Runtime, Slot
+from ramify.engine.runtime.client import Runtime
 from ramify.engine.runtime.messages import ModelConfig
+from ramify.engine.runtime.slot import Slot
 from ramify.reward.protocol import RewardModel
 
 DEFAULT_REWARD = "demo-prm"

@@ -154,7 +154,7 @@ class RemotePolicy:
             return ModelLoadError(message, "correct the address, or let SSL_CERT_FILE name its authority")
         if not isinstance(error, Refused) or error.code in RETRIED:
             answers = f"answers {error}" if isinstance(error, Refused) else f"cannot be used: {error}"
-            which = "the server" if len(self.address.urls) == 1 else "none of the servers answers; the last one"
+            which = "the server" if len(self.address.urls) == 1 else "every server"
             return ModelUnreachable(f"{which} of {self.name} {answers}", "check that it runs, and its address")
         if error.code in (401, 403):
             names = " or ".join(KEY_VARIABLES)

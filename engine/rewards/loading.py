@@ -18,8 +18,8 @@ from ramify.engine.rewards.confidence import CONFIDENCES, ConfidenceName, Confid
 from ramify.engine.rewards.judge import JudgeReward, parse_address
 from ramify.engine.rewards.likelihood import LikelihoodModel
 from ramify.engine.rewards.verifier import VerifierReward
-from ramify.engine.runtime.client import Slot
 from ramify.engine.runtime.gguf_check import check_gguf
+from ramify.engine.runtime.slot import Slot
 from ramify.reward.builtin import load_spec, resolve_spec
 from ramify.reward.callable import CallableReward
 from ramify.reward.errors import RewardSpecError

@@ -16,8 +16,9 @@ from ramify.engine.errors import ModelLoadError, UsageError
 from ramify.engine.prompts.format import choose_prompt_format
 from ramify.engine.prompts.render import prompt_segments
 from ramify.engine.rewards.head_training import HeadPlan, HeadQuality, LabelledStates, TrainedHead, train_head
-from ramify.engine.runtime.client import Runtime, Slot
+from ramify.engine.runtime.client import Runtime
 from ramify.engine.runtime.messages import ModelConfig, ReadRequest
+from ramify.engine.runtime.slot import Slot
 from ramify.reward.errors import RewardSpecError
 from ramify.reward.layout import PathLayout
 from ramify.reward.spec import QUESTION, STEP, RewardSpec

@@ -11,7 +11,7 @@ import anyio
 from ramify.engine.prompts.presets import PromptPreset
 from ramify.engine.prompts.render import prompt_segments
 from ramify.engine.prompts.special import special_tokens
-from ramify.engine.runtime.client import RunHandle, Slot
+from ramify.engine.runtime.handle import RunHandle
 from ramify.engine.runtime.messages import (
     LaneRequest,
     LaneResult,
@@ -20,6 +20,7 @@ from ramify.engine.runtime.messages import (
     SamplingParams,
     StepFormat,
 )
+from ramify.engine.runtime.slot import Slot
 from ramify.engine.seeds import node_seed
 from ramify.reward.checks import checked_scores
 from ramify.reward.errors import RewardContextExceeded, RewardError

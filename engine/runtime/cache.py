@@ -48,8 +48,9 @@ class PathNode:
     """A path of tokens in the cache's books.
 
     `shared` is how many leading tokens it has in common with its parent's path. `evaluated` is the longest prefix
-    ever evaluated. `told_from` is the place from which on the model did not write it, None if it wrote all. `row` holds the logits after the last token, None if they are not kept. `holders` are the
-    sequences of this node and of all below it.
+    ever evaluated. `told_from` is the place from which on the model did not write it, None if it wrote all. `row`
+    holds the logits after the last token, None if they are not kept. `holders` are the sequences of this node and of
+    all below it.
     """
 
     run: int

@@ -105,7 +105,8 @@ class LaneRequest:
     """A child to be generated below `parent` until its step ends.
 
     Node 0 is the prompt. `seed` fixes the draws, whatever else is decoded. `step` None means until end of sequence.
-    `watched` lanes have their progress reported now and then. `keep` says that text will follow even an end of sequence.
+    `watched` lanes have their progress reported now and then. `keep` says that text will follow even an end of
+    sequence.
     """
 
     parent: int

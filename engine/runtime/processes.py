@@ -53,6 +53,10 @@ class WorkerHandle(Protocol):
         """Wait for the end, and force it after the timeout where that is possible."""
         ...
 
+    def kill(self) -> bool:
+        """End it at once; False if that is not possible."""
+        ...
+
 
 class ProcessWorker:
     """A worker in a process of its own, so that a native crash ends only that.
@@ -99,6 +103,11 @@ class ProcessWorker:
             self.process.wait()
         self._said.close()
 
+    def kill(self) -> bool:
+        """Kill the process."""
+        self.process.kill()
+        return True
+
 
 class ThreadWorker:
     """A worker in a thread: nothing to start, but a native crash ends the whole process."""
@@ -125,6 +134,10 @@ class ThreadWorker:
     def join(self, timeout_s: float) -> None:
         """Wait for the thread; it cannot be forced."""
         self._thread.join(timeout_s)
+
+    def kill(self) -> bool:
+        """Return False: a thread cannot be ended from outside."""
+        return False
 
 
 def start_worker(isolation: Isolation) -> WorkerHandle:

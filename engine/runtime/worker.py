@@ -3,7 +3,7 @@
 It runs as a process of its own (`python -m ramify.engine.runtime.worker FD`) or in a thread. A request is a tuple
 that starts with its kind; so is a reply. Replies: ("loaded", slot, ModelInfo), ("failed", slot, error),
 ("results", slot, [(run, result)]), ("run_failed", slot, run, error), ("progress", slot, [Progress]),
-("statistics", slot, Statistics), ("broken", text).
+("statistics", slot, Statistics), ("alive",), ("broken", text).
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from ramify.engine.runtime.native import Context, Model, model_info
 
 PROGRESS_S = 0.1
 """Shortest time between two reports of progress."""
+
+ALIVE_S = 2.0
+"""Shortest time between two signs of life."""
 
 BACKGROUND_TURN = 8
 """Every so-manieth step is one for all slots, so that work in the background gets on beside any other."""
@@ -55,6 +58,7 @@ class Worker:
         self._models: dict[tuple[str, bool, int | None], Model] = {}
         self._running = True
         self._reported_s = 0.0
+        self._alive_s = 0.0
         self._turn = 0
         self._handlers: dict[str, Callable[..., None]] = {
             "load": self._load,
@@ -112,6 +116,9 @@ class Worker:
             for number, slot in self._slots.items():
                 if progress := slot.decoder.progress():
                     self._send(("progress", number, progress))
+            if now_s - self._alive_s >= ALIVE_S:
+                self._alive_s = now_s
+                self._send(("alive",))
 
     def _load(self, number: int, config: ModelConfig) -> None:
         key = (os.path.realpath(config.path), config.extra_buffers, config.gpu_layers)

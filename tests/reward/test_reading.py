@@ -12,9 +12,11 @@ import pytest
 
 from ramify.engine.catalog import resolve_model
 from ramify.engine.errors import UsageError
-from ramify.engine.runtime.client import RunHandle, Runtime, Slot
+from ramify.engine.runtime.client import Runtime
+from ramify.engine.runtime.handle import RunHandle
 from ramify.engine.runtime.messages import LaneRequest, ModelConfig, ReadRequest
 from ramify.engine.runtime.reading import read_row
+from ramify.engine.runtime.slot import Slot
 
 TOKENS = (5, 40, 41, 42, 43, 44, 45, 46)
 

@@ -15,7 +15,8 @@ import anyio
 import pytest
 
 from ramify.engine.errors import EngineClosed, ModelCrashed, ModelLoadError, QuestionTooLong, UsageError
-from ramify.engine.runtime.client import RunHandle, Runtime, Slot
+from ramify.engine.runtime.client import Runtime
+from ramify.engine.runtime.handle import RunHandle
 from ramify.engine.runtime.messages import (
     LaneRequest,
     LaneResult,
@@ -25,6 +26,7 @@ from ramify.engine.runtime.messages import (
     StepFormat,
 )
 from ramify.engine.runtime.processes import Isolation, ProcessWorker
+from ramify.engine.runtime.slot import Slot
 
 from .tiny_gguf import write_tiny
 
@@ -255,6 +257,33 @@ async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> Non
         assert (await expand(other, lane(1, max_tokens=6)))[1].tokens == first[1].tokens
         read = ReadRequest(node=99, parent=98, tokens=(*PROMPT, 3), read=(30,), ids=(1,))
         assert len((await run.read([read]))[0].logits) == 1
+
+
+async def test_a_worker_that_hangs_is_replaced_and_the_runs_go_on(slow: Path) -> None:
+    async with Runtime(hang_s=1.5) as runtime:
+        slot = await runtime.load(config_of(slow, context_tokens=4096))
+        run = await slot.open_run(PROMPT)
+        pid = worker_pid(slot)
+        results: dict[int, LaneResult] = {}
+        async with anyio.create_task_group() as tasks:
+
+            async def work() -> None:
+                results.update(await expand(run, *(lane(child, max_tokens=120) for child in range(1, 9))))
+
+            tasks.start_soon(work)
+            await anyio.sleep(0.2)
+            os.kill(pid, signal.SIGSTOP)
+        assert worker_pid(slot) != pid
+        assert {len(each.tokens) for each in results.values()} == {120}
+
+
+async def test_an_idle_worker_is_not_taken_to_hang(slow: Path) -> None:
+    async with Runtime(hang_s=0.4) as runtime:
+        slot = await runtime.load(config_of(slow, context_tokens=4096))
+        pid = worker_pid(slot)
+        await anyio.sleep(1.2)
+        assert len(await expand(await slot.open_run(PROMPT), lane(1, max_tokens=2))) == 1
+        assert worker_pid(slot) == pid
 
 
 async def test_a_worker_that_dies_twice_is_an_error_and_the_next_request_starts_anew(slow: Path) -> None:

@@ -48,7 +48,8 @@ class RamifyScreen(Screen[None]):
         return False
 
     def wake(self) -> None:
-        """Go on drawing frames, as something may have changed."""
+        """Go on drawing frames, as something may have changed, and draw the next one without delay."""
+        self._pace.hurry()
         if self._frames is not None:
             self._frames.resume()
 

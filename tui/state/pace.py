@@ -4,7 +4,7 @@ from __future__ import annotations
 
 FRAME_S = 0.1
 """Shortest time between two frames."""
-SHARE = 0.12
+SHARE = 0.05
 """Part of one processor that the screen may take before frames become rarer."""
 MOST_SKIPPED = 4
 
@@ -17,6 +17,10 @@ class Pace:
         self._cost_s = 0.0
         self._skipped = 0
         self._used_s = 0.0
+
+    def hurry(self) -> None:
+        """Have the next tick draw, as somebody waits to see what a key did."""
+        self._skipped = MOST_SKIPPED
 
     def due(self, thread_s: float) -> bool:
         """Tell whether to draw now; `thread_s` is the processor time of this thread so far.

@@ -1,0 +1,309 @@
+"""Problems spread over a Ray cluster: one actor with an engine for each node or GPU; nothing is written there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from ramify.engine.errors import RamifyError, UsageError
+from ramify.engine.solution import Solution
+from ramify.engine.usage import Usage
+
+from ..config import BatchConfig
+from ..errors import EnginesLost
+from ..resolve import Setup
+from .actor import EnginePlan, Outcome, SearchActor, file_sizes
+from .local import reward_source
+from .placing import Place, places
+from .searching import OnUsage, SearchRequest
+
+ADDRESS_VARIABLE = "RAY_ADDRESS"
+MOST_TRIES = 4
+"""How often a problem is searched if the engine that has it dies each time."""
+MOST_RESTARTS = 10
+"""How often an engine that died is started again."""
+USAGE_EVERY_S = 0.5
+PATIENCE_S = 5.0
+"""How long an engine may take to end by itself."""
+_STORE_BYTES = 128 * 1024 * 1024
+
+
+@asynccontextmanager
+async def open_ray(config: BatchConfig, setup: Setup) -> AsyncGenerator[RayExecutor]:
+    """Connect to the cluster that RAY_ADDRESS names, or start one on this machine, and open the engines.
+
+    Raises:
+        UsageError: if Ray is not installed, the cluster does not answer, or the event loop is not asyncio's.
+        RamifyError: if an engine cannot be opened on a node.
+    """
+    ray = _load_ray()
+    plan = _engine_plan(config, setup)
+    # Not in a thread: the processes of a cluster that is started here end with the thread that started them.
+    began = _connect(ray)
+    executor = RayExecutor(ray, plan, places(ray.nodes(), config.actors))
+    try:
+        async with anyio.create_task_group() as tasks:
+            try:
+                await executor.open()
+                tasks.start_soon(executor.follow_usage)
+                yield executor
+            finally:
+                tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise _only(group) from None
+    finally:
+        with anyio.CancelScope(shield=True):
+            await executor.close()
+        if began:
+            ray.shutdown()
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """An engine: its actor, the problems that it has, whether it may get more, and how often it was started again."""
+
+    place: Place
+    actor: Any
+    tickets: set[int]
+    ready: bool = False
+    restarts: int = 0
+    failure: Exception | None = None
+
+    @property
+    def lost(self) -> bool:
+        return self.restarts > MOST_RESTARTS or self.failure is not None
+
+
+class RayExecutor:
+    """Gives each problem to the engine with the least to do, and to another one if that dies."""
+
+    def __init__(self, ray: Any, plan: EnginePlan, chosen: list[Place]) -> None:
+        self._ray = ray
+        self._plan = plan
+        self._workers = [_Worker(place=each, actor=self._start(each), tickets=set()) for each in chosen]
+        self._tickets = count()
+        self._listeners: dict[int, OnUsage] = {}
+        self._changed = asyncio.Event()
+        self._reviving = set[asyncio.Task[None]]()
+
+    def at_a_time(self, parallel: int) -> int:
+        """Return `parallel` for each engine."""
+        return parallel * len(self._workers)
+
+    async def open(self) -> None:
+        """Load the models on all nodes.
+
+        Raises:
+            RamifyError: naming the reason of the first that failed.
+        """
+        for worker in self._workers:
+            self._revive(worker)
+        while not all(worker.ready for worker in self._workers):
+            for worker in self._workers:
+                if worker.failure is not None:
+                    raise worker.failure
+                if worker.lost:
+                    raise EnginesLost("an engine died again and again while it was loaded", "see the logs of Ray")
+            await self._change()
+
+    async def search(self, request: SearchRequest, on_usage: OnUsage) -> Solution:
+        """Search a problem; see Executor.search.
+
+        Raises:
+            EnginesLost: if MOST_TRIES engines died over it, or none is left.
+        """
+        lost = Usage()
+        for _ in range(MOST_TRIES):
+            ticket, latest = next(self._tickets), Usage()
+
+            def note(usage: Usage, lost: Usage = lost) -> None:
+                nonlocal latest
+                latest = usage
+                on_usage(lost + usage)
+
+            outcome = await self._try(ticket, request, note)
+            if outcome is None:
+                lost += latest
+                continue
+            if outcome.usage is not None:
+                note(outcome.usage)
+            if outcome.error is not None:
+                raise outcome.error
+            assert outcome.solution is not None
+            note(outcome.solution.usage)
+            return outcome.solution
+        raise EnginesLost(f"the engine that had this problem died, {MOST_TRIES} times", "try it with --retry-failed")
+
+    async def follow_usage(self) -> None:
+        """Ask the engines now and then what the searches have cost so far; never ends by itself."""
+        while True:
+            await anyio.sleep(USAGE_EVERY_S)
+            for worker in self._workers:
+                if worker.ready and worker.tickets:
+                    await self._report(worker)
+
+    async def close(self) -> None:
+        """End all engines, those that search at once."""
+        for task in list(self._reviving):
+            task.cancel()
+        idle = [worker for worker in self._workers if worker.ready and not worker.tickets]
+        closing = [worker.actor.close.remote() for worker in idle]
+        with suppress(Exception), anyio.move_on_after(PATIENCE_S):
+            await asyncio.gather(*map(_answer, closing), return_exceptions=True)
+        for worker in self._workers:
+            with suppress(Exception):
+                self._ray.kill(worker.actor, no_restart=True)
+
+    async def _try(self, ticket: int, request: SearchRequest, on_usage: OnUsage) -> Outcome | None:
+        """Let one engine search; None if it died."""
+        worker = await self._least_loaded()
+        worker.tickets.add(ticket)
+        self._listeners[ticket] = on_usage
+        try:
+            return await _answer(worker.actor.search.remote(ticket, request))
+        except self._ray.exceptions.RayActorError:
+            if worker.ready:
+                worker.ready = False
+                worker.restarts += 1
+                self._revive(worker)
+            return None
+        finally:
+            worker.tickets.discard(ticket)
+            del self._listeners[ticket]
+
+    async def _least_loaded(self) -> _Worker:
+        """Wait for an engine that can take a problem.
+
+        Raises:
+            EnginesLost: if there will be none.
+        """
+        while True:
+            ready = [worker for worker in self._workers if worker.ready]
+            if ready:
+                return min(ready, key=lambda worker: len(worker.tickets))
+            if all(worker.lost for worker in self._workers):
+                failure = next((each.failure for each in self._workers if each.failure is not None), None)
+                why = "died again and again" if failure is None else f"cannot be opened any more ({failure})"
+                raise EnginesLost(f"all engines of the cluster {why}", "give the same command again")
+            await self._change()
+
+    async def _change(self) -> None:
+        await self._changed.wait()
+        self._changed = asyncio.Event()
+
+    def _revive(self, worker: _Worker) -> None:
+        task = asyncio.get_running_loop().create_task(self._wait_until_ready(worker))
+        self._reviving.add(task)
+        task.add_done_callback(self._reviving.discard)
+
+    async def _wait_until_ready(self, worker: _Worker) -> None:
+        while not (worker.ready or worker.lost):
+            try:
+                worker.failure = await _answer(worker.actor.open.remote())
+                worker.ready = worker.failure is None
+            except self._ray.exceptions.ActorUnavailableError:
+                await anyio.sleep(USAGE_EVERY_S)
+            except self._ray.exceptions.RayActorError:
+                # Ray has given it up, so another one takes its place.
+                worker.restarts += 1
+                await anyio.sleep(USAGE_EVERY_S)
+                worker.actor = self._start(worker.place)
+            except Exception as error:
+                worker.failure = error
+        self._changed.set()
+
+    async def _report(self, worker: _Worker) -> None:
+        with suppress(self._ray.exceptions.RayError):
+            found: Mapping[int, Usage] = await _answer(worker.actor.usage.remote())
+            for ticket, usage in found.items():
+                if ticket in self._listeners:
+                    self._listeners[ticket](usage)
+
+    def _start(self, place: Place) -> Any:
+        strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(place.node, soft=True)
+        made = self._ray.remote(SearchActor).options(
+            # Processors are not claimed: an engine that waits for them on a busy cluster would wait for ever.
+            num_cpus=0,
+            num_gpus=place.gpus,
+            max_restarts=MOST_RESTARTS,
+            max_task_retries=0,
+            scheduling_strategy=strategy,
+        )
+        return made.remote(self._plan, place.threads)
+
+
+async def _answer(reference: Any) -> Any:
+    """Wait for what an actor returns."""
+    return await reference
+
+
+def _load_ray() -> Any:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageError("the executor ray needs the event loop of asyncio", "use anyio.run without a backend") from None
+    # Read when it is imported.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray = import_module("ray")
+        import_module("ray.util.scheduling_strategies")
+    except ImportError:
+        raise UsageError("Ray is not installed", "install it with pip install 'ramify[ray]'") from None
+    return ray
+
+
+def _connect(ray: Any) -> bool:
+    """Connect to a cluster, and tell whether the connection is to be closed later."""
+    if ray.is_initialized():
+        return False
+    address = os.environ.get(ADDRESS_VARIABLE)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            ray.init(address="local", include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
+    except Exception as error:
+        where = f"the Ray cluster at {address} does not answer" if address else "Ray cannot be started here"
+        raise UsageError(
+            f"{where} ({' '.join(str(error).split())})", f"check {ADDRESS_VARIABLE}" if address else "see its logs"
+        ) from error
+    return True
+
+
+def _engine_plan(config: BatchConfig, setup: Setup) -> EnginePlan:
+    reward = reward_source(config, setup)
+    model, reward = _absolute(config.model), None if reward is None else _absolute(reward)
+    fallback = None if config.fallback is None else config.fallback.at(_absolute(config.fallback.model))
+    described: dict[str, Mapping[str, Any] | None] = {str(model): setup.model}
+    if reward is not None:
+        described[str(reward)] = setup.reward
+    if fallback is not None:
+        described[str(fallback.model)] = setup.fallback
+    return EnginePlan(
+        model=model, reward=reward, engine=config.engine, fallback=fallback, files=file_sizes(described)
+    )
+
+
+def _absolute(name: str | Path) -> str:
+    """Return the name of a model in a form that means the same in any working folder."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.exists() else str(name)
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error of a block that a task group has wrapped."""
+    current: BaseException = group
+    while isinstance(current, BaseExceptionGroup) and len(current.exceptions) == 1:
+        current = current.exceptions[0]
+    return current

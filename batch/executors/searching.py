@@ -1,0 +1,148 @@
+"""How one problem is searched, wherever that happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Protocol
+
+from ramify.engine.config import EngineConfig, RunConfig
+from ramify.engine.engine import Engine
+from ramify.engine.errors import ModelCrashed, ModelUnreachable, RamifyError
+from ramify.engine.events import BudgetUsed
+from ramify.engine.fallback import OUT_OF_REACH, Fallback, LateEngine
+from ramify.engine.problem import Problem
+from ramify.engine.rewards.loading import RewardSource
+from ramify.engine.solution import Solution
+from ramify.engine.usage import RoleUsage, Usage
+from ramify.search.strategy import AnyStrategy
+from ramify.search.tree import SearchTree
+
+OnUsage = Callable[[Usage], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    """One problem to search, in a form that can be sent away; `tree` is the one to go on with, None for a new one."""
+
+    problem: Problem
+    strategy: AnyStrategy
+    run: RunConfig
+    tree: SearchTree | None = None
+
+
+class Executor(Protocol):
+    """Searches the problems of a batch; used with `async with`, by any number of tasks."""
+
+    def at_a_time(self, parallel: int) -> int:
+        """Return how many problems to hand over at a time, if each engine is to have `parallel`."""
+        ...
+
+    async def search(self, request: SearchRequest, on_usage: OnUsage) -> Solution:
+        """Search a problem to its end; `on_usage` gets what it has cost so far, now and then and at the end or error.
+
+        Raises:
+            RamifyError: whatever stopped the search.
+        """
+        ...
+
+
+class Searcher:
+    """One open engine and perhaps another one to fall back on; `late` is opened and closed here."""
+
+    def __init__(self, engine: Engine, fallback: Fallback | None = None, late: LateEngine | None = None) -> None:
+        self._engine = engine
+        self._fallback = fallback
+        self._late = late
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Searcher:
+        if self._late is not None:
+            await self._stack.enter_async_context(self._late)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def at_a_time(self, parallel: int) -> int:
+        """Return `parallel`: there is one engine."""
+        return parallel
+
+    async def search(self, request: SearchRequest, on_usage: OnUsage) -> Solution:
+        """Search a problem; see Executor.search."""
+        first = await search(self._engine, request, on_usage)
+        if self._fallback is None or self._late is None:
+            return first
+        if not self._fallback.is_needed(first):
+            return self._fallback.unneeded(first)
+        return await self._ask(self._fallback, self._late, first, request, on_usage)
+
+    async def _ask(
+        self, fallback: Fallback, late: LateEngine, first: Solution, request: SearchRequest, on_usage: OnUsage
+    ) -> Solution:
+        engine = await late.get()
+        if isinstance(engine, RamifyError):
+            return fallback.missed(first, engine)
+        spent = Usage()
+
+        def add(usage: Usage) -> None:
+            nonlocal spent
+            spent = usage
+            on_usage(first.usage + usage)
+
+        try:
+            second = await search(engine, request, add)
+        except OUT_OF_REACH as error:
+            if isinstance(error, ModelUnreachable | ModelCrashed):
+                late.rest(error)
+            return fallback.missed(first, error, spent)
+        return fallback.settled(first, second)
+
+
+def late_engine(fallback: Fallback | None, reward: RewardSource, settings: EngineConfig) -> LateEngine | None:
+    """Return the engine to fall back on; its prompts are in its own model's form."""
+    if fallback is None:
+        return None
+    own = replace(settings, prompt_preset=None, step_format=None)
+    return LateEngine(lambda: Engine(model=fallback.model, reward=reward, config=own))
+
+
+async def search(engine: Engine, request: SearchRequest, on_usage: OnUsage) -> Solution:
+    """Search a problem with one engine; see Executor.search."""
+    run, known = request.run, Usage()
+    async with engine.run(
+        request.problem,
+        strategy=request.strategy,
+        budget=run.budget,
+        seed=run.seed,
+        sampling=run.sampling,
+        max_step_tokens=run.max_step_tokens,
+        max_path_tokens=run.max_path_tokens,
+        stop=run.stop,
+        cut=run.cut,
+        tree=request.tree,
+    ) as searching:
+        before = 0 if request.tree is None else searching.tree.generated_tokens
+        try:
+            async for event in searching:
+                if isinstance(event, BudgetUsed):
+                    known = event.usage
+                    on_usage(known)
+            solution = await searching.result()
+        except BaseException:
+            written = searching.tree.generated_tokens - before
+            on_usage(_at_least(known, written, engine.policy.parameters))
+            raise
+    on_usage(solution.usage)
+    return solution
+
+
+def _at_least(usage: Usage, generated_tokens: int, parameters: int) -> Usage:
+    """Return the usage with all tokens of a tree; the last figures of a search that broke off may lack some."""
+    more = max(0, generated_tokens - usage.policy.generated_tokens)
+    grown = RoleUsage(generated_tokens=more, flops=2.0 * parameters * more)
+    return replace(usage, policy=usage.policy + grown)
