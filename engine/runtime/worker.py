@@ -24,7 +24,7 @@ from ramify.engine.runtime.native import Context, Model, model_info
 PROGRESS_S = 0.1
 """Shortest time between two reports of progress."""
 
-ALIVE_S = 2.0
+ALIVE_S = 0.5
 """Shortest time between two signs of life."""
 
 BACKGROUND_TURN = 8

@@ -260,7 +260,7 @@ async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> Non
 
 
 async def test_a_worker_that_hangs_is_replaced_and_the_runs_go_on(slow: Path) -> None:
-    async with Runtime(hang_s=1.5) as runtime:
+    async with Runtime(hang_s=3.0) as runtime:
         slot = await runtime.load(config_of(slow, context_tokens=4096))
         run = await slot.open_run(PROMPT)
         pid = worker_pid(slot)
