@@ -4,8 +4,8 @@
     ├── BadInput         records of an input file cannot be read
     └── RunFolderError   a run folder is in use, damaged, full, or belongs to another configuration
 
-All of that is for the user to mend, so the exit code is 2. EnginesLost says that a cluster's engines died; the exit code
-is 3.
+All of that is for the user to mend, so the exit code is 2. EngineDied and EnginesLost say that engines of a cluster
+died; the exit code is 3.
 """
 
 from __future__ import annotations
@@ -62,8 +62,15 @@ def cannot_write(path: Path, error: OSError) -> RunFolderError:
     )
 
 
+class EngineDied(RamifyError):
+    """Raised when the engine of a cluster that searched a problem died; the problem can be given to another one."""
+
+    title = "Engine died"
+    exit_code = ExitCode.MODEL
+
+
 class EnginesLost(RamifyError):
-    """Raised when the engines of a cluster died over a problem, or none of them is left."""
+    """Raised when no engine of a cluster is left; what was written down is kept."""
 
     title = "Engines lost"
     exit_code = ExitCode.MODEL

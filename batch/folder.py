@@ -4,6 +4,7 @@
     items.jsonl      one row for each item that is done, failed ones included
     attempts.jsonl   attempts that came to nothing and were made again, for their cost
     trees/           search trees by item key, if asked for
+    parts/           what items have got so far that are not done, if the budget is shared among them
     events.log       what happened when
     report.json      totals at the end of the last call
     lock             held by the one process that writes
@@ -17,7 +18,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -29,8 +30,8 @@ from .journal import Journal, read_journal, write_whole
 
 SCHEMA_VERSION = 1
 MANIFEST, ITEMS, ATTEMPTS, REPORT = "manifest.json", "items.jsonl", "attempts.jsonl", "report.json"
-TREES, EVENTS, LOCK = "trees", "events.log", "lock"
-_OURS = {MANIFEST, ITEMS, ATTEMPTS, REPORT, TREES, EVENTS, LOCK}
+TREES, PARTS, EVENTS, LOCK = "trees", "parts", "events.log", "lock"
+_OURS = {MANIFEST, ITEMS, ATTEMPTS, REPORT, TREES, PARTS, EVENTS, LOCK}
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -139,12 +140,40 @@ class RunFolder:
 
     def save_tree(self, key: str, tree: Mapping[str, Any]) -> None:
         """Write the search tree of an item."""
-        folder = self.path / TREES
+        self._save(TREES, key, tree)
+
+    def save_part(self, key: str, part: Mapping[str, Any]) -> None:
+        """Write what an item has got so far."""
+        self._save(PARTS, key, part)
+
+    def read_part(self, key: str) -> dict[str, Any] | None:
+        """Return what an item has got so far, None if that is nothing.
+
+        Raises:
+            RunFolderError: if it is damaged.
+        """
+        path = self.path / PARTS / f"{key}.json"
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunFolderError(
+                f"{path} cannot be read ({error})", "remove it, and what it holds is done again"
+            ) from error
+
+    def drop_part(self, key: str) -> None:
+        """Remove what an item had got before it was done; what cannot be removed is in nobody's way."""
+        with suppress(OSError):
+            (self.path / PARTS / f"{key}.json").unlink()
+
+    def _save(self, name: str, key: str, value: Mapping[str, Any]) -> None:
+        folder = self.path / name
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
             raise cannot_write(folder, error) from error
-        write_whole(folder / f"{key}.json", json.dumps(tree, ensure_ascii=True) + "\n")
+        write_whole(folder / f"{key}.json", json.dumps(value, ensure_ascii=True) + "\n")
 
     def log(self, text: str) -> None:
         """Add a line to the events."""

@@ -103,8 +103,12 @@ def configuration(
     engine: EngineConfig,
     strategy: AnyStrategy,
     run: RunConfig,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return all that changes what comes out, in plain JSON types; a model counts by content, not by name."""
+    """Return all that changes what comes out, in plain JSON types; a model counts by content, not by name.
+
+    `more` is what only some runs have.
+    """
     settings = {
         field.name: getattr(engine, field.name) for field in fields(engine) if field.name not in RUNTIME_SETTINGS
     }
@@ -126,6 +130,7 @@ def configuration(
         "max_path_tokens": run.max_path_tokens,
         "stop": _rule(run.stop),
         "cut": _rule(run.cut),
+        **(more or {}),
     }
 
 

@@ -11,17 +11,17 @@ import anyio
 from anyio.to_thread import run_sync
 
 from ramify.engine.answers.checkers import DEFAULT_CHECK
-from ramify.engine.engine import Engine
-from ramify.engine.errors import ModelCrashed
-from ramify.engine.events import BudgetUsed
+from ramify.engine.errors import ModelCrashed, RamifyError
+from ramify.engine.fallback import fallback_note
 from ramify.engine.problem import Problem
 from ramify.engine.solution import Solution
-from ramify.engine.usage import RoleUsage, Usage
+from ramify.engine.usage import Usage
 from ramify.search.registry import strategy_to_dict
 
 from .config import BatchConfig
 from .control import BatchControl
-from .errors import RunFolderError
+from .errors import EngineDied, EnginesLost, RunFolderError
+from .executors.searching import Executor, SearchRequest
 from .folder import RunFolder, read_attempts, read_items
 from .grading import grade_beside
 from .identity import problem_key
@@ -31,6 +31,11 @@ from .rows import Attempt, describe_error, failed_row, named_check, solved_row
 from .tally import Tally
 
 STOP_REASONS = ("completed", "interrupted", "budget", "failures", "aborted")
+MOST_DEATHS = 3
+"""How often an item is given to another engine because the one that had it died."""
+
+Show = Callable[..., None]
+Note = Callable[[str], None]
 
 
 class Leg:
@@ -51,10 +56,13 @@ class Leg:
         self._number = 1
         self._pending: deque[Item] = deque()
         self._crashed: list[Item] = []
+        self._deaths = Counter[str]()
+        self._noted = set[str]()
         self._attempts = Counter[str]()
         self._stop_reason = ""
-        self._failure: RunFolderError | None = None
+        self._failure: RamifyError | None = None
         self._writing: anyio.Lock | None = None
+        self._note: Note = lambda text: None
 
     @property
     def pending(self) -> int:
@@ -93,21 +101,23 @@ class Leg:
         self._number = max(self._number, row["leg"] + 1)
         self._attempts[row["key"]] = max(self._attempts[row["key"]], row["attempt"])
 
-    async def run(self, engine: Engine, control: BatchControl, show: Callable[..., None]) -> str:
+    async def run(self, executor: Executor, control: BatchControl, show: Show, note: Note) -> str:
         """Search what is pending and return why it ended: one of STOP_REASONS.
 
         Raises:
             RunFolderError: if the folder cannot be written any more; what was written is whole.
+            EnginesLost: if there is nothing left to search with.
         """
         self.begun = True
+        self._note = note
         self._writing = anyio.Lock()
         self._folder.log(f"call {self._number} begins: {self.pending} items to do, {self._config.parallel} at a time")
         show()
-        await self._together(engine, control, show)
+        await self._together(executor, control, show)
         for item in self._crashed:
             if not self._may_start(control):
                 break
-            await self._do(engine, item, show)
+            await self._do(executor, item, show)
             self._raise_failure()
         return self._stop_reason or "completed"
 
@@ -116,16 +126,16 @@ class Leg:
         if self.begun and self._failure is None:
             self._folder.log(f"call {self._number} ends: {reason}, {self.tally.progress().done} items done")
 
-    async def _together(self, engine: Engine, control: BatchControl, show: Callable[..., None]) -> None:
+    async def _together(self, executor: Executor, control: BatchControl, show: Show) -> None:
         async with anyio.create_task_group() as tasks:
 
             async def work() -> None:
                 while self._pending and self._failure is None and self._may_start(control):
-                    await self._do(engine, self._pending.popleft(), show)
+                    await self._do(executor, self._pending.popleft(), show)
                 if self._failure is not None:
                     tasks.cancel_scope.cancel()
 
-            for _ in range(min(self._config.parallel, len(self._pending))):
+            for _ in range(min(executor.at_a_time(self._config.parallel), len(self._pending))):
                 tasks.start_soon(work)
         self._raise_failure()
 
@@ -143,13 +153,18 @@ class Leg:
             self._stop_reason = "budget"
         return not self._stop_reason and self.tally.affords_another()
 
-    async def _do(self, engine: Engine, item: Item, show: Callable[..., None]) -> None:
+    async def _do(self, executor: Executor, item: Item, show: Show) -> None:
         """Search one item and write down what came of it."""
         self._attempts[item.key] += 1
         self.tally.started(item.key)
         try:
-            solution = await self._search(engine, item, show)
+            solution = await self._search(executor, item, show)
             correct = await grade_beside(solution.answer, item.problem.answer, item.problem.check)
+        except EngineDied as error:
+            await self._redo(item, error)
+        except EnginesLost as error:
+            await self._give_up_attempt(item, error)
+            self._failure = error
         except ModelCrashed as error:
             if item in self._crashed:
                 await self._fail(item, error)
@@ -166,42 +181,40 @@ class Leg:
             await self._keep(item, solution, correct)
         show()
 
-    async def _search(self, engine: Engine, item: Item, show: Callable[..., None]) -> Solution:
-        run = self._config.run
-        async with engine.run(
-            item.problem,
-            strategy=self._setup.strategy,
-            budget=run.budget,
-            seed=run.seed + item.repeat,
-            sampling=run.sampling,
-            max_step_tokens=run.max_step_tokens,
-            max_path_tokens=run.max_path_tokens,
-            stop=run.stop,
-            cut=run.cut,
-        ) as search:
-            try:
-                async for event in search:
-                    if isinstance(event, BudgetUsed):
-                        self.tally.flying(item.key, event.usage)
-                        show(event)
-                solution = await search.result()
-            except BaseException:
-                known = self.tally.cost(item.key)
-                self.tally.flying(item.key, _at_least(known, search.tree.generated_tokens, engine.policy.parameters))
-                raise
-        self.tally.flying(item.key, solution.usage)
-        return solution
+    async def _redo(self, item: Item, error: EngineDied) -> None:
+        """Put an item back whose engine died under it; not for ever, because it may be what kills them."""
+        self._deaths[item.key] += 1
+        if self._deaths[item.key] > MOST_DEATHS:
+            await self._fail(item, error)
+        else:
+            await self._give_up_attempt(item, error)
+            self._pending.appendleft(item)
+
+    async def _search(self, executor: Executor, item: Item, show: Show) -> Solution:
+        def take(usage: Usage) -> None:
+            self.tally.flying(item.key, usage)
+            show(soon=False)
+
+        run = replace(self._config.run, seed=self._config.run.seed + item.repeat)
+        request = SearchRequest(problem=item.problem, strategy=self._setup.strategy, run=run)
+        return await executor.search(request, take)
 
     async def _keep(self, item: Item, solution: Solution, correct: bool | None) -> None:
         row = solved_row(item, solution, correct, self._attempt(item))
         tree = solution.tree if self._config.save_trees else None
+        missed = fallback_note(solution)
 
         def store() -> None:
             if tree is not None:
                 self._folder.save_tree(item.key, tree.to_dict())
             self._folder.items.append(row)
+            if missed is not None:
+                self._folder.log(f"item {item.problem.id!r}: {missed}")
 
         await self._write(store, lambda: self.tally.finished(row))
+        if missed is not None and missed not in self._noted:
+            self._noted.add(missed)
+            self._note(missed)
 
     async def _fail(self, item: Item, error: Exception) -> None:
         described = describe_error(error)
@@ -222,8 +235,17 @@ class Leg:
 
     async def _give_up_attempt(self, item: Item, error: BaseException) -> None:
         """Write down what an attempt cost that will be made again."""
+        row = self._attempt_row(item, error, self.tally.cost(item.key))
+
+        def store() -> None:
+            self._folder.attempts.append(row)
+            self._folder.log(f"item {item.problem.id!r} is put off: {type(error).__name__}")
+
+        await self._write(store, lambda: self.tally.abandoned(item.key))
+
+    def _attempt_row(self, item: Item, error: BaseException, usage: Usage) -> dict[str, Any]:
         attempt = self._attempt(item)
-        row = {
+        return {
             "key": item.key,
             "id": item.problem.id,
             "repeat": item.repeat,
@@ -231,14 +253,8 @@ class Leg:
             "leg": attempt.leg,
             "leg_seconds": attempt.leg_seconds,
             "error": {"type": type(error).__name__, "message": str(error)},
-            "usage": self.tally.cost(item.key).to_dict(),
+            "usage": usage.to_dict(),
         }
-
-        def store() -> None:
-            self._folder.attempts.append(row)
-            self._folder.log(f"item {item.problem.id!r} is put off: {type(error).__name__}")
-
-        await self._write(store, lambda: self.tally.abandoned(item.key))
 
     async def _write(self, store: Callable[[], None], count: Callable[[], None]) -> None:
         """Write in a thread, one at a time, to the end even if cancelled, then count; the first failure ends it."""
@@ -256,13 +272,6 @@ class Leg:
 
     def _attempt(self, item: Item) -> Attempt:
         return Attempt(number=self._attempts[item.key], leg=self._number, leg_seconds=self.tally.elapsed_s)
-
-
-def _at_least(usage: Usage, generated_tokens: int, parameters: int) -> Usage:
-    """Return the usage with all tokens of a tree; the last figures of a search that broke off may lack some."""
-    more = max(0, generated_tokens - usage.policy.generated_tokens)
-    grown = RoleUsage(generated_tokens=more, flops=2.0 * parameters * more)
-    return replace(usage, policy=usage.policy + grown)
 
 
 def _gold(problems: Sequence[Problem]) -> dict[str, Problem]:

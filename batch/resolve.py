@@ -18,6 +18,7 @@ from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import Majority
 from ramify.search.strategy import AnyStrategy
 
+from .allocation import check_adaptive
 from .config import BatchConfig
 from .folder import SCHEMA_VERSION
 from .identity import configuration, describe_model, describe_reward, digest, unfiled, versions
@@ -31,6 +32,7 @@ class Setup:
     engine: EngineConfig
     model: Mapping[str, Any]
     reward: Mapping[str, Any] | None
+    fallback: Mapping[str, Any] | None = None
     configuration: Mapping[str, Any]
     configuration_hash: str
 
@@ -43,9 +45,10 @@ class Setup:
             "configuration": self.configuration,
             "model": self.model,
             "reward": self.reward,
+            **({} if self.fallback is None else {"fallback": self.fallback}),
             "versions": versions(),
             "input": {"problems": problems, "items": items, "repeat": config.repeat},
-            "runtime": {"parallel": config.parallel, **asdict(self.engine)},
+            "runtime": {"parallel": config.parallel, "executor": config.executor, **asdict(self.engine)},
         }
 
 
@@ -59,6 +62,8 @@ def make_setup(config: BatchConfig, engine: Engine | None, known: Mapping[str, A
         ModelLoadError: if there is no such model file.
     """
     known = known or {}
+    if engine is not None and config.executor != "local":
+        raise UsageError("an open engine cannot be sent to a cluster", "leave it out, or use the local executor")
     if engine is not None:
         settings = engine.config
         model: Mapping[str, Any] = unfiled(engine.policy.name)
@@ -73,15 +78,37 @@ def make_setup(config: BatchConfig, engine: Engine | None, known: Mapping[str, A
         reward = None if source is None or not strategy.uses_reward else describe_reward(source, known.get("reward"))
     if not strategy.uses_reward:
         reward = None
-    resolved = configuration(model=model, reward=reward, engine=settings, strategy=strategy, run=config.run)
+    if config.allocation == "adaptive":
+        check_adaptive(strategy)
+    fallback = None if config.fallback is None else describe_model(config.fallback.model, known.get("fallback"))
+    resolved = configuration(
+        model=model,
+        reward=reward,
+        engine=settings,
+        strategy=strategy,
+        run=config.run,
+        more=_extras(config, fallback),
+    )
     return Setup(
         strategy=strategy,
         engine=settings,
         model=model,
         reward=reward,
+        fallback=fallback,
         configuration=resolved,
         configuration_hash=digest(resolved),
     )
+
+
+def _extras(config: BatchConfig, fallback: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what else changes the outcome, nothing for what is not used, so that older folders stay the same."""
+    found = dict[str, Any]()
+    if config.fallback is not None and fallback is not None:
+        name = fallback["sha256"] or fallback["name"]
+        found["fallback"] = {"model": name, "confidence": config.fallback.confidence}
+    if config.allocation == "adaptive":
+        found["allocation"] = {"name": "adaptive", "generated_tokens": config.budget_total_tokens}
+    return found
 
 
 def _strategy(config: BatchConfig, settings: EngineConfig, names: tuple[str, str | None]) -> AnyStrategy:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
 from anyio.to_thread import run_sync
 
 from ramify.engine.engine import Engine
-from ramify.engine.events import BudgetUsed
 from ramify.engine.problem import Problem
 
+from .adaptive import AdaptiveLeg
 from .config import BatchConfig
 from .control import BatchControl
+from .executors.opening import open_executor
 from .folder import RunFolder, read_manifest
 from .leg import Leg
 from .plan import all_items, select
@@ -51,7 +52,9 @@ async def run_batch(
         RunFolderError: if `out` is in use, full, or belongs to another configuration (the message names what differs)
             or to other problems.
         ModelLoadError: if a model cannot be loaded.
-        UsageError: if an id does not exist, or the strategy needs a reward model and there is none.
+        UsageError: if an id does not exist, the strategy needs a reward model and there is none, or Ray is asked for
+            and cannot be had.
+        EnginesLost: if all engines of a cluster are gone; what was written down is kept.
     """
     config = config or BatchConfig()
     folder = RunFolder(Path(out))
@@ -66,13 +69,17 @@ async def run_batch(
         reason = "completed"
         try:
             if leg.pending:
-                async with _opened(engine, config, setup) as opened:
-                    reason = await leg.run(opened, control, _Viewer(leg.tally, watch))
+                async with open_executor(engine, config, setup) as executor:
+                    reason = await leg.run(executor, control, _Viewer(leg.tally, watch), note or _unheard)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 await run_sync(_conclude, folder, leg, "aborted")
             raise
         return await run_sync(_conclude, folder, leg, reason)
+
+
+def _unheard(text: str) -> None:
+    """Take a note that nobody reads."""
 
 
 class _Viewer:
@@ -83,21 +90,11 @@ class _Viewer:
         self._watch = watch
         self._last_s = 0.0
 
-    def __call__(self, event: BudgetUsed | None = None) -> None:
+    def __call__(self, *, soon: bool = True) -> None:
         now_s = time.monotonic()
-        if self._watch is not None and (event is None or now_s - self._last_s >= FRAME_S):
+        if self._watch is not None and (soon or now_s - self._last_s >= FRAME_S):
             self._last_s = now_s
             self._watch(self._tally.progress())
-
-
-@asynccontextmanager
-async def _opened(engine: Engine | None, config: BatchConfig, setup: Setup) -> AsyncGenerator[Engine]:
-    if engine is not None:
-        yield engine
-        return
-    reward = config.reward if setup.reward is not None else None
-    async with Engine(model=config.model, reward=reward, config=config.engine) as opened:
-        yield opened
 
 
 def _prepare(
@@ -108,7 +105,7 @@ def _prepare(
     wanted = select(items, config)
     stack.enter_context(folder)
     folder.claim(setup.manifest(config, problems=len(problems), items=len(wanted)))
-    leg = Leg(folder, setup, config)
+    leg = AdaptiveLeg(folder, setup, config) if config.allocation == "adaptive" else Leg(folder, setup, config)
     leg.take_stock(problems, wanted)
     return leg
 

@@ -78,9 +78,11 @@ class Tally:
         """Count the cost of an attempt of an earlier call that came to nothing."""
         self._total_tokens += _generated(usage)
 
-    def started(self, key: str) -> None:
-        """Count an item as in flight."""
-        self._flying[key] = Usage()
+    def started(self, key: str, before: Usage | None = None) -> None:
+        """Count an item as in flight; `before` is what it had cost in earlier calls, None for nothing."""
+        self._flying[key] = before or Usage()
+        if before is not None:
+            self._here_tokens -= before.policy.generated_tokens
 
     def flying(self, key: str, usage: Usage) -> None:
         """Take what an item in flight has cost so far."""

@@ -230,7 +230,9 @@ class SavedSession(Session):
         solution = with_tree(solution)
         self._beats = beats(solution, vote)
         self._vote = vote
-        super().__init__(spec, RunView(solution.question, vote=vote))
+        # Of an item of a batch the limits are not known.
+        self._budget = None if run_id is None else _budget(spec)
+        super().__init__(spec, RunView(solution.question, vote=vote, budget=self._budget))
         self.solution = solution
         self.run_id = run_id
         self.models = " + ".join(str(name) for name in solution.model.values() if name)
@@ -248,13 +250,22 @@ class SavedSession(Session):
         view = self.view
         if position < self.position:
             old = view
-            view = self.view = RunView(self.solution.question, vote=self._vote)
+            view = self.view = RunView(self.solution.question, vote=self._vote, budget=self._budget)
             view.version, view.shape = old.version + 1, old.shape + 1
             self.position = 0
         for beat in self._beats[self.position : position]:
             for event in beat:
                 view.apply(event)
         self.position = position
+
+
+def _budget(spec: RunSpec) -> Budget:
+    from ramify.engine.config import DEFAULT_BUDGET
+    from ramify.search.limits import Budget
+    from ramify.tui.spec import LIMITS
+
+    limits = {name.removeprefix("max_"): spec.get(name) for name in LIMITS if spec.get(name) is not None}
+    return Budget(**limits) if limits else DEFAULT_BUDGET
 
 
 def partial_solution(run: Run, session: Session) -> Solution:

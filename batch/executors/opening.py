@@ -12,9 +12,7 @@ from .local import open_local
 from .searching import Executor
 
 
-def open_executor(
-    engine: Engine | None, config: BatchConfig, setup: Setup
-) -> AbstractAsyncContextManager[Executor]:
+def open_executor(engine: Engine | None, config: BatchConfig, setup: Setup) -> AbstractAsyncContextManager[Executor]:
     """Return the executor that the configuration names, to be used with `async with`.
 
     Raises:

@@ -20,7 +20,7 @@ from ramify.engine.solution import Solution
 from ramify.engine.usage import Usage
 
 from ..config import BatchConfig
-from ..errors import EnginesLost
+from ..errors import EngineDied, EnginesLost
 from ..resolve import Setup
 from .actor import EnginePlan, Outcome, SearchActor, file_sizes
 from .local import reward_source
@@ -28,8 +28,6 @@ from .placing import Place, places
 from .searching import OnUsage, SearchRequest
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
-MOST_TRIES = 4
-"""How often a problem is searched if the engine that has it dies each time."""
 MOST_RESTARTS = 10
 """How often an engine that died is started again."""
 USAGE_EVERY_S = 0.5
@@ -114,35 +112,38 @@ class RayExecutor:
                     raise worker.failure
                 if worker.lost:
                     raise EnginesLost("an engine died again and again while it was loaded", "see the logs of Ray")
-            await self._change()
+            await self._changed.wait()
 
     async def search(self, request: SearchRequest, on_usage: OnUsage) -> Solution:
         """Search a problem; see Executor.search.
 
         Raises:
-            EnginesLost: if MOST_TRIES engines died over it, or none is left.
+            EngineDied: if the engine that had it died.
+            EnginesLost: if none is left.
         """
-        lost = Usage()
-        for _ in range(MOST_TRIES):
-            ticket, latest = next(self._tickets), Usage()
-
-            def note(usage: Usage, lost: Usage = lost) -> None:
-                nonlocal latest
-                latest = usage
-                on_usage(lost + usage)
-
-            outcome = await self._try(ticket, request, note)
-            if outcome is None:
-                lost += latest
-                continue
-            if outcome.usage is not None:
-                note(outcome.usage)
-            if outcome.error is not None:
-                raise outcome.error
-            assert outcome.solution is not None
-            note(outcome.solution.usage)
-            return outcome.solution
-        raise EnginesLost(f"the engine that had this problem died, {MOST_TRIES} times", "try it with --retry-failed")
+        ticket, worker = next(self._tickets), await self._least_loaded()
+        worker.tickets.add(ticket)
+        self._listeners[ticket] = on_usage
+        try:
+            outcome: Outcome = await _answer(worker.actor.search.remote(ticket, request))
+        except self._ray.exceptions.RayTaskError:
+            raise
+        except self._ray.exceptions.RayError as error:
+            if worker.ready:
+                worker.ready = False
+                worker.restarts += 1
+                self._revive(worker)
+            raise EngineDied("the engine that searched this problem died", "--retry-failed tries again") from error
+        finally:
+            worker.tickets.discard(ticket)
+            del self._listeners[ticket]
+        if outcome.usage is not None:
+            on_usage(outcome.usage)
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.solution is not None
+        on_usage(outcome.solution.usage)
+        return outcome.solution
 
     async def follow_usage(self) -> None:
         """Ask the engines now and then what the searches have cost so far; never ends by itself."""
@@ -164,23 +165,6 @@ class RayExecutor:
             with suppress(Exception):
                 self._ray.kill(worker.actor, no_restart=True)
 
-    async def _try(self, ticket: int, request: SearchRequest, on_usage: OnUsage) -> Outcome | None:
-        """Let one engine search; None if it died."""
-        worker = await self._least_loaded()
-        worker.tickets.add(ticket)
-        self._listeners[ticket] = on_usage
-        try:
-            return await _answer(worker.actor.search.remote(ticket, request))
-        except self._ray.exceptions.RayActorError:
-            if worker.ready:
-                worker.ready = False
-                worker.restarts += 1
-                self._revive(worker)
-            return None
-        finally:
-            worker.tickets.discard(ticket)
-            del self._listeners[ticket]
-
     async def _least_loaded(self) -> _Worker:
         """Wait for an engine that can take a problem.
 
@@ -195,11 +179,7 @@ class RayExecutor:
                 failure = next((each.failure for each in self._workers if each.failure is not None), None)
                 why = "died again and again" if failure is None else f"cannot be opened any more ({failure})"
                 raise EnginesLost(f"all engines of the cluster {why}", "give the same command again")
-            await self._change()
-
-    async def _change(self) -> None:
-        await self._changed.wait()
-        self._changed = asyncio.Event()
+            await self._changed.wait()
 
     def _revive(self, worker: _Worker) -> None:
         task = asyncio.get_running_loop().create_task(self._wait_until_ready(worker))
@@ -217,10 +197,14 @@ class RayExecutor:
                 # Ray has given it up, so another one takes its place.
                 worker.restarts += 1
                 await anyio.sleep(USAGE_EVERY_S)
+                with suppress(Exception):
+                    self._ray.kill(worker.actor, no_restart=True)
                 worker.actor = self._start(worker.place)
             except Exception as error:
                 worker.failure = error
+        # Each who waits holds the event that was there when he began to wait.
         self._changed.set()
+        self._changed = asyncio.Event()
 
     async def _report(self, worker: _Worker) -> None:
         with suppress(self._ray.exceptions.RayError):
@@ -251,7 +235,9 @@ def _load_ray() -> Any:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        raise UsageError("the executor ray needs the event loop of asyncio", "use anyio.run without a backend") from None
+        raise UsageError(
+            "the executor ray needs the event loop of asyncio", "use anyio.run without a backend"
+        ) from None
     # Read when it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -290,9 +276,7 @@ def _engine_plan(config: BatchConfig, setup: Setup) -> EnginePlan:
         described[str(reward)] = setup.reward
     if fallback is not None:
         described[str(fallback.model)] = setup.fallback
-    return EnginePlan(
-        model=model, reward=reward, engine=config.engine, fallback=fallback, files=file_sizes(described)
-    )
+    return EnginePlan(model=model, reward=reward, engine=config.engine, fallback=fallback, files=file_sizes(described))
 
 
 def _absolute(name: str | Path) -> str:

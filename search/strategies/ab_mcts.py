@@ -96,27 +96,48 @@ class AbMcts:
     def _round(self, tree: SearchTree) -> tuple[Expansion, ...]:
         # Of paths, not ids: the size of the tree and its scores are the same whatever the order of results was.
         draws = Random(f"{self.selection_seed} {len(tree)}")
-        chosen = [self._select(tree, draws) for _ in range(min(self.batch, missing(tree, self.width)))]
+        seen = dict[int, _Family]()
+        chosen = [self._select(tree, draws, seen) for _ in range(min(self.batch, missing(tree, self.width)))]
         return tuple(Expansion(node, count) for node, count in Counter(chosen).items())
 
-    def _select(self, tree: SearchTree, draws: Random) -> int:
+    def _select(self, tree: SearchTree, draws: Random, seen: dict[int, _Family]) -> int:
         node = tree.root
         while True:
-            below = [child for child in tree.children(node.id) if self._goes_on(child)]
-            if not below or self._goes_wider(tree, node, draws):
+            family = seen.get(node.id)
+            if family is None:
+                family = seen[node.id] = self._family(tree, node)
+            if not family.open or _goes_wider(family, draws):
                 return node.id
-            ranks = [_draw(draws, child.value_sum, child.visits) for child in below]
-            node = below[max(range(len(below)), key=lambda i: ranks[i])]
+            ranks = [_draw(draws, child.value_sum, child.visits) for child in family.open]
+            node = family.open[max(range(len(ranks)), key=ranks.__getitem__)]
 
-    def _goes_wider(self, tree: SearchTree, node: Node, draws: Random) -> bool:
-        own = [child.score for child in tree.children(node.id) if child.score is not None]
-        above = 1 if node.score is not None else 0
+    def _family(self, tree: SearchTree, node: Node) -> _Family:
+        children = tree.children(node.id)
+        own = [child.score for child in children if child.score is not None]
         deeper_sum = node.value_sum - sum(own) - (node.score or 0.0)
-        deeper_count = node.visits - len(own) - above
-        return _draw(draws, sum(own), len(own)) > _draw(draws, deeper_sum, deeper_count)
+        deeper_count = node.visits - len(own) - (node.score is not None)
+        going = node.depth + 1 < self.max_depth
+        below = tuple(child for child in children if child.state is NodeState.OPEN) if going else ()
+        return _Family(below, sum(own), len(own), deeper_sum, deeper_count)
 
-    def _goes_on(self, node: Node) -> bool:
-        return node.state is NodeState.OPEN and node.depth < self.max_depth
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """A node's children as one round sees them: those that go on, and sums and counts of the scores.
+
+    The `own` scores are the children's, the `deeper` ones those of all below them.
+    """
+
+    open: tuple[Node, ...]
+    own_sum: float
+    own_count: int
+    deeper_sum: float
+    deeper_count: int
+
+
+def _goes_wider(family: _Family, draws: Random) -> bool:
+    wider = _draw(draws, family.own_sum, family.own_count)
+    return wider > _draw(draws, family.deeper_sum, family.deeper_count)
 
 
 def _draw(draws: Random, total: float, count: int) -> float:

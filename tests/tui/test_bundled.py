@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ramify.tui.engine_host import make_engine
 from ramify.tui.screens.history import HistoryScreen
 

@@ -13,7 +13,8 @@ from ramify.tui.actions import Action, actions_of
 
 LAST = ("go_back", "help", "quit")
 """Actions that are always shown, at the end."""
-GAP = 3
+NARROW = 100
+"""Columns below which the keys stand closer to each other."""
 
 
 class ActionFooter(Widget):
@@ -28,7 +29,7 @@ class ActionFooter(Widget):
         parts = [" "]
         styled: list[str | tuple[str, str]] = [*parts]
         for action, title in self._shown():
-            styled += [(action.sign, "bold $accent"), (f" {title}", "$foreground 75%"), " " * GAP]
+            styled += [(action.sign, "bold $accent"), (f" {title}", "$foreground 75%"), " " * self._gap]
         return Content.assemble(*styled)
 
     async def on_click(self, event: events.Click) -> None:
@@ -39,7 +40,7 @@ class ActionFooter(Widget):
             if at <= event.x < end:
                 await self.screen.run_action(self.target(action))
                 return
-            at = end + GAP
+            at = end + self._gap
 
     def target(self, action: Action) -> str:
         """Return the action in Textual's spelling: the screen's own, else the program's."""
@@ -47,9 +48,9 @@ class ActionFooter(Widget):
 
     def _shown(self) -> Iterator[tuple[Action, str]]:
         able = [each for each in actions_of(self._area) if each.rank and self._enabled(each)]
-        titles = {each.id: self._title(each) for each in able}
-        widths = {each.id: len(each.sign) + 1 + len(titles[each.id]) + GAP for each in able}
-        room = self.size.width - 1 - sum(widths[each.id] for each in able if each.id in LAST) + GAP
+        titles, gap = {each.id: self._title(each) for each in able}, self._gap
+        widths = {each.id: len(each.sign) + 1 + len(titles[each.id]) + gap for each in able}
+        room = self.size.width - 1 - sum(widths[each.id] for each in able if each.id in LAST) + gap
         for action in able:
             if action.id not in LAST:
                 room -= widths[action.id]
@@ -59,6 +60,10 @@ class ActionFooter(Widget):
         for action in able:
             if action.id in LAST:
                 yield action, titles[action.id]
+
+    @property
+    def _gap(self) -> int:
+        return 3 if self.size.width >= NARROW else 2
 
     def _enabled(self, action: Action) -> bool:
         return self.screen.check_action(action.id, ()) is True
