@@ -11,6 +11,7 @@ from . import diagnostics, output
 from .output import size_text
 from .pulling import pull
 from .quantizing import quantize
+from .values import COUNT
 
 if TYPE_CHECKING:
     from ramify.engine.catalog import CatalogEntry
@@ -49,14 +50,18 @@ def list_models(as_json: bool) -> None:
 
 @models.command()
 @click.argument("model", metavar="NAME|PATH")
+@click.option("--width", type=click.IntRange(min=1), default=16, show_default=True, help="Paths, for the memory.")
+@click.option("--tokens", type=COUNT, default=512, show_default=True, help="Tokens of a path, for the memory.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object, with all metadata.")
-def info(model: str, as_json: bool) -> None:
-    """Show what a model file says of itself, and check that the file is whole."""
+def info(model: str, width: int, tokens: int, as_json: bool) -> None:
+    """Show what a model file says of itself and how much memory a search takes; check that the file is whole."""
     from ramify.engine.catalog import list_bundled, resolve_model
     from ramify.engine.runtime.gguf_check import check_gguf
+    from ramify.engine.runtime.memory import kv_bytes, kv_bytes_per_token
 
     ref = resolve_model(model)
     summary = check_gguf(ref.path)
+    per_token = kv_bytes_per_token(summary.metadata)
     cards = {entry.name: entry.card for entry in list_bundled()}
     facts: dict[str, Any] = {
         "name": ref.name,
@@ -70,15 +75,19 @@ def info(model: str, as_json: bool) -> None:
         "prompt_preset": summary.metadata.get("ramify.prompt_preset"),
         "step_format": summary.metadata.get("ramify.step_format"),
         "reward_head": any(key.startswith("ramify.reward") for key in summary.metadata),
+        "kv_bytes_per_token": per_token,
+        "kv_bytes": None if per_token is None else kv_bytes(per_token, width=width, path_tokens=tokens),
     }
     if as_json:
         card = cards.get(ref.name.partition(":")[0]) if ref.bundled else None
         output.write_json({**facts, "card": card and dict(card), "metadata": summary.metadata}, indent=2)
         return
     facts["parameters"] = f"{summary.parameters:,}"
+    if facts["kv_bytes"] is not None:
+        facts["kv_bytes"] = f"{size_text(facts['kv_bytes'])} at most, for {width} paths of {tokens} tokens"
     facts["file_bytes"] = f"{summary.file_bytes:,} ({size_text(summary.file_bytes)})"
     for name, value in facts.items():
-        output.write(f"{name.replace('_', ' '):16}{_plain(value)}")
+        output.write(f"{name.replace('_', ' '):20}{_plain(value)}")
 
 
 @models.command()

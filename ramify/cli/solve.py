@@ -32,7 +32,7 @@ _NEXT_STEPS = {
 
 @click.command(
     epilog="Strategies: ab-mcts, beam, best-of-n, dvts, mcts, particle, rebase and weighted need a reward model; "
-    "greedy, majority and widening do not; auto takes what was measured to be best within the budget. "
+    "greedy, majority, refine and widening do not; auto takes what was measured to be best within the budget. "
     "Stop rules, joined with commas: beta[:0.95], posterior[:0.95], window[:5], score[:0.98], patience[:8], and lead, "
     "which never changes the answer. "
     "Without a limit the run ends after 8192 generated tokens or 120 s; giving any limit replaces these two."

@@ -29,6 +29,16 @@ def test_list_shows_own_models(ramify, bundled, own_folder):
     assert [line.split()[2] for line in lines[-2:]] == [lines[1].split()[2], "damaged"]
 
 
+def test_info_tells_the_memory_of_a_search(ramify, bundled):
+    facts = json.loads(ramify("models", "info", "demo-m", "--json", "--width", "32", "--tokens", "100").out)
+    data = {key.partition(".")[2]: value for key, value in facts["metadata"].items() if key.startswith("qwen2.")}
+    head = data["embedding_length"] // data["attention.head_count"]
+    per_token = data["block_count"] * data["attention.head_count_kv"] * 2 * head * 2
+    assert facts["kv_bytes_per_token"] == per_token
+    assert facts["kv_bytes"] == 3200 * per_token
+    assert "for 32 paths of 100 tokens" in ramify("models", "info", "demo-m", "--width", "32", "--tokens", "100").out
+
+
 def test_info_reads_the_file(ramify, bundled):
     result = ramify("models", "info", "demo-m", "--json")
     facts = json.loads(result.out)
