@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -139,7 +139,7 @@ class LateEngine:
             self._failure = None
             if self._engine is None:
                 try:
-                    self._engine = await self._tasks.start(self._hold)
+                    self._engine = cast("Engine", await self._tasks.start(self._hold))
                 except OUT_OF_REACH as error:
                     self.rest(error)
                     return error

@@ -39,6 +39,11 @@ class LogLines(logging.Handler):
         self._read_stray()
         return list(self._lines)
 
+    def finish(self) -> None:
+        """Take in what the file holds, as it is about to go."""
+        self._read_stray()
+        self._stray = None
+
     def _add(self, line: str) -> None:
         self._lines.append(line)
         self.count += 1
@@ -75,6 +80,7 @@ def own_terminal() -> Generator[LogLines]:
         try:
             yield lines
         finally:
+            lines.finish()
             sys.__stdout__, sys.__stderr__ = old
             for descriptor, original in zip((1, 2), saved, strict=True):
                 os.dup2(original, descriptor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 
-from ramify.engine.errors import RamifyError, UsageError
+from ramify.engine.errors import UsageError
 from ramify.engine.solution import Solution
 from ramify.engine.usage import Usage
 
@@ -48,20 +48,15 @@ async def open_ray(config: BatchConfig, setup: Setup) -> AsyncGenerator[RayExecu
     plan = _engine_plan(config, setup)
     # Not in a thread: the processes of a cluster that is started here end with the thread that started them.
     began = _connect(ray)
-    executor = RayExecutor(ray, plan, places(ray.nodes(), config.actors))
     try:
-        async with anyio.create_task_group() as tasks:
-            try:
-                await executor.open()
-                tasks.start_soon(executor.follow_usage)
-                yield executor
-            finally:
-                tasks.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        raise _only(group) from None
+        executor = RayExecutor(ray, plan, places(ray.nodes(), config.actors))
+        try:
+            await executor.open()
+            yield executor
+        finally:
+            with anyio.CancelScope(shield=True):
+                await executor.close()
     finally:
-        with anyio.CancelScope(shield=True):
-            await executor.close()
         if began:
             ray.shutdown()
 
@@ -92,7 +87,7 @@ class RayExecutor:
         self._tickets = count()
         self._listeners: dict[int, OnUsage] = {}
         self._changed = asyncio.Event()
-        self._reviving = set[asyncio.Task[None]]()
+        self._tasks = set[asyncio.Task[None]]()
 
     def at_a_time(self, parallel: int) -> int:
         """Return `parallel` for each engine."""
@@ -113,6 +108,7 @@ class RayExecutor:
                 if worker.lost:
                     raise EnginesLost("an engine died again and again while it was loaded", "see the logs of Ray")
             await self._changed.wait()
+        self._begin(self._follow_usage())
 
     async def search(self, request: SearchRequest, on_usage: OnUsage) -> Solution:
         """Search a problem; see Executor.search.
@@ -145,17 +141,9 @@ class RayExecutor:
         on_usage(outcome.solution.usage)
         return outcome.solution
 
-    async def follow_usage(self) -> None:
-        """Ask the engines now and then what the searches have cost so far; never ends by itself."""
-        while True:
-            await anyio.sleep(USAGE_EVERY_S)
-            for worker in self._workers:
-                if worker.ready and worker.tickets:
-                    await self._report(worker)
-
     async def close(self) -> None:
         """End all engines, those that search at once."""
-        for task in list(self._reviving):
+        for task in list(self._tasks):
             task.cancel()
         idle = [worker for worker in self._workers if worker.ready and not worker.tickets]
         closing = [worker.actor.close.remote() for worker in idle]
@@ -182,9 +170,12 @@ class RayExecutor:
             await self._changed.wait()
 
     def _revive(self, worker: _Worker) -> None:
-        task = asyncio.get_running_loop().create_task(self._wait_until_ready(worker))
-        self._reviving.add(task)
-        task.add_done_callback(self._reviving.discard)
+        self._begin(self._wait_until_ready(worker))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _wait_until_ready(self, worker: _Worker) -> None:
         while not (worker.ready or worker.lost):
@@ -205,6 +196,14 @@ class RayExecutor:
         # Each who waits holds the event that was there when he began to wait.
         self._changed.set()
         self._changed = asyncio.Event()
+
+    async def _follow_usage(self) -> None:
+        """Ask the engines now and then what the searches have cost so far."""
+        while True:
+            await anyio.sleep(USAGE_EVERY_S)
+            for worker in self._workers:
+                if worker.ready and worker.tickets:
+                    await self._report(worker)
 
     async def _report(self, worker: _Worker) -> None:
         with suppress(self._ray.exceptions.RayError):
@@ -283,11 +282,3 @@ def _absolute(name: str | Path) -> str:
     """Return the name of a model in a form that means the same in any working folder."""
     path = Path(name).expanduser()
     return str(path.absolute()) if path.exists() else str(name)
-
-
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error of a block that a task group has wrapped."""
-    current: BaseException = group
-    while isinstance(current, BaseExceptionGroup) and len(current.exceptions) == 1:
-        current = current.exceptions[0]
-    return current

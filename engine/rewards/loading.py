@@ -25,6 +25,7 @@ from ramify.reward.callable import CallableReward
 from ramify.reward.errors import RewardSpecError
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.mlp import MlpHead
+from ramify.reward.noise import NOISY, NoisyReward, split_noisy
 from ramify.reward.other_specs import ImplicitSpec, VerifierSpec
 from ramify.reward.protocol import RewardModel
 from ramify.reward.spec import RewardSpec
@@ -59,7 +60,8 @@ class RewardLoader:
         """Return the reward that `source` means.
 
         That is one of CONFIDENCES, also with `:MODEL` for another language model's, `openai:URL#MODEL`, the folder of a
-        Hugging Face checkpoint, a model as `resolve_model` knows it, a RewardModel or a function.
+        Hugging Face checkpoint, a model as `resolve_model` knows it, a RewardModel or a function; `noisy:SIGMA:REWARD`
+        is one of these with noise on its scores.
 
         Raises:
             ModelLoadError: if a file cannot be loaded or is no reward model.
@@ -74,6 +76,8 @@ class RewardLoader:
                 return _confidence(name, policy)
             if isinstance(source, str) and source.startswith(f"{name}:"):
                 return await self._other_confidence(name, source.removeprefix(f"{name}:"))
+        if isinstance(source, str) and source.startswith(NOISY):
+            return await self._noisy(source, policy)
         if isinstance(source, str) and source.startswith(PREFIX):
             return JudgeReward(parse_address(source))
         folder = _folder(source)
@@ -85,6 +89,14 @@ class RewardLoader:
             return await self._from_file(ref.path, ref.name, given, policy)
         except RewardSpecError as error:
             raise ModelLoadError(str(error)) from error
+
+    async def _noisy(self, source: str, policy: PolicyModel | None) -> RewardModel | None:
+        try:
+            sigma, name = split_noisy(source)
+        except RewardSpecError as error:
+            raise UsageError(str(error)) from error
+        inner = await self.load(name, policy)
+        return None if inner is None else NoisyReward(inner, sigma)
 
     async def _from_file(self, path: Path, name: str, given: AnySpec | None, policy: PolicyModel | None) -> RewardModel:
         known = given or spec_from_metadata(check_gguf(path).metadata)

@@ -11,7 +11,7 @@ from .dot import to_dot
 from .graphml import to_graphml
 from .mermaid import to_mermaid
 from .svg import to_svg
-from .text import cut, one_line, printable, shorten
+from .text import cut, one_line, printable, shorten, spoken_of
 from .visible import Visible, visible_nodes
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "one_line",
     "printable",
     "shorten",
+    "spoken_of",
     "to_dot",
     "to_graphml",
     "to_mermaid",

@@ -49,7 +49,8 @@ def model(monkeypatch, script):
 
     def use(policy: ScriptedModel) -> None:
         monkeypatch.setattr(
-            "ramify.batch.runner.Engine", lambda **options: Engine(model=policy, reward=None, config=options["config"])
+            "ramify.batch.executors.local.Engine",
+            lambda **options: Engine(model=policy, reward=None, config=options["config"]),
         )
 
     use(ScriptedModel(script))

@@ -79,6 +79,13 @@ def test_doctor_runs_a_model(process):
     assert "test run" in process("doctor", "--no-run").out
 
 
+def test_doctor_measures_throughput(process):
+    rows = json.loads(process("doctor", "--bench", "--json", "--model", "demo-s").out)["throughput"]
+    assert [row["lanes"] for row in rows] == [1, 4, 16, 64]
+    assert all(0 < row["occupancy"] <= row["lanes"] and row["tokens_per_s"] > 0 for row in rows)
+    assert rows[2]["occupancy"] > 4
+
+
 def test_doctor_names_the_model_that_fails(process, tmp_path):
     (tmp_path / "bad.gguf").write_text("no model, but longer than a header would be")
     result = process("doctor", "--model", str(tmp_path / "bad.gguf"))

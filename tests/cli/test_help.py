@@ -46,7 +46,7 @@ def test_solve_options_are_pinned(ramify):
         (["models", "pull"], ["--force", "--help", "--json", "--name"]),
         (["models", "quantize"], ["--allow-requantize", "--force", "--help", "--threads", "--type"]),
         (["models", "remove"], ["--help", "--yes"]),
-        (["doctor"], ["--help", "--json", "--model", "--no-run"]),
+        (["doctor"], ["--bench", "--help", "--json", "--model", "--no-run"]),
         (["runs", "list"], ["--help", "--json", "--limit", "--query"]),
         (["runs", "show"], ["--all", "--help", "--json", "--width"]),
         (["runs", "replay"], ["--help", "--width"]),

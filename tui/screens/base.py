@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -32,7 +33,7 @@ class RamifyScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._pace = Pace()
+        self._pace = Pace(os.cpu_count() or 2)
 
     @property
     def ramify(self) -> RamifyApp:

@@ -327,7 +327,7 @@ class TreeView(ScrollView, can_focus=True):
             self.scrollable_content_region.height,
         )
         if size.width == old.width and min(size.height, old.height) > height > 0:
-            self.set_reactive(TreeView.virtual_size, size)
+            self.set_reactive(TreeView.virtual_size, size)  # pyright: ignore[reportArgumentType]
             self.vertical_scrollbar.window_virtual_size = size.height
         else:
             self.virtual_size = size
