@@ -1,0 +1,144 @@
+"""Any order of starts, stops, cancellations and releases leaves the books and llama.cpp's own cache in step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from ramify.engine.runtime.cache import Sequence
+from ramify.engine.runtime.decoder import Decoder
+from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig, ReadRequest
+from ramify.engine.runtime.native import Context, Model
+
+PROMPT = tuple(range(20, 28))
+
+
+@pytest.fixture(scope="module")
+def model(ending: Path) -> Iterator[Model]:
+    loaded = Model(ModelConfig(path=str(ending), threads=1))
+    yield loaded
+    loaded.close()
+
+
+class Interleavings(RuleBasedStateMachine):
+    """Runs on one small context, with fewer lanes and cells than they would like."""
+
+    path: str
+    model: Model
+
+    def __init__(self) -> None:
+        super().__init__()
+        config = ModelConfig(path=self.path, context_tokens=256, max_lanes=6, batch_tokens=16, threads=1)
+        self.context = Context(self.model, config)
+        self.decoder = Decoder(self.context, self.model.vocabulary, max_lanes=6)
+        self.runs: dict[int, list[int]] = {}
+        self.waiting: dict[int, set[int]] = {}
+        self.next_run = 0
+        self.next_node = 1
+
+    @rule(length=st.integers(1, len(PROMPT)))
+    @precondition(lambda self: len(self.runs) < 4)
+    def open(self, length: int) -> None:
+        self.decoder.open_run(self.next_run, PROMPT[:length])
+        self.runs[self.next_run], self.waiting[self.next_run] = [0], set()
+        self.next_run += 1
+
+    @rule(data=st.data(), lanes=st.integers(1, 5), tokens=st.integers(1, 20), keep=st.booleans())
+    @precondition(lambda self: self.runs)
+    def expand(self, data: st.DataObject, lanes: int, tokens: int, keep: bool) -> None:
+        run = data.draw(st.sampled_from(sorted(self.runs)))
+        parent = data.draw(st.sampled_from(self.runs[run]))
+        allowance = data.draw(st.none() | st.integers(0, 30))
+        children = range(self.next_node, self.next_node + lanes)
+        self.next_node += lanes
+        requests = [
+            LaneRequest(parent=parent, child=each, seed=each, max_tokens=tokens, keep=keep) for each in children
+        ]
+        self.decoder.expand(run, requests, allowance)
+        self.waiting[run] |= set(children)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.runs)
+    def read(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(sorted(self.runs)))
+        node, self.next_node = self.next_node, self.next_node + 1
+        tokens = (*PROMPT, *data.draw(st.lists(st.integers(20, 40), min_size=1, max_size=6)))
+        self.decoder.read(run, [ReadRequest(node=node, parent=None, tokens=tokens, read=(len(tokens) - 1,), ids=(1,))])
+        self.waiting[run].add(node)
+
+    @rule(data=st.data(), some=st.booleans())
+    @precondition(lambda self: self.runs)
+    def interrupt(self, data: st.DataObject, some: bool) -> None:
+        run = data.draw(st.sampled_from(sorted(self.runs)))
+        if some:
+            self.decoder.interrupt(run, frozenset(sorted(self.waiting[run])[::2]))
+        else:
+            self.decoder.interrupt(run)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.runs)
+    def release(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(sorted(self.runs)))
+        nodes = [each for each in self.runs[run] if each]
+        if nodes:
+            self.decoder.release(run, data.draw(st.lists(st.sampled_from(nodes), max_size=4, unique=True)))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.runs)
+    def close(self, data: st.DataObject) -> None:
+        run = data.draw(st.sampled_from(sorted(self.runs)))
+        self.decoder.close_run(run)
+        del self.runs[run], self.waiting[run]
+
+    @rule(times=st.integers(1, 12))
+    def step(self, times: int) -> None:
+        for _ in range(times):
+            for run, result in self.decoder.step():
+                node = result.child if isinstance(result, LaneResult) else result.node
+                assert run in self.runs, "a closed run got a result"
+                assert node in self.waiting[run], "a result came twice or was not asked for"
+                self.waiting[run].discard(node)
+                if isinstance(result, LaneResult) and result.tokens:
+                    self.runs[run].append(node)
+
+    @invariant()
+    def the_books_are_those_of_llama_cpp(self) -> None:
+        held = sequences_of(self.decoder)
+        for each in held:
+            assert self.context.length(each.id) == each.length
+        ids = {each.id for each in held}
+        assert len(ids) == len(held)
+        for number in range(self.context.sequences):
+            if number not in ids:
+                assert self.context.length(number) == 0
+
+    def teardown(self) -> None:
+        for run in list(self.runs):
+            self.decoder.close_run(run)
+        assert not sequences_of(self.decoder)
+        assert all(self.context.length(number) == 0 for number in range(self.context.sequences))
+        self.context.close()
+
+
+def sequences_of(decoder: Decoder) -> list[Sequence]:
+    """Return all sequences that somebody holds: jobs at work, suspended ones, and what is parked."""
+    found = set(decoder._cache._parked)
+    for job in (*decoder._jobs, *decoder._queue):
+        if job.sequence is not None:
+            found.add(job.sequence)
+    return list(found)
+
+
+def test_any_interleaving_keeps_the_books_right(model: Model, ending: Path) -> None:
+    Interleavings.path, Interleavings.model = str(ending), model
+    run_state_machine_as_test(
+        Interleavings,
+        settings=settings(
+            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
