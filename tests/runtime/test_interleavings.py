@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from ramify.engine.runtime.cache import Sequence
 from ramify.engine.runtime.decoder import Decoder
@@ -40,6 +47,11 @@ class Interleavings(RuleBasedStateMachine):
         self.waiting: dict[int, set[int]] = {}
         self.next_run = 0
         self.next_node = 1
+
+    @initialize()
+    def open_two(self) -> None:
+        self.open(len(PROMPT))
+        self.open(len(PROMPT))
 
     @rule(length=st.integers(1, len(PROMPT)))
     @precondition(lambda self: len(self.runs) < 4)
@@ -89,7 +101,7 @@ class Interleavings(RuleBasedStateMachine):
             self.decoder.release(run, data.draw(st.lists(st.sampled_from(nodes), max_size=4, unique=True)))
 
     @rule(data=st.data())
-    @precondition(lambda self: self.runs)
+    @precondition(lambda self: len(self.runs) > 2)
     def close(self, data: st.DataObject) -> None:
         run = data.draw(st.sampled_from(sorted(self.runs)))
         self.decoder.close_run(run)
