@@ -20,6 +20,7 @@ from ramify.engine.seeds import node_seed
 from ramify.engine.steering import Hand
 from ramify.engine.usage import RoleUsage
 from ramify.search.budget import Budget, BudgetMeter, Grant
+from ramify.search.expectation import expected_rest
 from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.stopping import Situation, Stop, StopReason
 from ramify.search.strategies.greedy import Greedy
@@ -171,7 +172,9 @@ class SearchController:
     def _dispatch(self, expansions: Iterable[Expansion], *, rescue: bool = False) -> Dispatch | None:
         plan = [(each, self._room(each)) for each in expansions for _ in range(each.children)]
         most = max(room for _, room in plan)
-        grant = self.meter.reserve_finish(most) if rescue else self.meter.reserve(len(plan), most)
+        whole = [each.node for each, _ in plan if each.to_the_end]
+        worth = expected_rest(self.tree, whole) if whole and not self.meter.budget.is_unlimited else 1
+        grant = self.meter.reserve_finish(most) if rescue else self.meter.reserve(len(plan), most, worth_tokens=worth)
         return self._send([(self._add(each, rescue), each, room) for each, room in plan[: grant.children]], grant)
 
     def _write_again(self) -> Dispatch | None:

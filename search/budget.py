@@ -98,8 +98,11 @@ class BudgetMeter:
             self._charged[name] += value
             self._spent[name] += value
 
-    def reserve(self, children: int, max_step_tokens: int) -> Grant:
+    def reserve(self, children: int, max_step_tokens: int, *, worth_tokens: int = 1) -> Grant:
         """Reserve for up to `children` steps of up to `max_step_tokens` each, as many as the budget allows.
+
+        `worth_tokens` is what each of them is expected to need: fewer are granted if there is less for each, so that
+        some reach their ends instead of all being cut; one is granted in any case that allows a step.
 
         Reserve once for all steps that start together: they share the allowance, and the first of them in order
         should be the most promising if fewer are granted. The grant has 0 children if nothing can be afforded until
@@ -107,7 +110,7 @@ class BudgetMeter:
         """
         if self._finishing:
             return self._grant(0, 0, max_step_tokens)
-        return self._grant(*self._fit(children, max_step_tokens), max_step_tokens)
+        return self._grant(*self._fit(children, max_step_tokens, worth_tokens), max_step_tokens)
 
     def reserve_finish(self, max_step_tokens: int) -> Grant:
         """Reserve for one step that should end a path, from all that is left; ordinary work ends with this call."""
@@ -270,7 +273,7 @@ class BudgetMeter:
         per_token, per_node = self._per(name)
         return self._available(name, reserved=False) >= self._min_step_tokens * per_token + per_node
 
-    def _fit(self, children: int, max_step_tokens: int) -> tuple[int, int]:
+    def _fit(self, children: int, max_step_tokens: int, worth_tokens: int = 1) -> tuple[int, int]:
         """Return the most children, up to those wanted, and the most tokens for them that every limit allows."""
         if children < 0 or max_step_tokens < 1:
             raise BudgetError(f"cannot reserve {children} steps of {max_step_tokens} tokens; ask for 1 or more")
@@ -282,7 +285,9 @@ class BudgetMeter:
         room = {name: self._available(name, reserved=True) for name in limits}
         for name in limits:
             per_token, per_node = self._per(name)
-            children = min(children, max(0, floor(room[name] / (self._min_step_tokens * per_token + per_node))))
+            least = max(0, floor(room[name] / (self._min_step_tokens * per_token + per_node)))
+            worth = floor(room[name] / (max(worth_tokens, self._min_step_tokens) * per_token + per_node))
+            children = min(children, least, max(1, worth))
         tokens = children * max_step_tokens
         for name in limits:
             per_token, per_node = self._per(name)

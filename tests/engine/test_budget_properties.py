@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import anyio
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ramify
 from ramify.engine import Engine
 from ramify.engine.solution import Solution
 from ramify.engine.testing import ScriptedModel
@@ -71,3 +74,20 @@ def test_the_same_seed_gives_the_same_solution(seed: int, strategy: object) -> N
     assert first.tree is not None and second.tree is not None
     assert first.tree.to_dict() == second.tree.to_dict()
     assert first.answer == second.answer
+
+
+def six_steps(question: str, path: tuple[int, ...]) -> str:
+    return "The answer is 7." if len(path) == 6 else "a step of five words\n"
+
+
+@pytest.mark.parametrize("strategy", [ramify.Mcts(width=8), ramify.AbMcts(width=8)], ids=lambda each: each.name)
+async def test_near_its_end_a_budget_finishes_some_paths_instead_of_cutting_all(strategy: Any) -> None:
+    reward = ScriptedReward(lambda question, steps: 0.5)
+    async with ramify.Engine(model=ScriptedModel(six_steps), reward=reward) as engine:
+        solution = await engine.solve("q", strategy=strategy, budget=ramify.Budget(generated_tokens=220))
+    tree = solution.tree
+    assert tree is not None
+    assert solution.usage.policy.generated_tokens <= 220
+    # About 110 tokens explore; of the rest, a path to its end takes 29 at most.
+    assert sum(each.answer == "7" for each in solution.candidates) >= 3
+    assert sum(node.finish_reason == "budget" for node in tree) <= 1

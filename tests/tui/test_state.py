@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import shlex
 
+import click
 import pytest
 
 from ramify.cli import main
-from ramify.cli.options import SearchPlan
+from ramify.cli.options import SearchPlan, search_options
 from ramify.engine.engine import Engine
 from ramify.engine.errors import UsageError
 from ramify.engine.events import (
@@ -27,7 +28,7 @@ from ramify.engine.events import (
 from ramify.engine.usage import RoleUsage, Usage
 from ramify.search import Budget, FinishReason, NodeState, PruneReason
 from ramify.testing import ScriptedModel
-from ramify.tui.spec import RunSpec, budget_name, parse_budget, python_code
+from ramify.tui.spec import DEFAULTS, RunSpec, budget_name, parse_budget, python_code
 from ramify.tui.state.board import answer_board
 from ramify.tui.state.gauges import budget_gauges, duration, forecast, short
 from ramify.tui.state.replay import beats, replayed, with_tree
@@ -307,10 +308,23 @@ def test_the_command_line_says_what_differs_from_the_defaults():
 def test_the_command_line_is_understood_by_the_command(monkeypatch):
     seen = list[object]()
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    monkeypatch.setattr("ramify.cli.solve._search", lambda plan, text, _: seen.append((plan, text)) or (None, True))
+    monkeypatch.setattr("ramify.cli.solve._search", lambda *given: seen.extend(given) or (None, True))
     asked = RunSpec("1+1?").with_options(strategy="beam", width=8, max_seconds=30.0, strategy_extras={"children": 2})
     assert main(shlex.split(asked.command_line())[1:]) == 130
-    assert seen == [(SearchPlan.from_options(asked.complete()), "1+1?")]
+    assert seen[0] == SearchPlan.from_options(asked.complete())
+    assert "1+1?" in seen
+
+
+def test_the_options_and_defaults_are_those_of_the_command_line():
+    @search_options
+    def command() -> None: ...
+
+    options = {each.name: each for each in command.__click_params__}
+    assert set(options) == set(DEFAULTS)
+    context = click.Context(click.Command("ramify"))
+    given = {name: each.get_default(context) for name, each in options.items() if not each.multiple}
+    plain = {name: value if isinstance(value, str | int | float) else None for name, value in given.items()}
+    assert plain == {name: value for name, value in DEFAULTS.items() if name in plain}
 
 
 def test_the_python_code_runs_and_says_the_same():
