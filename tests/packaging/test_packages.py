@@ -70,7 +70,7 @@ def test_the_core_imports_exactly_what_is_required():
     extras = PROJECT["project"]["optional-dependencies"]
     optional = {
         name
-        for extra in ("convert", "hub", "parquet", "plot", "transformers")
+        for extra in ("convert", "hub", "parquet", "plot", "ray", "transformers")
         for name in requirement_names(extras[extra])
     }
     assert third_party(recipe=False) - optional == requirement_names(PROJECT["project"]["dependencies"])

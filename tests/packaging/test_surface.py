@@ -7,13 +7,14 @@ import pytest
 import ramify
 
 SURFACE = """
-    AbMcts AgreementWindow AllOf AnswerUpdate AnyOf Auto BeamSearch BestOfN BetaMajority Budget BudgetChanged BudgetUsed
-    CallableReward CannotBeOvertaken Dvts Engine EngineClosed EngineConfig Event ExitCode Greedy LaneConfidence
-    Majority Mcts ModelCrashed ModelLoadError NoAnswer NoImprovement NodeAdded NodePinned NodePruned NodeScored
-    NodesDispatched ParticleFilter Problem QuestionTooLong RamifyError Rebase Refine RewardError RewardSpecError
-    RoleUsage Run RunFinished RunPaused RunResumed RunStarted SamplingParams ScoreThreshold SearchError SearchTree Solution
-    SolutionCandidate StepProgress Stop StopReason Usage UsageError Weighted WeightedPosterior Widening __version__
-    answers_equal extract_answer generate_problems rebase_allocation solve_sync
+    AbMcts AgreementWindow AllOf AnswerUpdate AnyOf Auto BeamSearch BestOfN BetaMajority Budget BudgetChanged
+    BudgetUsed CallableReward CannotBeOvertaken Dvts Engine EngineClosed EngineConfig Event ExitCode Greedy
+    LaneConfidence Majority Mcts ModelCrashed ModelLoadError NoAnswer NoImprovement NodeAdded NodePinned NodePruned
+    NodeScored NodesDispatched ParticleFilter Problem QuestionTooLong RamifyError Rebase Refine RewardError
+    RewardSpecError RoleUsage Run RunFinished RunPaused RunResumed RunStarted SamplingParams ScoreThreshold
+    SearchError SearchTree Solution SolutionCandidate StepProgress Stop StopReason Usage UsageError Weighted
+    WeightedPosterior Widening __version__ answers_equal extract_answer generate_problems rebase_allocation
+    solve_sync
 """.split()
 
 

@@ -1,0 +1,124 @@
+"""Decode throughput, sampling included, against llama.cpp's own `llama-batched-bench`, which draws no tokens.
+
+    python benchmarks/native.py --native BUILD/bin/llama-batched-bench [--model FILE.gguf] [--lanes 1,4,16,64]
+
+Both use the library beside the native tool, the same file, threads, shared prompt and numbers of tokens, in turns, so
+that the ratio holds on a machine whose speed drifts. The native tool runs with one KV cache for all sequences and with
+one for each; ramify is compared with the better of the two. Without --model a model of random weights in the shape of
+SmolLM-135M with 49,152 tokens is written, Q8_0. Build the tool from the llama.cpp that comes in the source package of
+llama-cpp-python: `cmake -B build && cmake --build build --target llama-batched-bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+LIBRARY_VARIABLE = "LLAMA_CPP_LIB_PATH"
+
+
+def native_speed(options: argparse.Namespace, model: Path, lanes: int, *, unified: bool, extra_buffers: bool) -> float:
+    """Return the tokens per second that the native tool generates."""
+    cells = options.prompt + lanes * (options.tokens if unified else options.prompt + options.tokens) + 64
+    command = [
+        str(options.native), "-m", str(model), "-c", str(cells), "-npp", str(options.prompt), "-ntg",
+        str(options.tokens), "-npl", str(lanes), "-pps", "-t", str(options.threads), "-tb", str(options.threads),
+        "--output-format", "jsonl", *(["-kvu"] if unified else []), *([] if extra_buffers else ["-nr"]),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not rows:
+        raise SystemExit(f"{options.native} failed with {done.returncode}: {done.stderr[-500:]}")
+    return float(rows[-1]["speed_tg"])
+
+
+async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> float:
+    """Return the tokens per second of ramify, the prompt being there already."""
+    import ramify
+    from ramify.engine.policy import StepRequest, StepResult
+
+    cells = options.prompt + (lanes + 1) * (options.tokens + 1) + 64
+    text = "".join(chr(ord("c") + place * 7 % 23) for place in range(options.prompt))
+    settings: dict[str, Any] = {"threads": options.threads, "max_lanes": lanes, "context_tokens": cells}
+    async with ramify.Engine(model=model, reward=None, prompt_preset="plain", **settings) as engine:
+        session = await engine.policy.open(text)
+        results: list[StepResult] = []
+
+        def request(child: int, tokens: int) -> StepRequest:
+            return StepRequest(
+                parent=0, child=child, path=(child,), seed=child, prefix="", max_tokens=tokens,
+                sampling=ramify.SamplingParams(), to_the_end=True,
+            )  # fmt: skip
+
+        await session.expand([request(1, 1)], allowance=None, on_result=results.append)
+        results.clear()
+        started = time.perf_counter()
+        wanted = [request(child, options.tokens) for child in range(2, lanes + 2)]
+        await session.expand(wanted, allowance=None, on_result=results.append)
+        seconds = time.perf_counter() - started
+        await session.close()
+    return sum(result.generated_tokens for result in results) / seconds
+
+
+def measure(options: argparse.Namespace, model: Path, lanes: int, extra_buffers: bool) -> dict[str, Any]:
+    """Return the medians over the rounds for one number of lanes."""
+    found: dict[str, list[float]] = {"unified": [], "split": [], "ramify": []}
+    for _ in range(options.rounds):
+        found["unified"].append(native_speed(options, model, lanes, unified=True, extra_buffers=extra_buffers))
+        found["ramify"].append(anyio.run(ramify_speed, options, model, lanes))
+        found["split"].append(native_speed(options, model, lanes, unified=False, extra_buffers=extra_buffers))
+    ratios = [own / max(pair) for own, *pair in zip(found["ramify"], found["unified"], found["split"], strict=True)]
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    return {"lanes": lanes, **medians, "ratio": statistics.median(ratios), "ratios": ratios}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--native", type=Path, required=True, help="llama-batched-bench")
+    parser.add_argument("--model", type=Path, help="GGUF file (default: random weights, 135M, Q8_0)")
+    parser.add_argument("--lanes", default="1,4,16,64")
+    parser.add_argument("--prompt", type=int, default=256, help="tokens of the shared prompt")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens that each lane generates")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="JSON file for all figures")
+    options = parser.parse_args(arguments)
+    os.environ[LIBRARY_VARIABLE] = str(options.native.resolve().parent)
+    from ramify.engine.runtime.probe import extra_buffers_work
+
+    with tempfile.TemporaryDirectory() as folder:
+        model: Path | None = options.model
+        if model is None:
+            from random_model import write_model
+
+            model = write_model(Path(folder) / "random-135m.gguf")
+        works = extra_buffers_work(str(model))
+        rows = list[dict[str, Any]]()
+        sys.stdout.write(f"special CPU buffers: {'on' if works else 'off, they crash here'}\n")
+        sys.stdout.write("| lanes | native, one cache | native, split | ramify | ramify / better native |\n")
+        sys.stdout.write("|---|---|---|---|---|\n")
+        for lanes in [int(each) for each in options.lanes.split(",")]:
+            row = measure(options, model, lanes, works)
+            rows.append(row)
+            sys.stdout.write(
+                f"| {lanes} | {row['unified']:.0f} | {row['split']:.0f} | {row['ramify']:.0f} | {row['ratio']:.2f} |\n"
+            )
+            sys.stdout.flush()
+    if options.out is not None:
+        options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
