@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ramify.engine.answers.checkers import DEFAULT_CHECK, Checker, make_checker
+from ramify.engine.fallback import LABEL
 from ramify.engine.usage import Usage
 from ramify.search.errors import SearchError
 from ramify.search.votes import Candidate, VoteRule, decide
@@ -26,6 +27,8 @@ MOST_GROUPS = 20
 BINS = 5
 WORST = 10
 ALL_PATHS = 1 << 30
+DECIDING = "deciding model"
+"""Groups items by the model that gave the answer, where there are two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +252,7 @@ def _figures(row: Mapping[str, Any]) -> ItemFigures:
         seconds=usage.seconds,
         stop_reason=row["stop_reason"] if row["stop"] is None else f"{row['stop_reason']} ({row['stop']['rule']})",
         error=row["error"] and f"{row['error']['type']}: {row['error']['message']}",
-        metadata=row["metadata"],
+        metadata=row["metadata"] | ({DECIDING: row["model"]["policy"]} if LABEL in row["model"] else {}),
     )
 
 
@@ -261,7 +264,11 @@ def _fields(items: Sequence[ItemFigures], by: Sequence[str]) -> list[str]:
         for name, value in each.metadata.items():
             values[name][str(value)] += 1
     few = min(MOST_GROUPS, len(items) // 2)
-    return [name for name, counts in values.items() if 1 < len(counts) <= few and counts.total() == len(items)]
+    return [
+        name
+        for name, counts in values.items()
+        if 1 < len(counts) <= few and (counts.total() == len(items) or name == DECIDING)
+    ]
 
 
 def _shares(items: Sequence[ItemFigures], value: Callable[[ItemFigures], Any]) -> tuple[Share, ...]:

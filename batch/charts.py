@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 460, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 26, 44
 COLOURS = ("#2563eb", "#c2410c", "#15803d", "#7c3aed", "#b45309", "#0e7490")
 
 
@@ -48,7 +48,7 @@ def lines(series: Sequence[tuple[str, Sequence[Point]]], x_title: str) -> str:
     def place(value: float) -> float:
         return _LEFT + (log10(value) - low) / (high - low) * (WIDTH - _LEFT - _RIGHT)
 
-    body = ""
+    body, legend = "", ""
     for number, (name, points) in enumerate(series):
         colour = COLOURS[number % len(COLOURS)]
         shown = [point for point in points if point.x > 0]
@@ -61,17 +61,22 @@ def lines(series: Sequence[tuple[str, Sequence[Point]]], x_title: str) -> str:
             body += (
                 f'<circle cx="{x:.1f}" cy="{_y(point.y):.1f}" r="3.5" fill="{colour}"><title>{title}</title></circle>'
             )
-        body += f'<text x="{_LEFT + 8}" y="{_TOP + 14 + 14 * number}" fill="{colour}">{escape(name)}</text>'
+        legend += f'<tspan fill="{colour}" dx="{14 if number else 0}">{escape(name)}</tspan>'
+    # Above the field, where it can hide no point.
+    body += f'<text x="{_LEFT}" y="{_TOP - 12}">{legend}</text>'
     for power in range(floor(low), floor(high) + 1):
         for step in (1, 2, 5):
             value = step * 10.0**power
             if low <= log10(value) <= high:
-                body += _text(
-                    place(value),
-                    HEIGHT - _BOTTOM + 14,
-                    f"{value:,.0f}" if value < 1e6 and value >= 1 else f"{value:.0e}",
-                )
+                body += _text(place(value), HEIGHT - _BOTTOM + 14, _number(value))
     return _frame(body, x_title)
+
+
+def _number(value: float) -> str:
+    """Return 1, 2 or 5 times a power of ten as people write it."""
+    if 1 <= value < 1e6:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if 1e-3 <= value < 1 else f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
 
 
 def _frame(body: str, x_title: str) -> str:

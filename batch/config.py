@@ -73,9 +73,7 @@ class BatchConfig:
 
     def _check_adaptive(self) -> None:
         if self.budget_total_tokens is None:
-            raise UsageError(
-                "there is no total for the adaptive allocation to spend", "give a budget for the whole run"
-            )
+            raise UsageError("the adaptive allocation needs a total to spend", "give a budget for the whole run")
         if self.fallback is not None:
             raise UsageError("the adaptive allocation has no place for a fallback", "leave out one of the two")
         if self.run.budget != DEFAULT_BUDGET:

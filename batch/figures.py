@@ -21,16 +21,18 @@ class Figure:
 
 
 def figures(analyses: Sequence[Analysis]) -> list[Figure]:
-    """Return all figures that the runs have data for; bars are drawn for the first run only."""
-    first = analyses[0]
+    """Return all figures that the runs have data for; each run has bars of its own."""
     found = [_runs(analyses, *each) for each in _COSTS]
-    votes = _votes(first)
+    several = len(analyses) > 1
+    votes = tuple(series for each in analyses for series in _votes(each, each.folder.name if several else ""))
     if votes:
         found.append(Figure("Votes among fewer paths", "generated tokens of an item", votes))
-    for name, shares in first.groups.items():
-        found.append(_bars(f"Accuracy by {name}", name, shares))
-    found.append(_bars("Accuracy by agreement of the votes", "share of paths that agree", first.agreement))
-    found.append(_bars("Calibration of the scores", "score of a path", first.calibration))
+    for each in analyses:
+        suffix = f", {each.folder.name}" if several else ""
+        for name, shares in each.groups.items():
+            found.append(_bars(f"Accuracy by {name}{suffix}", name, shares))
+        found.append(_bars(f"Accuracy by agreement of the votes{suffix}", "share of paths that agree", each.agreement))
+        found.append(_bars(f"Calibration of the scores{suffix}", "score of a path", each.calibration))
     return [each for each in found if any(points for _, points in each.series)]
 
 
@@ -61,13 +63,13 @@ def _runs(analyses: Sequence[Analysis], x_title: str, cost: Callable[[Analysis],
     return Figure(f"Accuracy against {x_title.split(' of ')[0]}", x_title, series)
 
 
-def _votes(run: Analysis) -> tuple[tuple[str, tuple[Point, ...]], ...]:
+def _votes(run: Analysis, prefix: str) -> tuple[tuple[str, tuple[Point, ...]], ...]:
     rules: dict[str, list[Point]] = {}
     for share in run.votes:
         rule, _, size = share.label.partition(", ")
         if share.tokens is not None:
             rules.setdefault(rule, []).append(_point(share.tokens, share, size))
-    return tuple((rule, tuple(points)) for rule, points in rules.items())
+    return tuple((f"{prefix} {rule}".strip(), tuple(points)) for rule, points in rules.items())
 
 
 def _bars(title: str, x_title: str, shares: Sequence[Share]) -> Figure:

@@ -18,9 +18,11 @@ h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { padding: .25rem .75rem .25rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #e5e7eb;
          overflow-wrap: anywhere }
-td + td { text-align: right } table.facts td { text-align: left }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr)); gap: 1.5rem }
-figure { margin: 0 } figcaption { font-weight: 600 } svg { width: 100%; font-size: 11px; fill: #374151 }
+td + td, th + th { text-align: right } table.facts td { text-align: left }
+table.facts td:first-child { white-space: nowrap; padding-right: 1.5rem }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr)); gap: 1.5rem;
+           margin: 2rem 0 }
+figure { margin: 0 } figcaption { font-weight: 600 } svg { width: 100%; font-size: 12px; fill: #374151 }
 p.note { color: #6b7280; margin: .25rem 0 }
 """
 

@@ -138,6 +138,7 @@ def _facts(analysis: Analysis) -> list[tuple[str, str]]:
         ("folder", str(analysis.folder)),
         ("model", str(model.get("name", "-"))),
         ("reward", "-" if reward is None else str(reward["name"])),
+        *([("fallback", _fallback(manifest))] if "fallback" in manifest else []),
         ("strategy", f"{strategy.get('name', '-')} ({settings})"),
         ("items", states),
         ("with an answer", _count(report.answered)),
@@ -148,6 +149,11 @@ def _facts(analysis: Analysis) -> list[tuple[str, str]]:
             ("accuracy", f"{percent(report.accuracy)} (95 % interval {percent(report.low)} to {percent(report.high)})")
         )
     return rows
+
+
+def _fallback(manifest: Mapping[str, Any]) -> str:
+    confidence = manifest["configuration"]["fallback"]["confidence"]
+    return f"{manifest['fallback']['name']} below a certainty of {confidence:g}"
 
 
 def _costs(analysis: Analysis) -> list[tuple[str, ...]]:

@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from ramify.engine.cascade import certainty
+from ramify.engine.config import EngineConfig
 from ramify.engine.engine import Engine
 from ramify.engine.errors import (
     ModelCrashed,
@@ -95,6 +96,11 @@ def fallback_note(solution: Solution) -> str | None:
     """Return why the second model did not help, None if it did or was not needed."""
     label: dict[str, Any] = solution.model.get(LABEL) or {}
     return label.get("note")
+
+
+def own_format(settings: EngineConfig) -> EngineConfig:
+    """Return the settings for another model, whose prompts are in its own form."""
+    return replace(settings, prompt_preset=None, step_format=None)
 
 
 class LateEngine:

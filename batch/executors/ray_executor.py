@@ -252,7 +252,8 @@ def _connect(ray: Any) -> bool:
     if ray.is_initialized():
         return False
     address = os.environ.get(ADDRESS_VARIABLE)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         if address:
             ray.init(address=address, **quiet)

@@ -12,7 +12,7 @@ from ramify.engine.config import EngineConfig, RunConfig
 from ramify.engine.engine import Engine
 from ramify.engine.errors import ModelCrashed, ModelUnreachable, RamifyError
 from ramify.engine.events import BudgetUsed
-from ramify.engine.fallback import OUT_OF_REACH, Fallback, LateEngine
+from ramify.engine.fallback import OUT_OF_REACH, Fallback, LateEngine, own_format
 from ramify.engine.problem import Problem
 from ramify.engine.rewards.loading import RewardSource
 from ramify.engine.solution import Solution
@@ -107,8 +107,7 @@ def late_engine(fallback: Fallback | None, reward: RewardSource, settings: Engin
     """Return the engine to fall back on; its prompts are in its own model's form."""
     if fallback is None:
         return None
-    own = replace(settings, prompt_preset=None, step_format=None)
-    return LateEngine(lambda: Engine(model=fallback.model, reward=reward, config=own))
+    return LateEngine(lambda: Engine(model=fallback.model, reward=reward, config=own_format(settings)))
 
 
 async def search(engine: Engine, request: SearchRequest, on_usage: OnUsage) -> Solution:

@@ -12,6 +12,7 @@ from ramify.engine.errors import ExitCode, UsageError
 from . import diagnostics, output
 from .batching import BatchLine, run_interruptibly
 from .exits import Finished
+from .fallback import fallback_from, fallback_options
 from .options import SearchPlan, search_options
 from .settings import fitting
 from .values import COUNT, FieldMap
@@ -62,13 +63,30 @@ def _with_input_options(command: Any) -> Any:
 @click.option("--shuffle", is_flag=True, help="Take the problems in another order.")
 @click.option("--shuffle-seed", type=int, default=0, help="Fixes that order.  [default: 0]")
 @click.option("--repeat", type=click.IntRange(min=1), default=1, help="Runs of each problem, with other seeds.")
-@click.option("--parallel", type=click.IntRange(min=1), default=4, show_default=True, help="Problems at a time.")
+@click.option(
+    "--parallel", type=click.IntRange(min=1), default=4, show_default=True, help="Problems at a time, on each engine."
+)
 @click.option("--budget-total", type=COUNT, help="Limit of generated tokens of the whole run, such as 2M.")
+@click.option(
+    "--allocation",
+    type=click.Choice(["even", "adaptive"]),
+    default="even",
+    help="adaptive: spend --budget-total where it is likeliest to change an answer, up to --width paths on a problem.",
+)
 @click.option("--max-failures", type=COUNT, help="Stop when so many items have failed.")
 @click.option("--retry-failed", is_flag=True, help="Run items again that failed before.")
 @click.option("--save-trees", is_flag=True, help="Keep each search tree in OUT/trees.")
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Search in this process, or on a Ray cluster: that of RAY_ADDRESS, else one on this machine.",
+)
+@click.option("--actors", type=click.IntRange(min=1), help="Engines on the cluster.  [default: one per GPU, or node]")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
 @search_options
+@fallback_options
 def run(source: str, out: Path, quiet: bool, **options: Any) -> None:
     """Solve the problems in IN, a .jsonl, .csv, .tsv or .parquet file, or - for stdin.
 
@@ -153,12 +171,14 @@ def _config(plan: SearchPlan, options: dict[str, Any]) -> BatchConfig:
     reward = default_reward(plan.model) if plan.reward == "default" else plan.reward
     ids = tuple(each.strip() for each in (options["ids"] or "").split(",") if each.strip())
     names = ("parallel", "repeat", "limit", "shuffle", "shuffle_seed", "max_failures", "retry_failed", "save_trees")
+    names += ("allocation", "executor", "actors")
     return BatchConfig(
         model=plan.model,
         reward=reward,
         engine=EngineConfig(**plan.engine_options),
         strategy=plan.strategy(has_reward=reward is not None),
         run=RunConfig(**plan.run_options),
+        fallback=fallback_from(options),
         ids=ids,
         budget_total_tokens=options["budget_total"],
         **{name: options[name] for name in names},

@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from ramify.engine.cascade import certainty
+from ramify.engine.config import EngineConfig
 from ramify.engine.engine import Engine
 from ramify.engine.errors import ExitCode
+from ramify.engine.fallback import OUT_OF_REACH, fallback_note, own_format
+from ramify.engine.loading import default_reward
 
 if TYPE_CHECKING:
+    from ramify.engine.fallback import Fallback
+    from ramify.engine.run import Run
     from ramify.engine.solution import Solution
 
     from .options import SearchPlan
@@ -64,8 +70,8 @@ class Interrupts:
             loop.remove_signal_handler(signal.SIGINT)
 
 
-async def search(plan: SearchPlan, question: str, progress: Progress) -> Outcome:
-    """Solve one question as planned.
+async def search(plan: SearchPlan, question: str, progress: Progress, fallback: Fallback | None = None) -> Outcome:
+    """Solve one question as planned; `fallback` is asked as well if that leaves doubt.
 
     Raises:
         RamifyError: if the model cannot be loaded, the question is wrong or the search fails.
@@ -78,9 +84,62 @@ async def search(plan: SearchPlan, question: str, progress: Progress) -> Outcome
             if engine.reward is None and plan.reward is not None:
                 progress.note(f"no reward model goes with {plan.model}, so paths vote by {strategy.name}")
             options: dict[str, Any] = {**plan.run_options, "strategy": strategy, "progress": progress.interactive}
-            async with engine.run(question, **options) as run:
-                interrupts.soften(run.stop)
-                async for event in run:
-                    progress.take(event)
-                return Outcome(await run.result(), bool(interrupts.count))
+            solution = await _followed(engine, question, options, progress, lambda run: interrupts.soften(run.stop))
+        if fallback is not None and not interrupts.count:
+            solution = await _settled(plan, fallback, solution, options, progress, interrupts)
+        return Outcome(solution, bool(interrupts.count))
     return Outcome(None, interrupted=True)
+
+
+async def _followed(
+    engine: Engine, question: str, options: dict[str, Any], progress: Progress, begun: Callable[[Run], None]
+) -> Solution:
+    """Search and show it; `begun` gets the run when it has begun."""
+    async with engine.run(question, **options) as run:
+        begun(run)
+        async for event in run:
+            progress.take(event)
+        return await run.result()
+
+
+async def _settled(
+    plan: SearchPlan,
+    fallback: Fallback,
+    first: Solution,
+    options: dict[str, Any],
+    progress: Progress,
+    interrupts: Interrupts,
+) -> Solution:
+    """Return the first model's solution, or that of the fallback if the first leaves doubt; usage of both.
+
+    An interrupt before the fallback has begun leaves the first model's solution.
+
+    Raises:
+        RamifyError: if the fallback cannot be asked and the first model has no answer.
+    """
+    if not fallback.is_needed(first):
+        return fallback.unneeded(first)
+    reward = default_reward(plan.model) if plan.reward == "default" else plan.reward
+    reward = reward if options["strategy"].uses_reward else None
+    settings = own_format(EngineConfig(**plan.engine_options))
+    runs: list[Run] = []
+
+    def begun(run: Run) -> None:
+        runs.append(run)
+        interrupts.soften(run.stop)
+
+    with anyio.CancelScope() as asking:
+        interrupts.soften(asking.cancel)
+        progress.loading(str(fallback.model))
+        try:
+            async with Engine(model=fallback.model, reward=reward, config=settings) as engine:
+                second = await _followed(engine, first.question, options, progress, begun)
+        except OUT_OF_REACH as error:
+            kept = fallback.missed(first, error, runs[0].usage if runs else None)
+            progress.note(str(fallback_note(kept)))
+            return kept
+        settled = fallback.settled(first, second)
+        if second.answer is not None:
+            progress.note(f"{plan.model} left doubt (certainty {certainty(first):.2f}), so {fallback.model} answered")
+        return settled
+    return first

@@ -11,6 +11,7 @@ from ramify.engine.errors import ExitCode, NoAnswer
 
 from . import diagnostics, output
 from .exits import Finished
+from .fallback import fallback_from, fallback_options
 from .options import SearchPlan, search_options
 from .progress import Progress
 from .question import read_question
@@ -19,6 +20,7 @@ from .settings import fitting, save_option
 from .values import TreeFile
 
 if TYPE_CHECKING:
+    from ramify.engine.fallback import Fallback
     from ramify.engine.solution import Solution
 
 _NEXT_STEPS = {
@@ -39,6 +41,7 @@ _NEXT_STEPS = {
 )
 @click.argument("question", nargs=-1)
 @search_options
+@fallback_options
 @click.option("--json", "as_json", is_flag=True, help="Write the whole solution as one JSON object.")
 @click.option("--save-tree", type=TreeFile(), help="Write the tree to a .json, .graphml, .dot, .mmd or .svg file.")
 @save_option
@@ -53,11 +56,12 @@ def solve(
     """
     options = fitting(options)
     plan = SearchPlan.from_options(options)
+    fallback = fallback_from(options)
     text = read_question(question)
     progress = Progress(quiet=quiet)
     with output.owned_stdout():
         try:
-            solution, interrupted = _search(plan, text, progress)
+            solution, interrupted = _search(plan, fallback, text, progress)
         finally:
             progress.clear()
         if solution is not None:
@@ -74,12 +78,14 @@ def solve(
         raise _no_answer(solution)
 
 
-def _search(plan: SearchPlan, question: str, progress: Progress) -> tuple[Solution | None, bool]:
+def _search(
+    plan: SearchPlan, fallback: Fallback | None, question: str, progress: Progress
+) -> tuple[Solution | None, bool]:
     import anyio
 
     from .searching import search
 
-    outcome = anyio.run(search, plan, question, progress)
+    outcome = anyio.run(search, plan, question, progress, fallback)
     return outcome.solution, outcome.interrupted
 
 

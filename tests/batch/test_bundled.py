@@ -164,7 +164,7 @@ def test_one_interrupt_drains_and_two_abort(begin, make_input, tmp_path):
 
 
 def test_a_second_process_is_refused(begin, make_input, tmp_path):
-    source, out = make_input(40), tmp_path / "out"
+    source, out = make_input(400), tmp_path / "out"
     first = begin("batch", "run", source, "--out", out, *OPTIONS)
     wait_for(first, out, 1)
     second = begin("batch", "run", source, "--out", out, *OPTIONS)

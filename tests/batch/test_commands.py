@@ -236,3 +236,22 @@ def test_the_summary_of_an_interrupted_run(tmp_path):
     assert summary_line(report, tmp_path) == (
         f"4 of 9 done · 0 tokens generated · 2.0 s · interrupted, the same command goes on · {tmp_path}"
     )
+
+
+def test_a_shared_budget_from_the_command_line(ramify, model, file, tmp_path):
+    asks = ("batch", "run", file, "--out", tmp_path / "out", "-s", "majority", "-w", "4", "--budget-total", "1k")
+    result = ramify(*asks, "--allocation", "adaptive")
+    assert result.code == 0 and result.err.startswith("4 done")
+    configuration = json.loads((tmp_path / "out" / "manifest.json").read_text())["configuration"]
+    assert configuration["allocation"] == {"name": "adaptive", "generated_tokens": 1000}
+    result = ramify(*asks)
+    assert result.code == 2 and "allocation was" in result.err
+
+
+def test_options_that_do_not_go_together_are_named(ramify, model, file, tmp_path):
+    asks = ("batch", "run", file, "--out", tmp_path / "out")
+    result = ramify(*asks, "--actors", "2")
+    assert result.code == 2 and "engines of a Ray cluster" in result.err
+    result = ramify(*asks, "--fallback-confidence", "0.5")
+    assert result.code == 2 and "add --fallback" in result.err
+    assert not (tmp_path / "out").exists()

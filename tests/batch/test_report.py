@@ -10,7 +10,9 @@ import pytest
 from ramify import BestOfN, Engine, Majority, Rebase, UsageError
 from ramify.batch import BatchConfig, RunFolderError, compare_runs, read_report, run_batch
 from ramify.batch.analysis import analyse
+from ramify.batch.charts import Point, lines
 from ramify.batch.compare import compare_analyses
+from ramify.batch.figures import figures
 from ramify.batch.plot import draw
 from ramify.batch.present import present
 from ramify.batch.report import accuracy_interval
@@ -175,6 +177,34 @@ async def test_the_page_needs_nothing_else(best, tmp_path):
     assert parser.links and all(link.startswith("file://") for link in parser.links)
     assert "script" not in parser.seen and "svg" in parser.seen
     assert "<other>" not in text
+
+
+async def test_each_of_several_runs_has_figures_of_its_own(best, tmp_path):
+    await run(tmp_path / "majority", Majority(width=8))
+    runs = [analyse(tmp_path / "majority"), analyse(best)]
+    titles = [each.title for each in figures(runs)]
+    for name in ("majority", "best"):
+        assert f"Accuracy by level, {name}" in titles
+        assert f"Accuracy by agreement of the votes, {name}" in titles
+    assert "Calibration of the scores, best" in titles and "Calibration of the scores, majority" not in titles
+    (votes,) = [each for each in figures(runs) if each.title == "Votes among fewer paths"]
+    assert {"majority majority", "best majority", "best best"} <= {name for name, _ in votes.series}
+    assert "Accuracy by level" in [each.title for each in figures(runs[:1])]
+
+
+def test_numbers_on_an_axis_are_written_as_people_do():
+    drawn = lines([("run", [Point(0.3, 0.5, 0.4, 0.6), Point(30, 0.5, 0.4, 0.6)])], "seconds")
+    assert all(f">{each}</text>" in drawn for each in ("0.5", "1", "20"))
+    assert ">5e8</text>" in lines([("run", [Point(5e8, 0.5, 0.4, 0.6)])], "FLOPs")
+
+
+async def test_items_are_grouped_by_the_model_that_decided(best):
+    rows = [json.loads(line) for line in (best / "items.jsonl").read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["model"] = {"policy": "large" if number % 2 else "small", "reward": None, "fallback": {"note": None}}
+    (best / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shares = analyse(best).groups["deciding model"]
+    assert [(each.label, each.trials) for each in shares] == [("large", 2), ("small", 2)]
 
 
 async def test_csv_has_a_line_for_each_item(best):

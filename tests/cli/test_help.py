@@ -13,6 +13,7 @@ from ramify.search.registry import make_strategy, strategy_names
 HEAVY = ("anyio", "jinja2", "llama_cpp", "math_verify", "networkx", "numpy", "pydantic", "rich", "sympy", "torch")
 
 SOLVE_OPTIONS = [
+    "--fallback", "--fallback-confidence",
     "--help", "--gpu-layers", "--isolation", "--json", "--max-flops", "--max-generated-tokens", "--max-nodes",
     "--max-path-tokens", "--max-seconds", "--max-step-tokens", "--max-total-tokens", "--min-p", "--model",
     "--profile", "--prompt-preset", "--quiet", "--reward", "--reward-spec", "--save", "--save-tree", "--seed",
@@ -21,7 +22,20 @@ SOLVE_OPTIONS = [
 ]  # fmt: skip
 
 
-COMMANDS = ["solve", "tui", "runs", "batch", "grade", "calibrate", "problems", "models", "reward", "config", "doctor"]
+COMMANDS = [
+    "solve",
+    "tui",
+    "runs",
+    "batch",
+    "grade",
+    "calibrate",
+    "bench",
+    "problems",
+    "models",
+    "reward",
+    "config",
+    "doctor",
+]
 
 
 def test_root_help_lists_the_commands(ramify):
