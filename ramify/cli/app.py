@@ -11,6 +11,7 @@ from typing import TextIO
 import click
 
 from .batch import batch
+from .bench import bench
 from .calibrate import calibrate
 from .config import config
 from .doctor import doctor
@@ -93,5 +94,5 @@ def app() -> None:
     """The root command; what it says of itself is HELP."""
 
 
-for command in (solve, tui, runs, batch, grade, calibrate, problems, models, reward, config, doctor):
+for command in (solve, tui, runs, batch, grade, calibrate, bench, problems, models, reward, config, doctor):
     app.add_command(command)

@@ -1,0 +1,85 @@
+"""What all adapters share; standard library only, since each runs in its peer's own environment.
+
+An adapter reads JSON lines: first the settings, then one problem a line, `{"question": ...}`. It writes `{"ready":
+true}` when it is ready, then one line for each problem: `{"text": ...}` or `{"answer": ...}`, with `usage` if
+the peer is not metered by the endpoint, or `{"error": ...}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+Solve = Callable[[str], "dict[str, Any]"]
+
+ANSWER = r"(?i)the answer is\s*(.+?)\.?\s*$"
+"""How the bundled models end: what peers are given to vote on."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a peer is to solve problems.
+
+    `samples` is the number of whole answers that it may ask for, `budget_tokens` the limit of generated tokens a
+    problem, for peers that take one, `max_tokens` that of one answer. `key` names the peer at the endpoint `url`.
+    `model` and `reward` are for peers that load them themselves.
+    """
+
+    method: str
+    url: str
+    key: str
+    samples: int
+    budget_tokens: int
+    max_tokens: int
+    temperature: float
+    seed: int
+    threads: int
+    model: str
+    reward: str
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask the endpoint."""
+        request = urllib.request.Request(
+            self.url + path,
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"},
+        )
+        try:
+            with urllib.request.urlopen(request) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(f"the endpoint answers {error.code}: {error.read().decode()[:300]}") from None
+
+    def score(self, question: str, texts: list[str]) -> list[float]:
+        """Return the reward's score of each text."""
+        return self.post("/score", {"prompt": question, "texts": texts})["scores"]
+
+
+def run(prepare: Callable[[Settings], Solve]) -> None:
+    """Solve problems from standard input until it ends."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Whatever a peer prints must not come between the replies.
+    os.dup2(2, 1)
+    given = json.loads(sys.stdin.readline())
+    settings = Settings(**{each.name: given[each.name] for each in fields(Settings)})
+    solve = prepare(settings)
+    _say(out, {"ready": True})
+    for line in sys.stdin:
+        try:
+            reply = solve(json.loads(line)["question"])
+        except Exception as error:
+            traceback.print_exc()
+            reply = {"error": f"{type(error).__name__}: {error}"[:500]}
+        _say(out, reply)
+
+
+def _say(out: Any, data: dict[str, Any]) -> None:
+    out.write(json.dumps(data) + "\n")
+    out.flush()

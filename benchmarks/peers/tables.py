@@ -1,0 +1,103 @@
+"""The results as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from results import Entry, Item, Results
+
+
+def wilson(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the Wilson score interval of a proportion (Wilson 1927)."""
+    share = successes / count
+    centre = share + z * z / (2 * count)
+    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return (centre - spread) / scale, (centre + spread) / scale
+
+
+def tables(results: Results) -> str:
+    """Return all tables."""
+    whole = [each for each in results.entries if each.items and each.failure is None]
+    parts = [_costs(whole, results), _equal(whole), _failures(results.entries)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _costs(entries: Sequence[Entry], results: Results) -> str:
+    limit = int(results.settings["budget_tokens"])
+    base = next((each for each in entries if each.side == "ramify" and each.name == "majority"), None)
+    lines = [
+        "| side | method | accuracy | 95 % interval | policy tokens | of these generated | all tokens | seconds "
+        f"| ratio | budget of {limit} generated tokens |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for entry in entries:
+        right, count = sum(item.correct for item in entry.items), len(entry.items)
+        low, high = wilson(right, count)
+        seconds = _mean(entry, lambda item: item.seconds)
+        ratio = "" if base is None else f"{seconds / _mean(base, lambda item: item.seconds):.2f}"
+        lines.append(
+            f"| {entry.side} | {entry.name} | {right / count:.3f} | {low:.3f} to {high:.3f} "
+            f"| {_mean(entry, lambda item: item.policy_tokens):.0f} "
+            f"| {_mean(entry, lambda item: item.generated_tokens):.0f} | {_mean(entry, _all_tokens):.0f} "
+            f"| {seconds:.3f} | {ratio} | {_honoured(entry, limit)} |"
+        )
+    return "\n".join(lines)
+
+
+def _honoured(entry: Entry, limit: int) -> str:
+    over = [item.generated_tokens for item in entry.items if item.generated_tokens > limit]
+    return f"exceeded on {len(over)} of {len(entry.items)}, by up to {max(over) - limit}" if over else "kept"
+
+
+def _equal(entries: Sequence[Entry]) -> str:
+    """Return, for each peer, the quickest search of ramify that is at least as accurate."""
+    ours = [entry for entry in entries if entry.side == "ramify"]
+    peers = [entry for entry in entries if not entry.side.startswith("ramify")]
+    if not ours or not peers:
+        return ""
+    lines = [
+        "| peer | accuracy | ramify, at least as accurate | accuracy | seconds, ramify / peer "
+        "| all tokens, ramify / peer | half the seconds and no more tokens |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for peer in peers:
+        able = [entry for entry in ours if _accuracy(entry) >= _accuracy(peer)]
+        if not able:
+            lines.append(f"| {peer.side}, {peer.name} | {_accuracy(peer):.3f} | none | | | | no |")
+            continue
+        best = min(able, key=lambda entry: _mean(entry, lambda item: item.seconds))
+        time = _mean(best, lambda item: item.seconds) / _mean(peer, lambda item: item.seconds)
+        tokens = _mean(best, _all_tokens) / max(1.0, _mean(peer, _all_tokens))
+        met = "yes" if time <= 0.5 and tokens <= 1.0 else "no"
+        lines.append(
+            f"| {peer.side}, {peer.name} | {_accuracy(peer):.3f} | {best.name} | {_accuracy(best):.3f} "
+            f"| {time:.2f} | {tokens:.2f} | {met} |"
+        )
+    return "\n".join(lines)
+
+
+def _failures(entries: Sequence[Entry]) -> str:
+    rows = [f"| {each.side}, {each.name} | {_cell(each.failure)} |" for each in entries if each.failure]
+    for entry in entries:
+        wrong = [item.error for item in entry.items if item.error]
+        if wrong:
+            rows.append(f"| {entry.side}, {entry.name} | {len(wrong)} problems without an answer: {_cell(wrong[0])} |")
+    return "\n".join(["| failed | why |", "|---|---|", *rows]) if rows else "Nothing failed to run."
+
+
+def _cell(text: str | None) -> str:
+    return " ".join((text or "").replace("|", "\\|").split())
+
+
+def _accuracy(entry: Entry) -> float:
+    return sum(item.correct for item in entry.items) / len(entry.items)
+
+
+def _mean(entry: Entry, value: Callable[[Item], float]) -> float:
+    return sum(value(item) for item in entry.items) / len(entry.items)
+
+
+def _all_tokens(item: Item) -> int:
+    return item.policy_tokens + item.reward_tokens

@@ -1,0 +1,221 @@
+"""`ramify bench`: measurements of ramify itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ramify.engine.errors import ExitCode, UsageError
+
+from . import diagnostics, output
+from .batching import REDRAW_S, REPEAT_S, duration
+from .exits import Finished
+from .values import StepRange
+
+if TYPE_CHECKING:
+    from ramify.bench.config import ScalingConfig
+    from ramify.bench.run import Forecast, Standing
+
+PARTS = ("samples", "search", "noise", "quantization")
+
+
+@click.group()
+def bench() -> None:
+    """Measure ramify itself, on its own models or on yours."""
+
+
+@bench.command(
+    epilog="DIR gets items.jsonl (a row for each search, on disk as soon as it is done), results.json, report.md and "
+    "plots. The same command goes on where it was stopped, however that was; with more problems, seeds, widths, "
+    "policies or rewards it measures what is new. docs/scaling.md says what each verdict means."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the measurement; made if new.")
+@click.option("--quick", is_flag=True, help="Two minutes: few problems, narrow widths; shows that it works, no more.")
+@click.option("--problems", type=click.IntRange(min=1), help="Number of problems.  [default: 500]")
+@click.option("--problem-seed", type=int, help="Of the generated problems.  [default: a fixed one that is unused]")
+@click.option("--steps", type=StepRange(), help="Fewest and most steps of the problems.  [default: 2-8]")
+@click.option("--seeds", type=click.IntRange(min=1), help="Number of sampling seeds.  [default: 3]")
+@click.option("--policies", help="Models, joined with commas.  [default: demo-s,demo-m,demo-l]")
+@click.option("--rewards", help="Rewards, joined with commas, or 'none'.  [default: demo-prm,mean-logprob:demo-l]")
+@click.option(
+    "--strategies", help="Names, joined with commas; NAME+RULES with stop rules, such as majority+lead.  [default: all]"
+)
+@click.option("--widths", help="Numbers of paths, joined with commas.  [default: 1,2,4,8,16,32,64,128]")
+@click.option("--sigmas", help="Noise on the rewards' logits, joined with commas.  [default: 0,1,2,4]")
+@click.option("--noise-width", type=click.IntRange(min=1), help="Width at which noise is measured.  [default: 16]")
+@click.option("--quantization-width", type=click.IntRange(min=1), help="Samples of each model file.  [default: 16]")
+@click.option("--quantizations", help="Files to be made, or 'none'.  [default: f16,q8_0,q5_k_m,q4_k_m,q4_0]")
+@click.option("--parts", help=f"Which of {', '.join(PARTS)}, joined with commas.  [default: all]")
+@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
+@click.option("--plan", "plan_only", is_flag=True, help="Only say what there is to do and what it will cost.")
+@click.option("--report", "report_only", is_flag=True, help="Measure nothing; compute the results of what is there.")
+@click.option("--no-plots", is_flag=True, help="Draw nothing; plots need matplotlib.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def scaling(out: Path, plan_only: bool, report_only: bool, no_plots: bool, quiet: bool, **options: Any) -> None:
+    """Measure inference scaling laws: accuracy against FLOPs for policies, strategies and widths.
+
+    Every claim gets a computed verdict; the data decide, and a claim that they do not support is called that.
+    """
+    import anyio
+
+    from ramify.bench.report import ENOUGH_PROBLEMS, REPORT, markdown_verdicts, summarise
+    from ramify.bench.run import problems_of, run
+
+    config = _config(options)
+    line = _Line(quiet=quiet)
+    if plan_only:
+        _plan(config, out)
+        return
+    if not no_plots and not quiet:
+        _expect_plots()
+    if report_only and not out.is_dir():
+        raise UsageError(f"there is no folder {out}", "measure first, without --report")
+    if not report_only:
+        with output.owned_stdout():
+            try:
+                anyio.run(lambda: run(config, out, note=line.note, forecast=line.forecast, watch=line.watch))
+            except KeyboardInterrupt:
+                line.clear()
+                diagnostics.error("interrupted; the same command goes on with it")
+                raise Finished(ExitCode.INTERRUPTED) from None
+            finally:
+                line.clear()
+    found, verdicts = summarise(config, out, problems_of(config))
+    if not no_plots:
+        _draw(found, out, line)
+    output.write(markdown_verdicts(verdicts))
+    if len(found.problems) < ENOUGH_PROBLEMS:
+        line.note(f"{len(found.problems)} problems show that everything works, not what is true")
+    if not quiet:
+        diagnostics.say(f"all tables are in {out / REPORT}")
+
+
+def _config(options: dict[str, Any]) -> ScalingConfig:
+    from ramify.bench.config import QUICK, ScalingConfig
+
+    settings: dict[str, Any] = dict(QUICK) if options.pop("quick") else {}
+    readers: dict[str, Callable[[str], Any]] = {
+        "policies": str,
+        "rewards": str,
+        "strategies": str,
+        "quantizations": str,
+        "parts": _part,
+        "widths": _number(int),
+        "sigmas": _number(float),
+    }
+    for name, value in options.items():
+        if value is None:
+            continue
+        settings[name] = _listed(value, readers[name]) if name in readers else value
+    for name in ("rewards", "quantizations"):
+        if settings.get(name) == ("none",):
+            settings[name] = ()
+    return ScalingConfig(**settings)
+
+
+def _listed(text: str, read: Callable[[str], Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(read(part.strip()) for part in text.split(",") if part.strip()))
+
+
+def _number(kind: type[int] | type[float]) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            return kind(text)
+        except ValueError:
+            raise UsageError(f"{text!r} is no number", "write numbers joined with commas, like 1,2,4") from None
+
+    return read
+
+
+def _part(text: str) -> str:
+    if text not in PARTS:
+        raise UsageError(f"there is no part {text!r}", f"use {', '.join(PARTS)}")
+    return text
+
+
+def _plan(config: ScalingConfig, out: Path) -> None:
+    from ramify.bench.run import remaining
+
+    forecast = remaining(config, out, note=diagnostics.note)
+    output.write(_forecast_text(forecast))
+
+
+def _expect_plots() -> None:
+    """Say before hours of work, not after, that something is missing.
+
+    Raises:
+        UsageError: if matplotlib is not installed.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise UsageError("plots need matplotlib", "pip install 'ramify[plot]', or use --no-plots")
+
+
+def _draw(found: Any, out: Path, line: _Line) -> None:
+    from ramify.bench.plots import draw
+
+    written = draw(found, out / "plots")
+    line.say(f"{len(written)} plots are in {out / 'plots'}")
+
+
+def _forecast_text(forecast: Forecast) -> str:
+    cost = forecast.cost
+    parts = [
+        f"{forecast.units} settings to measure, {cost.searches:,} searches",
+        f"about {cost.generated_tokens:,} tokens",
+        f"{cost.flops:.2g} FLOPs",
+    ]
+    if forecast.seconds is not None and cost.searches:
+        parts.append(f"{duration(forecast.seconds)} here")
+    if forecast.known:
+        parts.append(f"{forecast.known:,} rows are there already")
+    return " · ".join(parts)
+
+
+class _Line:
+    """The progress of a measurement on stderr; `quiet` says nothing."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._interactive = diagnostics.is_interactive()
+        self._status = diagnostics.StatusLine()
+        self._last_s = 0.0
+
+    def note(self, text: str) -> None:
+        """Say something that the user may not expect."""
+        if not self._quiet:
+            self._status.clear()
+            diagnostics.note(text)
+
+    def say(self, text: str) -> None:
+        """Say something."""
+        if not self._quiet:
+            diagnostics.say(text)
+
+    def forecast(self, forecast: Forecast) -> None:
+        """Say what is to be done and what it costs."""
+        self.say(_forecast_text(forecast))
+
+    def watch(self, standing: Standing) -> None:
+        """Show where the measurement stands, if it is time to."""
+        now_s = time.monotonic()
+        if self._quiet or now_s - self._last_s < (REDRAW_S if self._interactive else REPEAT_S):
+            return
+        self._last_s = now_s
+        text = (
+            f"{standing.share:.0%} · {standing.done}/{standing.units} settings · "
+            f"{duration(standing.seconds_left)} left · {standing.unit.replace('|', ' ')}"
+        )
+        if self._interactive:
+            self._status.show(text)
+        else:
+            diagnostics.say(text)
+
+    def clear(self) -> None:
+        """Remove the line, so that something else can be written."""
+        self._status.clear()
