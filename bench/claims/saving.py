@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ramify.search.adaptive import Allocator, EqualSplit, Portfolio, Standing
+from ramify.search.strategies.widening import Widening
 from ramify.search.votes import VoteRule
 
 from ..cells import Board, Cell, Row
@@ -26,6 +27,8 @@ TEST = (
 SHARED_WIDTHS = (4, 8, 16, 32)
 """Samples a problem that the shared budgets are enough for on average."""
 TRANCHES = 4
+AT_A_TIME = 8
+"""Problems that are given samples before the standings are looked at again."""
 
 
 def judge(board: Board) -> Verdict:
@@ -73,13 +76,14 @@ def judge(board: Board) -> Verdict:
 
 
 def _pairs(board: Board, policy: str) -> list[tuple[Cell, Cell]]:
-    """Return searches that end early with the same search to its end; a width of 1 has nothing to save."""
+    """Return searches that end early with the same search to its end, without widths that have nothing to save."""
     found = list[tuple[Cell, Cell]]()
     for cell in board.cells:
         label = cell.label
         name, rules = split_strategy(label.strategy)
         whole = "majority" if name == "widening" else name
-        if label.policy != policy or (rules is None and name != "widening") or label.width == 1:
+        nothing_to_save = label.width <= (Widening().start_width if name == "widening" else 1)
+        if label.policy != policy or (rules is None and name != "widening") or nothing_to_save:
             continue
         plain = board.of(policy, whole, None if whole == "majority" else label.reward)
         found += [(cell, each) for each in plain if each.label.width == label.width]
@@ -113,15 +117,17 @@ def replay(rows: Sequence[Row], allocator: Allocator, budget: int) -> tuple[Arra
     A sample that the rest of the budget is not enough for is not taken, and ends the replay of its tranche.
     """
     taken, left = [0] * len(rows), budget
+    standings = [_standing(row, 0) for row in rows]
     while left > 0:
         before = left
-        for tranche in allocator.next([_standing(row, count) for row, count in zip(rows, taken, strict=True)], left, 1):
+        for tranche in allocator.next(standings, left, AT_A_TIME):
             place = tranche.problem
             for tokens in rows[place]["tokens"][taken[place] : taken[place] + tranche.samples]:
                 if tokens > left:
                     break
                 left -= tokens
                 taken[place] += 1
+            standings[place] = _standing(rows[place], taken[place])
         if left == before:
             break
     right = [

@@ -16,10 +16,10 @@ from .verdict import Verdict, difference, summed_up
 CLAIM = "Majority vote saturates at the accuracy of the most likely answer; weighted vote saturates higher"
 TEST = (
     "Least-squares fit of accuracy(N) = limit - gap x N^-exponent with a bootstrap over problems; the empirical "
-    "argmax is the vote among all samples of all sampling seeds. Saturation: the last doubling of the width gains "
-    "less than the first (paired bootstrap), and the fitted limit's 95 % band holds the empirical argmax "
-    "accuracy. Weighted higher: the paired difference of the two empirical argmax accuracies has a 95 % band "
-    "above 0."
+    "argmax is the vote among all samples of all sampling seeds. Saturation: the last doubling of the width gains less "
+    "than the doublings before it on average (paired bootstrap; the first one alone never gains anything, since a tie "
+    "goes to the first sample), and the fitted limit's 95 % band holds the empirical argmax accuracy. Weighted higher: "
+    "the paired difference of the two empirical argmax accuracies has a 95 % band above 0."
 )
 RIGHT = "right"
 
@@ -44,7 +44,7 @@ def judge(board: Board) -> Verdict:
         table.append(shape.row(argmax, rows))
         told = "saturates" if slows and holds else "is not shown to saturate"
         findings.append(
-            f"{policy}: majority {told} (the last doubling gains {shape.last}, the first {shape.first}; "
+            f"{policy}: majority {told} (the last doubling gains {shape.last}, those before it {shape.before} each; "
             f"limit {shape.limit_text()}, argmax {argmax.mean():.3f})"
         )
         figures[policy] = {"majority": shape.figures(argmax)}
@@ -102,7 +102,7 @@ class _Curve:
         self._right = np.stack([cell.right for cell in cells])
         self.fit: Saturation | None = saturation(self._widths, self._right.mean(axis=1))
         self.limit: Estimate | None = statistic(self._right.shape[1], self._limit)
-        self.first = mean(self._right[1] - self._right[0])
+        self.before = mean(self._earlier())
         self.last = mean(self._right[-1] - self._right[-2])
 
     def _limit(self, places: npt.NDArray[np.intp]) -> float | None:
@@ -110,9 +110,13 @@ class _Curve:
         return None if fit is None else fit.limit
 
     def slows(self) -> bool:
-        """Tell whether the last doubling gains less than the first."""
-        doubling = self._right[1] - self._right[0] - (self._right[-1] - self._right[-2])
-        return mean(doubling).low > 0
+        """Tell whether the last doubling gains less than those before it."""
+        return mean(self._earlier() - (self._right[-1] - self._right[-2])).low > 0
+
+    def _earlier(self) -> Array:
+        """Return what a doubling before the last one gains on average."""
+        doublings = np.log2(self._widths[-2] / self._widths[0])
+        return (self._right[-2] - self._right[0]) / doublings
 
     def holds(self, value: float) -> bool:
         """Tell whether the limit may be `value`."""

@@ -34,8 +34,12 @@ def chance_of_change(leader: int, runner_up: int, more: int) -> float:
     chance = 0.0
     for gets in range(more + 1):
         if runner_up + more - gets > leader + gets:
-            chance += comb(more, gets) * exp(_log_beta(a + gets, b + more - gets) - _log_beta(a, b))
+            chance += exp(_log_comb(more, gets) + _log_beta(a + gets, b + more - gets) - _log_beta(a, b))
     return chance
+
+
+def _log_comb(n: int, k: int) -> float:
+    return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
 
 
 def _log_beta(a: int, b: int) -> float:

@@ -11,8 +11,10 @@ finished paths vote, and each path that has finished takes a place of its subtre
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import ClassVar
 
 from ..aggregation import Aggregation, aggregate
@@ -56,7 +58,9 @@ class Dvts:
         """Return the next depth's expansions and prunes, or nothing while the present depth is incomplete."""
 
         def share(rivals: Sequence[Node], left: int, depth: int) -> list[int]:
-            places = dict(self._next(tree, subtree, depth) for subtree in {self._subtree(node) for node in rivals})
+            level = [node for node in tree.level(depth) if competes(node) or node.state is NodeState.FINISHED]
+            finished = Counter(self._subtree(node) for node in tree.finished_nodes() if node.depth <= depth)
+            places = dict(self._next(tree, siblings, finished) for siblings in self._by_subtree(level))
             return [places.get(node.id, 0) for node in rivals]
 
         return ask_levels(tree, width=self.width, max_depth=self.max_depth, share=share)
@@ -69,16 +73,16 @@ class Dvts:
     def _subtree(self, node: Node) -> int:
         return node.path[0] // self.children
 
-    def _next(self, tree: SearchTree, subtree: int, depth: int) -> tuple[int, int]:
+    def _by_subtree(self, level: Sequence[Node]) -> Iterator[list[Node]]:
+        """Yield the nodes of each subtree; those of a level stand together in path order."""
+        for _, siblings in groupby(level, key=self._subtree):
+            yield list(siblings)
+
+    def _next(self, tree: SearchTree, siblings: Sequence[Node], finished: Mapping[int, int]) -> tuple[int, int]:
         """Return a subtree's best step and how often it is continued: 0 if it has ended."""
-        siblings = [
-            node
-            for node in tree.level(depth)
-            if self._subtree(node) == subtree and (competes(node) or node.state is NodeState.FINISHED)
-        ]
         best = max(siblings, key=lambda node: aggregate(tree.path_scores(node.id), self.aggregation))
         if best.state is NodeState.FINISHED:
             return best.id, 0
-        finished = sum(self._subtree(node) == subtree and node.depth <= depth for node in tree.finished_nodes())
+        subtree = self._subtree(best)
         size = min(self.children, self.width - subtree * self.children)
-        return best.id, size - finished
+        return best.id, size - finished.get(subtree, 0)

@@ -35,7 +35,7 @@ from ramify.search import (
     make_stop_rule,
     stop_rule_names,
 )
-from ramify.search.stopping.posterior import majority_posterior, weighted_posteriors
+from ramify.search.stopping.posterior import chance_of_change, majority_posterior, weighted_posteriors
 from ramify.search.strategy import settled
 
 from .scripted import apply, random_script, record, to_the_end
@@ -288,3 +288,9 @@ def test_wrong_text_is_said(text: str, message: str) -> None:
 def test_wrong_numbers_of_a_path_rule_are_said(kind: Any) -> None:
     with pytest.raises(SearchError, match="use"):
         kind()
+
+
+def test_large_waves_have_a_chance_too() -> None:
+    # With all votes for one answer, the other one leads in the end with chance 1 in 2 to the power of about as many.
+    assert chance_of_change(3000, 3000, 5000) == pytest.approx(0.5, abs=0.01)
+    assert chance_of_change(5000, 0, 5000) < 1e-12
