@@ -6,24 +6,28 @@ import os
 import sys
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
+from importlib import import_module
 from typing import TextIO
 
 import click
 
-from .batch import batch
-from .bench import bench
-from .calibrate import calibrate
-from .config import config
-from .doctor import doctor
-from .grade import grade
-from .models import models
-from .problems import problems
-from .reward import reward
-from .runs import runs
 from .settings import default_map
-from .solve import solve
-from .tui import tui
 
+COMMANDS = (
+    "solve",
+    "tui",
+    "runs",
+    "batch",
+    "grade",
+    "calibrate",
+    "bench",
+    "problems",
+    "models",
+    "reward",
+    "config",
+    "doctor",
+)
+"""The commands, in the order of the help; each is made by the module of its name, which is imported when it is used."""
 DEFAULT_COMMAND = "solve"
 HELP_OPTIONS = {"--help", "-h"}
 OWN_OPTIONS = (*HELP_OPTIONS, "--version")
@@ -42,14 +46,20 @@ class RootGroup(click.Group):
     """A group in which what is no command is a question."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order in which they were added."""
-        return list(self.commands)
+        """Return the names of the commands in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        return getattr(import_module(f".{cmd_name}", __package__), cmd_name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Find the command, then parse as usual."""
-        arguments = route(args, self.commands)
+        arguments = route(args, COMMANDS)
         if not HELP_OPTIONS & {*arguments}:
-            ctx.default_map = default_map(arguments[0], self.commands.get(arguments[0]))
+            ctx.default_map = default_map(arguments[0], self.get_command(ctx, arguments[0]))
         return super().parse_args(ctx, arguments)
 
 
@@ -92,7 +102,3 @@ def _is_terminal(stream: TextIO | None) -> bool:
 @click.version_option(package_name="ramify", message="%(prog)s %(version)s")
 def app() -> None:
     """The root command; what it says of itself is HELP."""
-
-
-for command in (solve, tui, runs, batch, grade, calibrate, bench, problems, models, reward, config, doctor):
-    app.add_command(command)
