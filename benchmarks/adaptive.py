@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from strategies import paired_difference, wilson
+from strategies import paired_difference
 
 import ramify
+from ramify.batch.stats import wilson
 from ramify.engine.portfolio import solve_set
 from ramify.search.adaptive import Allocator, EqualSplit, Portfolio
 

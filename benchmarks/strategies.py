@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import sys
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 import anyio
 
 import ramify
+from ramify.batch.stats import wilson
 from ramify.search import make_strategy, strategy_option_names
 
 STRATEGIES = "greedy,majority,weighted,best-of-n,beam,dvts,particle,mcts,ab-mcts,widening,rebase"
@@ -52,15 +52,6 @@ class Row:
     seconds: float
     chosen: dict[str, int]
     correct: tuple[bool, ...]
-
-
-def wilson(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the Wilson score interval of a proportion (Wilson 1927)."""
-    share = successes / count
-    centre = share + z * z / (2 * count)
-    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return (centre - spread) / scale, (centre + spread) / scale
 
 
 def paired_difference(left: Sequence[bool], right: Sequence[bool], draws: int = 10_000) -> tuple[float, float, float]:
