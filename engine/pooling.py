@@ -52,18 +52,7 @@ async def pool(
         text="" if winner is None else winner.text,
         score=None if winner is None else winner.score,
         usage=reduce(add, (solution.usage for solution in solutions)),
-        candidates=tuple(
-            SolutionCandidate(
-                node=path.node,
-                answer=path.answer,
-                score=path.score,
-                generated_tokens=path.token_count,
-                text=path.text,
-                votes=groups[path.node].count if path.node in groups else 0,
-                weight=groups[path.node].weight if path.node in groups else 0.0,
-            )
-            for path in paths
-        ),
+        candidates=tuple(SolutionCandidate.of(path, groups.get(path.node)) for path in paths),
         strategy={"name": "pool", "vote": str(rule), "of": [dict(solution.strategy) for solution in solutions]},
         model={"policy": _names(solutions, "policy"), "reward": _names(solutions, "reward")},
         tree=None,

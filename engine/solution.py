@@ -10,6 +10,7 @@ from typing import Any
 from ramify.engine.usage import Usage
 from ramify.search.stopping import Stop, StopReason
 from ramify.search.tree import SearchTree
+from ramify.search.votes import AnswerGroup, Candidate
 
 SCHEMA_VERSION = 1
 
@@ -29,6 +30,19 @@ class SolutionCandidate:
     text: str
     votes: int = 0
     weight: float = 0.0
+
+    @classmethod
+    def of(cls, path: Candidate, group: AnswerGroup | None) -> SolutionCandidate:
+        """Return a finished path with the count and the sum of scores of its answer's group, None if it has none."""
+        return cls(
+            node=path.node,
+            answer=path.answer,
+            score=path.score,
+            generated_tokens=path.token_count,
+            text=path.text,
+            votes=0 if group is None else group.count,
+            weight=0.0 if group is None else group.weight,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ramify.engine.config import RunConfig
@@ -48,13 +49,5 @@ def conclude(
 
 
 def _candidate(each: Candidate, group: AnswerGroup | None) -> SolutionCandidate:
-    scored = group is not None and group.best_score is not None
-    return SolutionCandidate(
-        node=each.node,
-        answer=each.answer,
-        score=each.score,
-        generated_tokens=each.token_count,
-        text=each.text,
-        votes=0 if group is None else group.count,
-        weight=0.0 if group is None else group.weight if scored else float(group.count),
-    )
+    found = SolutionCandidate.of(each, group)
+    return replace(found, weight=float(group.count)) if group is not None and group.best_score is None else found

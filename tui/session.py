@@ -292,18 +292,7 @@ def partial_solution(run: Run, session: Session) -> Solution:
         score=None if vote.winner is None else vote.winner.score,
         stop_reason=StopReason.USER,
         usage=run.usage,
-        candidates=tuple(
-            SolutionCandidate(
-                node=each.node,
-                answer=each.answer,
-                score=each.score,
-                generated_tokens=each.token_count,
-                text=each.text,
-                votes=groups[each.node].count if each.node in groups else 0,
-                weight=groups[each.node].weight if each.node in groups else 0.0,
-            )
-            for each in paths
-        ),
+        candidates=tuple(SolutionCandidate.of(each, groups.get(each.node)) for each in paths),
         seed=session.spec.get("seed"),
         strategy={"name": session.view.strategy},
         model={"policy": session.models},
