@@ -102,7 +102,8 @@ class SearchTree:
         node.logprob, node.finish_reason = logprob, FinishReason(finish_reason)
         self._generated_tokens += count
         self._move(node, NodeState.OPEN)
-        self._unscored.add(node_id)
+        if node.origin is not Origin.CRITIQUE:
+            self._unscored.add(node_id)
         return node
 
     def score(self, node_id: int, value: float | None) -> Node:
@@ -134,7 +135,6 @@ class SearchTree:
         self._move(node, NodeState.FINISHED)
         if node.origin is Origin.CRITIQUE:
             self._critiques.add(node_id)
-            self._unscored.discard(node_id)
         return node
 
     def prune(self, node_id: int, reason: PruneReason) -> Node:
@@ -301,7 +301,7 @@ class SearchTree:
 
     @property
     def unscored_count(self) -> int:
-        """Number of open and finished nodes that have no score yet; the root never counts."""
+        """Number of open and finished nodes that have no score yet; the root and critiques never count."""
         return len(self._unscored)
 
     # --- saving ------------------------------------------------------------------------------------------------
@@ -321,11 +321,11 @@ class SearchTree:
         for node in nodes_from_dict(data.get("nodes")):
             tree._insert(node)
             tree._generated_tokens += node.token_count
-            if node.id != ROOT and node.score is None and node.state in (NodeState.OPEN, NodeState.FINISHED):
+            if node.origin is Origin.CRITIQUE:
+                if node.state is NodeState.FINISHED:
+                    tree._critiques.add(node.id)
+            elif node.id != ROOT and node.score is None and node.state in (NodeState.OPEN, NodeState.FINISHED):
                 tree._unscored.add(node.id)
-            if node.origin is Origin.CRITIQUE and node.state is NodeState.FINISHED:
-                tree._critiques.add(node.id)
-                tree._unscored.discard(node.id)
         return tree
 
     def _credit(self, node: Node, score: float) -> None:

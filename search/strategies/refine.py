@@ -85,7 +85,7 @@ class Refine:
 
         In rounds, because a text's number, and with it its draws, must not depend on which chain was faster.
         """
-        if tree.pending_count or (self.uses_reward and self._unscored(tree)):
+        if tree.pending_count or (self.uses_reward and tree.unscored_count):
             return Ask()
         texts = tree.level(1)
         drafts = [node for node in texts if node.about is None]
@@ -123,8 +123,3 @@ class Refine:
         criticise = self.critique and last.origin is not Origin.CRITIQUE
         origin = Origin.CRITIQUE if criticise else Origin.REVISION
         return (Expansion(ROOT, 1, to_the_end=True, about=last.id, origin=origin),)
-
-    def _unscored(self, tree: SearchTree) -> bool:
-        complete = (NodeState.OPEN, NodeState.FINISHED)
-        answers = [node for node in tree.level(1) if node.origin is not Origin.CRITIQUE]
-        return any(node.score is None and node.state in complete for node in answers)
