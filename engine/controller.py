@@ -7,7 +7,7 @@ and results back, so that a search can be driven, paused, replayed and tested wi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -169,13 +169,19 @@ class SearchController:
         nodes, self._released = self._released, []
         return nodes
 
-    def _dispatch(self, expansions: Iterable[Expansion], *, rescue: bool = False) -> Dispatch | None:
+    def _dispatch(self, expansions: Sequence[Expansion], *, rescue: bool = False) -> Dispatch | None:
         plan = [(each, self._room(each)) for each in expansions for _ in range(each.children)]
         most = max(room for _, room in plan)
-        whole = [each.node for each, _ in plan if each.to_the_end]
-        worth = expected_rest(self.tree, whole) if whole and not self.meter.budget.is_unlimited else 1
-        grant = self.meter.reserve_finish(most) if rescue else self.meter.reserve(len(plan), most, worth_tokens=worth)
+        if rescue:
+            grant = self.meter.reserve_finish(most)
+        else:
+            grant = self.meter.reserve(len(plan), most, worth_tokens=self._worth(expansions))
         return self._send([(self._add(each, rescue), each, room) for each, room in plan[: grant.children]], grant)
+
+    def _worth(self, expansions: Sequence[Expansion]) -> int:
+        """Return the tokens that each rest of a path is expected to take, 1 for steps and where nothing limits them."""
+        ends = [each.node for each in expansions if each.to_the_end for _ in range(each.children)]
+        return expected_rest(self.tree, ends) if ends and not self.meter.budget.is_unlimited else 1
 
     def _write_again(self) -> Dispatch | None:
         """Dispatch as many as can be paid of the nodes of a saved tree whose steps were cut."""

@@ -7,7 +7,7 @@ lost: they take places of the width of what is chosen, and vote.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, cast
@@ -96,9 +96,7 @@ class Auto:
 
     def difficulty(self, tree: SearchTree) -> float:
         """Return how hard the problem looks from the probe's paths that have ended."""
-        probe = [node for node in tree.level(1) if self._of_probe(node)]
-        answered = [node for node in probe if node.state is NodeState.FINISHED and node.answer is not None]
-        return difficulty(answered, self.probe_paths)
+        return self._difficulty(self._probe(tree))
 
     def start(self) -> AutoState:
         """Return the state of a new run."""
@@ -143,11 +141,18 @@ class Auto:
         return node.depth == 1 and node.index < self.probe_paths
 
     def _chosen(self, tree: SearchTree) -> AnyStrategy | None:
-        probe = [node for node in tree.level(1) if self._of_probe(node)]
+        probe = self._probe(tree)
         waiting = [node for node in probe if node.state is NodeState.PENDING or self._unscored(node)]
         if waiting or len(probe) < self.probe_paths:
             return None
-        return self.choices[bisect_right(self.edges, self.difficulty(tree))]
+        return self.choices[bisect_right(self.edges, self._difficulty(probe))]
+
+    def _probe(self, tree: SearchTree) -> list[Node]:
+        return [node for node in tree.level(1) if self._of_probe(node)]
+
+    def _difficulty(self, probe: Sequence[Node]) -> float:
+        answered = [node for node in probe if node.state is NodeState.FINISHED and node.answer is not None]
+        return difficulty(answered, self.probe_paths)
 
     def _unscored(self, node: Node) -> bool:
         return self.uses_reward and node.score is None and node.state is not NodeState.PRUNED
