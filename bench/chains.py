@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ramify.engine.distinct import DistinctSession
 from ramify.reward.noise import noise
 from ramify.reward.protocol import RewardModel, ScoredStep
 from ramify.search.tree import ROOT, Node, NodeState, PruneReason, SearchTree
@@ -61,10 +62,12 @@ def _chain(tree: SearchTree, first: Node) -> Chain:
 async def score_chains(reward: RewardModel, question: str, chains: Sequence[Chain], widths: Sequence[int]) -> Scores:
     """Score chains, those of each width before those that only a wider one has, so that its cost is known.
 
+    As in a search, each distinct path is scored once, and steps are kept for those that begin alike.
+
     Raises:
         RewardError: if a path cannot be scored.
     """
-    session = await reward.open(question)
+    session = DistinctSession(await reward.open(question))
     values, tokens, start = list[float | None](), dict[int, int](), 0
     try:
         for width in sorted({*(each for each in widths if each < len(chains)), len(chains)}):
@@ -74,7 +77,7 @@ async def score_chains(reward: RewardModel, question: str, chains: Sequence[Chai
                 steps = [_step(chain, depth) for chain in block if depth < len(chain.scorable)]
                 for step, value in zip(steps, await session.score(steps), strict=True):
                     scores[step.node] = value
-            await session.release([node.id for chain in block for node in chain.scorable])
+            await session.release([chain.nodes[-1].id for chain in block])
             values += [scores.get(chain.nodes[-1].id) for chain in block]
             used = session.usage
             tokens[width] = used.evaluated_tokens + used.generated_tokens + used.reevaluated_tokens

@@ -6,44 +6,25 @@ and results back, so that a search can be driven, paused, replayed and tested wi
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from ramify.engine.accounts import Accounts
 from ramify.engine.config import RunConfig
+from ramify.engine.endings import Endings
 from ramify.engine.errors import UsageError
-from ramify.engine.events import AnswerUpdate, Event, NodeAdded, NodePruned, NodeScored, NodesDispatched
-from ramify.engine.policy import AdoptedNode, StepRequest, StepResult, Turn
-from ramify.engine.runtime.messages import SamplingParams
-from ramify.engine.seeds import node_seed
+from ramify.engine.events import Event, NodeAdded, NodePruned, NodeScored, NodesDispatched
+from ramify.engine.policy import AdoptedNode, StepResult
+from ramify.engine.requests import Dispatch, Requests
 from ramify.engine.steering import Hand
+from ramify.engine.tally import Tally
 from ramify.engine.usage import RoleUsage
 from ramify.search.budget import Budget, BudgetMeter, Grant
-from ramify.search.expectation import expected_rest
 from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.stopping import Situation, Stop, StopReason
-from ramify.search.strategies.greedy import Greedy
-from ramify.search.strategy import AnyStrategy, Ask, Converses, Expansion, WindsDown, settled
+from ramify.search.strategy import AnyStrategy, Ask, Converses, Expansion, WindsDown
 from ramify.search.tree import SearchTree
-from ramify.search.votes import Candidate, Vote, candidates, decide
-
-WHOLE = (FinishReason.STEP, FinishReason.EOS)
-"""Reasons after which a step's text is complete, so that an answer in it can be trusted."""
-
-DEAD_ENDS = {
-    FinishReason.BUDGET: PruneReason.BUDGET,
-    FinishReason.CANCELLED: PruneReason.STOPPED,
-    FinishReason.CONTEXT: PruneReason.PATH_LENGTH,
-}
-
-
-@dataclass(slots=True)
-class Dispatch:
-    """Children to be written together, and the part of the budget that they share."""
-
-    requests: list[StepRequest]
-    grant: Grant
+from ramify.search.votes import Candidate, Vote
 
 
 class SearchController:
@@ -72,20 +53,18 @@ class SearchController:
         self.stopped_by: Stop | None = None
         self._state = strategy.start()
         self._config = config
-        self._extract = extract
-        self._same = same
         self._emit = emit
-        self._grants: dict[int, Grant] = {}
+        self._requests = Requests(self.tree, strategy, config)
+        self._accounts = Accounts(meter)
+        self._endings = Endings(self.tree, extract, config.max_path_tokens)
+        self._tally = Tally(self.tree, strategy, same, emit)
         self._writing: set[int] = set()
         self._unscored: list[int] = []
         self._scoring: set[int] = set()
         self._released: list[int] = []
         self._adopted: list[AdoptedNode] = []
         self._unwritten: list[int] = []
-        self._reward_tokens_paid = 0
         self._winding_down = False
-        self._news = False
-        self._vote: Vote | None = None
         if tree is not None:
             self._go_on()
 
@@ -152,11 +131,8 @@ class SearchController:
         out_of_budget = self.stop_reason is not None and self.stop_reason.is_budget
         if not out_of_budget or self.vote().answer is not None:
             return None
-        open_nodes = self.tree.open_nodes()
-        if not open_nodes:
-            return None
-        best = max(open_nodes, key=_promise)
-        return self._dispatch([Expansion(best.id, 1, 0.0, to_the_end=True)], rescue=True)
+        best = self._endings.most_promising()
+        return None if best is None else self._dispatch([Expansion(best.id, 1, 0.0, to_the_end=True)], rescue=True)
 
     def take_unscored(self) -> list[int]:
         """Return the nodes that wait for a score; they count as in flight until `score` or `unscorable`."""
@@ -170,80 +146,33 @@ class SearchController:
         return nodes
 
     def _dispatch(self, expansions: Sequence[Expansion], *, rescue: bool = False) -> Dispatch | None:
-        plan = [(each, self._room(each)) for each in expansions for _ in range(each.children)]
+        plan = [(each, self._requests.room(each)) for each in expansions for _ in range(each.children)]
         most = max(room for _, room in plan)
         if rescue:
             grant = self.meter.reserve_finish(most)
         else:
-            grant = self.meter.reserve(len(plan), most, worth_tokens=self._worth(expansions))
-        return self._send([(self._add(each, rescue), each, room) for each, room in plan[: grant.children]], grant)
-
-    def _worth(self, expansions: Sequence[Expansion]) -> int:
-        """Return the tokens that each rest of a path is expected to take, 1 for steps and where nothing limits them."""
-        ends = [each.node for each in expansions if each.to_the_end for _ in range(each.children)]
-        return expected_rest(self.tree, ends) if ends and not self.meter.budget.is_unlimited else 1
+            worth = 1 if self.meter.budget.is_unlimited else self._requests.worth(expansions)
+            grant = self.meter.reserve(len(plan), most, worth_tokens=worth)
+        granted = plan[: grant.children]
+        return self._send([(self._requests.add(each, rescue=rescue), each, room) for each, room in granted], grant)
 
     def _write_again(self) -> Dispatch | None:
         """Dispatch as many as can be paid of the nodes of a saved tree whose steps were cut."""
-        plan = [(node, self._wish(node)) for node in map(self.tree.node, self._unwritten)]
-        grant = self.meter.reserve(len(plan), max(self._room(wish) for _, wish in plan))
+        plan = [(node, self._requests.wish(node)) for node in map(self.tree.node, self._unwritten)]
+        grant = self.meter.reserve(len(plan), max(self._requests.room(wish) for _, wish in plan))
         self._unwritten = self._unwritten[grant.children :]
-        return self._send([(node, wish, self._room(wish)) for node, wish in plan[: grant.children]], grant)
+        return self._send([(node, wish, self._requests.room(wish)) for node, wish in plan[: grant.children]], grant)
 
     def _send(self, plan: Sequence[tuple[Node, Expansion, int]], grant: Grant) -> Dispatch | None:
         if not plan:
             return None
-        requests = [self._request(node, wish, room) for node, wish, room in plan]
-        self._grants.update((request.child, grant) for request in requests)
+        requests = [self._requests.request(node, wish, room) for node, wish, room in plan]
+        self._accounts.reserve((request.child for request in requests), grant)
         self._writing.update(request.child for request in requests)
         for parent in dict.fromkeys(request.parent for request in requests):
             nodes = tuple(request.child for request in requests if request.parent == parent)
             self._emit(NodesDispatched(parent=parent, nodes=nodes))
         return Dispatch(requests, grant)
-
-    def _room(self, wish: Expansion) -> int:
-        left = max(1, self._config.max_path_tokens - self.tree.path_token_count(wish.node))
-        return left if wish.to_the_end else min(self._config.max_step_tokens, left)
-
-    def _add(self, wish: Expansion, rescue: bool) -> Node:
-        rest = Origin.RESCUE if rescue else Origin.REST
-        origin = wish.origin or (rest if wish.to_the_end else Origin.MODEL)
-        return self.tree.add_pending(wish.node, origin=origin, about=wish.about)
-
-    def _wish(self, node: Node) -> Expansion:
-        assert node.parent is not None
-        # Of all strategies greedy decoding alone draws otherwise than the run says.
-        temperature = 0.0 if isinstance(self.strategy, Greedy) else None
-        if node.about is not None:
-            return Expansion(node.parent, 1, temperature, True, node.about, node.origin)
-        return Expansion(node.parent, 1, temperature, to_the_end=node.origin is Origin.REST)
-
-    def _request(self, node: Node, wish: Expansion, room: int) -> StepRequest:
-        return StepRequest(
-            parent=wish.node,
-            child=node.id,
-            path=node.path,
-            seed=node_seed(self._config.seed, node.path),
-            prefix=self.tree.path_text(wish.node),
-            max_tokens=room,
-            sampling=self._sampling(wish.temperature),
-            to_the_end=wish.to_the_end,
-            turns=self._turns(node),
-            keep=isinstance(self.strategy, Converses),
-        )
-
-    def _turns(self, node: Node) -> tuple[Turn, ...]:
-        """Return the conversation that a critique or a revision goes on from, oldest text first."""
-        turns = list[Turn]()
-        while node.about is not None:
-            assert isinstance(self.strategy, Converses)
-            instruction, node = self.strategy.instruction(node.origin), self.tree.node(node.about)
-            turns.append(Turn(node=node.id, text=node.text, tokens=node.tokens, instruction=instruction))
-        return tuple(reversed(turns))
-
-    def _sampling(self, temperature: float | None) -> SamplingParams:
-        sampling = self._config.sampling
-        return sampling if temperature is None else replace(sampling, temperature=temperature)
 
     # Results in
 
@@ -259,14 +188,13 @@ class SearchController:
             token_count=result.generated_tokens,
         )
         if node.about is not None:
-            more = result.prompt_tokens + result.reevaluated_tokens
-            self.meter.charge(total_tokens=more, flops=more * self.meter.price.flops_per_generated)
+            self._accounts.charge_turn(result)
         self._take_in(node)
 
     def _take_in(self, node: Node) -> None:
-        answer = self._answer(node)
+        answer = self._endings.answer(node)
         self._emit(_added(node, answer))
-        reason = PruneReason.USER if node.id in self.hand.doomed else self._dead_end(node, answer)
+        reason = PruneReason.USER if node.id in self.hand.doomed else self._endings.dead_end(node, answer)
         if reason is not None:
             self._prune(node.id, reason)
         elif self.strategy.uses_reward and node.origin is not Origin.CRITIQUE:
@@ -276,17 +204,19 @@ class SearchController:
             self._finish_if_ended(node, answer)
         self._tell(node.id)
 
-    def score(self, node_id: int, value: float) -> None:
-        """Record the reward of the path that ends in the node."""
+    def score(self, values: Mapping[int, float], reward: RoleUsage) -> None:
+        """Record the rewards of the paths that end in the nodes, and what the reward model has used so far."""
+        self._accounts.note_read(reward)
+        for node_id, value in values.items():
+            self._score(node_id, value)
+        self._accounts.square()
+
+    def _score(self, node_id: int, value: float) -> None:
         self._scoring.discard(node_id)
-        if self.tree.node(node_id).state is NodeState.PRUNED:
-            self._tell(node_id)
-            return
-        node = self.tree.score(node_id, value)
-        cost = self.meter.price.cost(1, node.token_count)
-        self._reward_tokens_paid += cost.total_tokens - cost.generated_tokens
-        self._emit(NodeScored(node=node_id, score=value))
-        self._finish_if_ended(node, self._answer(node))
+        if self.tree.node(node_id).state is not NodeState.PRUNED:
+            node = self.tree.score(node_id, value)
+            self._emit(NodeScored(node=node_id, score=value))
+            self._finish_if_ended(node, self._endings.answer(node))
         self._tell(node_id)
 
     def unscorable(self, node_id: int) -> None:
@@ -295,21 +225,6 @@ class SearchController:
         if self.tree.node(node_id).state is not NodeState.PRUNED:
             self._prune(node_id, PruneReason.PATH_LENGTH)
         self._tell(node_id)
-
-    def _answer(self, node: Node) -> str | None:
-        if node.origin is Origin.CRITIQUE or node.finish_reason not in WHOLE:
-            return None
-        return self._extract(self.tree.path_text(node.id))
-
-    def _dead_end(self, node: Node, answer: str | None) -> PruneReason | None:
-        assert node.finish_reason is not None
-        if node.finish_reason in DEAD_ENDS:
-            return DEAD_ENDS[node.finish_reason]
-        if answer is not None or node.finish_reason is FinishReason.EOS:
-            return None
-        if self.tree.path_token_count(node.id) >= self._config.max_path_tokens:
-            return PruneReason.PATH_LENGTH
-        return None if node.text.strip() else PruneReason.EMPTY
 
     def _finish_if_ended(self, node: Node, answer: str | None) -> None:
         if answer is None and node.finish_reason is not FinishReason.EOS:
@@ -328,10 +243,7 @@ class SearchController:
         self._emit(NodePruned(node=node_id, reason=reason))
 
     def _tell(self, node_id: int) -> None:
-        # Settled only now, so that the reward model's share stays reserved until it has read the step.
-        grant = self._grants.pop(node_id, None)
-        if grant is not None:
-            self.meter.settle(grant, generated_tokens=self.tree.node(node_id).token_count, children=1)
+        self._accounts.settle(self.tree.node(node_id))
         self._state = self.strategy.tell(self.tree, self._state, (node_id,))
 
     # By hand, and from a saved tree
@@ -359,7 +271,7 @@ class SearchController:
         node = self.hand.rewrite(node_id, text)
         self._adopted.append(_adopted(node))
         self._take_in(node)
-        if node.state is NodeState.OPEN and self._answer(node) is None:
+        if node.state is NodeState.OPEN and self._endings.answer(node) is None:
             self.hand.expand(node.id, 1)
         return node.id
 
@@ -390,19 +302,8 @@ class SearchController:
     # The end
 
     def charge_prompts(self, prompt_tokens: int) -> None:
-        """Book the prompt up front, for both models if there is a reward: theirs are about equally long."""
-        if self.strategy.uses_reward:
-            self._reward_tokens_paid += prompt_tokens
-        readers = 1 + self.strategy.uses_reward
-        flops = prompt_tokens * self.meter.price.flops_per_generated
-        self.meter.charge(total_tokens=prompt_tokens * readers, flops=flops)
-
-    def reconcile(self, reward: RoleUsage) -> None:
-        """Book what the reward model read beyond what the meter's prices foresaw for the steps scored so far."""
-        more = reward.evaluated_tokens - self._reward_tokens_paid
-        if more > 0:
-            self.meter.charge(total_tokens=more, flops=more * reward.flops / reward.evaluated_tokens)
-            self._reward_tokens_paid += more
+        """Book the prompt, for both models if there is a reward."""
+        self._accounts.charge_prompts(prompt_tokens, reward=self.strategy.uses_reward)
 
     def stop(self, reason: StopReason) -> None:
         """End the search after what is in flight; the first reason stays."""
@@ -411,10 +312,10 @@ class SearchController:
 
     def consider_stopping(self) -> None:
         """Let the stop rule look, if a path has finished since it last did."""
-        if self._config.stop is None or self.stop_reason is not None or not self._news:
+        if self._config.stop is None or self.stop_reason is not None or not self._tally.news:
             return
-        self._news = False
-        self.stopped_by = self._config.stop(Situation(self.tree, self.vote(), self._settled().width))
+        self._tally.news = False
+        self.stopped_by = self._config.stop(Situation(self.tree, self.vote(), self._tally.strategy.width))
         if self.stopped_by is not None:
             self.stop(StopReason.EARLY_STOP)
 
@@ -428,34 +329,21 @@ class SearchController:
                 self._prune(leaf.id, reason)
 
     def revote(self) -> None:
-        """Count again after a path has finished or two answers turned out to be equal."""
-        self._vote, self._news = None, True
-        vote = self.vote()
-        groups = tuple((group.answer, group.count, group.weight) for group in vote.groups)
-        self._emit(AnswerUpdate(answer=vote.answer, groups=groups))
+        """Count again after two answers turned out to be equal."""
+        self._tally.recount()
 
     def candidates(self) -> list[Candidate]:
         """Return the finished paths, in path order; those without an answer do not vote."""
-        return candidates(self.tree, self._settled().aggregation)
+        return self._tally.candidates()
 
     def vote(self) -> Vote:
         """Return the vote over what has finished so far."""
-        if self._vote is None:
-            self._vote = decide(self.candidates(), self._settled().vote, self._same)
-        return self._vote
-
-    def _settled(self) -> AnyStrategy:
-        return settled(self.strategy, self.tree)
+        return self._tally.vote()
 
 
 def _adopted(node: Node) -> AdoptedNode:
     assert node.parent is not None
     return AdoptedNode(node=node.id, parent=node.parent, text=node.text, tokens=node.tokens)
-
-
-def _promise(node: Node) -> tuple[float, int, Sequence[int]]:
-    score = -math.inf if node.score is None else node.score
-    return score, node.depth, tuple(-index for index in node.path)
 
 
 def _added(node: Node, answer: str | None) -> NodeAdded:

@@ -10,7 +10,7 @@ from typing import cast
 import anyio
 from anyio.abc import TaskGroup
 
-from ramify.engine.controller import Dispatch, SearchController
+from ramify.engine.controller import SearchController
 from ramify.engine.equality import AnswerEquality
 from ramify.engine.errors import RamifyError, UsageError
 from ramify.engine.events import (
@@ -27,13 +27,15 @@ from ramify.engine.events import (
 from ramify.engine.ledger import Ledger
 from ramify.engine.policy import PolicyModel, PolicySession, StepResult
 from ramify.engine.problem import Problem
+from ramify.engine.requests import Dispatch
+from ramify.engine.rewards.own_head import open_beside
+from ramify.engine.scoring import Scorer
 from ramify.engine.solution import Solution
 from ramify.engine.usage import Usage
-from ramify.reward.errors import RewardContextExceeded
-from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep
+from ramify.reward.protocol import RewardModel
 from ramify.search.limits import Budget
 from ramify.search.stopping import StopReason
-from ramify.search.tree import ROOT, SearchTree
+from ramify.search.tree import SearchTree
 
 FRAME_S = 0.1
 """Shortest time between two budget events."""
@@ -241,22 +243,22 @@ class Run:
     async def _search(self) -> None:
         self._ledger.start()
         policy = await self._policy.open(self.problem.question)
-        reward: RewardSession | None = None
+        scorer: Scorer | None = None
         try:
             if self._reward is not None:
-                reward = await self._reward.open(self.problem.question)
+                scorer = Scorer(self.tree, await open_beside(self._reward, self.problem.question, policy))
             strategy = self._controller.strategy.name
             started = RunStarted(question=self.problem.question, strategy=strategy, prompt_tokens=policy.prompt_tokens)
             self._emit(started)
             self._controller.charge_prompts(policy.prompt_tokens)
-            await self._grow(policy, reward)
+            await self._grow(policy, scorer)
         finally:
             with anyio.CancelScope(shield=True):
                 await policy.close()
-                if reward is not None:
-                    await reward.close()
+                if scorer is not None:
+                    await scorer.close()
 
-    async def _grow(self, policy: PolicySession, reward: RewardSession | None) -> None:
+    async def _grow(self, policy: PolicySession, scorer: Scorer | None) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_clock, policy)
             while self._controller.stop_reason is None:
@@ -264,15 +266,15 @@ class Run:
                 dispatch = self._next_work()
                 if dispatch is not None:
                     tasks.start_soon(self._expand, policy, dispatch)
-                await self._turn(tasks, policy, reward)
+                await self._turn(tasks, policy, scorer)
             if not self._controller.idle:
                 await policy.interrupt()
-                await self._drain(tasks, policy, reward)
+                await self._drain(tasks, policy, scorer)
             await self._adopt(policy)
             last = self._controller.finishing_touch()
             if last is not None:
                 tasks.start_soon(self._expand, policy, last)
-                await self._drain(tasks, policy, reward)
+                await self._drain(tasks, policy, scorer)
             tasks.cancel_scope.cancel()
         self._report(force=True)
 
@@ -287,20 +289,20 @@ class Run:
             self._rounds -= 1
         return self._controller.next_work()
 
-    async def _drain(self, tasks: TaskGroup, policy: PolicySession, reward: RewardSession | None) -> None:
+    async def _drain(self, tasks: TaskGroup, policy: PolicySession, scorer: Scorer | None) -> None:
         while not self._controller.idle:
-            await self._turn(tasks, policy, reward)
+            await self._turn(tasks, policy, scorer)
 
-    async def _turn(self, tasks: TaskGroup, policy: PolicySession, reward: RewardSession | None) -> None:
+    async def _turn(self, tasks: TaskGroup, policy: PolicySession, scorer: Scorer | None) -> None:
         """Free and score what there is, report, then wait for news."""
         released = self._controller.take_released()
         if released:
             await policy.release(released)
-            if reward is not None:
-                await reward.release(released)
-        if reward is not None and not self._scoring and (nodes := self._controller.take_unscored()):
+            if scorer is not None:
+                await scorer.release(released)
+        if scorer is not None and not self._scoring and (nodes := self._controller.take_unscored()):
             self._scoring = True
-            tasks.start_soon(self._score, reward, nodes)
+            tasks.start_soon(self._score, scorer, nodes)
         if self._equality.unresolved:
             await self._equality.resolve()
             self._controller.revote()
@@ -318,32 +320,14 @@ class Run:
             on_progress=self._on_progress if self._progress else None,
         )
 
-    async def _score(self, reward: RewardSession, nodes: list[int]) -> None:
-        steps = [self._scored_step(node) for node in nodes]
-        try:
-            values = await reward.score(steps)
-        except RewardContextExceeded as error:
-            for node in error.nodes:
-                self._controller.unscorable(node)
-            rest = [step for step in steps if step.node not in error.nodes]
-            steps, values = rest, await reward.score(rest) if rest else []
-        self._ledger.scored(reward.usage)
-        for step, value in zip(steps, values, strict=True):
-            self._controller.score(step.node, value)
-        self._controller.reconcile(self._ledger.usage().reward)
+    async def _score(self, scorer: Scorer, nodes: list[int]) -> None:
+        found = await scorer.score(nodes)
+        self._ledger.scored(scorer.usage)
+        for node in found.too_long:
+            self._controller.unscorable(node)
+        self._controller.score(found.values, self._ledger.usage().reward)
         self._scoring = False
         self._wake()
-
-    def _scored_step(self, node_id: int) -> ScoredStep:
-        nodes = self.tree.path_nodes(node_id)
-        parent = nodes[-1].parent
-        return ScoredStep(
-            node=node_id,
-            parent=None if parent == ROOT else parent,
-            path=tuple(node.text for node in nodes),
-            tokens=tuple(node.tokens for node in nodes),
-            logprobs=tuple(node.logprob for node in nodes),
-        )
 
     async def _watch_clock(self, policy: PolicySession) -> None:
         """End the search at its deadline, and cut what is then still being written when the time is up.

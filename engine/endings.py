@@ -1,0 +1,54 @@
+"""How paths end: with an answer, without one, or given up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ramify.search.node import FinishReason, Node, Origin, PruneReason
+from ramify.search.tree import SearchTree
+
+WHOLE = (FinishReason.STEP, FinishReason.EOS)
+"""Reasons after which a step's text is complete, so that an answer in it can be trusted."""
+
+DEAD_ENDS = {
+    FinishReason.BUDGET: PruneReason.BUDGET,
+    FinishReason.CANCELLED: PruneReason.STOPPED,
+    FinishReason.CONTEXT: PruneReason.PATH_LENGTH,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """Reads the ends of one tree's paths; `extract` finds the answer in a path's text."""
+
+    tree: SearchTree
+    extract: Callable[[str], str | None]
+    max_path_tokens: int
+
+    def answer(self, node: Node) -> str | None:
+        """Return the answer of the path that ends in a node, None if it has none."""
+        if node.origin is Origin.CRITIQUE or node.finish_reason not in WHOLE:
+            return None
+        return self.extract(self.tree.path_text(node.id))
+
+    def dead_end(self, node: Node, answer: str | None) -> PruneReason | None:
+        """Return why a path cannot go on and did not finish either, None if it can or did."""
+        assert node.finish_reason is not None
+        if node.finish_reason in DEAD_ENDS:
+            return DEAD_ENDS[node.finish_reason]
+        if answer is not None or node.finish_reason is FinishReason.EOS:
+            return None
+        if self.tree.path_token_count(node.id) >= self.max_path_tokens:
+            return PruneReason.PATH_LENGTH
+        return None if node.text.strip() else PruneReason.EMPTY
+
+    def most_promising(self) -> Node | None:
+        """Return the open node from which an answer is most to be hoped for, None if none is open."""
+        return max(self.tree.open_nodes(), key=_promise, default=None)
+
+
+def _promise(node: Node) -> tuple[float, int, Sequence[int]]:
+    score = -math.inf if node.score is None else node.score
+    return score, node.depth, tuple(-index for index in node.path)
