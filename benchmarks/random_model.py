@@ -10,24 +10,20 @@ import numpy as np
 WIDTH, LAYERS, HEADS, KV_HEADS, FEED, CONTEXT = 576, 30, 9, 3, 1536, 8192
 
 
-def byte_symbols() -> list[str]:
-    """Return the 256 symbols of a byte-level vocabulary, in byte order (GPT-2's table)."""
-    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    table = {byte: chr(byte) for byte in visible}
-    hidden = [byte for byte in range(256) if byte not in table]
-    table.update({byte: chr(256 + index) for index, byte in enumerate(hidden)})
-    return [table[byte] for byte in range(256)]
-
-
 def write_model(path: Path, *, vocabulary: int = 49_152, quantized: bool = True, seed: int = 0) -> Path:
     """Write the model with Q8_0 weights, or F16 ones, and return its path.
 
     Its tokens are the bytes, words that no text holds, and an end token that is never drawn.
     """
     from gguf import GGUFWriter, TokenType
+    from tokenizers import pre_tokenizers
 
     writer: Any = GGUFWriter(path, "llama")
-    words = [*byte_symbols(), *(f"word{number}" for number in range(vocabulary - 257)), "<|end|>"]
+    words = [
+        *sorted(pre_tokenizers.ByteLevel.alphabet()),
+        *(f"word{number}" for number in range(vocabulary - 257)),
+        "<|end|>",
+    ]
     writer.add_name("random-135m")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)

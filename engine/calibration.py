@@ -46,42 +46,55 @@ async def calibrate(
     source: str,
     seed: int = 0,
     parallel: int = 1,
-    on_point: Callable[[Point], None] = lambda point: None,
-    known: Sequence[Point] = (),
+    on_point: Callable[[Point, Profile], None] = lambda point, profile: None,
+    known: Profile | None = None,
     **options: Any,
 ) -> Profile:
     """Measure every strategy on every problem and return the profile; `source` says what the problems are.
 
-    `known` points, of an interrupted calibration, are not measured again; `on_point` gets each new one. Further
-    options are those of `Engine.run`; a budget other than none would distort what is measured.
+    What is in `known`, the profile of an interrupted calibration, is not measured again; `on_point` gets each new
+    point with the profile so far. Further options are those of `Engine.run`; a budget other than none would distort
+    what is measured.
 
     Raises:
-        UsageError: if a problem has no answer, or there are none.
+        UsageError: if a problem has no answer, there are none, or `known` was measured on others.
     """
+    _check(problems, source, seed, known)
+    hardness = () if known is None else known.difficulty
+    if len(hardness) != len(problems):
+        hardness = await measure_difficulty(engine, problems, seed=seed, parallel=parallel, **options)
+    points = list[Point]() if known is None else [*known.points]
+
+    def profile() -> Profile:
+        return Profile(
+            policy=engine.policy.name,
+            reward=None if engine.reward is None else engine.reward.name,
+            problems=source,
+            seed=seed,
+            points=fit(points),
+            probe_paths=PROBE_PATHS,
+            difficulty=hardness,
+        )
+
+    done = [point.strategy for point in points]
+    for strategy in strategies:
+        if strategy_to_dict(strategy) not in done:
+            points.append(await measure(engine, problems, strategy, seed=seed, parallel=parallel, **options))
+            on_point(points[-1], profile())
+    return profile()
+
+
+def _check(problems: Sequence[Problem], source: str, seed: int, known: Profile | None) -> None:
     if not problems:
         raise UsageError("there are no problems to calibrate on", "give a file with at least a few dozen")
     without = next((problem.id for problem in problems if problem.answer is None), None)
     if without is not None:
         raise UsageError(f"problem {without} has no answer", "calibrate on problems with known answers")
-    hardness = await measure_difficulty(engine, problems, seed=seed, parallel=parallel, **options)
-    points = list(known)
-    done = [point.strategy for point in points]
-    for strategy in strategies:
-        if strategy_to_dict(strategy) in done:
-            continue
-        point = await measure(engine, problems, strategy, seed=seed, parallel=parallel, **options)
-        points.append(point)
-        on_point(point)
-    reward = engine.reward
-    return Profile(
-        policy=engine.policy.name,
-        reward=None if reward is None else reward.name,
-        problems=source,
-        seed=seed,
-        points=fit(points),
-        probe_paths=PROBE_PATHS,
-        difficulty=hardness,
-    )
+    if known is not None and (known.problems, known.seed) != (source, seed):
+        raise UsageError(
+            f"the profile was measured on {known.problems} with seed {known.seed}, not on {source} with seed {seed}",
+            "go on with the same problems and seed, or write a new profile to another file",
+        )
 
 
 async def measure(

@@ -12,7 +12,8 @@ from anyio.to_thread import run_sync
 from ramify.engine.answers.checkers import DEFAULT_CHECK, Check, make_checker
 from ramify.engine.equality import AnswerEquality
 from ramify.engine.errors import UsageError
-from ramify.engine.solution import Solution, SolutionCandidate
+from ramify.engine.solution import Solution
+from ramify.engine.summary import outcome
 from ramify.search.votes import Candidate, Vote, VoteRule, decide
 
 
@@ -26,12 +27,12 @@ async def pool(
     `check` is that of the problem and says which answers vote together.
 
     Raises:
-        UsageError: if there is nothing to pool, or the questions differ.
+        UsageError: if there is nothing to pool, the questions differ, or the rule needs scores and no path has one.
     """
-    _check(solutions)
+    rule = VoteRule(rule)
+    _check(solutions, rule)
     if len(solutions) == 1:
         return solutions[0]
-    rule = VoteRule(rule)
     paths = [
         Candidate(
             node=number,
@@ -43,27 +44,24 @@ async def pool(
         )
         for number, each in enumerate(each for solution in solutions for each in solution.candidates)
     ]
-    vote = await _settled(paths, rule, check)
-    groups = {member.node: group for group in vote.groups for member in group.members}
-    winner, last = vote.winner, solutions[-1]
     return replace(
-        last,
-        answer=vote.answer,
-        text="" if winner is None else winner.text,
-        score=None if winner is None else winner.score,
+        solutions[-1],
+        **outcome(paths, await _settled(paths, rule, check)),
         usage=reduce(add, (solution.usage for solution in solutions)),
-        candidates=tuple(SolutionCandidate.of(path, groups.get(path.node)) for path in paths),
         strategy={"name": "pool", "vote": str(rule), "of": [dict(solution.strategy) for solution in solutions]},
         model={"policy": _names(solutions, "policy"), "reward": _names(solutions, "reward")},
         tree=None,
     )
 
 
-def _check(solutions: Sequence[Solution]) -> None:
+def _check(solutions: Sequence[Solution], rule: VoteRule) -> None:
     if not solutions:
         raise UsageError("there are no solutions to pool", "give at least one")
     if len({solution.question for solution in solutions}) > 1:
         raise UsageError("the solutions answer different questions", "pool those of one question")
+    voting = [each for solution in solutions for each in solution.candidates if each.answer is not None]
+    if rule is not VoteRule.MAJORITY and voting and all(each.score is None for each in voting):
+        raise UsageError(f"no path has a score to vote by {rule}", "pool by majority, or search with a reward model")
 
 
 def _names(solutions: Sequence[Solution], role: str) -> str | None:

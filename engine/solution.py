@@ -20,7 +20,7 @@ class SolutionCandidate:
     """One finished path. `answer` is None if no answer could be read from it; then it did not vote.
 
     `score` is the path's aggregated reward in [0, 1], None if the run had no reward model. `votes` is the number of
-    finished paths with an equal answer and `weight` the sum of their scores (their number without scores).
+    finished paths with an equal answer and `weight` the sum of their scores, where a path without one counts as 1.
     """
 
     node: int
@@ -33,7 +33,7 @@ class SolutionCandidate:
 
     @classmethod
     def of(cls, path: Candidate, group: AnswerGroup | None) -> SolutionCandidate:
-        """Return a finished path with the count and the sum of scores of its answer's group, None if it has none."""
+        """Return a finished path with the count and the weight of its answer's group, None if it has none."""
         return cls(
             node=path.node,
             answer=path.answer,

@@ -17,10 +17,8 @@ def expected_rest(tree: SearchTree, node_ids: Iterable[int]) -> int:
     Finished paths tell how long paths are; without any, the steps so far do. 0 where nothing is known yet.
     """
     here = [tree.path_token_count(node) for node in node_ids]
-    finished = [tree.path_token_count(node.id) for node in tree.finished_nodes()]
-    steps = [node.token_count for node in tree if node.token_count]
-    if not here or not steps:
+    if not here or not tree.written_count:
         return 0
-    step = sum(steps) / len(steps)
-    whole = sum(finished) / len(finished) if finished else STEPS * step
+    step = tree.generated_tokens / tree.written_count
+    whole = tree.finished_tokens / tree.finished_count if tree.finished_count else STEPS * step
     return ceil(sum(max(step, whole - each) for each in here) / len(here))

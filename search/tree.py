@@ -40,6 +40,7 @@ class SearchTree:
     __slots__ = (
         "_by_path",
         "_critiques",
+        "_finished_tokens",
         "_generated_tokens",
         "_leaves",
         "_levels",
@@ -47,6 +48,7 @@ class SearchTree:
         "_nodes",
         "_states",
         "_unscored",
+        "_written",
         "graph",
     )
 
@@ -100,7 +102,7 @@ class SearchTree:
             raise TreeError(f"node {node_id} has log-probability {logprob}; give a finite number or None")
         node.text, node.tokens, node.token_count = text, tuple(tokens), count
         node.logprob, node.finish_reason = logprob, FinishReason(finish_reason)
-        self._generated_tokens += count
+        self._count_tokens(node)
         self._move(node, NodeState.OPEN)
         if node.origin is not Origin.CRITIQUE:
             self._unscored.add(node_id)
@@ -133,8 +135,7 @@ class SearchTree:
             raise TreeError(f"node {node_id} has children and cannot finish; finish a node without children")
         node.answer = answer
         self._move(node, NodeState.FINISHED)
-        if node.origin is Origin.CRITIQUE:
-            self._critiques.add(node_id)
+        self._count_finished(node)
         return node
 
     def prune(self, node_id: int, reason: PruneReason) -> Node:
@@ -275,6 +276,16 @@ class SearchTree:
         return self._generated_tokens
 
     @property
+    def written_count(self) -> int:
+        """Number of nodes whose step has tokens."""
+        return self._written
+
+    @property
+    def finished_tokens(self) -> int:
+        """Tokens of all finished paths, those of shared steps once for each path; critiques are not among them."""
+        return self._finished_tokens
+
+    @property
     def pending_count(self) -> int:
         """Number of nodes whose step is being generated."""
         return len(self._states[NodeState.PENDING])
@@ -320,11 +331,11 @@ class SearchTree:
         tree._clear()
         for node in nodes_from_dict(data.get("nodes")):
             tree._insert(node)
-            tree._generated_tokens += node.token_count
-            if node.origin is Origin.CRITIQUE:
-                if node.state is NodeState.FINISHED:
-                    tree._critiques.add(node.id)
-            elif node.id != ROOT and node.score is None and node.state in (NodeState.OPEN, NodeState.FINISHED):
+            tree._count_tokens(node)
+            if node.state is NodeState.FINISHED:
+                tree._count_finished(node)
+            scorable = node.id != ROOT and node.origin is not Origin.CRITIQUE
+            if scorable and node.score is None and node.state in (NodeState.OPEN, NodeState.FINISHED):
                 tree._unscored.add(node.id)
         return tree
 
@@ -337,6 +348,16 @@ class SearchTree:
             if above.parent is None:
                 return
             above = self._nodes[above.parent]
+
+    def _count_tokens(self, node: Node) -> None:
+        self._generated_tokens += node.token_count
+        self._written += node.token_count > 0
+
+    def _count_finished(self, node: Node) -> None:
+        if node.origin is Origin.CRITIQUE:
+            self._critiques.add(node.id)
+        else:
+            self._finished_tokens += self.path_token_count(node.id)
 
     def _count_live(self, node_id: int, change: int) -> None:
         if self._live is None:
@@ -358,7 +379,7 @@ class SearchTree:
         self._critiques: set[int] = set()
         self._unscored: set[int] = set()
         self._live: list[int] | None = None
-        self._generated_tokens = 0
+        self._generated_tokens = self._written = self._finished_tokens = 0
 
     def _insert(self, node: Node) -> None:
         self.graph.add_node(node.id, node=node)

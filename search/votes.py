@@ -47,8 +47,8 @@ class Candidate:
 class AnswerGroup:
     """Candidates with equivalent answers, in path order.
 
-    `answer` is the first member's. `weight` is the sum of the members' scores and `best_score` the highest; both
-    leave out members without a score, and `best_score` is None if none has one.
+    `answer` is the first member's. `weight` is the sum of the members' scores, where a member without one counts as 1,
+    a plain vote. `best_score` is the highest score, None if no member has one.
     """
 
     answer: str
@@ -157,12 +157,11 @@ def decide(candidates: Iterable[Candidate], rule: VoteRule, same: Same) -> Vote:
 
 
 def _group(members: Sequence[Candidate]) -> AnswerGroup:
-    scores = [member.score for member in members if member.score is not None]
     return AnswerGroup(
         answer=members[0].answer or "",
         count=len(members),
-        weight=fsum(scores),
-        best_score=max(scores, default=None),
+        weight=fsum(1.0 if member.score is None else member.score for member in members),
+        best_score=max((member.score for member in members if member.score is not None), default=None),
         members=tuple(members),
     )
 

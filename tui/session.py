@@ -50,6 +50,10 @@ class Session:
         self.has_reward = spec.get("reward") != "none"
         self._begun_s = clock()
 
+    def stop_standing(self) -> str:
+        """Return how far a stop rule is from ending the search, "" without one or where that is not known."""
+        return ""
+
     @property
     def seconds(self) -> float:
         """How long the run has taken, without the loading of models."""
@@ -106,6 +110,22 @@ class LiveSession(Session):
         """The strategy, None while the models are being loaded."""
         return self._strategy
 
+    def stop_standing(self) -> str:
+        """Return how far the stop rule is from ending the search, "" if it cannot say."""
+        rule = self._plan.run_options.get("stop")
+        if rule is None or self._run is None or self._strategy is None:
+            return ""
+        from ramify.engine.answers.checkers import make_checker
+        from ramify.search.stopping import Situation, standing
+        from ramify.search.strategy import settled
+        from ramify.search.votes import candidates, decide
+
+        tree, strategy = self._run.tree, settled(self._strategy, self._run.tree)
+        same = make_checker(self._run.problem.check).same_quickly
+        # What only a long look at two answers would tell is left open; the rule itself waits for it.
+        vote = decide(candidates(tree, strategy.aggregation), strategy.vote, lambda a, b: same(a, b) is True)
+        return standing(rule, Situation(tree, vote, strategy.width))
+
     # Steering
 
     @property
@@ -156,7 +176,7 @@ class LiveSession(Session):
         await asyncio.wait([self._task], timeout=grace_s)
         if not self._task.done():
             if self._run is not None and self.view.solution is None:
-                await self._save(partial_solution(self._run, self))
+                await self._save(self._so_far(self._run))
             self.cancel()
 
     # The task
@@ -208,6 +228,13 @@ class LiveSession(Session):
         except UsageError as error:
             log.warning("the run was not saved: %s", error)
         self.view.version += 1
+
+    def _so_far(self, run: Run) -> Solution:
+        from ramify.engine.summary import as_it_stands
+
+        assert self._strategy is not None
+        model = {"policy": self.models}
+        return as_it_stands(run, self._strategy, seed=self.spec.get("seed"), model=model, pinned=self.view.pinned)
 
     def _fail(self, error: Exception) -> None:
         self.error = error
@@ -266,35 +293,3 @@ def _budget(spec: RunSpec) -> Budget:
 
     limits = {name.removeprefix("max_"): spec.get(name) for name in LIMITS if spec.get(name) is not None}
     return Budget(**limits) if limits else DEFAULT_BUDGET
-
-
-def partial_solution(run: Run, session: Session) -> Solution:
-    """Return a run as it stands as a solution, for one that cannot be waited for."""
-    from ramify.engine.solution import Solution, SolutionCandidate
-    from ramify.search.node import NodeState, PruneReason
-    from ramify.search.stopping import StopReason
-    from ramify.search.tree import SearchTree
-    from ramify.search.votes import candidates, decide
-
-    tree = SearchTree.from_dict(run.tree.to_dict())
-    for node in (*tree.pending(), *tree.open_leaves()):
-        if node.parent is not None and node.state is not NodeState.PRUNED:
-            tree.prune(node.id, PruneReason.STOPPED)
-    paths = candidates(tree)
-    rule = session.view.vote if all(each.score is not None for each in paths) else "majority"
-    vote = decide(paths, rule, str.__eq__)  # pyright: ignore[reportArgumentType]
-    groups = {member.node: group for group in vote.groups for member in group.members}
-    return Solution(
-        problem_id=run.problem.id,
-        question=run.problem.question,
-        answer=vote.answer,
-        text="" if vote.winner is None else vote.winner.text,
-        score=None if vote.winner is None else vote.winner.score,
-        stop_reason=StopReason.USER,
-        usage=run.usage,
-        candidates=tuple(SolutionCandidate.of(each, groups.get(each.node)) for each in paths),
-        seed=session.spec.get("seed"),
-        strategy={"name": session.view.strategy},
-        model={"policy": session.models},
-        tree=tree,
-    )

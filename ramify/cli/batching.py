@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ramify.engine.duration import duration_text
+
 from . import diagnostics
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def progress_line(progress: BatchProgress, *, draining: bool = False) -> str:
     if draining:
         parts.append(f"finishing {progress.in_flight}")
     elif progress.eta_s is not None:
-        parts.append(f"{duration(progress.eta_s)} left")
+        parts.append(f"{duration_text(progress.eta_s)} left")
     return " · ".join(parts)
 
 
@@ -90,7 +92,7 @@ def summary_line(report: BatchReport, out: Path) -> str:
             f"{report.correct} of {report.graded} correct, {report.accuracy:.1%} ({report.low:.1%}-{report.high:.1%})"
         )
     parts.append(f"{report.usage.policy.generated_tokens:,} tokens generated")
-    parts.append(duration(report.wall_seconds))
+    parts.append(duration_text(report.wall_seconds))
     if report.stop_reason not in (None, "completed"):
         parts.append(_ENDS[str(report.stop_reason)])
     parts.append(str(out))
@@ -102,16 +104,6 @@ _ENDS = {
     "budget": "--budget-total is used up",
     "failures": "stopped by --max-failures",
 }
-
-
-def duration(seconds: float) -> str:
-    """Return a time for people."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 def run_interruptibly(

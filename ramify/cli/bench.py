@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ramify.engine.duration import duration_text
 from ramify.engine.errors import ExitCode, UsageError
 
 from . import diagnostics, output
-from .batching import REDRAW_S, REPEAT_S, duration
+from .batching import REDRAW_S, REPEAT_S
 from .exits import Finished
 from .values import StepRange
 
 if TYPE_CHECKING:
-    from ramify.bench.config import ScalingConfig
-    from ramify.bench.run import Forecast, Standing
+    from ramify.bench.plans import Plan
+    from ramify.bench.report import Outcome
+    from ramify.bench.run import Forecast
+    from ramify.bench.work import Standing
 
 PARTS = ("samples", "search", "noise", "quantization")
 
@@ -31,44 +34,60 @@ def bench() -> None:
 @bench.command(
     epilog="DIR gets items.jsonl (a row for each search, on disk as soon as it is done), results.json, report.md and "
     "plots. The same command goes on where it was stopped, however that was; with more problems, seeds, widths, "
-    "policies or rewards it measures what is new. docs/scaling.md says what each verdict means."
+    "policies or rewards it measures what is new, and what --quick or the plan of an hour has measured, --full takes "
+    "over. docs/scaling.md says what each verdict means."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the measurement; made if new.")
 @click.option("--quick", is_flag=True, help="Two minutes: few problems, narrow widths; shows that it works, no more.")
+@click.option("--full", is_flag=True, help="A week: every strategy at every width with every reward.")
 @click.option("--problems", type=click.IntRange(min=1), help="Number of problems.  [default: 500]")
 @click.option("--problem-seed", type=int, help="Of the generated problems.  [default: a fixed one that is unused]")
 @click.option("--steps", type=StepRange(), help="Fewest and most steps of the problems.  [default: 2-8]")
-@click.option("--seeds", type=click.IntRange(min=1), help="Number of sampling seeds.  [default: 3]")
+@click.option("--seeds", type=click.IntRange(min=1), help="Number of sampling seeds.  [--full: 3]")
 @click.option("--policies", help="Models, joined with commas.  [default: demo-s,demo-m,demo-l]")
-@click.option("--rewards", help="Rewards, joined with commas, or 'none'.  [default: demo-prm,mean-logprob:demo-l]")
+@click.option("--rewards", help="Rewards, joined with commas, or 'none'.  [--full: demo-prm,mean-logprob:demo-l]")
 @click.option(
-    "--strategies", help="Names, joined with commas; NAME+RULES with stop rules, such as majority+lead.  [default: all]"
+    "--strategies", help="Names, joined with commas; NAME+RULES with stop rules, such as majority+lead.  [--full: all]"
 )
-@click.option("--widths", help="Numbers of paths, joined with commas.  [default: 1,2,4,8,16,32,64,128]")
-@click.option("--sigmas", help="Noise on the rewards' logits, joined with commas.  [default: 0,1,2,4]")
-@click.option("--noise-width", type=click.IntRange(min=1), help="Width at which noise is measured.  [default: 16]")
-@click.option("--quantization-width", type=click.IntRange(min=1), help="Samples of each model file.  [default: 16]")
-@click.option("--quantizations", help="Files to be made, or 'none'.  [default: f16,q8_0,q5_k_m,q4_k_m,q4_0]")
+@click.option("--widths", help="Numbers of paths, joined with commas.  [--full: 1,2,4,8,16,32,64,128]")
+@click.option("--sigmas", help="Noise on the rewards' logits, joined with commas.  [--full: 0,1,2,4]")
+@click.option("--noise-width", type=click.IntRange(min=1), help="Width at which noise is measured.  [--full: 16]")
+@click.option("--quantization-width", type=click.IntRange(min=1), help="Samples of each model file.  [--full: 16]")
+@click.option("--quantizations", help="Files to be made, or 'none'.  [--full: f16,q8_0,q5_k_m,q4_k_m,q4_0]")
 @click.option("--parts", help=f"Which of {', '.join(PARTS)}, joined with commas.  [default: all]")
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
+@click.option(
+    "--parallel", type=click.IntRange(min=1), help="Settings measured at a time.  [default: a processor for each]"
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of each setting.  [default: an equal share]")
 @click.option("--plan", "plan_only", is_flag=True, help="Only say what there is to do and what it will cost.")
 @click.option("--report", "report_only", is_flag=True, help="Measure nothing; compute the results of what is there.")
 @click.option("--no-plots", is_flag=True, help="Draw nothing; plots need matplotlib.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-def scaling(out: Path, plan_only: bool, report_only: bool, no_plots: bool, quiet: bool, **options: Any) -> None:
+def scaling(
+    out: Path,
+    plan_only: bool,
+    report_only: bool,
+    no_plots: bool,
+    quiet: bool,
+    parallel: int | None,
+    **options: Any,
+) -> None:
     """Measure inference scaling laws: accuracy against FLOPs for policies, strategies and widths.
 
-    Every claim gets a computed verdict; the data decide, and a claim that they do not support is called that.
+    Every claim gets a computed verdict; the data decide, and a claim that they do not support is called that. Without
+    --quick or --full it takes about an hour on two cores: the main settings on 500 problems, all others on 100.
     """
     import anyio
 
     from ramify.bench.report import ENOUGH_PROBLEMS, REPORT, markdown_verdicts, summarise
-    from ramify.bench.run import problems_of, run
+    from ramify.bench.run import run
+    from ramify.engine.runtime.native import available_threads
 
-    config = _config(options)
+    plan = _plan(options)
+    workers = parallel or available_threads()
     line = _Line(quiet=quiet)
     if plan_only:
-        _plan(config, out)
+        _forecast(plan, out)
         return
     if not no_plots and not quiet:
         _expect_plots()
@@ -77,27 +96,32 @@ def scaling(out: Path, plan_only: bool, report_only: bool, no_plots: bool, quiet
     if not report_only:
         with output.owned_stdout():
             try:
-                anyio.run(lambda: run(config, out, note=line.note, forecast=line.forecast, watch=line.watch))
+                anyio.run(
+                    lambda: run(plan, out, parallel=workers, note=line.note, forecast=line.forecast, watch=line.watch)
+                )
             except KeyboardInterrupt:
                 line.clear()
                 diagnostics.error("interrupted; the same command goes on with it")
                 raise Finished(ExitCode.INTERRUPTED) from None
             finally:
                 line.clear()
-    found, verdicts = summarise(config, out, problems_of(config))
+    found = summarise(plan, out)
     if not no_plots:
         _draw(found, out, line)
-    output.write(markdown_verdicts(verdicts))
-    if len(found.problems) < ENOUGH_PROBLEMS:
-        line.note(f"{len(found.problems)} problems show that everything works, not what is true")
+    output.write(markdown_verdicts(found.verdicts))
+    if plan.config.problems < ENOUGH_PROBLEMS:
+        line.note(f"{plan.config.problems} problems show that everything works, not what is true")
     if not quiet:
         diagnostics.say(f"all tables are in {out / REPORT}")
 
 
-def _config(options: dict[str, Any]) -> ScalingConfig:
-    from ramify.bench.config import QUICK, ScalingConfig
+def _plan(options: dict[str, Any]) -> Plan:
+    from ramify.bench.plans import crossed, hour, quick
 
-    settings: dict[str, Any] = dict(QUICK) if options.pop("quick") else {}
+    is_quick, is_full = options.pop("quick"), options.pop("full")
+    if is_quick and is_full:
+        raise UsageError("--quick and --full are two plans", "choose one of them")
+    settings = dict[str, Any]()
     readers: dict[str, Callable[[str], Any]] = {
         "policies": str,
         "rewards": str,
@@ -114,7 +138,7 @@ def _config(options: dict[str, Any]) -> ScalingConfig:
     for name in ("rewards", "quantizations"):
         if settings.get(name) == ("none",):
             settings[name] = ()
-    return ScalingConfig(**settings)
+    return quick(**settings) if is_quick else crossed(**settings) if is_full else hour(**settings)
 
 
 def _listed(text: str, read: Callable[[str], Any]) -> tuple[Any, ...]:
@@ -137,10 +161,10 @@ def _part(text: str) -> str:
     return text
 
 
-def _plan(config: ScalingConfig, out: Path) -> None:
+def _forecast(plan: Plan, out: Path) -> None:
     from ramify.bench.run import remaining
 
-    forecast = remaining(config, out, note=diagnostics.note)
+    forecast = remaining(plan, out, note=diagnostics.note)
     output.write(_forecast_text(forecast))
 
 
@@ -156,10 +180,10 @@ def _expect_plots() -> None:
         raise UsageError("plots need matplotlib", "pip install 'ramify[plot]', or use --no-plots")
 
 
-def _draw(found: Any, out: Path, line: _Line) -> None:
+def _draw(found: Outcome, out: Path, line: _Line) -> None:
     from ramify.bench.plots import draw
 
-    written = draw(found, out / "plots")
+    written = [path for name, board in found.boards.items() for path in draw(board, out / "plots", name)]
     line.say(f"{len(written)} plots are in {out / 'plots'}")
 
 
@@ -171,7 +195,7 @@ def _forecast_text(forecast: Forecast) -> str:
         f"{cost.flops:.2g} FLOPs",
     ]
     if forecast.seconds is not None and cost.searches:
-        parts.append(f"{duration(forecast.seconds)} here")
+        parts.append(f"{duration_text(forecast.seconds)} here")
     if forecast.known:
         parts.append(f"{forecast.known:,} rows are there already")
     return " · ".join(parts)
@@ -209,7 +233,7 @@ class _Line:
         self._last_s = now_s
         text = (
             f"{standing.share:.0%} · {standing.done}/{standing.units} settings · "
-            f"{duration(standing.seconds_left)} left · {standing.unit.replace('|', ' ')}"
+            f"{duration_text(standing.seconds_left)} left · {standing.unit.replace('|', ' ')}"
         )
         if self._interactive:
             self._status.show(text)

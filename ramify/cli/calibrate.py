@@ -40,7 +40,7 @@ def calibrate(**options: Any) -> None:
     from ramify.engine.profile import load_profile
 
     out: Path = options["out"]
-    known = load_profile(out).points if out.exists() else ()
+    known = load_profile(out) if out.exists() else None
     problems, source = _problems(options)
     widths = _widths(options["widths"])
     with output.owned_stdout():
@@ -68,7 +68,7 @@ def _widths(text: str) -> list[int]:
 
 
 async def _measure(
-    options: dict[str, Any], problems: list[Problem], source: str, widths: list[int], known: tuple[Point, ...]
+    options: dict[str, Any], problems: list[Problem], source: str, widths: list[int], known: Profile | None
 ) -> Profile:
     from ramify.engine.calibration import calibrate as measure
     from ramify.engine.calibration import grid
@@ -76,26 +76,16 @@ async def _measure(
 
     reward = None if options["reward"] == "none" else options["reward"]
     names = [name.strip() for name in options["strategies"].split(",")]
-    points = list(known)
 
-    def keep(point: Point) -> None:
-        points.append(point)
+    def keep(point: Point, so_far: Profile) -> None:
         diagnostics.say(_line(point))
-        _partial(options, source, points).save(options["out"])
+        so_far.save(options["out"])
 
     async with Engine(model=options["model"], reward=reward, threads=options["threads"]) as engine:
         strategies = grid(names, widths, has_reward=engine.reward is not None)
         return await measure(
             engine, problems, strategies, source=source, seed=options["seed"], on_point=keep, known=known
         )
-
-
-def _partial(options: dict[str, Any], source: str, points: list[Point]) -> Profile:
-    from ramify.engine.profile import Profile, fit
-
-    return Profile(
-        policy=options["model"], reward=options["reward"], problems=source, seed=options["seed"], points=fit(points)
-    )
 
 
 def _line(point: Point) -> str:

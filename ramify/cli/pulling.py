@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ramify.engine.duration import duration_text
+
 from . import diagnostics, output
 from .output import size_text
 from .progress import REDRAW_S, REPEAT_S
@@ -95,7 +97,7 @@ class DownloadProgress:
             speed = (have_bytes - start_bytes) / (now_s - start_s)
             parts.append(f"{size_text(int(speed))}/s")
             if size:
-                parts.append(f"{_duration((size - have_bytes) / speed)} left")
+                parts.append(f"{duration_text((size - have_bytes) / speed)} left")
         return f"{self._file}: " + " · ".join(parts)
 
     def note(self, line: str) -> None:
@@ -136,9 +138,3 @@ def _list(ref: HubRef, as_json: bool) -> None:
     ]
     output.write_table(("FILE", "QUANTIZATION", "SIZE", "PARTS"), table)
     diagnostics.say(f"fetch one with `ramify models pull {ref.place}/{choices[0].file}`")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..aggregation import Aggregation
 from ..errors import StrategyError
 from ..strategy import Ask, Expansion, check_count, check_told, choice
@@ -42,8 +45,9 @@ class AbMcts:
 
     `width` is the number of finished paths that end the search. `batch` children are chosen before they are written
     together. Exploring ends after `explore_steps` steps (None: 4 for each path of the width) or `explore_share` of
-    the budget. The draws depend on `selection_seed` and the size of the tree. `vote` decides the answer from the
-    scores that `aggregation` makes. `max_depth` is the most steps on a path.
+    the budget. The draws depend on `selection_seed` and the size of the tree; another version of numpy may draw
+    otherwise. `vote` decides the answer from the scores that `aggregation` makes. `max_depth` is the most steps on a
+    path.
     """
 
     name: ClassVar[str] = "ab-mcts"
@@ -95,52 +99,51 @@ class AbMcts:
 
     def _round(self, tree: SearchTree) -> tuple[Expansion, ...]:
         # Of paths, not ids: the size of the tree and its scores are the same whatever the order of results was.
-        draws = Random(f"{self.selection_seed} {len(tree)}")
+        draws = np.random.default_rng(Random(f"{self.selection_seed} {len(tree)}").getrandbits(128))
         seen = dict[int, _Family]()
         chosen = [self._select(tree, draws, seen) for _ in range(min(self.batch, missing(tree, self.width)))]
         return tuple(Expansion(node, count) for node, count in Counter(chosen).items())
 
-    def _select(self, tree: SearchTree, draws: Random, seen: dict[int, _Family]) -> int:
+    def _select(self, tree: SearchTree, draws: np.random.Generator, seen: dict[int, _Family]) -> int:
         node = tree.root
         while True:
             family = seen.get(node.id)
             if family is None:
-                family = seen[node.id] = self._family(tree, node)
-            if not family.open or _goes_wider(family, draws):
+                family = seen[node.id] = _family(tree, node, going=node.depth + 1 < self.max_depth)
+            if not family.open or family.goes_wider(draws):
                 return node.id
-            ranks = [_draw(draws, child.value_sum, child.visits) for child in family.open]
-            node = family.open[max(range(len(ranks)), key=ranks.__getitem__)]
-
-    def _family(self, tree: SearchTree, node: Node) -> _Family:
-        children = tree.children(node.id)
-        own = [child.score for child in children if child.score is not None]
-        deeper_sum = node.value_sum - sum(own) - (node.score or 0.0)
-        deeper_count = node.visits - len(own) - (node.score is not None)
-        going = node.depth + 1 < self.max_depth
-        below = tuple(child for child in children if child.state is NodeState.OPEN) if going else ()
-        return _Family(below, sum(own), len(own), deeper_sum, deeper_count)
+            node = family.deeper(draws)
 
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """A node's children as one round sees them: those that go on, and sums and counts of the scores.
+    """A node's children as one round sees them: those that go on, and the Beta posteriors of scores.
 
-    The `own` scores are the children's, the `deeper` ones those of all below them.
+    `good` and `bad` are the parameters of the posteriors: first of all children's own scores, then of all scores below
+    them, then for each open child of the scores at and below it.
     """
 
     open: tuple[Node, ...]
-    own_sum: float
-    own_count: int
-    deeper_sum: float
-    deeper_count: int
+    good: NDArray[np.float64]
+    bad: NDArray[np.float64]
+
+    def goes_wider(self, draws: np.random.Generator) -> bool:
+        """Draw whether the node gets another child instead of going on below one."""
+        wider, deeper = (draws.beta(float(self.good[place]), float(self.bad[place])) for place in (0, 1))
+        return wider > deeper
+
+    def deeper(self, draws: np.random.Generator) -> Node:
+        """Draw the open child to go on below."""
+        return self.open[int(draws.beta(self.good[2:], self.bad[2:]).argmax())]
 
 
-def _goes_wider(family: _Family, draws: Random) -> bool:
-    wider = _draw(draws, family.own_sum, family.own_count)
-    return wider > _draw(draws, family.deeper_sum, family.deeper_count)
-
-
-def _draw(draws: Random, total: float, count: int) -> float:
-    """Return a draw from the Beta posterior of `count` scores that add up to `total`."""
-    good = max(0.0, total)
-    return draws.betavariate(PRIOR + good, PRIOR + max(0.0, count - good))
+def _family(tree: SearchTree, node: Node, *, going: bool) -> _Family:
+    children = tree.children(node.id)
+    own = [child.score for child in children if child.score is not None]
+    below = tuple(child for child in children if child.state is NodeState.OPEN) if going else ()
+    own_sum = sum(own)
+    deeper_sum = node.value_sum - own_sum - (node.score or 0.0)
+    deeper_count = node.visits - len(own) - (node.score is not None)
+    good = np.maximum(0.0, [own_sum, deeper_sum, *(child.value_sum for child in below)])
+    counts = np.array([len(own), deeper_count, *(child.visits for child in below)])
+    return _Family(below, PRIOR + good, PRIOR + np.maximum(0.0, counts - good))

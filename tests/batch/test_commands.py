@@ -13,7 +13,7 @@ import pytest
 from ramify.batch import BatchProgress
 from ramify.batch.report import BatchReport
 from ramify.cli import main
-from ramify.cli.batching import BatchLine, duration, progress_line, summary_line
+from ramify.cli.batching import BatchLine, progress_line, summary_line
 from ramify.engine import Engine, Usage
 from ramify.engine.catalog import list_bundled
 from ramify.testing import ScriptedModel
@@ -219,14 +219,6 @@ def test_plain_lines_come_now_and_then(capsys):
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(1.23, "1.2 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3600, "1 h 00 min"), (7384, "2 h 03 min")],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text
-
-
 def test_the_summary_of_an_interrupted_run(tmp_path):
     report = BatchReport(
         **{"items": 9, "done": 4, "ok": 4, "failed": 0, "pending": 5, "answered": 4, "graded": 0, "correct": 0},
@@ -234,7 +226,7 @@ def test_the_summary_of_an_interrupted_run(tmp_path):
         **{"stop_reasons": {}, "errors": {}, "stop_reason": "interrupted"},
     )
     assert summary_line(report, tmp_path) == (
-        f"4 of 9 done · 0 tokens generated · 2.0 s · interrupted, the same command goes on · {tmp_path}"
+        f"4 of 9 done · 0 tokens generated · 2 s · interrupted, the same command goes on · {tmp_path}"
     )
 
 

@@ -15,9 +15,8 @@ import ramify
 from ramify.engine.calibration import calibrate, grid, measure
 from ramify.engine.errors import UsageError
 from ramify.engine.planning import better_by_chance, plan
-from ramify.engine.pooling import pool
 from ramify.engine.profile import UNITS, Cost, Point, Profile, fit, fitted, load_profile
-from ramify.testing import ScriptedModel, ScriptedReward
+from ramify.testing import ScriptedModel
 
 
 def point(name: str, width: int, right: int, flops: float, tokens: float = 1.0) -> Point:
@@ -175,14 +174,31 @@ async def test_a_point_holds_what_was_right_and_what_it_cost() -> None:
 
 async def test_a_calibration_goes_on_where_it_was() -> None:
     strategies = grid(["majority", "greedy"], [1, 2], has_reward=False)
-    seen = list[Point]()
-    async with ramify.Engine(model=ScriptedModel(half_right), reward=None) as engine:
-        first = await calibrate(engine, PROBLEMS, strategies[:1], source="tests", on_point=seen.append)
-        whole = await calibrate(engine, PROBLEMS, strategies, source="tests", on_point=seen.append, known=first.points)
-    assert [each.strategy["name"] for each in seen] == ["majority", "majority", "greedy"]
+    seen = list[tuple[Point, Profile]]()
+    model = ScriptedModel(half_right)
+
+    def keep(point: Point, so_far: Profile) -> None:
+        seen.append((point, so_far))
+
+    async with ramify.Engine(model=model, reward=None) as engine:
+        await calibrate(engine, PROBLEMS, strategies[:1], source="tests", on_point=keep)
+        _, partial = seen[0]
+        assert len(partial.difficulty) == len(PROBLEMS)
+        written = len(model.expanded)
+        whole = await calibrate(engine, PROBLEMS, strategies, source="tests", on_point=keep, known=partial)
+        # One path of the majority of 2 more and greedy's: the paths that tell the difficulty are not written again.
+        assert len(model.expanded) - written == len(PROBLEMS) * 3
+    assert [point.strategy["name"] for point, _ in seen] == ["majority", "majority", "greedy"]
     assert len(whole.points) == 3
+    assert whole.difficulty == partial.difficulty
     assert (whole.policy, whole.reward) == ("scripted", None)
     assert json.loads(whole.model_dump_json())["version"] == 1
+
+
+async def test_a_profile_of_other_problems_is_not_gone_on_with() -> None:
+    async with ramify.Engine(model=ScriptedModel(half_right), reward=None) as engine:
+        with pytest.raises(UsageError, match="measured on tests with seed 0, not on others with seed 0"):
+            await calibrate(engine, PROBLEMS, [], source="others", known=profile(point("majority", 1, 1, 1e6)))
 
 
 def test_strategies_that_need_a_reward_are_left_out_without_one() -> None:
@@ -198,41 +214,3 @@ async def test_calibration_needs_answers(problems: list[ramify.Problem], message
     async with ramify.Engine(model=ScriptedModel(half_right), reward=None) as engine:
         with pytest.raises(UsageError, match=message):
             await calibrate(engine, problems, [ramify.Greedy()], source="tests")
-
-
-async def solved(answers: dict[tuple[int, ...], str], strategy: Any, reward: Any = None) -> ramify.Solution:
-    model = ScriptedModel(lambda question, path: f"The answer is {answers[path]}.")
-    async with ramify.Engine(model=model, reward=reward) as engine:
-        return await engine.solve("q", strategy=strategy)
-
-
-async def test_pooled_paths_vote_together_and_costs_add_up() -> None:
-    one = await solved({(0,): "1", (1,): "2"}, ramify.Majority(width=2))
-    two = await solved({(0,): "2.0"}, ramify.Greedy())
-    both = await pool([one, two])
-    assert both.answer == "2"
-    assert [(each.answer, each.votes) for each in both.candidates] == [("1", 1), ("2", 2), ("2.0", 2)]
-    assert both.usage == one.usage + two.usage
-    assert both.strategy["of"] == [one.strategy, two.strategy]
-    assert both.tree is None
-
-
-async def test_pooling_by_weight_leaves_out_what_was_not_scored() -> None:
-    reward = ScriptedReward(lambda question, steps: 0.3)
-    one = await solved({(0,): "1"}, ramify.Weighted(width=1), reward)
-    two = await solved({(0,): "2", (1,): "2"}, ramify.Majority(width=2))
-    both = await pool([one, two], "weighted")
-    assert (both.answer, both.score) == ("1", 0.3)
-
-
-async def test_a_pool_of_one_is_itself() -> None:
-    one = await solved({(0,): "1"}, ramify.Greedy())
-    assert await pool([one]) is one
-
-
-async def test_what_cannot_be_pooled_is_said() -> None:
-    one = await solved({(0,): "1"}, ramify.Greedy())
-    with pytest.raises(UsageError, match="no solutions"):
-        await pool([])
-    with pytest.raises(UsageError, match="different questions"):
-        await pool([one, ramify.Solution.from_dict(one.to_dict() | {"question": "other"})])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, TokenType, quants
+from tokenizers import pre_tokenizers
 
 SPECIAL = ("<|end|>", "<|step|>", "<|good|>", "<|bad|>")
 MERGES = (("a", "b"), ("1", "2"))
@@ -27,13 +28,25 @@ class Shape:
     seed: int = 0
 
 
-def symbols() -> list[str]:
-    """Return the 256 byte symbols of a byte-level BPE vocabulary, in byte order (GPT-2's table)."""
-    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    table = {byte: chr(byte) for byte in visible}
-    hidden = [byte for byte in range(256) if byte not in table]
-    table.update({byte: chr(256 + index) for index, byte in enumerate(hidden)})
-    return [table[byte] for byte in range(256)]
+def words() -> list[str]:
+    """Return the vocabulary: bytes, two merges and four special tokens."""
+    return [*sorted(pre_tokenizers.ByteLevel.alphabet()), *("".join(pair) for pair in MERGES), *SPECIAL]
+
+
+def add_vocabulary(writer: GGUFWriter, *, twice: bool = False) -> int:
+    """Add the vocabulary and return its size; `twice` gives one token two ids."""
+    tokens = words()
+    if twice:
+        tokens[-1] = tokens[-2]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([TokenType.NORMAL] * (len(tokens) - 4) + [TokenType.CONTROL] * 4)
+    writer.add_token_merges([" ".join(pair) for pair in MERGES])
+    writer.add_eos_token_id(len(tokens) - 4)
+    writer.add_bos_token_id(len(tokens) - 4)
+    writer.add_add_bos_token(False)
+    return len(tokens)
 
 
 def write_tiny(
@@ -44,9 +57,6 @@ def write_tiny(
     `damage` "nan" fills the output matrix with NaN, "twice" gives one token two ids, "bare" leaves the vocabulary out.
     """
     shape = shape or Shape()
-    tokens = [*symbols(), *("".join(pair) for pair in MERGES), *SPECIAL]
-    if damage == "twice":
-        tokens[-1] = tokens[-2]
     writer = GGUFWriter(path, architecture)
     writer.add_name("tiny")
     writer.add_context_length(shape.context)
@@ -58,17 +68,10 @@ def write_tiny(
     writer.add_layer_norm_rms_eps(1e-6)
     if damage == "bare":
         writer.add_tokenizer_model("none")
-        writer.add_vocab_size(len(tokens))
+        writer.add_vocab_size(len(words()))
     else:
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre("gpt-2")
-        writer.add_token_list(tokens)
-        writer.add_token_types([TokenType.NORMAL] * (len(tokens) - 4) + [TokenType.CONTROL] * 4)
-        writer.add_token_merges([" ".join(pair) for pair in MERGES])
-        writer.add_eos_token_id(len(tokens) - 4)
-        writer.add_bos_token_id(len(tokens) - 4)
-        writer.add_add_bos_token(False)
-    _add_tensors(writer, shape, len(tokens), quantized=quantized, nan=damage == "nan")
+        add_vocabulary(writer, twice=damage == "twice")
+    _add_tensors(writer, shape, len(words()), quantized=quantized, nan=damage == "nan")
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

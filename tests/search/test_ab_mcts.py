@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -52,6 +53,30 @@ def test_poor_children_and_good_grandchildren_make_it_deeper() -> None:
     below = {first, *(child.id for child in tree.children(first))}
     # Nine untried children have nine chances of a lucky draw, but each far less often than the proven one.
     assert sum(counts[node] for node in below) > 5 * max(counts[node] for node in rest)
+
+
+def test_choices_are_as_frequent_as_the_posteriors_say() -> None:
+    tree = SearchTree()
+    first, second, third = grow(tree, 0, 0.4, 0.7, 0.9)
+    grow(tree, first, 0.9, 0.8)
+    grow(tree, second, 0.6)
+    random, rounds = Random(0), 3000
+
+    def beta(*scores: float) -> float:
+        return random.betavariate(0.5 + sum(scores), 0.5 + len(scores) - sum(scores))
+
+    expected = Counter[int]()
+    for _ in range(rounds):
+        wider = beta(0.4, 0.7, 0.9) > beta(0.9, 0.8, 0.6)
+        below = {first: beta(0.4, 0.9, 0.8), second: beta(0.7, 0.6), third: beta(0.9)}
+        expected[0 if wider else max(below, key=below.__getitem__)] += 1
+    found = Counter(dict.fromkeys((0, first, second, third), 0))
+    for node, count in chosen(tree, rounds).items():
+        path = tree.node(node).path
+        found[0 if not path else (first, second, third)[path[0]]] += count
+    for child in found:
+        share = expected[child] / rounds
+        assert abs(found[child] - expected[child]) / rounds < 4 * (2 * share * (1 - share) / rounds) ** 0.5
 
 
 def test_finished_children_are_never_entered() -> None:

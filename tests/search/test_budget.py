@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ramify.search import Budget, BudgetError, BudgetMeter, Grant, Spent, StopReason, TokenPrice
-from ramify.search.expectation import expected_rest
-from ramify.search.tree import SearchTree
 
 TINY = 1e-9
 
@@ -283,17 +281,3 @@ def test_one_is_granted_where_there_is_less_than_it_needs() -> None:
 
 def test_what_they_need_matters_only_where_tokens_are_limited() -> None:
     assert BudgetMeter(Budget(nodes=5)).reserve(4, 500, worth_tokens=10_000).children == 4
-
-
-def test_the_rest_of_a_path_is_expected_from_what_has_finished() -> None:
-    tree = SearchTree()
-    assert expected_rest(tree, [0]) == 0
-    first, second = tree.add_pending(0), tree.add_pending(0)
-    tree.complete(first.id, "a", range(10))
-    tree.complete(second.id, "b", range(20))
-    # Nothing has finished: eight steps of the mean length, of which the node has one.
-    assert expected_rest(tree, [first.id]) == 8 * 15 - 10
-    tree.finish(second.id, "7")
-    assert expected_rest(tree, [0]) == 20
-    # At least one more step of the mean length.
-    assert expected_rest(tree, [first.id]) == 15

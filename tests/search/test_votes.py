@@ -76,9 +76,16 @@ def test_majority_needs_no_scores_and_the_others_do() -> None:
     vote = decide(unscored, VoteRule.MAJORITY, same)
     assert vote.answer == "b" and vote.groups[0].best_score is None
     assert vote.winner is not None and vote.winner.node == 2
+    assert [group.weight for group in vote.groups] == [2, 1]
     for rule in (VoteRule.WEIGHTED, VoteRule.BEST):
         with pytest.raises(SearchError, match="node 1 has no score to vote by"):
             decide(unscored, rule, same)
+
+
+def test_a_path_without_a_score_counts_as_a_plain_vote_in_a_weight() -> None:
+    [group] = group_answers([candidate(0, "a", 0.25), candidate(1, "a", None)], same)
+    assert (group.count, group.weight, group.best_score) == (2, 1.25, 0.25)
+    assert group.best.node == 1
 
 
 def test_equivalent_answers_vote_together() -> None:

@@ -30,7 +30,7 @@ from ramify.search import Budget, FinishReason, NodeState, PruneReason
 from ramify.testing import ScriptedModel
 from ramify.tui.spec import DEFAULTS, RunSpec, budget_name, parse_budget, python_code
 from ramify.tui.state.board import answer_board
-from ramify.tui.state.gauges import budget_gauges, duration, forecast, short
+from ramify.tui.state.gauges import budget_gauges, forecast, short
 from ramify.tui.state.replay import beats, replayed, with_tree
 from ramify.tui.state.rows import tree_rows
 from ramify.tui.state.run_view import Phase, RunView
@@ -188,14 +188,6 @@ def test_no_forecast_without_a_limit_or_at_the_very_start(small):
     assert forecast(small, 3.0) == ""
     small.fraction = 0.5
     assert forecast(small, 0.1) == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (3.21, "3.2 s"), (59.9, "60 s"), (80, "1 m 20 s"), (120, "2 m"), (7500, "2 h 05 m")],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option as ListOption
 
+from ramify.engine.duration import duration_text
 from ramify.engine.errors import RamifyError
 from ramify.search.export import cut, one_line
 from ramify.search.export.text import width_of
@@ -25,7 +26,6 @@ from ramify.tui.screens.picker import Picker
 from ramify.tui.session import SavedSession
 from ramify.tui.spec import RunSpec
 from ramify.tui.state.batch_view import BatchView, ItemView, item_solution, read_batch
-from ramify.tui.state.gauges import duration
 from ramify.tui.themes import long_bar
 from ramify.tui.widgets.choice import Option
 from ramify.tui.widgets.footer import ActionFooter
@@ -126,7 +126,7 @@ class BatchScreen(RamifyScreen):
         each = max(1, view.done)
         facts = [
             f"{view.tokens:,} tokens, {view.tokens / each:,.0f} an item",
-            f"{duration(view.seconds / each)} an item",
+            f"{duration_text(view.seconds / each)} an item",
         ]
         if view.failed:
             facts.append(f"{view.failed} failed")

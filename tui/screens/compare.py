@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
+from ramify.engine.duration import duration_text
 from ramify.search.export import cut, one_line, printable
 from ramify.tui.access import app_of
 from ramify.tui.actions import Action, bindings
@@ -20,7 +21,6 @@ from ramify.tui.screens.home import REWARDS_FALLBACK, STRATEGIES, WIDTHS, check_
 from ramify.tui.screens.run import RunScreen
 from ramify.tui.session import LiveSession
 from ramify.tui.spec import RunSpec, budget_name
-from ramify.tui.state.gauges import duration
 from ramify.tui.state.run_view import Phase
 from ramify.tui.widgets.answers import AnswerBoard
 from ramify.tui.widgets.choice import Choice, Option
@@ -205,7 +205,7 @@ class CompareScreen(RamifyScreen):
         gold = self.sessions[0].spec.gold
         said += f" · right is {cut(gold, 16)}" if gold is not None else ""
         tokens = " : ".join(f"{view.generated_tokens:,}" for view in (left, right))
-        seconds = " : ".join(duration(session.seconds) for session in self.sessions)
+        seconds = " : ".join(duration_text(session.seconds) for session in self.sessions)
         return Content.assemble((said, f"bold {tone}"), (f"   tokens {tokens} · time {seconds}", "$faint"))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

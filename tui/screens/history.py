@@ -13,12 +13,12 @@ from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option as ListOption
 
+from ramify.engine.duration import duration_text
 from ramify.engine.errors import UsageError
 from ramify.search.export import cut, one_line, printable
 from ramify.tui.actions import bindings
 from ramify.tui.screens.base import RamifyScreen
 from ramify.tui.spec import RunSpec
-from ramify.tui.state.gauges import duration
 from ramify.tui.widgets.footer import ActionFooter
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class HistoryScreen(RamifyScreen):
             some = "no run says that" if self.query_one(Input).value else "there are no runs yet; ask something first"
             text.update(Content.styled(some, "$faint"))
             return
-        facts = [run.strategy, run.model, f"{run.generated_tokens:,} tokens", duration(run.seconds)]
+        facts = [run.strategy, run.model, f"{run.generated_tokens:,} tokens", duration_text(run.seconds)]
         facts += [run.stop_reason.replace("_", " "), f"run {run.id}"]
         answer = "no answer" if run.answer is None else one_line(run.answer)
         text.update(
@@ -179,7 +179,9 @@ class HistoryScreen(RamifyScreen):
             return
         if self._to_delete != run.id:
             self._to_delete = run.id
-            self.notify(f"Press F8 again to delete run {run.id}.", severity="warning", timeout=4)
+            self.notify(
+                f"Press {self.ramify.sign('delete_run')} again to delete run {run.id}.", severity="warning", timeout=4
+            )
             return
         try:
             await asyncio.to_thread(store.delete, run.id)

@@ -12,6 +12,7 @@ from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from ramify.engine.duration import duration_text
 from ramify.engine.errors import UsageError
 from ramify.search.export import cut, one_line, printable
 from ramify.search.limits import Budget
@@ -22,7 +23,6 @@ from ramify.tui.screens.dialogs import EditStep, PathReader
 from ramify.tui.screens.picker import Picker
 from ramify.tui.session import LiveSession, SavedSession, Session
 from ramify.tui.spec import LIMITS, RunSpec, parse_budget, python_code
-from ramify.tui.state.gauges import duration
 from ramify.tui.state.run_view import ROOT, Phase, RunView
 from ramify.tui.widgets.answers import AnswerBoard
 from ramify.tui.widgets.choice import Option
@@ -147,9 +147,9 @@ class RunScreen(RamifyScreen):
         spinner = SPINNER[self._turn % len(SPINNER)]
         match view.phase:
             case Phase.WAITING:
-                return spinner, "$primary", f"loading {session.models}, {duration(session.waited_s)}"
+                return spinner, "$primary", f"loading {session.models}, {duration_text(session.waited_s)}"
             case Phase.RUNNING:
-                return spinner, "$success", f"searching, {duration(session.seconds)}"
+                return spinner, "$success", f"searching, {duration_text(session.seconds)}"
             case Phase.PAUSED:
                 busy = f"paused, {view.pending_count} being written" if view.pending_count else "paused"
                 return "‖", "$warning", busy
@@ -162,7 +162,7 @@ class RunScreen(RamifyScreen):
                 said = _ended(reason)
                 if view.answer is not None:
                     said = f"{cut(view.answer, 20)} · {said}"
-                return "✓", "$success", f"{said}, {duration(session.seconds)}"
+                return "✓", "$success", f"{said}, {duration_text(session.seconds)}"
 
     @on(TreeView.Selected)
     def selection_changed(self) -> None:
@@ -289,7 +289,8 @@ class RunScreen(RamifyScreen):
         """Steer the run; what does not work is a toast and False."""
         try:
             if not isinstance(self.session, LiveSession):
-                raise UsageError("this run is over", "press r to ask again with the same settings")
+                again = self.ramify.sign("rerun")
+                raise UsageError("this run is over", f"press {again} to ask again with the same settings")
             call(self.session)
         except Exception as error:
             self.ramify.complain(error)

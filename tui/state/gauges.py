@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ramify.engine.duration import duration_text
 from ramify.tui.state.run_view import RunView
 
 
@@ -57,27 +58,16 @@ def forecast(view: RunView, seconds: float) -> str:
         return ""
     if view.fraction >= 1.0:
         return "the budget is used up"
-    return f"budget lasts about {duration(seconds / view.fraction - seconds)} more"
+    return f"budget lasts about {duration_text(seconds / view.fraction - seconds)} more"
 
 
 def short(value: float, kind: str) -> str:
     """Return an amount for people in few characters."""
     if kind == "seconds":
-        return duration(value)
+        return duration_text(value)
     if kind == "flops":
         return _scaled(value, ("", "k", "M", "G", "T", "P")) + "FLOP"
     return f"{round(value):,}" if value < 100_000 else _scaled(value, ("", "k", "M", "G"))
-
-
-def duration(seconds: float) -> str:
-    """Return a time for people: `3.2 s`, `1 m 20 s`, `2 h 05 m`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 and seconds != int(seconds) else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} m {rest:02d} s" if rest else f"{minutes} m"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} m"
 
 
 def _scaled(value: float, units: tuple[str, ...]) -> str:

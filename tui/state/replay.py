@@ -82,7 +82,7 @@ def _grown(tree: SearchTree, vote: str) -> Iterator[Beat]:
         told: list[Event] = [*map(_pruned, early), *_made(node)]
         if node.answer is not None and node.state is NodeState.FINISHED:
             count, weight = votes.get(node.answer, (0, 0.0))
-            votes[node.answer] = count + 1, weight + (node.score or 0.0)
+            votes[node.answer] = count + 1, weight + (1.0 if node.score is None else node.score)
             told.append(_update(votes, vote))
         if node.state is NodeState.PRUNED:
             waiting.append(node)

@@ -1,0 +1,59 @@
+"""How the steps of a model behind a server end."""
+
+from __future__ import annotations
+
+import pytest
+
+from ramify.engine.errors import UsageError
+from ramify.engine.remote import RemotePolicy
+from ramify.search.node import FinishReason
+
+from .asking import connect, expand, request, write
+from .http_server import Ask, serving
+
+
+async def test_a_truncated_step_and_a_full_context_are_told_apart() -> None:
+    def endless(ask: Ask) -> list[str]:
+        return [" on"] * 20
+
+    with serving(endless) as server:
+        found = await expand(await connect(server), request(max_tokens=5), request(2, max_tokens=50))
+    assert (found[1].finish_reason, found[1].text, found[1].generated_tokens) == (FinishReason.LENGTH, " on" * 5, 5)
+    assert (found[2].finish_reason, found[2].generated_tokens) == (FinishReason.EOS, 21)
+    with serving(endless, context_tokens=15) as server:
+        found = await expand(await connect(server), request(1, " on" * 30))
+        assert (found[1].finish_reason, found[1].text) == (FinishReason.CONTEXT, "")
+        policy = await connect(server)
+        assert policy.context_tokens == 15
+        session = await policy.open("far too long " * 20)
+        with pytest.raises(UsageError, match="does not fit"):
+            await session.expand([request()], allowance=None, on_result=lambda result: None)
+
+
+async def test_a_step_that_starts_with_its_separator_is_whole() -> None:
+    def led(ask: Ask) -> list[str]:
+        return ["\n", "\n", "One", "\n", "Two", "\n"]
+
+    with serving(led) as server:
+        policy = await connect(server)
+        found = await expand(policy, request(), request(2))
+        again = await expand(policy, request(3))
+    texts = {each.text for each in (*found.values(), *again.values())}
+    assert texts == {"\n\nOne\n"} and found[1].finish_reason is FinishReason.STEP
+    assert len(server.texts) == 2 * 2 + 1, "once it is known, stop strings are left out at once"
+
+
+async def test_without_word_of_the_server_an_answer_is_the_end() -> None:
+    with serving(write, tells="") as server:
+        found = await expand(await connect(server), request(), request(2, "Take 1 more\nTake 2 more\n"))
+    assert (found[1].finish_reason, found[1].text[-1]) == (FinishReason.STEP, "\n")
+    assert (found[2].finish_reason, found[2].text[-1]) == (FinishReason.EOS, ".")
+
+
+async def test_a_pattern_without_fixed_text_is_cut_here() -> None:
+    with serving(write) as server:
+        address = f"openai:{server.url}#m"
+        policy = await RemotePolicy.connect(address, prompt_preset="gsm8k", step_format=r"regex:\d+ more")
+        found = await expand(policy, request())
+    assert found[1].text.endswith(" more") and "stop" not in server.texts[0]
+    assert (found[1].finish_reason, found[1].generated_tokens) == (FinishReason.STEP, 3)

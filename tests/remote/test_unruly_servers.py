@@ -1,0 +1,77 @@
+"""Servers that do not do what they are asked: they are noticed, and the search goes on."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from ramify.engine.errors import ModelLoadError
+from ramify.engine.runtime.messages import SamplingParams
+from ramify.search.node import FinishReason
+from ramify.search.strategies import Majority
+
+from .asking import connect, expand, request, shape, solve, write
+from .http_server import Ask, serving
+
+
+async def test_a_server_that_ignores_stop_is_cut_and_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(write) as good, serving(write, ignore_stop=True, stream=False) as bad:
+        expected = await solve(await connect(good), strategy=Majority(width=4))
+        found = await solve(await connect(bad), strategy=Majority(width=4))
+        assert [row[:2] for row in shape(found)] == [row[:2] for row in shape(expected)]
+        assert found.usage.policy.generated_tokens == bad.generated > expected.usage.policy.generated_tokens
+    assert [record.message for record in caplog.records if "ignores stop" in record.message] == [
+        f"{bad.url} ignores stop strings; steps are cut here, and what it wrote beyond is charged"
+    ]
+
+
+async def test_a_stream_is_left_when_its_step_has_ended() -> None:
+    def long(ask: Ask) -> list[str]:
+        return ["Go", "\n", *[" on" * 100] * 3000]
+
+    with serving(long, ignore_stop=True) as server:
+        found = await expand(await connect(server), request(max_tokens=5000))
+        assert (found[1].text, found[1].finish_reason, found[1].generated_tokens) == ("Go\n", FinishReason.STEP, 2)
+        with anyio.fail_after(10):
+            while not server.broken_off:
+                await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("tells", ["vllm", "llama"])
+@pytest.mark.parametrize("ignore_n", [False, True])
+async def test_siblings_can_share_a_request(ignore_n: bool, tells: str, caplog: pytest.LogCaptureFixture) -> None:
+    with serving(write, ignore_n=ignore_n, tells=tells) as server:
+        policy = await connect(server, siblings_together=True)
+        found = await expand(policy, *(request(child) for child in (1, 2, 3)), request(4, "Take 1 more\n", parent=9))
+        assert len(server.texts) == (4 if ignore_n else 2)
+        assert sum(each.generated_tokens for each in found.values()) == server.generated
+    assert all(each.text.endswith(" more\n") for each in found.values())
+    assert ["ignores n" in record.message for record in caplog.records] == [True][:ignore_n]
+
+
+@pytest.mark.parametrize(
+    ("usage", "noticed"), [(0, False), (-9, True), (40, True), (None, False)], ids=["right", "low", "high", "none"]
+)
+async def test_the_servers_count_is_checked(usage: int | None, noticed: bool, caplog: pytest.LogCaptureFixture) -> None:
+    with serving(write, usage=usage) as server:
+        policy = await connect(server)
+        found = await expand(policy, *(request(child, to_the_end=True) for child in (1, 2)))
+        written = server.generated // 2
+    # The end-of-sequence token is counted, but not listed.
+    charged = {0: written, 40: written + 40}.get(usage or 0, written - 1) if usage is not None else written - 1
+    assert [each.generated_tokens for each in found.values()] == [charged] * 2
+    said = [record.message for record in caplog.records if "counts its tokens" in record.message]
+    assert (
+        said == [f"{server.url} counts its tokens otherwise than it lists them; the larger number is charged"][:noticed]
+    )
+
+
+async def test_fields_that_a_server_does_not_know_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    unknown = frozenset({"top_k", "min_p", "repetition_penalty", "seed", "logprobs", "stream_options", "max_tokens"})
+    with serving(write, refused=unknown - {"max_tokens"}) as server:
+        policy = await connect(server)
+        found = await expand(policy, request(), request(2))
+        assert set(found) == {1, 2} and found[1].logprob is None
+        assert any("takes no seed" in record.message for record in caplog.records)
+        with pytest.raises(ModelLoadError, match="top_k"):
+            await expand(policy, request(sampling=SamplingParams(top_k=5)))
