@@ -19,7 +19,10 @@ from ramify.search.registry import strategy_to_dict
 from ramify.search.strategy import AnyStrategy
 
 HASH_VERSION = 1
-RUNTIME_SETTINGS = frozenset({"isolation", "context_tokens", "threads", "gpu_layers", "max_lanes", "profile"})
+RUNTIME_SETTINGS = frozenset(
+    {"isolation", "context_tokens", "threads", "max_lanes", "profile", "workers", "pools"}
+    | {"gpu_layers", "main_gpu", "tensor_split", "flash_attention"}
+)
 """Settings of an engine that change how fast it is, not what comes out; of the profile, the strategy that it chose."""
 _KEY_DIGITS = 24
 _NOTED = ("ramify", "llama-cpp-python", "numpy", "math-verify")
@@ -112,6 +115,9 @@ def configuration(
     settings = {
         field.name: getattr(engine, field.name) for field in fields(engine) if field.name not in RUNTIME_SETTINGS
     }
+    if settings["kv_type"] is None:
+        # The default is left out, so that the hashes of runs from before the setting stay as they are.
+        del settings["kv_type"]
     spec = engine.reward_spec
     if reward is None:
         settings["reward_spec"] = None

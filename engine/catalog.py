@@ -210,7 +210,7 @@ def _bundled_entry(name: str, paths: dict[str, Path], card: Mapping[str, Any]) -
         files=paths,
         bundled=True,
         parameters=parameters if isinstance(parameters, int) else None,
-        description=str(card.get("description", f"{kind} for the bundled task")),
+        description=str(card.get("description", f"{kind} for the task {card.get('task', 'arithmetic')}")),
         card=card,
     )
 

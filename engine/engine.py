@@ -253,12 +253,12 @@ class Engine:
 @asynccontextmanager
 async def _beside(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncGenerator[None]:
     """Run `work` while the block runs and cancel it at the end; errors of the block come out unwrapped."""
-    failure: Exception | None = None
+    failure: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(work)
         try:
             yield
-        except Exception as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
             failure = error
         tasks.cancel_scope.cancel()
     if failure is not None:

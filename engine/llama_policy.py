@@ -57,6 +57,7 @@ class LlamaPolicySession:
         self.prompt_tokens = prompt_tokens
         self._tokenizer = tokenizer
         self._conversations = _Conversations(run, prompt, tokenizer)
+        self._read_along = False
 
     async def expand(
         self,
@@ -92,6 +93,11 @@ class LlamaPolicySession:
         """Free the whole session."""
         self._run.close()
 
+    def read_along(self) -> RunHandle:
+        """Return the tree for a reward that reads the policy's own states; ends of paths are kept for it."""
+        self._read_along = True
+        return self._run
+
     def _lane(self, request: StepRequest, *, watched: bool) -> LaneRequest:
         return LaneRequest(
             parent=self._conversations.go_on(request) if request.turns else request.parent,
@@ -101,7 +107,7 @@ class LlamaPolicySession:
             sampling=request.sampling,
             step=None if request.to_the_end else self._prompt.step,
             watched=watched,
-            keep=request.keep,
+            keep=request.keep or self._read_along,
         )
 
 

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from ramify.engine.catalog import resolve_model
 from ramify.engine.config import EngineConfig
+from ramify.engine.errors import UsageError
 from ramify.engine.llama_policy import LlamaPolicy
 from ramify.engine.policy import PolicyModel
 from ramify.engine.prompts.format import choose_prompt_format
 from ramify.engine.remote.address import is_remote
 from ramify.engine.rewards.loading import RewardLoader, RewardSource
+from ramify.engine.rewards.own_head import muted_ids
 from ramify.engine.runtime.client import Runtime
+from ramify.engine.runtime.gguf_check import check_gguf
 from ramify.engine.runtime.messages import ModelConfig
 from ramify.engine.runtime.slot import Slot
 from ramify.reward.protocol import RewardModel
 
 DEFAULT_REWARD = "demo-prm"
 BUNDLED_POLICY = "demo-"
+OTHER_REWARDS = {"demo-lists": "demo-lists-prm"}
+"""Rewards of the bundled policies that have learned another task than the default reward."""
+MAX_WORKERS = 16
 
 
 async def load_models(
     stack: AsyncExitStack, model: str | Path | PolicyModel, reward: RewardSource, config: EngineConfig
 ) -> tuple[PolicyModel, RewardModel | None]:
-    """Load the policy and the reward, in one worker; what must be closed later goes onto `stack`.
+    """Load the policy and the reward, both in each worker; what must be closed later goes onto `stack`.
 
     Raises:
         ModelLoadError: if a file cannot be loaded or is no reward model, or a remote model cannot be used.
@@ -50,7 +57,9 @@ async def load_reward(stack: AsyncExitStack, reward: RewardSource, config: Engin
 
 def default_reward(model: str | Path | PolicyModel) -> str | None:
     """Return the bundled reward for a bundled policy, None for any other model."""
-    return DEFAULT_REWARD if isinstance(model, str) and model.startswith(BUNDLED_POLICY) else None
+    if not isinstance(model, str) or not model.startswith(BUNDLED_POLICY):
+        return None
+    return OTHER_REWARDS.get(model.partition(":")[0], DEFAULT_REWARD)
 
 
 class _Loader:
@@ -59,13 +68,13 @@ class _Loader:
     def __init__(self, stack: AsyncExitStack, config: EngineConfig) -> None:
         self._stack = stack
         self._config = config
-        self._runtime: Runtime | None = None
+        self._runtimes: list[Runtime] = []
 
     async def policy(self, name: str | Path) -> PolicyModel:
         if is_remote(name):
             return await self._remote_policy(str(name))
         ref = resolve_model(name)
-        slot = await self._slot(ref.path)
+        slot = await self._slot(ref.path, muted=muted_ids(check_gguf(ref.path).metadata))
         prompt = choose_prompt_format(
             slot.info.metadata,
             slot.tokenizer,
@@ -85,18 +94,43 @@ class _Loader:
     async def reward(self, source: RewardSource, policy: PolicyModel | None) -> RewardModel | None:
         return await RewardLoader(self._slot, self._stack, self._config.reward_spec).load(source, policy)
 
-    async def _slot(self, path: Path, *, states: bool = False, rank: bool = False) -> Slot:
-        if self._runtime is None:
-            self._runtime = await self._stack.enter_async_context(Runtime(self._config.isolation))
+    async def _slot(self, path: Path, *, states: bool = False, rank: bool = False, muted: tuple[int, ...] = ()) -> Slot:
+        """Load a file into every worker."""
         settings = self._config
-        return await self._runtime.load(
-            ModelConfig(
-                path=str(path),
-                context_tokens=settings.context_tokens,
-                threads=settings.threads,
-                gpu_layers=settings.gpu_layers,
-                max_lanes=settings.max_lanes,
-                states=states,
-                rank=rank,
-            )
+        if not 1 <= settings.workers <= MAX_WORKERS:
+            raise UsageError(f"workers is {settings.workers}", f"use a number from 1 to {MAX_WORKERS}")
+        config = ModelConfig(
+            path=str(path),
+            context_tokens=settings.context_tokens,
+            threads=_threads(settings, path),
+            gpu_layers=settings.gpu_layers,
+            max_lanes=settings.max_lanes,
+            pools=settings.pools,
+            states=states,
+            rank=rank,
+            main_gpu=settings.main_gpu,
+            tensor_split=settings.tensor_split,
+            flash_attention=settings.flash_attention,
+            kv_type=settings.kv_type,
+            muted=muted,
         )
+        while len(self._runtimes) < settings.workers:
+            self._runtimes.append(await self._stack.enter_async_context(Runtime(settings.isolation)))
+        if settings.workers == 1:
+            return await self._runtimes[0].load(config)
+        in_turn = settings.main_gpu is None and settings.tensor_split is None
+        slots = [
+            await runtime.load(replace(config, gpu_turn=number if in_turn else None))
+            for number, runtime in enumerate(self._runtimes)
+        ]
+        slots[0].share_with(slots[1:])
+        return slots[0]
+
+
+def _threads(settings: EngineConfig, path: Path) -> int | None:
+    """Return the threads of one worker, None for what suits the model."""
+    if settings.workers == 1:
+        return settings.threads
+    from ramify.engine.runtime.native import suitable_threads
+
+    return max(1, (settings.threads or suitable_threads(check_gguf(path).parameters)) // settings.workers)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from types import TracebackType
 
 import anyio
@@ -10,6 +11,9 @@ from anyio.abc import TaskGroup
 
 from ramify.engine.problem import Problem
 from ramify.engine.solution import Solution
+
+END_S = 5.0
+"""How long searches that nobody wants any more may take to end."""
 
 Problems = Iterable[Problem | str] | AsyncIterable[Problem | str]
 
@@ -28,6 +32,7 @@ class SolutionStream:
         self._limiter = anyio.Semaphore(parallel)
         self._send, self._receive = anyio.create_memory_object_stream[Solution | Exception](0)
         self._tasks = tasks
+        self._ended = anyio.Event()
 
     def start(self, problems: Problems) -> None:
         """Begin to take problems in."""
@@ -36,13 +41,14 @@ class SolutionStream:
     async def _feed(self, problems: Problems) -> None:
         try:
             with self._scope:
-                async with anyio.create_task_group() as group:
-                    async for problem in _each(problems):
+                async with aclosing(_each(problems)) as each, anyio.create_task_group() as group:
+                    async for problem in each:
                         await self._limiter.acquire()
                         group.start_soon(self._solve_one, problem)
         finally:
             self._send.close()
             self._receive.close()
+            self._ended.set()
 
     async def _solve_one(self, problem: Problem) -> None:
         try:
@@ -76,12 +82,15 @@ class SolutionStream:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Cancel the problems in flight and end the stream."""
+        """Cancel the problems in flight, wait until they have ended, and end the stream."""
         self._scope.cancel()
         await self._receive.aclose()
+        # In an engine that is closing, it may have been cancelled before it began.
+        with anyio.move_on_after(END_S, shield=True):
+            await self._ended.wait()
 
 
-async def _each(problems: Problems) -> AsyncIterator[Problem]:
+async def _each(problems: Problems) -> AsyncGenerator[Problem]:
     number = 0
     if isinstance(problems, AsyncIterable):
         async for problem in problems:

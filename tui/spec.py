@@ -40,6 +40,13 @@ DEFAULTS: Mapping[str, Any] = {
     "isolation": "process",
     "threads": None,
     "gpu_layers": None,
+    "main_gpu": None,
+    "tensor_split": None,
+    "flash_attention": "auto",
+    "kv_type": None,
+    "context_tokens": None,
+    "pools": None,
+    "workers": 1,
 }
 """Every option with its default, None where the library decides."""
 LIMITS = ("max_generated_tokens", "max_total_tokens", "max_flops", "max_seconds", "max_nodes")

@@ -9,13 +9,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ramify.engine.runtime.cache import Cells, PathCache, PathNode, new_node
+from ramify.engine.runtime.drawing import Drawing, Words
+from ramify.engine.runtime.feeds import Batch, next_batch
 from ramify.engine.runtime.jobs import Group, Job, Lane, PrefixJob, ReadJob
 from ramify.engine.runtime.messages import (
     FinishWord,
@@ -27,19 +29,19 @@ from ramify.engine.runtime.messages import (
     Statistics,
 )
 from ramify.engine.runtime.reading import read_row
-from ramify.engine.runtime.sampling import sample, uniforms
-from ramify.engine.runtime.steps import StepText
+from ramify.engine.runtime.rows import RowStore
 
 ROOT = 0
-_SEED_MASK = (1 << 64) - 1
-ROW_BYTES = 64 << 20
-"""Memory for rows of logits kept for nodes that may be expanded again."""
 
 
 class Machine(Cells, Protocol):
-    """The context that the decoder drives."""
+    """The context that the decoder drives.
+
+    `batch_tokens` bounds one decode, and `single_tokens` one in which each sequence has a single token.
+    """
 
     batch_tokens: int
+    single_tokens: int
     longest_path: int
     vocabulary_size: int
 
@@ -49,18 +51,6 @@ class Machine(Cells, Protocol):
 
     def logits(self, rows: int) -> npt.NDArray[np.float32]:
         """Rows of the last decode's outputs."""
-        ...
-
-
-class Words(Protocol):
-    """The part of a vocabulary that the decoder needs."""
-
-    def piece(self, id: int, /, *, special: bool = True) -> bytes:
-        """Bytes of a token."""
-        ...
-
-    def is_end(self, id: int) -> bool:
-        """Whether a token ends the text."""
         ...
 
 
@@ -76,18 +66,30 @@ class RunBooks:
     reevaluated: int = 0
 
 
+@dataclass(slots=True)
+class _Counters:
+    """Of `Statistics`, what grows."""
+
+    decode_calls: int = 0
+    tokens: int = 0
+    lanes: int = 0
+    decode_s: float = 0.0
+    sampling_s: float = 0.0
+
+
 Result = tuple[int, LaneResult | ReadResult]
 
 
 class Decoder:
     """Works on the requests of many runs; `step` does one decode and returns what it completed.
 
-    `max_lanes` bounds the lanes that generate at a time; further ones wait, and runs take turns.
+    `max_lanes` bounds the lanes that generate at a time; further ones wait, and runs take turns. `muted` are ids that
+    are never drawn.
     """
 
-    def __init__(self, machine: Machine, words: Words, *, max_lanes: int) -> None:
+    def __init__(self, machine: Machine, words: Words, *, max_lanes: int, muted: tuple[int, ...] = ()) -> None:
         self._machine = machine
-        self._words = words
+        self._drawing = Drawing(words, machine.vocabulary_size, muted=muted, longest_path=machine.longest_path)
         # Two ids stay free for prefixes and reads, whatever the number of lanes.
         self._max_lanes = max(1, min(max_lanes, machine.sequences - 2))
         self._cache = PathCache(machine)
@@ -96,11 +98,10 @@ class Decoder:
         self._queue: deque[Job] = deque()
         self._results: list[Result] = []
         self._failures: dict[int, str] = {}
-        self._rows: dict[PathNode, None] = {}
+        self._rows = RowStore(machine.vocabulary_size)
         # Falls when the cache is full, and rises again by one with each job that ends.
         self._ceiling = machine.sequences
-        self._row_limit = max(8, ROW_BYTES // (4 * machine.vocabulary_size))
-        self._stats = Statistics()
+        self._counters = _Counters()
 
     # Requests
 
@@ -131,8 +132,7 @@ class Decoder:
             return
         for request in requests:
             parent = books.nodes[request.parent]
-            lane = Lane(parent, parent.path, frozenset(), request=request, group=group, text=StepText(request.step))
-            books.lanes.append(lane)
+            books.lanes.append(Lane(parent, request, group))
 
     def read(self, run: int, requests: Iterable[ReadRequest]) -> None:
         """Read logits along paths."""
@@ -165,13 +165,13 @@ class Decoder:
         if books is None:
             return
         for lane in [*books.lanes]:
-            if children is None or _child(lane) in children:
+            if children is None or lane.wanted.child in children:
                 books.lanes.remove(lane)
                 self._end_lane(lane, "cancelled")
         for job in [*self._jobs, *self._queue]:
             if job.node.run != run:
                 continue
-            for lane in [each for each in _lanes(job) if children is None or _child(each) in children]:
+            for lane in [each for each in _lanes(job) if children is None or each.wanted.child in children]:
                 if isinstance(job, PrefixJob):
                     job.waiting.remove(lane)
                 else:
@@ -199,7 +199,7 @@ class Decoder:
             if job.sequence is not None:
                 self._cache.free(job.sequence)
         for node in books.nodes.values():
-            self._rows.pop(node, None)
+            self._rows.forget(node)
             for sequence in [each for each in node.holders if each.node is node]:
                 self._cache.free(sequence)
         self._results = [each for each in self._results if each[0] != run]
@@ -207,9 +207,9 @@ class Decoder:
     def progress(self) -> list[Progress]:
         """Return how far the lanes are that somebody watches."""
         return [
-            Progress(run=job.node.run, child=_child(job), tokens=len(job.tokens), text=job.text.text)
+            Progress(run=job.node.run, child=job.wanted.child, tokens=len(job.tokens), text=job.text.text)
             for job in self._jobs
-            if isinstance(job, Lane) and _request(job).watched
+            if isinstance(job, Lane) and job.wanted.watched
         ]
 
     # Work
@@ -230,21 +230,23 @@ class Decoder:
     def statistics(self) -> Statistics:
         """Return the counters as they stand."""
         cells = sum(each.length for each in {seq for run in self._runs.values() for seq in run.nodes[ROOT].holders})
-        return replace(self._stats, sequences_used=self._cache.in_use, cells_used=cells)
+        return Statistics(**asdict(self._counters), sequences_used=self._cache.in_use, cells_used=cells)
 
     def step(self) -> list[Result]:
         """Do one decode and return what it completed; may return nothing while there is more to do."""
         self._admit()
-        batch = self._batch()
-        if batch:
+        batch = next_batch(self._jobs, room=self._machine.batch_tokens, singles=self._machine.single_tokens)
+        if batch.feeds:
             started = time.perf_counter()
-            code = self._decode(batch)
+            code = self._machine.decode(batch.tokens, batch.positions, batch.sequences, batch.outputs)
             decoded = time.perf_counter()
             if code == 0:
+                self._take_turns(batch)
                 self._take(batch)
             else:
                 self._make_room(batch)
-            self._count(batch if code == 0 else [], decoded - started, time.perf_counter() - decoded)
+                batch = Batch()
+            self._count(batch, decoded - started, time.perf_counter() - decoded)
         results, self._results = self._results, []
         return [each for each in results if each[0] not in self._failures]
 
@@ -318,7 +320,7 @@ class Decoder:
     def _start(self, job: Job) -> bool:
         """Give a job its sequence; False if there is no id to be had."""
         # The last token is evaluated even if it is cached when its logits are wanted and not kept.
-        keep = min(job.outputs, default=len(job.target))
+        keep = job.first_output
         sequence = self._cache.fork(job.node, keep) if isinstance(job, Lane) else self._cache.open(job.node, keep)
         if sequence is None:
             return False
@@ -326,65 +328,53 @@ class Decoder:
         job.cached += sequence.length
         return True
 
-    def _batch(self) -> list[tuple[Job, int, int]]:
-        """Return (job, first position, end) for the next decode: single tokens first, then longer feeds."""
-        room = self._machine.batch_tokens
-        batch: list[tuple[Job, int, int]] = []
-        for job in sorted(self._jobs, key=lambda each: len(each.target) - each.next_position > 1):
-            start = job.next_position
-            end = min(len(job.target), start + room)
-            if end > start:
-                batch.append((job, start, end))
-                room -= end - start
-        return batch
+    def _take_turns(self, batch: Batch) -> None:
+        """Let jobs that did not fit this batch come first in the next one."""
+        if len(batch.feeds) < len(self._jobs):
+            served = {id(feed.job) for feed in batch.feeds}
+            self._jobs.sort(key=lambda job: id(job) in served)
 
-    def _decode(self, batch: list[tuple[Job, int, int]]) -> int:
-        tokens: list[int] = []
-        positions: list[int] = []
-        sequences: list[int] = []
-        outputs: list[bool] = []
-        for job, start, end in batch:
-            assert job.sequence is not None
-            tokens += job.target[start:end]
-            positions += range(start, end)
-            sequences += [job.sequence.id] * (end - start)
-            outputs += [position in job.outputs for position in range(start, end)]
-        return self._machine.decode(tokens, positions, sequences, outputs)
-
-    def _take(self, batch: list[tuple[Job, int, int]]) -> None:
+    def _take(self, batch: Batch) -> None:
         """Book an evaluated batch and hand out its rows."""
-        wanted = [sum(start <= at < end for at in job.outputs) for job, start, end in batch]
-        rows = self._machine.logits(sum(wanted)) if any(wanted) else np.empty((0, 0), dtype=np.float32)
+        total = sum(feed.rows for feed in batch.feeds)
+        rows = self._machine.logits(total) if total else np.empty((0, 0), dtype=np.float32)
         drawing: list[Lane] = []
         drawn: list[int] = []
         first = 0
-        for (job, start, end), count in zip(batch, wanted, strict=True):
+        for job, start, end, count in batch.feeds:
             self._book(job, start, end)
-            block = rows[first : first + count]
-            if isinstance(job, ReadJob):
-                self._take_read(job, start, end, block)
+            if isinstance(job, Lane):
+                if count:
+                    drawing.append(job)
+                    drawn.append(first)
+            elif isinstance(job, ReadJob):
+                self._take_read(job, start, end, rows[first : first + count])
             elif isinstance(job, PrefixJob) and job.complete:
-                self._finish_prefix(job, block[-1] if count else None)
-            elif isinstance(job, Lane) and count:
-                drawing.append(job)
-                drawn.append(first)
+                self._finish_prefix(job, rows[first + count - 1] if count else None)
             first += count
         if drawing:
-            self._draw(drawing, rows if drawn == list(range(len(rows))) else rows[drawn])
+            self._draw(drawing, rows if len(drawn) == total else rows[drawn])
 
     def _book(self, job: Job, start: int, end: int) -> None:
         assert job.sequence is not None
         job.sequence.length = end
-        known = max(job.node.known, len(job.target) - 1 if isinstance(job, Lane) and len(job.tokens) > 1 else 0)
-        again = max(0, min(end, known) - start)
+        node = job.node
+        if isinstance(job, Lane) and start >= len(node.path):
+            # Its own tokens: all but the last were evaluated before if more than that one are missing.
+            again = max(0, end - 1 - start) if end == len(job.target) else end - start
+        else:
+            drawn = len(job.target) - 1 if isinstance(job, Lane) and len(job.tokens) > 1 else 0
+            again = max(0, min(end, max(node.known, drawn)) - start)
+            node.evaluated = max(node.evaluated, min(end, len(node.path)))
         job.again += again
         job.fresh += end - start - again
-        job.node.evaluated = max(job.node.evaluated, min(end, len(job.node.path)))
 
     def _take_read(self, job: ReadJob, start: int, end: int, block: npt.NDArray[np.float32]) -> None:
         assert job.request is not None and job.sequence is not None
         for position, row in zip([at for at in sorted(job.outputs) if start <= at < end], block, strict=True):
             job.rows[position] = read_row(job.request, position, row)
+            if job.request.keep and position == len(job.node.path) - 1:
+                self._rows.keep(job.node, row)
         if job.complete:
             self._finish_read(job)
 
@@ -419,7 +409,7 @@ class Decoder:
         books.prompt_tokens += min(job.fresh, told)
         books.reevaluated += job.again
         if row is not None:
-            self._keep_row(node, row.copy())
+            self._rows.keep(node, row)
         self._cache.park(job.sequence)
         for each in job.waiting:
             if isinstance(each, Lane):
@@ -427,50 +417,18 @@ class Decoder:
             else:
                 self._queue_or_start(each)
 
-    def _keep_row(self, node: PathNode, row: npt.NDArray[np.float32]) -> None:
-        node.row = row
-        self._rows.pop(node, None)
-        self._rows[node] = None
-        while len(self._rows) > self._row_limit:
-            oldest = next(iter(self._rows))
-            oldest.row = None
-            del self._rows[oldest]
-
     def _draw(self, lanes: list[Lane], rows: npt.NDArray[np.float32]) -> None:
         """Draw a token for each lane from its row, and end the lanes that are done."""
-        requests = [_request(lane) for lane in lanes]
-        numbers = uniforms([each.seed & _SEED_MASK for each in requests], [len(lane.tokens) for lane in lanes])
-        tokens, logprobs = sample(rows, [each.sampling for each in requests], numbers)
-        for lane, token, logprob in zip(lanes, tokens.tolist(), logprobs.tolist(), strict=True):
-            reason = self._accept(lane, int(token), float(logprob))
-            if reason is not None:
-                self._remove(lane)
-                self._end_lane(lane, reason)
-        for lane in [each for each in lanes if each.active and each.group.left == 0]:
-            # Nothing that one more decode gives could be used.
-            self._remove(lane)
-            self._end_lane(lane, "budget")
-
-    def _accept(self, lane: Lane, token: int, logprob: float) -> FinishWord | None:
-        """Add a token to a lane; return why the lane ends, if it does."""
-        if token < 0:
+        drawn = self._drawing.draw(lanes, rows)
+        for lane in drawn.broken:
             self._failures[lane.node.run] = "the model gave logits that are not numbers"
-            return "cancelled"
-        if lane.group.left is not None:
-            if lane.group.left <= 0:
-                return "budget"
-            lane.group.left -= 1
-        lane.draw(token, logprob)
-        if self._words.is_end(token):
-            return "eos"
-        if lane.text.add(self._words.piece(token, special=False)):
-            return "step"
-        if len(lane.tokens) >= _request(lane).max_tokens:
-            return "length"
-        return "context" if len(lane.target) >= self._machine.longest_path else None
+            drawn.ended.append((lane, "cancelled"))
+        for lane, reason in drawn.ended:
+            self._remove(lane)
+            self._end_lane(lane, reason)
 
     def _end_lane(self, lane: Lane, reason: FinishWord) -> None:
-        request, books = _request(lane), self._runs[lane.node.run]
+        request, books = lane.wanted, self._runs[lane.node.run]
         node = new_node(lane.node.run, request.child, lane.node, lane.node.path + tuple(lane.tokens))
         books.nodes[request.child] = node
         if lane.active:
@@ -506,7 +464,7 @@ class Decoder:
         elif job in self._queue:
             self._queue.remove(job)
 
-    def _make_room(self, batch: list[tuple[Job, int, int]]) -> None:
+    def _make_room(self, batch: Batch) -> None:
         """Free cells after a decode found none: evict what is parked, then suspend jobs, then give up the last one."""
         if self._cache.parked:
             self._cache.evict(max(1, self._cache.parked // 4))
@@ -516,7 +474,7 @@ class Decoder:
                 self._suspend(job)
             self._ceiling = len(self._jobs)
             return
-        self._give_up(batch[0][0])
+        self._give_up(batch.feeds[0].job)
 
     def _suspend(self, job: Job) -> None:
         """Put a job back into the queue without its cells; it starts again when another one ends."""
@@ -539,25 +497,13 @@ class Decoder:
             for each in job.waiting:
                 self._give_up(each)
 
-    def _count(self, batch: list[tuple[Job, int, int]], decode_s: float, sampling_s: float) -> None:
-        stats = self._stats
-        self._stats = replace(
-            stats,
-            decode_calls=stats.decode_calls + bool(batch),
-            tokens=stats.tokens + sum(end - start for _, start, end in batch),
-            lanes=stats.lanes + sum(isinstance(job, Lane) for job, _, _ in batch),
-            decode_s=stats.decode_s + decode_s,
-            sampling_s=stats.sampling_s + sampling_s,
-        )
-
-
-def _request(lane: Lane) -> LaneRequest:
-    assert lane.request is not None
-    return lane.request
-
-
-def _child(lane: Lane) -> int:
-    return _request(lane).child
+    def _count(self, batch: Batch, decode_s: float, sampling_s: float) -> None:
+        counters = self._counters
+        counters.decode_calls += bool(batch.feeds)
+        counters.tokens += len(batch.tokens)
+        counters.lanes += sum(isinstance(feed.job, Lane) for feed in batch.feeds)
+        counters.decode_s += decode_s
+        counters.sampling_s += sampling_s
 
 
 def _lanes(job: Job) -> list[Lane]:

@@ -27,6 +27,15 @@ class RunHandle:
         self._books = books
         self._closed = False
 
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """The tokens that every path starts with."""
+        return self._books.prompt
+
+    def knows(self, node: int) -> bool:
+        """Tell whether a node is in the tree."""
+        return node == ROOT or node in self._books.nodes
+
     async def expand(
         self,
         lanes: Sequence[LaneRequest],

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as TokenSequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from ramify.engine.runtime.cache import PathNode, Sequence
-from ramify.engine.runtime.messages import LaneRequest, ReadRequest
+from ramify.engine.runtime.messages import LaneRequest, ReadRequest, SamplingParams
 from ramify.engine.runtime.steps import StepText
+
+_SEED_MASK = (1 << 64) - 1
+
+
+@lru_cache(maxsize=256)
+def _one_of_its_kind(sampling: SamplingParams) -> SamplingParams:
+    """Return the same object for equal settings, so that a batch's can be compared by identity."""
+    return sampling
 
 
 @dataclass(eq=False, slots=True)
@@ -25,7 +35,7 @@ class Job:
     """
 
     node: PathNode
-    target: tuple[int, ...]
+    target: TokenSequence[int]
     outputs: frozenset[int]
     sequence: Sequence | None = None
     cached: int = 0
@@ -36,6 +46,15 @@ class Job:
     def next_position(self) -> int:
         """First position that has not been evaluated."""
         return 0 if self.sequence is None else self.sequence.length
+
+    def wants(self, position: int) -> bool:
+        """Tell whether the logits at a position are wanted."""
+        return position in self.outputs
+
+    @property
+    def first_output(self) -> int:
+        """First position whose logits are wanted, the end of the target if none are."""
+        return min(self.outputs, default=len(self.target))
 
     @property
     def complete(self) -> bool:
@@ -58,20 +77,44 @@ class ReadJob(Job):
     rows: dict[int, tuple[float, ...]] = field(default_factory=dict[int, "tuple[float, ...]"])
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, init=False)
 class Lane(Job):
-    """Generates one step. `node` is the parent until the step is complete; `tokens` are what was drawn so far."""
+    """Generates one step. `node` is the parent until the step is complete; `tokens` are what was drawn so far.
 
-    request: LaneRequest | None = None
-    group: Group = field(default_factory=lambda: Group(None))
-    text: StepText = field(default_factory=lambda: StepText(None))
-    tokens: list[int] = field(default_factory=list[int])
-    logprob: float = 0.0
-    active: bool = False
+    The logits after its last token are what it wants. `numbers` are the next ones of its own stream, last one first.
+    """
+
+    wanted: LaneRequest
+    group: Group
+    text: StepText
+    sampling: SamplingParams
+    seed: int
+    tokens: list[int]
+    numbers: list[float]
+    logprob: float
+    active: bool
+    _path: list[int]
+
+    def __init__(self, parent: PathNode, request: LaneRequest, group: Group) -> None:
+        self._path = list(parent.path)
+        Job.__init__(self, parent, self._path, frozenset())
+        self.wanted, self.group, self.text = request, group, StepText(request.step)
+        self.sampling = _one_of_its_kind(request.sampling)
+        self.seed = request.seed & _SEED_MASK
+        self.tokens, self.numbers = [], []
+        self.logprob, self.active = 0.0, False
+
+    def wants(self, position: int) -> bool:
+        """Tell whether the logits at a position are wanted."""
+        return position == len(self._path) - 1
+
+    @property
+    def first_output(self) -> int:
+        """Position of the last token."""
+        return len(self._path) - 1
 
     def draw(self, token: int, logprob: float) -> None:
         """Take a drawn token; it is evaluated next, if the lane goes on."""
         self.tokens.append(token)
+        self._path.append(token)
         self.logprob += logprob
-        self.target = (*self.target, token)
-        self.outputs = frozenset((len(self.target) - 1,))

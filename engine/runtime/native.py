@@ -10,14 +10,18 @@ import ctypes
 import logging
 import os
 from collections import deque
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ramify.engine.errors import ModelLoadError
+from ramify.engine.runtime.devices import FLASH_NUMBERS, place
 from ramify.engine.runtime.gguf_check import GgufSummary, check_gguf
-from ramify.engine.runtime.messages import ModelConfig, ModelInfo
+from ramify.engine.runtime.kinds import refuse_uncuttable, refuse_unfit
+from ramify.engine.runtime.memory import head_length
+from ramify.engine.runtime.messages import KV_TYPES, FlashWord, ModelConfig, ModelInfo
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +34,11 @@ STATE_OUTPUT_BYTES = 128 << 20
 DEFAULT_CELLS = 16384
 TINY_PARAMETERS = 16_000_000
 """Below this, waiting for other threads after each of a layer's products costs more than they save."""
+
+FLASH_HEAD_LENGTH = 64
+"""Below this length of attention heads, llama.cpp's flash attention on a processor is slower than products."""
+FLASH_SINGLES = 63
+"""From 64 tokens on, flash attention on a processor no longer skips the cells that a token does not see."""
 
 LOG_ERROR = 4
 """GGML_LOG_LEVEL_ERROR."""
@@ -108,9 +117,14 @@ class Vocabulary:
             found = self._pieces[key] = buffer.raw[:length]
         return found
 
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end a text."""
+        return frozenset(id for id in range(self.size) if self._lib.llama_vocab_is_eog(self._vocab, id))
+
     def is_end(self, id: int) -> bool:
         """Tell whether the token ends a text."""
-        return bool(self._lib.llama_vocab_is_eog(self._vocab, id))
+        return id in self.ends
 
     def bos(self) -> int:
         """Id of the begin-of-sequence token, -1 if there is none."""
@@ -136,39 +150,42 @@ class Model:
         params.vocab_only = vocabulary_only
         offload = bool(self._lib.llama_supports_gpu_offload())
         params.n_gpu_layers = config.gpu_layers if config.gpu_layers is not None else (999 if offload else 0)
+        self.offloaded = offload and params.n_gpu_layers > 0
+        self._shares = None if vocabulary_only else place(self._lib, params, config)
         _lines.clear()
         self.pointer = self._lib.llama_model_load_from_file(os.fsencode(config.path), params)
         if not self.pointer:
             raise ModelLoadError(f"{config.path} cannot be loaded: {_reason()}", "see `ramify doctor` for this build")
         try:
-            self._refuse_unfit(config.path)
+            refuse_unfit(self._lib, self.pointer, config.path, self.summary.architecture)
         except ModelLoadError:
             self.close()
             raise
         self.vocabulary = Vocabulary(self.pointer)
-
-    def _refuse_unfit(self, path: str) -> None:
-        """Refuse models whose use would abort or go wrong later."""
-        lib = self._lib
-        vocabulary = lib.llama_model_get_vocab(self.pointer)
-        if lib.llama_vocab_type(vocabulary) == lib.LLAMA_VOCAB_TYPE_NONE or not lib.llama_vocab_n_tokens(vocabulary):
-            raise ModelLoadError(f"{path} has no vocabulary", "convert it again together with its tokenizer")
-        if lib.llama_model_has_encoder(self.pointer) or not lib.llama_model_has_decoder(self.pointer):
-            raise ModelLoadError(
-                f"{path} is not a decoder-only language model", "use one that generates text by itself"
-            )
-        # Their state cannot be cut at any token, and trees need that.
-        if lib.llama_model_is_recurrent(self.pointer) or lib.llama_model_is_hybrid(self.pointer):
-            raise ModelLoadError(
-                f"{path} is a recurrent model ({self.summary.architecture}), which trees cannot branch",
-                "use another one",
-            )
+        self.window_tokens = int(self._lib.llama_model_n_swa(self.pointer))
 
     def close(self) -> None:
         """Free the weights; contexts must be closed before."""
         if self.pointer:
             self._lib.llama_model_free(self.pointer)
             self.pointer = None
+
+
+def flash_attention(model: Model, config: ModelConfig) -> FlashWord:
+    """Return whether flash attention is used: on a processor, "auto" leaves it off for short attention heads."""
+    if config.flash_attention != "auto" or model.offloaded or config.kv_types != ("f16", "f16"):
+        return config.flash_attention
+    length = head_length(model.summary.metadata)
+    return "off" if length is not None and length < FLASH_HEAD_LENGTH else "auto"
+
+
+def sequence_count(model: Model, config: ModelConfig) -> int:
+    """Return how many sequences a context gets."""
+    most = MAX_SEQUENCES
+    if model.summary.parameters < TINY_PARAMETERS:
+        # llama.cpp looks at all pairs of sequences in each decode, which such a model feels.
+        most = min(most, max(MIN_SEQUENCES, 2 * config.max_lanes))
+    return int(min(most, max(MIN_SEQUENCES, OUTPUT_BYTES // (4 * model.vocabulary.size))))
 
 
 class Context:
@@ -179,8 +196,7 @@ class Context:
         self._model = model
         self.vocabulary_size = model.vocabulary.size
         trained = int(lib.llama_model_n_ctx_train(model.pointer)) or 512
-        fitting = OUTPUT_BYTES // (4 * self.vocabulary_size)
-        self.sequences = int(min(MAX_SEQUENCES, max(MIN_SEQUENCES, fitting)))
+        self.sequences = sequence_count(model, config)
         self.batch_tokens = max(config.batch_tokens, self.sequences)
         self.states, self.rank = config.states, config.rank
         if self.states or self.rank:
@@ -201,6 +217,9 @@ class Context:
         params.no_perf = True
         params.embeddings = self.states or self.rank
         params.pooling_type = lib.LLAMA_POOLING_TYPE_RANK if self.rank else lib.LLAMA_POOLING_TYPE_NONE
+        params.type_k, params.type_v = (KV_TYPES[name] for name in config.kv_types)
+        flash = flash_attention(model, config)
+        params.flash_attn_type = FLASH_NUMBERS[flash]
         params.n_threads = params.n_threads_batch = config.threads or suitable_threads(model.summary.parameters)
         _lines.clear()
         self.pointer = lib.llama_init_from_model(model.pointer, params)
@@ -208,10 +227,20 @@ class Context:
             raise ModelLoadError(f"no context can be made for {config.path}: {_reason()}", "use fewer context tokens")
         self.memory = lib.llama_get_memory(self.pointer)
         self.cells = int(lib.llama_n_ctx(self.pointer))
+        # It takes no more at once than the cache holds, and aborts on more.
+        self.batch_tokens = min(self.batch_tokens, int(lib.llama_n_batch(self.pointer)))
         self.longest_path = min(trained, self.cells)
+        self.single_tokens = self.batch_tokens if model.offloaded or flash == "off" else FLASH_SINGLES
         self._batch = _Batch(lib, self.batch_tokens)
+        self._rows_at = 0
+        self._rows = np.empty((0, self.vocabulary_size), dtype=np.float32)
         self._flagged: list[bool] = []
         self._sequences: list[int] = []
+        try:
+            refuse_uncuttable(lib, self.memory, self.decode, config.path, model.summary.architecture)
+        except ModelLoadError:
+            self.close()
+            raise
 
     def decode(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[bool]) -> int:
         """Decode a batch; return 0, or 1 if there was no room in the cache (nothing has changed then).
@@ -248,7 +277,12 @@ class Context:
             states = np.ctypeslib.as_array(pointer, shape=(len(self._flagged), self._width))
             return states[self._flagged]
         pointer = self._lib.llama_get_logits(self.pointer)
-        return np.ctypeslib.as_array(pointer, shape=(rows, self.vocabulary_size))
+        address = ctypes.addressof(pointer.contents)
+        if address != self._rows_at or rows > len(self._rows):
+            # Making an array of a pointer takes longer than a token's arithmetic in a tiny model.
+            self._rows_at = address
+            self._rows = np.ctypeslib.as_array(pointer, shape=(rows, self.vocabulary_size))
+        return self._rows[:rows]
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Let `target`, which must be empty, share the first `length` cells of `source`."""
@@ -329,7 +363,8 @@ def model_info(model: Model, context: Context, path: str) -> ModelInfo:
         bos=vocabulary.bos(),
         eos=vocabulary.eos(),
         add_bos=vocabulary.adds_bos(),
-        eog=tuple(token for token in range(vocabulary.size) if vocabulary.is_end(token)),
+        eog=tuple(sorted(vocabulary.ends)),
+        window_tokens=model.window_tokens,
         metadata=summary.metadata,
     )
 

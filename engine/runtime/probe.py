@@ -1,8 +1,9 @@
 """Finds out, once a machine, whether llama.cpp's extra CPU buffer types work there.
 
 A processor may advertise AMX while its tile instructions fault (some virtual machines); llama.cpp then dies with
-SIGSEGV at the first product with a quantized matrix. A child process tries a few tokens of the model. If it dies,
-models are loaded without extra buffer types, and the finding is kept per library build, processor and tensor types.
+SIGSEGV at the first product with a quantized matrix. A child process tries a few tokens of the model. If it dies, and
+a second one without extra buffer types does not, models are loaded without them, and the finding is kept per library
+build, processor and tensor types.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from ramify.engine.runtime.gguf_check import check_gguf
 from ramify.engine.runtime.processes import child_environment, python_command, signal_name
 
 TIMEOUT_S = 120.0
+PLAIN = "plain"
+"""Argument of a child that is to do without extra buffer types."""
 _FLOATS = frozenset({0, 1, 30})
 """Tensor types F32, F16 and BF16, which use no extra buffers."""
 
@@ -74,11 +77,25 @@ def _probe(path: str, types: frozenset[int]) -> Finding | None:
     """Try the model in a child; None if that tells nothing.
 
     A child that ends with an error instead of a crash says something about the file, which the real load will report,
-    but nothing about the processor.
+    but nothing about the processor. Neither does a file with which llama.cpp crashes either way.
     """
+    code = _end_of_child(path)
+    if code is None or code > 0 or (code < 0 and _end_of_child(path, PLAIN) != 0):
+        return None
+    return Finding(
+        works=code == 0,
+        detail="works" if code == 0 else f"a child died of {signal_name(-code)}",
+        tensor_types=tuple(sorted(types)),
+        library=_library(),
+        processor=_processor(),
+    )
+
+
+def _end_of_child(*arguments: str) -> int | None:
+    """Return a child's exit code, negative for a signal, None if it does not end."""
     try:
-        code = subprocess.run(
-            python_command("ramify.engine.runtime.probe", path),
+        return subprocess.run(
+            python_command("ramify.engine.runtime.probe", *arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -88,15 +105,6 @@ def _probe(path: str, types: frozenset[int]) -> Finding | None:
         ).returncode
     except subprocess.TimeoutExpired:
         return None
-    if code > 0:
-        return None
-    return Finding(
-        works=code == 0,
-        detail="works" if code == 0 else f"a child died of {signal_name(-code)}",
-        tensor_types=tuple(sorted(types)),
-        library=_library(),
-        processor=_processor(),
-    )
 
 
 def _finding_file(types: frozenset[int]) -> Path:
@@ -142,11 +150,11 @@ def _write(file: Path, finding: Finding) -> None:
 
 
 def main() -> None:
-    """Decode a few tokens of the model named by the first argument with default buffer types."""
+    """Decode a few tokens of the model named by the first argument; without extra buffer types if there is a second."""
     from ramify.engine.runtime.messages import ModelConfig
     from ramify.engine.runtime.native import Context, Model
 
-    config = ModelConfig(path=sys.argv[1], context_tokens=256)
+    config = ModelConfig(path=sys.argv[1], context_tokens=256, extra_buffers=PLAIN not in sys.argv[2:])
     context = Context(Model(config), config)
     for start, count in ((0, 8), (8, 1), (9, 1)):
         places = list(range(start, start + count))

@@ -50,6 +50,7 @@ class Slot:
         self._next_run = 0
         self._vocabulary: Any = None
         self._statistics_there: _Reply | None = None
+        self._others: tuple[Slot, ...] = ()
 
     @property
     def runtime(self) -> Runtime:
@@ -79,6 +80,9 @@ class Slot:
             UsageError: if the prompt is empty or holds ids that are not in the vocabulary.
             QuestionTooLong: if it does not fit the context.
         """
+        least = min((self, *self._others), key=lambda each: len(each._runs))
+        if least is not self:
+            return await least.open_run(prompt, background=background)
         tokens = tuple(int(each) for each in prompt)
         if not tokens:
             raise UsageError("the prompt is empty", "give it at least one token")
@@ -102,7 +106,7 @@ class Slot:
             raise UsageError(f"token {wrong} is not in the vocabulary of {size}", "use this model's own tokenizer")
 
     async def statistics(self) -> Statistics:
-        """Ask the worker for the slot's counters.
+        """Ask the worker for the slot's counters; those of other workers are not in them.
 
         Raises:
             ModelCrashed: if the worker died twice over it.
@@ -114,6 +118,10 @@ class Slot:
             raise there.error
         assert there.value is not None
         return there.value
+
+    def share_with(self, others: Iterable[Slot]) -> None:
+        """Let runs be opened in slots of other workers too, in whichever has the fewest; all hold the same model."""
+        self._others = tuple(others)
 
     @property
     def waits(self) -> bool:

@@ -9,6 +9,7 @@ that starts with its kind; so is a reply. Replies: ("loaded", slot, ModelInfo), 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import time
@@ -16,10 +17,10 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ramify.engine.errors import ModelLoadError
-from ramify.engine.runtime.decoder import Decoder
+from ramify.engine.errors import ModelLoadError, RamifyError
 from ramify.engine.runtime.messages import ModelConfig, ModelInfo
-from ramify.engine.runtime.native import Context, Model, model_info
+from ramify.engine.runtime.native import Model, model_info
+from ramify.engine.runtime.pools import Pools, Turns
 
 PROGRESS_S = 0.1
 """Shortest time between two reports of progress."""
@@ -27,26 +28,33 @@ PROGRESS_S = 0.1
 ALIVE_S = 0.5
 """Shortest time between two signs of life."""
 
-BACKGROUND_TURN = 8
-"""Every so-manieth step is one for all slots, so that work in the background gets on beside any other."""
-
 DECODER_REQUESTS = frozenset({"open_run", "restore", "expand", "read", "release", "interrupt", "close_run"})
 """Requests that are methods of a slot's decoder, by name."""
 
 
 class WorkerSlot:
-    """One model with its context and decoder. Slots of the same file share the model."""
+    """One model with its contexts and decoders. Slots of the same file share the model."""
 
-    def __init__(self, config: ModelConfig, model: Model) -> None:
+    def __init__(self, number: int, config: ModelConfig, model: Model) -> None:
+        self.number = number
         self.config = config
         self.model = model
-        self.context = Context(model, config)
-        self.decoder = Decoder(self.context, model.vocabulary, max_lanes=config.max_lanes)
+        self.pools = Pools(model, config)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do."""
+        return self.pools.busy
+
+    @property
+    def urgent(self) -> bool:
+        """Whether there is anything to do for a run that is not in the background."""
+        return self.pools.urgent
 
     @property
     def info(self) -> ModelInfo:
         """Description of the model."""
-        return model_info(self.model, self.context, self.config.path)
+        return model_info(self.model, self.pools.context, self.config.path)
 
 
 class Worker:
@@ -55,11 +63,13 @@ class Worker:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._slots: dict[int, WorkerSlot] = {}
-        self._models: dict[tuple[str, bool, int | None], Model] = {}
+        self._models: dict[tuple[Any, ...], Model] = {}
         self._running = True
         self._reported_s = 0.0
         self._alive_s = 0.0
-        self._turn = 0
+        self._turns = Turns()
+        self._waiting = select.poll()
+        self._waiting.register(connection.fileno(), select.POLLIN)
         self._handlers: dict[str, Callable[..., None]] = {
             "load": self._load,
             "unload": self._unload,
@@ -82,52 +92,46 @@ class Worker:
             self._close()
 
     def _take_requests(self) -> None:
-        while self._running and self._connection.poll(0 if self._busy else None):
+        # Connection.poll makes a selector anew each time, which costs a good part of a tiny model's step.
+        while self._running and self._waiting.poll(0 if self._busy else None):
             kind, *rest = self._connection.recv()
             if kind in DECODER_REQUESTS:
                 number, *arguments = rest
-                getattr(self._slots[number].decoder, kind)(*arguments)
+                self._slots[number].pools.request(kind, *arguments)
             else:
                 self._handlers[kind](*rest)
 
     @property
     def _busy(self) -> bool:
-        return any(slot.decoder.busy for slot in self._slots.values())
-
-    def _due(self) -> list[tuple[int, WorkerSlot]]:
-        """Return the slots that do a decode now: those with work, without such as have it for the background alone."""
-        busy = [(number, slot) for number, slot in self._slots.items() if slot.decoder.busy]
-        self._turn = (self._turn + 1) % BACKGROUND_TURN
-        if len(busy) < 2 or self._turn == 0:
-            return busy
-        return [each for each in busy if each[1].decoder.urgent] or busy
+        return any(slot.busy for slot in self._slots.values())
 
     def _step(self) -> None:
-        for number, slot in self._due():
-            results = slot.decoder.step()
+        for slot in self._turns.due(list(self._slots.values())):
+            number, results = slot.number, slot.pools.step()
             if results:
                 self._send(("results", number, results))
-            for run, why in slot.decoder.take_failures().items():
+            for run, why in slot.pools.take_failures().items():
                 error = ModelLoadError(f"{slot.config.path} does not work: {why}", "its file may be damaged")
                 self._send(("run_failed", number, run, error))
         now_s = time.monotonic()
         if now_s - self._reported_s >= PROGRESS_S:
             self._reported_s = now_s
             for number, slot in self._slots.items():
-                if progress := slot.decoder.progress():
+                if progress := slot.pools.progress():
                     self._send(("progress", number, progress))
             if now_s - self._alive_s >= ALIVE_S:
                 self._alive_s = now_s
                 self._send(("alive",))
 
     def _load(self, number: int, config: ModelConfig) -> None:
-        key = (os.path.realpath(config.path), config.extra_buffers, config.gpu_layers)
+        placed = (config.gpu_layers, config.main_gpu, config.tensor_split, config.gpu_turn)
+        key = (os.path.realpath(config.path), config.extra_buffers, *placed)
         try:
             model = self._models.get(key)
             if model is None:
                 model = self._models[key] = Model(config)
-            slot = self._slots[number] = WorkerSlot(config, model)
-        except ModelLoadError as error:
+            self._slots[number] = slot = WorkerSlot(number, config, model)
+        except RamifyError as error:
             self._send(("failed", number, error))
         else:
             self._send(("loaded", number, slot.info))
@@ -136,13 +140,13 @@ class Worker:
         slot = self._slots.pop(number, None)
         if slot is None:
             return
-        slot.context.close()
+        slot.pools.close()
         if all(other.model is not slot.model for other in self._slots.values()):
             self._models = {key: model for key, model in self._models.items() if model is not slot.model}
             slot.model.close()
 
     def _statistics(self, number: int) -> None:
-        self._send(("statistics", number, self._slots[number].decoder.statistics()))
+        self._send(("statistics", number, self._slots[number].pools.statistics()))
 
     def _stop(self) -> None:
         self._running = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -13,7 +13,8 @@ from . import output
 def config() -> None:
     """Look at your own defaults.
 
-    RAMIFY_… variables and a file set defaults of the options of commands that search.
+    RAMIFY_… variables and a file set defaults of the options of commands that search; the file's table [keys] gives
+    actions of the terminal UI other keys.
     """
 
 
@@ -24,9 +25,9 @@ def show(as_json: bool) -> None:
 
     Options on the command line come before environment variables, these before the file.
     """
-    from .settings import all_settings
+    from .settings import KEYS, all_settings, given_keys
 
-    settings = all_settings()
+    settings = all_settings() | {f"{KEYS}.{action}": keys for action, keys in given_keys().items()}
     with output.owned_stdout():
         if as_json:
             values = {key: {"value": each.value, "source": each.source} for key, each in settings.items()}
@@ -46,6 +47,8 @@ def path() -> None:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, cast("list[Any]", value)))
     if isinstance(value, bool):
         return "true" if value else "false"
     return "-" if value is None else str(value)

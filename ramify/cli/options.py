@@ -10,7 +10,7 @@ import click
 
 from ramify.engine.errors import UsageError
 
-from .values import COUNT, DURATION, FLOPS, Assignment, Share
+from .values import COUNT, DURATION, FLOPS, GPU_SHARES, KV_TYPE, Assignment, Share
 
 if TYPE_CHECKING:
     from ramify.search.strategy import AnyStrategy
@@ -73,6 +73,23 @@ _OPTIONS = (
     click.option(
         "--gpu-layers", type=click.IntRange(min=0), help="Layers on the GPU.  [default: all, if there is one]"
     ),
+    click.option("--main-gpu", type=click.IntRange(0, 15), metavar="N", help="Put each model on this GPU alone."),
+    click.option("--tensor-split", type=GPU_SHARES, help="Share layers out over the GPUs, such as 3,1."),
+    click.option(
+        "--flash-attention",
+        type=click.Choice(["auto", "on", "off"]),
+        default="auto",
+        show_default=True,
+        help="Whether to use it.",
+    ),
+    click.option("--kv-type", type=KV_TYPE, help="Type of the KV cache, such as q8_0 or q8_0,q4_0.  [default: f16]"),
+    click.option("--context-tokens", type=COUNT, help="Size of the KV cache in tokens.  [default: as suits the model]"),
+    click.option(
+        "--pools", type=click.IntRange(1, 64), help="KV caches that problems are shared out to.  [default: as pays]"
+    ),
+    click.option(
+        "--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="Processes that load the models."
+    ),
 )
 
 
@@ -83,7 +100,10 @@ def search_options(command: Decorated) -> Decorated:
     return command
 
 
-_ENGINE_OPTIONS = ("isolation", "threads", "gpu_layers", "prompt_preset", "step_format", "reward_spec")
+_ENGINE_OPTIONS = (
+    *("isolation", "workers", "pools", "threads", "context_tokens", "kv_type", "flash_attention"),
+    *("gpu_layers", "main_gpu", "tensor_split", "prompt_preset", "step_format", "reward_spec"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Defaults of the command line that the user sets: a TOML file and environment variables.
 
 What is typed as an option comes first, then RAMIFY_… variables, then the file, then the built-in default. A key is the
-option's name with underscores, such as `max_generated_tokens`.
+option's name with underscores, such as `max_generated_tokens`. The file's table `[keys]` has keys of the terminal UI.
 """
 
 from __future__ import annotations
@@ -30,8 +30,12 @@ CONFIG_VARIABLE = "RAMIFY_CONFIG"
 """Environment variable that replaces the path of the file."""
 _STRATEGY_OPTIONS = {"width": "width", "tree_temperature": "temperature"}
 """Options that only some strategies have, and the strategies' names for them."""
+KEYS = "keys"
+"""Table of the file that gives actions of the terminal UI other keys."""
 _MARK = "strategy"
 """A command that has this option searches, so the settings are its defaults."""
+
+_KEY = 'stop = "s"'
 
 save_option = click.option(
     "--save/--no-save", default=True, help="Keep the run in the history.  [default: yes; see ramify runs]"
@@ -83,6 +87,37 @@ def all_settings() -> dict[str, Setting]:
     """Return every setting with its source; raises as `given_settings`."""
     given = given_settings()
     return {key: given.get(key, Setting(_built_in(each), "built-in")) for key, each in known_settings().items()}
+
+
+def given_keys() -> dict[str, Setting]:
+    """Return the keys of the terminal UI that the file sets, by action; values are a key or a list of them.
+
+    Raises:
+        UsageError: if the file cannot be read, or an action or key is wrong; the message says where.
+    """
+    path = config_path()
+    values, text = _parsed(path)
+    table: Any = values.get(KEYS, {})
+    if not isinstance(table, dict):
+        raise UsageError(
+            f"{path}:{_line_of(KEYS, text)}: {KEYS} has to be a table", f"write [{KEYS}] and below it {_KEY}"
+        )
+    if not table:
+        return {}
+    from ramify.tui.keymap import remapped
+
+    found, body = dict[str, Setting](), _line_of(KEYS, text)
+    for action, keys in cast("dict[str, Any]", table).items():
+        place = f"{path}:{_line_of(action, text, body)}"
+        listed = cast("list[Any]", keys) if isinstance(keys, list) else [keys]
+        if not all(isinstance(each, str) for each in listed):
+            raise UsageError(f"{place}: {action} has to be a key or a list of keys", f"write it like {_KEY}")
+        found[action] = Setting(keys, place)
+        try:
+            remapped({name: setting.value for name, setting in found.items()})
+        except UsageError as error:
+            raise UsageError(f"{place}: {error.message}", error.next_step) from None
+    return found
 
 
 def default_map(name: str, command: click.Command | None) -> dict[str, Any]:
@@ -146,15 +181,21 @@ def _from_environment() -> dict[str, Setting]:
     return found
 
 
-def _from_file(path: Path) -> dict[str, Setting]:
+def _parsed(path: Path) -> tuple[dict[str, Any], str]:
     text = _read(path)
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text), text
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         raise UsageError(f"{path} is not TOML: {message[:1].lower()}{message[1:]}", "correct the file") from error
+
+
+def _from_file(path: Path) -> dict[str, Setting]:
+    values, text = _parsed(path)
     found = dict[str, Setting]()
     for key, value in values.items():
+        if key == KEYS:
+            continue
         place = f"{path}:{_line_of(key, text)}"
         option = known_settings().get(key)
         if option is None:
@@ -185,10 +226,11 @@ def _converted(option: click.Parameter, text: str, place: str) -> Any:
         raise UsageError(f"{place}: {' '.join(error.message.split()).removesuffix('.')}", "correct the value") from None
 
 
-def _line_of(key: str, text: str) -> int:
-    """Return the number of the line that sets a key, 1 if it is written in an unusual way."""
+def _line_of(key: str, text: str, after: int = 0) -> int:
+    """Return the number of the line that sets a key behind another line, that one if it is written unusually."""
     pattern = re.compile(rf"""\s*\[?\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
-    return next((number for number, line in enumerate(text.splitlines(), start=1) if pattern.match(line)), 1)
+    lines = list(enumerate(text.splitlines(), start=1))[after:]
+    return next((number for number, line in lines if pattern.match(line)), max(1, after))
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:

@@ -61,6 +61,31 @@ class Share(click.FloatRange):
         return number
 
 
+class ModelSetting(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
+    """Text that is checked by the settings of a model, among which it is `setting`."""
+
+    def __init__(self, name: str, setting: str) -> None:
+        self.name = name
+        self._setting = setting
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text without spaces."""
+        from ramify.engine.errors import UsageError
+        from ramify.engine.runtime.messages import ModelConfig
+
+        text = str(value).replace(" ", "")
+        settings: dict[str, Any] = {self._setting: text}
+        try:
+            ModelConfig(path="", **settings)
+        except UsageError as error:
+            self.fail(f"{value!r} cannot be used: {error.next_step}", param, ctx)
+        return text
+
+
+GPU_SHARES = ModelSetting("shares", "tensor_split")
+KV_TYPE = ModelSetting("type", "kv_type")
+
+
 class StepRange(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
     """A range of step counts: `2-8`, or `4` for exactly four."""
 

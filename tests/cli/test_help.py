@@ -14,6 +14,7 @@ HEAVY = ("anyio", "jinja2", "llama_cpp", "math_verify", "networkx", "numpy", "py
 
 SOLVE_OPTIONS = [
     "--fallback", "--fallback-confidence",
+    "--context-tokens", "--flash-attention", "--kv-type", "--main-gpu", "--pools", "--tensor-split", "--workers",
     "--help", "--gpu-layers", "--isolation", "--json", "--max-flops", "--max-generated-tokens", "--max-nodes",
     "--max-path-tokens", "--max-seconds", "--max-step-tokens", "--max-total-tokens", "--min-p", "--model",
     "--profile", "--prompt-preset", "--quiet", "--reward", "--reward-spec", "--save", "--save-tree", "--seed",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from multiprocessing.connection import Pipe
-from types import SimpleNamespace
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from ramify.engine.runtime.decoder import Decoder
 from ramify.engine.runtime.messages import LaneResult
-from ramify.engine.runtime.worker import BACKGROUND_TURN, Worker
+from ramify.engine.runtime.pools import BACKGROUND_TURN, Turns
 
 from .test_decoder import FakeMachine, FakeWords, drain, lane, lanes_of
 
@@ -52,29 +51,12 @@ def test_a_decoder_is_urgent_for_runs_in_front_alone() -> None:
     assert not decoder.urgent
 
 
+@dataclass
 class Busy:
-    """A decoder that always has work and counts its steps."""
+    """Something that always has work."""
 
-    def __init__(self, *, urgent: bool) -> None:
-        self.busy, self.urgent, self.steps = True, urgent, 0
-
-    def step(self) -> list[Any]:
-        self.steps += 1
-        return []
-
-    def take_failures(self) -> dict[int, str]:
-        return {}
-
-    def progress(self) -> list[Any]:
-        return []
-
-
-@pytest.fixture
-def worker() -> Iterator[Worker]:
-    left, right = Pipe()
-    yield Worker(left)
-    left.close()
-    right.close()
+    urgent: bool
+    busy: bool = True
 
 
 @pytest.mark.parametrize(
@@ -86,12 +68,12 @@ def worker() -> Iterator[Worker]:
         ((False,), (80,)),
     ],
 )
-def test_slots_with_background_work_get_a_share_of_the_steps(
-    worker: Worker, urgent: tuple[bool, ...], steps: tuple[int, ...]
-) -> None:
-    decoders = [Busy(urgent=each) for each in urgent]
-    slots: dict[int, Any] = {number: SimpleNamespace(decoder=each) for number, each in enumerate(decoders)}
-    worker._slots = slots  # pyright: ignore[reportPrivateUsage]
-    for _ in range(80):
-        worker._step()  # pyright: ignore[reportPrivateUsage]
-    assert tuple(each.steps for each in decoders) == steps
+def test_background_work_gets_a_share_of_the_steps(urgent: tuple[bool, ...], steps: tuple[int, ...]) -> None:
+    everyone, turns = [Busy(each) for each in urgent], Turns()
+    counts = Counter(id(each) for _ in range(80) for each in turns.due(everyone))
+    assert tuple(counts[id(each)] for each in everyone) == steps
+
+
+def test_who_has_nothing_to_do_has_no_turn() -> None:
+    idle, busy = Busy(urgent=True, busy=False), Busy(urgent=False)
+    assert Turns().due([idle, busy]) == [busy]

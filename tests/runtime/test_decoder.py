@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from ramify.engine.runtime.decoder import Decoder
 from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest, ReadResult, SamplingParams, StepFormat
-from ramify.engine.runtime.sampling import sample, uniforms
+from ramify.engine.runtime.sampling import Sampler, uniforms
 
 END = 0
 NEWLINE = 1
 WORDS = 12
 LINE = StepFormat(name="line", pattern=r"\n")
+SAMPLER = Sampler(WORDS)
 
 
 def row_of(path: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -33,11 +34,18 @@ class FakeMachine:
     vocabulary_size = WORDS
 
     def __init__(
-        self, *, cells: int = 10_000, sequences: int = 64, batch_tokens: int = 32, longest: int = 1000
+        self,
+        *,
+        cells: int = 10_000,
+        sequences: int = 64,
+        batch_tokens: int = 32,
+        longest: int = 1000,
+        single_tokens: int = 0,
     ) -> None:
         self.cells = cells
         self.sequences = sequences
         self.batch_tokens = batch_tokens
+        self.single_tokens = single_tokens or batch_tokens
         self.longest_path = longest
         self.held: dict[int, list[tuple[int, object]]] = {number: [] for number in range(sequences)}
         self.evaluated: list[tuple[int, ...]] = []
@@ -96,7 +104,7 @@ def reference(path: tuple[int, ...], request: LaneRequest) -> tuple[tuple[int, .
     tokens: list[int] = []
     while True:
         numbers = uniforms([request.seed], [len(tokens)])
-        token = int(sample(row_of((*path, *tokens))[None, :], [request.sampling], numbers)[0][0])
+        token = int(SAMPLER.draw(row_of((*path, *tokens))[None, :], [request.sampling], numbers)[0][0])
         tokens.append(token)
         if token == END:
             return tuple(tokens), "eos"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -17,12 +20,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from ramify.engine.errors import EngineClosed
 from ramify.engine.runtime.cache import Sequence
 from ramify.engine.runtime.decoder import Decoder
 from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig, ReadRequest
 from ramify.engine.runtime.native import Context, Model
+from ramify.engine.runtime.slot import Slot
+
+from .test_runtime import slot_of
 
 PROMPT = tuple(range(20, 28))
+EXAMPLES = int(os.environ.get("RAMIFY_INTERLEAVINGS", "60"))
+TASKS = 1000
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +160,54 @@ def test_any_interleaving_keeps_the_books_right(model: Model, ending: Path) -> N
     run_state_machine_as_test(
         Interleavings,
         settings=settings(
-            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=EXAMPLES, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+async def live(slot: Slot, source: random.Random) -> None:
+    """Start a run and end it in one way or another, at any moment."""
+    run = await slot.open_run(PROMPT[: source.randint(1, len(PROMPT))])
+    lanes = [
+        LaneRequest(parent=0, child=child, seed=source.getrandbits(32), max_tokens=source.randint(1, 25))
+        for child in range(1, source.randint(2, 6))
+    ]
+
+    async def disturb(way: str) -> None:
+        await anyio.sleep(source.random() * 0.02)
+        if way == "interrupt":
+            run.interrupt()
+        elif way == "close":
+            run.close()
+
+    way = source.choice(("wait", "interrupt", "close", "cancel"))
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(disturb, way)
+            with anyio.move_on_after(source.random() * 0.02 if way == "cancel" else None):
+                try:
+                    await run.expand(lanes, allowance=source.choice((None, 20)), on_result=lambda result: None)
+                except EngineClosed:
+                    assert way == "close"
+    finally:
+        run.close()
+
+
+async def test_a_thousand_runs_started_stopped_and_cancelled_at_random_leave_nothing(ending: Path) -> None:
+    source = random.Random(0)
+    async with slot_of(ending, context_tokens=512, max_lanes=12) as slot:
+        limiter = anyio.CapacityLimiter(20)
+
+        async def one() -> None:
+            async with limiter:
+                await live(slot, source)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(TASKS):
+                tasks.start_soon(one)
+        statistics = await slot.statistics()
+        assert (statistics.sequences_used, statistics.cells_used) == (0, 0)
+        run = await slot.open_run(PROMPT)
+        found: list[LaneResult] = []
+        await run.expand([LaneRequest(parent=0, child=1, seed=1, max_tokens=4)], allowance=None, on_result=found.append)
+        assert len(found) == 1

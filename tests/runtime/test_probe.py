@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ramify.engine.runtime import probe
-from ramify.engine.runtime.probe import extra_buffers_work, findings
+from ramify.engine.runtime.probe import PLAIN, extra_buffers_work, findings
 
 from .tiny_gguf import Shape, write_tiny
 
@@ -19,16 +19,17 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 class Child:
-    """Stands for the child; counts how often it was started."""
+    """Stands for the child; counts how often it was started. `plain` is what it does without extra buffers."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, plain: str = "pass") -> None:
         self.code = code
+        self.plain = plain
         self.started = 0
 
     def __call__(self, module: str, *arguments: str) -> list[str]:
         assert module == "ramify.engine.runtime.probe"
         self.started += 1
-        return [sys.executable, "-c", self.code]
+        return [sys.executable, "-c", self.plain if PLAIN in arguments else self.code]
 
 
 @pytest.mark.parametrize(
@@ -49,8 +50,19 @@ def test_a_probe_is_made_once(
     monkeypatch.setattr(probe, "TIMEOUT_S", 1.0)
     assert extra_buffers_work(quantized) is works
     assert extra_buffers_work(quantized) is works
-    assert child.started == (1 if kept else 2)
+    rounds = 1 if kept else 2
+    # What has crashed is tried again without extra buffers.
+    assert child.started == rounds * (1 if works else 2)
     assert [each.works for each in findings()] == ([works] if kept else [])
+
+
+def test_a_file_that_crashes_either_way_says_nothing_about_the_processor(
+    quantized: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash = "import os; os.abort()"
+    monkeypatch.setattr(probe, "python_command", Child(crash, plain=crash))
+    assert extra_buffers_work(quantized)
+    assert findings() == []
 
 
 def test_a_crash_is_named(quantized: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,16 @@ from hypothesis import strategies as st
 
 from ramify.engine.errors import UsageError
 from ramify.engine.runtime.messages import SamplingParams, check_sampling
-from ramify.engine.runtime.sampling import sample, uniforms
+from ramify.engine.runtime.sampling import Sampler, uniforms
 
 Floats = npt.NDArray[np.float32]
 DRAWS = 20_000
+
+
+def sample(
+    logits: Floats, params: list[SamplingParams], numbers: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    return Sampler(logits.shape[1]).draw(logits, params, numbers)
 
 
 def exact(logits: Floats, params: SamplingParams) -> npt.NDArray[np.float64]:

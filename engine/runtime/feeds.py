@@ -1,0 +1,59 @@
+"""What goes into the next decode: which tokens of which jobs, as the flat lists that a batch is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ramify.engine.runtime.jobs import Job
+
+
+class Feed(NamedTuple):
+    """A job's tokens from position `start` up to `end`; `rows` of them have their logits read."""
+
+    job: Job
+    start: int
+    end: int
+    rows: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """Feeds, and what they are in llama.cpp's terms, one entry a token."""
+
+    feeds: list[Feed] = field(default_factory=list[Feed])
+    tokens: list[int] = field(default_factory=list[int])
+    positions: list[int] = field(default_factory=list[int])
+    sequences: list[int] = field(default_factory=list[int])
+    outputs: list[bool] = field(default_factory=list[bool])
+
+    def add(self, job: Job, start: int, end: int) -> None:
+        """Append a job's tokens; it has its sequence."""
+        assert job.sequence is not None
+        flags = [job.wants(position) for position in range(start, end)]
+        self.feeds.append(Feed(job, start, end, sum(flags)))
+        self.tokens += job.target[start:end]
+        self.positions += range(start, end)
+        self.sequences += [job.sequence.id] * (end - start)
+        self.outputs += flags
+
+
+def next_batch(jobs: list[Job], *, room: int, singles: int) -> Batch:
+    """Return up to `room` tokens: jobs that miss one token first, then longer ones.
+
+    At most `singles` jobs of one token go into a batch without longer ones.
+    """
+    short = [job for job in jobs if len(job.target) - job.next_position == 1]
+    long = [job for job in jobs if len(job.target) - job.next_position > 1]
+    if not long and len(short) > singles:
+        # Parts of equal size, so that the last one is not left with a few.
+        parts = -(-len(short) // singles)
+        short = short[: -(-len(short) // parts)]
+    batch = Batch()
+    for job in (*short, *long):
+        start = job.next_position
+        end = min(len(job.target), start + room)
+        if end > start:
+            batch.add(job, start, end)
+            room -= end - start
+    return batch

@@ -1,0 +1,74 @@
+"""How a context attends on a processor: what is faster for the length of the heads, and never in too large a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ramify.engine.catalog import resolve_model
+from ramify.engine.runtime.decoder import Decoder
+from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig
+from ramify.engine.runtime.native import FLASH_SINGLES, Context, Model, flash_attention
+
+PROMPT = tuple(range(10, 30))
+
+
+def config(name: str, **others: Any) -> ModelConfig:
+    return ModelConfig(path=str(resolve_model(name).path), context_tokens=4096, max_lanes=120, **others)
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[Model]:
+    model = Model(config("demo-m:f16"))
+    yield model
+    model.close()
+
+
+def texts(context: Context, model: Model, lanes: int) -> dict[int, str]:
+    decoder = Decoder(context, model.vocabulary, max_lanes=lanes)
+    decoder.open_run(1, PROMPT)
+    decoder.expand(
+        1, [LaneRequest(parent=0, child=each, seed=each, max_tokens=8) for each in range(1, lanes + 1)], None
+    )
+    found: dict[int, str] = {}
+    while decoder.busy:
+        found |= {each.child: each.text for _, each in decoder.step() if isinstance(each, LaneResult)}
+    return found
+
+
+def test_short_heads_do_without_flash_attention_unless_asked(model: Model) -> None:
+    assert flash_attention(model, config("demo-m:f16")) == "off"
+    assert flash_attention(model, config("demo-m:f16", flash_attention="on")) == "on"
+    # Cells that are quantized need it.
+    assert flash_attention(model, config("demo-m:f16", kv_type="q8_0")) == "auto"
+    longer = Model(config("demo-l:f16"))
+    try:
+        assert flash_attention(longer, config("demo-l:f16")) == "auto"
+    finally:
+        longer.close()
+
+
+def test_with_flash_attention_many_lanes_are_decoded_in_parts(model: Model) -> None:
+    plain, flash = Context(model, config("demo-m:f16")), Context(model, config("demo-m:f16", flash_attention="on"))
+    sizes: list[int] = []
+    decode = flash.decode
+
+    def watched(tokens: list[int], *rest: Any) -> int:
+        sizes.append(len(tokens))
+        return decode(tokens, *rest)
+
+    flash.decode = watched  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        assert plain.single_tokens == plain.batch_tokens
+        found = texts(flash, model, 100)
+        # The prompt apart, no batch reaches the size from which cells that a lane does not see cost as much as its own.
+        assert max(sizes[1:]) <= FLASH_SINGLES
+        assert min(sizes[1:5]) >= 49
+        assert len(found) == 100
+        agree = sum(found[child] == text for child, text in texts(plain, model, 100).items())
+        assert agree >= 98
+    finally:
+        plain.close()
+        flash.close()

@@ -1,0 +1,95 @@
+"""Runs of one model in contexts of their own draw what they draw in a common one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ramify.engine.catalog import resolve_model
+from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig, ReadRequest
+from ramify.engine.runtime.native import Model
+from ramify.engine.runtime.pools import MOST_POOLS, Pools, pool_count
+
+PROMPTS = {1: tuple(range(10, 40)), 2: tuple(range(20, 60)), 3: tuple(range(30, 50))}
+
+
+# Float weights, because near-ties of quantized products can fall differently in batches of another size.
+PATH = str(resolve_model("demo-m:f16").path)
+
+
+def config(pools: int | None = None, context_tokens: int = 2048) -> ModelConfig:
+    return ModelConfig(path=PATH, pools=pools, context_tokens=context_tokens)
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[Model]:
+    model = Model(config())
+    yield model
+    model.close()
+
+
+def solve(pools: Pools) -> dict[tuple[int, int], str]:
+    for run, prompt in PROMPTS.items():
+        pools.request("open_run", run, prompt)
+        pools.request("expand", run, [_lane(run, child) for child in range(1, 5)], None)
+    found: dict[tuple[int, int], str] = {}
+    while pools.busy:
+        found |= {(run, each.child): each.text for run, each in pools.step() if isinstance(each, LaneResult)}
+    return found
+
+
+def _lane(run: int, child: int) -> LaneRequest:
+    return LaneRequest(parent=0, child=child, seed=run * 100 + child, max_tokens=12)
+
+
+def test_pools_change_nothing_but_where_a_run_is(model: Model) -> None:
+    one, three = Pools(model, config(1)), Pools(model, config(3))
+    try:
+        assert solve(one) == solve(three)
+        assert one.statistics().tokens == three.statistics().tokens
+        # Three runs of four lanes side by side against one after the other.
+        assert one.statistics().decode_calls < three.statistics().decode_calls
+    finally:
+        one.close()
+        three.close()
+
+
+def test_a_run_goes_where_the_fewest_are_and_its_place_is_free_afterwards(model: Model) -> None:
+    pools = Pools(model, config(2))
+    try:
+        solve(pools)
+        homes = pools.homes
+        assert [homes[run] for run in (1, 2, 3)] == [0, 1, 0]
+        for run in (1, 3):
+            pools.request("close_run", run)
+        pools.request("open_run", 4, (7, 8))
+        assert pools.homes == {2: 1, 4: 0}
+        for run in (2, 4):
+            pools.request("close_run", run)
+        assert pools.statistics().sequences_used == 0
+    finally:
+        pools.close()
+
+
+def test_what_comes_late_for_a_run_that_has_ended_is_turned_down(model: Model) -> None:
+    pools = Pools(model, config(2))
+    try:
+        solve(pools)
+        pools.request("close_run", 2)
+        pools.request("release", 2, [1])
+        pools.request("interrupt", 2)
+        pools.request("read", 2, [ReadRequest(node=9, parent=None, tokens=(1, 2), read=(1,), ids=(3,))])
+        assert pools.take_failures() == {2: "the run has ended"}
+        pools.request("expand", 3, [_lane(3, 9)], None)
+        while pools.busy:
+            pools.step()
+        assert not pools.take_failures()
+    finally:
+        pools.close()
+
+
+def test_the_number_of_pools_follows_what_a_cell_costs(model: Model) -> None:
+    assert pool_count(model, config()) == MOST_POOLS
+    assert pool_count(model, config(3)) == 3
+    assert pool_count(model, config(context_tokens=200_000)) == 1

@@ -1,0 +1,94 @@
+"""Several workers behind one engine: runs are shared out, and the death of one touches no run of another."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+import ramify
+from ramify.engine.errors import UsageError
+from ramify.engine.llama_policy import LlamaPolicy
+from ramify.engine.runtime.processes import ProcessWorker
+from ramify.engine.runtime.slot import Slot
+
+from .test_survival import workers_of
+
+PROBLEMS = ramify.generate_problems(steps=(2, 4), count=6, seed=12)
+STRATEGY = ramify.Majority(width=4)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    yield
+    assert workers_of(os.getpid()) == []
+
+
+def slots_of(engine: ramify.Engine) -> list[Slot]:
+    policy = engine.policy
+    assert isinstance(policy, LlamaPolicy)
+    return [policy.slot, *policy.slot._others]
+
+
+def pids(slots: list[Slot]) -> list[int]:
+    found: list[int] = []
+    for slot in slots:
+        worker = slot.runtime.worker
+        assert isinstance(worker, ProcessWorker)
+        found.append(worker.process.pid)
+    return found
+
+
+async def test_runs_are_shared_out_and_give_the_answers_of_one_worker() -> None:
+    async with ramify.Engine(reward=None) as engine:
+        alone = {each.id: (await engine.solve(each, strategy=STRATEGY)).answer for each in PROBLEMS}
+    async with ramify.Engine(reward=None, workers=2) as engine:
+        slots = slots_of(engine)
+        assert sorted(pids(slots)) == sorted(workers_of(os.getpid()))
+        assert [slot.config.gpu_turn for slot in slots] == [0, 1]
+        found = {
+            each.problem_id: each.answer async for each in engine.solve_many(PROBLEMS, parallel=4, strategy=STRATEGY)
+        }
+        work = [(await slot.statistics()).tokens for slot in slots]
+    assert min(work) > sum(work) / 5
+    # Logits are not bit-equal across batch shapes, so a near tie may fall differently.
+    assert sum(found[each.id] == alone[each.id] for each in PROBLEMS) >= len(PROBLEMS) - 1
+
+
+async def test_a_reward_model_is_in_every_worker_too() -> None:
+    async with ramify.Engine(workers=2) as engine:
+        async for solution in engine.solve_many(PROBLEMS[:4], parallel=4, strategy=ramify.Rebase(width=4)):
+            assert solution.usage.reward.prompt_tokens > 0
+            assert solution.usage.policy.reevaluated_tokens == solution.usage.reward.reevaluated_tokens == 0
+        for slot in slots_of(engine):
+            loaded = list(slot.runtime._slots.values())
+            assert len(loaded) == 2
+            assert all([(await each.statistics()).tokens > 0 for each in loaded])
+
+
+async def test_the_death_of_one_worker_is_none_of_the_other() -> None:
+    async with ramify.Engine(reward=None, workers=2) as engine:
+        slots = slots_of(engine)
+        before = pids(slots)
+        finished = 0
+        async for solution in engine.solve_many(PROBLEMS, parallel=4, strategy=STRATEGY):
+            finished += 1
+            assert len(solution.candidates) == 4
+            if finished == 1:
+                os.kill(before[1], signal.SIGKILL)
+        assert finished == len(PROBLEMS)
+        # One more run for each finds them both alive, the second replaced.
+        async for _ in engine.solve_many(PROBLEMS[:4], parallel=4, strategy=STRATEGY):
+            pass
+        after = pids(slots)
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+@pytest.mark.parametrize("workers", [0, -1, 17])
+async def test_a_wrong_number_of_workers_is_refused(workers: int) -> None:
+    with pytest.raises(UsageError, match=f"workers is {workers}"):
+        async with ramify.Engine(workers=workers):
+            pass
