@@ -2,11 +2,12 @@
 
     python benchmarks/native.py --native BUILD/bin/llama-batched-bench [--model FILE.gguf] [--lanes 1,4,16,64]
 
-Both use the library beside the native tool, the same file, threads, shared prompt and numbers of tokens, in turns, so
-that the ratio holds on a machine whose speed drifts. The native tool runs with one KV cache for all sequences and with
-one for each; ramify is compared with the better of the two. Without --model a model of random weights in the shape of
-SmolLM-135M with 49,152 tokens is written, Q8_0. Build the tool from the llama.cpp that comes in the source package of
-llama-cpp-python: `cmake -B build && cmake --build build --target llama-batched-bench`.
+Both use the same library, file, threads, shared prompt and numbers of tokens, in turns, so that the ratio holds on a
+machine whose speed drifts. The native tool runs with one KV cache for all sequences and with one for each, with and
+without flash attention; ramify, as it sets itself up, is compared with the best of the four. Without --model a model of
+random weights in the shape of SmolLM-135M is written, Q8_0, with --vocabulary tokens. Build the tool from the llama.cpp
+that comes in the source package of llama-cpp-python: `cmake -B build && cmake --build build --target
+llama-batched-bench`. The library is the one beside the tool, or with --library installed the one that is installed.
 """
 
 from __future__ import annotations
@@ -28,30 +29,41 @@ import anyio
 LIBRARY_VARIABLE = "LLAMA_CPP_LIB_PATH"
 
 
-def native_speed(options: argparse.Namespace, model: Path, lanes: int, *, unified: bool, extra_buffers: bool) -> float:
+MODES = {"one cache": (True, "on"), "split": (False, "on"), "one cache, no flash": (True, "off"),
+         "split, no flash": (False, "off")}  # fmt: skip
+"""Ways in which the native tool runs: whether all sequences share a cache, and flash attention."""
+
+
+def native_speed(options: argparse.Namespace, model: Path, lanes: int, mode: str, *, extra_buffers: bool) -> float:
     """Return the tokens per second that the native tool generates."""
+    unified, flash = MODES[mode]
     cells = options.prompt + lanes * (options.tokens if unified else options.prompt + options.tokens) + 64
     command = [
         str(options.native), "-m", str(model), "-c", str(cells), "-npp", str(options.prompt), "-ntg",
         str(options.tokens), "-npl", str(lanes), "-pps", "-t", str(options.threads), "-tb", str(options.threads),
-        "--output-format", "jsonl", *(["-kvu"] if unified else []), *([] if extra_buffers else ["-nr"]),
+        "-fa", flash, "--output-format", "jsonl", *(["-kvu"] if unified else []), *([] if extra_buffers else ["-nr"]),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    folders = [options.library_folder, options.native.resolve().parent]
+    environment = os.environ | {"LD_LIBRARY_PATH": os.pathsep.join(map(str, folders))}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, env=environment)
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not rows:
         raise SystemExit(f"{options.native} failed with {done.returncode}: {done.stderr[-500:]}")
     return float(rows[-1]["speed_tg"])
 
 
-async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> float:
-    """Return the tokens per second of ramify, the prompt being there already."""
+async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> tuple[float, float]:
+    """Return the tokens per second of ramify, the prompt being there already, and the share of time for sampling."""
     import ramify
+    from ramify.engine.llama_policy import LlamaPolicy
     from ramify.engine.policy import StepRequest, StepResult
 
     cells = options.prompt + (lanes + 1) * (options.tokens + 1) + 64
     text = "".join(chr(ord("c") + place * 7 % 23) for place in range(options.prompt))
     settings: dict[str, Any] = {"threads": options.threads, "max_lanes": lanes, "context_tokens": cells}
     async with ramify.Engine(model=model, reward=None, prompt_preset="plain", **settings) as engine:
+        policy = engine.policy
+        assert isinstance(policy, LlamaPolicy)
         session = await engine.policy.open(text)
         results: list[StepResult] = []
 
@@ -63,31 +75,43 @@ async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> 
 
         await session.expand([request(1, 1)], allowance=None, on_result=results.append)
         results.clear()
+        before = await policy.slot.statistics()
         started = time.perf_counter()
         wanted = [request(child, options.tokens) for child in range(2, lanes + 2)]
         await session.expand(wanted, allowance=None, on_result=results.append)
         seconds = time.perf_counter() - started
+        after = await policy.slot.statistics()
         await session.close()
-    return sum(result.generated_tokens for result in results) / seconds
+    sampling_s, decode_s = after.sampling_s - before.sampling_s, after.decode_s - before.decode_s
+    return sum(result.generated_tokens for result in results) / seconds, sampling_s / (sampling_s + decode_s)
 
 
 def measure(options: argparse.Namespace, model: Path, lanes: int, extra_buffers: bool) -> dict[str, Any]:
     """Return the medians over the rounds for one number of lanes."""
-    found: dict[str, list[float]] = {"unified": [], "split": [], "ramify": []}
+    found: dict[str, list[float]] = {mode: [] for mode in MODES}
+    own: list[float] = []
+    shares: list[float] = []
     for _ in range(options.rounds):
-        found["unified"].append(native_speed(options, model, lanes, unified=True, extra_buffers=extra_buffers))
-        found["ramify"].append(anyio.run(ramify_speed, options, model, lanes))
-        found["split"].append(native_speed(options, model, lanes, unified=False, extra_buffers=extra_buffers))
-    ratios = [own / max(pair) for own, *pair in zip(found["ramify"], found["unified"], found["split"], strict=True)]
-    medians = {name: statistics.median(values) for name, values in found.items()}
-    return {"lanes": lanes, **medians, "ratio": statistics.median(ratios), "ratios": ratios}
+        for mode in MODES:
+            found[mode].append(native_speed(options, model, lanes, mode, extra_buffers=extra_buffers))
+        speed, share = anyio.run(ramify_speed, options, model, lanes)
+        own.append(speed)
+        shares.append(share)
+    ratios = [speed / max(each) for speed, *each in zip(own, *found.values(), strict=True)]
+    medians = {mode: statistics.median(values) for mode, values in found.items()}
+    return {
+        "lanes": lanes, "native": medians, "ramify": statistics.median(own), "ratio": statistics.median(ratios),
+        "sampling": statistics.median(shares), "ratios": ratios,
+    }  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--native", type=Path, required=True, help="llama-batched-bench")
+    parser.add_argument("--library", choices=("native", "installed"), default="native", help="which library both use")
     parser.add_argument("--model", type=Path, help="GGUF file (default: random weights, 135M, Q8_0)")
+    parser.add_argument("--vocabulary", type=int, default=49_152, help="tokens of the random model")
     parser.add_argument("--lanes", default="1,4,16,64")
     parser.add_argument("--prompt", type=int, default=256, help="tokens of the shared prompt")
     parser.add_argument("--tokens", type=int, default=64, help="tokens that each lane generates")
@@ -95,7 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="JSON file for all figures")
     options = parser.parse_args(arguments)
-    os.environ[LIBRARY_VARIABLE] = str(options.native.resolve().parent)
+    options.library_folder = _library_folder(options)
+    os.environ[LIBRARY_VARIABLE] = str(options.library_folder)
     from ramify.engine.runtime.probe import extra_buffers_work
 
     with tempfile.TemporaryDirectory() as folder:
@@ -103,21 +128,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if model is None:
             from random_model import write_model
 
-            model = write_model(Path(folder) / "random-135m.gguf")
+            model = write_model(Path(folder) / "random-135m.gguf", vocabulary=options.vocabulary)
         works = extra_buffers_work(str(model))
         rows = list[dict[str, Any]]()
         sys.stdout.write(f"special CPU buffers: {'on' if works else 'off, they crash here'}\n")
-        sys.stdout.write("| lanes | native, one cache | native, split | ramify | ramify / better native |\n")
-        sys.stdout.write("|---|---|---|---|---|\n")
+        sys.stdout.write(f"| lanes | {' | '.join(MODES)} | ramify | ramify / best native | sampling |\n")
+        sys.stdout.write(f"|{'---|' * (len(MODES) + 4)}\n")
         for lanes in [int(each) for each in options.lanes.split(",")]:
             row = measure(options, model, lanes, works)
             rows.append(row)
+            cells = " | ".join(f"{row['native'][mode]:.0f}" for mode in MODES)
             sys.stdout.write(
-                f"| {lanes} | {row['unified']:.0f} | {row['split']:.0f} | {row['ramify']:.0f} | {row['ratio']:.2f} |\n"
+                f"| {lanes} | {cells} | {row['ramify']:.0f} | {row['ratio']:.2f} | {row['sampling']:.1%} |\n"
             )
             sys.stdout.flush()
     if options.out is not None:
         options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def _library_folder(options: argparse.Namespace) -> Path:
+    if options.library == "native":
+        return options.native.resolve().parent
+    from importlib.util import find_spec
+
+    found = find_spec("llama_cpp")
+    if found is None or found.origin is None:
+        raise SystemExit("llama-cpp-python is not installed")
+    return Path(found.origin).parent / "lib"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ramify.cli.build_advice import build_command
 from ramify.engine.errors import RamifyError
 
 PACKAGES = ("ramify", "llama-cpp-python", "numpy", "networkx", "anyio", "pydantic", "math-verify")
@@ -79,6 +80,10 @@ def _describe_probes(probes: list[dict[str, Any]]) -> Iterator[str]:
                 f"CPU probe   tensor types {kinds}: llama.cpp crashed ({probe['detail']}) with the processor's "
                 "special buffers, such as AMX; models are loaded without them"
             )
+    command = None if all(probe["works"] for probe in probes) else build_command(_every_flag())
+    if command is not None:
+        yield "            quantized models may be faster with a build that leaves AMX out:"
+        yield f"            {command}"
 
 
 def _describe_run(run: dict[str, Any] | None) -> Iterator[str]:
@@ -101,12 +106,16 @@ def _version(package: str) -> str | None:
 
 
 def _processor_flags() -> list[str]:
+    found = _every_flag()
+    return [flag for flag in NOTED_FLAGS if flag in found]
+
+
+def _every_flag() -> list[str]:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-    found = next((line for line in lines if line.startswith(("flags", "Features"))), "").split()
-    return [flag for flag in NOTED_FLAGS if flag in found]
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "").split()
 
 
 def _library() -> dict[str, Any]:

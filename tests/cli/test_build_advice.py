@@ -1,0 +1,40 @@
+"""Where the processor's AMX crashes llama.cpp, `ramify doctor` says how to build it without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ramify.cli import health
+from ramify.cli.build_advice import build_command
+
+SAPPHIRE = "avx2 avx512f avx512bw avx512vl avx512dq avx512vbmi avx512_vnni avx512_bf16 amx_tile amx_int8".split()
+
+
+def test_the_build_has_everything_but_amx() -> None:
+    command = build_command(SAPPHIRE)
+    assert command is not None
+    assert "-DGGML_NATIVE=OFF" in command
+    assert "AMX" not in command
+    for name in ("AVX2", "AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX512_BF16"):
+        assert f"-DGGML_{name}=ON" in command
+
+
+def test_a_switch_needs_all_that_it_stands_for() -> None:
+    command = build_command(["avx2", "avx512f", "amx_tile"])
+    assert command is not None
+    assert "-DGGML_AVX2=ON" in command
+    assert "AVX512" not in command
+
+
+def test_without_amx_there_is_nothing_to_leave_out() -> None:
+    assert build_command([flag for flag in SAPPHIRE if not flag.startswith("amx")]) is None
+
+
+@pytest.mark.parametrize(("works", "said"), [(True, False), (False, True)])
+def test_doctor_says_so_after_a_crash_alone(monkeypatch: pytest.MonkeyPatch, works: bool, said: bool) -> None:
+    monkeypatch.setattr(health, "_every_flag", lambda: SAPPHIRE)
+    report: dict[str, Any] = health.examine(run=False, model="demo-m")
+    report["probes"] = [{"tensor_types": [8], "works": works, "detail": "a child died of SIGSEGV"}]
+    assert ("CMAKE_ARGS" in "\n".join(health.describe(report))) is said
