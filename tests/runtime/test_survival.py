@@ -142,7 +142,7 @@ async def test_asserts_without_end_are_a_typed_error_with_the_cause(tiny: Path, 
 
 
 async def test_hanging_twice_is_a_typed_error(slow: Path) -> None:
-    async with Runtime(hang_s=1.5) as runtime:
+    async with Runtime(hang_s=1.0) as runtime:
         slot = await runtime.load(config_of(slow, context_tokens=4096))
         run = await slot.open_run(PROMPT)
 
@@ -155,7 +155,7 @@ async def test_hanging_twice_is_a_typed_error(slow: Path) -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop_them)
-            with pytest.raises(ModelCrashed, match=r"no sign of life for 1\.5 s"):
+            with pytest.raises(ModelCrashed, match=r"no sign of life for 1 s"):
                 await expand(run, *(lane(child, max_tokens=200) for child in range(1, 30)))
         assert len((await expand(run, lane(100, max_tokens=2)))[100].tokens) == 2
 
