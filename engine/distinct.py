@@ -21,7 +21,7 @@ class DistinctSession:
 
     That one is kept until all nodes that stand on it are released, and what is below any of them is scored as if it
     were below that one. A path that was released keeps its score; a node that has it later stands on the nearest node
-    above that `inner` still keeps.
+    above that `inner` still keeps. One call of `score` at a time.
     """
 
     def __init__(self, inner: RewardSession) -> None:
