@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 WIDTH, HEIGHT = 460, 260
@@ -22,8 +22,10 @@ class Point:
     label: str = ""
 
 
-def bars(points: Sequence[Point], names: Sequence[str], x_title: str) -> str:
-    """Return a bar for each name with its interval; shares on the vertical axis."""
+def bars(points: Sequence[Point], names: Sequence[str], x_title: str, top: float | None = None) -> str:
+    """Return a bar for each name with its interval; on the vertical axis shares, or amounts up to `top`."""
+    if top is not None:
+        points = [replace(p, y=p.y / top, low=p.low / top, high=p.high / top) for p in points]
     slot = (WIDTH - _LEFT - _RIGHT) / max(1, len(names))
     marks = [
         f'<rect x="{_LEFT + slot * (n + 0.2):.1f}" y="{_y(p.y):.1f}" width="{slot * 0.6:.1f}" '
@@ -32,7 +34,7 @@ def bars(points: Sequence[Point], names: Sequence[str], x_title: str) -> str:
         for n, p in enumerate(points)
     ]
     ticks = [_text(_LEFT + slot * (n + 0.5), HEIGHT - _BOTTOM + 14, name) for n, name in enumerate(names)]
-    return _frame("".join(marks + ticks), x_title)
+    return _frame("".join(marks + ticks), x_title, top)
 
 
 def lines(series: Sequence[tuple[str, Sequence[Point]]], x_title: str) -> str:
@@ -79,14 +81,18 @@ def _number(value: float) -> str:
     return f"{value:.4g}" if 1e-3 <= value < 1 else f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
 
 
-def _frame(body: str, x_title: str) -> str:
+def _frame(body: str, x_title: str, top: float | None = None) -> str:
     grid = "".join(
         f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{_y(share):.1f}" y2="{_y(share):.1f}" stroke="#ddd"/>'
-        f'<text x="{_LEFT - 6}" y="{_y(share) + 4:.1f}" text-anchor="end">{share:.0%}</text>'
+        f'<text x="{_LEFT - 6}" y="{_y(share) + 4:.1f}" text-anchor="end">{_tick(share, top)}</text>'
         for share in (0.0, 0.25, 0.5, 0.75, 1.0)
     )
     title = _text((WIDTH + _LEFT) / 2, HEIGHT - 8, x_title)
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(x_title)}">{grid}{body}{title}</svg>'
+
+
+def _tick(share: float, top: float | None) -> str:
+    return f"{share:.0%}" if top is None else f"{share * top:,.0f}"
 
 
 def _whisker(x: float, point: Point, colour: str) -> str:

@@ -12,12 +12,21 @@ from .stats import wilson
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Accuracy against something: bars with `names`, or a line of points for each entry of `series`."""
+    """Something by something else: bars with `names`, or a line of points for each entry of `series`.
+
+    The vertical axis is the accuracy from 0 to 1, or `y_title` from 0 up.
+    """
 
     title: str
     x_title: str
     series: tuple[tuple[str, tuple[Point, ...]], ...]
     names: tuple[str, ...] = ()
+    y_title: str = "accuracy"
+
+    @property
+    def top(self) -> float | None:
+        """The largest value, None where values are shares."""
+        return None if self.y_title == "accuracy" else max(point.y for _, points in self.series for point in points)
 
 
 def figures(analyses: Sequence[Analysis]) -> list[Figure]:
@@ -31,9 +40,10 @@ def figures(analyses: Sequence[Analysis]) -> list[Figure]:
         suffix = f", {each.folder.name}" if several else ""
         for name, shares in each.groups.items():
             found.append(_bars(f"Accuracy by {name}{suffix}", name, shares))
+            found.append(_costs(f"Generated tokens by {name}{suffix}", name, shares))
         found.append(_bars(f"Accuracy by agreement of the votes{suffix}", "share of paths that agree", each.agreement))
         found.append(_bars(f"Calibration of the scores{suffix}", "score of a path", each.calibration))
-    return [each for each in found if any(points for _, points in each.series)]
+    return [each for each in found if any(points for _, points in each.series) and each.top != 0]
 
 
 _COSTS: tuple[tuple[str, Callable[[Analysis], float]], ...] = (
@@ -75,6 +85,17 @@ def _votes(run: Analysis, prefix: str) -> tuple[tuple[str, tuple[Point, ...]], .
 def _bars(title: str, x_title: str, shares: Sequence[Share]) -> Figure:
     points = tuple(_point(float(number), share, share.label) for number, share in enumerate(shares))
     return Figure(title, x_title, (("", points),), tuple(share.label for share in shares))
+
+
+def _costs(title: str, x_title: str, shares: Sequence[Share]) -> Figure:
+    points = tuple(
+        Point(float(number), share.tokens, share.tokens, share.tokens, f"{share.label}: {share.tokens:,.0f} tokens")
+        for number, share in enumerate(shares)
+        if share.tokens is not None
+    )
+    return Figure(
+        title, x_title, (("", points),), tuple(share.label for share in shares), "generated tokens of an item"
+    )
 
 
 def _point(x: float, share: Share, name: str) -> Point:

@@ -42,7 +42,7 @@ def page(analyses: Sequence[Analysis], comparisons: Sequence[Comparison]) -> str
 
 def _figure(figure: Figure) -> str:
     drawn = (
-        bars(figure.series[0][1], figure.names, figure.x_title)
+        bars(figure.series[0][1], figure.names, figure.x_title, figure.top)
         if figure.names
         else lines(figure.series, figure.x_title)
     )

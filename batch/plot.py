@@ -48,12 +48,13 @@ def _draw(axes: Any, figure: Figure) -> None:
         x, y = [point.x for point in points], [point.y for point in points]
         spread = [[point.y - point.low for point in points], [point.high - point.y for point in points]]
         if figure.names:
-            axes.bar(x, y, yerr=spread, width=0.6, capsize=3)
+            axes.bar(x, y, yerr=spread if figure.top is None else None, width=0.6, capsize=3)
             axes.set_xticks(x, figure.names)
         else:
             axes.errorbar(x, y, yerr=spread, marker="o", capsize=3, label=name)
     if not figure.names:
         axes.set_xscale("log")
         axes.legend(fontsize="small")
-    axes.set(title=figure.title, xlabel=figure.x_title, ylabel="accuracy", ylim=(0, 1.02))
+    axes.set(title=figure.title, xlabel=figure.x_title, ylabel=figure.y_title)
+    axes.set_ylim(0, 1.02 if figure.top is None else None)
     axes.grid(visible=True, alpha=0.3)

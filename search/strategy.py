@@ -172,6 +172,12 @@ def check_positive(name: str, value: object) -> None:
         raise StrategyError(f"{name} is {value!r}; use a number above 0")
 
 
+def check_share(name: str, value: object) -> None:
+    """Raise StrategyError if an option is not a number above 0, up to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise StrategyError(f"{name} is {value!r}; use a number above 0, up to 1")
+
+
 def choice(name: str, kind: type[ChoiceT], value: str) -> ChoiceT:
     """Return the member of an option's closed set; raises StrategyError with the nearest one."""
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
@@ -25,6 +25,16 @@ class Action:
     screens: tuple[str, ...]
     rank: int = 0
     priority: bool = False
+
+    @property
+    def homes(self) -> tuple[str, ...]:
+        """Whose bindings hold it: its screens, or "app" where it works on all of them."""
+        return ("app",) if self.screens == EVERYWHERE else self.screens
+
+    @property
+    def bindings(self) -> tuple[str, ...]:
+        """Ids of its bindings."""
+        return tuple(f"{home}.{self.id}" for home in self.homes)
 
 
 EVERYWHERE = ("home", "run", "compare", "history", "batch")
@@ -72,9 +82,9 @@ ACTIONS: tuple[Action, ...] = (
 )
 
 
-def actions_of(screen: str) -> Iterator[Action]:
+def actions_of(screen: str, actions: Sequence[Action] = ACTIONS) -> Iterator[Action]:
     """Yield the actions of a screen in the order of the footer; those that it leaves out come last."""
-    yield from sorted((each for each in ACTIONS if screen in each.screens), key=lambda each: each.rank or 99)
+    yield from sorted((each for each in actions if screen in each.screens), key=lambda each: each.rank or 99)
 
 
 def bindings(screen: str) -> list[BindingType]:
@@ -90,5 +100,5 @@ def bindings(screen: str) -> list[BindingType]:
             id=f"{screen}.{each.id}",
         )
         for each in ACTIONS
-        if (each.screens == EVERYWHERE if screen == "app" else screen in each.screens and each.screens != EVERYWHERE)
+        if screen in each.homes
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +16,7 @@ from textual.screen import Screen
 from ramify.engine.errors import RamifyError, UsageError
 from ramify.tui.actions import actions_of, bindings
 from ramify.tui.errors import explain
+from ramify.tui.keymap import keymap_of, remapped
 from ramify.tui.screens.base import RamifyScreen
 from ramify.tui.screens.home import HomeScreen
 from ramify.tui.spec import Plan, RunSpec
@@ -40,7 +41,10 @@ class RamifyApp(App[None]):
     """The terminal UI. `plan` turns options into a plan; `store` None keeps no history.
 
     `spec` fills the home screen; with `ask` its question is searched at once. `batch` opens a batch's folder and
-    `saved` a saved run. `make_engine` is for tests.
+    `saved` a saved run. `keys` are the user's own, by the actions' ids. `make_engine` is for tests.
+
+    Raises:
+        UsageError: if there is no such action or key, or two actions of one screen have the same.
     """
 
     TITLE = "ramify"
@@ -59,6 +63,7 @@ class RamifyApp(App[None]):
         batch: Path | None = None,
         saved: str | None = None,
         theme: str | None = None,
+        keys: Mapping[str, str | Sequence[str]] | None = None,
         logs: LogLines | None = None,
         make_engine: MakeEngine | None = None,
     ) -> None:
@@ -79,6 +84,8 @@ class RamifyApp(App[None]):
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         self.theme = theme or DARK.name
+        self.actions = remapped(keys or {})
+        self.set_keymap(keymap_of(self.actions))
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return our own variables for themes that lack them."""
@@ -185,7 +192,7 @@ class RamifyApp(App[None]):
         from ramify.tui.screens.compare import CompareSetup
 
         if not spec.question:
-            self.complain(UsageError("there is no question yet", "write one, or press F2 for an example"))
+            self.complain(self.no_question())
             return
         self.push_screen(CompareSetup(spec))
 
@@ -234,6 +241,14 @@ class RamifyApp(App[None]):
         severity = "warning" if isinstance(error, UsageError) else "error"
         self.notify(message, title=title, severity=severity, timeout=8, markup=False)
 
+    def sign(self, action_id: str) -> str:
+        """Return how the key of an action is shown."""
+        return next(action.sign for action in self.actions if action.id == action_id)
+
+    def no_question(self) -> UsageError:
+        """Return what is said where a question is needed."""
+        return UsageError("there is no question yet", f"write one, or press {self.sign('example')} for an example")
+
     def copy(self, what: str, text: str) -> None:
         """Put a text on the clipboard and say so."""
         self.copy_to_clipboard(text)
@@ -246,7 +261,7 @@ class RamifyApp(App[None]):
         from ramify.tui.screens.help import HelpScreen
 
         area = self.screen.area if isinstance(self.screen, RamifyScreen) else "home"
-        self.push_screen(HelpScreen(area, self.screen.focused))
+        self.push_screen(HelpScreen(area, self.actions, self.screen.focused))
 
     def action_console(self) -> None:
         """Show log lines."""
@@ -269,7 +284,7 @@ class RamifyApp(App[None]):
             await self.action_quit()
             return
         self._pressed_to_quit = True
-        self.notify("Press ctrl+c again to quit.", timeout=3)
+        self.notify(f"Press {self.sign('interrupt')} again to quit.", timeout=3)
         self.set_timer(3, self._forget_press)
 
     def _forget_press(self) -> None:
@@ -291,7 +306,7 @@ class RamifyApp(App[None]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Yield every action of the screen that can be taken now, then what belongs to the program."""
         area = screen.area if isinstance(screen, RamifyScreen) else "home"
-        for action in actions_of(area):
+        for action in actions_of(area, self.actions):
             if screen.check_action(action.id, ()) is True and action.id != "interrupt":
                 owner = "screen" if hasattr(screen, f"action_{action.id}") else "app"
                 call = f"{owner}.{action.id}"

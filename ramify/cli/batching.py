@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from ramify.engine.duration import duration_text
 
 from . import diagnostics
+from .progress import REDRAW_S
 
 if TYPE_CHECKING:
     from ramify.batch import BatchConfig, BatchProgress, BatchReport
     from ramify.engine.problem import Problem
 
-REDRAW_S = 0.1
 REPEAT_S = 10.0
 """Shortest time between two lines where a line cannot be rewritten."""
 

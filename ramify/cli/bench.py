@@ -13,8 +13,9 @@ from ramify.engine.duration import duration_text
 from ramify.engine.errors import ExitCode, UsageError
 
 from . import diagnostics, output
-from .batching import REDRAW_S, REPEAT_S
+from .batching import REPEAT_S
 from .exits import Finished
+from .progress import REDRAW_S
 from .values import StepRange
 
 if TYPE_CHECKING:

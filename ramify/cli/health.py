@@ -10,8 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ramify.cli.build_advice import build_command
 from ramify.engine.errors import RamifyError
+
+from .build_advice import build_command
 
 PACKAGES = ("ramify", "llama-cpp-python", "numpy", "networkx", "anyio", "pydantic", "math-verify")
 OPTIONAL_PACKAGES = ("torch", "tokenizers", "gguf")

@@ -11,7 +11,7 @@ import click
 from ramify.engine.errors import UsageError
 
 from .options import SearchPlan, search_options
-from .settings import save_option
+from .settings import given_keys, save_option
 
 
 @click.command()
@@ -33,8 +33,9 @@ def tui(
 
     With QUESTION it begins to search at once; the options are what its form starts with.
     """
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not on_terminal():
         raise UsageError("the terminal UI needs a terminal", 'use `ramify solve "QUESTION"` in scripts and pipes')
+    keys = {action: setting.value for action, setting in given_keys().items()}
     from ramify.tui.app import RamifyApp
     from ramify.tui.logs import own_terminal
     from ramify.tui.spec import RunSpec
@@ -50,11 +51,17 @@ def tui(
             batch=batch_folder,
             saved=saved,
             theme=_theme(theme),
+            keys=keys,
             logs=logs,
         )
         app.run()
     if app.return_code:
         sys.exit(app.return_code)
+
+
+def on_terminal() -> bool:
+    """Tell whether there is somebody who sees the screen and can press keys."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _store() -> Any:

@@ -3,7 +3,7 @@
 from .parse import make_stop_rule, stop_rule_names
 from .paths import LaneConfidence, PathRule
 from .reasons import StopReason
-from .rule import AllOf, AnyOf, Situation, Stop, StopRule
+from .rule import AllOf, AnyOf, Gauged, Situation, Stop, StopRule, standing
 from .rules import AgreementWindow, BetaMajority, CannotBeOvertaken, NoImprovement, ScoreThreshold, WeightedPosterior
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "AnyOf",
     "BetaMajority",
     "CannotBeOvertaken",
+    "Gauged",
     "LaneConfidence",
     "NoImprovement",
     "PathRule",
@@ -22,5 +23,6 @@ __all__ = [
     "StopRule",
     "WeightedPosterior",
     "make_stop_rule",
+    "standing",
     "stop_rule_names",
 ]

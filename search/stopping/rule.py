@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from ..errors import SearchError
 
@@ -50,6 +50,20 @@ class StopRule(Protocol):
         ...
 
 
+@runtime_checkable
+class Gauged(Protocol):
+    """A stop rule that can say how far it is from stopping."""
+
+    def standing(self, situation: Situation) -> str:
+        """Return its figure and what it waits for, such as `beta 0.87 of 0.95`; "" if there is nothing to say yet."""
+        ...
+
+
+def standing(rule: StopRule, situation: Situation) -> str:
+    """Return how far a rule is from stopping, "" if it cannot say."""
+    return rule.standing(situation) if isinstance(rule, Gauged) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class AnyOf:
     """Stops as soon as one of `rules` does; the first in order says why."""
@@ -63,6 +77,10 @@ class AnyOf:
     def __call__(self, situation: Situation) -> Stop | None:
         """Return the first rule's reason, or None to go on."""
         return next((stop for rule in self.rules if (stop := rule(situation)) is not None), None)
+
+    def standing(self, situation: Situation) -> str:
+        """Return how far each rule is."""
+        return _standings(self.rules, situation, ", ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +104,14 @@ class AllOf:
             reason="; ".join(stop.reason for stop in found),
             detail={f"{stop.rule}.{name}": value for stop in found for name, value in stop.detail.items()},
         )
+
+    def standing(self, situation: Situation) -> str:
+        """Return how far each rule is."""
+        return _standings(self.rules, situation, " and ")
+
+
+def _standings(rules: Sequence[StopRule], situation: Situation, between: str) -> str:
+    return between.join(said for rule in rules if (said := standing(rule, situation)))
 
 
 def _check(rules: Sequence[StopRule]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from math import floor
 from typing import ClassVar
 
 from ..errors import SearchError
-from ..votes import AnswerGroup, VoteRule
+from ..votes import Vote, VoteRule
 from .posterior import vote_posterior, weighted_posteriors
 from .rule import Situation, Stop
 
@@ -28,18 +31,26 @@ class BetaMajority:
 
     def __call__(self, situation: Situation) -> Stop | None:
         """Return why to stop, or None to go on."""
-        groups = situation.vote.groups
-        if sum(group.count for group in groups) < self.min_paths or situation.vote.rule is VoteRule.BEST:
-            return None
-        posterior = vote_posterior(situation.vote)
-        # The vote may be by score; then the most frequent answer need not be the one that leads.
-        if posterior < self.confidence or groups[0].count < max(group.count for group in groups):
+        posterior = self._posterior(situation)
+        if posterior is None or posterior < self.confidence:
             return None
         return Stop(
             rule=self.name,
-            reason=f"{groups[0].answer} is the likeliest answer with {posterior:.1%}",
+            reason=f"{situation.vote.groups[0].answer} is the likeliest answer with {posterior:.1%}",
             detail={"posterior": posterior, "confidence": self.confidence},
         )
+
+    def standing(self, situation: Situation) -> str:
+        """Return the posterior and the confidence."""
+        return _of(self.name, self._posterior(situation), self.confidence)
+
+    def _posterior(self, situation: Situation) -> float | None:
+        groups = situation.vote.groups
+        if sum(group.count for group in groups) < self.min_paths or situation.vote.rule is VoteRule.BEST:
+            return None
+        # The vote may be by score; then the most frequent answer need not be the one that leads.
+        most = max((group.count for group in groups), default=0)
+        return vote_posterior(situation.vote) if groups and groups[0].count == most else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,17 +65,24 @@ class WeightedPosterior:
 
     def __call__(self, situation: Situation) -> Stop | None:
         """Return why to stop, or None to go on."""
-        groups = situation.vote.groups
-        if not groups or any(member.score is None for group in groups for member in group.members):
-            return None
-        posterior = weighted_posteriors([[member.score or 0.0 for member in group.members] for group in groups])[0]
-        if posterior < self.confidence:
+        posterior = self._posterior(situation)
+        if posterior is None or posterior < self.confidence:
             return None
         return Stop(
             rule=self.name,
-            reason=f"{groups[0].answer} is right with {posterior:.1%}, if the scores can be believed",
+            reason=f"{situation.vote.groups[0].answer} is right with {posterior:.1%}, if the scores can be believed",
             detail={"posterior": posterior, "confidence": self.confidence},
         )
+
+    def standing(self, situation: Situation) -> str:
+        """Return the posterior and the confidence."""
+        return _of(self.name, self._posterior(situation), self.confidence)
+
+    def _posterior(self, situation: Situation) -> float | None:
+        groups = situation.vote.groups
+        if not groups or any(member.score is None for group in groups for member in group.members):
+            return None
+        return weighted_posteriors([[member.score or 0.0 for member in group.members] for group in groups])[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,21 +102,26 @@ class AgreementWindow:
 
     def __call__(self, situation: Situation) -> Stop | None:
         """Return why to stop, or None to go on."""
-        tree, vote = situation.tree, situation.vote
-        open_paths = [node.path for node in (*tree.pending(), *tree.open_leaves()) if node.path]
-        first_open = min(open_paths, default=None)
-        done = [node for node in tree.finished_nodes() if first_open is None or node.path < first_open]
-        recent = {node.id for node in done[-self.window :]}
-        if len(done) < self.window or not vote.groups:
-            return None
-        leader = vote.groups[0]
-        if not recent <= {member.node for member in leader.members}:
+        if self._agreeing(situation) < self.window:
             return None
         return Stop(
             rule=self.name,
-            reason=f"the last {self.window} paths agree on {leader.answer}",
+            reason=f"the last {self.window} paths agree on {situation.vote.groups[0].answer}",
             detail={"window": self.window},
         )
+
+    def standing(self, situation: Situation) -> str:
+        """Return how many of the last paths agree, and how many have to."""
+        return f"{self.name} {min(self.window, self._agreeing(situation))} of {self.window}"
+
+    def _agreeing(self, situation: Situation) -> int:
+        """Return how many paths, from the last one back, gave the leading answer."""
+        tree, groups = situation.tree, situation.vote.groups
+        open_paths = [node.path for node in (*tree.pending(), *tree.open_leaves()) if node.path]
+        first_open = min(open_paths, default=None)
+        done = [node.id for node in tree.finished_nodes() if first_open is None or node.path < first_open]
+        leader = {member.node for member in groups[0].members} if groups else set[int]()
+        return sum(1 for _ in takewhile(leader.__contains__, reversed(done)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,17 +137,19 @@ class CannotBeOvertaken:
 
     def __call__(self, situation: Situation) -> Stop | None:
         """Return why to stop, or None to go on."""
-        vote, left = situation.vote, situation.left
-        if not vote.groups or left == 0 or vote.rule is VoteRule.BEST:
-            return None
-        lead = vote.groups[0].value(vote.rule) - max((_value(group, vote.rule) for group in vote.groups[1:]), default=0)
-        if lead <= left:
+        lead, left = _lead(situation.vote), situation.left
+        if lead is None or left == 0 or lead <= left:
             return None
         return Stop(
             rule=self.name,
-            reason=f"the {left} paths that are left cannot overtake {vote.groups[0].answer}",
+            reason=f"the {left} paths that are left cannot overtake {situation.vote.groups[0].answer}",
             detail={"lead": lead, "left": left},
         )
+
+    def standing(self, situation: Situation) -> str:
+        """Return the lead, and how many paths are left, which it has to exceed."""
+        lead = _lead(situation.vote)
+        return "" if lead is None else f"{self.name} {lead:.4g} with {situation.left} left"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +173,11 @@ class ScoreThreshold:
             detail={"score": winner.score, "threshold": self.score},
         )
 
+    def standing(self, situation: Situation) -> str:
+        """Return the winner's score and the threshold."""
+        winner = situation.vote.winner
+        return _of(self.name, None if winner is None else winner.score, self.score)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoImprovement:
@@ -161,21 +191,41 @@ class NoImprovement:
 
     def __call__(self, situation: Situation) -> Stop | None:
         """Return why to stop, or None to go on."""
-        scores = [node.score for node in situation.tree.finished_nodes() if node.score is not None]
-        if len(scores) <= self.paths or not situation.vote.groups:
+        scores = _scores(situation)
+        if not situation.vote.groups or _since_best(scores) < self.paths:
             return None
-        before = max(scores[: -self.paths])
-        if max(scores[-self.paths :]) > before:
-            return None
+        best = max(scores)
         return Stop(
             rule=self.name,
-            reason=f"none of the last {self.paths} paths scores above {before:.3f}",
-            detail={"best": before, "paths": self.paths},
+            reason=f"none of the last {self.paths} paths scores above {best:.3f}",
+            detail={"best": best, "paths": self.paths},
         )
 
+    def standing(self, situation: Situation) -> str:
+        """Return how many paths came since the best one, and how many have to."""
+        return f"{self.name} {min(self.paths, _since_best(_scores(situation)))} of {self.paths}"
 
-def _value(group: AnswerGroup, rule: VoteRule) -> float:
-    return group.value(rule)
+
+def _scores(situation: Situation) -> list[float]:
+    return [node.score for node in situation.tree.finished_nodes() if node.score is not None]
+
+
+def _since_best(scores: Sequence[float]) -> int:
+    """Return how many scores stand behind the first of the highest ones."""
+    return len(scores) - 1 - scores.index(max(scores)) if scores else 0
+
+
+def _lead(vote: Vote) -> float | None:
+    """Return how far the first answer is ahead of the next; None if nothing leads, or another path always may."""
+    if not vote.groups or vote.rule is VoteRule.BEST:
+        return None
+    first, *others = (group.value(vote.rule) for group in vote.groups)
+    return first - max(others, default=0.0)
+
+
+def _of(name: str, value: float | None, wanted: float) -> str:
+    """Return a figure and what it has to reach, rounded down so that it seems to be there only when it is."""
+    return "" if value is None else f"{name} {floor(value * 100) / 100:.2f} of {wanted:g}"
 
 
 def _check_share(name: str, value: float) -> None:

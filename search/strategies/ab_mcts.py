@@ -22,21 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..aggregation import Aggregation
-from ..errors import StrategyError
-from ..strategy import Ask, Expansion, check_count, check_told, choice
+from ..strategy import Ask, Expansion, check_count, check_share, check_told, choice
 from ..tree import Node, NodeState, SearchTree
 from ..votes import VoteRule
-from .finishing import explored, finish, missing
+from .finishing import Exploring, finish, missing
 
 PRIOR = 0.5
 """Both parameters of the Beta prior (Jeffreys)."""
-
-
-@dataclass(frozen=True, slots=True)
-class AbMctsState:
-    """`winding_down`: the budget nears its end, so paths are only finished."""
-
-    winding_down: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +57,7 @@ class AbMcts:
             check_count(name, getattr(self, name))
         if self.explore_steps is not None:
             check_count("explore_steps", self.explore_steps)
-        if not 0 < self.explore_share <= 1:
-            raise StrategyError(f"explore_share is {self.explore_share!r}; use a number above 0, up to 1")
+        check_share("explore_share", self.explore_share)
         object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
         object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
 
@@ -75,27 +66,26 @@ class AbMcts:
         """Always: the posteriors are of scores."""
         return True
 
-    def start(self) -> AbMctsState:
+    def start(self) -> Exploring:
         """Return the state of a new run."""
-        return AbMctsState()
+        return Exploring()
 
-    def ask(self, tree: SearchTree, state: AbMctsState) -> Ask:
+    def ask(self, tree: SearchTree, state: Exploring) -> Ask:
         """Return the next round once the last one is complete and scored."""
         if tree.pending_count or tree.unscored_count:
             return Ask()
-        exploring = tree.root.state is NodeState.OPEN and missing(tree, self.width) and not state.winding_down
-        if exploring and not explored(tree, self.width, self.explore_steps):
+        if state.explores(tree, self.width, self.explore_steps):
             return Ask(self._round(tree))
         return finish(tree, width=self.width, max_depth=self.max_depth)
 
-    def tell(self, tree: SearchTree, state: AbMctsState, node_ids: Iterable[int]) -> AbMctsState:
+    def tell(self, tree: SearchTree, state: Exploring, node_ids: Iterable[int]) -> Exploring:
         """Check that every step is scored; the tree backs the scores up."""
         check_told(tree, node_ids, scored=True)
         return state
 
-    def wind_down(self, tree: SearchTree, state: AbMctsState) -> AbMctsState:
+    def wind_down(self, tree: SearchTree, state: Exploring) -> Exploring:
         """Return the state in which leaves are only finished."""
-        return AbMctsState(winding_down=True)
+        return Exploring(winding_down=True)
 
     def _round(self, tree: SearchTree) -> tuple[Expansion, ...]:
         # Of paths, not ids: the size of the tree and its scores are the same whatever the order of results was.

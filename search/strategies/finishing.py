@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..strategy import Ask, Expansion
-from ..tree import ROOT, Node, PruneReason, SearchTree
+from ..tree import ROOT, Node, NodeState, PruneReason, SearchTree
 
 STEPS_PER_PATH = 4
 """Steps explored for each path of the width, unless `explore_steps` says otherwise."""
 
 
+@dataclass(frozen=True, slots=True)
+class Exploring:
+    """State of a search that explores; `winding_down`: the budget nears its end, so paths are only finished."""
+
+    winding_down: bool = False
+
+    def explores(self, tree: SearchTree, width: int, steps: int | None) -> bool:
+        """Tell whether to explore on: up to `steps` steps, None for 4 for each path of the width."""
+        most = STEPS_PER_PATH * width if steps is None else steps
+        going = tree.root.state is NodeState.OPEN and missing(tree, width) > 0 and not self.winding_down
+        return going and len(tree) <= most
+
+
 def missing(tree: SearchTree, width: int) -> int:
     """Return how many paths must still finish."""
     return max(0, width - tree.finished_count)
-
-
-def explored(tree: SearchTree, width: int, explore_steps: int | None) -> bool:
-    """Tell whether as many steps were explored as `explore_steps` says; None means 4 for each path of the width."""
-    return len(tree) > (STEPS_PER_PATH * width if explore_steps is None else explore_steps)
 
 
 def finish(tree: SearchTree, *, width: int, max_depth: int) -> Ask:

@@ -19,19 +19,11 @@ from math import ceil
 from typing import ClassVar
 
 from ..aggregation import Aggregation
-from ..errors import StrategyError
 from ..selection import SelectionRule, bounds
-from ..strategy import Ask, Expansion, check_count, check_positive, check_told, choice
+from ..strategy import Ask, Expansion, check_count, check_positive, check_share, check_told, choice
 from ..tree import ROOT, Node, NodeState, SearchTree
 from ..votes import VoteRule
-from .finishing import explored, finish, missing
-
-
-@dataclass(frozen=True, slots=True)
-class MctsState:
-    """`winding_down`: the budget nears its end, so paths are only finished."""
-
-    winding_down: bool = False
+from .finishing import Exploring, finish, missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +64,7 @@ class Mcts:
         check_positive("widening_exponent", self.widening_exponent)
         if self.widening:
             check_positive("widening", self.widening)
-        if not 0 < self.explore_share <= 1:
-            raise StrategyError(f"explore_share is {self.explore_share!r}; use a number above 0, up to 1")
+        check_share("explore_share", self.explore_share)
         object.__setattr__(self, "selection", choice("selection", SelectionRule, self.selection))
         object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
         object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
@@ -83,29 +74,28 @@ class Mcts:
         """Always: it evaluates the steps."""
         return True
 
-    def start(self) -> MctsState:
+    def start(self) -> Exploring:
         """Return the state of a new run."""
-        return MctsState()
+        return Exploring()
 
-    def ask(self, tree: SearchTree, state: MctsState) -> Ask:
+    def ask(self, tree: SearchTree, state: Exploring) -> Ask:
         """Return the next round once the last one is complete and scored."""
         if tree.pending_count or tree.unscored_count:
             return Ask()
-        exploring = tree.root.state is NodeState.OPEN and missing(tree, self.width) and not state.winding_down
-        if exploring and not explored(tree, self.width, self.explore_steps):
+        if state.explores(tree, self.width, self.explore_steps):
             plan = self._rollouts(tree) or self._round(tree)
             if plan:
                 return Ask(plan)
         return finish(tree, width=self.width, max_depth=self.max_depth)
 
-    def tell(self, tree: SearchTree, state: MctsState, node_ids: Iterable[int]) -> MctsState:
+    def tell(self, tree: SearchTree, state: Exploring, node_ids: Iterable[int]) -> Exploring:
         """Check that every step is scored; the tree backs the scores up."""
         check_told(tree, node_ids, scored=True)
         return state
 
-    def wind_down(self, tree: SearchTree, state: MctsState) -> MctsState:
+    def wind_down(self, tree: SearchTree, state: Exploring) -> Exploring:
         """Return the state in which leaves are only finished."""
-        return MctsState(winding_down=True)
+        return Exploring(winding_down=True)
 
     # Exploring
 

@@ -189,7 +189,16 @@ async def test_each_of_several_runs_has_figures_of_its_own(best, tmp_path):
     assert "Calibration of the scores, best" in titles and "Calibration of the scores, majority" not in titles
     (votes,) = [each for each in figures(runs) if each.title == "Votes among fewer paths"]
     assert {"majority majority", "best majority", "best best"} <= {name for name, _ in votes.series}
-    assert "Accuracy by level" in [each.title for each in figures(runs[:1])]
+    alone = {each.title: each for each in figures(runs[:1])}
+    assert "Accuracy by level" in alone
+    cost = alone["Generated tokens by level"]
+    assert [point.y for _, points in cost.series for point in points] == [
+        each.tokens for each in runs[0].groups["level"]
+    ]
+    assert (cost.y_title, cost.top) == (
+        "generated tokens of an item",
+        max(each.tokens for each in runs[0].groups["level"]),
+    )
 
 
 def test_numbers_on_an_axis_are_written_as_people_do():

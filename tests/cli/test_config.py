@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -129,6 +130,51 @@ def test_mistakes_in_the_file_say_where(ramify, write, arguments, text, words):
     result = ramify(*arguments)
     assert (result.code, result.out) == (2, "")
     assert words in result.error
+
+
+KEYS = '[keys]\nstop = "s"\nprune = ["d", "delete"]\n'
+
+
+def test_keys_of_the_terminal_ui_are_shown_and_change_nothing_else(ramify, model, write):
+    path = write("width = 3\n" + KEYS)
+    lines = [line.split() for line in ramify("config", "show").out.splitlines()]
+    assert ["keys.stop", "s", f"{path}:3"] in lines
+    assert ["keys.prune", "d,", "delete", f"{path}:4"] in lines
+    data = json.loads(ramify("config", "show", "--json").out)
+    assert data["keys.prune"] == {"value": ["d", "delete"], "source": f"{path}:4"}
+    assert solved(ramify)["strategy"]["width"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[keys]\npaus = "s"\n', "mine.toml:2: there is no action 'paus'; did you mean 'pause'?"),
+        ('width = 3\n[keys]\n\nstop = "banana"\n', "mine.toml:4: stop cannot have the key 'banana'"),
+        ('[keys]\nstep = "d"\nstop = "d"\n', "mine.toml:3: stop cannot have the key 'd', which is that of step"),
+        ("[keys]\nstop = 3\n", 'mine.toml:2: stop has to be a key or a list of keys; write it like stop = "s"'),
+        ("keys = 3\n", "mine.toml:1: keys has to be a table; write [keys] and below it"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [["tui"], ["config", "show"]])
+def test_wrong_keys_say_where(ramify, write, monkeypatch, arguments, text, words):
+    write(text)
+    monkeypatch.setattr("ramify.cli.tui.on_terminal", lambda: True)
+    result = ramify(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert words in result.error
+
+
+def test_own_keys_reach_the_terminal_ui(ramify, write, monkeypatch):
+    pytest.importorskip("textual")
+    from ramify.tui.app import RamifyApp
+
+    write(KEYS)
+    monkeypatch.setattr("ramify.cli.tui.on_terminal", lambda: True)
+    monkeypatch.setattr("ramify.tui.logs.own_terminal", lambda: contextlib.nullcontext())
+    opened = list[RamifyApp]()
+    monkeypatch.setattr(RamifyApp, "run", lambda app: opened.append(app))
+    assert ramify("tui").code == 0
+    assert (opened[0].sign("stop"), opened[0].sign("prune")) == ("s", "d")
 
 
 def test_a_wrong_variable_is_named(ramify, monkeypatch):

@@ -90,15 +90,10 @@ def test_values_that_do_not_go_together_are_one_line_and_exit_code_2(ramify, bun
     assert words in result.error
 
 
-def test_a_gpu_that_is_not_there_is_one_line_and_exit_code_2(process, bundled):
-    result = process("--main-gpu", "15", "q")
+def test_a_gpu_that_is_not_there_is_one_line_and_exit_code_2(ramify, bundled):
+    result = ramify("-q", "--main-gpu", "15", "q")
     assert (result.code, result.out) == (2, "")
     assert "main_gpu is 15 and llama.cpp finds" in result.error
-
-
-def test_a_quantized_cache_and_two_workers_solve_a_problem(process, bundled):
-    result = process("--kv-type", "f16,q4_0", "--workers", "2", "--json", "Tom has 3 apples. How many apples has Tom?")
-    assert result.code in (0, 4), result.err
 
 
 def test_only_the_kv_type_makes_another_item_of_a_batch():

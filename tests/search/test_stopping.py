@@ -35,6 +35,7 @@ from ramify.search import (
     make_stop_rule,
     stop_rule_names,
 )
+from ramify.search.stopping import standing
 from ramify.search.stopping.posterior import chance_of_change, majority_posterior, weighted_posteriors
 from ramify.search.strategy import settled
 
@@ -62,6 +63,40 @@ def test_the_beta_rule_needs_as_many_votes_as_the_paper_says(rivals: int, needed
     stop = rule(finished(*["a"] * needed, *["b"] * rivals))
     assert stop is not None
     assert (stop.rule, stop.detail["posterior"]) == ("beta", majority_posterior(needed, rivals))
+
+
+@pytest.mark.parametrize(
+    ("rule", "situation", "said"),
+    [
+        ("beta", finished("a", "a", "a", "b"), "beta 0.81 of 0.95"),
+        ("beta:0.9", finished("a"), ""),
+        ("posterior", finished(("a", 0.9), ("b", 0.3)), "posterior 0.90 of 0.95"),
+        ("posterior", finished("a"), ""),
+        ("window:3", finished("b", "a", "a"), "window 2 of 3"),
+        ("window", finished(), "window 0 of 5"),
+        ("lead", finished("a", "a", "a", "b"), "lead 2 with 12 left"),
+        ("lead", finished(("a", 0.9), ("b", 0.25), rule=VoteRule.WEIGHTED), "lead 0.65 with 14 left"),
+        ("lead", finished(("a", 0.9), rule=VoteRule.BEST), ""),
+        ("score", finished(("a", 0.979)), "score 0.97 of 0.98"),
+        ("patience:4", finished(("a", 0.5), ("b", 0.9), ("b", 0.9)), "patience 1 of 4"),
+        ("window:3,lead,posterior", finished("a"), "window 1 of 3, lead 1 with 15 left"),
+    ],
+)
+def test_a_rule_says_how_far_it_is(rule: str, situation: Situation, said: str) -> None:
+    assert standing(make_stop_rule(rule), situation) == said
+    assert make_stop_rule(rule)(situation) is None
+
+
+def test_a_rule_of_ones_own_need_not_say_how_far_it_is() -> None:
+    class Never:
+        name = "never"
+
+        def __call__(self, situation: Situation) -> Stop | None:
+            return None
+
+    rule = AllOf((Never(), ScoreThreshold(score=0.8), CannotBeOvertaken()))
+    assert standing(Never(), finished("a")) == ""
+    assert standing(rule, finished(("a", 0.5))) == "score 0.50 of 0.8 and lead 1 with 15 left"
 
 
 def test_the_beta_posterior_is_a_binomial_sum() -> None:

@@ -272,3 +272,20 @@ async def test_following_keeps_the_best_path_selected_until_a_key_moves(ui):
         assert not hand.run.branches.follow
         await hand.press("f")
         await follow_best(hand)
+
+
+async def test_the_stop_rule_says_how_far_it_is(ui):
+    def uneven(question: str, path: tuple[int, ...]) -> str:
+        return chain(question, (0, 0, 0)) if path[0] < 3 else chain(question, path)
+
+    rules = spec(strategy="majority", width=8, stop="lead,beta:0.9999")
+    async with ui(model=ScriptedModel(uneven), spec=rules) as hand:
+        await hand.ask(key="f6")
+        await hand.until(lambda: hand.view.phase == "paused")
+        await hand.until(lambda: "stop lead,beta:0.9999: not settled yet" in hand.text())
+        await hand.press("n")
+        await hand.until(lambda: "stop lead 3 with 5 left, beta 0.93 of" in hand.text())
+        assert hand.live.stop_standing() == "lead 3 with 5 left, beta 0.93 of 0.9999"
+        await hand.press("space")
+        await hand.over()
+        assert "stopped early: the" in hand.text()

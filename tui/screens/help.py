@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -12,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from ramify.tui.actions import ACTIONS
+from ramify.tui.actions import Action
 
 ABOUT = {
     "home": "Ask a question here. Settings below the box change how it is searched; all have sensible defaults.",
@@ -28,9 +29,10 @@ class HelpScreen(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,q,enter", "dismiss", "back", show=False)]
 
-    def __init__(self, area: str, focused: Widget | None) -> None:
+    def __init__(self, area: str, actions: Sequence[Action], focused: Widget | None) -> None:
         super().__init__()
         self._area = area
+        self._actions = actions
         self._focused = focused
 
     def compose(self) -> ComposeResult:
@@ -39,14 +41,14 @@ class HelpScreen(ModalScreen[None]):
             dialog.border_title = "Help"
             dialog.border_subtitle = "esc goes back"
             with VerticalScroll():
-                yield Static(help_content(self._area, self._focused))
+                yield Static(help_content(self._area, self._actions, self._focused))
 
     def on_mount(self) -> None:
         """Let the keys scroll."""
         self.query_one(VerticalScroll).focus()
 
 
-def help_content(area: str, focused: Widget | None) -> Content:
+def help_content(area: str, actions: Sequence[Action], focused: Widget | None) -> Content:
     """Return the help as text."""
     lines = [Content(ABOUT.get(area, "")), Content("")]
     about = getattr(focused, "help_text", None)
@@ -54,7 +56,7 @@ def help_content(area: str, focused: Widget | None) -> Content:
         name = getattr(focused, "label", None) or focused.border_title or focused.BORDER_TITLE or "Here"
         lines += [Content.styled(str(name).capitalize(), "bold $primary"), Content(about), Content("")]
     lines.append(Content.styled("Keys", "bold $primary"))
-    for action in (each for each in ACTIONS if area in each.screens):
+    for action in (each for each in actions if area in each.screens):
         lines.append(Content.assemble((f"{action.sign:>7}  ", "bold $accent"), action.help))
     lines.append(Content.assemble((f"{'^p':>7}  ", "bold $accent"), "All of these as a list to search in, and themes."))
     return Content("\n").join(lines)

@@ -16,6 +16,7 @@ from textual.widgets import OptionList, Static, TextArea
 from textual.widgets.option_list import Option as ListOption
 
 from ramify.engine.errors import UsageError
+from ramify.tui.access import app_of
 from ramify.tui.actions import bindings
 from ramify.tui.screens.base import RamifyScreen
 from ramify.tui.spec import RunSpec, budget_name, parse_budget
@@ -66,10 +67,14 @@ REWARDS_FALLBACK = [Option(DEFAULT, "the bundled one for bundled models"), Optio
 class QuestionBox(TextArea):
     """A text box in which enter asks and ctrl+j makes a new line; pasted lines stay lines."""
 
-    help_text = (
-        "Write or paste a question. Enter searches for the answer, ctrl+j begins a new line, F2 writes an example. "
-        "Tab goes on to the settings."
-    )
+    @property
+    def help_text(self) -> str:
+        """What F1 says about it."""
+        example = app_of(self).sign("example")
+        return (
+            f"Write or paste a question. Enter searches for the answer, ctrl+j begins a new line, {example} writes an "
+            "example. Tab goes on to the settings."
+        )
 
     class Submitted(Message):
         """The question is to be searched."""
@@ -89,7 +94,12 @@ class RecentRuns(OptionList):
     """The newest runs; enter opens one."""
 
     BORDER_TITLE = "Recent runs"
-    help_text = "The newest saved runs with their answers. Enter opens one with its tree; F4 searches all of them."
+
+    @property
+    def help_text(self) -> str:
+        """What F1 says about it."""
+        history = app_of(self).sign("history")
+        return f"The newest saved runs with their answers. Enter opens one with its tree; {history} searches all."
 
 
 class HomeScreen(RamifyScreen):
@@ -111,7 +121,8 @@ class HomeScreen(RamifyScreen):
         yield Static(id="title")
         box = QuestionBox(self._spec.question, id="question", highlight_cursor_line=False, compact=True)
         box.placeholder = (
-            "Ask something that takes several steps …\n\nEnter searches · F2 writes an example · Tab to the settings"
+            "Ask something that takes several steps …\n\n"
+            f"Enter searches · {self.ramify.sign('example')} writes an example · Tab to the settings"
         )
         box.border_title = "Question"
         with Vertical(id="form"):
@@ -178,7 +189,7 @@ class HomeScreen(RamifyScreen):
     def _start(self, *, paused: bool) -> None:
         spec = self.spec
         if not spec.question:
-            self.ramify.complain(UsageError("there is no question yet", "write one, or press F2 for an example"))
+            self.ramify.complain(self.ramify.no_question())
             self.query_one(QuestionBox).focus()
             return
         self.ramify.start_run(spec, paused=paused)

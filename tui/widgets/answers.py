@@ -86,7 +86,8 @@ class AnswerBoard(Widget):
         if solution is not None and solution.stop is not None:
             lines.append(Content.styled(f"stopped early: {one_line(solution.stop.reason)}", "$success"))
         elif rule is not None and not view.phase.over:
-            lines.append(Content.styled(f"stop rule {rule}: not settled yet", "$faint"))
+            figure = self._session.stop_standing() or f"{rule}: not settled yet"
+            lines.append(Content.styled(cut(f"stop {figure}", self.content_size.width), "$faint"))
         if view.pinned is not None:
             lines.append(Content.styled(f"⚑ pinned: step {view.pinned}", "$accent"))
         if spec.gold is not None and view.phase is Phase.FINISHED:
