@@ -5,7 +5,7 @@
 One engine with the bundled policy and reward model searches problem after problem, four at a time, some of them
 cancelled half-way. Now and then the resident memory of the worker and of this process is read from /proc, and, with
 nothing in flight, the sequences and cells that the worker holds. Memory is flat if it grows by less than a few per cent
-after the first tenth of the problems; sequences and cells must be 0. Needs Linux.
+in the second half of the problems; sequences and cells must be 0. Needs Linux.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 
 import anyio
 
-WARM_UP = 0.1
-"""Share of the problems after which memory should be flat."""
+WARM_UP = 0.5
+"""Share of the problems after which memory should be flat: caches of tokenised steps take a while to fill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
