@@ -9,16 +9,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ramify.engine.runtime.cache import Cells, PathCache, PathNode, new_node
+from ramify.engine.runtime.cache import PathCache, PathNode, new_node
+from ramify.engine.runtime.counters import Counters
 from ramify.engine.runtime.drawing import Drawing, Words
 from ramify.engine.runtime.feeds import Batch, next_batch
 from ramify.engine.runtime.jobs import Group, Job, Lane, PrefixJob, ReadJob
+from ramify.engine.runtime.machine import Machine
 from ramify.engine.runtime.messages import (
     FinishWord,
     LaneRequest,
@@ -28,54 +28,9 @@ from ramify.engine.runtime.messages import (
     ReadResult,
     Statistics,
 )
+from ramify.engine.runtime.open_run import ROOT, OpenRun
 from ramify.engine.runtime.reading import read_row
 from ramify.engine.runtime.rows import RowStore
-
-ROOT = 0
-
-
-class Machine(Cells, Protocol):
-    """The context that the decoder drives.
-
-    `batch_tokens` bounds one decode, and `single_tokens` one in which each sequence has a single token.
-    """
-
-    batch_tokens: int
-    single_tokens: int
-    longest_path: int
-    vocabulary_size: int
-
-    def decode(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[bool]) -> int:
-        """Evaluate a batch; 1 if the cache has no room."""
-        ...
-
-    def logits(self, rows: int) -> npt.NDArray[np.float32]:
-        """Rows of the last decode's outputs."""
-        ...
-
-
-@dataclass(eq=False, slots=True)
-class RunBooks:
-    """One run's nodes, what it waits for, and costs that no result has carried yet."""
-
-    nodes: dict[int, PathNode]
-    background: bool = False
-    lanes: deque[Lane] = field(default_factory=deque["Lane"])
-    active: int = 0
-    prompt_tokens: int = 0
-    reevaluated: int = 0
-
-
-@dataclass(slots=True)
-class _Counters:
-    """Of `Statistics`, what grows."""
-
-    decode_calls: int = 0
-    tokens: int = 0
-    lanes: int = 0
-    decode_s: float = 0.0
-    sampling_s: float = 0.0
-
 
 Result = tuple[int, LaneResult | ReadResult]
 
@@ -93,7 +48,7 @@ class Decoder:
         # Two ids stay free for prefixes and reads, whatever the number of lanes.
         self._max_lanes = max(1, min(max_lanes, machine.sequences - 2))
         self._cache = PathCache(machine)
-        self._runs: dict[int, RunBooks] = {}
+        self._runs: dict[int, OpenRun] = {}
         self._jobs: list[Job] = []
         self._queue: deque[Job] = deque()
         self._results: list[Result] = []
@@ -101,13 +56,13 @@ class Decoder:
         self._rows = RowStore(machine.vocabulary_size)
         # Falls when the cache is full, and rises again by one with each job that ends.
         self._ceiling = machine.sequences
-        self._counters = _Counters()
+        self._counters = Counters()
 
     # Requests
 
     def open_run(self, run: int, prompt: tuple[int, ...], background: bool = False) -> None:
         """Start a run whose node 0 is the prompt; lanes of a background run begin after those of all others."""
-        self._runs[run] = RunBooks({ROOT: new_node(run, ROOT, None, prompt)}, background)
+        self._runs[run] = OpenRun({ROOT: new_node(run, ROOT, None, prompt)}, background)
 
     def restore(self, run: int, node: int, parent: int, tokens: tuple[int, ...], generated: bool = True) -> None:
         """Tell of a node that comes from elsewhere; it is evaluated when it is needed.
@@ -230,7 +185,7 @@ class Decoder:
     def statistics(self) -> Statistics:
         """Return the counters as they stand."""
         cells = sum(each.length for each in {seq for run in self._runs.values() for seq in run.nodes[ROOT].holders})
-        return Statistics(**asdict(self._counters), sequences_used=self._cache.in_use, cells_used=cells)
+        return self._counters.statistics(sequences_used=self._cache.in_use, cells_used=cells)
 
     def step(self) -> list[Result]:
         """Do one decode and return what it completed; may return nothing while there is more to do."""
@@ -246,7 +201,7 @@ class Decoder:
             else:
                 self._make_room(batch)
                 batch = Batch()
-            self._count(batch, decoded - started, time.perf_counter() - decoded)
+            self._counters.count(batch, decoded - started, time.perf_counter() - decoded)
         results, self._results = self._results, []
         return [each for each in results if each[0] not in self._failures]
 
@@ -342,7 +297,7 @@ class Decoder:
         drawn: list[int] = []
         first = 0
         for job, start, end, count in batch.feeds:
-            self._book(job, start, end)
+            job.advance(end)
             if isinstance(job, Lane):
                 if count:
                     drawing.append(job)
@@ -355,22 +310,8 @@ class Decoder:
         if drawing:
             self._draw(drawing, rows if len(drawn) == total else rows[drawn])
 
-    def _book(self, job: Job, start: int, end: int) -> None:
-        assert job.sequence is not None
-        job.sequence.length = end
-        node = job.node
-        if isinstance(job, Lane) and start >= len(node.path):
-            # Its own tokens: all but the last were evaluated before if more than that one are missing.
-            again = max(0, end - 1 - start) if end == len(job.target) else end - start
-        else:
-            drawn = len(job.target) - 1 if isinstance(job, Lane) and len(job.tokens) > 1 else 0
-            again = max(0, min(end, max(node.known, drawn)) - start)
-            node.evaluated = max(node.evaluated, min(end, len(node.path)))
-        job.again += again
-        job.fresh += end - start - again
-
     def _take_read(self, job: ReadJob, start: int, end: int, block: npt.NDArray[np.float32]) -> None:
-        assert job.request is not None and job.sequence is not None
+        assert job.request is not None
         for position, row in zip([at for at in sorted(job.outputs) if start <= at < end], block, strict=True):
             job.rows[position] = read_row(job.request, position, row)
             if job.request.keep and position == len(job.node.path) - 1:
@@ -385,31 +326,18 @@ class Decoder:
             self._finish_read(job)
 
     def _finish_read(self, job: ReadJob) -> None:
-        assert job.request is not None and job.sequence is not None
+        assert job.sequence is not None
         self._remove(job)
         self._cache.park(job.sequence)
-        books = self._runs[job.node.run]
-        result = ReadResult(
-            node=job.node.id,
-            logits=tuple(job.rows[position] for position in job.request.read),
-            evaluated_tokens=job.fresh + books.prompt_tokens,
-            cached_tokens=job.cached,
-            reevaluated_tokens=job.again + books.reevaluated,
-        )
-        books.prompt_tokens = books.reevaluated = 0
-        self._results.append((job.node.run, result))
+        self._results.append((job.node.run, self._runs[job.node.run].read_result(job)))
 
     def _finish_prefix(self, job: PrefixJob, row: npt.NDArray[np.float32] | None) -> None:
         """Keep the row, and start what waited for the path."""
         assert job.sequence is not None
         self._remove(job)
-        node, books = job.node, self._runs[job.node.run]
-        # A generated node's one pending token was counted when it was drawn; what the model was told was not.
-        told = len(node.path) if node.id == ROOT else 0 if node.told_from is None else len(node.path) - node.told_from
-        books.prompt_tokens += min(job.fresh, told)
-        books.reevaluated += job.again
+        self._runs[job.node.run].evaluated(job)
         if row is not None:
-            self._rows.keep(node, row)
+            self._rows.keep(job.node, row)
         self._cache.park(job.sequence)
         for each in job.waiting:
             if isinstance(each, Lane):
@@ -441,20 +369,9 @@ class Decoder:
             else:
                 self._cache.move(lane.sequence, node)
                 self._cache.park(lane.sequence)
-        result = LaneResult(
-            child=request.child,
-            tokens=tuple(lane.tokens),
-            text=lane.text.close(),
-            logprob=lane.logprob,
-            finish_reason=reason,
-            prompt_tokens=books.prompt_tokens,
-            cached_tokens=lane.cached,
-            reevaluated_tokens=lane.again + books.reevaluated,
-        )
-        books.prompt_tokens = books.reevaluated = 0
-        self._results.append((lane.node.run, result))
+        self._results.append((lane.node.run, books.lane_result(lane, reason)))
 
-    # Room and counting
+    # Room
 
     def _remove(self, job: Job) -> None:
         """Take a job out of work; its sequence stays lent to it."""
@@ -496,14 +413,6 @@ class Decoder:
         elif isinstance(job, PrefixJob):
             for each in job.waiting:
                 self._give_up(each)
-
-    def _count(self, batch: Batch, decode_s: float, sampling_s: float) -> None:
-        counters = self._counters
-        counters.decode_calls += bool(batch.feeds)
-        counters.tokens += len(batch.tokens)
-        counters.lanes += sum(isinstance(feed.job, Lane) for feed in batch.feeds)
-        counters.decode_s += decode_s
-        counters.sampling_s += sampling_s
 
 
 def _lanes(job: Job) -> list[Lane]:

@@ -56,6 +56,19 @@ class Job:
         """First position whose logits are wanted, the end of the target if none are."""
         return min(self.outputs, default=len(self.target))
 
+    def advance(self, end: int) -> None:
+        """Take in that all up to position `end` is evaluated now, and tell new tokens from repeated ones."""
+        assert self.sequence is not None
+        start, self.sequence.length = self.sequence.length, end
+        again = max(0, min(end, self._known_before(start)) - start)
+        self.again += again
+        self.fresh += end - start - again
+        self.node.evaluated = max(self.node.evaluated, min(end, len(self.node.path)))
+
+    def _known_before(self, start: int) -> int:
+        """Return up to which position, beyond `start`, the target was evaluated before."""
+        return self.node.known
+
     @property
     def complete(self) -> bool:
         """Whether all of the target is in the cache."""
@@ -112,6 +125,12 @@ class Lane(Job):
     def first_output(self) -> int:
         """Position of the last token."""
         return len(self._path) - 1
+
+    def _known_before(self, start: int) -> int:
+        # Of its own tokens, all but the last: whatever was drawn from had been evaluated.
+        own = len(self._path) - 1 if len(self.tokens) > 1 else 0
+        # The way up the tree is for the start of a lane alone.
+        return own if start >= len(self.node.path) else max(self.node.known, own)
 
     def draw(self, token: int, logprob: float) -> None:
         """Take a drawn token; it is evaluated next, if the lane goes on."""

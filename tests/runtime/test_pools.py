@@ -92,4 +92,4 @@ def test_what_comes_late_for_a_run_that_has_ended_is_turned_down(model: Model) -
 def test_the_number_of_pools_follows_what_a_cell_costs(model: Model) -> None:
     assert pool_count(model, config()) == MOST_POOLS
     assert pool_count(model, config(3)) == 3
-    assert pool_count(model, config(context_tokens=200_000)) == 1
+    assert pool_count(model, config(context_tokens=600_000)) == 1
