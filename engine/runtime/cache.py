@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ramify.engine.runtime.stretches import Stretch, Stretches, count_cells, first_cells
+
 
 class Cells(Protocol):
     """The part of a context that this module needs."""
@@ -34,13 +36,25 @@ class Cells(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Sequence:
-    """A sequence id in use, holding the first `length` tokens of its node's path."""
+    """A sequence id in use, holding the first `length` tokens of its node's path.
+
+    From position `own` on it filled its cells itself, under a `mark` that nobody else has; those before are
+    `inherited`.
+    """
 
     id: int
     node: PathNode
     length: int
+    mark: int
+    own: int = 0
+    inherited: Stretches = ()
     parked: bool = False
     used_at: int = 0
+
+    @property
+    def cells(self) -> Stretches:
+        """All cells that it holds."""
+        return (*self.inherited, Stretch(self.mark, self.own, self.length))
 
 
 @dataclass(eq=False, slots=True)
@@ -90,6 +104,7 @@ class PathCache:
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
         self._free = list(range(cells.sequences - 1, -1, -1))
+        self._live: set[Sequence] = set()
         self._parked: set[Sequence] = set()
         self._clock = 0
 
@@ -97,6 +112,11 @@ class PathCache:
     def in_use(self) -> int:
         """Number of sequence ids in use."""
         return self._cells.sequences - len(self._free)
+
+    @property
+    def cells_used(self) -> int:
+        """Number of different cells that sequences hold."""
+        return count_cells(each.cells for each in self._live)
 
     def open(self, node: PathNode, length: int) -> Sequence | None:
         """Return a sequence lent to the caller with up to `length` tokens of the node's path, as many as are cached.
@@ -110,7 +130,9 @@ class PathCache:
             self._unpark(best)
             if best.length > length:
                 self._cells.cut(best.id, length)
-                best.length = length
+                best.inherited = first_cells(best.cells, length)
+                best.own = best.length = length
+                best.mark = self._tick()
             return best
         return self.fork(node, length)
 
@@ -119,10 +141,12 @@ class PathCache:
         if not self._free and not self.evict(1):
             return None
         source, shared = self._source(node, length)
-        sequence = Sequence(self._free.pop(), node, 0)
+        sequence = Sequence(self._free.pop(), node, 0, self._tick())
+        self._live.add(sequence)
         if source is not None and shared:
             self._cells.copy(source.id, sequence.id, shared)
-            sequence.length = shared
+            sequence.inherited = first_cells(source.cells, shared)
+            sequence.own = sequence.length = shared
             source.used_at = self._tick()
         for each in _lineage(node):
             each.holders.add(sequence)
@@ -146,6 +170,7 @@ class PathCache:
     def free(self, sequence: Sequence) -> None:
         """Give up a sequence; cells that no other one shares become free."""
         self._parked.discard(sequence)
+        self._live.discard(sequence)
         self._cells.cut(sequence.id, 0)
         for each in _lineage(sequence.node):
             each.holders.discard(sequence)

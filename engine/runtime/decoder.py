@@ -184,8 +184,7 @@ class Decoder:
 
     def statistics(self) -> Statistics:
         """Return the counters as they stand."""
-        cells = sum(each.length for each in {seq for run in self._runs.values() for seq in run.nodes[ROOT].holders})
-        return self._counters.statistics(sequences_used=self._cache.in_use, cells_used=cells)
+        return self._counters.statistics(sequences_used=self._cache.in_use, cells_used=self._cache.cells_used)
 
     def step(self) -> list[Result]:
         """Do one decode and return what it completed; may return nothing while there is more to do."""

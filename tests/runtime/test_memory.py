@@ -61,24 +61,30 @@ def grow(decoder: Decoder, run: int, parent: int, children: range) -> dict[int, 
 
 def test_the_cells_in_use_are_the_unique_live_tokens(model: Model, context: Context) -> None:
     decoder = Decoder(context, model.vocabulary, max_lanes=16)
-    assert cells_in_use(context) == 0
+
+    def cells() -> int:
+        found = cells_in_use(context)
+        assert decoder.statistics().cells_used == found
+        return found
+
+    assert cells() == 0
     decoder.open_run(1, PROMPT)
     # A step's last token is drawn and stays out of the cache until somebody goes on from it.
     grow(decoder, 1, 0, range(1, 9))
-    assert cells_in_use(context) == len(PROMPT) + 8 * (TOKENS - 1)
+    assert cells() == len(PROMPT) + 8 * (TOKENS - 1)
     grow(decoder, 1, 1, range(9, 13))
     grow(decoder, 1, 9, range(13, 15))
     whole = len(PROMPT) + 14 * (TOKENS - 1) + 2
-    assert cells_in_use(context) == whole
+    assert cells() == whole
     # Depth costs nothing twice: four lanes' worth of prefixes would be far more.
     decoder.release(1, [2, 3, 4])
-    assert cells_in_use(context) == whole - 3 * (TOKENS - 1)
+    assert cells() == whole - 3 * (TOKENS - 1)
     decoder.open_run(2, PROMPT)
     grow(decoder, 2, 0, range(1, 2))
     decoder.close_run(1)
-    assert cells_in_use(context) == len(PROMPT) + TOKENS - 1
+    assert cells() == len(PROMPT) + TOKENS - 1
     decoder.close_run(2)
-    assert cells_in_use(context) == 0
+    assert cells() == 0
 
 
 @pytest.mark.parametrize(("lanes", "steps"), [(2, 1), (8, 1), (8, 4), (24, 2)])
@@ -98,6 +104,7 @@ def test_the_peak_is_below_the_prediction_for_width_and_depth(
             decoder.step()
         parents, first = list(range(first, first + lanes)), first + lanes
     peak = cells_in_use(context)
+    assert decoder.statistics().cells_used == peak
     predicted = kv_bytes(1, width=lanes, path_tokens=steps * TOKENS, prompt_tokens=len(PROMPT))
     # Each path's last token alone is missing; paths that each held the prompt would need `lanes` times as much of it.
     assert predicted - peak == lanes
