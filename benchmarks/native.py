@@ -34,6 +34,10 @@ MODES = {"one cache": (True, "on"), "split": (False, "on"), "one cache, no flash
 """Ways in which the native tool runs: whether all sequences share a cache, and flash attention."""
 
 
+WARM_UP = 4
+"""Tokens that each lane generates before the clock runs; the native tool warms up as well."""
+
+
 def native_speed(options: argparse.Namespace, model: Path, lanes: int, mode: str, *, extra_buffers: bool) -> float:
     """Return the tokens per second that the native tool generates."""
     unified, flash = MODES[mode]
@@ -53,37 +57,46 @@ def native_speed(options: argparse.Namespace, model: Path, lanes: int, mode: str
 
 
 async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> tuple[float, float]:
-    """Return the tokens per second of ramify, the prompt being there already, and the share of time for sampling."""
-    import ramify
-    from ramify.engine.llama_policy import LlamaPolicy
-    from ramify.engine.policy import StepRequest, StepResult
+    """Return the tokens per second of ramify's worker, the prompt being there already, and sampling's share of a step.
 
-    cells = options.prompt + (lanes + 1) * (options.tokens + 1) + 64
-    text = "".join(chr(ord("c") + place * 7 % 23) for place in range(options.prompt))
-    settings: dict[str, Any] = {"threads": options.threads, "max_lanes": lanes, "context_tokens": cells}
-    async with ramify.Engine(model=model, reward=None, prompt_preset="plain", **settings) as engine:
-        policy = engine.policy
-        assert isinstance(policy, LlamaPolicy)
-        session = await engine.policy.open(text)
-        results: list[StepResult] = []
+    Tokens that end a text are never drawn, so that all lanes are as long as those of the native tool.
+    """
+    from ramify.engine.runtime.client import Runtime
+    from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig
 
-        def request(child: int, tokens: int) -> StepRequest:
-            return StepRequest(
-                parent=0, child=child, path=(child,), seed=child, prefix="", max_tokens=tokens,
-                sampling=ramify.SamplingParams(), to_the_end=True,
-            )  # fmt: skip
-
-        await session.expand([request(1, 1)], allowance=None, on_result=results.append)
-        results.clear()
-        before = await policy.slot.statistics()
+    config = ModelConfig(
+        path=str(model), threads=options.threads, max_lanes=lanes, pools=1,
+        context_tokens=max(256, options.prompt + (lanes + 1) * (options.tokens + WARM_UP) + 64),
+        muted=_ends(str(model)),
+    )  # fmt: skip
+    results: list[LaneResult] = []
+    async with Runtime("process") as runtime:
+        slot = await runtime.load(config)
+        run = await slot.open_run([3 + place * 7 % 97 for place in range(options.prompt)])
+        first = range(1, lanes + 1)
+        warm = [LaneRequest(parent=0, child=child, seed=child, max_tokens=WARM_UP) for child in first]
+        await run.expand(warm, allowance=None, on_result=lambda result: None)
+        run.release(list(first))
+        before = await slot.statistics()
+        wanted = [LaneRequest(parent=0, child=lanes + child, seed=child, max_tokens=options.tokens) for child in first]
         started = time.perf_counter()
-        wanted = [request(child, options.tokens) for child in range(2, lanes + 2)]
-        await session.expand(wanted, allowance=None, on_result=results.append)
+        await run.expand(wanted, allowance=None, on_result=results.append)
         seconds = time.perf_counter() - started
-        after = await policy.slot.statistics()
-        await session.close()
+        after = await slot.statistics()
+        run.close()
     sampling_s, decode_s = after.sampling_s - before.sampling_s, after.decode_s - before.decode_s
-    return sum(result.generated_tokens for result in results) / seconds, sampling_s / (sampling_s + decode_s)
+    return sum(len(result.tokens) for result in results) / seconds, sampling_s / (sampling_s + decode_s)
+
+
+def _ends(path: str) -> tuple[int, ...]:
+    from ramify.engine.runtime.messages import ModelConfig
+    from ramify.engine.runtime.native import Model
+
+    model = Model(ModelConfig(path=path), vocabulary_only=True)
+    try:
+        return tuple(sorted(model.vocabulary.ends))
+    finally:
+        model.close()
 
 
 def measure(options: argparse.Namespace, model: Path, lanes: int, extra_buffers: bool) -> dict[str, Any]:

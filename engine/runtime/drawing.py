@@ -45,6 +45,7 @@ class Drawing:
         self._sampler = Sampler(vocabulary_size)
         self._muted = list(muted)
         self._longest_path = longest_path
+        self._pieces: dict[int, bytes] = {}
 
     def draw(self, lanes: Sequence[Lane], rows: npt.NDArray[np.float32]) -> Drawn:
         """Give each lane a token drawn from its row [lanes, vocabulary]."""
@@ -79,7 +80,10 @@ class Drawing:
         lane.draw(token, logprob)
         if self._words.is_end(token):
             return "eos"
-        if lane.text.add(self._words.piece(token, special=False)):
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self._words.piece(token, special=False)
+        if lane.text.add(piece):
             return "step"
         if len(lane.tokens) >= lane.wanted.max_tokens:
             return "length"

@@ -27,6 +27,17 @@ class Batch:
     sequences: list[int] = field(default_factory=list[int])
     outputs: list[bool] = field(default_factory=list[bool])
 
+    def add_last(self, job: Job) -> None:
+        """Append the last token of a job that misses no other: what most batches consist of."""
+        assert job.sequence is not None
+        position = len(job.target) - 1
+        wanted = job.wants(position)
+        self.feeds.append(Feed(job, position, position + 1, int(wanted)))
+        self.tokens.append(job.target[position])
+        self.positions.append(position)
+        self.sequences.append(job.sequence.id)
+        self.outputs.append(wanted)
+
     def add(self, job: Job, start: int, end: int) -> None:
         """Append a job's tokens; it has its sequence."""
         assert job.sequence is not None
@@ -43,14 +54,23 @@ def next_batch(jobs: list[Job], *, room: int, singles: int) -> Batch:
 
     At most `singles` jobs of one token go into a batch without longer ones.
     """
-    short = [job for job in jobs if len(job.target) - job.next_position == 1]
-    long = [job for job in jobs if len(job.target) - job.next_position > 1]
+    short: list[Job] = []
+    long: list[Job] = []
+    for job in jobs:
+        missing = len(job.target) - job.next_position
+        if missing == 1:
+            short.append(job)
+        elif missing:
+            long.append(job)
     if not long and len(short) > singles:
         # Parts of equal size, so that the last one is not left with a few.
         parts = -(-len(short) // singles)
         short = short[: -(-len(short) // parts)]
     batch = Batch()
-    for job in (*short, *long):
+    for job in short[:room]:
+        batch.add_last(job)
+    room -= len(batch.feeds)
+    for job in long:
         start = job.next_position
         end = min(len(job.target), start + room)
         if end > start:

@@ -126,6 +126,18 @@ class Lane(Job):
         """Position of the last token."""
         return len(self._path) - 1
 
+    def advance(self, end: int) -> None:
+        """Take in that all up to position `end` is evaluated now, and tell new tokens from repeated ones."""
+        sequence = self.sequence
+        assert sequence is not None
+        if sequence.length < len(self.node.path) or end < len(self._path):
+            super(Lane, self).advance(end)
+            return
+        # All but its last token had been evaluated: that was drawn from the logits after the one before.
+        self.again += end - 1 - sequence.length
+        self.fresh += 1
+        sequence.length = end
+
     def _known_before(self, start: int) -> int:
         # Of its own tokens, all but the last: whatever was drawn from had been evaluated.
         own = len(self._path) - 1 if len(self.tokens) > 1 else 0
