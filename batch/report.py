@@ -142,11 +142,15 @@ def summarise(path: Path, *, planned: Iterable[str] | None = None, stop_reason: 
 def accuracy_interval(by_problem: Mapping[str, tuple[int, int]]) -> tuple[float, float]:
     """Return the 95 % interval of the accuracy; values are (correct, graded) for each problem.
 
-    Several items of one problem are not independent, so problems are resampled then.
+    Several items of one problem are not independent, so problems are resampled then. Where all items are right, or
+    none, resampling would find no doubt at all, so each problem counts as one trial.
     """
     graded = sum(pair[1] for pair in by_problem.values())
     if graded > len(by_problem):
-        return bootstrap_mean([correct / count for correct, count in by_problem.values()])
+        shares = [correct / count for correct, count in by_problem.values()]
+        if set(shares) in ({0.0}, {1.0}):
+            return wilson(round(sum(shares)), len(shares))
+        return bootstrap_mean(shares)
     return wilson(sum(pair[0] for pair in by_problem.values()), graded)
 
 

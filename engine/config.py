@@ -21,18 +21,21 @@ class EngineConfig:
 
     `isolation` is where native code runs: a worker process of its own, or a thread of this process. `context_tokens`
     is the number of KV cells that all paths of a pool share, None for a size that suits the model. `threads` None
-    means the processors available to this process, shared out among the workers. `max_lanes` bounds the paths decoded
-    together, in each worker. `prompt_preset` and `step_format` None mean what the model file says, else what suits its
-    kind (see `ramify.engine.prompts`). `reward_spec` is the format of the reward model: a built-in name, or the path of
-    a TOML or JSON file; None means what the file says. `profile` is the path of a file that `ramify calibrate` made,
-    for the strategy "auto"; None means the bundled one.
+    means the processors available to this process, shared out among the workers, and one for models of less than 16
+    million weights. `max_lanes` bounds the paths decoded together, in each worker. `prompt_preset` and `step_format`
+    None mean what the model file says, else what suits its kind (see `ramify.engine.prompts`). `reward_spec` is the
+    format of the reward model: a built-in name, or the path of a TOML or JSON file; None means what the file says.
+    `profile` is the path of a file that `ramify calibrate` made, for the strategy "auto"; None means the bundled one.
 
     `workers` load the models once each, and a run goes to the least busy one; with GPUs, each worker takes one in turn.
     `gpu_layers` None means all if the build can, else none; 0 none. `main_gpu` puts each model on that GPU alone, and
     `tensor_split`, such as "3,1", shares its layers out; None leaves that to llama.cpp. `flash_attention` "auto" means
-    where the device has it. `kv_type` is how keys and values are cached, "q8_0" or "q8_0,q4_0" for the two apart; None
-    means f16. `pools` is into how many contexts a worker puts the trees of different runs, each of `context_tokens`;
-    None means as many as pay: one on a GPU and for large models, up to eight for small ones on a processor.
+    where it pays: not on a processor with attention heads shorter than 64. `kv_type` is how keys and values are cached,
+    "q8_0" or "q8_0,q4_0" for the two apart; None means f16. `pools` is into how many contexts a worker puts the trees
+    of different runs, each of `context_tokens`; None means as many as pay: one on a GPU and for large models, up to
+    eight for small ones on a processor.
+
+    Raises UsageError if `isolation` is no such place; the other settings are checked when an engine is entered.
     """
 
     isolation: Literal["process", "thread"] = "process"
@@ -50,6 +53,11 @@ class EngineConfig:
     step_format: str | None = None
     reward_spec: str | None = None
     profile: str | None = None
+
+    def __post_init__(self) -> None:
+        # What is wrong with the others shows when the models are loaded with them.
+        if self.isolation not in ("process", "thread"):
+            raise UsageError(f"isolation is {self.isolation!r}", "use process or thread")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

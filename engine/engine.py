@@ -140,8 +140,8 @@ class Engine:
         the rest.
 
         Raises:
-            UsageError: if the strategy needs a reward model and there is none, a setting is out of range, or the
-                problem names no checker.
+            UsageError: if the strategy needs a reward model and there is none, `tree` has finished paths without the
+                scores that it needs, a setting is out of range, or the problem names no checker.
             SearchError: if there is no such strategy or stop rule.
             EngineClosed: outside `async with`.
         """
@@ -215,6 +215,11 @@ class Engine:
     ) -> Run:
         policy = self.policy
         reward = self._reward if strategy.uses_reward else None
+        if reward is not None and tree is not None and any(node.score is None for node in tree.finished_nodes()):
+            raise UsageError(
+                f"the finished paths of the tree have no scores, which the strategy {strategy.name} needs",
+                "go on with the strategy that the tree was made with, or another one without a reward",
+            )
         if config.budget.flops is not None and not policy.parameters:
             raise UsageError(f"FLOPs are limited and the size of {policy.name} is not known", "limit tokens instead")
         ledger = Ledger(

@@ -67,6 +67,6 @@ def _plain(value: Any) -> Any:
 def _strategy_type(name: str) -> type[Any]:
     known = _MODULES | _COMPOSED
     if name not in known:
-        raise StrategyError(f"there is no strategy {name!r}{nearest(name, _MODULES)}")
+        raise StrategyError(f"there is no strategy {name!r}{nearest(name, known)}")
     module, attribute = known[name]
     return getattr(import_module(f".strategies.{module}", __package__), attribute)

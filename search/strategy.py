@@ -166,6 +166,18 @@ def check_count(name: str, value: object) -> None:
         raise StrategyError(f"{name} is {value!r}; use 1 or more")
 
 
+def check_whole(name: str, value: object, *, least: int | None = None) -> None:
+    """Raise StrategyError if an option is not a whole number of `least` or more; None for any whole number."""
+    if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
+        raise StrategyError(f"{name} is {value!r}; use " + ("a whole number" if least is None else f"{least} or more"))
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise StrategyError if an option is not True or False; any text would count as True."""
+    if not isinstance(value, bool):
+        raise StrategyError(f"{name} is {value!r}; use true or false")
+
+
 def check_positive(name: str, value: object) -> None:
     """Raise StrategyError if an option is not a finite number above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ramify.engine.errors import UsageError
 
@@ -132,7 +132,7 @@ class RunSpec:
         words = ["ramify", "solve"]
         for name, value in self.options.items():
             if name == "strategy_extras":
-                words += [word for each in dict(value).items() for word in ("-o", "=".join(map(str, each)))]
+                words += [word for each, given in dict(value).items() for word in ("-o", f"{each}={_text(given)}")]
             elif name in DEFAULTS:
                 words += ["--" + name.replace("_", "-"), _number(value)]
         return shlex.join([*words, self.question])
@@ -211,6 +211,10 @@ def _strategy_call(strategy: AnyStrategy) -> str:
     given = {name: value for name, value in strategy_to_dict(strategy).items() if name != "name"}
     changed = {name: value for name, value in given.items() if name == "width" or usual[name] != value}
     return f"{type(strategy).__name__}({_arguments(changed)})"
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, cast("Any", value))) if isinstance(value, list | tuple) else str(value)
 
 
 def _arguments(values: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ FinishWord = Literal["step", "eos", "length", "budget", "cancelled", "context"]
 
 
 FlashWord = Literal["auto", "on", "off"]
-"""Whether flash attention is used; "auto" where the device has it."""
+"""Whether flash attention is used; "auto" where it pays."""
 
 KV_TYPES = {
     "f16": 1, "bf16": 30, "f32": 0, "q8_0": 8, "q5_1": 7, "q5_0": 6, "q4_1": 3, "q4_0": 2, "iq4_nl": 20,
@@ -35,6 +35,7 @@ class SamplingParams:
 
     `temperature` 0 is greedy (ties to the lowest id). `top_k` 0, `top_p` 1.0 and `min_p` 0.0 switch the filter off.
     Filters apply in the order top-k, top-p, min-p to the distribution at temperature 1, then the temperature.
+    Numbers out of range are refused when a run is started.
     """
 
     temperature: float = 1.0

@@ -11,7 +11,7 @@ from . import diagnostics, output
 from .output import size_text
 from .pulling import pull
 from .quantizing import quantize
-from .values import COUNT
+from .values import COUNT, KV_TYPE
 
 if TYPE_CHECKING:
     from ramify.engine.catalog import CatalogEntry
@@ -52,16 +52,19 @@ def list_models(as_json: bool) -> None:
 @click.argument("model", metavar="NAME|PATH")
 @click.option("--width", type=click.IntRange(min=1), default=16, show_default=True, help="Paths, for the memory.")
 @click.option("--tokens", type=COUNT, default=512, show_default=True, help="Tokens of a path, for the memory.")
+@click.option("--kv-type", type=KV_TYPE, default="f16", show_default=True, help="Type of the KV cache, for the memory.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object, with all metadata.")
-def info(model: str, width: int, tokens: int, as_json: bool) -> None:
+def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> None:
     """Show what a model file says of itself and how much memory a search takes; check that the file is whole."""
     from ramify.engine.catalog import list_bundled, resolve_model
     from ramify.engine.runtime.gguf_check import check_gguf
-    from ramify.engine.runtime.memory import kv_bytes, kv_bytes_per_token
+    from ramify.engine.runtime.memory import kv_bytes
+
+    from .cache_size import cache_bytes_per_token
 
     ref = resolve_model(model)
     summary = check_gguf(ref.path)
-    per_token = kv_bytes_per_token(summary.metadata)
+    per_token = cache_bytes_per_token(summary.metadata, kv_type)
     cards = {entry.name: entry.card for entry in list_bundled()}
     facts: dict[str, Any] = {
         "name": ref.name,
@@ -75,6 +78,7 @@ def info(model: str, width: int, tokens: int, as_json: bool) -> None:
         "prompt_preset": summary.metadata.get("ramify.prompt_preset"),
         "step_format": summary.metadata.get("ramify.step_format"),
         "reward_head": any(key.startswith("ramify.reward") for key in summary.metadata),
+        "kv_type": kv_type,
         "kv_bytes_per_token": per_token,
         "kv_bytes": None if per_token is None else kv_bytes(per_token, width=width, path_tokens=tokens),
     }

@@ -60,8 +60,16 @@ _OPTIONS = (
     click.option("--top-p", type=Share(0, 1, min_open=True), default=1.0, help="Nucleus sampling; 1 off."),
     click.option("--min-p", type=Share(0, 1), default=0.0, help="Least share of the likeliest token; 0 off."),
     click.option("--seed", type=int, default=0, show_default=True, help="Fixes all sampling."),
-    click.option("--prompt-preset", metavar="NAME", help="How the question is put.  [default: as the model says]"),
-    click.option("--step-format", metavar="NAME", help="What ends a step, or regex:PATTERN.  [default: as above]"),
+    click.option(
+        "--prompt-preset",
+        metavar="NAME",
+        help="How the question is put: plain, gsm8k, math.  [default: as the model says]",
+    ),
+    click.option(
+        "--step-format",
+        metavar="NAME",
+        help="What ends a step: line, blank-line, step-k or regex:PATTERN.  [default: as the model says]",
+    ),
     click.option(
         "--isolation",
         type=click.Choice(["process", "thread"]),
@@ -69,7 +77,7 @@ _OPTIONS = (
         show_default=True,
         help="Where native code runs.",
     ),
-    click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]"),
+    click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: as suits the model]"),
     click.option(
         "--gpu-layers", type=click.IntRange(min=0), help="Layers on the GPU.  [default: all, if there is one]"
     ),
@@ -83,7 +91,7 @@ _OPTIONS = (
         help="Whether to use it.",
     ),
     click.option("--kv-type", type=KV_TYPE, help="Type of the KV cache, such as q8_0 or q8_0,q4_0.  [default: f16]"),
-    click.option("--context-tokens", type=COUNT, help="Size of the KV cache in tokens.  [default: as suits the model]"),
+    click.option("--context-tokens", type=COUNT, help="Size of a KV cache in tokens.  [default: as suits the model]"),
     click.option(
         "--pools", type=click.IntRange(1, 64), help="KV caches that problems are shared out to.  [default: as pays]"
     ),

@@ -13,6 +13,7 @@ import click
 TREE_SUFFIXES = (".json", ".graphml", ".dot", ".mmd", ".svg")
 
 _NUMBER = re.compile(r"(?P<number>[+-]?[\d_]*\.?\d+(?:[eE][+-]?\d+)?)\s*(?P<unit>[a-zA-Z]*)")
+_WHOLE_NUMBERS = re.compile(r"\d+(\s*,\s*\d+)+")
 _POWERS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
 _TIMES = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -131,7 +132,7 @@ class FieldMap(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
 
 
 class Assignment(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
-    """An option's name and value: `children=4`; numbers and true or false are read as such."""
+    """An option's name and value: `children=4`; numbers, lists of them (8,4) and true or false are read as such."""
 
     name = "name=value"
 
@@ -143,9 +144,11 @@ class Assignment(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
         return name.strip().replace("-", "_"), _plain(text.strip())
 
 
-def _plain(text: str) -> bool | int | float | str:
+def _plain(text: str) -> bool | int | float | str | tuple[int, ...]:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
+    if _WHOLE_NUMBERS.fullmatch(text):
+        return tuple(int(each) for each in text.split(","))
     for kind in (int, float):
         try:
             return kind(text)

@@ -30,6 +30,8 @@ class LaneConfidence:
     Online thinking with confidence (Fu et al., DeepConf, arXiv 2508.15260, section 3.3) in spirit: it looks at the
     log-probabilities of the k likeliest tokens in a sliding window, and cuts within a step; here only drawn tokens
     are known, and paths are cut between steps.
+
+    Raises SearchError if an option is out of range.
     """
 
     name: ClassVar[str] = "confidence"

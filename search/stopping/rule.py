@@ -66,7 +66,10 @@ def standing(rule: StopRule, situation: Situation) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """Stops as soon as one of `rules` does; the first in order says why."""
+    """Stops as soon as one of `rules` does; the first in order says why.
+
+    Raises SearchError if there are none.
+    """
 
     name: ClassVar[str] = "any-of"
     rules: Sequence[StopRule]
@@ -85,7 +88,10 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """Stops when all of `rules` would."""
+    """Stops when all of `rules` would.
+
+    Raises SearchError if there are none.
+    """
 
     name: ClassVar[str] = "all-of"
     rules: Sequence[StopRule]

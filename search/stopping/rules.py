@@ -20,6 +20,8 @@ class BetaMajority:
 
     Adaptive-Consistency (arXiv 2305.11860), with its 0.95 by default. All third answers are ignored. At least
     `min_paths` must have voted.
+
+    Raises SearchError if an option is out of range.
     """
 
     name: ClassVar[str] = "beta"
@@ -55,7 +57,10 @@ class BetaMajority:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightedPosterior:
-    """Stop when the leading answer's posterior, from all paths and their scores, reaches `confidence`."""
+    """Stop when the leading answer's posterior, from all paths and their scores, reaches `confidence`.
+
+    Raises SearchError if an option is out of range.
+    """
 
     name: ClassVar[str] = "posterior"
     confidence: float = 0.95
@@ -92,6 +97,8 @@ class AgreementWindow:
     Early-stopping self-consistency (Li et al., arXiv 2401.10480), which looks at windows of samples. Paths are
     ordered by their child numbers, not by time, so that scheduling cannot change the outcome: only paths that stand
     before all unfinished ones count.
+
+    Raises SearchError if an option is out of range.
     """
 
     name: ClassVar[str] = "window"
@@ -154,7 +161,10 @@ class CannotBeOvertaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreThreshold:
-    """Stop when a path with the leading answer has a score of at least `score`."""
+    """Stop when a path with the leading answer has a score of at least `score`.
+
+    Raises SearchError if an option is out of range.
+    """
 
     name: ClassVar[str] = "score"
     score: float = 0.98
@@ -181,7 +191,10 @@ class ScoreThreshold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoImprovement:
-    """Stop when the best score of all finished paths has not risen over the last `paths` of them, in path order."""
+    """Stop when the best score of all finished paths has not risen over the last `paths` of them, in path order.
+
+    Raises SearchError if an option is out of range.
+    """
 
     name: ClassVar[str] = "patience"
     paths: int = 8

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..aggregation import Aggregation
-from ..strategy import Ask, Expansion, check_count, check_share, check_told, choice
+from ..strategy import Ask, Expansion, check_count, check_share, check_told, check_whole, choice
 from ..tree import Node, NodeState, SearchTree
 from ..votes import VoteRule
 from .finishing import Exploring, finish, missing
@@ -40,6 +40,8 @@ class AbMcts:
     the budget. The draws depend on `selection_seed` and the size of the tree; another version of numpy may draw
     otherwise. `vote` decides the answer from the scores that `aggregation` makes. `max_depth` is the most steps on a
     path.
+
+    Raises StrategyError if an option is out of range.
     """
 
     name: ClassVar[str] = "ab-mcts"
@@ -58,6 +60,7 @@ class AbMcts:
         if self.explore_steps is not None:
             check_count("explore_steps", self.explore_steps)
         check_share("explore_share", self.explore_share)
+        check_whole("selection_seed", self.selection_seed)
         object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
         object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
 

@@ -39,6 +39,8 @@ class Auto:
     `choices` are strategies, or their JSON forms, for problems from easy to hard; `edges` are the difficulties (see
     `ramify.search.adaptive.difficulty`) between them in ascending order, one fewer than choices. `Profile.plan` makes
     both from measurements.
+
+    Raises StrategyError unless edges ascend, one between two choices, and each choice has `probe_paths` or more.
     """
 
     name: ClassVar[str] = "auto"

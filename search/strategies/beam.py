@@ -24,6 +24,8 @@ class BeamSearch:
     With W places left the best ceil(W / `children`) steps are kept, and the places are dealt to them in turn, best
     first, so that none gets more than `children`. Equal scores go by path. `aggregation` makes the score of a path
     from its steps' scores. `vote` decides the answer. `max_depth` is the most steps on a path.
+
+    Raises StrategyError if an option is out of range.
     """
 
     name: ClassVar[str] = "beam"

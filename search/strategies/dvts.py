@@ -30,6 +30,8 @@ class Dvts:
 
     If `children` does not divide `width`, the last subtree is smaller. Equal scores go by path. `aggregation` makes
     the score of a path from its steps' scores. `vote` decides the answer. `max_depth` is the most steps on a path.
+
+    Raises StrategyError if an option is out of range.
     """
 
     name: ClassVar[str] = "dvts"

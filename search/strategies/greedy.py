@@ -15,7 +15,10 @@ from .chains import ask_chains
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Greedy:
-    """One path at temperature 0, without a reward. `max_depth` is the most steps it may take."""
+    """One path at temperature 0, without a reward. `max_depth` is the most steps it may take.
+
+    Raises StrategyError if an option is out of range.
+    """
 
     name: ClassVar[str] = "greedy"
     max_depth: int = 25

@@ -20,7 +20,7 @@ from typing import ClassVar
 
 from ..aggregation import Aggregation
 from ..selection import SelectionRule, bounds
-from ..strategy import Ask, Expansion, check_count, check_positive, check_share, check_told, choice
+from ..strategy import Ask, Expansion, check_count, check_flag, check_positive, check_share, check_told, choice
 from ..tree import ROOT, Node, NodeState, SearchTree
 from ..votes import VoteRule
 from .finishing import Exploring, finish, missing
@@ -36,6 +36,8 @@ class Mcts:
     for each path of the width) or `explore_share` of the budget. `widening` 0 is off. With `rollouts` every new step
     is first continued to its end, and the reward of that path is backed up too. `vote` decides the answer from the
     scores that `aggregation` makes. `max_depth` is the most steps on a path.
+
+    Raises StrategyError if an option is out of range.
     """
 
     name: ClassVar[str] = "mcts"
@@ -62,8 +64,9 @@ class Mcts:
                 check_count(name, getattr(self, name))
         check_positive("exploration", self.exploration)
         check_positive("widening_exponent", self.widening_exponent)
-        if self.widening:
+        if self.widening != 0:
             check_positive("widening", self.widening)
+        check_flag("rollouts", self.rollouts)
         check_share("explore_share", self.explore_share)
         object.__setattr__(self, "selection", choice("selection", SelectionRule, self.selection))
         object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))

@@ -22,7 +22,7 @@ from random import Random
 from typing import ClassVar
 
 from ..aggregation import Aggregation, aggregate
-from ..strategy import Ask, NoState, check_count, check_positive, check_told, choice
+from ..strategy import Ask, NoState, check_count, check_positive, check_told, check_whole, choice
 from ..tree import Node, SearchTree
 from ..votes import VoteRule
 from .levels import ask_levels
@@ -47,6 +47,8 @@ class ParticleFilter:
     `temperature` is T of the weights: low follows the best, high keeps all. The draws depend on `resampling_seed` and
     the depth alone. `aggregation` makes the score of a path from its steps' scores. `vote` decides the answer.
     `max_depth` is the most steps on a path.
+
+    Raises StrategyError if an option is out of range.
     """
 
     name: ClassVar[str] = "particle"
@@ -62,6 +64,7 @@ class ParticleFilter:
         check_count("width", self.width)
         check_count("max_depth", self.max_depth)
         check_positive("temperature", self.temperature)
+        check_whole("resampling_seed", self.resampling_seed)
         object.__setattr__(self, "resampling", choice("resampling", Resampling, self.resampling))
         object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
         object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))

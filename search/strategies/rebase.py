@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 from ..aggregation import Aggregation, aggregate
 from ..allocation import RoundingRule, allocate
-from ..strategy import Ask, NoState, check_count, check_positive, check_told, choice
+from ..strategy import Ask, NoState, check_count, check_flag, check_positive, check_told, choice
 from ..tree import Node, SearchTree
 from ..votes import VoteRule
 from .levels import ask_levels, competes
@@ -30,8 +30,10 @@ class Rebase:
     0.1, the authors' published configuration 0.2. `aggregation` makes the score that shares are computed from.
     `merge_duplicates` prunes a step that repeats an earlier sibling's text, but for white space, before shares are
     computed, so that a direction is not paid twice (the concern of DORA, arXiv 2506.15707). `depth_widths` caps what
-    the steps of depth 1, 2, ... may share, the last number all deeper ones too; empty caps nothing. `vote` decides the
-    answer. `max_depth` is the most steps on a path.
+    the steps of depth 1, 2, ... may share, the last number all deeper ones too; a number alone caps every depth, empty
+    none. `vote` decides the answer. `max_depth` is the most steps on a path.
+
+    Raises StrategyError if an option is out of range.
     """
 
     name: ClassVar[str] = "rebase"
@@ -48,7 +50,8 @@ class Rebase:
         check_count("width", self.width)
         check_count("max_depth", self.max_depth)
         check_positive("temperature", self.temperature)
-        object.__setattr__(self, "depth_widths", tuple(self.depth_widths))
+        check_flag("merge_duplicates", self.merge_duplicates)
+        object.__setattr__(self, "depth_widths", _listed(self.depth_widths))
         for each in self.depth_widths:
             check_count("depth_widths", each)
         object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
@@ -98,3 +101,7 @@ def _duplicates(tree: SearchTree, depth: int) -> set[int]:
             duplicates.add(node.id)
         seen.add(key)
     return duplicates
+
+
+def _listed(widths: object) -> tuple[Any, ...]:
+    return tuple(cast("Iterable[Any]", widths)) if isinstance(widths, Iterable) else (widths,)

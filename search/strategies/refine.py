@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..aggregation import Aggregation
-from ..errors import StrategyError
 from ..node import Origin, PruneReason
-from ..strategy import Ask, Expansion, NoState, check_count, check_told, choice
+from ..strategy import Ask, Expansion, NoState, check_count, check_flag, check_told, check_whole, choice
 from ..tree import ROOT, Node, NodeState, SearchTree
 from ..votes import VoteRule
 
@@ -39,6 +38,8 @@ class Refine:
     text before, which is generated too but is no answer; without, the policy is told to revise at once. The prompts are
     what it is told; an empty one means ramify's own. `vote` decides the answer; only "majority" needs no reward.
     `max_depth` is 1, for every answer is one node.
+
+    Raises StrategyError if an option is out of range.
     """
 
     name: ClassVar[str] = "refine"
@@ -51,8 +52,8 @@ class Refine:
 
     def __post_init__(self) -> None:
         check_count("width", self.width)
-        if isinstance(self.revisions, bool) or self.revisions < 0:
-            raise StrategyError(f"revisions is {self.revisions!r}; use 0 or more")
+        check_whole("revisions", self.revisions, least=0)
+        check_flag("critique", self.critique)
         object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
 
     @property

@@ -20,7 +20,10 @@ from .chains import ask_chains
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Majority:
-    """Sample `width` paths and take the most frequent answer; no reward. `max_depth` is the most steps on a path."""
+    """Sample `width` paths and take the most frequent answer; no reward. `max_depth` is the most steps on a path.
+
+    Raises StrategyError if an option is out of range.
+    """
 
     name: ClassVar[str] = "majority"
     width: int = 16
@@ -64,6 +67,8 @@ class Weighted:
     """Sample `width` paths and take the answer whose paths have the greatest sum of scores.
 
     `aggregation` makes a path's score from its steps' scores. `max_depth` is the most steps on a path.
+
+    Raises StrategyError if an option is out of range.
     """
 
     name: ClassVar[str] = "weighted"
@@ -102,7 +107,10 @@ class Weighted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestOfN(Weighted):
-    """Sample `width` paths and take the answer of the path with the highest score; options as `Weighted`."""
+    """Sample `width` paths and take the answer of the path with the highest score; options as `Weighted`.
+
+    Raises StrategyError if an option is out of range.
+    """
 
     name: ClassVar[str] = "best-of-n"
 

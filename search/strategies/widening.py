@@ -24,12 +24,14 @@ from .chains import ask_chains
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Widening:
-    """Sample in doubling waves, from `start` paths to at most `width`.
+    """Sample in doubling waves, from `start_width` paths to at most `width`.
 
     `confidence` is the posterior at which sampling ends, `min_change` the least chance of another answer that a
     further wave is worth. `vote` "majority" counts and needs no reward; "weighted" sums the scores that `aggregation`
     makes. Answers that are written differently count as different here, which can only lead to more samples.
     `max_depth` is the most steps on a path.
+
+    Raises StrategyError if an option is out of range.
     """
 
     name: ClassVar[str] = "widening"
@@ -45,8 +47,9 @@ class Widening:
         for name in ("start_width", "width", "max_depth"):
             check_count(name, getattr(self, name))
         for name in ("confidence", "min_change"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise StrategyError(f"{name} is {getattr(self, name)!r}; use a number from 0 to 1")
+            value: object = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise StrategyError(f"{name} is {value!r}; use a number from 0 to 1")
         object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
         object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
         if self.vote is VoteRule.BEST:

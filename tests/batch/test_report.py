@@ -16,6 +16,7 @@ from ramify.batch.figures import figures
 from ramify.batch.plot import draw
 from ramify.batch.present import present
 from ramify.batch.report import accuracy_interval
+from ramify.batch.stats import wilson
 from ramify.engine import Problem
 from ramify.testing import ScriptedModel
 
@@ -121,6 +122,8 @@ async def test_failed_items_are_counted_and_listed(tmp_path):
 async def test_the_interval_of_repeated_problems_is_one_over_problems():
     # Two problems, one always right and one always wrong: a resample is 0, 1/2 or 1 with shares 1/4, 1/2, 1/4.
     assert accuracy_interval({"a": (5, 5), "b": (0, 5)}) == (0.0, 1.0)
+    assert accuracy_interval({"a": (5, 5), "b": (5, 5)}) == accuracy_interval({"a": (1, 1), "b": (1, 1)}) != (1.0, 1.0)
+    assert accuracy_interval({"a": (0, 2)}) == wilson(0, 1)
     low, _ = accuracy_interval({"a": (1, 1), "b": (0, 1)})
     assert 0.09 < low < 0.1
 

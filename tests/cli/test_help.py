@@ -57,7 +57,7 @@ def test_solve_options_are_pinned(ramify):
     [
         (["problems"], ["--count", "--help", "--seed", "--solutions", "--steps", "--task"]),
         (["models", "list"], ["--help", "--json"]),
-        (["models", "info"], ["--help", "--json", "--tokens", "--width"]),
+        (["models", "info"], ["--help", "--json", "--kv-type", "--tokens", "--width"]),
         (["models", "pull"], ["--force", "--help", "--json", "--name"]),
         (["models", "quantize"], ["--allow-requantize", "--force", "--help", "--threads", "--type"]),
         (["models", "remove"], ["--help", "--yes"]),

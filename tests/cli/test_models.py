@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from ramify.cli.cache_size import cache_bytes_per_token
 from ramify.engine.catalog import list_bundled
 
 
@@ -37,6 +38,27 @@ def test_info_tells_the_memory_of_a_search(ramify, bundled):
     assert facts["kv_bytes_per_token"] == per_token
     assert facts["kv_bytes"] == 3200 * per_token
     assert "for 32 paths of 100 tokens" in ramify("models", "info", "demo-m", "--width", "32", "--tokens", "100").out
+
+
+@pytest.mark.parametrize(
+    ("kv_type", "bytes_of_64"), [("f32", 256), ("q8_0", 68), ("q8_0,q4_0", 34 + 18), ("q4_0,f16", 18 + 64)]
+)
+def test_info_tells_the_memory_of_other_cache_types(ramify, bundled, kv_type, bytes_of_64):
+    in_f16 = json.loads(ramify("models", "info", "demo-m", "--json").out)["kv_bytes_per_token"]
+    facts = json.loads(ramify("models", "info", "demo-m", "--json", "--kv-type", kv_type).out)
+    # Keys and values of a head are 32 numbers each, 128 bytes together in F16.
+    assert facts["kv_bytes_per_token"] * 128 == in_f16 * bytes_of_64
+    assert facts["kv_bytes"] == 16 * 512 * facts["kv_bytes_per_token"]
+    assert f"kv type             {kv_type}" in ramify("models", "info", "demo-m", "--kv-type", kv_type).out
+
+
+def test_a_cache_type_that_does_not_fit_the_heads_has_no_size():
+    metadata = {"general.architecture": "x", "x.block_count": 2, "x.attention.head_count": 3}
+    narrow, wide = {**metadata, "x.embedding_length": 48}, {**metadata, "x.embedding_length": 192}
+    assert cache_bytes_per_token(narrow, "q8_0") is None
+    assert cache_bytes_per_token(narrow, "f16") == 2 * 2 * 3 * (16 + 16)
+    assert cache_bytes_per_token(wide, "q8_0") == 2 * 3 * 4 * 34
+    assert cache_bytes_per_token({**wide, "x.attention.value_length": 32}, "q8_0,f16") == 2 * 3 * (2 * 34 + 64)
 
 
 def test_info_reads_the_file(ramify, bundled):

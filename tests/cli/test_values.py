@@ -3,7 +3,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from ramify.cli.values import COUNT, DURATION, FLOPS, StepRange, TreeFile
+from ramify.cli.values import COUNT, DURATION, FLOPS, Assignment, StepRange, TreeFile
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,14 @@ def test_step_ranges(text, steps):
 def test_what_is_no_range_is_refused(text):
     with pytest.raises(click.BadParameter):
         StepRange().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("4", 4), ("0.5", 0.5), ("true", True), ("min", "min"), ("8, 4", (8, 4)), ("say 8,4", "say 8,4")],
+)
+def test_assignments(text, value):
+    assert Assignment().convert(f"some-name={text}", None, None) == ("some_name", value)
 
 
 def test_tree_files_are_checked_before_the_search(tmp_path):

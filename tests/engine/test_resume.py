@@ -105,3 +105,14 @@ async def test_a_finished_run_goes_on_with_a_greater_width() -> None:
         large = await engine.solve("q", strategy=ramify.Majority(width=6), tree=saved(small))
         whole = await engine.solve("q", strategy=ramify.Majority(width=6))
     assert outcome(large.tree) == outcome(whole.tree)
+
+
+async def test_a_strategy_that_needs_scores_refuses_a_tree_without_them() -> None:
+    reward = ScriptedReward(lambda question, steps: 0.5)
+    async with ramify.Engine(model=ScriptedModel(wander), reward=reward) as engine:
+        votes = await engine.solve("q", strategy=ramify.Majority(width=3))
+        with pytest.raises(ramify.UsageError, match="have no scores, which the strategy rebase needs"):
+            await engine.solve("q", strategy=ramify.Rebase(width=6), tree=saved(votes))
+        scored = await engine.solve("q", strategy=ramify.Weighted(width=3))
+        more = await engine.solve("q", strategy=ramify.Weighted(width=6), tree=saved(scored))
+    assert len(more.candidates) == 6

@@ -218,6 +218,8 @@ async def test_a_closed_engine_says_so() -> None:
         engine.solve_many(["?"])
     with pytest.raises(UsageError, match="isolation"):
         Engine(ScriptedModel(chain), None, isolaton="thread")
+    with pytest.raises(UsageError, match="isolation is 'threads'"):
+        Engine(ScriptedModel(chain), None, isolation="threads")
 
 
 async def test_solve_many_solves_each_once_whatever_the_parallelism() -> None:

@@ -11,9 +11,12 @@ import pytest
 
 from ramify import ExitCode
 from ramify.cli.app import COMMANDS
+from ramify.cli.settings import known_settings
 from ramify.engine.catalog import list_bundled
+from ramify.search import strategy_names, strategy_option_names
 
-TEXT = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "README.md").read_text("utf-8")
 
 
 def test_the_python_session_runs():
@@ -33,3 +36,19 @@ def test_every_command_is_in_the_table():
 def test_the_exit_codes_of_the_commands_that_exist_are_in_the_table():
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", TEXT, re.MULTILINE)}
     assert listed == set(ExitCode)
+
+
+def test_every_option_of_a_search_is_explained():
+    text = (ROOT / "docs" / "options.md").read_text("utf-8")
+    named = set(re.findall(r"`(?:-\w`, `)?(--[a-z-]+)", text))
+    wanted = {name for each in known_settings().values() for name in each.opts if name.startswith("--")}
+    assert wanted - named <= {"--save", "--keep-runs"}
+    for strategy in strategy_names():
+        for option in strategy_option_names(strategy):
+            assert re.search(rf"`{option}[`=]", text) or option in {"width", "temperature"}, (strategy, option)
+
+
+def test_links_between_the_documents_lead_somewhere():
+    for source in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#\s]+)\)", source.read_text("utf-8")):
+            assert link.startswith("http") or (source.parent / link).exists(), f"{source.name}: {link}"

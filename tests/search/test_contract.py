@@ -33,6 +33,7 @@ from ramify.search import (
     decide,
     make_strategy,
     strategy_names,
+    strategy_option_names,
     strategy_to_dict,
 )
 
@@ -177,12 +178,35 @@ def test_names_are_sorted_and_complete() -> None:
 def test_an_unknown_strategy_or_option_names_the_nearest() -> None:
     with pytest.raises(StrategyError, match="no strategy 'rebse'; did you mean 'rebase'"):
         make_strategy("rebse")
-    with pytest.raises(StrategyError, match="choose one of: ab-mcts, beam, best-of-n"):
+    with pytest.raises(StrategyError, match="choose one of: ab-mcts, auto, beam, best-of-n"):
         make_strategy("zzz")
     with pytest.raises(StrategyError, match="rebase has no option 'temprature'; did you mean 'temperature'"):
         make_strategy("rebase", temprature=0.2)
     with pytest.raises(StrategyError, match="aggregation cannot be 'lst'; did you mean 'last'"):
         make_strategy("weighted", aggregation="lst")
+
+
+@pytest.mark.parametrize("value", ["abc", "", "8,4", 1.5, True, -1, 0, float("nan"), 10**30, None, (3, 2), [1]])
+@pytest.mark.parametrize("name", strategy_names())
+def test_whatever_an_option_is_given_it_is_taken_or_refused_with_its_name(name: str, value: object) -> None:
+    for option in strategy_option_names(name):
+        try:
+            make_strategy(name, **{option: value})
+        except StrategyError as error:
+            assert str(error).startswith(option)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("rebase", "merge_duplicates"), ("mcts", "rollouts"), ("refine", "critique"), ("particle", "resampling_seed")],
+)
+def test_text_is_no_flag_and_no_seed(name: str, option: str) -> None:
+    with pytest.raises(StrategyError, match=f"{option} is 'no'; use"):
+        make_strategy(name, **{option: "no"})
+
+
+def test_one_number_caps_every_depth() -> None:
+    assert make_strategy("rebase", depth_widths=8) == make_strategy("rebase", depth_widths=[8])
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, "3"])

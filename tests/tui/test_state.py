@@ -301,7 +301,8 @@ def test_the_command_line_is_understood_by_the_command(monkeypatch):
     seen = list[object]()
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr("ramify.cli.solve._search", lambda *given: seen.extend(given) or (None, True))
-    asked = RunSpec("1+1?").with_options(strategy="beam", width=8, max_seconds=30.0, strategy_extras={"children": 2})
+    extras = {"merge_duplicates": True, "depth_widths": (8, 4)}
+    asked = RunSpec("1+1?").with_options(width=8, strategy="rebase", max_seconds=30.0, strategy_extras=extras)
     assert main(shlex.split(asked.command_line())[1:]) == 130
     assert seen[0] == SearchPlan.from_options(asked.complete())
     assert "1+1?" in seen
