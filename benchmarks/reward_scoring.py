@@ -1,17 +1,23 @@
 """Throughput of scoring by depth: each step once, against every path read anew at every step.
 
     python benchmarks/reward_scoring.py [--reward demo-prm] [--paths 16] [--depths 2,4,8,16] [--json FILE]
+    python benchmarks/reward_scoring.py --own-head FILE     # one that `ramify reward train --head linear` wrote
 
 A search scores its paths after each step. Incrementally, a step costs its own tokens; a scorer without a cache reads
 question and path again. Both score the same paths here, one after the other in each repeat, and the table has the
 medians of the repeats. Processor time is that of the whole process, whose one model thread does all the work.
+
+With --own-head, REBASE searches are done with FILE as policy and reward, where the head is read on the states that the
+policy has computed, and with a copy of it as the reward, which reads all that the policy wrote a second time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -21,10 +27,12 @@ from pathlib import Path
 import anyio
 
 from ramify.engine.config import EngineConfig
+from ramify.engine.engine import Engine
 from ramify.engine.loading import load_reward
 from ramify.engine.problem import Problem
 from ramify.models import generate_problems
 from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep, ScoreUsage
+from ramify.search import make_strategy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +145,72 @@ def _line(row: Row) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnHeadRow:
+    """REBASE searches, with means a problem: `policy_tokens` and `reward_tokens` are what was evaluated."""
+
+    reward: str
+    policy_tokens: float
+    reward_tokens: float
+    processor_s: float
+    wall_s: float
+    gflops: float
+
+
+async def measure_own_head(file: Path, problems: Sequence[Problem], width: int, repeats: int) -> list[OwnHeadRow]:
+    """Return the medians of searches with the head in the policy's file, with a copy of it, and without a reward."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(file, Path(folder) / f"copy-{file.name}"))
+        kinds = {"own file": (file, "rebase"), "separate file": (copy, "rebase"), "none": (None, "majority")}
+        found: dict[str, list[OwnHeadRow]] = {kind: [] for kind in kinds}
+        async with AsyncExitStack() as stack:
+            engines = {
+                kind: await stack.enter_async_context(Engine(file, reward, isolation="thread", threads=1))
+                for kind, (reward, _) in kinds.items()
+            }
+            for number in range(repeats):
+                for kind in sorted(kinds, reverse=number % 2 == 1):
+                    found[kind].append(await _search(engines[kind], kind, kinds[kind][1], width, problems))
+    return [_median(found[kind]) for kind in kinds]
+
+
+async def _search(engine: Engine, kind: str, strategy: str, width: int, problems: Sequence[Problem]) -> OwnHeadRow:
+    processor_s, wall_s = time.process_time(), time.perf_counter()
+    plan = make_strategy(strategy, width=width)
+    usages = [(await engine.solve(problem, strategy=plan, seed=0)).usage for problem in problems]
+    seconds = time.process_time() - processor_s, time.perf_counter() - wall_s
+    count = len(problems)
+    return OwnHeadRow(
+        reward=kind,
+        policy_tokens=sum(each.policy.prompt_tokens + each.policy.generated_tokens for each in usages) / count,
+        reward_tokens=sum(each.reward.evaluated_tokens for each in usages) / count,
+        processor_s=seconds[0] / count,
+        wall_s=seconds[1] / count,
+        gflops=sum(each.flops for each in usages) / count / 1e9,
+    )
+
+
+def _median(rows: Sequence[OwnHeadRow]) -> OwnHeadRow:
+    names = ("policy_tokens", "reward_tokens", "processor_s", "wall_s", "gflops")
+    return OwnHeadRow(
+        reward=rows[0].reward, **{name: statistics.median(getattr(row, name) for row in rows) for name in names}
+    )
+
+
+def own_head_table(rows: Sequence[OwnHeadRow]) -> str:
+    """Return the rows as a Markdown table."""
+    lines = [
+        "| head | tokens of the policy | of the reward | processor seconds | wall seconds | GFLOPs |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.reward} | {row.policy_tokens:,.0f} | {row.reward_tokens:,.0f} | {row.processor_s:.3f} "
+        f"| {row.wall_s:.3f} | {row.gflops:.2f} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
 async def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what the command line asks for and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -145,8 +219,17 @@ async def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--depths", default="2,4,8,16", help="at most 24 steps deep")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--own-head", type=Path, metavar="FILE", help="measure this instead")
+    parser.add_argument("--task", default="arithmetic", help="bundled task for --own-head")
+    parser.add_argument("--count", type=int, default=40, help="problems for --own-head")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
+    if given.own_head is not None:
+        problems = generate_problems(count=given.count, seed=given.seed, task=given.task)
+        found = await measure_own_head(given.own_head, problems, given.paths, given.repeats)
+        print(own_head_table(found))
+        _save(given.json, found)
+        return
     # In a thread of this process, so that its processor time counts.
     config = EngineConfig(isolation="thread", threads=1)
     rows: list[Row] = []
@@ -159,8 +242,12 @@ async def main(arguments: Sequence[str] | None = None) -> None:
                 await incremental(reward, question, paths)
             rows.append(await measure(reward, question, paths, given.repeats))
     print(table(rows))
-    if given.json is not None:
-        given.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", "utf-8")
+    _save(given.json, rows)
+
+
+def _save(path: Path | None, rows: Sequence[Row] | Sequence[OwnHeadRow]) -> None:
+    if path is not None:
+        path.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from ramify.reward.protocol import RewardModel
 
 DEFAULT_REWARD = "demo-prm"
 BUNDLED_POLICY = "demo-"
-OTHER_REWARDS = {"demo-lists": "demo-lists-prm"}
+OTHER_REWARDS = {"demo-lists": "mean-logprob"}
 """Rewards of the bundled policies that have learned another task than the default reward."""
 MAX_WORKERS = 16
 

@@ -1,4 +1,4 @@
-"""The bundled task and models: word problems, and GGUF files trained on them (see `recipe`)."""
+"""The bundled tasks and models: problems, and GGUF files trained on them (see `recipe`)."""
 
 from __future__ import annotations
 

@@ -32,7 +32,8 @@ class PathLayout:
         self.spec = spec
         self._tokenizer = tokenizer
         self._encoder = SegmentEncoder(tokenizer)
-        self._tag = single_token(tokenizer, spec.tag, role="tag")
+        self.tag = single_token(tokenizer, spec.tag, role="tag")
+        """Id of the token that closes a step."""
         self._tail = spec.step_template.split(STEP)[1].rpartition(spec.tag)[2].encode()
         first = spec.first_step_template
         self._first_tail = self._tail if first is None else first.split(STEP)[1].rpartition(spec.tag)[2].encode()
@@ -75,7 +76,7 @@ class PathLayout:
 
     def _last_tag(self, tokens: Sequence[int], tail: bytes) -> int:
         for position in range(len(tokens) - 1, 0, -1):
-            if tokens[position] == self._tag:
+            if tokens[position] == self.tag:
                 after = b"".join(self._tokenizer.piece(token) for token in tokens[position + 1 :])
                 if after == tail:
                     return position

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from ramify.engine.errors import UsageError
 
 from .equality import answers_equal, decide_quickly
 from .normalise import normalise
+from .patterns import matches, matches_quickly
 from .quantities import parse_quantity
 
 Check = str | Callable[[str, str], bool]
@@ -45,9 +45,10 @@ def make_checker(check: Check) -> Checker:
     """Return the checker that `check` means.
 
     `math` is mathematical equality, `exact` equality of the texts without the white space around them. `regex` takes
-    the gold answer as a pattern for the whole answer, and lets equal texts vote together. `numeric` compares numbers,
-    which may differ by 1e-6, or by the number after the colon, absolutely or as a share of the larger one. With a
-    function, answers vote together if their texts are equal or it takes each for the other's gold answer.
+    the gold answer as a pattern for the whole answer, within a time limit, and lets equal texts vote together.
+    `numeric` compares numbers, which may differ by 1e-6, or by the number after the colon, absolutely or as a share of
+    the larger one. With a function, answers vote together if their texts are equal or it takes each for the other's
+    gold answer.
 
     Raises:
         UsageError: if there is no such checker, its tolerance is no number from 0, or the function is asynchronous.
@@ -70,13 +71,20 @@ def _named(text: str) -> Checker:
         )
     if name == "numeric":
         return _quick(text, _numeric(_tolerance(argument) if colon else DEFAULT_TOLERANCE))
-    return _quick(text, _equal_texts) if name == "exact" else _quick(text, _matches, _equal_texts)
+    if name == "exact":
+        return _quick(text, _equal_texts)
+    return Checker(
+        name=text,
+        accepts=matches,
+        accepts_quickly=matches_quickly,
+        same=_equal_texts,
+        same_quickly=_equal_texts,
+    )
 
 
-def _quick(name: str, accepts: Callable[[str, str], bool], same: Callable[[str, str], bool] | None = None) -> Checker:
+def _quick(name: str, accepts: Callable[[str, str], bool]) -> Checker:
     """Return a checker that never takes long."""
-    same = same or accepts
-    return Checker(name=name, accepts=accepts, accepts_quickly=accepts, same=same, same_quickly=same)
+    return Checker(name=name, accepts=accepts, accepts_quickly=accepts, same=accepts, same_quickly=accepts)
 
 
 def _called(function: Callable[[str, str], bool]) -> Checker:
@@ -102,18 +110,6 @@ def _called(function: Callable[[str, str], bool]) -> Checker:
 
 def _equal_texts(left: str, right: str) -> bool:
     return left.strip() == right.strip() != ""
-
-
-def _matches(answer: str, gold: str) -> bool:
-    return _pattern(gold).fullmatch(answer.strip()) is not None
-
-
-@lru_cache(maxsize=1024)
-def _pattern(text: str) -> re.Pattern[str]:
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise UsageError(f"the gold answer {text!r} is no regular expression ({error})", "correct it") from error
 
 
 def _numeric(tolerance: float) -> Callable[[str, str], bool]:

@@ -17,6 +17,7 @@ from ramify.engine.remote.policy import RemotePolicy
 from ramify.engine.rewards.confidence import CONFIDENCES, ConfidenceName, ConfidenceReward, LogRatioReward
 from ramify.engine.rewards.judge import JudgeReward, parse_address
 from ramify.engine.rewards.likelihood import LikelihoodModel
+from ramify.engine.rewards.own_head import OwnHeadReward, reads_what_it_writes, same_file
 from ramify.engine.rewards.verifier import VerifierReward
 from ramify.engine.runtime.gguf_check import check_gguf
 from ramify.engine.runtime.slot import Slot
@@ -104,21 +105,26 @@ class RewardLoader:
         rank = isinstance(known, RewardSpec) and known.head == "rank"
         if rank and not _has_classifier(path):
             raise ModelLoadError(f"{name} has no classifier to be read", "use a reward spec with another head")
+        if isinstance(policy, LlamaPolicy) and same_file(policy, path) and head is None and not rank:
+            own = self._in_policy(policy, name, given)
+            if own is not None:
+                return own
         slot = await self._load_slot(path, states=head is not None, rank=rank)
         spec = resolve_spec(slot.info.metadata, model=name, given=given, tokenizer=slot.tokenizer)
         if isinstance(spec, ImplicitSpec):
             return await self._log_ratio(spec, slot)
         if isinstance(spec, VerifierSpec):
             return VerifierReward(spec, slot)
-        return LmHeadReward(
-            spec,
-            slot.tokenizer,
-            LlamaScorer(slot),
-            parameters=slot.info.parameters + (0 if head is None else head.parameters),
-            context_tokens=slot.info.context_tokens,
-            split=_splitter(policy),
-            head=head,
-        )
+        return _at_tags(spec, slot, policy, head)
+
+    def _in_policy(self, policy: LlamaPolicy, name: str, given: AnySpec | None) -> RewardModel | None:
+        """Return the head in the policy's file as a reward that is read where the policy writes, None if it cannot."""
+        slot = policy.slot
+        spec = resolve_spec(slot.info.metadata, model=name, given=given, tokenizer=slot.tokenizer)
+        if not isinstance(spec, RewardSpec):
+            return None
+        reward = _at_tags(spec, slot, policy, None)
+        return OwnHeadReward(reward, policy) if reads_what_it_writes(reward, policy) else None
 
     async def _log_ratio(self, spec: ImplicitSpec, slot: Slot) -> RewardModel:
         reference = await self._load_slot(resolve_model(spec.reference).path)
@@ -140,6 +146,18 @@ class RewardLoader:
             return None if self._spec is None else load_spec(self._spec)
         except RewardSpecError as error:
             raise UsageError(str(error)) from error
+
+
+def _at_tags(spec: RewardSpec, slot: Slot, policy: PolicyModel | None, head: MlpHead | None) -> LmHeadReward:
+    return LmHeadReward(
+        spec,
+        slot.tokenizer,
+        LlamaScorer(slot),
+        parameters=slot.info.parameters + (0 if head is None else head.parameters),
+        context_tokens=slot.info.context_tokens,
+        split=_splitter(policy),
+        head=head,
+    )
 
 
 def _splitter(policy: PolicyModel | None) -> Callable[[str], list[str]] | None:

@@ -42,10 +42,10 @@ def plant_error(problem: Problem, at: int, chance: random.Random) -> list[str]:
     found = list(lines[:at])
     for line in lines[at:-1]:
         word, _, _ = line.partition(":")
-        found.append(f"{word}: {', '.join(names.get(item, item) for item in _items(line))}.")
+        found.append(f"{word}: {' '.join(names.get(item, item) for item in _items(line))}.")
     answer = [names.get(item, item) for item in _items(f": {problem.answer}.")]
-    return [*found, f"The answer is {', '.join(answer)}."]
+    return [*found, f"The answer is {' '.join(answer)}."]
 
 
 def _items(line: str) -> list[str]:
-    return [item.strip() for item in line.strip().removesuffix(".").partition(":")[2].split(",")]
+    return line.strip().removesuffix(".").partition(":")[2].split()

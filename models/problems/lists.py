@@ -48,8 +48,8 @@ class Table:
 
 
 def joined(items: list[str]) -> str:
-    """Return a list as it is written."""
-    return ", ".join(items)
+    """Return a list as it is written: a small model copies words that follow each other far sooner than with commas."""
+    return " ".join(items)
 
 
 def turned(table: Table) -> None:

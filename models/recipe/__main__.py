@@ -6,7 +6,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from .stages import LABELLER, SIZES, Recipe
+from .policies import POLICIES
+from .stages import LABELLINGS, Recipe
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -14,20 +15,21 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = Recipe(options.work, options.models, options.threads)
-    sizes = (options.size,) if options.size else SIZES
+    policies = (options.policy,) if options.policy else tuple(POLICIES)
     if options.stage in ("tokenizer", "all"):
         recipe.tokenizer()
-    for size in sizes:
+    for name in policies:
         if options.stage in ("train", "all"):
-            recipe.train(size, options.tokens)
+            recipe.train(name, options.tokens)
         if options.stage in ("export", "all"):
-            recipe.export(size)
+            recipe.export(name)
         if options.stage in ("evaluate", "all"):
-            recipe.evaluate(size)
-    if options.stage in ("label", "all"):
-        recipe.label()
-    if options.stage in ("prm", "all"):
-        recipe.reward(options.labels or recipe.label_files, options.size or LABELLER)
+            recipe.evaluate(name)
+    for name in (options.policy,) if options.policy else tuple(LABELLINGS):
+        if options.stage in ("label", "all"):
+            recipe.label(name)
+        if options.stage in ("prm", "all"):
+            recipe.reward(options.labels or recipe.label_files(name), name)
     if options.stage in ("cards", "all"):
         recipe.cards()
 
@@ -36,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ramify.models.recipe", description=__doc__)
     stages = ("tokenizer", "train", "export", "evaluate", "label", "prm", "cards", "all")
     parser.add_argument("stage", choices=stages, help="what to do; every stage can be repeated or resumed")
-    parser.add_argument("--size", choices=sorted(SIZES), help="only this policy (for prm: the one to start as)")
+    parser.add_argument("--policy", choices=sorted(POLICIES), help="only this policy (for prm: the one to start as)")
     parser.add_argument("--tokens", type=int, help="length of training instead of the recipe's own")
     parser.add_argument("--labels", type=Path, nargs="+", help="label files for prm (default: those of label)")
     parser.add_argument("--work", type=Path, default=Path("build/recipe"), help="checkpoints, data and figures")

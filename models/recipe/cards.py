@@ -6,10 +6,23 @@ import json
 from pathlib import Path
 from typing import Any
 
-DATA = (
-    "Synthetic multi-step arithmetic word problems made by ramify's own generator (`ramify.generate_problems`), "
-    "from the training part of its numbers. Nothing else: no text or weights from anywhere."
-)
+DATA = {
+    "arithmetic": (
+        "Synthetic multi-step arithmetic word problems made by ramify's own generator (`ramify.generate_problems`), "
+        "from the training part of its numbers. Nothing else: no text or weights from anywhere."
+    ),
+    "lists": (
+        "Synthetic problems in which a list of things is rearranged step by step, made by ramify's own generator "
+        "(`ramify.generate_problems(task='lists')`), from the training part of its lists. Nothing else: no text or "
+        "weights from elsewhere; it started with the weights of `demo-m`."
+    ),
+}
+"""What a model learned from, by task."""
+
+LIMITS = {
+    "arithmetic": "It knows only the wording of the task, numbers up to 3000 and about nine steps; nothing else.",
+    "lists": "It knows only the wording of the task, its 24 things and about nine steps; nothing else.",
+}
 
 
 def write_card(card: dict[str, Any], weights: Path, cards: Path) -> None:
@@ -21,14 +34,22 @@ def write_card(card: dict[str, Any], weights: Path, cards: Path) -> None:
     (cards / f"{name}.md").write_text(markdown(card), "utf-8")
 
 
-def policy_card(name: str, shape: dict[str, int], training: dict[str, Any], quality: dict[str, Any]) -> dict[str, Any]:
-    """Return the card of a policy."""
-    return _card(name, "policy", shape, training) | {"quality": quality}
-
-
-def reward_card(name: str, shape: dict[str, int], training: dict[str, Any], quality: dict[str, Any]) -> dict[str, Any]:
-    """Return the card of the process reward model."""
-    return _card(name, "process reward model", shape, training) | {"quality": quality}
+def make_card(name: str, role: str, task: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Return the card of a model from its `shape`, `training` and `quality`."""
+    training = dict(found["training"])
+    return {
+        "name": name,
+        "role": role,
+        "task": task,
+        "license": "Apache-2.0",
+        "architecture": "qwen2 without biases, untied output",
+        "shape": found["shape"],
+        "parameters": training.pop("parameters"),
+        "data": DATA[task],
+        "training": training,
+        "files": {},
+        "quality": found["quality"],
+    }
 
 
 def files_of(name: str, weights: Path) -> dict[str, int]:
@@ -41,7 +62,7 @@ def markdown(card: dict[str, Any]) -> str:
     lines = [
         f"# {card['name']}",
         "",
-        f"A {card['role']} of {card['parameters']:,} parameters for ramify's bundled task, trained from scratch.",
+        f"A {card['role']} of {card['parameters']:,} parameters for the task `{card['task']}`, trained from scratch.",
         "",
         f"- Licence: {card['license']}",
         f"- Architecture: {card['architecture']}, {_pairs(card['shape'])}",
@@ -58,24 +79,9 @@ def markdown(card: dict[str, Any]) -> str:
         "",
         "## Limits",
         "",
-        "It knows only the wording of the bundled task, numbers up to 3000 and about nine steps; nothing else.",
+        LIMITS[card["task"]],
     ]
     return "\n".join(lines) + "\n"
-
-
-def _card(name: str, role: str, shape: dict[str, int], training: dict[str, Any]) -> dict[str, Any]:
-    parameters = training.pop("parameters")
-    return {
-        "name": name,
-        "role": role,
-        "license": "Apache-2.0",
-        "architecture": "qwen2 without biases, untied output",
-        "shape": shape,
-        "parameters": parameters,
-        "data": DATA,
-        "training": training,
-        "files": {},
-    }
 
 
 def _quality_lines(quality: dict[str, Any]) -> list[str]:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from ramify.models.problems import generate_one
 from ramify.models.problems.partition import stream_seed
+from ramify.models.problems.tasks import Task
 
 from .text import policy_solution_text, prompt_text
 
@@ -48,21 +48,15 @@ class Batch:
     targets: Tokens
 
 
-def steps_of_shard(index: int) -> tuple[int, int]:
-    """Return the range of steps in shard `index`: short problems first, so that arithmetic is learned sooner."""
-    if index < 2:
-        return 1, 3
-    if index < 4:
-        return 1, 5
-    return 1, 9
+def load_shard(folder: Path, index: int, tokenizer: Tokenizer, task: Task, steps: tuple[int, int]) -> list[Row]:
+    """Return the rows of shard `index` of a task, generating and caching it in `folder` at the first call.
 
-
-def load_shard(folder: Path, index: int, tokenizer: Tokenizer) -> list[Row]:
-    """Return the rows of shard `index`, generating and caching it in `folder` at the first call."""
-    path = folder / f"shard-{index:04d}.npz"
+    `steps` is the range of steps of its problems.
+    """
+    path = folder / task.name / f"shard-{index:04d}.npz"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _make_shard(path, index, tokenizer)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_shard(path, index, tokenizer, task, steps)
     with np.load(path) as stored:
         tokens, ends, prompts = stored["tokens"], stored["ends"], stored["prompts"]
     starts = np.concatenate([[0], ends[:-1]])
@@ -83,10 +77,9 @@ def batches(rows: list[Row], tokens_each: int, seed: int) -> Iterator[Batch]:
         yield _pad(*groups[g])
 
 
-def _make_shard(path: Path, index: int, tokenizer: Tokenizer) -> None:
-    steps = steps_of_shard(index)
+def _make_shard(path: Path, index: int, tokenizer: Tokenizer, task: Task, steps: tuple[int, int]) -> None:
     seeds = (stream_seed("train", index + 1, i) for i in range(SHARD_SIZE))
-    problems = [generate_one(seed, steps, "train", "") for seed in seeds]
+    problems = [task.one(seed, steps, "train", "") for seed in seeds]
     prompts = tokenizer.encode_batch([prompt_text(p.question) for p in problems])
     solutions = tokenizer.encode_batch([policy_solution_text(p.solution or "") for p in problems])
     rows = [np.array(a.ids + b.ids, np.uint16) for a, b in zip(prompts, solutions, strict=True)]

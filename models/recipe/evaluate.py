@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from ramify.models.problems import generate_problems
+from ramify.models.problems.tasks import Task
 
 from .decode import complete, greedy_accuracy, right
 from .network import Decoder
@@ -36,11 +36,11 @@ class PolicyQuality:
 
 
 def evaluate_policy(
-    model: Decoder, tokenizer: Tokenizer, problems: int = 700, sampled: int = 60, k: int = 64
+    model: Decoder, tokenizer: Tokenizer, task: Task, problems: int = 700, sampled: int = 60, k: int = 64
 ) -> PolicyQuality:
-    """Return the quality of `model` on fresh evaluation problems of 2 to 8 steps."""
+    """Return the quality of `model` on fresh evaluation problems of `task` of 2 to 8 steps."""
     began = time.monotonic()
-    asked = generate_problems(STEPS, problems, EVALUATION_SEED)
+    asked = task.problems(STEPS, problems, EVALUATION_SEED)
     tally = greedy_accuracy(model, tokenizer, asked)
     correct = any_right = majority_right = 0
     for i, problem in enumerate(asked[:sampled]):

@@ -107,9 +107,34 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
+def import_gguf(model: Decoder, path: Path) -> None:
+    """Give `model` the weights of a file that `export_gguf` wrote for the same shape.
+
+    Raises:
+        ValueError: if a weight is missing or of another shape.
+    """
+    stored = {tensor.name: tensor.data for tensor in gguf.GGUFReader(path).tensors}
+    matrices, vectors = _tensors(model)
+    for name, weight in (matrices | vectors).items():
+        found = stored.get(f"{name}.weight")
+        if found is None or found.shape != tuple(weight.shape):
+            raise ValueError(f"{path.name} has no {name} of shape {tuple(weight.shape)}")
+        with torch.no_grad():
+            weight.copy_(torch.from_numpy(found.astype(np.float32)))
+
+
 def _add_tensors(writer: gguf.GGUFWriter, model: Decoder) -> None:
-    matrices = {"token_embd": model.embedding.weight, "output": model.head.weight}
-    vectors = {"output_norm": model.norm.weight}
+    matrices, vectors = _tensors(model)
+    for name, matrix in matrices.items():
+        writer.add_tensor(f"{name}.weight", _array(matrix, np.float16))
+    for name, vector in vectors.items():
+        writer.add_tensor(f"{name}.weight", _array(vector, np.float32))
+
+
+def _tensors(model: Decoder) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Return the matrices and the vectors of a model by their names in a file."""
+    matrices: dict[str, torch.Tensor] = {"token_embd": model.embedding.weight, "output": model.head.weight}
+    vectors: dict[str, torch.Tensor] = {"output_norm": model.norm.weight}
     for i, block in enumerate(model.blocks):
         assert isinstance(block, Block)
         matrices |= {
@@ -119,10 +144,7 @@ def _add_tensors(writer: gguf.GGUFWriter, model: Decoder) -> None:
             f"blk.{i}.ffn_down": block.down.weight,
         }  # fmt: skip
         vectors |= {f"blk.{i}.attn_norm": block.attention_norm.weight, f"blk.{i}.ffn_norm": block.feed_norm.weight}
-    for name, matrix in matrices.items():
-        writer.add_tensor(f"{name}.weight", _array(matrix, np.float16))
-    for name, vector in vectors.items():
-        writer.add_tensor(f"{name}.weight", _array(vector, np.float32))
+    return matrices, vectors
 
 
 def _array(tensor: torch.Tensor, kind: type[np.float16 | np.float32]) -> np.ndarray[Any, Any]:

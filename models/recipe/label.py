@@ -1,15 +1,16 @@
-"""The problems whose solutions are labelled for the bundled reward model."""
+"""The problems whose solutions are labelled for the bundled reward models."""
 
 from __future__ import annotations
 
 from ramify.engine.problem import Problem
-from ramify.models.problems.generate import generate_one
 from ramify.models.problems.partition import stream_seed
+from ramify.models.problems.tasks import ARITHMETIC, Task
 
 LABEL_SEED = 987654
 LABEL_STEPS = (2, 8)
 
 
-def label_stream(numbers: range, seed: int = LABEL_SEED) -> list[Problem]:
+def label_stream(numbers: range, task: Task = ARITHMETIC, seed: int = LABEL_SEED) -> list[Problem]:
     """Return training problems whose solutions are labelled, of a stream that no policy was trained on."""
-    return [generate_one(stream_seed("train", seed, i), LABEL_STEPS, "train", f"label-{i}") for i in numbers]
+    prefix = f"label-{task.prefix}"
+    return [task.one(stream_seed("train", seed, i), LABEL_STEPS, "train", f"{prefix}{i}") for i in numbers]

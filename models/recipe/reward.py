@@ -29,12 +29,14 @@ log = logging.getLogger(__name__)
 class Label(BaseModel):
     """One line of a label file: `values[i]` is the chance that a solution that starts with `steps[:i + 1]` is right.
 
-    Steps carry the newline that ends them, or none; it is added where it is missing.
+    Steps carry the newline that ends them, or none; it is added where it is missing. `count` is how often the solution
+    was sampled.
     """
 
     question: str
     steps: list[str]
     values: list[float]
+    count: int = 1
 
     @model_validator(mode="after")
     def _one_value_each(self) -> Label:
@@ -53,12 +55,13 @@ class Label(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class RewardRow:
-    """An encoded label: `values[k]` belongs to the tag at position `places[k]`."""
+    """An encoded label: `values[k]` belongs to the tag at position `places[k]`, and counts `count` times."""
 
     question: str
     tokens: list[int]
     places: list[int]
     values: list[float]
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ def encode(labels: list[Label], tokenizer: Tokenizer) -> list[RewardRow]:
     rows = list[RewardRow]()
     for label, encoded in zip(labels, tokenizer.encode_batch(texts), strict=True):
         places = [i for i, token in enumerate(encoded.ids) if token == tag]
-        rows.append(RewardRow(label.question, encoded.ids, places, label.values))
+        rows.append(RewardRow(label.question, encoded.ids, places, label.values, label.count))
     return rows
 
 
@@ -146,7 +149,7 @@ def train_reward(
         for group in _groups(rows, plan.batch_tokens, plan.seed + epoch):
             with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
                 logits, values = _at_tags(model, model, group, (good, bad))
-            loss = _loss(logits.float(), values)
+            loss = _loss(logits.float(), values, _counts(group))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step(plan.rate * min(1.0, (step + 1) / 50) * (1.0 - step / total))
@@ -166,17 +169,19 @@ def train_reward(
 @torch.no_grad()
 def measure(model: Decoder, rows: list[RewardRow], ids: tuple[int, int]) -> RewardQuality:
     """Return how well the scores of `model` predict the values of `rows`; `ids` are those of good and bad."""
-    scores, values = list[Tensor](), list[Tensor]()
+    scores, values, counts = list[Tensor](), list[Tensor](), list[Tensor]()
     last: dict[str, list[tuple[float, float]]] = {}
     for group in _groups(rows, 8192, 0):
         logits, value = _at_tags(model, model, group, ids)
         scores.append(logits.float())
         values.append(value)
+        counts.append(_counts(group))
         ends = torch.tensor([len(row.places) for row in group]).cumsum(0) - 1
         margins = (scores[-1][:, 0] - scores[-1][:, 1])[ends].tolist()
         for row, margin in zip(group, margins, strict=True):
-            last.setdefault(row.question, []).append((margin, row.values[-1]))
-    all_scores, all_values = torch.cat(scores), torch.cat(values)
+            last.setdefault(row.question, []).extend([(margin, row.values[-1])] * row.count)
+    often = torch.cat(counts)
+    all_scores, all_values = torch.cat(scores).repeat_interleave(often, 0), torch.cat(values).repeat_interleave(often)
     floor = torch.special.entr(all_values) + torch.special.entr(1 - all_values)
     margin = all_scores[:, 0] - all_scores[:, 1]
     sides = margin[all_values >= 0.5].tolist(), margin[all_values < 0.5].tolist()
@@ -216,8 +221,13 @@ def _at_tags(
     return F.linear(states(inputs)[where, places], head), torch.tensor([v for r in rows for v in r.values])
 
 
-def _loss(logits: Tensor, values: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits[:, 0] - logits[:, 1], values)
+def _counts(rows: list[RewardRow]) -> Tensor:
+    return torch.tensor([row.count for row in rows for _ in row.places])
+
+
+def _loss(logits: Tensor, values: Tensor, counts: Tensor | None = None) -> Tensor:
+    weight = None if counts is None else counts / counts.float().mean()
+    return F.binary_cross_entropy_with_logits(logits[:, 0] - logits[:, 1], values, weight)
 
 
 def _groups(rows: list[RewardRow], batch_tokens: int, seed: int) -> Iterator[list[RewardRow]]:

@@ -15,20 +15,14 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from ramify.models.problems import generate_problems
-
 from .data import IGNORED, SHARD_SIZE, Batch, batches, load_shard
 from .decode import greedy_accuracy
-from .network import Decoder, Shape
+from .export import import_gguf
+from .network import Decoder
 from .optimizer import Optimizer
+from .policies import POLICIES
 
 log = logging.getLogger(__name__)
-
-SHAPES: dict[str, Shape] = {
-    "s": Shape(layers=4, width=64, heads=2, hidden=192),
-    "m": Shape(layers=4, width=128, heads=4, hidden=384),
-    "l": Shape(layers=5, width=256, heads=4, hidden=512),
-}
 
 WATCH_SEED = 424_242
 """Seed of the problems whose accuracy is logged during training."""
@@ -76,23 +70,30 @@ class Progress:
 
 
 class Trainer:
-    """One run. `folder` keeps its checkpoint, and the shards that all runs share in `data`."""
+    """One run of a policy of `POLICIES`. `folder` keeps its checkpoint, and the shards that runs share in `data`.
+
+    `start` is a GGUF file whose weights it starts with, None for random ones.
+    """
 
     def __init__(
         self,
-        size: str,
+        name: str,
         schedule: Schedule,
         folder: Path,
         tokenizer: Tokenizer,
         kind: torch.dtype,
         compiled: bool = True,
+        start: Path | None = None,
     ) -> None:
-        self.size, self.schedule, self.folder, self.tokenizer, self.kind = size, schedule, folder, tokenizer, kind
-        self.model = Decoder(SHAPES[size], tokenizer.get_vocab_size())
+        self.name, self.schedule, self.folder, self.tokenizer, self.kind = name, schedule, folder, tokenizer, kind
+        self.policy = POLICIES[name]
+        self.model = Decoder(self.policy.shape, tokenizer.get_vocab_size())
+        if start is not None:
+            import_gguf(self.model, start)
         self.progress = Progress()
         self._optimizer = Optimizer(self.model, kind)
         self._states: Callable[[Tensor], Tensor] = torch.compile(self.model, dynamic=True) if compiled else self.model
-        self._watched = generate_problems((2, 8), 280, WATCH_SEED)
+        self._watched = self.policy.task.problems((2, 8), 280, WATCH_SEED)
         self._saved_at = time.monotonic()
 
     def run(self) -> tuple[Decoder, Progress]:
@@ -100,7 +101,7 @@ class Trainer:
         self._restore()
         at = self.progress
         began = time.monotonic() - at.seconds
-        log.info("demo-%s: %d parameters, from token %d", self.size, self.model.parameter_count(), at.seen)
+        log.info("demo-%s: %d parameters, from token %d", self.name, self.model.parameter_count(), at.seen)
         for batch in self._upcoming():
             loss = self._learn(batch)
             at.loss += max(0.02, 1 / (at.step + 1)) * (loss - at.loss)
@@ -116,7 +117,8 @@ class Trainer:
     def _upcoming(self) -> Iterator[Batch]:
         at = self.progress
         while at.seen < self.schedule.tokens:
-            rows = load_shard(self.folder / "data", at.shard, self.tokenizer)
+            steps = self.policy.steps_of_shard(at.shard)
+            rows = load_shard(self.folder / "data", at.shard, self.tokenizer, self.policy.task, steps)
             for batch in islice(batches(rows, self.schedule.batch_tokens, at.shard), at.batch, None):
                 if at.seen >= self.schedule.tokens:
                     return
@@ -137,7 +139,7 @@ class Trainer:
         at = self.progress
         if at.step % 50 == 0:
             rate = at.seen / max(at.seconds, 1e-9)
-            log.info("demo-%s step %d tokens %d loss %.4f %.0f tokens/s", self.size, at.step, at.seen, at.loss, rate)
+            log.info("demo-%s step %d tokens %d loss %.4f %.0f tokens/s", self.name, at.step, at.seen, at.loss, rate)
         if at.seen // self.schedule.watch_every > at.watched:
             at.watched = at.seen // self.schedule.watch_every
             self._watch()
@@ -148,10 +150,10 @@ class Trainer:
         tally = greedy_accuracy(self.model, self.tokenizer, self._watched)
         total = sum(good for good, _ in tally.values()) / len(self._watched)
         by_steps = " ".join(f"{steps}:{good / asked:.2f}" for steps, (good, asked) in tally.items())
-        log.info("demo-%s greedy accuracy %.3f by steps %s", self.size, total, by_steps)
+        log.info("demo-%s greedy accuracy %.3f by steps %s", self.name, total, by_steps)
 
     def _path(self) -> Path:
-        return self.folder / f"demo-{self.size}.pt"
+        return self.folder / f"demo-{self.name}.pt"
 
     def _save(self) -> None:
         state: dict[str, Any] = {
@@ -174,13 +176,13 @@ class Trainer:
             setattr(self.progress, name, value)
 
 
-def load_policy(folder: Path, size: str, vocabulary: int) -> tuple[Decoder, Progress]:
-    """Return the policy of the checkpoint in `folder`.
+def load_policy(folder: Path, name: str, vocabulary: int) -> tuple[Decoder, Progress]:
+    """Return the policy of the checkpoint in `folder`; `name` is its key in `POLICIES`.
 
     Raises:
-        FileNotFoundError: if that size has no checkpoint yet.
+        FileNotFoundError: if that policy has no checkpoint yet.
     """
-    state = torch.load(folder / f"demo-{size}.pt", weights_only=True)
-    model = Decoder(SHAPES[size], vocabulary)
+    state = torch.load(folder / f"demo-{name}.pt", weights_only=True)
+    model = Decoder(POLICIES[name].shape, vocabulary)
     model.load_state_dict(state["model"])
     return model, Progress(**state["progress"])

@@ -143,16 +143,11 @@ def _facts(out: Path, done: Labelling) -> dict[str, object]:
 
 
 def _bundled(task: str, count: int, seed: int) -> list[Problem]:
-    """Return problems for training: of the stream that the bundled reward model learned from, or of the task."""
-    from ramify.models.problems.partition import stream_seed
+    """Return problems for training, of the stream that the bundled reward model of the task learned from."""
     from ramify.models.problems.tasks import TASKS
-    from ramify.models.recipe.label import LABEL_STEPS, label_stream
+    from ramify.models.recipe.label import label_stream
 
-    numbers = range(seed * count, (seed + 1) * count)
-    if task == "arithmetic":
-        return label_stream(numbers)
-    one = TASKS[task].one
-    return [one(stream_seed("train", seed, i), LABEL_STEPS, "train", f"label-{task}-{i}") for i in numbers]
+    return label_stream(range(seed * count, (seed + 1) * count), TASKS[task])
 
 
 class _Line:

@@ -83,7 +83,7 @@ def test_bundled_models_are_listed_with_their_cards(folders: Path) -> None:
     assert demo.size_bytes == len(b"GGUFdemo-m.q8_0")
     assert sorted(demo.files) == ["f16", "q8_0"]
     assert (entries["demo-prm"].role, entries["demo-prm"].parameters) == ("reward", None)
-    assert entries["demo-prm"].description == "process reward model for the bundled task"
+    assert entries["demo-prm"].description == "process reward model for the task arithmetic"
 
 
 def test_a_broken_card_is_a_clear_error(folders: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
+from ramify.engine.answers import patterns
 from ramify.engine.answers.checkers import Check, make_checker
 from ramify.engine.calibration import measure
 from ramify.engine.cascade import ensemble
@@ -77,6 +80,24 @@ def test_what_is_no_checker(check: Check, message: str) -> None:
 def test_a_gold_answer_that_is_no_pattern_is_named() -> None:
     with pytest.raises(UsageError, match=r"'\(' is no regular expression"):
         make_checker("regex").accepts("x", "(")
+
+
+CATASTROPHIC = "(a|aa)+b?$"
+STUBBORN = "a" * 60 + "c"
+
+
+def test_a_pattern_that_never_ends_is_given_up_on_any_thread(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patterns, "TIME_LIMIT_S", 0.05)
+    checker = make_checker("regex")
+    assert checker.accepts("aaab", CATASTROPHIC)
+    assert checker.accepts_quickly(STUBBORN, CATASTROPHIC) is None
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(checker.accepts, STUBBORN, CATASTROPHIC).result(timeout=60) is False
+    assert not checker.accepts(STUBBORN, CATASTROPHIC), "it is not tried again"
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"the pattern '{CATASTROPHIC}' took longer than 0.05 s" in caplog.text
 
 
 # Two paths say 0.5 and 1/2, three say half a dozen things of one letter case.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,18 @@ torch = pytest.importorskip("torch")
 native = pytest.importorskip("llama_cpp.llama_cpp")
 gguf = pytest.importorskip("gguf")
 
+from ramify.engine.problem import Problem  # noqa: E402
 from ramify.models import generate_problems  # noqa: E402
+from ramify.models.problems.tasks import TASKS  # noqa: E402
 from ramify.models.recipe import data, train  # noqa: E402
 from ramify.models.recipe.decode import complete  # noqa: E402
-from ramify.models.recipe.export import REWARD_SPEC, export_gguf, quantize  # noqa: E402
+from ramify.models.recipe.export import REWARD_SPEC, export_gguf, import_gguf, quantize  # noqa: E402
 from ramify.models.recipe.network import Decoder, Shape  # noqa: E402
-from ramify.models.recipe.reward import Label, RewardPlan, read_labels, train_reward  # noqa: E402
+from ramify.models.recipe.policies import POLICIES  # noqa: E402
+from ramify.models.recipe.reward import Label, RewardPlan, encode, measure, read_labels, train_reward  # noqa: E402
 from ramify.models.recipe.stages import Recipe  # noqa: E402
-from ramify.models.recipe.text import prompt_text, split_steps  # noqa: E402
-from ramify.models.recipe.tokenizer import load_tokenizer  # noqa: E402
+from ramify.models.recipe.text import BAD, GOOD, prompt_text, split_steps  # noqa: E402
+from ramify.models.recipe.tokenizer import load_tokenizer, token_id  # noqa: E402
 
 TOKENIZER = load_tokenizer()
 VOCABULARY = TOKENIZER.get_vocab_size()
@@ -40,12 +44,13 @@ def one_thread() -> Iterator[None]:
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "SHARD_SIZE", 40)
     monkeypatch.setattr(train, "SHARD_SIZE", 40)
-    monkeypatch.setitem(train.SHAPES, "s", TINY)
+    for name in ("s", "lists"):
+        monkeypatch.setitem(POLICIES, name, replace(POLICIES[name], shape=TINY))
 
 
-def trainer(folder: Path, tokens: int) -> train.Trainer:
+def trainer(folder: Path, tokens: int, name: str = "s") -> train.Trainer:
     schedule = train.Schedule(tokens, batch_tokens=1024, warm_up=2, watch_every=10**9)
-    return train.Trainer("s", schedule, folder, TOKENIZER, torch.float32, compiled=False)
+    return train.Trainer(name, schedule, folder, TOKENIZER, torch.float32, compiled=False)
 
 
 def native_logits(path: Path, ids: list[int]) -> np.ndarray:
@@ -84,9 +89,25 @@ def test_training_lowers_the_loss_and_resumes(
     assert model.parameter_count() == sum(p.numel() for p in model.parameters())
 
 
-def test_shards_are_repeatable_and_learn_only_the_solution(tmp_path: Path, small_shards: None) -> None:
-    once = data.load_shard(tmp_path / "a", 5, TOKENIZER)
-    again = data.load_shard(tmp_path / "b", 5, TOKENIZER)
+def test_a_policy_watches_and_learns_its_own_task(
+    tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = list[str]()
+
+    def watch(model: Decoder, tokenizer: object, problems: list[Problem]) -> dict[int, tuple[int, int]]:
+        watched.extend(str(problem.check) for problem in problems)
+        return {2: (0, 1)}
+
+    monkeypatch.setattr(train, "greedy_accuracy", watch)
+    trainer(tmp_path, 1_000, "lists").run()
+    assert set(watched) == {"exact"}
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["lists"]
+
+
+@pytest.mark.parametrize("task", ["arithmetic", "lists"])
+def test_shards_are_repeatable_and_learn_only_the_solution(tmp_path: Path, small_shards: None, task: str) -> None:
+    once = data.load_shard(tmp_path / "a", 5, TOKENIZER, TASKS[task], (1, 9))
+    again = data.load_shard(tmp_path / "b", 5, TOKENIZER, TASKS[task], (1, 9))
     assert all(np.array_equal(x.inputs, y.inputs) for x, y in zip(once, again, strict=True))
     for row in once:
         learned = TOKENIZER.decode(row.targets[row.learned].tolist(), skip_special_tokens=False)
@@ -110,6 +131,24 @@ def test_gguf_computes_what_torch_computes(tmp_path: Path) -> None:
     for kind, tolerance in (("q8_0", 0.05), ("q4_k_m", 0.4)):
         quantize(tmp_path / "m.f16.gguf", tmp_path / f"m.{kind}.gguf", kind)
         assert np.abs(native_logits(tmp_path / f"m.{kind}.gguf", ids) - expected).max() < tolerance * scale
+
+
+def test_training_starts_with_the_weights_of_a_file(tmp_path: Path, small_shards: None) -> None:
+    source = Decoder(TINY, VOCABULARY)
+    with torch.no_grad():
+        for weight in source.parameters():
+            weight.add_(torch.randn_like(weight))
+    export_gguf(source, TOKENIZER, tmp_path / "m.f16.gguf", "m")
+    schedule = train.Schedule(1000)
+    made = train.Trainer(
+        "lists", schedule, tmp_path, TOKENIZER, torch.float32, compiled=False, start=tmp_path / "m.f16.gguf"
+    )
+    assert all(
+        torch.allclose(mine, theirs, rtol=1e-3, atol=1e-6)
+        for mine, theirs in zip(made.model.parameters(), source.parameters(), strict=True)
+    )
+    with pytest.raises(ValueError, match="has no token_embd of shape"):
+        import_gguf(Decoder(Shape(2, 32, 2, 32), VOCABULARY), tmp_path / "m.f16.gguf")
 
 
 def test_gguf_describes_itself(tmp_path: Path) -> None:
@@ -159,21 +198,37 @@ def test_reward_training_tells_good_from_bad(tmp_path: Path) -> None:
     assert quality.loss >= quality.floor
 
 
+def test_a_solution_counts_as_often_as_it_was_sampled() -> None:
+    once = [Label(question=f"q{i}", steps=["a"], values=[1.0]) for i in range(4)]
+    often = [Label(question=f"q{i}", steps=["b"], values=[0.0], count=3) for i in range(4)]
+    ids = token_id(TOKENIZER, GOOD), token_id(TOKENIZER, BAD)
+    model = Decoder(TINY, VOCABULARY)
+    counted = measure(model, encode([*once, *often], TOKENIZER), ids)
+    spread = [each.model_copy(update={"count": 1}) for each in often * 3]
+    repeated = measure(model, encode([*once, *spread], TOKENIZER), ids)
+    assert counted.steps == repeated.steps == 16
+    assert counted.loss == pytest.approx(repeated.loss)
+    assert counted.calibration_error == pytest.approx(repeated.calibration_error)
+
+
+@pytest.mark.parametrize(("policy", "reward"), [("s", "demo-prm"), ("lists", "demo-lists-prm")])
 def test_reward_stage_reads_labels_and_writes_models_and_card(
-    tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch, policy: str, reward: str
 ) -> None:
     monkeypatch.setattr(train, "greedy_accuracy", lambda *_: {2: (0, 1)})
     recipe = Recipe(tmp_path / "work", tmp_path / "models", threads=torch.get_num_threads())
     recipe.models.mkdir()
     TOKENIZER.save(str(recipe.models / "tokenizer.json"))
-    trainer(recipe.work, 1_000).run()
+    trainer(recipe.work, 1_000, policy).run()
     path = tmp_path / "labels.jsonl"
     path.write_text("".join(label.model_dump_json() + "\n" for label in labels(20)), "utf-8")
-    recipe.reward([path], "s", RewardPlan(epochs=1))
+    recipe.reward([path], policy, RewardPlan(epochs=1))
     recipe.cards()
     names = {p.name for p in recipe.weights.iterdir()}
-    assert names == {"demo-prm.f16.gguf", "demo-prm.q8_0.gguf", "demo-prm.json"}
-    assert "Apache-2.0" in (recipe.models / "cards" / "demo-prm.md").read_text("utf-8")
+    files = {f"{reward}.{kind}.gguf" for kind in POLICIES[policy].quantizations}
+    assert names == {*files, f"{reward}.json"}
+    card = (recipe.models / "cards" / f"{reward}.md").read_text("utf-8")
+    assert "Apache-2.0" in card and f"`{POLICIES[policy].task.name}`" in card
 
 
 def test_a_bad_label_line_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import re
 import pytest
 
 import ramify
+from ramify.engine.catalog import list_bundled
+from ramify.engine.loading import default_reward
 from ramify.engine.problem import Problem
 from ramify.models.problems.names import THINGS
 from ramify.models.problems.partition import part_of, stream_seed
@@ -52,10 +54,10 @@ def test_solutions_do_what_the_question_asks() -> None:
         assert len(lines) == len(sentences) == problem.metadata["steps"]
         for sentence, line in zip(sentences, lines, strict=True):
             items = follow(items, sentence.strip())
-            assert line.partition(": ")[2] == f"{', '.join(items)}.", (problem.question, line)
+            assert line.partition(": ")[2] == f"{' '.join(items)}.", (problem.question, line)
             assert 3 <= len(items) == len(set(items)) <= 6
         place = next((PLACES.index(word) for word in question.split() if word in PLACES), None)
-        assert problem.answer == (", ".join(items) if place is None else items[place])
+        assert problem.answer == (" ".join(items) if place is None else items[place])
         assert last == f"The answer is {problem.answer}."
         assert ramify.extract_answer(problem.solution or "") == problem.answer
 
@@ -114,8 +116,8 @@ def test_first_errors_of_word_problems(lines: list[str], error: int | None) -> N
 LIST_PROBLEM = Problem(
     id="1",
     question="?",
-    answer="c, b, d",
-    solution="reversed: c, b, a.\nremoved: c, b.\nadded: c, b, d.\nThe answer is c, b, d.",
+    answer="c b d",
+    solution="reversed: c b a.\nremoved: c b.\nadded: c b d.\nThe answer is c b d.",
     metadata={"task": "lists"},
     check="exact",
 )
@@ -124,14 +126,23 @@ LIST_PROBLEM = Problem(
 @pytest.mark.parametrize(
     ("lines", "error"),
     [
-        (["turned: c, b, a.", "added: c, b, d.", "The answer is c, b, d."], None),
-        (["reversed: c, a, b.", "removed: c, b.", "The answer is c, b."], 0),
-        (["removed: c, b.", "reversed: c, b, a.", "The answer is c, b, a."], 1),
-        (["reversed: c, b, a.", "The answer is c, b, a."], 1),
+        (["turned: c b a.", "added: c b d.", "The answer is c b d."], None),
+        (["reversed: c a b.", "removed: c b.", "The answer is c b."], 0),
+        (["removed: c b.", "reversed: c b a.", "The answer is c b a."], 1),
+        (["reversed: c b a.", "The answer is c b a."], 1),
     ],
 )
 def test_first_errors_of_list_problems(lines: list[str], error: int | None) -> None:
     assert LISTS.first_error(LIST_PROBLEM, lines) == error
+
+
+def test_each_task_has_a_bundled_policy_and_no_reward_that_learned_another() -> None:
+    cards = {entry.name: entry.card for entry in list_bundled()}
+    learned = {name: card["task"] for name, card in cards.items() if card["role"] == "policy"}
+    assert set(learned.values()) == set(TASKS)
+    for name, task in learned.items():
+        reward = default_reward(f"{name}:q8_0")
+        assert reward == "mean-logprob" or cards[str(reward)]["task"] == task
 
 
 def test_steps_of_other_problems_cannot_be_checked() -> None:

@@ -19,6 +19,7 @@ transformers = pytest.importorskip("transformers")
 
 from ramify.engine.convert.converting import ConvertOptions, convert_reward  # noqa: E402
 
+from .conftest import Agreement  # noqa: E402
 from .tiny_checkpoints import LLAMA3, QWEN2, byte_level, save, seeded, sentencepiece, settings, texts  # noqa: E402
 
 TOLERANCE = 2e-2
@@ -40,7 +41,9 @@ def logits_of(model: Any, ids: Sequence[int]) -> Any:
         return model(torch.tensor([list(ids)])).logits[0].float()
 
 
-async def check(source: Path, path: Path, recipe: Recipe, *, spec: str | None = None, name: str) -> None:
+async def check(
+    agreement: Agreement, source: Path, path: Path, recipe: Recipe, *, spec: str | None = None, name: str
+) -> None:
     """Compare scores step by step with the recipe's, with one pass over each path, and with the reference route."""
     spread: list[float] = []
     async with AsyncExitStack() as stack:
@@ -49,13 +52,14 @@ async def check(source: Path, path: Path, recipe: Recipe, *, spec: str | None = 
         assert isinstance(reward, LmHeadReward) and reward.name == name
         for question, steps in TEXTS:
             ours = await step_by_step(reward, question, steps)
-            assert ours == pytest.approx(recipe(question, steps), abs=TOLERANCE), (question, steps)
-            assert await in_one_pass(reward, question, steps) == pytest.approx(ours[-1], abs=SAME)
+            agreement.compare("from the recipe", ours, recipe(question, steps), TOLERANCE)
+            agreement.compare("of one pass", [await in_one_pass(reward, question, steps)], ours[-1:], SAME)
+            agreement.texts += 1
             spread += ours
         reference = await load_reward(stack, source, config)
         for question, steps in TEXTS[:5]:
             route = await step_by_step(reference, question, steps)
-            assert route == pytest.approx(recipe(question, steps), abs=1e-4)
+            agreement.compare("of the reference route", route, recipe(question, steps), 1e-4)
     # Scores that were all alike would agree whatever was read.
     assert max(spread) - min(spread) > 0.5
 
@@ -78,7 +82,7 @@ async def in_one_pass(reward: RewardModel, question: str, steps: Sequence[str]) 
     return score
 
 
-async def test_math_shepherd(tmp_path: Path) -> None:
+async def test_math_shepherd(tmp_path: Path, agreement: Agreement) -> None:
     folder = tmp_path / "math-shepherd-mistral-7b-prm"
     tokenizer = sentencepiece()
     seeded(1)
@@ -94,10 +98,10 @@ async def test_math_shepherd(tmp_path: Path) -> None:
         return [float(scores[at]) for at, id in enumerate(ids) if id == tag]
 
     convert_reward(folder, tmp_path / "m.gguf")
-    await check(folder, tmp_path / "m.gguf", recipe, name="math-shepherd")
+    await check(agreement, folder, tmp_path / "m.gguf", recipe, name="math-shepherd")
 
 
-async def test_rlhflow(tmp_path: Path) -> None:
+async def test_rlhflow(tmp_path: Path, agreement: Agreement) -> None:
     folder = tmp_path / "Llama3.1-8B-PRM-Deepseek-Data"
     tokenizer = byte_level(LLAMA3, LLAMA3_SPECIAL)
     seeded(2)
@@ -120,10 +124,10 @@ async def test_rlhflow(tmp_path: Path) -> None:
         return scores
 
     convert_reward(folder, tmp_path / "r.gguf")
-    await check(folder, tmp_path / "r.gguf", recipe, name="rlhflow")
+    await check(agreement, folder, tmp_path / "r.gguf", recipe, name="rlhflow")
 
 
-async def test_versaprm(tmp_path: Path) -> None:
+async def test_versaprm(tmp_path: Path, agreement: Agreement) -> None:
     folder = tmp_path / "checkpoint-17"
     tokenizer = byte_level(LLAMA3, LLAMA3_SPECIAL)
     seeded(3)
@@ -140,10 +144,10 @@ async def test_versaprm(tmp_path: Path) -> None:
         return [float(scores[at]) for at, id in enumerate(ids) if id == tag]
 
     convert_reward(folder, tmp_path / "v.gguf", ConvertOptions(spec="versaprm"))
-    await check(folder, tmp_path / "v.gguf", recipe, name="versaprm", spec="versaprm")
+    await check(agreement, folder, tmp_path / "v.gguf", recipe, name="versaprm", spec="versaprm")
 
 
-async def test_llemma_of_the_rebase_paper(tmp_path: Path) -> None:
+async def test_llemma_of_the_rebase_paper(tmp_path: Path, agreement: Agreement) -> None:
     folder = tmp_path / "Llemma-reward-model"
     tokenizer = sentencepiece()
     seeded(4)
@@ -162,10 +166,10 @@ async def test_llemma_of_the_rebase_paper(tmp_path: Path) -> None:
         return [float(scores[at]) for at, id in enumerate(ids) if id == tag]
 
     convert_reward(folder, tmp_path / "l.gguf")
-    await check(folder, tmp_path / "l.gguf", recipe, name="llemma-rebase")
+    await check(agreement, folder, tmp_path / "l.gguf", recipe, name="llemma-rebase")
 
 
-async def test_skywork(tmp_path: Path) -> None:
+async def test_skywork(tmp_path: Path, agreement: Agreement) -> None:
     folder = tmp_path / "Skywork-o1-Open-PRM"
     tokenizer = byte_level(QWEN2, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     seeded(5)
@@ -190,11 +194,11 @@ async def test_skywork(tmp_path: Path) -> None:
 
     converted = convert_reward(folder, tmp_path / "s.gguf")
     assert converted.head_path is None
-    await check(folder, tmp_path / "s.gguf", recipe, name="skywork-o1-prm")
+    await check(agreement, folder, tmp_path / "s.gguf", recipe, name="skywork-o1-prm")
 
 
 @pytest.mark.parametrize("separator", ["\n", "\n\n"])
-async def test_token_classifiers_of_trl(tmp_path: Path, separator: str) -> None:
+async def test_token_classifiers_of_trl(tmp_path: Path, separator: str, agreement: Agreement) -> None:
     folder = tmp_path / "prm"
     tokenizer = byte_level(QWEN2, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     seeded(6)
@@ -214,10 +218,10 @@ async def test_token_classifiers_of_trl(tmp_path: Path, separator: str) -> None:
         return [float(scores[at]) for at in places]
 
     converted = convert_reward(folder, tmp_path / "t.gguf", ConvertOptions(separator=separator))
-    await check(folder, converted.path, recipe, name="trl-prm", spec=converted.spec.model_dump_json())
+    await check(agreement, folder, converted.path, recipe, name="trl-prm", spec=converted.spec.model_dump_json())
 
 
-async def test_reward_models_for_whole_answers(tmp_path: Path) -> None:
+async def test_reward_models_for_whole_answers(tmp_path: Path, agreement: Agreement) -> None:
     folder = tmp_path / "Reward-V9"
     tokenizer = byte_level(QWEN2, ["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     seeded(8)
@@ -241,10 +245,10 @@ async def test_reward_models_for_whole_answers(tmp_path: Path) -> None:
 
     converted = convert_reward(folder, tmp_path / "a.gguf")
     assert converted.spec.tag == "\n"
-    await check(folder, tmp_path / "a.gguf", recipe, name="Reward-V9")
+    await check(agreement, folder, tmp_path / "a.gguf", recipe, name="Reward-V9")
 
 
-async def test_qwen_prm(tmp_path: Path) -> None:
+async def test_qwen_prm(tmp_path: Path, agreement: Agreement) -> None:
     folder = tmp_path / "Qwen2.5-Math-PRM-7B"
     tokenizer = byte_level(QWEN2, ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<extra_0>"])
     seeded(7)
@@ -269,4 +273,4 @@ async def test_qwen_prm(tmp_path: Path) -> None:
 
     converted = convert_reward(folder, tmp_path / "q.gguf")
     assert converted.head_path == tmp_path / "q.head.safetensors"
-    await check(folder, tmp_path / "q.gguf", recipe, name="qwen-math-prm")
+    await check(agreement, folder, tmp_path / "q.gguf", recipe, name="qwen-math-prm")

@@ -22,6 +22,7 @@ transformers = pytest.importorskip("transformers")
 
 from ramify.engine.convert.converting import ConvertOptions, convert_reward  # noqa: E402
 
+from .conftest import Agreement  # noqa: E402
 from .test_likelihoods import SPEC  # noqa: E402
 from .tiny_checkpoints import QWEN2, byte_level, save, seeded, settings, texts  # noqa: E402
 
@@ -52,7 +53,7 @@ def with_classifier(source: Path, target: Path, weight: Any) -> None:
     writer.close()
 
 
-async def test_the_classifiers_probability_is_that_of_transformers(tmp_path: Path) -> None:
+async def test_the_classifiers_probability_is_that_of_transformers(tmp_path: Path, agreement: Agreement) -> None:
     tokenizer = byte_level(QWEN2, ["<s>", "<e>"])
     seeded(31)
     size = {"num_labels": 2, "head_dim": 8, "pad_token_id": 0}
@@ -79,11 +80,14 @@ async def test_the_classifiers_probability_is_that_of_transformers(tmp_path: Pat
             for number in range(1, len(steps) + 1):
                 step = ScoredStep(node=number, parent=number - 1 or None, path=tuple(steps[:number]))
                 seen += await session.score([step])
-                assert seen[-1] == pytest.approx(recipe(question, steps[:number]), abs=2e-2)
+                agreement.compare("from the recipe", seen[-1:], [recipe(question, steps[:number])], 2e-2)
             # Siblings in one call, whose sequences end in the same batch.
             pair = [ScoredStep(node=90 + n, parent=None, path=(text,)) for n, text in enumerate(("a", steps[0]))]
             expected = [recipe(question, step.path) for step in pair]
-            assert await session.score(pair) == pytest.approx(expected, abs=2e-2)
+            agreement.compare("from the recipe", await session.score(pair), expected, 2e-2)
+            whole = await session.score([ScoredStep(node=95, parent=None, path=tuple(steps))])
+            agreement.compare("of one pass", whole, seen[-1:], 1e-2)
+            agreement.texts += 1
             await session.close()
         wrong = await load_reward(stack, tmp_path / "rank.gguf", replace(config_, reward_spec=MISSING))
         assert wrong is not None

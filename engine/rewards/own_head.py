@@ -1,0 +1,181 @@
+"""A reward head in the policy's own file, read where the policy writes: no second pass over what it has written.
+
+The state that the head reads is the one that the policy computes anyway when it goes on. Only the last token of a step
+is evaluated for the score, and kept for the steps below; after the last step of a path the tag takes the place of the
+end token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ramify.engine.llama_policy import LlamaPolicy, LlamaPolicySession
+from ramify.engine.policy import PolicySession
+from ramify.engine.runtime.handle import RunHandle
+from ramify.engine.runtime.messages import ReadRequest, ReadResult
+from ramify.reward.errors import RewardContextExceeded, RewardError, RewardSpecError
+from ramify.reward.lm_head import LmHeadReward
+from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep, ScoreUsage
+from ramify.reward.spec import RewardSpec
+from ramify.reward.spec_files import spec_from_metadata
+
+BESIDE = 1 << 40
+"""Added to the number of a node whose path is not read as the policy wrote it."""
+
+_SAMPLE = ("What is 2 + 3?", ("2 + 3 = 5\n", "The answer is 5.\n"))
+
+
+class OwnHeadReward:
+    """A head of the policy's file as a reward; `inner` reads it where there is no policy's session to read in."""
+
+    def __init__(self, inner: LmHeadReward, policy: LlamaPolicy) -> None:
+        self.inner = inner
+        self.policy = policy
+
+    @property
+    def name(self) -> str:
+        """The spec's name."""
+        return self.inner.name
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights that a token passes."""
+        return self.inner.parameters
+
+    async def open(self, question: str) -> RewardSession:
+        """Start a session of its own, which reads every token of the paths.
+
+        Raises:
+            RewardContextExceeded: if the question alone fills the context.
+        """
+        return await self.inner.open(question)
+
+
+async def open_beside(reward: RewardModel, question: str, policy: PolicySession) -> RewardSession:
+    """Start a reward's session for the paths that `policy` writes, in its own tree if the head is the policy's own.
+
+    Raises:
+        RewardContextExceeded: if the question alone fills the context.
+    """
+    if isinstance(reward, OwnHeadReward) and isinstance(policy, LlamaPolicySession):
+        return OwnHeadSession(reward, question, policy.read_along())
+    return await reward.open(question)
+
+
+def reads_what_it_writes(reward: LmHeadReward, policy: LlamaPolicy) -> bool:
+    """Tell whether the reward's format is what the policy writes, token by token, with one score at a step's end."""
+    question, steps = _SAMPLE
+    encode = policy.slot.tokenizer.encode
+    written = [*policy.prompt.encode(question, policy.slot.tokenizer)]
+    for step in steps:
+        written += encode(step, special=False)
+    spec = reward.spec
+    if spec.head != "lm_head" or spec.aggregation != "last" or spec.step_separator or spec.read_at != "tag":
+        return False
+    try:
+        path = reward.layout.path(question, steps)
+    except RewardError:
+        return False
+    return path.tokens == tuple(written) and path.read == (len(written) - 1,)
+
+
+def muted_ids(metadata: Mapping[str, object]) -> tuple[int, ...]:
+    """Return the ids whose rows in a file's output matrix hold a reward head; as a policy it must not draw them."""
+    try:
+        spec = spec_from_metadata(metadata)
+    except RewardSpecError:
+        return ()
+    if not isinstance(spec, RewardSpec) or spec.head != "lm_head":
+        return ()
+    return tuple(each for each in (spec.good, spec.bad) if isinstance(each, int))
+
+
+def same_file(policy: LlamaPolicy, path: Path) -> bool:
+    """Tell whether the policy runs this very file."""
+    return Path(policy.slot.config.path).resolve() == path.resolve()
+
+
+class OwnHeadSession:
+    """The paths of one question in the policy's own tree; `run` is the policy's, which closes it."""
+
+    def __init__(self, reward: OwnHeadReward, question: str, run: RunHandle) -> None:
+        self._reward = reward.inner
+        self._question = question
+        self._run = run
+        self._prompt = run.prompt
+        self._tag = reward.inner.layout.tag
+        self._ends = frozenset(reward.policy.slot.info.eog)
+        self._beside = set[int]()
+        self._usage = ScoreUsage()
+
+    @property
+    def usage(self) -> ScoreUsage:
+        """Tokens used since the session was opened: mostly those that the policy would evaluate next."""
+        return self._usage
+
+    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
+        """Return one score in [0, 1] for each path, in order.
+
+        Raises:
+            RewardContextExceeded: if paths are too long; nothing has been evaluated then.
+            RewardError: if a path has no steps, or a score is not a number.
+        """
+        requests = [self._request(step) for step in steps]
+        limit = self._reward.context_limit
+        long = [
+            (at.node, len(each.tokens)) for at, each in zip(steps, requests, strict=True) if len(each.tokens) > limit
+        ]
+        if long:
+            raise RewardContextExceeded(nodes=[node for node, _ in long], tokens=long[0][1], limit=limit)
+        results = await self._run.read(requests)
+        return [self._value(step, result) for step, result in zip(steps, results, strict=True)]
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Free what is kept beside the policy's own nodes, which the policy frees."""
+        beside = {node + BESIDE for node in nodes} & self._beside
+        self._beside -= beside
+        self._run.release(sorted(beside))
+
+    async def close(self) -> None:
+        """Free the same of all nodes."""
+        self._run.release(sorted(self._beside))
+        self._beside.clear()
+
+    def _request(self, step: ScoredStep) -> ReadRequest:
+        if not step.path:
+            raise RewardError(f"node {step.node} has no steps to score", node=step.node)
+        tokens, as_written = self._tokens(step)
+        known = self._run.knows(step.node)
+        here = as_written and known
+        above = step.node if known and not here else step.parent
+        if not here:
+            self._beside.add(step.node + BESIDE)
+        return ReadRequest(
+            node=step.node if here else step.node + BESIDE,
+            parent=above if above is not None and self._run.knows(above) else None,
+            tokens=tokens,
+            read=(len(tokens) - 1,),
+            ids=self._reward.layout.read_ids,
+            keep=here,
+        )
+
+    def _tokens(self, step: ScoredStep) -> tuple[tuple[int, ...], bool]:
+        """Return the path's tokens up to its last tag, and whether the policy wrote exactly these."""
+        if len(step.tokens) == len(step.path) and all(step.tokens):
+            written = self._prompt + tuple(token for node in step.tokens for token in node)
+            if written[-1] == self._tag:
+                return written, True
+            if written[-1] in self._ends:
+                return (*written[:-1], self._tag), False
+        return self._reward.layout.path(self._question, self._reward.steps(step.path)[0]).tokens, False
+
+    def _value(self, step: ScoredStep, result: ReadResult) -> float:
+        if result.too_long:
+            raise RewardError(f"the path to node {step.node} does not fit the policy's context", node=step.node)
+        self._usage += ScoreUsage(
+            evaluated_tokens=result.evaluated_tokens,
+            cached_tokens=result.cached_tokens,
+            reevaluated_tokens=result.reevaluated_tokens,
+        )
+        return self._reward.value(step.node, result.logits[0])
