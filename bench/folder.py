@@ -51,6 +51,21 @@ class Stock:
             place = (row["policy"], row["seed"], row["problem"])
             self._samples.setdefault(place, []).append((row["width"], frozenset(row["rewards"])))
 
+    def expect(self, unit: Unit, problems: Iterable[str]) -> None:
+        """Take in that a unit will have been done on these problems."""
+        for problem in problems:
+            self.add(
+                {
+                    "key": unit.key,
+                    "problem": problem,
+                    "part": unit.part,
+                    "policy": unit.policy,
+                    "seed": unit.seed,
+                    "width": unit.width,
+                    "rewards": unit.rewards,
+                }
+            )
+
     def has(self, unit: Unit, problem: str) -> bool:
         """Tell whether a unit needs no work on a problem: more samples, with more rewards, do as well."""
         if (unit.key, problem) in self._keys:

@@ -95,7 +95,7 @@ async def measure_unit(
     match unit.part:
         case "samples":
             await models.close()
-            await _sample(unit, problems, config, clock, finish)
+            await _sample(unit, problems, config, models.threads, clock, finish)
         case "search" | "noise":
             engine = await models.engine(unit.policy, reward_name(unit))
             clock.start()
@@ -103,16 +103,21 @@ async def measure_unit(
         case "quantization":
             await models.close()
             await alternate(
-                unit, problems, config.threads, models.folder, keep=lambda at, more: keep(_head(unit, at) | more)
+                unit, problems, models.threads, models.folder, keep=lambda at, more: keep(_head(unit, at) | more)
             )
 
 
 async def _sample(
-    unit: Unit, problems: Sequence[Problem], config: ScalingConfig, clock: _Clock, finish: Callable[..., None]
+    unit: Unit,
+    problems: Sequence[Problem],
+    config: ScalingConfig,
+    threads: int | None,
+    clock: _Clock,
+    finish: Callable[..., None],
 ) -> None:
     async with AsyncExitStack() as stack:
-        engine = await stack.enter_async_context(Engine(unit.policy, None, threads=config.threads))
-        rewards = [(name, await open_reward(stack, name, config.threads)) for name in unit.rewards]
+        engine = await stack.enter_async_context(Engine(unit.policy, None, threads=threads))
+        rewards = [(name, await open_reward(stack, name, threads)) for name in unit.rewards]
         clock.start()
 
         async def work(problem: Problem) -> None:

@@ -15,15 +15,18 @@ from ramify.engine.errors import UsageError
 from .cells import Board, Cell
 from .claims.rebase import noise_sweep
 from .claims.verdict import front
+from .plans import CLAIMS
 from .statistics import mean, saturation
 
 LEAST_ERROR = 1e-3
 """An error of 0 has no place on a logarithmic axis."""
 INCHES = (7.0, 5.0)
+ALL = "all"
+"""The view of a plan that has only one."""
 
 
-def draw(found: Board, folder: Path) -> list[Path]:
-    """Draw all plots that there are figures for into a folder, and return their files.
+def draw(found: Board, folder: Path, view: str = ALL, claims: Sequence[int] = CLAIMS) -> list[Path]:
+    """Draw what belongs to the claims of a view and has figures, and return the files; names begin with `view`.
 
     Raises:
         UsageError: if matplotlib is not installed.
@@ -36,16 +39,17 @@ def draw(found: Board, folder: Path) -> list[Path]:
     written = list[Path]()
 
     def save(name: str, canvas: Any) -> None:
-        path = folder / f"{name}.png"
+        path = folder / f"{'' if view == ALL else f'{view}-'}{name}.png"
         try:
             folder.mkdir(exist_ok=True)
-            canvas.savefig(path, dpi=110)
+            canvas.savefig(path, dpi=80)
         except OSError as error:
             raise cannot_write(path, error) from error
         written.append(path)
 
     plain = [cell for cell in found.cells if cell.label.sigma == 0]
-    for counted in (True, False):
+    compared = {1, 3, 6} & {*claims}
+    for counted in (True, False) if compared else ():
         name = "all" if counted else "policy"
         canvas, axes = _canvas(figure)
         _fronts(axes, plain, counted=counted)
@@ -56,7 +60,9 @@ def draw(found: Board, folder: Path) -> list[Path]:
                 canvas, axes = _canvas(figure)
                 _strategies(axes, own, policy, counted=counted)
                 save(f"{_file_name(policy)}-{name}-flops", canvas)
-    for name, plot in (("saturation", _saturation), ("noise", _noise)):
+    for name, plot, claim in (("saturation", _saturation, 2), ("noise", _noise, 3)):
+        if claim not in claims:
+            continue
         canvas, axes = _canvas(figure)
         if plot(axes, found):
             save(name, canvas)

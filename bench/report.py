@@ -4,56 +4,86 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ramify.batch.folder import read_manifest
 from ramify.batch.journal import write_whole
-from ramify.engine.problem import Problem
 
-from .cells import Board, Cell, board
+from .cells import Board, Cell, Row, board
 from .claims import law, quantization, rebase, saving, small_models, votes_saturate
-from .claims.verdict import Verdict, front
-from .config import ScalingConfig
+from .claims.verdict import Verdict, front, merged
 from .folder import read_rows
+from .plans import Plan
 from .statistics import mean
+from .work import problems_of
 
 RESULTS, REPORT = "results.json", "report.md"
 CLAIMS = (small_models, votes_saturate, rebase, quantization, saving, law)
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 ENOUGH_PROBLEMS = 100
 """With fewer, the bands are so wide that hardly any claim can be told from its opposite."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The figures of a plan by view, and what they say about each claim, in the order of the claims."""
+
+    plan: Plan
+    boards: dict[str, Board]
+    verdicts: tuple[Verdict, ...]
+
+
 def judge(found: Board) -> list[Verdict]:
-    """Return the verdicts of all claims, in their order."""
+    """Return the verdicts of all claims on one board, in their order."""
     return [claim.judge(found) for claim in CLAIMS]
 
 
-def summarise(config: ScalingConfig, out: Path, problems: Sequence[Problem]) -> tuple[Board, list[Verdict]]:
+def outcome(plan: Plan, rows: Sequence[Row]) -> Outcome:
+    """Return what the rows of a folder come to."""
+    boards = dict[str, Board]()
+    for view in plan.views:
+        boards[view.name] = board(rows, view.config, [problem.id for problem in problems_of(view.config)])
+    verdicts = list[Verdict]()
+    for number, claim in enumerate(CLAIMS, 1):
+        views = [view.name for view in plan.views if number in view.claims] or [plan.views[0].name]
+        verdicts.append(merged([(_where(boards[name], views), claim.judge(boards[name])) for name in views]))
+    return Outcome(plan=plan, boards=boards, verdicts=tuple(verdicts))
+
+
+def summarise(plan: Plan, out: Path) -> Outcome:
     """Compute everything from the rows of a folder, and write it there: JSON and Markdown.
 
     Raises:
         RunFolderError: if the folder is damaged or cannot be written.
     """
-    found = board(read_rows(out), config, [problem.id for problem in problems])
-    verdicts = judge(found)
-    write_whole(out / RESULTS, json.dumps(to_dict(found, verdicts, read_manifest(out)), indent=1) + "\n")
-    write_whole(out / REPORT, markdown(found, verdicts))
-    return found, verdicts
+    found = outcome(plan, read_rows(out))
+    write_whole(out / RESULTS, json.dumps(to_dict(found, read_manifest(out)), separators=(",", ":")) + "\n")
+    write_whole(out / REPORT, markdown(found))
+    return found
 
 
-def to_dict(found: Board, verdicts: Sequence[Verdict], manifest: dict[str, Any] | None) -> dict[str, Any]:
+def to_dict(found: Outcome, manifest: dict[str, Any] | None) -> dict[str, Any]:
     """Return all results in plain JSON types."""
     return {
         "version": RESULTS_VERSION,
-        "config": asdict(found.config),
+        "plan": found.plan.name,
+        "stages": [asdict(stage) for stage in found.plan.stages],
         "versions": None if manifest is None else manifest.get("versions"),
-        "problems": len(found.problems),
-        "cells": [cell_to_dict(cell) for cell in found.cells],
-        "left_out": list(found.left_out),
-        "verdicts": [verdict.to_dict() for verdict in verdicts],
+        "created": None if manifest is None else manifest.get("created"),
+        "views": [
+            {
+                "name": view.name,
+                "claims": list(view.claims),
+                "config": asdict(view.config),
+                "problems": len(found.boards[view.name].problems),
+                "cells": [cell_to_dict(cell) for cell in found.boards[view.name].cells],
+                "left_out": list(found.boards[view.name].left_out),
+            }
+            for view in found.plan.views
+        ],
+        "verdicts": [verdict.to_dict() for verdict in found.verdicts],
     }
 
 
@@ -71,17 +101,19 @@ def cell_to_dict(cell: Cell) -> dict[str, Any]:
     }
 
 
-def markdown(found: Board, verdicts: Sequence[Verdict]) -> str:
+def markdown(found: Outcome) -> str:
     """Return the report."""
-    parts = ["# Inference scaling laws", _size(found), "## Verdicts", markdown_verdicts(verdicts)]
-    for verdict in verdicts:
+    parts = ["# Inference scaling laws", *(_size(name, each) for name, each in found.boards.items())]
+    parts += ["## Verdicts", markdown_verdicts(found.verdicts)]
+    for verdict in found.verdicts:
         parts.append(f"## {verdict.number}. {verdict.claim}")
         parts.append(f"**{verdict.outcome}.** {verdict.test}")
         if verdict.findings:
             parts.append("\n".join(f"- {line}" for line in verdict.findings))
         if verdict.table:
             parts.append(table(verdict.table[0], verdict.table[1:]))
-    parts += ["## All settings", _cells(found)]
+    for name, each in found.boards.items():
+        parts += [f"## All settings{_named(name)}", _cells(each)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -97,13 +129,22 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _size(found: Board) -> str:
+def _named(name: str) -> str:
+    return "" if name == "all" else f": {name}"
+
+
+def _where(found: Board, views: Sequence[str]) -> str:
+    """Return what sets the findings of one view apart from those of others."""
+    return f"{len(found.problems)} problems" if len(views) > 1 else ""
+
+
+def _size(name: str, found: Board) -> str:
     config = found.config
     text = (
-        f"{len(found.problems)} problems of {config.steps[0]} to {config.steps[1]} steps from seed "
-        f"{config.problem_seed}, {config.seeds} sampling seed{'s' if config.seeds > 1 else ''}, "
-        f"{len(found.cells)} settings. Figures are means a problem; brackets are 95 % bands by bootstrap over "
-        "problems. FLOPs are 2 x parameters x tokens evaluated."
+        f"{'' if name == 'all' else f'**{name}**: '}{len(found.problems)} problems of {config.steps[0]} to "
+        f"{config.steps[1]} steps from seed {config.problem_seed}, up to {config.seeds} sampling "
+        f"seed{'s' if config.seeds > 1 else ''}, {len(found.cells)} settings. Figures are means a problem; brackets "
+        "are 95 % bands by bootstrap over problems. FLOPs are 2 x parameters x tokens evaluated."
     )
     if len(found.problems) < ENOUGH_PROBLEMS:
         text += (

@@ -54,7 +54,9 @@ class SearchController:
         self._state = strategy.start()
         self._config = config
         self._emit = emit
-        self._requests = Requests(self.tree, strategy, config)
+        # Asked once: a check against a protocol takes longer than most of a step's bookkeeping.
+        self._converses = isinstance(strategy, Converses)
+        self._requests = Requests(self.tree, strategy, config, keep=self._converses)
         self._accounts = Accounts(meter)
         self._endings = Endings(self.tree, extract, config.max_path_tokens)
         self._tally = Tally(self.tree, strategy, same, emit)
@@ -230,7 +232,7 @@ class SearchController:
         if answer is None and node.finish_reason is not FinishReason.EOS:
             return
         self.tree.finish(node.id, answer)
-        if not isinstance(self.strategy, Converses):
+        if not self._converses:
             self._released.append(node.id)
         if answer is None:
             return

@@ -27,11 +27,15 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Writes the requests of one run. It reads the tree, and changes it only to add pending nodes."""
+    """Writes the requests of one run. It reads the tree, and changes it only to add pending nodes.
+
+    `keep` says that finished texts may be followed by a turn of a conversation.
+    """
 
     tree: SearchTree
     strategy: AnyStrategy
     config: RunConfig
+    keep: bool
 
     def room(self, wish: Expansion) -> int:
         """Return the most tokens that a child may have."""
@@ -70,7 +74,7 @@ class Requests:
             sampling=self._sampling(wish.temperature),
             to_the_end=wish.to_the_end,
             turns=self._turns(node),
-            keep=isinstance(self.strategy, Converses),
+            keep=self.keep,
         )
 
     def _turns(self, node: Node) -> tuple[Turn, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ramify.engine.events import AnswerUpdate, Event
-from ramify.search.strategy import AnyStrategy, settled
+from ramify.search.strategy import AnyStrategy, Settles, settled
 from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate, Vote, candidates, decide
 
@@ -26,6 +26,7 @@ class Tally:
         self.news = False
         self._tree = tree
         self._strategy = strategy
+        self._settles = isinstance(strategy, Settles)
         self._same = same
         self._emit = emit
         self._vote: Vote | None = None
@@ -33,7 +34,7 @@ class Tally:
     @property
     def strategy(self) -> AnyStrategy:
         """The strategy whose vote, aggregation and width count as the tree stands."""
-        return settled(self._strategy, self._tree)
+        return settled(self._strategy, self._tree) if self._settles else self._strategy
 
     def candidates(self) -> list[Candidate]:
         """Return the finished paths, in path order; those without an answer do not vote."""

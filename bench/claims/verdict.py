@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -96,6 +96,25 @@ def summed_up(good: int, of: int) -> Outcome:
     if of == 0:
         return Outcome.NOT_MEASURED
     return Outcome.SUPPORTED if good == of else Outcome.PARTLY if good else Outcome.NOT_SUPPORTED
+
+
+def merged(parts: Sequence[tuple[str, Verdict]]) -> Verdict:
+    """Return one verdict from those on several sets of problems, each named; a single one stays as it is.
+
+    Supported, or not, if it is so wherever it could be measured; else partly.
+    """
+    if len(parts) == 1:
+        return parts[0][1]
+    told = [(name, each) for name, each in parts if each.outcome is not Outcome.NOT_MEASURED] or list(parts)
+    outcomes = {each.outcome for _, each in told}
+    first = told[0][1]
+    return replace(
+        first,
+        outcome=outcomes.pop() if len(outcomes) == 1 else Outcome.PARTLY,
+        findings=tuple(f"{name}: {line}" for name, each in told for line in each.findings),
+        table=(*first.table[:1], *(row for _, each in told for row in each.table[1:])),
+        figures={name: each.figures for name, each in told},
+    )
 
 
 def front(cells: Sequence[Cell], *, counted: bool) -> list[Cell]:

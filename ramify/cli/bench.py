@@ -40,7 +40,7 @@ def bench() -> None:
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the measurement; made if new.")
 @click.option("--quick", is_flag=True, help="Two minutes: few problems, narrow widths; shows that it works, no more.")
-@click.option("--full", is_flag=True, help="A week: every strategy at every width with every reward.")
+@click.option("--full", is_flag=True, help="Days: every strategy at every width with every reward.")
 @click.option("--problems", type=click.IntRange(min=1), help="Number of problems.  [default: 500]")
 @click.option("--problem-seed", type=int, help="Of the generated problems.  [default: a fixed one that is unused]")
 @click.option("--steps", type=StepRange(), help="Fewest and most steps of the problems.  [default: 2-8]")
@@ -184,7 +184,8 @@ def _expect_plots() -> None:
 def _draw(found: Outcome, out: Path, line: _Line) -> None:
     from ramify.bench.plots import draw
 
-    written = [path for name, board in found.boards.items() for path in draw(board, out / "plots", name)]
+    views, folder = found.plan.views, out / "plots"
+    written = [path for view in views for path in draw(found.boards[view.name], folder, view.name, view.claims)]
     line.say(f"{len(written)} plots are in {out / 'plots'}")
 
 

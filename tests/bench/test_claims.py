@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ramify.bench.claims import law, quantization, rebase, saving, small_models, votes_saturate
-from ramify.bench.claims.verdict import Outcome
+from ramify.bench.claims.verdict import Outcome, Verdict, merged
 from ramify.bench.report import judge
 from ramify.search.adaptive import EqualSplit, Portfolio
 
@@ -160,3 +160,24 @@ def test_without_figures_nothing_is_claimed(make_cell, make_board):
     found = judge(make_board([make_cell("greedy", 1, 0.5)]))
     assert [verdict.number for verdict in found] == [1, 2, 3, 4, 5, 6]
     assert {verdict.outcome for verdict in found} == {Outcome.NOT_MEASURED}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "together"),
+    [
+        ([Outcome.SUPPORTED, Outcome.SUPPORTED], Outcome.SUPPORTED),
+        ([Outcome.SUPPORTED, Outcome.NOT_SUPPORTED], Outcome.PARTLY),
+        ([Outcome.NOT_SUPPORTED, Outcome.NOT_MEASURED], Outcome.NOT_SUPPORTED),
+        ([Outcome.NOT_MEASURED, Outcome.NOT_MEASURED], Outcome.NOT_MEASURED),
+    ],
+)
+def test_a_claim_on_two_sets_of_problems_holds_where_it_holds_on_both(outcomes, together):
+    parts = [
+        (name, Verdict(number=3, claim="c", outcome=each, test="t", findings=("f",), table=(("head",), (name,))))
+        for name, each in zip(("500 problems", "100 problems"), outcomes, strict=True)
+    ]
+    found = merged(parts)
+    assert found.outcome is together
+    assert all(line.endswith(" problems: f") for line in found.findings)
+    assert found.table[0] == ("head",) and len(found.table) == 1 + len(found.findings)
+    assert merged(parts[:1]) is parts[0][1]

@@ -1,0 +1,146 @@
+"""The plans of a scaling measurement: what is measured in which order, and which figures answer which claim."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ramify.engine.errors import UsageError
+
+from .config import QUICK, ScalingConfig
+
+CLAIMS = (1, 2, 3, 4, 5, 6)
+PROBLEMS = 500
+PART = 0.2
+"""Share of the problems of the plan "hour" on which many settings are measured."""
+POLICIES = ("demo-s", "demo-m", "demo-l")
+DEEP = ("demo-s", "demo-m")
+"""Policies that are sampled often enough to see a vote saturate."""
+POOL = ("majority", "weighted", "best-of-n")
+GUIDED = ("beam", "dvts", "mcts", "particle")
+PRM, JUDGE = "demo-prm", "mean-logprob:demo-l"
+UP_TO_16 = (1, 2, 4, 8, 16)
+UP_TO_256 = (*UP_TO_16, 32, 64, 128, 256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Settings that were measured on the same problems, and the claims that are judged on them.
+
+    `name` says which, for people and in names of files.
+    """
+
+    name: str
+    config: ScalingConfig
+    claims: tuple[int, ...] = CLAIMS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is measured, stage by stage, and how it is looked at.
+
+    Stages share their problems: a stage of fewer has the first ones of the others. What an earlier stage has measured
+    is not measured again.
+    """
+
+    name: str
+    stages: tuple[ScalingConfig, ...]
+    views: tuple[View, ...]
+
+    @property
+    def config(self) -> ScalingConfig:
+        """The settings of the view with the most problems."""
+        return max((view.config for view in self.views), key=lambda config: config.problems)
+
+
+def crossed(name: str = "full", **settings: Any) -> Plan:
+    """Return a plan of every strategy at every width with every reward; `settings` are those of ScalingConfig."""
+    config = ScalingConfig(**settings)
+    return Plan(name=name, stages=(config,), views=(View(name="all", config=config),))
+
+
+def quick(**settings: Any) -> Plan:
+    """Return the plan of two minutes, with other settings of ScalingConfig where given."""
+    return crossed("quick", **QUICK | settings)
+
+
+def hour(**settings: Any) -> Plan:
+    """Return the plan of about an hour on two cores.
+
+    Few settings are measured on all problems, many on the first fifth of them, so that bands there are more than
+    twice as wide. `settings` make it smaller (policies, parts, problems) or are problem_seed, steps and threads.
+
+    Raises:
+        UsageError: if a setting cannot be changed in this plan, or nothing is left of it.
+    """
+    for name in settings:
+        if name not in ("policies", "parts", "problems", "problem_seed", "steps", "threads"):
+            raise UsageError(f"{name.replace('_', '-')} cannot be changed in the plan of an hour", "add --full")
+    stages = tuple(_narrowed(_stages(), settings))
+    views = tuple(
+        View(name=name, claims=claims, config=config)
+        for name, claims, stage in (
+            ("whole", (1, 3, 5, 6), _WHOLE),
+            ("part", (3, 4), _PART),
+            ("deep", (2,), _PART | {"policies": DEEP}),
+        )
+        for config in _narrowed([stage], settings)
+    )
+    if not stages:
+        raise UsageError("nothing is left to be measured", "choose other parts or policies, or add --full")
+    return Plan(name="hour", stages=stages, views=views)
+
+
+_WHOLE: dict[str, Any] = {
+    "strategies": ("greedy", *POOL, "rebase", "majority+beta:0.95", "widening"),
+    "rewards": (PRM,),
+    "widths": UP_TO_16,
+    "seeds": 3,
+    "sigmas": (0.0,),
+}
+_PART: dict[str, Any] = {
+    "share": PART,
+    "strategies": ("greedy", *POOL, *GUIDED, "rebase", "auto"),
+    "rewards": (PRM, JUDGE),
+    "widths": UP_TO_256,
+    "seeds": 3,
+    "noise_width": 16,
+    "quantization_width": 8,
+}
+
+
+def _stages() -> Iterator[dict[str, Any]]:
+    """Yield the stages, those first that most claims need."""
+    prm = {"rewards": (PRM,), "parts": ("search",), "seeds": 1}
+    pool = {"rewards": (PRM,), "strategies": POOL, "parts": ("samples",), "seeds": 1}
+    deep = pool | {"rewards": (PRM, JUDGE), "share": PART}
+    part = prm | {"share": PART}
+    one = {"policies": ("demo-m",)}
+    yield prm | {"strategies": ("greedy",), "widths": (1,)}
+    yield pool | {"widths": UP_TO_16}
+    yield prm | {"strategies": ("rebase",), "widths": (4, 16)}
+    yield deep | one | {"widths": UP_TO_256}
+    yield part | one | {"strategies": ("rebase",), "parts": ("noise",), "sigmas": (1.0, 2.0, 4.0)}
+    yield part | {"strategies": GUIDED, "widths": (4, 16)}
+    yield part | {"strategies": ("rebase",), "rewards": (JUDGE,), "widths": (4, 16), "policies": DEEP}
+    yield prm | one | {"strategies": ("majority+beta:0.95", "widening"), "widths": (16,)}
+    yield part | one | {"strategies": ("auto",), "widths": (4, 16)}
+    yield part | one | {"strategies": ("rebase",), "widths": (32, 64)}
+    yield deep | {"policies": ("demo-s",), "widths": (*UP_TO_16, 32, 64)}
+    yield pool | {"widths": (1, 2, 4), "seeds": 3}
+    yield {"rewards": (PRM, JUDGE), "parts": ("quantization",), "quantization_width": 8, "share": PART, "seeds": 1}
+
+
+def _narrowed(stages: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> Iterator[ScalingConfig]:
+    """Yield the stages of which something is left."""
+    for stage in stages:
+        made: dict[str, Any] = {"policies": POLICIES, **stage}
+        share = made.pop("share", 1.0)
+        made |= {name: value for name, value in settings.items() if name not in ("policies", "parts", "problems")}
+        for name in ("policies", "parts"):
+            if name in settings and name in made:
+                made[name] = tuple(each for each in made[name] if each in settings[name])
+        made["problems"] = max(1, round(share * settings.get("problems", PROBLEMS)))
+        if made["policies"] and made.get("parts", True):
+            yield ScalingConfig(**made)
