@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ramify.engine.errors import UsageError
 from ramify.engine.rewards.check import auc
-from ramify.engine.rewards.measures import calibration
+from ramify.engine.rewards.measures import Calibration, calibration
 
 Floats = npt.NDArray[np.floating]
 Tensors = dict[str, Floats]
@@ -56,14 +56,14 @@ class HeadQuality:
     """How a head does on held-out problems.
 
     `loss` is the cross-entropy, `floor` the entropy of the values themselves, `auc` that of values from 0.5 up
-    against those below (None if all are on one side). `calibration_error` is the expected calibration error over ten
-    equal bins (Guo et al., arXiv 1706.04599, eq. 3).
+    against those below (None if all are on one side). `reliability` compares scores with values, after the scale and
+    the offset that were fitted on the same steps.
     """
 
     loss: float
     floor: float
     auc: float | None
-    calibration_error: float
+    reliability: Calibration
     steps: int
     problems: int
 
@@ -207,12 +207,13 @@ def _folded(layers: Tensors, mean: Floats, spread: Floats, scale: float, offset:
 def _quality(logits: Floats, data: LabelledStates) -> HeadQuality:
     scores, values = _sigmoid(logits), data.values
     fit = calibration(scores.tolist(), values.tolist())
+    assert fit is not None
     good = values >= 0.5
     return HeadQuality(
         loss=_loss(logits, values),
         floor=float(np.mean([_entropy(float(value)) for value in values])),
         auc=auc(scores[good].tolist(), scores[~good].tolist()),
-        calibration_error=0.0 if fit is None else fit.error,
+        reliability=fit,
         steps=len(values),
         problems=len(set(data.problems)),
     )

@@ -16,6 +16,7 @@ from .values import COUNT
 
 if TYPE_CHECKING:
     from ramify.engine.rewards.check import CheckReport, StepQuality
+    from ramify.engine.rewards.measures import Calibration
 
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -119,7 +120,8 @@ def check(
 def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, **settings: Any) -> None:
     """Train a reward model from LABELS, on the hidden states of a GGUF model as it is served.
 
-    LABELS are those of `ramify reward label`. The written file has the model's weights and the head.
+    LABELS are those of `ramify reward label`. The written file has the model's weights and the head. Beside it comes a
+    reliability plot of the held-out steps, if matplotlib is there.
     """
     import anyio
 
@@ -144,6 +146,7 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
     with output.owned_stdout():
         diagnostics.say(f"reading {len(rows)} solutions with {model}")
         done = anyio.run(lambda: train_reward(rows, model, out, plan, spec=given, config=config))
+        _draw(out.with_suffix(".reliability.png"), done.spec.name, done.quality.reliability)
         if as_json:
             facts = {"path": str(done.path), "epochs": done.epochs, "spec": done.spec.model_dump(exclude_defaults=True)}
             output.write_json({**facts, "held_out": asdict(done.quality)}, indent=2)
@@ -152,9 +155,21 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
         shown = "-" if quality.auc is None else f"{quality.auc:.3f}"
         diagnostics.say(
             f"held out: {quality.problems} problems, {quality.steps} steps, AUC {shown}, loss {quality.loss:.3f} "
-            f"(at least {quality.floor:.3f}), calibration error {quality.calibration_error:.3f}; {done.epochs} epochs"
+            f"(at least {quality.floor:.3f}), calibration error {quality.reliability.error:.3f}; {done.epochs} epochs"
         )
         output.write(str(done.path))
+
+
+def _draw(path: Path, name: str, reliability: Calibration) -> None:
+    from ramify.engine.errors import UsageError
+    from ramify.engine.rewards.reliability_plot import draw_reliability
+
+    try:
+        draw_reliability({name: reliability}, path)
+    except UsageError as error:
+        diagnostics.note(str(error))
+    else:
+        diagnostics.say(f"reliability plot: {path}")
 
 
 async def _check(model: str, config: Any, cases: Any) -> CheckReport:

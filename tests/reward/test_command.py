@@ -79,6 +79,9 @@ def test_label_train_and_check(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert main(train) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["path"] == str(out) and facts["held_out"]["problems"] == 2
+    bins = facts["held_out"]["reliability"]["bins"]
+    assert sum(each["count"] for each in bins) == facts["held_out"]["steps"]
+    assert out.with_suffix(".reliability.png").read_bytes().startswith(b"\x89PNG")
     assert main(["reward", "check", str(out), "--count", "2", "--threads", "1"]) == 0
     assert "own" in capsys.readouterr().out
 

@@ -45,7 +45,7 @@ def test_a_linear_head_finds_the_direction_and_is_calibrated() -> None:
     quality = trained.quality
     assert quality.loss == pytest.approx(quality.floor, abs=5e-3)
     assert quality.auc is not None and quality.auc > 0.99
-    assert quality.calibration_error < 0.02
+    assert quality.reliability.error < 0.02
     assert (quality.problems, quality.steps) == (9, 180)
 
 
