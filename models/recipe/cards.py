@@ -59,10 +59,12 @@ def files_of(name: str, weights: Path) -> dict[str, int]:
 
 def markdown(card: dict[str, Any]) -> str:
     """Return a card for people."""
+    start = card["training"].get("started_as")
+    origin = "trained from scratch" if start is None else f"trained on from the weights of `{start}`"
     lines = [
         f"# {card['name']}",
         "",
-        f"A {card['role']} of {card['parameters']:,} parameters for the task `{card['task']}`, trained from scratch.",
+        f"A {card['role']} of {card['parameters']:,} parameters for the task `{card['task']}`, {origin}.",
         "",
         f"- Licence: {card['license']}",
         f"- Architecture: {card['architecture']}, {_pairs(card['shape'])}",

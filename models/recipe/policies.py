@@ -51,6 +51,7 @@ POLICIES: dict[str, Policy] = {
         6_000_000,
         LISTS,
         batch_tokens=4096,
+        quantizations=("q8_0",),
         start="m",
         reward="demo-lists-prm",
         short_shards=1,

@@ -145,6 +145,8 @@ class Recipe:
         for file_type in types:
             if file_type != "f16":
                 quantize(source, self.weights / f"{name}.{file_type}.gguf", file_type)
+        if "f16" not in types:
+            source.unlink()
         log.info("wrote %s", ", ".join(files_of(name, self.weights)))
 
     def _policy(self, name: str) -> tuple[Decoder, Progress]:
