@@ -156,7 +156,8 @@ def bundled() -> None:
 
 
 _VARYING = (
-    (re.compile(r"\d+(\.\d+)? s\b"), "# s"),
+    (re.compile(r"\d+(\.\d+)? m?s\b"), "# s"),
+    (re.compile(r"[━─╸╺]+(?= +# s)"), "(bar)"),
     (re.compile(r"[\d,]+ tokens/s.*?(?=[│|]|$)", re.M), "# tokens/s "),
     (re.compile(r"\b[0-9a-f]{8}\b"), "########"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d|\d\d [A-Z][a-z]{2} \d\d:\d\d"), "(date)"),
