@@ -181,11 +181,13 @@ def prefix_outcome(row: Row, strategy: str, width: int, reward: str | None, sigm
     scores = None if reward is None else scores_of(row, reward, sigma)[:width]
     chosen = winner(groups, RULES[strategy], scores)
     tokens = sum(row["tokens"][:width])
+    # Memory is short only in the wide run: what had to be evaluated again there is no cost of a narrower one.
+    again = row.get("reevaluated_tokens", 0) if width == len(row["groups"]) else 0
     judged = None if reward is None else row["scored"][reward]
     return Outcome(
         right=chosen in row["right"],
         tokens=tokens,
-        policy_flops=2.0 * row["parameters"] * (row["prompt_tokens"] + tokens),
+        policy_flops=2.0 * row["parameters"] * (row["prompt_tokens"] + tokens + again),
         reward_flops=0.0 if judged is None else 2.0 * judged["parameters"] * judged["read"][str(width)],
     )
 

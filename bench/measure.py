@@ -151,7 +151,8 @@ async def sampled(
     usage = solution.usage.policy
     return row | {
         "parameters": engine.policy.parameters,
-        "prompt_tokens": usage.prompt_tokens + usage.reevaluated_tokens,
+        "prompt_tokens": usage.prompt_tokens,
+        "reevaluated_tokens": usage.reevaluated_tokens,
         "scored": scored,
     }
 

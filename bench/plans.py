@@ -16,10 +16,11 @@ PART = 0.2
 """Share of the problems of the plan "hour" on which many settings are measured."""
 POLICIES = ("demo-s", "demo-m", "demo-l")
 DEEP = ("demo-s", "demo-m")
-"""Policies that are sampled often enough to see a vote saturate."""
+"""Policies that the judge, which is demo-l, scores, and that are sampled often enough to see a vote saturate."""
 POOL = ("majority", "weighted", "best-of-n")
 GUIDED = ("beam", "dvts", "mcts", "particle")
 PRM, JUDGE = "demo-prm", "mean-logprob:demo-l"
+SIGMAS = (0.0, 1.0, 2.0, 4.0)
 UP_TO_16 = (1, 2, 4, 8, 16)
 UP_TO_256 = (*UP_TO_16, 32, 64, 128, 256)
 
@@ -94,7 +95,7 @@ def hour(**settings: Any) -> Plan:
 
 _WHOLE: dict[str, Any] = {
     "strategies": ("greedy", *POOL, "rebase", "majority+beta:0.95", "widening"),
-    "rewards": (PRM,),
+    "rewards": (PRM, JUDGE),
     "widths": UP_TO_16,
     "seeds": 3,
     "sigmas": (0.0,),
@@ -105,6 +106,7 @@ _PART: dict[str, Any] = {
     "rewards": (PRM, JUDGE),
     "widths": UP_TO_256,
     "seeds": 3,
+    "sigmas": SIGMAS,
     "noise_width": 16,
     "quantization_width": 8,
 }
@@ -113,23 +115,25 @@ _PART: dict[str, Any] = {
 def _stages() -> Iterator[dict[str, Any]]:
     """Yield the stages, those first that most claims need."""
     prm = {"rewards": (PRM,), "parts": ("search",), "seeds": 1}
-    pool = {"rewards": (PRM,), "strategies": POOL, "parts": ("samples",), "seeds": 1}
-    deep = pool | {"rewards": (PRM, JUDGE), "share": PART}
-    part = prm | {"share": PART}
-    one = {"policies": ("demo-m",)}
+    judged = prm | {"rewards": (JUDGE,), "policies": DEEP}
+    pool = {"strategies": POOL, "parts": ("samples",), "seeds": 1, "rewards": (PRM, JUDGE), "policies": DEEP}
+    large = pool | {"rewards": (PRM,), "policies": ("demo-l",)}
+    part, one = {"share": PART}, {"policies": ("demo-m",)}
     yield prm | {"strategies": ("greedy",), "widths": (1,)}
     yield pool | {"widths": UP_TO_16}
+    yield large | {"widths": UP_TO_16}
     yield prm | {"strategies": ("rebase",), "widths": (4, 16)}
-    yield deep | one | {"widths": UP_TO_256}
-    yield part | one | {"strategies": ("rebase",), "parts": ("noise",), "sigmas": (1.0, 2.0, 4.0)}
-    yield part | {"strategies": GUIDED, "widths": (4, 16)}
-    yield part | {"strategies": ("rebase",), "rewards": (JUDGE,), "widths": (4, 16), "policies": DEEP}
+    yield judged | {"strategies": ("rebase",), "widths": (4, 16)}
+    yield pool | part | one | {"widths": UP_TO_256}
+    yield judged | part | one | {"strategies": ("rebase",), "parts": ("noise",), "sigmas": SIGMAS[1:]}
+    yield prm | part | {"strategies": GUIDED, "widths": (4, 16)}
     yield prm | one | {"strategies": ("majority+beta:0.95", "widening"), "widths": (16,)}
-    yield part | one | {"strategies": ("auto",), "widths": (4, 16)}
-    yield part | one | {"strategies": ("rebase",), "widths": (32, 64)}
-    yield deep | {"policies": ("demo-s",), "widths": (*UP_TO_16, 32, 64)}
+    yield judged | part | one | {"strategies": ("rebase",), "widths": (32, 64)}
+    yield prm | part | one | {"strategies": ("auto",), "widths": (4, 16)}
+    yield pool | part | {"policies": ("demo-s",), "widths": (*UP_TO_16, 32, 64)}
     yield pool | {"widths": (1, 2, 4), "seeds": 3}
-    yield {"rewards": (PRM, JUDGE), "parts": ("quantization",), "quantization_width": 8, "share": PART, "seeds": 1}
+    yield large | {"widths": (1, 2, 4), "seeds": 3}
+    yield part | {"rewards": (PRM, JUDGE), "parts": ("quantization",), "quantization_width": 8, "seeds": 1}
 
 
 def _narrowed(stages: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> Iterator[ScalingConfig]:

@@ -87,7 +87,7 @@ def test_a_row_gives_a_cell_for_every_width_and_noise_at_one() -> None:
     row = {
         "policy": "p", "groups": [0, 0, 1, -1], "right": [1],
         "tokens": [10, 20, 30, 40], "noise": [0.0, -9.0, 9.0, 0.0],
-        "parameters": 100, "prompt_tokens": 5,
+        "parameters": 100, "prompt_tokens": 5, "reevaluated_tokens": 7,
         "scored": {"r": {"parameters": 1000, "scores": [0.5, 0.9, 0.1, 0.5], "read": {"1": 11, "2": 31, "4": 99}}},
     }  # fmt: skip
     config = ScalingConfig(
@@ -100,3 +100,5 @@ def test_a_row_gives_a_cell_for_every_width_and_noise_at_one() -> None:
     assert (two.right, two.tokens, two.policy_flops, two.reward_flops) == (False, 30, 200 * 35, 2000 * 31)
     assert found[Label(policy="p", reward="r", strategy="best-of-n", width=4)].right is False
     assert found[Label(policy="p", reward="r", strategy="best-of-n", width=4, sigma=1)].right is True
+    whole = found[Label(policy="p", reward=None, strategy="majority", width=4)]
+    assert (two.policy_flops, whole.policy_flops) == (200 * 35, 200 * (105 + 7))
