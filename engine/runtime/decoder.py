@@ -85,9 +85,10 @@ class Decoder:
         if books is None:
             self._failures[run] = "the run has ended"
             return
-        for request in requests:
-            parent = books.nodes[request.parent]
-            books.lanes.append(Lane(parent, request, group))
+        lanes = [Lane(books.nodes[request.parent], request, group) for request in requests]
+        # Paths that have begun go first, so that few of them need cells at a time.
+        books.lanes.extendleft(reversed([lane for lane in lanes if lane.node.id != ROOT]))
+        books.lanes.extend(lane for lane in lanes if lane.node.id == ROOT)
 
     def read(self, run: int, requests: Iterable[ReadRequest]) -> None:
         """Read logits along paths."""

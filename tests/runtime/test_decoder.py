@@ -412,3 +412,17 @@ def test_greedy_lanes_and_restored_nodes() -> None:
     decoder.expand(1, [request], None)
     result = lanes_of(drain(decoder))[1, 3]
     assert result.tokens == reference((2, 3, 4, 5, 6), request)[0]
+
+
+def test_paths_that_have_begun_go_first() -> None:
+    decoder = Decoder(FakeMachine(), FakeWords(), max_lanes=1)
+    decoder.open_run(1, (2, 3))
+    decoder.expand(1, [lane(child) for child in (1, 2, 3)], None)
+    order: list[int] = []
+    while decoder.busy:
+        for _, result in decoder.step():
+            assert isinstance(result, LaneResult)
+            order.append(result.child)
+            if result.child == 1:
+                decoder.expand(1, [lane(4, 1), lane(5, 1)], None)
+    assert order == [1, 4, 5, 2, 3]
