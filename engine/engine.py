@@ -20,6 +20,7 @@ from ramify.engine.controller import SearchController
 from ramify.engine.equality import AnswerEquality
 from ramify.engine.errors import EngineClosed, UsageError
 from ramify.engine.events import Event
+from ramify.engine.interrupts import plain_interrupts
 from ramify.engine.ledger import Ledger
 from ramify.engine.loading import load_models
 from ramify.engine.many import Problems, SolutionStream, as_problem
@@ -94,7 +95,8 @@ class Engine:
         self._tasks.cancel_scope.cancel()
         self._tasks = self._policy = self._reward = None
         # The error is not passed in, so that the task group does not wrap it; it propagates by itself.
-        await self._stack.aclose()
+        with plain_interrupts():
+            await self._stack.aclose()
 
     @property
     def policy(self) -> PolicyModel:
@@ -259,13 +261,14 @@ class Engine:
 async def _beside(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncGenerator[None]:
     """Run `work` while the block runs and cancel it at the end; errors of the block come out unwrapped."""
     failure: BaseException | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(work)
-        try:
-            yield
-        except (Exception, KeyboardInterrupt, SystemExit) as error:
-            failure = error
-        tasks.cancel_scope.cancel()
+    with plain_interrupts():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(work)
+            try:
+                yield
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
+                failure = error
+            tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
 
