@@ -11,8 +11,6 @@ import anyio
 from ramify.engine.errors import RamifyError
 from ramify.engine.runtime.messages import LaneRequest, ReadRequest
 
-ROOT = 0
-
 
 @dataclass(eq=False, slots=True)
 class Wait:

@@ -20,6 +20,7 @@ from ramify.engine.runtime.feeds import Batch, next_batch
 from ramify.engine.runtime.jobs import Group, Job, Lane, PrefixJob, ReadJob
 from ramify.engine.runtime.machine import Machine
 from ramify.engine.runtime.messages import (
+    ROOT,
     FinishWord,
     LaneRequest,
     LaneResult,
@@ -28,7 +29,7 @@ from ramify.engine.runtime.messages import (
     ReadResult,
     Statistics,
 )
-from ramify.engine.runtime.open_run import ROOT, OpenRun
+from ramify.engine.runtime.open_run import OpenRun
 from ramify.engine.runtime.reading import read_row
 from ramify.engine.runtime.rows import RowStore
 

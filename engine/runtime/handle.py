@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ramify.engine.errors import EngineClosed, UsageError
-from ramify.engine.runtime.books import ROOT, RunBooks, Wait, ignore
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest, ReadResult, check_sampling
+from ramify.engine.runtime.books import RunBooks, Wait, ignore
+from ramify.engine.runtime.messages import (
+    ROOT,
+    LaneRequest,
+    LaneResult,
+    ReadRequest,
+    ReadResult,
+    check_sampling,
+)
 
 if TYPE_CHECKING:
     from ramify.engine.runtime.slot import Slot

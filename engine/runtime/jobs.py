@@ -60,13 +60,13 @@ class Job:
         """Take in that all up to position `end` is evaluated now, and tell new tokens from repeated ones."""
         assert self.sequence is not None
         start, self.sequence.length = self.sequence.length, end
-        again = max(0, min(end, self._known_before(start)) - start)
+        again = max(0, min(end, self._known_before()) - start)
         self.again += again
         self.fresh += end - start - again
         self.node.evaluated = max(self.node.evaluated, min(end, len(self.node.path)))
 
-    def _known_before(self, start: int) -> int:
-        """Return up to which position, beyond `start`, the target was evaluated before."""
+    def _known_before(self) -> int:
+        """Return up to which position the target was evaluated before."""
         return self.node.known
 
     @property
@@ -133,16 +133,15 @@ class Lane(Job):
         if sequence.length < len(self.node.path) or end < len(self._path):
             super(Lane, self).advance(end)
             return
+        # The way up the tree to what is known is spared on each token.
         # All but its last token had been evaluated: that was drawn from the logits after the one before.
         self.again += end - 1 - sequence.length
         self.fresh += 1
         sequence.length = end
 
-    def _known_before(self, start: int) -> int:
+    def _known_before(self) -> int:
         # Of its own tokens, all but the last: whatever was drawn from had been evaluated.
-        own = len(self._path) - 1 if len(self.tokens) > 1 else 0
-        # The way up the tree is for the start of a lane alone.
-        return own if start >= len(self.node.path) else max(self.node.known, own)
+        return max(self.node.known, len(self._path) - 1 if len(self.tokens) > 1 else 0)
 
     def draw(self, token: int, logprob: float) -> None:
         """Take a drawn token; it is evaluated next, if the lane goes on."""

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-VALUE_BYTES = 2
-"""Bytes of a cached number: llama.cpp keeps keys and values in F16."""
+BLOCK = 32
+"""Numbers that ggml packs together, each block with a scale of its own."""
+_BLOCK_BYTES = {
+    "f16": 64, "bf16": 64, "f32": 128, "q8_0": 34, "q5_1": 24, "q5_0": 22, "q4_1": 20, "q4_0": 18, "iq4_nl": 18,
+}  # fmt: skip
+_WHOLE = frozenset({"f16", "bf16", "f32"})
 
 
-def kv_bytes_per_token(metadata: Mapping[str, object]) -> int | None:
-    """Return the bytes that one token takes in the cache, over all layers; None if the file does not tell.
+def kv_bytes_per_token(metadata: Mapping[str, object], kinds: tuple[str, str] = ("f16", "f16")) -> int | None:
+    """Return the bytes that one token takes in the cache, over all layers; `kinds` are the types of keys and values.
 
-    That of models that keep another kind of state for some of their layers is an upper bound.
+    None if the file does not tell, or if the width of a head does not fit a type. That of models that keep another kind
+    of state for some of their layers is an upper bound.
     """
     layers, heads = _number(metadata, "block_count"), _number(metadata, "attention.head_count")
     key = head_length(metadata)
     if layers is None or heads is None or key is None:
         return None
+    value = _number(metadata, "attention.value_length") or _even_length(metadata) or key
+    parts = tuple(zip(kinds, (key, value), strict=True))
+    if any(kind not in _WHOLE and length % BLOCK for kind, length in parts):
+        return None
     kv_heads = _number(metadata, "attention.head_count_kv") or heads
-    value = _number(metadata, "attention.value_length") or head_length(metadata, declared=False) or key
-    return VALUE_BYTES * layers * kv_heads * (key + value)
+    return layers * kv_heads * sum(_BLOCK_BYTES[kind] * length for kind, length in parts) // BLOCK
 
 
-def head_length(metadata: Mapping[str, object], *, declared: bool = True) -> int | None:
-    """Return the length of an attention head's keys; None if the file does not tell.
+def head_length(metadata: Mapping[str, object]) -> int | None:
+    """Return the length of an attention head's keys; None if the file does not tell."""
+    return _number(metadata, "attention.key_length") or _even_length(metadata)
 
-    `declared` False leaves out what the file says of keys alone.
-    """
+
+def _even_length(metadata: Mapping[str, object]) -> int | None:
+    """Return the length that heads have if they share out the model's width."""
     heads, size = _number(metadata, "attention.head_count"), _number(metadata, "embedding_length")
-    found = _number(metadata, "attention.key_length") if declared else None
-    return found or (None if heads is None or size is None else size // heads)
+    return None if heads is None or size is None else size // heads
 
 
 def _number(metadata: Mapping[str, object], key: str) -> int | None:

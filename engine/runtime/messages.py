@@ -12,6 +12,9 @@ from ramify.engine.errors import UsageError
 ReadWord = Literal["logits", "states", "tokens", "rank"]
 """What is read at a position; the values of `ramify.reward.protocol.Reading`, which this layer does not import."""
 
+ROOT = 0
+"""The node of a run's prompt."""
+
 FinishWord = Literal["step", "eos", "length", "budget", "cancelled", "context"]
 """Why a lane ended; the values of `ramify.search.node.FinishReason`, which this layer does not import."""
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 
 from ramify.engine.runtime.cache import PathNode
 from ramify.engine.runtime.jobs import Lane, PrefixJob, ReadJob
-from ramify.engine.runtime.messages import FinishWord, LaneResult, ReadResult
-
-ROOT = 0
+from ramify.engine.runtime.messages import ROOT, FinishWord, LaneResult, ReadResult
 
 
 @dataclass(eq=False, slots=True)

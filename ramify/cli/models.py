@@ -58,13 +58,12 @@ def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> No
     """Show what a model file says of itself and how much memory a search takes; check that the file is whole."""
     from ramify.engine.catalog import list_bundled, resolve_model
     from ramify.engine.runtime.gguf_check import check_gguf
-    from ramify.engine.runtime.memory import kv_bytes
-
-    from .cache_size import cache_bytes_per_token
+    from ramify.engine.runtime.memory import kv_bytes, kv_bytes_per_token
+    from ramify.engine.runtime.messages import ModelConfig
 
     ref = resolve_model(model)
     summary = check_gguf(ref.path)
-    per_token = cache_bytes_per_token(summary.metadata, kv_type)
+    per_token = kv_bytes_per_token(summary.metadata, ModelConfig(path="", kv_type=kv_type).kv_types)
     cards = {entry.name: entry.card for entry in list_bundled()}
     facts: dict[str, Any] = {
         "name": ref.name,

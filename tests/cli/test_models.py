@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from ramify.cli.cache_size import cache_bytes_per_token
 from ramify.engine.catalog import list_bundled
+from ramify.engine.runtime.memory import kv_bytes_per_token
 
 
 @pytest.fixture
@@ -55,10 +55,10 @@ def test_info_tells_the_memory_of_other_cache_types(ramify, bundled, kv_type, by
 def test_a_cache_type_that_does_not_fit_the_heads_has_no_size():
     metadata = {"general.architecture": "x", "x.block_count": 2, "x.attention.head_count": 3}
     narrow, wide = {**metadata, "x.embedding_length": 48}, {**metadata, "x.embedding_length": 192}
-    assert cache_bytes_per_token(narrow, "q8_0") is None
-    assert cache_bytes_per_token(narrow, "f16") == 2 * 2 * 3 * (16 + 16)
-    assert cache_bytes_per_token(wide, "q8_0") == 2 * 3 * 4 * 34
-    assert cache_bytes_per_token({**wide, "x.attention.value_length": 32}, "q8_0,f16") == 2 * 3 * (2 * 34 + 64)
+    assert kv_bytes_per_token(narrow, ("q8_0", "q8_0")) is None
+    assert kv_bytes_per_token(narrow) == 2 * 2 * 3 * (16 + 16)
+    assert kv_bytes_per_token(wide, ("q8_0", "q8_0")) == 2 * 3 * 4 * 34
+    assert kv_bytes_per_token({**wide, "x.attention.value_length": 32}, ("q8_0", "f16")) == 2 * 3 * (2 * 34 + 64)
 
 
 def test_info_reads_the_file(ramify, bundled):
