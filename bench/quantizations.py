@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -30,6 +31,9 @@ WHOLE = "f16"
 BLOCK = 8
 """Problems that one file is given before it is the next one's turn."""
 
+_making = threading.Lock()
+"""Settings that are measured at a time need the same files."""
+
 
 def files_of(name: str, more: Sequence[str] = ()) -> list[str]:
     """Return the names of a bundled model's files, the default one first, then those of `more` that can be made of it.
@@ -55,7 +59,9 @@ def file_for(label: str, folder: Path, threads: int | None) -> str:
     if entry is None or not kind or kind in entry.files:
         return label
     path = folder / f"{name}.{kind}.gguf"
-    if not path.exists():
+    with _making:
+        if path.exists():
+            return str(path)
         quantize(plan_quantization(f"{name}:{WHOLE}", str(path)), lambda done, of: None, threads=threads)
     return str(path)
 

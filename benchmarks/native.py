@@ -59,7 +59,8 @@ def native_speed(options: argparse.Namespace, model: Path, lanes: int, mode: str
 async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> tuple[float, float]:
     """Return the tokens per second of ramify's worker, the prompt being there already, and sampling's share of a step.
 
-    Tokens that end a text are never drawn, so that all lanes are as long as those of the native tool.
+    A token that several lanes drew after the same ones counts once, as it is evaluated once. Tokens that end a text
+    are never drawn, so that all lanes are as long as those of the native tool.
     """
     from ramify.engine.runtime.client import Runtime
     from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig
@@ -85,7 +86,8 @@ async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> 
         after = await slot.statistics()
         run.close()
     sampling_s, decode_s = after.sampling_s - before.sampling_s, after.decode_s - before.decode_s
-    return sum(len(result.tokens) for result in results) / seconds, sampling_s / (sampling_s + decode_s)
+    shared = (after.lanes - before.lanes) - (after.strands - before.strands)
+    return (sum(len(result.tokens) for result in results) - shared) / seconds, sampling_s / (sampling_s + decode_s)
 
 
 def _ends(path: str) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from ramify.engine.usage import RoleUsage
 from ramify.search.budget import Budget, BudgetMeter, Grant
 from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.stopping import Situation, Stop, StopReason
-from ramify.search.strategy import AnyStrategy, Ask, Converses, Expansion, WindsDown
+from ramify.search.strategy import AnyStrategy, Ask, Converses, Expansion, WindsDown, expands_leaves_only
 from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate, Vote
 
@@ -64,6 +64,7 @@ class SearchController:
         self._unscored: list[int] = []
         self._scoring: set[int] = set()
         self._released: list[int] = []
+        self._children_due: dict[int, int] = {}
         self._adopted: list[AdoptedNode] = []
         self._unwritten: list[int] = []
         self._winding_down = False
@@ -171,6 +172,8 @@ class SearchController:
         requests = [self._requests.request(node, wish, room) for node, wish, room in plan]
         self._accounts.reserve((request.child for request in requests), grant)
         self._writing.update(request.child for request in requests)
+        for request in requests:
+            self._children_due[request.parent] = self._children_due.get(request.parent, 0) + 1
         for parent in dict.fromkeys(request.parent for request in requests):
             nodes = tuple(request.child for request in requests if request.parent == parent)
             self._emit(NodesDispatched(parent=parent, nodes=nodes))
@@ -245,8 +248,15 @@ class SearchController:
         self._emit(NodePruned(node=node_id, reason=reason))
 
     def _tell(self, node_id: int) -> None:
-        self._accounts.settle(self.tree.node(node_id))
+        node = self.tree.node(node_id)
+        self._accounts.settle(node)
         self._state = self.strategy.tell(self.tree, self._state, (node_id,))
+        due = 0 if node.parent is None else self._children_due.pop(node.parent, 0)
+        if node.parent is not None and due > 1:
+            self._children_due[node.parent] = due - 1
+        elif node.parent and due and expands_leaves_only(self.strategy, self.tree):
+            # Its children have what they share with it.
+            self._released.append(node.parent)
 
     # By hand, and from a saved tree
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import subprocess
 from collections import deque
@@ -136,7 +137,8 @@ def quantize(plan: QuantizePlan, report: Report, *, threads: int | None = None) 
         ModelLoadError: if llama.cpp fails or the file cannot be written.
     """
     target = plan.target
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    # Of each call its own: two may make the same file at a time, in this process or in others.
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         said = _run(plan, temporary, threads or available_threads(), report)

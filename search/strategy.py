@@ -136,6 +136,14 @@ def settled(strategy: AnyStrategy, tree: SearchTree) -> AnyStrategy:
     return strategy.settled(tree) if isinstance(strategy, Settles) else strategy
 
 
+def expands_leaves_only(strategy: AnyStrategy, tree: SearchTree) -> bool:
+    """Tell whether a strategy says by its `leaves_only` that it never comes back to a node that has children.
+
+    What is kept for such nodes is freed then, all but the question's.
+    """
+    return bool(getattr(settled(strategy, tree), "leaves_only", False))
+
+
 @runtime_checkable
 class Converses(Protocol):
     """A strategy that talks with the policy about what it wrote, so that finished texts are needed on."""

@@ -59,19 +59,21 @@ class Sequence:
 
 @dataclass(eq=False, slots=True)
 class PathNode:
-    """A path of tokens in the cache's books.
+    """A path of tokens in the cache's books. Steps of the same tokens below one parent are one node.
 
-    `shared` is how many leading tokens it has in common with its parent's path. `evaluated` is the longest prefix
-    ever evaluated. `told_from` is the place from which on the model did not write it, None if it wrote all. `row`
-    holds the logits after the last token, None if they are not kept. `holders` are the sequences of this node and of
-    all below it.
+    `below` are the nodes of steps that the model wrote, by their tokens. `names` are the numbers by which the run
+    still calls this one. `shared` is how many leading tokens it has in common with its parent's path. `evaluated` is
+    the longest prefix ever evaluated. `told_from` is the place from which on the model did not write it, None if it
+    wrote all. `row` holds the logits after the last token, None if they are not kept. `holders` are the sequences of
+    this node and of all below it.
     """
 
     run: int
-    id: int
     parent: PathNode | None
     path: tuple[int, ...]
     shared: int
+    below: dict[tuple[int, ...], PathNode] = field(default_factory=dict["tuple[int, ...]", "PathNode"])
+    names: set[int] = field(default_factory=set[int])
     evaluated: int = 0
     told_from: int | None = None
     row: npt.NDArray[np.float32] | None = None
@@ -84,10 +86,20 @@ class PathNode:
         return max(self.evaluated, above)
 
 
-def new_node(run: int, id: int, parent: PathNode | None, path: tuple[int, ...]) -> PathNode:
+def new_node(run: int, parent: PathNode | None, path: tuple[int, ...]) -> PathNode:
     """Return a node whose path starts like its parent's."""
     shared = 0 if parent is None else common_prefix(parent.path, path)
-    return PathNode(run=run, id=id, parent=parent, path=path, shared=shared)
+    return PathNode(run=run, parent=parent, path=path, shared=shared)
+
+
+def child_node(parent: PathNode, tokens: tuple[int, ...]) -> PathNode:
+    """Return the node of a step that the model wrote below `parent`, made if it is the first one with these tokens."""
+    node = parent.below.get(tokens)
+    if node is None:
+        node = parent.below[tokens] = PathNode(
+            run=parent.run, parent=parent, path=parent.path + tokens, shared=len(parent.path)
+        )
+    return node
 
 
 def common_prefix(left: tuple[int, ...], right: tuple[int, ...]) -> int:
@@ -140,13 +152,21 @@ class PathCache:
         """Return a new sequence with as much of the node's first `length` tokens as is cached; None without an id."""
         if not self._free and not self.evict(1):
             return None
-        source, shared = self._source(node, length)
+        return self._copy(node, *self._source(node, length))
+
+    def branch(self, source: Sequence) -> Sequence | None:
+        """Return a new sequence with all that `source`, which is lent, holds; None without an id."""
+        if not self._free and not self.evict(1):
+            return None
+        return self._copy(source.node, source, source.length)
+
+    def _copy(self, node: PathNode, source: Sequence | None, length: int) -> Sequence:
         sequence = Sequence(self._free.pop(), node, 0, self._tick())
         self._live.add(sequence)
-        if source is not None and shared:
-            self._cells.copy(source.id, sequence.id, shared)
-            sequence.inherited = first_cells(source.cells, shared)
-            sequence.own = sequence.length = shared
+        if source is not None and length:
+            self._cells.copy(source.id, sequence.id, length)
+            sequence.inherited = first_cells(source.cells, length)
+            sequence.own = sequence.length = length
             source.used_at = self._tick()
         for each in _lineage(node):
             each.holders.add(sequence)
@@ -162,7 +182,11 @@ class PathCache:
         node.holders.add(sequence)
 
     def park(self, sequence: Sequence) -> None:
-        """Keep a sequence's cells until they are needed elsewhere."""
+        """Keep a sequence's cells until they are needed elsewhere, unless another one is parked there with as many."""
+        node = sequence.node
+        if any(each.parked and each.node is node and each.length >= sequence.length for each in node.holders):
+            self.free(sequence)
+            return
         sequence.parked = True
         sequence.used_at = self._tick()
         self._parked.add(sequence)

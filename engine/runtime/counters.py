@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from ramify.engine.runtime.feeds import Batch
-from ramify.engine.runtime.jobs import Lane
 from ramify.engine.runtime.messages import Statistics
+from ramify.engine.runtime.strands import Strand
 
 
 @dataclass(slots=True)
@@ -16,14 +16,20 @@ class Counters:
     decode_calls: int = 0
     tokens: int = 0
     lanes: int = 0
+    strands: int = 0
     decode_s: float = 0.0
     sampling_s: float = 0.0
 
-    def count(self, batch: Batch, decode_s: float, sampling_s: float) -> None:
-        """Take in one decode; the batch is empty if the cache had no room for it."""
-        self.decode_calls += bool(batch.feeds)
+    def count(self, batch: Batch) -> None:
+        """Take in what has been decoded."""
+        lanes = [len(feed.job.lanes) for feed in batch.feeds if isinstance(feed.job, Strand)]
+        self.decode_calls += 1
         self.tokens += len(batch.tokens)
-        self.lanes += sum(isinstance(feed.job, Lane) for feed in batch.feeds)
+        self.lanes += sum(lanes)
+        self.strands += len(lanes)
+
+    def spend(self, *, decode_s: float, sampling_s: float) -> None:
+        """Take in what a decode took, and what became of its rows."""
         self.decode_s += decode_s
         self.sampling_s += sampling_s
 

@@ -1,7 +1,8 @@
-"""Continuous batching over all runs of one model: each step is one decode with lanes, prefixes and reads together.
+"""Continuous batching over all runs of one model: each step is one decode with strands, prefixes and reads together.
 
 Every token of a tree is evaluated once: a step's last token stays pending until its node is expanded, then it is
-evaluated on one sequence, and all children draw their first token from that one row of logits.
+evaluated on one sequence, and all children draw their first token from that one row of logits. Lanes that have drawn
+the same tokens so far go on as one strand.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from ramify.engine.runtime.cache import PathCache, PathNode, new_node
+from ramify.engine.runtime.cache import PathCache, PathNode, child_node, new_node
 from ramify.engine.runtime.counters import Counters
 from ramify.engine.runtime.drawing import Drawing, Words
 from ramify.engine.runtime.feeds import Batch, next_batch
-from ramify.engine.runtime.jobs import Group, Job, Lane, PrefixJob, ReadJob
+from ramify.engine.runtime.jobs import Job, PrefixJob, ReadJob
 from ramify.engine.runtime.machine import Machine
 from ramify.engine.runtime.messages import (
     ROOT,
@@ -32,6 +33,7 @@ from ramify.engine.runtime.messages import (
 from ramify.engine.runtime.open_run import OpenRun
 from ramify.engine.runtime.reading import read_row
 from ramify.engine.runtime.rows import RowStore
+from ramify.engine.runtime.strands import Group, Strand, strands_of
 
 Result = tuple[int, LaneResult | ReadResult]
 
@@ -39,7 +41,7 @@ Result = tuple[int, LaneResult | ReadResult]
 class Decoder:
     """Works on the requests of many runs; `step` does one decode and returns what it completed.
 
-    `max_lanes` bounds the lanes that generate at a time; further ones wait, and runs take turns. `muted` are ids that
+    `max_lanes` bounds the strands that generate at a time; further ones wait, and runs take turns. `muted` are ids that
     are never drawn.
     """
 
@@ -63,33 +65,33 @@ class Decoder:
 
     def open_run(self, run: int, prompt: tuple[int, ...], background: bool = False) -> None:
         """Start a run whose node 0 is the prompt; lanes of a background run begin after those of all others."""
-        self._runs[run] = OpenRun({ROOT: new_node(run, ROOT, None, prompt)}, background)
+        books = self._runs[run] = OpenRun({}, background)
+        books.name(ROOT, new_node(run, None, prompt))
 
     def restore(self, run: int, node: int, parent: int, tokens: tuple[int, ...], generated: bool = True) -> None:
         """Tell of a node that comes from elsewhere; it is evaluated when it is needed.
 
         `generated` says that this model wrote it, so that evaluating it now is a repetition.
         """
-        nodes = self._runs[run].nodes
-        above = nodes[parent]
-        restored = nodes[node] = new_node(run, node, above, above.path + tokens)
+        books = self._runs[run]
+        above, root = books.nodes[parent], books.nodes[ROOT]
         if generated:
+            restored = books.name(node, child_node(above, tokens))
             # All but its last token: that one stays pending until the node is expanded.
             restored.evaluated = max(above.known, len(restored.path) - 1)
-            nodes[ROOT].evaluated = len(nodes[ROOT].path)
+            root.evaluated = len(root.path)
         else:
+            restored = books.name(node, new_node(run, above, above.path + tokens))
             restored.told_from = len(above.path) if above.told_from is None else above.told_from
 
     def expand(self, run: int, requests: Iterable[LaneRequest], allowance: int | None) -> None:
         """Generate children; those of one call share the allowance of tokens."""
-        books, group = self._runs.get(run), Group(allowance)
+        books = self._runs.get(run)
         if books is None:
             self._failures[run] = "the run has ended"
             return
-        lanes = [Lane(books.nodes[request.parent], request, group) for request in requests]
-        # Paths that have begun go first, so that few of them need cells at a time.
-        books.lanes.extendleft(reversed([lane for lane in lanes if lane.node.id != ROOT]))
-        books.lanes.extend(lane for lane in lanes if lane.node.id == ROOT)
+        wanted = [(books.nodes[request.parent], request) for request in requests]
+        books.enqueue(strands_of(wanted, Group(allowance)))
 
     def read(self, run: int, requests: Iterable[ReadRequest]) -> None:
         """Read logits along paths."""
@@ -104,40 +106,55 @@ class Decoder:
             node = books.nodes.get(request.node)
             if node is None or node.path != request.tokens:
                 if node is not None:
-                    self._cache.release((node,))
+                    self.release(run, (request.node,))
                 # After a crash this decoder may not know the parent; the prompt is then as good, only slower.
                 above = books.nodes.get(ROOT if request.parent is None else request.parent, books.nodes[ROOT])
-                node = books.nodes[request.node] = new_node(run, request.node, above, request.tokens)
+                node = books.name(request.node, new_node(run, above, request.tokens))
             self._begin_read(ReadJob(node, request.tokens, frozenset(request.read), request=request))
 
     def release(self, run: int, nodes: Iterable[int]) -> None:
-        """Free what is kept for nodes."""
+        """Free what is kept for nodes, if it is for no others."""
         books = self._runs.get(run)
-        if books is not None:
-            self._cache.release(books.nodes[node] for node in nodes if node in books.nodes)
+        if books is None:
+            return
+        for number in nodes:
+            node = books.nodes.get(number)
+            if node is not None:
+                node.names.discard(number)
+                if not node.names:
+                    self._cache.release((node,))
 
     def interrupt(self, run: int, children: frozenset[int] | None = None) -> None:
         """End lanes of a run now, all or those given; each gives its result with what it has so far."""
         books = self._runs.get(run)
         if books is None:
             return
-        for lane in [*books.lanes]:
-            if children is None or lane.wanted.child in children:
-                books.lanes.remove(lane)
-                self._end_lane(lane, "cancelled")
+        for strand in [*books.strands]:
+            if self._cut(strand, children):
+                books.strands.remove(strand)
         for job in [*self._jobs, *self._queue]:
             if job.node.run != run:
                 continue
-            for lane in [each for each in _lanes(job) if children is None or each.wanted.child in children]:
-                if isinstance(job, PrefixJob):
-                    job.waiting.remove(lane)
-                else:
-                    self._remove(lane)
-                self._end_lane(lane, "cancelled")
-            if isinstance(job, PrefixJob) and not job.waiting:
-                self._remove(job)
-                if job.sequence is not None:
-                    self._cache.park(job.sequence)
+            if isinstance(job, Strand):
+                self._cut(job, children)
+            elif isinstance(job, PrefixJob):
+                job.waiting = [
+                    each for each in job.waiting if not (isinstance(each, Strand) and self._cut(each, children))
+                ]
+                if not job.waiting:
+                    self._remove(job)
+                    if job.sequence is not None:
+                        self._cache.park(job.sequence)
+
+    def _cut(self, strand: Strand, children: frozenset[int] | None) -> bool:
+        """End the lanes of these children; return whether nothing is left of the strand."""
+        lanes = strand.lanes_of(children)
+        whole = len(lanes) == len(strand.lanes)
+        if whole:
+            self._remove(strand)
+        if lanes:
+            self._end_strand(strand if whole else strand.branch(lanes), "cancelled")
+        return whole
 
     def take_failures(self) -> dict[int, str]:
         """Return the runs that cannot go on, with the reason, and forget them."""
@@ -164,9 +181,11 @@ class Decoder:
     def progress(self) -> list[Progress]:
         """Return how far the lanes are that somebody watches."""
         return [
-            Progress(run=job.node.run, child=job.wanted.child, tokens=len(job.tokens), text=job.text.text)
+            Progress(run=job.node.run, child=lane.wanted.child, tokens=len(job.tokens), text=job.text.text)
             for job in self._jobs
-            if isinstance(job, Lane) and job.wanted.watched
+            if isinstance(job, Strand)
+            for lane in job.lanes
+            if lane.wanted.watched
         ]
 
     # Work
@@ -175,13 +194,13 @@ class Decoder:
     def busy(self) -> bool:
         """Whether there is anything to do."""
         waiting = self._jobs or self._queue or self._results or self._failures
-        return bool(waiting) or any(each.lanes for each in self._runs.values())
+        return bool(waiting) or any(each.strands for each in self._runs.values())
 
     @property
     def urgent(self) -> bool:
         """Whether there is anything to do for a run that is not in the background."""
         front = {run for run, books in self._runs.items() if not books.background}
-        waiting = any(self._runs[run].lanes for run in front)
+        waiting = any(self._runs[run].strands for run in front)
         return waiting or any(job.node.run in front for job in (*self._jobs, *self._queue))
 
     def statistics(self) -> Statistics:
@@ -197,12 +216,12 @@ class Decoder:
             code = self._machine.decode(batch.tokens, batch.positions, batch.sequences, batch.outputs)
             decoded = time.perf_counter()
             if code == 0:
+                self._counters.count(batch)
                 self._take_turns(batch)
                 self._take(batch)
             else:
                 self._make_room(batch)
-                batch = Batch()
-            self._counters.count(batch, decoded - started, time.perf_counter() - decoded)
+            self._counters.spend(decode_s=decoded - started, sampling_s=time.perf_counter() - decoded)
         results, self._results = self._results, []
         return [each for each in results if each[0] not in self._failures]
 
@@ -211,32 +230,38 @@ class Decoder:
         while self._queue and len(self._jobs) < self._ceiling and self._start(self._queue[0]):
             self._work_on(self._queue.popleft())
         while not self._queue and len(self._jobs) < self._ceiling:
-            waiting = [books for books in self._runs.values() if books.lanes]
-            if not waiting or sum(books.active for books in self._runs.values()) >= self._max_lanes:
+            waiting = [books for books in self._runs.values() if books.strands]
+            if not waiting or self._active >= self._max_lanes:
                 return
             books = min(waiting, key=lambda each: (each.background, each.active))
-            lane = books.lanes.popleft()
-            lane.active = True
-            books.active += 1
-            self._begin(lane)
+            strand = books.begin(books.strands.popleft())
+            if strand.tokens:
+                self._queue_or_start(strand)
+            else:
+                self._begin(strand)
 
-    def _begin(self, lane: Lane) -> None:
-        """Start a lane from its parent's row, or line it up for that row."""
-        parent = lane.node
+    @property
+    def _active(self) -> int:
+        """Number of strands in work."""
+        return sum(books.active for books in self._runs.values())
+
+    def _begin(self, strand: Strand) -> None:
+        """Start a strand from its parent's row, or line it up for that row."""
+        parent = strand.node
         if len(parent.path) >= self._machine.longest_path:
-            self._end_lane(lane, "context")
+            self._end_strand(strand, "context")
             return
         if parent.row is not None and not self._prefix_of(parent):
             sequence = self._cache.fork(parent, len(parent.path))
             if sequence is not None and sequence.length == len(parent.path):
-                lane.sequence = sequence
-                lane.cached += sequence.length
-                self._jobs.append(lane)
-                self._draw([lane], parent.row[None, :])
+                strand.sequence = sequence
+                strand.cached += sequence.length
+                self._jobs.append(strand)
+                self._draw([strand], parent.row[None, :])
                 return
             if sequence is not None:
                 self._cache.free(sequence)
-        self._after_prefix(lane, outputs=frozenset((len(parent.path) - 1,)))
+        self._after_prefix(strand, outputs=frozenset((len(parent.path) - 1,)))
 
     def _begin_read(self, job: ReadJob) -> None:
         """Start a read, after its parent's path if that is not cached: siblings share it."""
@@ -251,7 +276,7 @@ class Decoder:
         return next((job for job in jobs if isinstance(job, PrefixJob) and job.node is node), None)
 
     def _after_prefix(self, job: Job, outputs: frozenset[int]) -> None:
-        node = job.node if isinstance(job, Lane) else job.node.parent
+        node = job.node if isinstance(job, Strand) else job.node.parent
         assert node is not None
         prefix = self._prefix_of(node)
         if prefix is None:
@@ -277,7 +302,7 @@ class Decoder:
         """Give a job its sequence; False if there is no id to be had."""
         # The last token is evaluated even if it is cached when its logits are wanted and not kept.
         keep = job.first_output
-        sequence = self._cache.fork(job.node, keep) if isinstance(job, Lane) else self._cache.open(job.node, keep)
+        sequence = self._cache.fork(job.node, keep) if isinstance(job, Strand) else self._cache.open(job.node, keep)
         if sequence is None:
             return False
         job.sequence = sequence
@@ -294,12 +319,12 @@ class Decoder:
         """Book an evaluated batch and hand out its rows."""
         total = sum(feed.rows for feed in batch.feeds)
         rows = self._machine.logits(total) if total else np.empty((0, 0), dtype=np.float32)
-        drawing: list[Lane] = []
+        drawing: list[Strand] = []
         drawn: list[int] = []
         first = 0
         for job, start, end, count in batch.feeds:
             job.advance(end)
-            if isinstance(job, Lane):
+            if isinstance(job, Strand):
                 if count:
                     drawing.append(job)
                     drawn.append(first)
@@ -341,36 +366,53 @@ class Decoder:
             self._rows.keep(job.node, row)
         self._cache.park(job.sequence)
         for each in job.waiting:
-            if isinstance(each, Lane):
+            if isinstance(each, Strand):
                 self._begin(each)
             else:
                 self._queue_or_start(each)
 
-    def _draw(self, lanes: list[Lane], rows: npt.NDArray[np.float32]) -> None:
-        """Draw a token for each lane from its row, and end the lanes that are done."""
-        drawn = self._drawing.draw(lanes, rows)
-        for lane in drawn.broken:
-            self._failures[lane.node.run] = "the model gave logits that are not numbers"
-            drawn.ended.append((lane, "cancelled"))
-        for lane, reason in drawn.ended:
-            self._remove(lane)
-            self._end_lane(lane, reason)
+    def _draw(self, strands: list[Strand], rows: npt.NDArray[np.float32]) -> None:
+        """Draw a token for each lane from its strand's row, let strands branch, and end those that are done."""
+        drawn = self._drawing.draw(strands, rows)
+        for strand in drawn.broken:
+            self._failures[strand.node.run] = "the model gave logits that are not numbers"
+            drawn.ended.append((strand, "cancelled"))
+        if not drawn.branches and not drawn.ended:
+            return
+        ended: dict[int, FinishWord] = {id(strand): reason for strand, reason in drawn.ended}
+        for source, branch in drawn.branches:
+            self._branch_off(source, branch, ended.get(id(branch)))
+        for strand, reason in drawn.ended:
+            self._remove(strand)
+            self._end_strand(strand, reason)
 
-    def _end_lane(self, lane: Lane, reason: FinishWord) -> None:
-        request, books = lane.wanted, self._runs[lane.node.run]
-        node = new_node(lane.node.run, request.child, lane.node, lane.node.path + tuple(lane.tokens))
-        books.nodes[request.child] = node
-        if lane.active:
-            lane.active = False
-            books.active -= 1
-        if lane.sequence is not None:
-            node.evaluated = lane.sequence.length
-            if (reason == "eos" and not request.keep) or not lane.tokens:
-                self._cache.free(lane.sequence)
+    def _branch_off(self, source: Strand, branch: Strand, ended: FinishWord | None) -> None:
+        """Give a branch its sequence; it waits if there is no room for it."""
+        assert source.sequence is not None
+        room = ended or (self._active < self._max_lanes and len(self._jobs) < self._ceiling)
+        if room and _may_go_on(branch, ended):
+            branch.sequence = self._cache.branch(source.sequence)
+        if ended:
+            return
+        books = self._runs[branch.node.run]
+        if branch.sequence is None:
+            books.put_off(branch)
+        else:
+            self._jobs.append(books.begin(branch))
+
+    def _end_strand(self, strand: Strand, reason: FinishWord) -> None:
+        node, sequence = child_node(strand.node, tuple(strand.tokens)), strand.sequence
+        # A token was drawn from what is before it.
+        node.evaluated = max(node.evaluated, len(node.path) - 1 if strand.tokens else 0)
+        if sequence is not None:
+            node.evaluated = max(node.evaluated, sequence.length)
+            if strand.tokens and _may_go_on(strand, reason):
+                self._cache.move(sequence, node)
+                self._cache.park(sequence)
             else:
-                self._cache.move(lane.sequence, node)
-                self._cache.park(lane.sequence)
-        self._results.append((lane.node.run, books.lane_result(lane, reason)))
+                self._cache.free(sequence)
+        run = strand.node.run
+        self._results += [(run, each) for each in self._runs[run].end(strand, node, reason)]
 
     # Room
 
@@ -405,19 +447,18 @@ class Decoder:
     def _give_up(self, job: Job) -> None:
         """End a job that does not fit the cache even alone."""
         self._remove(job)
-        if job.sequence is not None and not isinstance(job, Lane):
+        if job.sequence is not None and not isinstance(job, Strand):
             self._cache.free(job.sequence)
-        if isinstance(job, Lane):
-            self._end_lane(job, "context")
+        if isinstance(job, Strand):
+            self._end_strand(job, "context")
         elif isinstance(job, ReadJob):
-            self._results.append((job.node.run, ReadResult(node=job.node.id, logits=(), too_long=True)))
+            assert job.request is not None
+            self._results.append((job.node.run, ReadResult(node=job.request.node, logits=(), too_long=True)))
         elif isinstance(job, PrefixJob):
             for each in job.waiting:
                 self._give_up(each)
 
 
-def _lanes(job: Job) -> list[Lane]:
-    """Return the lanes that a job is or that wait for it."""
-    if isinstance(job, PrefixJob):
-        return [each for each in job.waiting if isinstance(each, Lane)]
-    return [job] if isinstance(job, Lane) else []
+def _may_go_on(strand: Strand, reason: FinishWord | None) -> bool:
+    """Tell whether a strand that ended for this reason, None if it did not, has anything to follow it."""
+    return reason != "eos" or any(lane.wanted.keep for lane in strand.lanes)

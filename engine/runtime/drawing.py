@@ -1,4 +1,4 @@
-"""Draws the next token of many lanes at a time and tells which of them have come to their end."""
+"""Draws the next tokens of many strands at a time, and tells which branch and which have come to their end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ramify.engine.runtime.jobs import Lane
 from ramify.engine.runtime.messages import FinishWord
 from ramify.engine.runtime.sampling import Sampler, uniforms
+from ramify.engine.runtime.strands import Lane, Strand
 
 NUMBERS_AHEAD = 16
 """Numbers that a lane's stream is asked for at once: one call of numpy costs as much as drawing a token."""
@@ -31,10 +31,15 @@ class Words(Protocol):
 
 @dataclass(slots=True)
 class Drawn:
-    """Lanes that ended with their last token, and those whose logits are no numbers."""
+    """What came of a draw.
 
-    ended: list[tuple[Lane, FinishWord]] = field(default_factory=list[tuple[Lane, FinishWord]])
-    broken: list[Lane] = field(default_factory=list[Lane])
+    `branches` are new strands beside those that they left. `ended` are strands that ended, with their last token or
+    before it. `broken` are those whose logits are no numbers.
+    """
+
+    branches: list[tuple[Strand, Strand]] = field(default_factory=list[tuple[Strand, Strand]])
+    ended: list[tuple[Strand, FinishWord]] = field(default_factory=list[tuple[Strand, FinishWord]])
+    broken: list[Strand] = field(default_factory=list[Strand])
 
 
 class Drawing:
@@ -45,58 +50,89 @@ class Drawing:
         self._sampler = Sampler(vocabulary_size)
         self._muted = list(muted)
         self._longest_path = longest_path
-        self._pieces: dict[int, bytes] = {}
+        # None for tokens that end the text.
+        self._pieces: dict[int, bytes | None] = {}
 
-    def draw(self, lanes: Sequence[Lane], rows: npt.NDArray[np.float32]) -> Drawn:
-        """Give each lane a token drawn from its row [lanes, vocabulary]."""
+    def draw(self, strands: Sequence[Strand], rows: npt.NDArray[np.float32]) -> Drawn:
+        """Give each lane a token drawn from its strand's row [strands, vocabulary]."""
         if self._muted:
             rows[:, self._muted] = -np.inf
-        numbers = np.array(_numbers(lanes))
-        tokens, logprobs = self._sampler.draw(rows, [lane.sampling for lane in lanes], numbers)
+        numbers = np.array(_numbers(strands))
+        counts = None if len(numbers) == len(strands) else [len(strand.lanes) for strand in strands]
+        drawn, logprobs = self._sampler.draw(rows, [strand.sampling for strand in strands], numbers, counts)
+        pairs = list(zip(drawn.tolist(), logprobs.tolist(), strict=True))
         found = Drawn()
-        for lane, token, logprob in zip(lanes, tokens.tolist(), logprobs.tolist(), strict=True):
-            if token < 0:
-                found.broken.append(lane)
-                continue
-            reason = self._accept(lane, token, logprob)
-            if reason is not None:
-                found.ended.append((lane, reason))
-        # Nothing that one more decode gives could be used by lanes whose allowance this token has exhausted.
-        over = [lane for lane in lanes if lane.group.left == 0]
-        if over:
-            ended = {id(lane) for lane, _ in found.ended}
-            for lane in over:
-                if id(lane) not in ended:
-                    found.ended.append((lane, "budget"))
+        start = 0
+        for strand in strands:
+            end = start + len(strand.lanes)
+            if pairs[start][0] < 0:
+                found.broken.append(strand)
+            elif end == start + 1:
+                self._accept(strand, *pairs[start], found)
+            else:
+                self._share(strand, pairs[start:end], found)
+            start = end
+        if 0 in [strand.group.left for strand in strands]:
+            self._end_exhausted([*strands, *(branch for _, branch in found.branches)], found)
         return found
 
-    def _accept(self, lane: Lane, token: int, logprob: float) -> FinishWord | None:
-        """Add a token to a lane; return why the lane ends, if it does."""
-        group = lane.group
+    def _share(self, strand: Strand, pairs: list[tuple[int, float]], found: Drawn) -> None:
+        """Let lanes that drew another token than the first one branch off."""
+        drawers: dict[tuple[int, float], list[Lane]] = {}
+        for lane, pair in zip(strand.lanes, pairs, strict=True):
+            drawers.setdefault(pair, []).append(lane)
+        (first, _), *others = drawers.items()
+        branches = [(strand.branch(lanes), pair) for pair, lanes in others]
+        found.branches += [(strand, branch) for branch, _ in branches]
+        for each, pair in [(strand, first), *branches]:
+            self._accept(each, *pair, found)
+
+    def _accept(self, strand: Strand, token: int, logprob: float, found: Drawn) -> None:
+        """Add a token to a strand, as far as its lanes have an allowance."""
+        group = strand.group
         if group.left is not None:
             if group.left <= 0:
-                return "budget"
-            group.left -= 1
-        lane.draw(token, logprob)
-        if self._words.is_end(token):
-            return "eos"
-        piece = self._pieces.get(token)
+                found.ended.append((strand, "budget"))
+                return
+            if group.left < len(strand.lanes):
+                found.ended.append((strand.branch(strand.lanes[group.left :]), "budget"))
+            group.left -= len(strand.lanes)
+        strand.draw(token, logprob)
+        reason = self._end_of(strand, token)
+        if reason is not None:
+            found.ended.append((strand, reason))
+
+    def _end_of(self, strand: Strand, token: int) -> FinishWord | None:
+        """Return why a strand ends with its last token, if it does."""
+        try:
+            piece = self._pieces[token]
+        except KeyError:
+            piece = None if self._words.is_end(token) else self._words.piece(token, special=False)
+            self._pieces[token] = piece
         if piece is None:
-            piece = self._pieces[token] = self._words.piece(token, special=False)
-        if lane.text.add(piece):
+            return "eos"
+        if strand.text.add(piece):
             return "step"
-        if len(lane.tokens) >= lane.wanted.max_tokens:
+        if len(strand.tokens) >= strand.max_tokens:
             return "length"
-        return "context" if len(lane.target) >= self._longest_path else None
+        return "context" if len(strand.target) >= self._longest_path else None
+
+    @staticmethod
+    def _end_exhausted(strands: Sequence[Strand], found: Drawn) -> None:
+        """End the strands of exhausted allowances: nothing that one more decode gives could be used."""
+        over = {id(strand) for strand, _ in found.ended}
+        for strand in strands:
+            if strand.group.left == 0 and id(strand) not in over:
+                found.ended.append((strand, "budget"))
 
 
-def _numbers(lanes: Sequence[Lane]) -> list[float]:
+def _numbers(strands: Sequence[Strand]) -> list[float]:
     """Return the next number of each lane's stream."""
-    dry = [lane for lane in lanes if not lane.numbers]
+    dry = [(lane, len(strand.tokens)) for strand in strands for lane in strand.lanes if not lane.numbers]
     if dry:
-        draws = [len(lane.tokens) + ahead for lane in dry for ahead in range(NUMBERS_AHEAD)]
-        seeds = [lane.seed for lane in dry for _ in range(NUMBERS_AHEAD)]
+        draws = [drawn + ahead for _, drawn in dry for ahead in range(NUMBERS_AHEAD)]
+        seeds = [lane.seed for lane, _ in dry for _ in range(NUMBERS_AHEAD)]
         ahead = uniforms(seeds, draws).reshape(len(dry), NUMBERS_AHEAD)[:, ::-1].tolist()
-        for lane, numbers in zip(dry, ahead, strict=True):
+        for (lane, _), numbers in zip(dry, ahead, strict=True):
             lane.numbers = numbers
-    return [lane.numbers.pop() for lane in lanes]
+    return [lane.numbers.pop() for strand in strands for lane in strand.lanes]

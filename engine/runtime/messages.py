@@ -251,11 +251,15 @@ class ReadResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """Counters of one slot since it was loaded; `lanes` and `tokens` are summed over decode calls."""
+    """Counters of one slot since it was loaded; `tokens`, `lanes` and `strands` are summed over decode calls.
+
+    `tokens` were evaluated. Lanes that have written the same so far are one strand and need one token evaluated.
+    """
 
     decode_calls: int = 0
     tokens: int = 0
     lanes: int = 0
+    strands: int = 0
     decode_s: float = 0.0
     sampling_s: float = 0.0
     reevaluated_tokens: int = 0

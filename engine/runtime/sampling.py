@@ -1,9 +1,11 @@
-"""Drawing tokens from a block of logits, each lane with its own reproducible stream of numbers."""
+"""Drawing tokens from rows of logits, each lane with its own reproducible stream of numbers; lanes may share a row."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,33 +39,56 @@ def uniforms(seeds: Sequence[int], draws: Sequence[int]) -> Doubles:
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+class Places(NamedTuple):
+    """Which lanes draw from which row: row r has those from `starts[r]` up to `starts[r + 1]`; `rows` is each one's."""
+
+    starts: Sequence[int]
+    rows: Ints
+
+    @classmethod
+    def of(cls, counts: Sequence[int]) -> Places:
+        """Return the places of so many lanes a row, in the order of the rows."""
+        return cls([0, *accumulate(counts)], np.repeat(np.arange(len(counts)), counts))
+
+    @classmethod
+    def single(cls, rows: int) -> Places:
+        """Return the places of one lane a row."""
+        return cls(range(rows + 1), np.arange(rows))
+
+
 class Sampler:
     """Draws tokens from rows of logits of a vocabulary of `size`."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._blocks = -(-size // _BLOCK)
+        # Both are kept, because fresh memory of this size costs more than the arithmetic on it.
         self._scratch = np.empty((0, 0), dtype=np.float32)
+        self._sums = np.empty((0, 0), dtype=np.float64)
 
-    def draw(self, logits: Floats, params: Sequence[SamplingParams], numbers: Doubles) -> tuple[Ints, Doubles]:
-        """Return a token for each row of `logits` [lanes, vocabulary] and its log-probability at temperature 1.
+    def draw(
+        self, logits: Floats, params: Sequence[SamplingParams], numbers: Doubles, counts: Sequence[int] | None = None
+    ) -> tuple[Ints, Doubles]:
+        """Return a token for each lane and its log-probability at temperature 1.
 
-        `numbers` in [0, 1) decide the draws by inversion of the cumulative distribution. A row with a NaN or without a
-        finite logit gives token -1.
+        `logits` are [rows, vocabulary], each with its `params`; `counts` says how many lanes draw from each row, None
+        for one. `numbers` in [0, 1), one a lane, decide the draws by inversion of the cumulative distribution. A row
+        with a NaN or without a finite logit gives token -1.
         """
+        places = Places.single(len(logits)) if counts is None else Places.of(counts)
         with np.errstate(invalid="ignore"):
             peak = logits.max(axis=1, keepdims=True)
             weights = self._weights(logits, peak)
             first = params[0]
             if first == PLAIN and all(each is first for each in params):
-                tokens, totals = self._invert(weights, numbers)
+                tokens, totals = self._invert(weights, numbers, places)
             else:
-                tokens, totals = self._by_setting(logits, peak, weights, params, numbers)
-            chosen = logits[np.arange(len(logits)), tokens].astype(np.float64)
-            logprobs = chosen - peak[:, 0] - np.log(totals)
+                tokens, totals = self._by_setting(logits, peak, weights, params, numbers, places)
+            chosen = logits[places.rows, tokens].astype(np.float64)
+            logprobs = chosen - (peak[:, 0] + np.log(totals))[places.rows]
         finite = np.isfinite(peak[:, 0])
         if not finite.all():
-            tokens[~finite] = -1
+            tokens[~finite[places.rows]] = -1
         return tokens, logprobs
 
     def _weights(self, logits: Floats, peak: Floats) -> Floats:
@@ -71,7 +96,6 @@ class Sampler:
         if self._size <= _SMALL:
             return np.exp(logits - peak)
         if len(self._scratch) < len(logits):
-            # Kept, because fresh memory of this size costs more than the arithmetic on it.
             self._scratch = np.zeros((len(logits), self._blocks * _BLOCK), dtype=np.float32)
         weights = self._scratch[: len(logits)]
         inside = weights[:, : self._size]
@@ -79,63 +103,82 @@ class Sampler:
         np.exp(inside, out=inside)
         return weights
 
-    def _invert(self, weights: Floats, numbers: Doubles) -> tuple[Ints, Doubles]:
-        return _invert(weights, numbers) if self._size <= _SMALL else _invert_blocks(weights, numbers)
+    def _invert(self, weights: Floats, numbers: Doubles, places: Places) -> tuple[Ints, Doubles]:
+        if self._size > _SMALL:
+            return _invert_blocks(weights, numbers, places)
+        if len(self._sums) < len(weights):
+            self._sums = np.empty((len(weights), self._size), dtype=np.float64)
+        return _invert(weights, numbers, places, self._sums[: len(weights)])
 
     def _by_setting(
-        self, logits: Floats, peak: Floats, weights: Floats, params: Sequence[SamplingParams], numbers: Doubles
+        self,
+        logits: Floats,
+        peak: Floats,
+        weights: Floats,
+        params: Sequence[SamplingParams],
+        numbers: Doubles,
+        places: Places,
     ) -> tuple[Ints, Doubles]:
         totals = np.asarray(weights.sum(axis=1, dtype=np.float64))
-        tokens = np.empty(len(logits), dtype=np.int64)
+        tokens = np.empty(len(numbers), dtype=np.int64)
         rows_of: dict[SamplingParams, list[int]] = {}
         for row, setting in enumerate(params):
             rows_of.setdefault(setting, []).append(row)
+        lanes_of = [slice(*ends) for ends in zip(places.starts, places.starts[1:], strict=False)]
         for setting, rows in rows_of.items():
             if setting.temperature == 0.0:
-                tokens[rows] = logits[rows].argmax(axis=1)
+                for row, best in zip(rows, logits[rows].argmax(axis=1).tolist(), strict=True):
+                    tokens[lanes_of[row]] = best
             elif filters(setting, self._size):
                 for row in rows:
-                    tokens[row] = _draw_kept(
-                        logits[row], weights[row, : self._size], totals[row], setting, numbers[row]
+                    tokens[lanes_of[row]] = _draw_kept(
+                        logits[row], weights[row, : self._size], totals[row], setting, numbers[lanes_of[row]]
                     )
             else:
                 heated = np.exp((logits[rows] - peak[rows]) / np.float32(setting.temperature))
-                tokens[rows] = _invert(heated, numbers[rows])[0]
+                theirs = np.concatenate([np.arange(lanes_of[row].start, lanes_of[row].stop) for row in rows])
+                among = Places.of([lanes_of[row].stop - lanes_of[row].start for row in rows])
+                tokens[theirs] = _invert(heated, numbers[theirs], among)[0]
         return tokens, totals
 
 
-def _draw_kept(row: Floats, weights: Floats, total: float, setting: SamplingParams, number: float) -> int:
+def _draw_kept(row: Floats, weights: Floats, total: float, setting: SamplingParams, numbers: Doubles) -> Ints:
     if not math.isfinite(total):
-        return 0
+        return np.zeros(len(numbers), dtype=np.int64)
     ids = kept(row, weights, total, setting)
     values = row[ids]
     heated = np.exp((values - values.max()) / np.float32(setting.temperature))
-    return int(ids[_invert(heated[None, :], np.asarray([number]))[0][0]])
+    return ids[_invert(heated[None, :], numbers, Places.of([len(numbers)]))[0]]
 
 
-def _invert(weights: Floats, numbers: Doubles) -> tuple[Ints, Doubles]:
-    """Return for each row the index at which its cumulative weight passes `numbers` times its total, and the total."""
-    cumulative = weights.cumsum(axis=1, dtype=np.float64)
-    total = cumulative[:, -1]
-    found = (cumulative <= _targets(numbers, total)[:, None]).sum(axis=1)
+def _invert(weights: Floats, numbers: Doubles, places: Places, sums: Doubles | None = None) -> tuple[Ints, Doubles]:
+    """Return for each lane the index at which its row's cumulative weight passes its number times the row's total.
+
+    The totals of the rows come second. `sums` is memory for the cumulative weights.
+    """
+    cumulative = np.cumsum(weights, axis=1, dtype=np.float64, out=sums)
+    # A copy, as the sums may be overwritten.
+    total = cumulative[:, -1].copy()
+    targets = _targets(numbers, total[places.rows])
+    ends = zip(cumulative, places.starts, places.starts[1:], strict=False)
+    found = np.concatenate([row.searchsorted(targets[start:end], "right") for row, start, end in ends])
     return np.minimum(found, weights.shape[1] - 1), total
 
 
-def _invert_blocks(weights: Floats, numbers: Doubles) -> tuple[Ints, Doubles]:
-    """Do the same with sums of blocks first, so that only one block is summed up element by element."""
-    every = np.arange(len(weights))
+def _invert_blocks(weights: Floats, numbers: Doubles, places: Places) -> tuple[Ints, Doubles]:
+    """Do the same with sums of blocks first, so that only one block a lane is summed up element by element."""
     blocks = weights.reshape(len(weights), -1, _BLOCK)
     ends = blocks.sum(axis=2).cumsum(axis=1, dtype=np.float64)
     total = ends[:, -1]
-    targets = _targets(numbers, total)
-    block = np.minimum((ends <= targets[:, None]).sum(axis=1), blocks.shape[1] - 1)
-    inside = blocks[every, block].cumsum(axis=1, dtype=np.float64)
-    before = np.where(block > 0, ends[every, block - 1], 0.0)
+    targets = _targets(numbers, total[places.rows])
+    block = np.minimum((ends[places.rows] <= targets[:, None]).sum(axis=1), blocks.shape[1] - 1)
+    inside = blocks[places.rows, block].cumsum(axis=1, dtype=np.float64)
+    before = np.where(block > 0, ends[places.rows, block - 1], 0.0)
     place = (inside <= (targets - before)[:, None]).sum(axis=1)
-    for row in np.flatnonzero(place == _BLOCK):
+    for lane in np.flatnonzero(place == _BLOCK):
         # Rounding: the block's own partial sums fall short of its sum.
-        positive = np.flatnonzero(blocks[row, block[row]])
-        place[row] = positive[-1] if len(positive) else 0
+        positive = np.flatnonzero(blocks[places.rows[lane], block[lane]])
+        place[lane] = positive[-1] if len(positive) else 0
     return block * _BLOCK + place, total
 
 

@@ -20,11 +20,24 @@ class StepText:
     def __init__(self, step: StepFormat | None) -> None:
         self._pattern = None if step is None else _compiled(step.pattern)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._whole = True
         self.text = ""
+
+    def copy(self) -> StepText:
+        """Return the same text, to go on in another way."""
+        other = StepText(None)
+        other._pattern, other._whole, other.text = self._pattern, self._whole, self.text
+        other._decoder.setstate(self._decoder.getstate())
+        return other
 
     def add(self, piece: bytes) -> bool:
         """Append a token's bytes; return whether the step has ended."""
-        self.text += self._decoder.decode(piece)
+        if self._whole and piece.isascii():
+            # What nearly all pieces are, without the detour.
+            self.text += piece.decode()
+        else:
+            self.text += self._decoder.decode(piece)
+            self._whole = not self._decoder.getstate()[0]
         if self._pattern is None:
             return False
         lead = len(self.text) - len(self.text.lstrip())

@@ -8,13 +8,16 @@ from typing import Any
 LANES = (1, 4, 16, 64)
 PATH_TOKENS = 96
 """Tokens of each path; paths are written to this length or to their ends."""
+STEPS = 8
+"""Steps of the problem: on easy ones a small model's paths are all the same, and are then decoded as one."""
 
 
 def measure(model: str) -> list[dict[str, Any]]:
     """Return a row for each number of lanes: tokens a second, and where the time of a decode step goes.
 
-    `occupancy` is the mean number of paths in a decode step, which falls as paths end. `sampling_share` is the share of
-    drawing tokens in the time of decoding and drawing.
+    `occupancy` is the mean number of paths in a decode step, which falls as paths end; `different` is how many of them
+    differ so far, for those that do not are decoded as one. `sampling_share` is the share of drawing tokens in the time
+    of decoding and drawing.
 
     Raises:
         RamifyError: if the model cannot be loaded.
@@ -29,8 +32,8 @@ def describe(rows: list[dict[str, Any]]) -> Iterator[str]:
     for place, row in enumerate(rows):
         yield (
             f"{'throughput' if place == 0 else '':12}{row['lanes']:>2} paths: {row['tokens_per_s']:>8,.0f} tokens/s, "
-            f"{row['occupancy']:.1f} in a step, drawing takes {row['sampling_share']:.0%}, "
-            f"first token after {row['time_to_first_token_s']:.3f} s"
+            f"{row['occupancy']:.1f} in a step, {row['different']:.1f} of them different, "
+            f"drawing takes {row['sampling_share']:.0%}, first token after {row['time_to_first_token_s']:.3f} s"
         )
 
 
@@ -48,12 +51,14 @@ async def _measure(model: str) -> list[dict[str, Any]]:
             before = await policy.slot.statistics()
             usage = await _write(engine, lanes)
             after = await policy.slot.statistics()
+            calls = max(1, after.decode_calls - before.decode_calls)
             decode_s, sampling_s = after.decode_s - before.decode_s, after.sampling_s - before.sampling_s
             rows.append(
                 {
                     "lanes": lanes,
                     "tokens_per_s": usage.policy.generated_tokens / max(1e-9, usage.seconds),
-                    "occupancy": (after.lanes - before.lanes) / max(1, after.decode_calls - before.decode_calls),
+                    "occupancy": (after.lanes - before.lanes) / calls,
+                    "different": (after.strands - before.strands) / calls,
                     "sampling_share": sampling_s / max(1e-9, decode_s + sampling_s),
                     "time_to_first_token_s": usage.time_to_first_token_s or 0.0,
                 }
@@ -62,12 +67,16 @@ async def _measure(model: str) -> list[dict[str, Any]]:
 
 
 async def _write(engine: Any, lanes: int) -> Any:
+    from ramify.models.problems import generate_problems
     from ramify.search.limits import Budget
     from ramify.search.strategies.sampling import Majority
 
-    from .health import QUESTION
-
+    problem = generate_problems(steps=(STEPS, STEPS), count=1, seed=1)[0]
     solution = await engine.solve(
-        QUESTION, strategy=Majority(width=lanes, max_depth=50), budget=Budget(), max_path_tokens=PATH_TOKENS, seed=lanes
+        problem.question,
+        strategy=Majority(width=lanes, max_depth=50),
+        budget=Budget(),
+        max_path_tokens=PATH_TOKENS,
+        seed=lanes,
     )
     return solution.usage

@@ -29,6 +29,7 @@ class BeamSearch:
     """
 
     name: ClassVar[str] = "beam"
+    leaves_only: ClassVar[bool] = True
     width: int = 16
     children: int = 4
     aggregation: Aggregation = Aggregation.LAST

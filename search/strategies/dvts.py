@@ -35,6 +35,7 @@ class Dvts:
     """
 
     name: ClassVar[str] = "dvts"
+    leaves_only: ClassVar[bool] = True
     width: int = 16
     children: int = 4
     aggregation: Aggregation = Aggregation.LAST

@@ -21,6 +21,7 @@ class Greedy:
     """
 
     name: ClassVar[str] = "greedy"
+    leaves_only: ClassVar[bool] = True
     max_depth: int = 25
 
     def __post_init__(self) -> None:

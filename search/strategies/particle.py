@@ -52,6 +52,7 @@ class ParticleFilter:
     """
 
     name: ClassVar[str] = "particle"
+    leaves_only: ClassVar[bool] = True
     width: int = 16
     temperature: float = 1.0
     resampling: Resampling = Resampling.SYSTEMATIC

@@ -37,6 +37,7 @@ class Rebase:
     """
 
     name: ClassVar[str] = "rebase"
+    leaves_only: ClassVar[bool] = True
     width: int = 16
     temperature: float = 0.1
     aggregation: Aggregation = Aggregation.LAST

@@ -26,6 +26,7 @@ class Majority:
     """
 
     name: ClassVar[str] = "majority"
+    leaves_only: ClassVar[bool] = True
     width: int = 16
     max_depth: int = 25
 
@@ -72,6 +73,7 @@ class Weighted:
     """
 
     name: ClassVar[str] = "weighted"
+    leaves_only: ClassVar[bool] = True
     width: int = 16
     aggregation: Aggregation = Aggregation.LAST
     max_depth: int = 25
@@ -113,6 +115,7 @@ class BestOfN(Weighted):
     """
 
     name: ClassVar[str] = "best-of-n"
+    leaves_only: ClassVar[bool] = True
 
     @property
     def vote(self) -> VoteRule:

@@ -35,6 +35,7 @@ class Widening:
     """
 
     name: ClassVar[str] = "widening"
+    leaves_only: ClassVar[bool] = True
     start_width: int = 4
     width: int = 64
     confidence: float = 0.95

@@ -84,6 +84,8 @@ def test_doctor_measures_throughput(process):
     assert [row["lanes"] for row in rows] == [1, 4, 16, 64]
     assert all(0 < row["occupancy"] <= row["lanes"] and row["tokens_per_s"] > 0 for row in rows)
     assert rows[2]["occupancy"] > 4
+    assert all(0 < row["different"] <= row["occupancy"] for row in rows)
+    assert rows[3]["different"] < rows[3]["occupancy"]
 
 
 def test_doctor_names_the_model_that_fails(process, tmp_path):

@@ -5,13 +5,14 @@ import os
 import resource
 import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from ramify.engine.catalog import list_bundled, resolve_model
 from ramify.engine.errors import UsageError
-from ramify.engine.quantize import QUANTIZATIONS, quantization_named
+from ramify.engine.quantize import QUANTIZATIONS, plan_quantization, quantization_named, quantize
 from ramify.engine.runtime.gguf_check import check_gguf
 
 pytestmark = pytest.mark.usefixtures("bundled")
@@ -194,3 +195,16 @@ def test_a_models_name_is_found_after_quantizing(ramify, folder):
     ramify("models", "quantize", "demo-s:f16", "q8_0")
     assert resolve_model("demo-s.q8_0").path == folder / "demo-s.q8_0.gguf"
     assert os.listdir(folder) == ["demo-s.q8_0.gguf"]
+
+
+def test_the_same_file_may_be_made_twice_at_a_time(folder):
+    target = folder / "demo-s.q4_0.gguf"
+
+    def make(_: int) -> int:
+        plan = plan_quantization("demo-s:f16", str(target), force=True)
+        return quantize(plan, lambda done, of: None, threads=1).after_bytes
+
+    with ThreadPoolExecutor(4) as makers:
+        sizes = set(makers.map(make, range(4)))
+    assert sizes == {target.stat().st_size}
+    assert [path.name for path in folder.iterdir()] == [target.name]

@@ -17,6 +17,8 @@ from ramify.search.budget import Budget
 from ramify.search.node import FinishReason, NodeState, PruneReason
 from ramify.search.stopping import StopReason
 from ramify.search.strategies import BestOfN, Greedy, Majority, Rebase, Weighted
+from ramify.search.strategies.mcts import Mcts
+from ramify.search.strategy import AnyStrategy
 
 SCRIPT: Mapping[tuple[int, ...], str] = {
     (0,): "good start\n",
@@ -248,3 +250,20 @@ async def test_a_bad_score_names_the_node() -> None:
 def test_runs_on_both_event_loops(backend: str) -> None:
     solution = anyio.run(lambda: solve(*scripted(), strategy=Rebase(width=2)), backend=backend)
     assert solution.answer == "4"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "comes_back"),
+    [(Majority(width=3), False), (Rebase(width=4), False), (Mcts(width=4), True)],
+)
+async def test_steps_that_have_children_are_released_if_the_strategy_never_comes_back(
+    strategy: AnyStrategy, comes_back: bool
+) -> None:
+    model = ScriptedModel(lambda question, path: ["a\n", "b\n", "The answer is 1."][len(path) - 1])
+    solution = await solve(model, ScriptedReward(lambda question, steps: 0.5), strategy=strategy)
+    assert solution.tree is not None
+    inner = {node.id for node in solution.tree if node.id and solution.tree.child_count(node.id)}
+    assert inner
+    assert bool(inner & {*model.released}) is not comes_back
+    assert comes_back or inner <= {*model.released}
+    assert len({*model.released}) == len(model.released)

@@ -9,7 +9,7 @@ import pytest
 
 from ramify.engine.catalog import resolve_model
 from ramify.engine.runtime.decoder import Decoder
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig
+from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig, SamplingParams
 from ramify.engine.runtime.native import FLASH_SINGLES, Context, Model, flash_attention
 
 PROMPT = tuple(range(10, 30))
@@ -29,9 +29,12 @@ def model() -> Iterator[Model]:
 def texts(context: Context, model: Model, lanes: int) -> dict[int, str]:
     decoder = Decoder(context, model.vocabulary, max_lanes=lanes)
     decoder.open_run(1, PROMPT)
-    decoder.expand(
-        1, [LaneRequest(parent=0, child=each, seed=each, max_tokens=8) for each in range(1, lanes + 1)], None
-    )
+    # So hot that hardly two lanes write the same.
+    sampling = SamplingParams(temperature=20.0)
+    requests = [
+        LaneRequest(parent=0, child=each, seed=each, max_tokens=8, sampling=sampling) for each in range(1, lanes + 1)
+    ]
+    decoder.expand(1, requests, None)
     found: dict[int, str] = {}
     while decoder.busy:
         found |= {each.child: each.text for _, each in decoder.step() if isinstance(each, LaneResult)}
@@ -65,10 +68,12 @@ def test_with_flash_attention_many_lanes_are_decoded_in_parts(model: Model) -> N
         found = texts(flash, model, 100)
         # The prompt apart, no batch reaches the size from which cells that a lane does not see cost as much as its own.
         assert max(sizes[1:]) <= FLASH_SINGLES
-        assert min(sizes[1:5]) >= 49
+        # In parts of about the same size.
+        assert min(sizes[1:5]) >= 40
         assert len(found) == 100
         agree = sum(found[child] == text for child, text in texts(plain, model, 100).items())
-        assert agree >= 98
+        # The two round differently, and at this heat every number is close to the edge of some token.
+        assert agree >= 95
     finally:
         plain.close()
         flash.close()

@@ -161,9 +161,8 @@ def test_every_token_is_evaluated_once() -> None:
     decoder = Decoder(machine, FakeWords(), max_lanes=16)
     prompt = tuple(range(2, 12)) * 4
     results = grow(decoder, {1: prompt}, depth=4, width=4)
-    # Siblings may draw the same tokens; each of them has its own cells then.
-    drawn = sum(len(each.tokens) for each in results)
-    assert len(machine.evaluated) <= len(prompt) + drawn
+    # Siblings may draw the same tokens, and are one strand then.
+    assert len(set(machine.evaluated)) == len(machine.evaluated)
     assert sum(each.prompt_tokens for each in results) == len(prompt)
     assert sum(each.reevaluated_tokens for each in results) == 0
     statistics = decoder.statistics()
@@ -425,4 +424,7 @@ def test_paths_that_have_begun_go_first() -> None:
             order.append(result.child)
             if result.child == 1:
                 decoder.expand(1, [lane(4, 1), lane(5, 1)], None)
-    assert order == [1, 4, 5, 2, 3]
+    assert sorted(order) == [1, 2, 3, 4, 5]
+    # Which of the first three comes first is for their common beginning to say.
+    place = order.index(1)
+    assert sorted(order[place + 1 : place + 3]) == [4, 5]
