@@ -31,7 +31,7 @@ from .quantizations import alternate
 
 AUTO_TOKENS_PER_PATH = 100
 """What "auto" may generate for each path of the width in whose place it stands; a path takes about 80."""
-LANES = 64
+LANES = 128
 """Paths that are written together: narrow searches go through several problems at a time."""
 MOST_PARALLEL = 16
 

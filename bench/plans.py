@@ -13,7 +13,7 @@ from .config import QUICK, ScalingConfig
 CLAIMS = (1, 2, 3, 4, 5, 6)
 PROBLEMS = 500
 PART = 0.2
-"""Share of the problems of the plan "hour" on which many settings are measured."""
+"""Share of the problems of the plan "hour" on which files of other quantizations are measured."""
 POLICIES = ("demo-s", "demo-m", "demo-l")
 DEEP = ("demo-s", "demo-m")
 """Policies that the judge, which is demo-l, scores, and that are sampled often enough to see a vote saturate."""
@@ -69,8 +69,8 @@ def quick(**settings: Any) -> Plan:
 def hour(**settings: Any) -> Plan:
     """Return the plan of about an hour on two cores.
 
-    Few settings are measured on all problems, many on the first fifth of them, so that bands there are more than
-    twice as wide. `settings` make it smaller (policies, parts, problems) or are problem_seed, steps and threads.
+    It has few widths of each strategy, and files of other quantizations on the first fifth of the problems alone.
+    `settings` make it smaller (policies, parts, problems) or are problem_seed, steps and threads.
 
     Raises:
         UsageError: if a setting cannot be changed in this plan, or nothing is left of it.
@@ -82,9 +82,8 @@ def hour(**settings: Any) -> Plan:
     views = tuple(
         View(name=name, claims=claims, config=config)
         for name, claims, stage in (
-            ("whole", (1, 3, 5, 6), _WHOLE),
-            ("part", (3, 4), _PART),
-            ("deep", (2,), _PART | {"policies": DEEP}),
+            ("whole", (1, 2, 3, 5, 6), _WHOLE),
+            ("files", (4,), _FILES),
         )
         for config in _narrowed([stage], settings)
     )
@@ -94,21 +93,22 @@ def hour(**settings: Any) -> Plan:
 
 
 _WHOLE: dict[str, Any] = {
-    "strategies": ("greedy", *POOL, "rebase", "majority+beta:0.95", "widening"),
-    "rewards": (PRM, JUDGE),
-    "widths": UP_TO_16,
-    "seeds": 3,
-    "sigmas": (0.0,),
-}
-_PART: dict[str, Any] = {
-    "share": PART,
-    "strategies": ("greedy", *POOL, *GUIDED, "rebase", "auto"),
+    "strategies": ("greedy", *POOL, *GUIDED, "rebase", "auto", "majority+beta:0.95", "widening"),
     "rewards": (PRM, JUDGE),
     "widths": UP_TO_256,
     "seeds": 3,
     "sigmas": SIGMAS,
     "noise_width": 16,
+    "parts": ("samples", "search", "noise"),
+}
+_FILES: dict[str, Any] = {
+    "share": PART,
+    "strategies": POOL,
+    "rewards": (PRM, JUDGE),
+    "widths": (8,),
+    "parts": ("quantization",),
     "quantization_width": 8,
+    "seeds": 1,
 }
 
 
@@ -118,22 +118,23 @@ def _stages() -> Iterator[dict[str, Any]]:
     judged = prm | {"rewards": (JUDGE,), "policies": DEEP}
     pool = {"strategies": POOL, "parts": ("samples",), "seeds": 1, "rewards": (PRM, JUDGE), "policies": DEEP}
     large = pool | {"rewards": (PRM,), "policies": ("demo-l",)}
-    part, one = {"share": PART}, {"policies": ("demo-m",)}
+    one = {"policies": ("demo-m",)}
     yield prm | {"strategies": ("greedy",), "widths": (1,)}
     yield pool | {"widths": UP_TO_16}
     yield large | {"widths": UP_TO_16}
     yield prm | {"strategies": ("rebase",), "widths": (4, 16)}
     yield judged | {"strategies": ("rebase",), "widths": (4, 16)}
-    yield pool | part | one | {"widths": UP_TO_256}
-    yield judged | part | one | {"strategies": ("rebase",), "parts": ("noise",), "sigmas": SIGMAS[1:]}
-    yield prm | part | {"strategies": GUIDED, "widths": (4, 16)}
+    yield prm | {"strategies": GUIDED, "widths": (4, 16)}
+    yield judged | {"strategies": GUIDED, "widths": (4, 16)}
+    yield pool | one | {"widths": UP_TO_256}
+    yield judged | one | {"strategies": ("rebase",), "parts": ("noise",), "sigmas": SIGMAS[1:]}
     yield prm | one | {"strategies": ("majority+beta:0.95", "widening"), "widths": (16,)}
-    yield judged | part | one | {"strategies": ("rebase",), "widths": (32, 64)}
-    yield prm | part | one | {"strategies": ("auto",), "widths": (4, 16)}
-    yield pool | part | {"policies": ("demo-s",), "widths": (*UP_TO_16, 32, 64)}
-    yield pool | {"widths": (1, 2, 4), "seeds": 3}
-    yield large | {"widths": (1, 2, 4), "seeds": 3}
-    yield part | {"rewards": (PRM, JUDGE), "parts": ("quantization",), "quantization_width": 8, "seeds": 1}
+    yield judged | one | {"strategies": ("rebase",), "widths": (32, 64)}
+    yield prm | one | {"strategies": ("auto",), "widths": (4, 16)}
+    yield pool | {"policies": ("demo-s",), "widths": (*UP_TO_16, 32, 64)}
+    yield pool | {"widths": UP_TO_16, "seeds": 3}
+    yield large | {"widths": UP_TO_16, "seeds": 3}
+    yield _FILES
 
 
 def _narrowed(stages: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> Iterator[ScalingConfig]:

@@ -76,7 +76,7 @@ def scaling(
     """Measure inference scaling laws: accuracy against FLOPs for policies, strategies and widths.
 
     Every claim gets a computed verdict; the data decide, and a claim that they do not support is called that. Without
-    --quick or --full it takes about an hour on two cores: the main settings on 500 problems, all others on 100.
+    --quick or --full it takes about an hour on two cores: 500 problems, every strategy at a few widths.
     """
     import anyio
 
