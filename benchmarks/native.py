@@ -38,14 +38,15 @@ WARM_UP = 4
 """Tokens that each lane generates before the clock runs; the native tool warms up as well."""
 
 
-def native_speed(options: argparse.Namespace, model: Path, lanes: int, mode: str, *, extra_buffers: bool) -> float:
+def native_speed(options: argparse.Namespace, model: Path, lanes: int, mode: str, *, buffers: str) -> float:
     """Return the tokens per second that the native tool generates."""
     unified, flash = MODES[mode]
     cells = options.prompt + lanes * (options.tokens if unified else options.prompt + options.tokens) + 64
     command = [
         str(options.native), "-m", str(model), "-c", str(cells), "-npp", str(options.prompt), "-ntg",
         str(options.tokens), "-npl", str(lanes), "-pps", "-t", str(options.threads), "-tb", str(options.threads),
-        "-fa", flash, "--output-format", "jsonl", *(["-kvu"] if unified else []), *([] if extra_buffers else ["-nr"]),
+        "-fa", flash, "--output-format", "jsonl", *(["-kvu"] if unified else []),
+        *([] if buffers == "all" else ["-nr"]),
     ]  # fmt: skip
     folders = [options.library_folder, options.native.resolve().parent]
     environment = os.environ | {"LD_LIBRARY_PATH": os.pathsep.join(map(str, folders))}
@@ -101,14 +102,14 @@ def _ends(path: str) -> tuple[int, ...]:
         model.close()
 
 
-def measure(options: argparse.Namespace, model: Path, lanes: int, extra_buffers: bool) -> dict[str, Any]:
+def measure(options: argparse.Namespace, model: Path, lanes: int, buffers: str) -> dict[str, Any]:
     """Return the medians over the rounds for one number of lanes."""
     found: dict[str, list[float]] = {mode: [] for mode in MODES}
     own: list[float] = []
     shares: list[float] = []
     for _ in range(options.rounds):
         for mode in MODES:
-            found[mode].append(native_speed(options, model, lanes, mode, extra_buffers=extra_buffers))
+            found[mode].append(native_speed(options, model, lanes, mode, buffers=buffers))
         speed, share = anyio.run(ramify_speed, options, model, lanes)
         own.append(speed)
         shares.append(share)
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.library_folder = _library_folder(options)
     os.environ[LIBRARY_VARIABLE] = str(options.library_folder)
-    from ramify.engine.runtime.probe import extra_buffers_work
+    from ramify.engine.runtime.probe import usable_buffers
 
     with tempfile.TemporaryDirectory() as folder:
         model: Path | None = options.model
@@ -144,13 +145,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             from random_model import write_model
 
             model = write_model(Path(folder) / "random-135m.gguf", vocabulary=options.vocabulary)
-        works = extra_buffers_work(str(model))
+        buffers = usable_buffers(str(model))
         rows = list[dict[str, Any]]()
-        sys.stdout.write(f"special CPU buffers: {'on' if works else 'off, they crash here'}\n")
+        sys.stdout.write(f"special CPU buffers: {buffers}{'' if buffers == 'all' else ', as others crash here'}\n")
         sys.stdout.write(f"| lanes | {' | '.join(MODES)} | ramify | ramify / best native | sampling |\n")
         sys.stdout.write(f"|{'---|' * (len(MODES) + 4)}\n")
         for lanes in [int(each) for each in options.lanes.split(",")]:
-            row = measure(options, model, lanes, works)
+            row = measure(options, model, lanes, buffers)
             rows.append(row)
             cells = " | ".join(f"{row['native'][mode]:.0f}" for mode in MODES)
             sys.stdout.write(

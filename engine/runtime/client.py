@@ -91,11 +91,11 @@ class Runtime:
             ModelCrashed: if the worker dies over it, twice.
         """
         from ramify.engine.runtime.gguf_check import check_gguf
-        from ramify.engine.runtime.probe import extra_buffers_work
+        from ramify.engine.runtime.probe import usable_buffers
 
         await to_thread.run_sync(check_gguf, config.path)
-        if config.extra_buffers and not await to_thread.run_sync(extra_buffers_work, config.path):
-            config = replace(config, extra_buffers=False)
+        if config.extra_buffers == "all":
+            config = replace(config, extra_buffers=await to_thread.run_sync(usable_buffers, config.path))
         slot = Slot(self, len(self._slots), config)
         self._slots[slot.number] = slot
         self.send("load", slot.number, config)

@@ -31,6 +31,15 @@ _BLOCKS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Matrix:
+    """A tensor of two dimensions; `kind` is the number of its type in ggml."""
+
+    name: str
+    kind: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class GgufSummary:
     """What the header of a GGUF file says. `metadata` leaves arrays out; `parameters` counts all weights."""
 
@@ -39,6 +48,7 @@ class GgufSummary:
     metadata: dict[str, Scalar]
     tensor_types: frozenset[int]
     file_bytes: int
+    matrices: tuple[Matrix, ...] = ()
 
 
 class _Broken(Exception):
@@ -125,7 +135,7 @@ def _parse(reader: _Reader, size: int) -> GgufSummary:
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str):
         raise _Broken("it does not name its architecture; it is damaged")
-    parameters, types, needed = _tensors(reader, tensors)
+    parameters, types, needed, matrices = _tensors(reader, tensors)
     if metadata.get("tokenizer.ggml.model") == "llama" and not reader.has_byte_tokens:
         raise _Broken("its vocabulary lacks the byte tokens, so that some texts cannot be tokenized; it is damaged")
     alignment = metadata.get("general.alignment", 32)
@@ -134,27 +144,31 @@ def _parse(reader: _Reader, size: int) -> GgufSummary:
     start = (reader.at + alignment - 1) // alignment * alignment
     if tensors and start + needed > size:
         raise _Broken(f"it holds {size} bytes and its tensors need {start + needed}; it is truncated")
-    return GgufSummary(architecture, parameters, metadata, types, size)
+    return GgufSummary(architecture, parameters, metadata, types, size, matrices)
 
 
-def _tensors(reader: _Reader, count: int) -> tuple[int, frozenset[int], int]:
-    """Return the number of weights, the tensor types, and the bytes that the tensor data needs."""
+def _tensors(reader: _Reader, count: int) -> tuple[int, frozenset[int], int, tuple[Matrix, ...]]:
+    """Return the number of weights, the tensor types, the bytes that the tensor data needs, and the matrices."""
     parameters, needed = 0, 0
     types: set[int] = set()
+    matrices: list[Matrix] = []
     for _ in range(count):
         name = reader.string().decode("utf-8", "replace")
         dimensions = reader.number("<I")
         if not 0 < dimensions <= MAX_DIMENSIONS:
             raise _Broken(f"tensor {_shown(name)} has {dimensions} dimensions; it is damaged")
-        elements = math.prod(reader.number("<Q") for _ in range(dimensions))
+        shape = [reader.number("<Q") for _ in range(dimensions)]
+        elements = math.prod(shape)
         kind, offset = reader.number("<I"), reader.number("<Q")
         block, width = _BLOCKS.get(kind, (1, 0))
         if elements <= 0 or elements % block:
             raise _Broken(f"tensor {_shown(name)} has a shape that its type cannot have; it is damaged")
         parameters += elements
         types.add(kind)
+        if dimensions == 2:
+            matrices.append(Matrix(name, kind, shape[1]))
         needed = max(needed, offset + elements // block * width)
-    return parameters, frozenset(types), needed
+    return parameters, frozenset(types), needed, tuple(matrices)
 
 
 def _value(reader: _Reader, kind: int, key: str) -> Scalar | None:

@@ -22,6 +22,9 @@ FinishWord = Literal["step", "eos", "length", "budget", "cancelled", "context"]
 FlashWord = Literal["auto", "on", "off"]
 """Whether flash attention is used; "auto" where it pays."""
 
+BufferWord = Literal["all", "repacked", "none"]
+"""Which of llama.cpp's extra CPU buffers weights may go to: "repacked" leaves out those that crash on some machines."""
+
 KV_TYPES = {
     "f16": 1, "bf16": 30, "f32": 0, "q8_0": 8, "q5_1": 7, "q5_0": 6, "q4_1": 3, "q4_0": 2, "iq4_nl": 20,
 }  # fmt: skip
@@ -94,7 +97,7 @@ class ModelConfig:
     max_lanes: int = 64
     batch_tokens: int = 512
     pools: int | None = None
-    extra_buffers: bool = True
+    extra_buffers: BufferWord = "all"
     states: bool = False
     rank: bool = False
     main_gpu: int | None = None

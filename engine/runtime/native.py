@@ -22,6 +22,7 @@ from ramify.engine.runtime.gguf_check import GgufSummary, check_gguf
 from ramify.engine.runtime.kinds import refuse_uncuttable, refuse_unfit
 from ramify.engine.runtime.memory import head_length
 from ramify.engine.runtime.messages import KV_TYPES, FlashWord, ModelConfig, ModelInfo
+from ramify.engine.runtime.repack import overrides
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,9 @@ class Model:
         self.summary: GgufSummary = check_gguf(config.path)
         self._lib = library()
         params = self._lib.llama_model_default_params()
-        params.use_extra_bufts = config.extra_buffers
+        params.use_extra_bufts = config.extra_buffers == "all"
+        repacked = overrides(self._lib, self.summary) if config.extra_buffers == "repacked" else None
+        params.tensor_buft_overrides = repacked and ctypes.cast(repacked, ctypes.c_void_p)
         params.vocab_only = vocabulary_only
         offload = bool(self._lib.llama_supports_gpu_offload())
         params.n_gpu_layers = config.gpu_layers if config.gpu_layers is not None else (999 if offload else 0)

@@ -2,8 +2,8 @@
 
 A processor may advertise AMX while its tile instructions fault (some virtual machines); llama.cpp then dies with
 SIGSEGV at the first product with a quantized matrix. A child process tries a few tokens of the model. If it dies, and
-a second one without extra buffer types does not, models are loaded without them, and the finding is kept per library
-build, processor and tensor types.
+a second one without extra buffer types does not, models are loaded without them, or with the repacked ones alone if a
+third one can. The finding is kept per library build, processor and tensor types.
 """
 
 from __future__ import annotations
@@ -18,22 +18,25 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 from ramify.engine.runtime.gguf_check import check_gguf
+from ramify.engine.runtime.messages import BufferWord
 from ramify.engine.runtime.processes import child_environment, python_command, signal_name
+from ramify.engine.runtime.repack import repackable
 
 TIMEOUT_S = 120.0
-PLAIN = "plain"
-"""Argument of a child that is to do without extra buffer types."""
+_WORDS: tuple[BufferWord, ...] = get_args(BufferWord)
 _FLOATS = frozenset({0, 1, 30})
 """Tensor types F32, F16 and BF16, which use no extra buffers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What a probe found: `works` is False if the child died, and `detail` says how."""
+    """What a probe found: `works` is False if the child died, and `detail` says how. `buffers` are those to be used."""
 
     works: bool
+    buffers: BufferWord
     detail: str
     tensor_types: tuple[int, ...]
     library: str
@@ -47,23 +50,23 @@ def cache_folder() -> Path:
     return Path(own) if own else Path(base) / "ramify"
 
 
-def extra_buffers_work(path: str) -> bool:
-    """Tell whether the model can be loaded with llama.cpp's default buffer types; probes at the first call only.
+def usable_buffers(path: str) -> BufferWord:
+    """Return the extra buffer types with which the model can be loaded; probes at the first call only.
 
     Raises:
         ModelLoadError: if the file is not a sound GGUF file.
     """
     types = check_gguf(path).tensor_types - _FLOATS
     if not types:
-        return True
+        return "all"
     file = _finding_file(types)
     found = _read(file)
     if found is None:
         found = _probe(path, types)
         if found is None:
-            return True
+            return "all"
         _write(file, found)
-    return found.works
+    return found.buffers
 
 
 def findings() -> list[Finding]:
@@ -79,11 +82,16 @@ def _probe(path: str, types: frozenset[int]) -> Finding | None:
     A child that ends with an error instead of a crash says something about the file, which the real load will report,
     but nothing about the processor. Neither does a file with which llama.cpp crashes either way.
     """
-    code = _end_of_child(path)
-    if code is None or code > 0 or (code < 0 and _end_of_child(path, PLAIN) != 0):
+    code = _end_of_child(path, "all")
+    if code is None or code > 0 or (code < 0 and _end_of_child(path, "none") != 0):
         return None
+    buffers: BufferWord = "all"
+    if code < 0:
+        repacked = repackable(check_gguf(path)) and _end_of_child(path, "repacked") == 0
+        buffers = "repacked" if repacked else "none"
     return Finding(
         works=code == 0,
+        buffers=buffers,
         detail="works" if code == 0 else f"a child died of {signal_name(-code)}",
         tensor_types=tuple(sorted(types)),
         library=_library(),
@@ -134,6 +142,8 @@ def _read(file: Path) -> Finding | None:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         types = tuple(int(each) for each in data.pop("tensor_types"))
+        if data["buffers"] not in _WORDS:
+            return None
         return Finding(tensor_types=types, **data)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -150,11 +160,12 @@ def _write(file: Path, finding: Finding) -> None:
 
 
 def main() -> None:
-    """Decode a few tokens of the model named by the first argument; without extra buffer types if there is a second."""
+    """Decode a few tokens of the model named by the first argument, with the buffers that the second one names."""
     from ramify.engine.runtime.messages import ModelConfig
     from ramify.engine.runtime.native import Context, Model
 
-    config = ModelConfig(path=sys.argv[1], context_tokens=256, extra_buffers=PLAIN not in sys.argv[2:])
+    buffers: BufferWord = next(word for word in _WORDS if word == sys.argv[2])
+    config = ModelConfig(path=sys.argv[1], context_tokens=256, extra_buffers=buffers)
     context = Context(Model(config), config)
     for start, count in ((0, 8), (8, 1), (9, 1)):
         places = list(range(start, start + count))

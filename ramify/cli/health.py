@@ -69,6 +69,9 @@ def describe(report: dict[str, Any]) -> Iterator[str]:
     yield from _describe_run(report.get("run"))
 
 
+_INSTEAD = {"none": "without them", "repacked": "with repacked weights, which work, alone"}
+
+
 def _describe_probes(probes: list[dict[str, Any]]) -> Iterator[str]:
     if not probes:
         yield "CPU probe   not run yet; it runs when a quantized model is first loaded"
@@ -79,7 +82,7 @@ def _describe_probes(probes: list[dict[str, Any]]) -> Iterator[str]:
         else:
             yield (
                 f"CPU probe   tensor types {kinds}: llama.cpp crashed ({probe['detail']}) with the processor's "
-                "special buffers, such as AMX; models are loaded without them"
+                f"special buffers, such as AMX; models are loaded {_INSTEAD[probe['buffers']]}"
             )
     command = None if all(probe["works"] for probe in probes) else build_command(_every_flag())
     if command is not None:

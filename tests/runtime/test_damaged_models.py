@@ -175,8 +175,8 @@ async def test_wrong_shapes_types_and_places_load_or_are_refused(sound: Anatomy,
     assert seen["ModelLoadError"] > 50
 
 
-@pytest.mark.parametrize("quantized", [False, True])
-async def test_noise_in_the_header_loads_or_is_refused(tmp_path: Path, quantized: bool) -> None:
+@pytest.mark.parametrize("quantized", ["", "Q8_0"])
+async def test_noise_in_the_header_loads_or_is_refused(tmp_path: Path, quantized: str) -> None:
     whole = anatomy(write_tiny(tmp_path / "whole.gguf", Shape(end_bias=-60.0), quantized=quantized).read_bytes())
     await outcomes(noise(whole, FLIPS), tmp_path / "case.gguf")
     # A damaged file says nothing about the processor.

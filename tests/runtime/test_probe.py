@@ -8,28 +8,28 @@ from pathlib import Path
 import pytest
 
 from ramify.engine.runtime import probe
-from ramify.engine.runtime.probe import PLAIN, extra_buffers_work, findings
+from ramify.engine.runtime.probe import findings, usable_buffers
 
 from .tiny_gguf import Shape, write_tiny
 
 
 @pytest.fixture(scope="module")
 def quantized(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_tiny(tmp_path_factory.mktemp("probe") / "q8.gguf", Shape(), quantized=True))
+    return str(write_tiny(tmp_path_factory.mktemp("probe") / "q8.gguf", Shape(), quantized="Q8_0"))
 
 
 class Child:
-    """Stands for the child; counts how often it was started. `plain` is what it does without extra buffers."""
+    """Stands for the child; counts how often it was started. It does `code`, or `others` with the buffers named."""
 
-    def __init__(self, code: str, plain: str = "pass") -> None:
+    def __init__(self, code: str, **others: str) -> None:
         self.code = code
-        self.plain = plain
+        self.others = {"none": "pass", "repacked": "pass", **others}
         self.started = 0
 
     def __call__(self, module: str, *arguments: str) -> list[str]:
         assert module == "ramify.engine.runtime.probe"
         self.started += 1
-        return [sys.executable, "-c", self.plain if PLAIN in arguments else self.code]
+        return [sys.executable, "-c", self.others.get(arguments[1], self.code)]
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,9 @@ def test_a_probe_is_made_once(
     child = Child(code)
     monkeypatch.setattr(probe, "python_command", child)
     monkeypatch.setattr(probe, "TIMEOUT_S", 1.0)
-    assert extra_buffers_work(quantized) is works
-    assert extra_buffers_work(quantized) is works
+    # This model has nothing that could be repacked.
+    assert usable_buffers(quantized) == ("all" if works else "none")
+    assert usable_buffers(quantized) == ("all" if works else "none")
     rounds = 1 if kept else 2
     # What has crashed is tried again without extra buffers.
     assert child.started == rounds * (1 if works else 2)
@@ -60,25 +61,38 @@ def test_a_file_that_crashes_either_way_says_nothing_about_the_processor(
     quantized: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crash = "import os; os.abort()"
-    monkeypatch.setattr(probe, "python_command", Child(crash, plain=crash))
-    assert extra_buffers_work(quantized)
+    monkeypatch.setattr(probe, "python_command", Child(crash, none=crash))
+    assert usable_buffers(quantized) == "all"
     assert findings() == []
+
+
+@pytest.mark.parametrize(("repacked", "buffers"), [("pass", "repacked"), ("import os; os.abort()", "none")])
+def test_weights_that_can_be_repacked_are_tried_that_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repacked: str, buffers: str
+) -> None:
+    model = str(write_tiny(tmp_path / "q4.gguf", quantized="Q4_0"))
+    child = Child("import os; os.abort()", repacked=repacked)
+    monkeypatch.setattr(probe, "python_command", child)
+    assert usable_buffers(model) == buffers
+    assert usable_buffers(model) == buffers
+    assert child.started == 3
+    assert [(each.works, each.buffers) for each in findings()] == [(False, buffers)]
 
 
 def test_a_crash_is_named(quantized: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "python_command", Child("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"))
-    extra_buffers_work(quantized)
+    usable_buffers(quantized)
     assert "SIGSEGV" in findings()[0].detail
 
 
 def test_a_damaged_finding_is_made_again(quantized: str, monkeypatch: pytest.MonkeyPatch, cache_folder: Path) -> None:
     child = Child("pass")
     monkeypatch.setattr(probe, "python_command", child)
-    extra_buffers_work(quantized)
+    usable_buffers(quantized)
     for file in (cache_folder / "probes").iterdir():
         file.write_text("{")
     assert findings() == []
-    assert extra_buffers_work(quantized)
+    assert usable_buffers(quantized) == "all"
     assert child.started == 2
 
 
@@ -88,17 +102,17 @@ def test_a_cache_that_cannot_be_written_does_no_harm(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("RAMIFY_CACHE_DIR", str(tmp_path / "file" / "below"))
     monkeypatch.setattr(probe, "python_command", Child("pass"))
-    assert extra_buffers_work(quantized)
+    assert usable_buffers(quantized) == "all"
     assert findings() == []
 
 
 def test_models_without_quantized_tensors_need_no_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     child = Child("pass")
     monkeypatch.setattr(probe, "python_command", child)
-    assert extra_buffers_work(str(write_tiny(tmp_path / "float.gguf")))
+    assert usable_buffers(str(write_tiny(tmp_path / "float.gguf"))) == "all"
     assert child.started == 0
 
 
 def test_the_real_probe_comes_to_a_finding(quantized: str) -> None:
-    answer = extra_buffers_work(quantized)
-    assert [each.works for each in findings()] == [answer]
+    answer = usable_buffers(quantized)
+    assert [each.buffers for each in findings()] == [answer]

@@ -50,9 +50,9 @@ def add_vocabulary(writer: GGUFWriter, *, twice: bool = False) -> int:
 
 
 def write_tiny(
-    path: Path, shape: Shape | None = None, *, architecture: str = "qwen2", quantized: bool = False, damage: str = ""
+    path: Path, shape: Shape | None = None, *, architecture: str = "qwen2", quantized: str = "", damage: str = ""
 ) -> Path:
-    """Write a model of bytes, two merges and four special tokens.
+    """Write a model of bytes, two merges and four special tokens; `quantized` is the type of its matrices, "" F32.
 
     `damage` "nan" fills the output matrix with NaN, "twice" gives one token two ids, "bare" leaves the vocabulary out.
     """
@@ -79,7 +79,7 @@ def write_tiny(
     return path
 
 
-def _add_tensors(writer: GGUFWriter, shape: Shape, size: int, *, quantized: bool, nan: bool) -> None:
+def _add_tensors(writer: GGUFWriter, shape: Shape, size: int, *, quantized: str, nan: bool) -> None:
     random = np.random.default_rng(shape.seed)
 
     def matrix(name: str, rows: int, columns: int) -> None:
@@ -87,7 +87,7 @@ def _add_tensors(writer: GGUFWriter, shape: Shape, size: int, *, quantized: bool
         if name == "output" and nan:
             data[:] = np.nan
         if quantized:
-            kind = GGMLQuantizationType.Q8_0
+            kind = GGMLQuantizationType[quantized]
             writer.add_tensor(f"{name}.weight", quants.quantize(data, kind), raw_dtype=kind)
         else:
             writer.add_tensor(f"{name}.weight", data)
