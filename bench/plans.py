@@ -125,7 +125,7 @@ def _stages() -> Iterator[dict[str, Any]]:
     yield prm | {"strategies": ("rebase",), "widths": (4, 16)}
     yield judged | {"strategies": ("rebase",), "widths": (4, 16)}
     yield prm | {"strategies": GUIDED, "widths": (4, 16)}
-    yield judged | {"strategies": GUIDED, "widths": (4, 16)}
+    yield judged | one | {"strategies": GUIDED, "widths": (4, 16)}
     yield pool | one | {"widths": UP_TO_256}
     yield judged | one | {"strategies": ("rebase",), "parts": ("noise",), "sigmas": SIGMAS[1:]}
     yield prm | one | {"strategies": ("majority+beta:0.95", "widening"), "widths": (16,)}
