@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from results import Entry, Item, Results
 
 from ramify.batch.stats import wilson
+from ramify.bench.statistics import Array, Estimate, mean, ratio
 
 
 def tables(results: Results) -> str:
@@ -44,30 +46,54 @@ def _honoured(entry: Entry, limit: int) -> str:
 
 
 def _equal(entries: Sequence[Entry]) -> str:
-    """Return, for each peer, the quickest search of ramify that is at least as accurate."""
+    """Return, for each peer, the quickest search of ramify that is not shown to be less accurate.
+
+    Two runs of one search differ by their draws alone, so there are 95 % intervals over problems.
+    """
     ours = [entry for entry in entries if entry.side == "ramify"]
     peers = [entry for entry in entries if not entry.side.startswith("ramify")]
     if not ours or not peers:
         return ""
     lines = [
-        "| peer | accuracy | ramify, at least as accurate | accuracy | seconds, ramify / peer "
-        "| all tokens, ramify / peer | half the seconds and no more tokens |",
-        "|---|---|---|---|---|---|---|",
+        "| peer | ramify | accuracy, ramify - peer | seconds, ramify / peer | all tokens, ramify / peer "
+        "| half the seconds and not more tokens |",
+        "|---|---|---|---|---|---|",
     ]
     for peer in peers:
-        able = [entry for entry in ours if _accuracy(entry) >= _accuracy(peer)]
+        able = [entry for entry in ours if _gain(entry, peer).high >= 0]
         if not able:
-            lines.append(f"| {peer.side}, {peer.name} | {_accuracy(peer):.3f} | none | | | | no |")
+            lines.append(f"| {peer.side}, {peer.name} | none | | | | no |")
             continue
         best = min(able, key=lambda entry: _mean(entry, lambda item: item.seconds))
-        time = _mean(best, lambda item: item.seconds) / _mean(peer, lambda item: item.seconds)
-        tokens = _mean(best, _all_tokens) / max(1.0, _mean(peer, _all_tokens))
-        met = "yes" if time <= 0.5 and tokens <= 1.0 else "no"
+        time = _ratio(best, peer, lambda item: item.seconds)
+        tokens = _ratio(best, peer, _all_tokens)
+        met = "yes" if time.value <= 0.5 and tokens.low <= 1.0 else "no"
+        gain = _gain(best, peer)
         lines.append(
-            f"| {peer.side}, {peer.name} | {_accuracy(peer):.3f} | {best.name} | {_accuracy(best):.3f} "
-            f"| {time:.2f} | {tokens:.2f} | {met} |"
+            f"| {peer.side}, {peer.name} | {best.name} | {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] "
+            f"| {_shown(time)} | {_shown(tokens)} | {met} |"
         )
     return "\n".join(lines)
+
+
+def _shown(estimate: Estimate) -> str:
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def _gain(entry: Entry, peer: Entry) -> Estimate:
+    ours, theirs = _pairs(entry, peer, lambda item: float(item.correct))
+    return mean(ours - theirs)
+
+
+def _ratio(entry: Entry, peer: Entry, value: Callable[[Item], float]) -> Estimate:
+    return ratio(*_pairs(entry, peer, value))
+
+
+def _pairs(entry: Entry, peer: Entry, value: Callable[[Item], float]) -> tuple[Array, Array]:
+    """Return both sides' figures for the problems that both have solved."""
+    theirs = {item.problem: item for item in peer.items}
+    both = [(value(item), value(theirs[item.problem])) for item in entry.items if item.problem in theirs]
+    return np.array([each for each, _ in both]), np.array([each for _, each in both])
 
 
 def _failures(entries: Sequence[Entry]) -> str:
@@ -81,10 +107,6 @@ def _failures(entries: Sequence[Entry]) -> str:
 
 def _cell(text: str | None) -> str:
     return " ".join((text or "").replace("|", "\\|").split())
-
-
-def _accuracy(entry: Entry) -> float:
-    return sum(item.correct for item in entry.items) / len(entry.items)
 
 
 def _mean(entry: Entry, value: Callable[[Item], float]) -> float:
