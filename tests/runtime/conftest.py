@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from ramify.engine.runtime.messages import ModelConfig
+from ramify.engine.runtime.native import Model
 
 from .tiny_gguf import Shape, write_tiny
 
@@ -18,6 +22,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(folder: Path) -> Path:
     """Return a model that never draws its end token."""
     return write_tiny(folder / "tiny.gguf", Shape(end_bias=-60.0))
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Path) -> Iterator[Model]:
+    """Return the tiny model, loaded in the test's own process."""
+    model = Model(ModelConfig(path=str(tiny), threads=1))
+    yield model
+    model.close()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from ramify.engine.runtime.client import Runtime
 from ramify.engine.runtime.gguf_check import check_gguf
 from ramify.engine.runtime.probe import findings
 
-from .test_runtime import PROMPT, config_of, expand, lane
+from .driving import PROMPT, config_of, expand, lane
 from .tiny_gguf import Shape, write_tiny
 
 FIXED = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}

@@ -27,7 +27,7 @@ from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig,
 from ramify.engine.runtime.native import Context, Model
 from ramify.engine.runtime.slot import Slot
 
-from .test_runtime import slot_of
+from .driving import slot_of
 
 PROMPT = tuple(range(20, 28))
 EXAMPLES = int(os.environ.get("RAMIFY_INTERLEAVINGS", "60"))

@@ -14,7 +14,7 @@ from ramify.engine.runtime.client import Runtime
 from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig, ReadRequest, SamplingParams
 from ramify.engine.runtime.native import Context, Model
 
-from .test_runtime import config_of, expand, lane
+from .driving import config_of, expand, lane
 from .tiny_gguf import write_tiny
 from .tiny_kinds import KINDS, WINDOW, write_kind
 

@@ -18,13 +18,6 @@ PROMPT = tuple(range(40, 80))
 TOKENS = 20
 
 
-@pytest.fixture(scope="module")
-def model(tiny: Path) -> Iterator[Model]:
-    model = Model(ModelConfig(path=str(tiny), threads=1))
-    yield model
-    model.close()
-
-
 @pytest.fixture
 def context(model: Model, tiny: Path) -> Iterator[Context]:
     context = Context(model, ModelConfig(path=str(tiny), threads=1, context_tokens=2048))

@@ -17,13 +17,6 @@ from ramify.engine.runtime.native import Context, Model, model_info
 from .tiny_gguf import write_tiny
 
 
-@pytest.fixture(scope="module")
-def model(tiny: Path) -> Iterator[Model]:
-    model = Model(ModelConfig(path=str(tiny), threads=1))
-    yield model
-    model.close()
-
-
 @pytest.fixture
 def context(model: Model, tiny: Path) -> Iterator[Context]:
     context = Context(model, ModelConfig(path=str(tiny), threads=1, context_tokens=512))

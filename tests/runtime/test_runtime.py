@@ -1,79 +1,34 @@
-"""The whole runtime on real llama.cpp: worker process and thread, both event loops, crashes and cancellation."""
+"""The whole runtime on real llama.cpp: worker process and thread, both event loops, cancellation and errors."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from ramify.engine.errors import EngineClosed, ModelCrashed, ModelLoadError, QuestionTooLong, UsageError
+from ramify.engine.errors import EngineClosed, ModelLoadError, QuestionTooLong, UsageError
 from ramify.engine.runtime.client import Runtime
 from ramify.engine.runtime.handle import RunHandle
 from ramify.engine.runtime.messages import (
     LaneRequest,
     LaneResult,
-    ModelConfig,
     ReadRequest,
     SamplingParams,
     StepFormat,
 )
-from ramify.engine.runtime.processes import Isolation, ProcessWorker
-from ramify.engine.runtime.slot import Slot
+from ramify.engine.runtime.processes import Isolation
 
+from .driving import PROMPT, config_of, expand, lane, slot_of, until
 from .tiny_gguf import write_tiny
 
 pytestmark = pytest.mark.asyncio
 
-PROMPT = tuple(range(40, 70))
 ANY_A = StepFormat(name="a", pattern="[a-m]")
-
-
-def config_of(path: Path, **settings: Any) -> ModelConfig:
-    return ModelConfig(path=str(path), threads=1, **{"context_tokens": 2048, **settings})
-
-
-@asynccontextmanager
-async def slot_of(path: Path, isolation: Isolation = "process", **settings: Any) -> AsyncGenerator[Slot]:
-    async with Runtime(isolation) as runtime:
-        yield await runtime.load(config_of(path, **settings))
-
-
-def lane(child: int, parent: int = 0, *, max_tokens: int = 12, **options: Any) -> LaneRequest:
-    return LaneRequest(parent=parent, child=child, seed=1000 + child, max_tokens=max_tokens, **options)
-
-
-async def expand(run: RunHandle, *lanes: LaneRequest, allowance: int | None = None) -> dict[int, LaneResult]:
-    results: dict[int, LaneResult] = {}
-
-    def take(result: LaneResult) -> None:
-        results[result.child] = result
-
-    await run.expand(lanes, allowance=allowance, on_result=take)
-    return results
-
-
-def worker_pid(slot: Slot) -> int:
-    worker = slot._runtime.worker  # pyright: ignore[reportPrivateUsage]
-    assert isinstance(worker, ProcessWorker)
-    return worker.process.pid
-
-
-def given_up(slot: Slot) -> bool:
-    return slot._runtime._given_up  # pyright: ignore[reportPrivateUsage]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
-        while not condition():
-            await anyio.sleep(0.01)
 
 
 @pytest.mark.parametrize("isolation", ["process", "thread"])
@@ -230,79 +185,6 @@ async def test_progress_is_reported(slow: Path) -> None:
         )
         assert reports
         assert all(1 <= child <= 8 and 0 <= tokens <= 60 for child, tokens, _ in reports)
-
-
-async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> None:
-    async with slot_of(slow, context_tokens=4096) as slot:
-        run = await slot.open_run(PROMPT)
-        first = await expand(run, lane(1, max_tokens=6), lane(2, max_tokens=6))
-        pid = worker_pid(slot)
-        results: dict[int, LaneResult] = {}
-        async with anyio.create_task_group() as tasks:
-
-            async def work() -> None:
-                results.update(await expand(run, *(lane(child, 1, max_tokens=200) for child in range(3, 15))))
-
-            tasks.start_soon(work)
-            await anyio.sleep(0.2)
-            os.kill(pid, signal.SIGKILL)
-        assert worker_pid(slot) != pid
-        assert {len(each.tokens) for each in results.values()} == {200}
-        # The path of node 1 had to be evaluated again, which is counted.
-        assert sum(each.prompt_tokens for each in results.values()) == 0
-        assert sum(each.reevaluated_tokens for each in results.values()) == len(PROMPT) + 5
-        later = await expand(run, lane(50, 10, max_tokens=3))
-        assert len(later[50].tokens) == 3
-        other = await slot.open_run(PROMPT)
-        assert (await expand(other, lane(1, max_tokens=6)))[1].tokens == first[1].tokens
-        read = ReadRequest(node=99, parent=98, tokens=(*PROMPT, 3), read=(30,), ids=(1,))
-        assert len((await run.read([read]))[0].logits) == 1
-
-
-async def test_a_worker_that_hangs_is_replaced_and_the_runs_go_on(slow: Path) -> None:
-    async with Runtime(hang_s=3.0) as runtime:
-        slot = await runtime.load(config_of(slow, context_tokens=4096))
-        run = await slot.open_run(PROMPT)
-        pid = worker_pid(slot)
-        results: dict[int, LaneResult] = {}
-        async with anyio.create_task_group() as tasks:
-
-            async def work() -> None:
-                results.update(await expand(run, *(lane(child, max_tokens=120) for child in range(1, 9))))
-
-            tasks.start_soon(work)
-            await anyio.sleep(0.2)
-            os.kill(pid, signal.SIGSTOP)
-        assert worker_pid(slot) != pid
-        assert {len(each.tokens) for each in results.values()} == {120}
-
-
-async def test_an_idle_worker_is_not_taken_to_hang(slow: Path) -> None:
-    async with Runtime(hang_s=0.4) as runtime:
-        slot = await runtime.load(config_of(slow, context_tokens=4096))
-        pid = worker_pid(slot)
-        await anyio.sleep(1.2)
-        assert len(await expand(await slot.open_run(PROMPT), lane(1, max_tokens=2))) == 1
-        assert worker_pid(slot) == pid
-
-
-async def test_a_worker_that_dies_twice_is_an_error_and_the_next_request_starts_anew(slow: Path) -> None:
-    async with slot_of(slow, context_tokens=4096) as slot:
-        run = await slot.open_run(PROMPT)
-
-        async def murder() -> None:
-            for _ in range(2):
-                await anyio.sleep(0.15)
-                pid = worker_pid(slot)
-                os.kill(pid, signal.SIGKILL)
-                await until(lambda pid=pid: worker_pid(slot) != pid or given_up(slot))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(murder)
-            with pytest.raises(ModelCrashed, match="SIGKILL"):
-                await expand(run, *(lane(child, max_tokens=210) for child in range(1, 60)))
-        results = await expand(run, lane(100, max_tokens=4))
-        assert len(results[100].tokens) == 4
 
 
 async def test_logits_that_are_no_numbers_are_an_error_of_the_model(tmp_path: Path, tiny: Path) -> None:

@@ -21,7 +21,7 @@ from ramify.engine.runtime.messages import LaneResult
 from ramify.engine.runtime.processes import ProcessWorker
 from ramify.engine.runtime.slot import Slot
 
-from .test_runtime import PROMPT, config_of, expand, given_up, lane, slot_of, until, worker_pid
+from .driving import PROMPT, config_of, expand, given_up, lane, slot_of, until, worker_pid
 
 PROBLEM = ramify.generate_problems(steps=(3, 5), count=1, seed=31)[0]
 

@@ -1,0 +1,58 @@
+"""What tests of the runtime drive it with: a loaded slot, lanes, and a look at the worker."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from ramify.engine.runtime.client import Runtime
+from ramify.engine.runtime.handle import RunHandle
+from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig
+from ramify.engine.runtime.processes import Isolation, ProcessWorker
+from ramify.engine.runtime.slot import Slot
+
+PROMPT = tuple(range(40, 70))
+
+
+def config_of(path: Path, **settings: Any) -> ModelConfig:
+    return ModelConfig(path=str(path), threads=1, **{"context_tokens": 2048, **settings})
+
+
+@asynccontextmanager
+async def slot_of(path: Path, isolation: Isolation = "process", **settings: Any) -> AsyncGenerator[Slot]:
+    async with Runtime(isolation) as runtime:
+        yield await runtime.load(config_of(path, **settings))
+
+
+def lane(child: int, parent: int = 0, *, max_tokens: int = 12, **options: Any) -> LaneRequest:
+    return LaneRequest(parent=parent, child=child, seed=1000 + child, max_tokens=max_tokens, **options)
+
+
+async def expand(run: RunHandle, *lanes: LaneRequest, allowance: int | None = None) -> dict[int, LaneResult]:
+    results: dict[int, LaneResult] = {}
+
+    def take(result: LaneResult) -> None:
+        results[result.child] = result
+
+    await run.expand(lanes, allowance=allowance, on_result=take)
+    return results
+
+
+def worker_pid(slot: Slot) -> int:
+    worker = slot._runtime.worker  # pyright: ignore[reportPrivateUsage]
+    assert isinstance(worker, ProcessWorker)
+    return worker.process.pid
+
+
+def given_up(slot: Slot) -> bool:
+    return slot._runtime._given_up  # pyright: ignore[reportPrivateUsage]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(10):
+        while not condition():
+            await anyio.sleep(0.01)

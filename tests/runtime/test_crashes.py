@@ -1,0 +1,91 @@
+"""Workers that die or hang are replaced, and what they had in hand goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import anyio
+import pytest
+
+from ramify.engine.errors import ModelCrashed
+from ramify.engine.runtime.client import Runtime
+from ramify.engine.runtime.messages import LaneResult, ReadRequest
+
+from .driving import PROMPT, config_of, expand, given_up, lane, slot_of, until, worker_pid
+
+pytestmark = pytest.mark.asyncio
+
+
+async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> None:
+    async with slot_of(slow, context_tokens=4096) as slot:
+        run = await slot.open_run(PROMPT)
+        first = await expand(run, lane(1, max_tokens=6), lane(2, max_tokens=6))
+        pid = worker_pid(slot)
+        results: dict[int, LaneResult] = {}
+        async with anyio.create_task_group() as tasks:
+
+            async def work() -> None:
+                results.update(await expand(run, *(lane(child, 1, max_tokens=200) for child in range(3, 15))))
+
+            tasks.start_soon(work)
+            await anyio.sleep(0.2)
+            os.kill(pid, signal.SIGKILL)
+        assert worker_pid(slot) != pid
+        assert {len(each.tokens) for each in results.values()} == {200}
+        # The path of node 1 had to be evaluated again, which is counted.
+        assert sum(each.prompt_tokens for each in results.values()) == 0
+        assert sum(each.reevaluated_tokens for each in results.values()) == len(PROMPT) + 5
+        later = await expand(run, lane(50, 10, max_tokens=3))
+        assert len(later[50].tokens) == 3
+        other = await slot.open_run(PROMPT)
+        assert (await expand(other, lane(1, max_tokens=6)))[1].tokens == first[1].tokens
+        read = ReadRequest(node=99, parent=98, tokens=(*PROMPT, 3), read=(30,), ids=(1,))
+        assert len((await run.read([read]))[0].logits) == 1
+
+
+async def test_a_worker_that_hangs_is_replaced_and_the_runs_go_on(slow: Path) -> None:
+    async with Runtime(hang_s=3.0) as runtime:
+        slot = await runtime.load(config_of(slow, context_tokens=4096))
+        run = await slot.open_run(PROMPT)
+        pid = worker_pid(slot)
+        results: dict[int, LaneResult] = {}
+        async with anyio.create_task_group() as tasks:
+
+            async def work() -> None:
+                results.update(await expand(run, *(lane(child, max_tokens=120) for child in range(1, 9))))
+
+            tasks.start_soon(work)
+            await anyio.sleep(0.2)
+            os.kill(pid, signal.SIGSTOP)
+        assert worker_pid(slot) != pid
+        assert {len(each.tokens) for each in results.values()} == {120}
+
+
+async def test_an_idle_worker_is_not_taken_to_hang(slow: Path) -> None:
+    async with Runtime(hang_s=0.4) as runtime:
+        slot = await runtime.load(config_of(slow, context_tokens=4096))
+        pid = worker_pid(slot)
+        await anyio.sleep(1.2)
+        assert len(await expand(await slot.open_run(PROMPT), lane(1, max_tokens=2))) == 1
+        assert worker_pid(slot) == pid
+
+
+async def test_a_worker_that_dies_twice_is_an_error_and_the_next_request_starts_anew(slow: Path) -> None:
+    async with slot_of(slow, context_tokens=4096) as slot:
+        run = await slot.open_run(PROMPT)
+
+        async def murder() -> None:
+            for _ in range(2):
+                await anyio.sleep(0.15)
+                pid = worker_pid(slot)
+                os.kill(pid, signal.SIGKILL)
+                await until(lambda pid=pid: worker_pid(slot) != pid or given_up(slot))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(murder)
+            with pytest.raises(ModelCrashed, match="SIGKILL"):
+                await expand(run, *(lane(child, max_tokens=210) for child in range(1, 60)))
+        results = await expand(run, lane(100, max_tokens=4))
+        assert len(results[100].tokens) == 4
