@@ -165,6 +165,7 @@ def _costs(analysis: Analysis) -> list[tuple[str, ...]]:
 
     rows = [
         row("tokens generated", lambda role: role.generated_tokens),
+        row("of these, evaluated for other paths too", lambda role: role.shared_tokens),
         row("tokens read", lambda role: role.prompt_tokens),
         row("tokens read again", lambda role: role.reevaluated_tokens),
         row("tokens from the cache", lambda role: role.cached_tokens),

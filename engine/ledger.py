@@ -50,6 +50,7 @@ class Ledger:
             cached_tokens=result.cached_tokens,
             generated_tokens=result.generated_tokens,
             reevaluated_tokens=result.reevaluated_tokens,
+            shared_tokens=result.shared_tokens,
             flops=self._policy_flops_per_token * evaluated,
         )
 

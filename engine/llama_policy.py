@@ -207,4 +207,5 @@ def _step_result(result: LaneResult) -> StepResult:
         prompt_tokens=result.prompt_tokens,
         cached_tokens=result.cached_tokens,
         reevaluated_tokens=result.reevaluated_tokens,
+        shared_tokens=result.shared_tokens,
     )

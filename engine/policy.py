@@ -68,6 +68,7 @@ class StepResult:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     reevaluated_tokens: int = 0
+    shared_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,10 @@ class RoleUsage:
     `prompt_tokens` were evaluated as input, each counted when it was evaluated for the first time (for a reward
     model every token it reads is one). `cached_tokens` were needed as context and taken from the KV cache instead of
     being evaluated. `generated_tokens` were sampled. `reevaluated_tokens` had been evaluated before and were
-    evaluated again because the cache had to drop them; 0 unless memory was short. `flops` is 2 x parameters x
-    (prompt + generated + reevaluated tokens), the forward-pass estimate of Kaplan et al. (arXiv 2001.08361,
-    section 2.1); 0.0 if the number of parameters is unknown.
+    evaluated again because the cache had to drop them; 0 unless memory was short. `shared_tokens` are those of the
+    generated ones that were not evaluated by themselves, since another path had drawn the same ones so far. `flops` is
+    2 x parameters x (prompt + generated + reevaluated tokens), the forward-pass estimate of Kaplan et al. (arXiv
+    2001.08361, section 2.1), as if no token were shared; 0.0 if the number of parameters is unknown.
     """
 
     prompt_tokens: int = 0
@@ -24,6 +25,7 @@ class RoleUsage:
     generated_tokens: int = 0
     reevaluated_tokens: int = 0
     flops: float = 0.0
+    shared_tokens: int = 0
 
     def __add__(self, other: RoleUsage) -> RoleUsage:
         return RoleUsage(
@@ -32,11 +34,12 @@ class RoleUsage:
             generated_tokens=self.generated_tokens + other.generated_tokens,
             reevaluated_tokens=self.reevaluated_tokens + other.reevaluated_tokens,
             flops=self.flops + other.flops,
+            shared_tokens=self.shared_tokens + other.shared_tokens,
         )
 
     @property
     def evaluated_tokens(self) -> int:
-        """Tokens that cost a forward pass."""
+        """Tokens that cost a forward pass, if each path pays for all of its own."""
         return self.prompt_tokens + self.generated_tokens + self.reevaluated_tokens
 
 
@@ -69,7 +72,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        """Tokens that cost a forward pass, both roles together."""
+        """Evaluated tokens of both roles together."""
         return self.policy.evaluated_tokens + self.reward.evaluated_tokens
 
     @property

@@ -208,7 +208,7 @@ class LaneResult:
     """A generated step and its own cost.
 
     `tokens` includes the end-of-sequence token, `text` does not. `logprob` sums natural logs at temperature 1.
-    `prompt_tokens`, `cached_tokens` and `reevaluated_tokens` are as in RoleUsage.
+    `prompt_tokens`, `cached_tokens`, `reevaluated_tokens` and `shared_tokens` are as in RoleUsage.
     """
 
     child: int
@@ -219,6 +219,7 @@ class LaneResult:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     reevaluated_tokens: int = 0
+    shared_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ from ramify.engine.runtime.strands import Lane, Strand
 class OpenRun:
     """A run's books.
 
-    `strands` wait, `active` is the number of those in work. `prompt_tokens` and `reevaluated` are
-    costs that no result has carried yet.
+    `strands` wait, `active` is the number of those in work. `prompt_tokens`, `reevaluated` and `shared`
+    are costs that no result has carried yet.
     """
 
     nodes: dict[int, PathNode]
@@ -25,6 +25,7 @@ class OpenRun:
     active: int = 0
     prompt_tokens: int = 0
     reevaluated: int = 0
+    shared: int = 0
 
     def name(self, number: int, node: PathNode) -> PathNode:
         """Let a number stand for a node, and return that."""
@@ -64,6 +65,7 @@ class OpenRun:
             strand.active = False
             self.active -= 1
         self.reevaluated += strand.again
+        self.shared += strand.shared
         text = strand.text.close()
         for lane in strand.lanes:
             self.name(lane.wanted.child, node)
@@ -79,8 +81,9 @@ class OpenRun:
             prompt_tokens=self.prompt_tokens,
             cached_tokens=strand.cached,
             reevaluated_tokens=self.reevaluated,
+            shared_tokens=self.shared,
         )
-        self.prompt_tokens = self.reevaluated = 0
+        self.prompt_tokens = self.reevaluated = self.shared = 0
         return result
 
     def read_result(self, job: ReadJob) -> ReadResult:

@@ -46,7 +46,7 @@ class Strand(Job):
     """Generates a step for its lanes. `node` is the parent until the step is complete.
 
     `tokens` are what all lanes drew so far, and the logits after the last one are what it wants. Its lanes agree in
-    all that decides where a step ends.
+    all that decides where a step ends. `shared` counts the tokens that were evaluated for one lane instead of more.
     """
 
     lanes: list[Lane]
@@ -57,6 +57,7 @@ class Strand(Job):
     tokens: list[int]
     logprob: float
     active: bool
+    shared: int
     _path: list[int]
 
     def __init__(self, parent: PathNode, like: LaneRequest, group: Group) -> None:
@@ -64,7 +65,7 @@ class Strand(Job):
         Job.__init__(self, parent, self._path, frozenset())
         self.lanes, self.group, self.text = [], group, StepText(like.step)
         self.sampling, self.max_tokens = _one_of_its_kind(like.sampling), like.max_tokens
-        self.tokens, self.logprob, self.active = [], 0.0, False
+        self.tokens, self.logprob, self.active, self.shared = [], 0.0, False, 0
 
     def branch(self, lanes: list[Lane]) -> Strand:
         """Move some of the lanes, in their order, to a new strand that has no sequence yet."""
@@ -102,6 +103,7 @@ class Strand(Job):
         # All but its last token had been evaluated: that was drawn from the logits after the one before.
         self.again += end - 1 - sequence.length
         self.fresh += 1
+        self.shared += len(self.lanes) - 1
         sequence.length = end
 
     def _known_before(self) -> int:

@@ -38,6 +38,7 @@ def test_lanes_that_draw_the_same_cost_one() -> None:
     assert len(machine.evaluated) == len(PROMPT) + 4
     found = decoder.statistics()
     assert (found.strands, found.lanes, found.tokens) == (4, 120, len(PROMPT) + 4)
+    assert sum(each.shared_tokens for each in results.values()) == 4 * 29
 
 
 def test_steps_of_the_same_tokens_are_expanded_as_one() -> None:
@@ -149,3 +150,4 @@ async def test_no_two_tokens_on_the_same_path_are_evaluated_by_the_bundled_model
         needed |= {path[:length] for length in range(len(above) + 1, len(path))}
     assert found.strands == len(needed)
     assert found.lanes > 1.2 * found.strands
+    assert solution.usage.policy.shared_tokens == found.lanes - found.strands
