@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from ramify.engine.errors import EngineClosed
 from ramify.engine.runtime.cache import Sequence
 from ramify.engine.runtime.decoder import Decoder
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig, ReadRequest
+from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig, ReadRequest, SamplingParams
 from ramify.engine.runtime.native import Context, Model
 from ramify.engine.runtime.slot import Slot
 
@@ -77,8 +77,11 @@ class Interleavings(RuleBasedStateMachine):
         allowance = data.draw(st.none() | st.integers(0, 30))
         children = range(self.next_node, self.next_node + lanes)
         self.next_node += lanes
+        # The colder, the more lanes are one strand.
+        sampling = SamplingParams(temperature=data.draw(st.sampled_from([0.0, 0.2, 1.0])))
         requests = [
-            LaneRequest(parent=parent, child=each, seed=each, max_tokens=tokens, keep=keep) for each in children
+            LaneRequest(parent=parent, child=each, seed=each, max_tokens=tokens, keep=keep, sampling=sampling)
+            for each in children
         ]
         self.decoder.expand(run, requests, allowance)
         self.waiting[run] |= set(children)
@@ -168,8 +171,11 @@ def test_any_interleaving_keeps_the_books_right(model: Model, ending: Path) -> N
 async def live(slot: Slot, source: random.Random) -> None:
     """Start a run and end it in one way or another, at any moment."""
     run = await slot.open_run(PROMPT[: source.randint(1, len(PROMPT))])
+    sampling = SamplingParams(temperature=source.choice((0.2, 1.0)))
     lanes = [
-        LaneRequest(parent=0, child=child, seed=source.getrandbits(32), max_tokens=source.randint(1, 25))
+        LaneRequest(
+            parent=0, child=child, seed=source.getrandbits(32), max_tokens=source.randint(1, 25), sampling=sampling
+        )
         for child in range(1, source.randint(2, 6))
     ]
 
