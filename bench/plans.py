@@ -12,8 +12,8 @@ from .config import QUICK, ScalingConfig
 
 CLAIMS = (1, 2, 3, 4, 5, 6)
 PROBLEMS = 500
-PART = 0.2
-"""Share of the problems of the plan "hour" on which files of other quantizations are measured."""
+PART, DEEPER = 0.2, 0.4
+"""Shares of the problems of the plan "hour" on which files of other quantizations and great widths are measured."""
 POLICIES = ("demo-s", "demo-m", "demo-l")
 DEEP = ("demo-s", "demo-m")
 """Policies that the judge, which is demo-l, scores, and that are sampled often enough to see a vote saturate."""
@@ -69,7 +69,8 @@ def quick(**settings: Any) -> Plan:
 def hour(**settings: Any) -> Plan:
     """Return the plan of about an hour on two cores.
 
-    It has few widths of each strategy, and files of other quantizations on the first fifth of the problems alone.
+    It has few widths of each strategy; great widths are measured on the first two fifths of the problems alone, and
+    files of other quantizations on the first fifth.
     `settings` make it smaller (policies, parts, problems) or are problem_seed, steps and threads.
 
     Raises:
@@ -82,7 +83,8 @@ def hour(**settings: Any) -> Plan:
     views = tuple(
         View(name=name, claims=claims, config=config)
         for name, claims, stage in (
-            ("whole", (1, 2, 3, 5, 6), _WHOLE),
+            ("whole", (1, 3, 5, 6), _WHOLE),
+            ("deep", (2, 3), _DEEP),
             ("files", (4,), _FILES),
         )
         for config in _narrowed([stage], settings)
@@ -95,11 +97,21 @@ def hour(**settings: Any) -> Plan:
 _WHOLE: dict[str, Any] = {
     "strategies": ("greedy", *POOL, *GUIDED, "rebase", "auto", "majority+beta:0.95", "widening"),
     "rewards": (PRM, JUDGE),
-    "widths": UP_TO_256,
+    "widths": UP_TO_16,
     "seeds": 3,
     "sigmas": SIGMAS,
     "noise_width": 16,
     "parts": ("samples", "search", "noise"),
+}
+_DEEP: dict[str, Any] = {
+    "share": DEEPER,
+    "policies": DEEP,
+    "strategies": ("greedy", *POOL, "rebase"),
+    "rewards": (PRM, JUDGE),
+    "widths": UP_TO_256,
+    "seeds": 3,
+    "sigmas": (0.0,),
+    "parts": ("samples", "search"),
 }
 _FILES: dict[str, Any] = {
     "share": PART,
@@ -126,12 +138,12 @@ def _stages() -> Iterator[dict[str, Any]]:
     yield judged | {"strategies": ("rebase",), "widths": (4, 16)}
     yield prm | {"strategies": GUIDED, "widths": (4, 16)}
     yield judged | one | {"strategies": GUIDED, "widths": (4, 16)}
-    yield pool | one | {"widths": UP_TO_256}
+    yield pool | one | {"widths": UP_TO_256, "share": DEEPER}
     yield judged | one | {"strategies": ("rebase",), "parts": ("noise",), "sigmas": SIGMAS[1:]}
     yield prm | one | {"strategies": ("majority+beta:0.95", "widening"), "widths": (16,)}
-    yield judged | one | {"strategies": ("rebase",), "widths": (32, 64)}
+    yield judged | one | {"strategies": ("rebase",), "widths": (32, 64), "share": DEEPER}
     yield prm | one | {"strategies": ("auto",), "widths": (4, 16)}
-    yield pool | {"policies": ("demo-s",), "widths": (*UP_TO_16, 32, 64)}
+    yield pool | {"policies": ("demo-s",), "widths": (*UP_TO_16, 32, 64), "share": DEEPER}
     yield pool | {"widths": UP_TO_16, "seeds": 3}
     yield large | {"widths": UP_TO_16, "seeds": 3}
     yield _FILES
