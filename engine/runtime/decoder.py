@@ -8,13 +8,12 @@ the same tokens so far go on as one strand.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from ramify.engine.runtime.cache import PathCache, PathNode, child_node, new_node
+from ramify.engine.runtime.cache import PathCache, child_node, new_node
 from ramify.engine.runtime.counters import Counters
 from ramify.engine.runtime.drawing import Drawing, Words
 from ramify.engine.runtime.feeds import Batch, next_batch
@@ -34,6 +33,7 @@ from ramify.engine.runtime.open_run import OpenRun
 from ramify.engine.runtime.reading import read_row
 from ramify.engine.runtime.rows import RowStore
 from ramify.engine.runtime.strands import Group, Strand, strands_of
+from ramify.engine.runtime.workload import Workload
 
 Result = tuple[int, LaneResult | ReadResult]
 
@@ -52,13 +52,10 @@ class Decoder:
         self._max_lanes = max(1, min(max_lanes, machine.sequences - 2))
         self._cache = PathCache(machine)
         self._runs: dict[int, OpenRun] = {}
-        self._jobs: list[Job] = []
-        self._queue: deque[Job] = deque()
+        self._work = Workload(self._cache, machine.sequences)
         self._results: list[Result] = []
         self._failures: dict[int, str] = {}
         self._rows = RowStore(machine.vocabulary_size)
-        # Falls when the cache is full, and rises again by one with each job that ends.
-        self._ceiling = machine.sequences
         self._counters = Counters()
 
     # Requests
@@ -132,7 +129,7 @@ class Decoder:
         for strand in [*books.strands]:
             if self._cut(strand, children):
                 books.strands.remove(strand)
-        for job in [*self._jobs, *self._queue]:
+        for job in self._work:
             if job.node.run != run:
                 continue
             if isinstance(job, Strand):
@@ -142,7 +139,7 @@ class Decoder:
                     each for each in job.waiting if not (isinstance(each, Strand) and self._cut(each, children))
                 ]
                 if not job.waiting:
-                    self._remove(job)
+                    self._work.remove(job)
                     if job.sequence is not None:
                         self._cache.park(job.sequence)
 
@@ -151,7 +148,7 @@ class Decoder:
         lanes = strand.lanes_of(children)
         whole = len(lanes) == len(strand.lanes)
         if whole:
-            self._remove(strand)
+            self._work.remove(strand)
         if lanes:
             self._end_strand(strand if whole else strand.branch(lanes), "cancelled")
         return whole
@@ -168,8 +165,8 @@ class Decoder:
         books = self._runs.pop(run, None)
         if books is None:
             return
-        for job in [each for each in (*self._jobs, *self._queue) if each.node.run == run]:
-            self._remove(job)
+        for job in [each for each in self._work if each.node.run == run]:
+            self._work.remove(job)
             if job.sequence is not None:
                 self._cache.free(job.sequence)
         for node in books.nodes.values():
@@ -182,7 +179,7 @@ class Decoder:
         """Return how far the lanes are that somebody watches."""
         return [
             Progress(run=job.node.run, child=lane.wanted.child, tokens=len(job.tokens), text=job.text.text)
-            for job in self._jobs
+            for job in self._work.jobs
             if isinstance(job, Strand)
             for lane in job.lanes
             if lane.wanted.watched
@@ -193,15 +190,18 @@ class Decoder:
     @property
     def busy(self) -> bool:
         """Whether there is anything to do."""
-        waiting = self._jobs or self._queue or self._results or self._failures
-        return bool(waiting) or any(each.strands for each in self._runs.values())
+        return (
+            not self._work.empty
+            or bool(self._results or self._failures)
+            or any(each.strands for each in self._runs.values())
+        )
 
     @property
     def urgent(self) -> bool:
         """Whether there is anything to do for a run that is not in the background."""
         front = {run for run, books in self._runs.items() if not books.background}
         waiting = any(self._runs[run].strands for run in front)
-        return waiting or any(job.node.run in front for job in (*self._jobs, *self._queue))
+        return waiting or any(job.node.run in front for job in self._work)
 
     def statistics(self) -> Statistics:
         """Return the counters as they stand."""
@@ -210,33 +210,33 @@ class Decoder:
     def step(self) -> list[Result]:
         """Do one decode and return what it completed; may return nothing while there is more to do."""
         self._admit()
-        batch = next_batch(self._jobs, room=self._machine.batch_tokens, singles=self._machine.single_tokens)
+        batch = next_batch(self._work.jobs, room=self._machine.batch_tokens, singles=self._machine.single_tokens)
         if batch.feeds:
             started = time.perf_counter()
             code = self._machine.decode(batch.tokens, batch.positions, batch.sequences, batch.outputs)
             decoded = time.perf_counter()
             if code == 0:
                 self._counters.count(batch)
-                self._take_turns(batch)
+                self._work.take_turns(batch)
                 self._take(batch)
-            else:
-                self._make_room(batch)
+            elif not self._work.make_room():
+                self._give_up(batch.feeds[0].job)
             self._counters.spend(decode_s=decoded - started, sampling_s=time.perf_counter() - decoded)
         results, self._results = self._results, []
         return [each for each in results if each[0] not in self._failures]
 
     def _admit(self) -> None:
         """Give queued jobs and waiting lanes their sequences, as far as there are any."""
-        while self._queue and len(self._jobs) < self._ceiling and self._start(self._queue[0]):
-            self._work_on(self._queue.popleft())
-        while not self._queue and len(self._jobs) < self._ceiling:
+        while job := self._work.start_next():
+            self._complete_if_cached(job)
+        while self._work.has_room:
             waiting = [books for books in self._runs.values() if books.strands]
             if not waiting or self._active >= self._max_lanes:
                 return
             books = min(waiting, key=lambda each: (each.background, each.active))
             strand = books.begin(books.strands.popleft())
             if strand.tokens:
-                self._queue_or_start(strand)
+                self._start(strand)
             else:
                 self._begin(strand)
 
@@ -251,12 +251,12 @@ class Decoder:
         if len(parent.path) >= self._machine.longest_path:
             self._end_strand(strand, "context")
             return
-        if parent.row is not None and not self._prefix_of(parent):
+        if parent.row is not None and not self._work.prefix_of(parent):
             sequence = self._cache.fork(parent, len(parent.path))
             if sequence is not None and sequence.length == len(parent.path):
                 strand.sequence = sequence
                 strand.cached += sequence.length
-                self._jobs.append(strand)
+                self._work.jobs.append(strand)
                 self._draw([strand], parent.row[None, :])
                 return
             if sequence is not None:
@@ -269,51 +269,31 @@ class Decoder:
         if parent is not None and shared and self._cache.cached(job.node, shared) < shared:
             self._after_prefix(job, outputs=frozenset())
         else:
-            self._queue_or_start(job)
-
-    def _prefix_of(self, node: PathNode) -> PrefixJob | None:
-        jobs = (*self._jobs, *self._queue)
-        return next((job for job in jobs if isinstance(job, PrefixJob) and job.node is node), None)
+            self._start(job)
 
     def _after_prefix(self, job: Job, outputs: frozenset[int]) -> None:
         node = job.node if isinstance(job, Strand) else job.node.parent
         assert node is not None
-        prefix = self._prefix_of(node)
+        prefix = self._work.prefix_of(node)
         if prefix is None:
             prefix = PrefixJob(node, node.path, outputs)
             prefix.waiting.append(job)
-            self._queue_or_start(prefix)
+            self._start(prefix)
         else:
             prefix.waiting.append(job)
 
-    def _queue_or_start(self, job: Job) -> None:
-        if not self._queue and len(self._jobs) < self._ceiling and self._start(job):
-            self._work_on(job)
-        else:
-            self._queue.append(job)
+    def _start(self, job: Job) -> None:
+        if self._work.start(job):
+            self._complete_if_cached(job)
 
-    def _work_on(self, job: Job) -> None:
-        self._jobs.append(job)
-        if job.complete:
-            # Somebody else has evaluated all of it since it was asked for, so no decode will complete it.
-            self._complete(job)
-
-    def _start(self, job: Job) -> bool:
-        """Give a job its sequence; False if there is no id to be had."""
-        # The last token is evaluated even if it is cached when its logits are wanted and not kept.
-        keep = job.first_output
-        sequence = self._cache.fork(job.node, keep) if isinstance(job, Strand) else self._cache.open(job.node, keep)
-        if sequence is None:
-            return False
-        job.sequence = sequence
-        job.cached += sequence.length
-        return True
-
-    def _take_turns(self, batch: Batch) -> None:
-        """Let jobs that did not fit this batch come first in the next one."""
-        if len(batch.feeds) < len(self._jobs):
-            served = {id(feed.job) for feed in batch.feeds}
-            self._jobs.sort(key=lambda job: id(job) in served)
+    def _complete_if_cached(self, job: Job) -> None:
+        """Complete a job of which somebody else has evaluated all since it was asked for: no decode will."""
+        if not job.complete:
+            return
+        if isinstance(job, PrefixJob):
+            self._finish_prefix(job, None)
+        elif isinstance(job, ReadJob):
+            self._finish_read(job)
 
     def _take(self, batch: Batch) -> None:
         """Book an evaluated batch and hand out its rows."""
@@ -345,22 +325,16 @@ class Decoder:
         if job.complete:
             self._finish_read(job)
 
-    def _complete(self, job: Job) -> None:
-        if isinstance(job, PrefixJob):
-            self._finish_prefix(job, None)
-        elif isinstance(job, ReadJob):
-            self._finish_read(job)
-
     def _finish_read(self, job: ReadJob) -> None:
         assert job.sequence is not None
-        self._remove(job)
+        self._work.remove(job)
         self._cache.park(job.sequence)
         self._results.append((job.node.run, self._runs[job.node.run].read_result(job)))
 
     def _finish_prefix(self, job: PrefixJob, row: npt.NDArray[np.float32] | None) -> None:
         """Keep the row, and start what waited for the path."""
         assert job.sequence is not None
-        self._remove(job)
+        self._work.remove(job)
         self._runs[job.node.run].evaluated(job)
         if row is not None:
             self._rows.keep(job.node, row)
@@ -369,7 +343,7 @@ class Decoder:
             if isinstance(each, Strand):
                 self._begin(each)
             else:
-                self._queue_or_start(each)
+                self._start(each)
 
     def _draw(self, strands: list[Strand], rows: npt.NDArray[np.float32]) -> None:
         """Draw a token for each lane from its strand's row, let strands branch, and end those that are done."""
@@ -383,13 +357,13 @@ class Decoder:
         for source, branch in drawn.branches:
             self._branch_off(source, branch, ended.get(id(branch)))
         for strand, reason in drawn.ended:
-            self._remove(strand)
+            self._work.remove(strand)
             self._end_strand(strand, reason)
 
     def _branch_off(self, source: Strand, branch: Strand, ended: FinishWord | None) -> None:
         """Give a branch its sequence; it waits if there is no room for it."""
         assert source.sequence is not None
-        room = ended or (self._active < self._max_lanes and len(self._jobs) < self._ceiling)
+        room = ended or (self._active < self._max_lanes and self._work.has_room)
         if room and _may_go_on(branch, ended):
             branch.sequence = self._cache.branch(source.sequence)
         if ended:
@@ -398,7 +372,7 @@ class Decoder:
         if branch.sequence is None:
             books.put_off(branch)
         else:
-            self._jobs.append(books.begin(branch))
+            self._work.jobs.append(books.begin(branch))
 
     def _end_strand(self, strand: Strand, reason: FinishWord) -> None:
         node, sequence = child_node(strand.node, tuple(strand.tokens)), strand.sequence
@@ -414,39 +388,9 @@ class Decoder:
         run = strand.node.run
         self._results += [(run, each) for each in self._runs[run].end(strand, node, reason)]
 
-    # Room
-
-    def _remove(self, job: Job) -> None:
-        """Take a job out of work; its sequence stays lent to it."""
-        if job in self._jobs:
-            self._jobs.remove(job)
-            self._ceiling += 1
-        elif job in self._queue:
-            self._queue.remove(job)
-
-    def _make_room(self, batch: Batch) -> None:
-        """Free cells after a decode found none: evict what is parked, then suspend jobs, then give up the last one."""
-        if self._cache.parked:
-            self._cache.evict(max(1, self._cache.parked // 4))
-            return
-        if len(self._jobs) > 1:
-            for job in self._jobs[len(self._jobs) // 2 :]:
-                self._suspend(job)
-            self._ceiling = len(self._jobs)
-            return
-        self._give_up(batch.feeds[0].job)
-
-    def _suspend(self, job: Job) -> None:
-        """Put a job back into the queue without its cells; it starts again when another one ends."""
-        assert job.sequence is not None
-        self._jobs.remove(job)
-        self._cache.free(job.sequence)
-        job.sequence = None
-        self._queue.append(job)
-
     def _give_up(self, job: Job) -> None:
         """End a job that does not fit the cache even alone."""
-        self._remove(job)
+        self._work.remove(job)
         if job.sequence is not None and not isinstance(job, Strand):
             self._cache.free(job.sequence)
         if isinstance(job, Strand):

@@ -152,7 +152,7 @@ class Interleavings(RuleBasedStateMachine):
 def sequences_of(decoder: Decoder) -> list[Sequence]:
     """Return all sequences that somebody holds: jobs at work, suspended ones, and what is parked."""
     found = set(decoder._cache._parked)
-    for job in (*decoder._jobs, *decoder._queue):
+    for job in decoder._work:
         if job.sequence is not None:
             found.add(job.sequence)
     return list(found)
