@@ -95,7 +95,7 @@ QUICK: dict[str, Any] = {
     "quantization_width": 4,
     "quantizations": (),
 }
-"""Settings that differ from the defaults in a measurement of two minutes."""
+"""Settings that differ from the defaults in a measurement of a minute or two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

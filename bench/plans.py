@@ -62,7 +62,7 @@ def crossed(name: str = "full", **settings: Any) -> Plan:
 
 
 def quick(**settings: Any) -> Plan:
-    """Return the plan of two minutes, with other settings of ScalingConfig where given."""
+    """Return the plan of a minute or two, with other settings of ScalingConfig where given."""
     return crossed("quick", **QUICK | settings)
 
 

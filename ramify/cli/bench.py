@@ -39,7 +39,7 @@ def bench() -> None:
     "over. docs/scaling.md says what each verdict means."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the measurement; made if new.")
-@click.option("--quick", is_flag=True, help="Two minutes: few problems, narrow widths; shows that it works, no more.")
+@click.option("--quick", is_flag=True, help="A minute: few problems, narrow widths; shows that it works, no more.")
 @click.option("--full", is_flag=True, help="Days: every strategy at every width with every reward.")
 @click.option("--problems", type=click.IntRange(min=1), help="Number of problems.  [default: 500]")
 @click.option("--problem-seed", type=int, help="Of the generated problems.  [default: a fixed one that is unused]")
