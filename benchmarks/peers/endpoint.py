@@ -6,8 +6,8 @@ It answers `/v1/models`, `/v1/chat/completions` and `/v1/completions` (n, stop, 
 max_tokens, usage; `continue_final_message` goes on with the last message) and `/score`: `{"prompt": question, "texts":
 [...]}` gives `{"scores": [...]}`, one score from 0 to 1 for each text so far. A client is who its `Authorization:
 Bearer NAME` says; `POST /take` returns what it has used since the last time, and frees what is cached for it. Prefixes
-are kept between the requests of one client, never between clients. The server prints its address and ends when its
-standard input does.
+are kept between the requests of one client, never between clients. With `--upstream URL`, clients with @llama-server in
+their name get their texts from there. The server prints its address and ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from meter import Count, Meter
 from scores import ScoreService
 from texts import Ask, Text, TextService, Written
+from upstream import MARK, forwarded
 
 from ramify.engine.config import EngineConfig
 from ramify.engine.errors import RamifyError, UsageError
@@ -38,22 +39,25 @@ from ramify.reward.errors import RewardError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """All that answers requests; `scores` is None without a reward."""
+    """All that answers requests; `scores` is None without a reward, `upstream` is "" without another server."""
 
     texts: TextService
     scores: ScoreService | None
     meter: Meter
+    upstream: str = ""
 
 
 @asynccontextmanager
-async def services(model: str, reward: str | None, *, threads: int | None, seed: int) -> AsyncGenerator[Services]:
+async def services(
+    model: str, reward: str | None, *, threads: int | None, seed: int, upstream: str
+) -> AsyncGenerator[Services]:
     """Load the models and hold them during the block."""
     async with AsyncExitStack() as stack:
         policy, judge = await load_models(stack, model, reward, EngineConfig(threads=threads))
         if not isinstance(policy, LlamaPolicy):
             raise UsageError(f"{model} is not a model file", "name a bundled model or a .gguf file")
         scores = None if judge is None else ScoreService(judge, policy.prompt)
-        yield Services(texts=TextService(policy, seed), scores=scores, meter=Meter())
+        yield Services(texts=TextService(policy, seed), scores=scores, meter=Meter(), upstream=upstream)
 
 
 def handler(found: Services, portal: BlockingPortal) -> type[BaseHTTPRequestHandler]:
@@ -96,6 +100,11 @@ def handler(found: Services, portal: BlockingPortal) -> type[BaseHTTPRequestHand
                     return portal.call(_score, found, peer, body)
             if path not in ("/chat/completions", "/completions"):
                 return None
+            if found.upstream and MARK in peer:
+                with found.meter.busy(peer):
+                    answer, count = forwarded(found.upstream, path, body)
+                found.meter.add(peer, count)
+                return answer
             ask = understood(peer, body, chat=path == "/chat/completions")
             with found.meter.busy(peer):
                 written = portal.call(found.texts.write, ask)
@@ -240,9 +249,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="processor threads of each model (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of texts whose request has no seed")
     parser.add_argument("--port", type=int, default=0, help="0 for a free one")
+    parser.add_argument("--upstream", default="", help="address of another server for clients with @llama-server")
     options = parser.parse_args()
     with start_blocking_portal() as portal:
-        opened = services(options.model, options.reward or None, threads=options.threads, seed=options.seed)
+        chosen = {"threads": options.threads, "seed": options.seed, "upstream": options.upstream}
+        opened = services(options.model, options.reward or None, **chosen)
         with portal.wrap_async_context_manager(opened) as found:
             server = _Server(("127.0.0.1", options.port), handler(found, portal))
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()

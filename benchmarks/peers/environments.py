@@ -31,7 +31,8 @@ def python_of(side: Side, folder: Path) -> Path:
     """
     if not side.installs:
         return Path(sys.executable)
-    home = folder / f"{side.name}-{side.version}"
+    # One product at two servers is one environment.
+    home = folder / f"{side.name.partition(' ')[0]}-{side.version}"
     python, ready = home / "bin" / "python", home / "ready.json"
     wanted = [list(each) for each in side.installs]
     if ready.exists() and json.loads(ready.read_text("utf-8")) == wanted:

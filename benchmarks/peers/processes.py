@@ -108,10 +108,10 @@ def adapter(python: Path, script: str, settings: Mapping[str, Any], key: str) ->
 
 
 @contextmanager
-def endpoint(model: str, reward: str, *, threads: int, seed: int) -> Generator[str]:
+def endpoint(model: str, reward: str, *, threads: int, seed: int, upstream: str) -> Generator[str]:
     """Run the endpoint during the block and yield its address."""
     command = [sys.executable, str(HERE / "endpoint.py"), "--model", model, "--reward", reward]
-    command += ["--threads", str(threads), "--seed", str(seed)]
+    command += ["--threads", str(threads), "--seed", str(seed), "--upstream", upstream]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     try:

@@ -29,6 +29,7 @@ from processes import Adapter, SideFailed, adapter, endpoint, llama_server, take
 from results import Entry, Item, Results
 from sides import SIDES, Side
 from tables import tables
+from upstream import MARK
 
 import ramify
 from ramify.engine.catalog import resolve_model
@@ -57,9 +58,9 @@ class Comparison:
         left = [each for each in problems if each.id not in done]
         if entry.failure is not None or not left:
             return
-        key = f"{side.name}:{method}".replace(" ", "-")
+        key = f"{side.name}:{method}".replace(" ", "-") + (MARK if side.server == "forwarded" else "")
         try:
-            if side.server == "llama-server" and not self.llama_server:
+            if side.server in ("llama-server", "forwarded") and not self.llama_server:
                 raise SideFailed("no binary was given (--llama-server PATH)")
             python = python_of(side, self.options.cache)
             with adapter(python, side.script, self._settings(side, method, key), key) as peer:
@@ -151,14 +152,13 @@ def compare(options: argparse.Namespace, results: Results) -> None:
     problems = ramify.generate_problems(steps=(2, 8), count=options.count, seed=options.seed)
     chosen = [side for side in SIDES if side.name in options.sides.split(",")]
     with ExitStack() as stack:
-        address = stack.enter_context(
-            endpoint(options.model, options.reward, threads=options.threads, seed=options.seed)
-        )
         other = ""
         if options.llama_server is not None:
             sizes = {"slots": options.samples, "path_tokens": PATH_TOKENS, "threads": options.threads}
             path = resolve_model(options.model).path
             other = stack.enter_context(llama_server(options.llama_server, path, **sizes))
+        served = {"threads": options.threads, "seed": options.seed, "upstream": other}
+        address = stack.enter_context(endpoint(options.model, options.reward, **served))
         run = Comparison(options=options, problems=problems, results=results, endpoint=address, llama_server=other)
         for start in range(0, len(problems), options.block):
             for side in chosen:

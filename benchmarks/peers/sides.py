@@ -12,8 +12,8 @@ SEARCHES = ("majority", "weighted", "best-of-n", "rebase", "particle")
 class Side:
     """One product. `installs` are the arguments of one `pip install` each; none means this environment.
 
-    `server` is what answers it, `metered` who counts its tokens: the endpoint, or the side itself by its runtime's
-    counters.
+    `server` is what answers it: the endpoint, llama-server, or llama-server through the endpoint ("forwarded").
+    `metered` is who counts its tokens: the endpoint, or the side itself by its runtime's counters.
     """
 
     name: str
@@ -21,9 +21,11 @@ class Side:
     script: str
     methods: tuple[str, ...]
     installs: tuple[tuple[str, ...], ...] = ()
-    server: Literal["endpoint", "llama-server"] | None = "endpoint"
+    server: Literal["endpoint", "llama-server", "forwarded"] | None = "endpoint"
     metered: Literal["endpoint", "itself"] = "endpoint"
 
+
+ITS_HUB = (("its_hub[lm]==1.2.0",),)
 
 SIDES = (
     Side(
@@ -45,7 +47,7 @@ SIDES = (
         version="1.2.0",
         script="run_its_hub.py",
         methods=("self-consistency", "beam", "particle"),
-        installs=(("its_hub[lm]==1.2.0",),),
+        installs=ITS_HUB,
     ),
     Side(
         name="treequest",
@@ -83,6 +85,14 @@ SIDES = (
         methods=tuple(f"llama-server/{each}" for each in SEARCHES),
         server="llama-server",
         metered="itself",
+    ),
+    Side(
+        name="its_hub at llama-server",
+        version="1.2.0",
+        script="run_its_hub.py",
+        methods=("self-consistency",),
+        installs=ITS_HUB,
+        server="forwarded",
     ),
 )
 """Every product that is compared, ramify first."""

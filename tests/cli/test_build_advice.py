@@ -36,5 +36,12 @@ def test_without_amx_there_is_nothing_to_leave_out() -> None:
 def test_doctor_says_so_after_a_crash_alone(monkeypatch: pytest.MonkeyPatch, works: bool, said: bool) -> None:
     monkeypatch.setattr(health, "_every_flag", lambda: SAPPHIRE)
     report: dict[str, Any] = health.examine(run=False, model="demo-m")
-    report["probes"] = [{"tensor_types": [8], "works": works, "detail": "a child died of SIGSEGV"}]
+    report["probes"] = [
+        {
+            "tensor_types": [8],
+            "works": works,
+            "buffers": "all" if works else "none",
+            "detail": "a child died of SIGSEGV",
+        }
+    ]
     assert ("CMAKE_ARGS" in "\n".join(health.describe(report))) is said
