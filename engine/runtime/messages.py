@@ -77,11 +77,11 @@ class StepFormat:
 class ModelConfig:
     """How one model is loaded.
 
-    `context_tokens` is the number of KV cells shared by all paths of a pool, None for a size that suits. `threads` None
-    means the processors available. `max_lanes` bounds the different paths decoded together. `batch_tokens` bounds the tokens of
-    one decode call. `pools` is the number of contexts that runs are shared out to, None for as many as pay. `states`
-    loads it for the reading of final hidden states, and of nothing else; so does `rank` for the outputs of the file's
-    own classifier.
+    `context_tokens` is the number of KV cells shared by all paths of a pool, None for a size that suits. `threads`
+    None means the processors available. `max_lanes` bounds the different paths decoded together. `batch_tokens`
+    bounds the tokens of one decode call. `pools` is the number of contexts that runs are shared out to, None for as
+    many as pay. `states` loads it for the reading of final hidden states, and of nothing else; so does `rank` for
+    the outputs of the file's own classifier.
 
     `gpu_layers` None means all if the build can offload, else 0. `main_gpu` puts all of the model on that GPU, and
     `tensor_split` ("3,1") shares its layers out over the GPUs; None leaves it to llama.cpp, which takes what memory
