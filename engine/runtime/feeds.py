@@ -62,10 +62,9 @@ def next_batch(jobs: list[Job], *, room: int, singles: int) -> Batch:
             short.append(job)
         elif missing:
             long.append(job)
-    if not long and len(short) > singles:
-        # Parts of equal size, so that the last one is not left with a few.
-        parts = -(-len(short) // singles)
-        short = short[: -(-len(short) // parts)]
+    if not long:
+        # Whoever is left out comes first in the next batch, so full ones go on and on; no job needs another's step.
+        short = short[:singles]
     batch = Batch()
     for job in short[:room]:
         batch.add_last(job)

@@ -68,8 +68,8 @@ def test_with_flash_attention_many_lanes_are_decoded_in_parts(model: Model) -> N
         found = texts(flash, model, 100)
         # The prompt apart, no batch reaches the size from which cells that a lane does not see cost as much as its own.
         assert max(sizes[1:]) <= FLASH_SINGLES
-        # In parts of about the same size.
-        assert min(sizes[1:5]) >= 40
+        # Full ones, as long as there are enough lanes.
+        assert min(sizes[2:5]) == FLASH_SINGLES
         assert len(found) == 100
         agree = sum(found[child] == text for child, text in texts(plain, model, 100).items())
         # The two round differently, and at this heat every number is close to the edge of some token.

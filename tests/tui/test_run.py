@@ -113,7 +113,7 @@ async def test_a_model_that_cannot_be_loaded_is_a_toast_with_the_next_step(ui):
         await hand.ask()
         await hand.until(lambda: hand.toasts)
         assert hand.toasts == ["Model cannot be loaded: There is no model 'x'.\nDid you mean 'demo-m'?."]
-        assert "failed" in hand.lines()[0]
+        await hand.until(lambda: "failed" in hand.lines()[0])
 
 
 async def test_loading_can_be_called_off(ui):
