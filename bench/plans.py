@@ -70,8 +70,8 @@ def hour(**settings: Any) -> Plan:
     """Return the plan of about an hour on two cores.
 
     It has few widths of each strategy; great widths are measured on the first two fifths of the problems alone, and
-    files of other quantizations on the first fifth.
-    `settings` make it smaller (policies, parts, problems) or are problem_seed, steps and threads.
+    files of other quantizations on the first fifth. `settings` make it smaller (policies, parts, problems) or are
+    problem_seed, steps and threads.
 
     Raises:
         UsageError: if a setting cannot be changed in this plan, or nothing is left of it.

@@ -60,9 +60,8 @@ def file_for(label: str, folder: Path, threads: int | None) -> str:
         return label
     path = folder / f"{name}.{kind}.gguf"
     with _making:
-        if path.exists():
-            return str(path)
-        quantize(plan_quantization(f"{name}:{WHOLE}", str(path)), lambda done, of: None, threads=threads)
+        if not path.exists():
+            quantize(plan_quantization(f"{name}:{WHOLE}", str(path)), lambda done, of: None, threads=threads)
     return str(path)
 
 

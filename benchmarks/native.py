@@ -87,8 +87,8 @@ async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> 
         after = await slot.statistics()
         run.close()
     sampling_s, decode_s = after.sampling_s - before.sampling_s, after.decode_s - before.decode_s
-    shared = (after.lanes - before.lanes) - (after.strands - before.strands)
-    return (sum(len(result.tokens) for result in results) - shared) / seconds, sampling_s / (sampling_s + decode_s)
+    evaluated = sum(len(result.tokens) - result.shared_tokens for result in results)
+    return evaluated / seconds, sampling_s / (sampling_s + decode_s)
 
 
 def _ends(path: str) -> tuple[int, ...]:

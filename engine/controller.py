@@ -23,7 +23,7 @@ from ramify.search.budget import Budget, BudgetMeter, Grant
 from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.stopping import Situation, Stop, StopReason
 from ramify.search.strategy import AnyStrategy, Ask, Converses, Expansion, WindsDown, expands_leaves_only
-from ramify.search.tree import SearchTree
+from ramify.search.tree import ROOT, SearchTree
 from ramify.search.votes import Candidate, Vote
 
 
@@ -251,12 +251,18 @@ class SearchController:
         node = self.tree.node(node_id)
         self._accounts.settle(node)
         self._state = self.strategy.tell(self.tree, self._state, (node_id,))
-        due = 0 if node.parent is None else self._children_due.pop(node.parent, 0)
-        if node.parent is not None and due > 1:
-            self._children_due[node.parent] = due - 1
-        elif node.parent and due and expands_leaves_only(self.strategy, self.tree):
+        if node.parent in self._children_due:
+            self._count_off(node.parent)
+
+    def _count_off(self, parent: int) -> None:
+        """Take one from the children that a node waits for; after the last one it may be freed."""
+        self._children_due[parent] -= 1
+        if self._children_due[parent]:
+            return
+        del self._children_due[parent]
+        if parent != ROOT and expands_leaves_only(self.strategy, self.tree):
             # Its children have what they share with it.
-            self._released.append(node.parent)
+            self._released.append(parent)
 
     # By hand, and from a saved tree
 

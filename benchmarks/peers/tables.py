@@ -68,9 +68,8 @@ def _equal(entries: Sequence[Entry]) -> str:
         time = _ratio(best, peer, lambda item: item.seconds)
         tokens = _ratio(best, peer, _all_tokens)
         met = "yes" if time.value <= 0.5 and tokens.low <= 1.0 else "no"
-        gain = _gain(best, peer)
         lines.append(
-            f"| {peer.side}, {peer.name} | {best.name} | {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] "
+            f"| {peer.side}, {peer.name} | {best.name} | {_gain(best, peer)} "
             f"| {_shown(time)} | {_shown(tokens)} | {met} |"
         )
     return "\n".join(lines)

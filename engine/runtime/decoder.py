@@ -256,7 +256,7 @@ class Decoder:
             if sequence is not None and sequence.length == len(parent.path):
                 strand.sequence = sequence
                 strand.cached += sequence.length
-                self._work.jobs.append(strand)
+                self._work.add(strand)
                 self._draw([strand], parent.row[None, :])
                 return
             if sequence is not None:
@@ -372,7 +372,7 @@ class Decoder:
         if branch.sequence is None:
             books.put_off(branch)
         else:
-            self._work.jobs.append(books.begin(branch))
+            self._work.add(books.begin(branch))
 
     def _end_strand(self, strand: Strand, reason: FinishWord) -> None:
         node, sequence = child_node(strand.node, tuple(strand.tokens)), strand.sequence

@@ -98,9 +98,7 @@ class Sampler:
         peak = row.max()
         if not math.isfinite(peak):
             return np.full(len(numbers), -1), np.zeros(len(numbers))
-        sums = np.exp(row - peak).cumsum(dtype=np.float64)
-        total = sums[-1]
-        tokens = np.minimum(sums.searchsorted(_targets(numbers, total), "right"), self._size - 1)
+        tokens, total = _invert_row(np.exp(row - peak), numbers)
         return tokens, row[tokens].astype(np.float64) - float(peak) - math.log(total)
 
     def _weights(self, logits: Floats, peak: Floats) -> Floats:
@@ -160,7 +158,14 @@ def _draw_kept(row: Floats, weights: Floats, total: float, setting: SamplingPara
     ids = kept(row, weights, total, setting)
     values = row[ids]
     heated = np.exp((values - values.max()) / np.float32(setting.temperature))
-    return ids[_invert(heated[None, :], numbers, Places.of([len(numbers)]))[0]]
+    return ids[_invert_row(heated, numbers)[0]]
+
+
+def _invert_row(weights: Floats, numbers: Doubles) -> tuple[Ints, float]:
+    """Do for one row what `_invert` does for many, and return the row's total."""
+    sums = weights.cumsum(dtype=np.float64)
+    found = sums.searchsorted(_targets(numbers, sums[-1]), "right")
+    return np.minimum(found, len(weights) - 1), float(sums[-1])
 
 
 def _invert(weights: Floats, numbers: Doubles, places: Places, sums: Doubles | None = None) -> tuple[Ints, Doubles]:
@@ -169,8 +174,7 @@ def _invert(weights: Floats, numbers: Doubles, places: Places, sums: Doubles | N
     The totals of the rows come second. `sums` is memory for the cumulative weights.
     """
     cumulative = np.cumsum(weights, axis=1, dtype=np.float64, out=sums)
-    # A copy, as the sums may be overwritten.
-    total = cumulative[:, -1].copy()
+    total = cumulative[:, -1]
     targets = _targets(numbers, total[places.rows])
     ends = zip(cumulative, places.starts, places.starts[1:], strict=False)
     found = np.concatenate([row.searchsorted(targets[start:end], "right") for row, start, end in ends])

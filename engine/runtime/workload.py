@@ -35,6 +35,10 @@ class Workload:
         """Whether one more job may work, and none has waited for longer."""
         return not self._queue and len(self.jobs) < self._ceiling
 
+    def add(self, job: Job) -> None:
+        """Let a job work that has its sequence already."""
+        self.jobs.append(job)
+
     def start(self, job: Job) -> bool:
         """Let a job work, or queue; return whether it works."""
         if self.has_room and self._lend(job):
