@@ -17,16 +17,16 @@ from ramify.engine.problem import Problem
 from ramify.engine.usage import Usage
 from ramify.search.limits import Budget
 
-from .allocation import Part, allocator, check_adaptive
-from .config import BatchConfig
-from .control import BatchControl
-from .errors import EngineDied, EnginesLost
-from .executors.searching import Executor, SearchRequest
-from .folder import RunFolder
-from .grading import grade_beside
-from .leg import MOST_DEATHS, Leg, Show
-from .plan import Item
-from .resolve import Setup
+from ramify.batch.allocation import Part, allocator, check_adaptive
+from ramify.batch.config import BatchConfig
+from ramify.batch.control import BatchControl
+from ramify.batch.errors import EngineDied, EnginesLost
+from ramify.batch.executors.searching import Executor, SearchRequest
+from ramify.batch.folder import RunFolder
+from ramify.batch.grading import grade_beside
+from ramify.batch.leg import MOST_DEATHS, Leg, Show
+from ramify.batch.plan import Item
+from ramify.batch.resolve import Setup
 
 
 class AdaptiveLeg(Leg):

@@ -15,10 +15,10 @@ from ramify.engine.usage import Usage
 from ramify.search.errors import SearchError
 from ramify.search.votes import Candidate, VoteRule, decide
 
-from .folder import TREES, read_items, read_manifest
-from .report import BatchReport, check_folder, summarise
-from .rows import FAILED
-from .stats import quantile, wilson
+from ramify.batch.folder import TREES, read_items, read_manifest
+from ramify.batch.report import BatchReport, check_folder, summarise
+from ramify.batch.rows import FAILED
+from ramify.batch.stats import quantile, wilson
 
 INDEPENDENT = ("majority", "weighted", "best-of-n")
 """Strategies whose paths are sampled independently, so that the first k of them stand for a run with k paths."""

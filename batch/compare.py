@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .analysis import Analysis, ItemFigures, analyse
-from .errors import RunFolderError
-from .stats import bootstrap_mean, mcnemar
+from ramify.batch.analysis import Analysis, ItemFigures, analyse
+from ramify.batch.errors import RunFolderError
+from ramify.batch.stats import bootstrap_mean, mcnemar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

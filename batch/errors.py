@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ramify.engine.errors import ExitCode, RamifyError, UsageError
 
 if TYPE_CHECKING:
-    from .formats import BadRecord
+    from ramify.batch.formats import BadRecord
 
 SHOWN = 20
 """Bad records that a message lists; the rest are counted."""

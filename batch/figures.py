@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .analysis import Analysis, Share
-from .charts import Point
-from .stats import wilson
+from ramify.batch.analysis import Analysis, Share
+from ramify.batch.charts import Point
+from ramify.batch.stats import wilson
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
-from .errors import RunFolderError, cannot_write
-from .identity import differences
-from .journal import Journal, read_journal, write_whole
+from ramify.batch.errors import RunFolderError, cannot_write
+from ramify.batch.identity import differences
+from ramify.batch.journal import Journal, read_journal, write_whole
 
 SCHEMA_VERSION = 1
 MANIFEST, ITEMS, ATTEMPTS, REPORT = "manifest.json", "items.jsonl", "attempts.jsonl", "report.json"

@@ -11,8 +11,8 @@ from ramify.engine.answers.extract import extract_answer
 from ramify.engine.errors import UsageError
 from ramify.engine.problem import Problem
 
-from .errors import BadInput
-from .formats import BadRecord, Format, Record, read_records
+from ramify.batch.errors import BadInput
+from ramify.batch.formats import BadRecord, Format, Record, read_records
 
 __all__ = ["BadRecord", "check_mapping", "read_problems", "read_values"]
 

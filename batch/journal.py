@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .errors import RunFolderError, cannot_write
+from ramify.batch.errors import RunFolderError, cannot_write
 
 
 def read_journal(path: Path) -> Iterator[tuple[dict[str, Any], int]]:

@@ -18,17 +18,17 @@ from ramify.engine.solution import Solution
 from ramify.engine.usage import Usage
 from ramify.search.registry import strategy_to_dict
 
-from .config import BatchConfig
-from .control import BatchControl
-from .errors import EngineDied, EnginesLost, RunFolderError
-from .executors.searching import Executor, SearchRequest
-from .folder import RunFolder, read_attempts, read_items
-from .grading import grade_beside
-from .identity import problem_key
-from .plan import Item
-from .resolve import Setup
-from .rows import Attempt, describe_error, failed_row, named_check, solved_row
-from .tally import Tally
+from ramify.batch.config import BatchConfig
+from ramify.batch.control import BatchControl
+from ramify.batch.errors import EngineDied, EnginesLost, RunFolderError
+from ramify.batch.executors.searching import Executor, SearchRequest
+from ramify.batch.folder import RunFolder, read_attempts, read_items
+from ramify.batch.grading import grade_beside
+from ramify.batch.identity import problem_key
+from ramify.batch.plan import Item
+from ramify.batch.resolve import Setup
+from ramify.batch.rows import Attempt, describe_error, failed_row, named_check, solved_row
+from ramify.batch.tally import Tally
 
 STOP_REASONS = ("completed", "interrupted", "budget", "failures", "aborted")
 MOST_DEATHS = 3

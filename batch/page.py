@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from .analysis import Analysis
-from .charts import bars, lines
-from .compare import Comparison
-from .figures import Figure, figures
-from .render import Table, comparison_table, tables
+from ramify.batch.analysis import Analysis
+from ramify.batch.charts import bars, lines
+from ramify.batch.compare import Comparison
+from ramify.batch.figures import Figure, figures
+from ramify.batch.render import Table, comparison_table, tables
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #1f2937 }

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from ramify.engine.errors import UsageError
 from ramify.engine.problem import Problem
 
-from .config import BatchConfig
-from .identity import item_key, problem_key
+from ramify.batch.config import BatchConfig
+from ramify.batch.identity import item_key, problem_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

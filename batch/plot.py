@@ -9,8 +9,8 @@ from typing import Any
 
 from ramify.engine.errors import UsageError
 
-from .analysis import Analysis
-from .figures import Figure, figures
+from ramify.batch.analysis import Analysis
+from ramify.batch.figures import Figure, figures
 
 COLUMNS = 3
 INCHES = (5.0, 3.6)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .analysis import Analysis
-from .compare import Comparison
-from .render import as_csv, as_json, as_markdown, as_text, comparison_table, tables
+from ramify.batch.analysis import Analysis
+from ramify.batch.compare import Comparison
+from ramify.batch.render import as_csv, as_json, as_markdown, as_text, comparison_table, tables
 
 
 def present(analyses: Sequence[Analysis], comparisons: Sequence[Comparison], form: str) -> str:
@@ -16,7 +16,7 @@ def present(analyses: Sequence[Analysis], comparisons: Sequence[Comparison], for
     if form == "csv":
         return as_csv(analyses)
     if form == "html":
-        from .page import page
+        from ramify.batch.page import page
 
         return page(analyses, comparisons)
     parts = [table for each in analyses for table in tables(each)] + [comparison_table(each) for each in comparisons]

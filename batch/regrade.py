@@ -11,11 +11,11 @@ from ramify.engine.answers.checkers import DEFAULT_CHECK, Check
 from ramify.engine.answers.extract import extract_answer
 from ramify.engine.errors import UsageError
 
-from .errors import BadInput
-from .formats import BadRecord, Format, Record, read_records
-from .grading import grade, read_prediction
-from .inputs import check_mapping, read_values
-from .stats import wilson
+from ramify.batch.errors import BadInput
+from ramify.batch.formats import BadRecord, Format, Record, read_records
+from ramify.batch.grading import grade, read_prediction
+from ramify.batch.inputs import check_mapping, read_values
+from ramify.batch.stats import wilson
 
 PREDICTION_FIELDS: dict[str, tuple[str, ...]] = {
     "id": ("id", "unique_id", "problem_id"),

@@ -11,9 +11,9 @@ from typing import Any
 
 from ramify.engine.usage import RoleUsage
 
-from .analysis import Analysis, ItemFigures, Share
-from .compare import Comparison
-from .stats import wilson
+from ramify.batch.analysis import Analysis, ItemFigures, Share
+from ramify.batch.compare import Comparison
+from ramify.batch.stats import wilson
 
 FORMATS = ("text", "json", "csv", "markdown", "html")
 _ITEM_COLUMNS = (
@@ -197,7 +197,7 @@ def _vote_note(analysis: Analysis) -> str:
 
 
 def _spread_row(title: str, values: Sequence[float]) -> tuple[str, ...]:
-    from .stats import quantile
+    from ramify.batch.stats import quantile
 
     form = _figure if max(values, default=0) >= 1e6 or max(values, default=0) < 100 else _count
     mean = sum(values) / len(values) if values else 0.0

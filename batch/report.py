@@ -10,10 +10,10 @@ from typing import Any
 
 from ramify.engine.usage import Usage
 
-from .errors import RunFolderError
-from .folder import read_attempts, read_items, read_manifest
-from .rows import FAILED
-from .stats import bootstrap_mean, wilson
+from ramify.batch.errors import RunFolderError
+from ramify.batch.folder import read_attempts, read_items, read_manifest
+from ramify.batch.rows import FAILED
+from ramify.batch.stats import bootstrap_mean, wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

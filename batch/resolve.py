@@ -18,10 +18,10 @@ from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import Majority
 from ramify.search.strategy import AnyStrategy
 
-from .allocation import check_adaptive
-from .config import BatchConfig
-from .folder import SCHEMA_VERSION
-from .identity import configuration, describe_model, describe_reward, digest, unfiled, versions
+from ramify.batch.allocation import check_adaptive
+from ramify.batch.config import BatchConfig
+from ramify.batch.folder import SCHEMA_VERSION
+from ramify.batch.identity import configuration, describe_model, describe_reward, digest, unfiled, versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

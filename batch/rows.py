@@ -13,7 +13,7 @@ from ramify.engine.problem import Problem
 from ramify.engine.solution import SCHEMA_VERSION, Solution
 from ramify.engine.usage import Usage
 
-from .plan import Item
+from ramify.batch.plan import Item
 
 OK, FAILED = "ok", "failed"
 _LONGEST_METADATA = 200

@@ -9,8 +9,8 @@ from typing import Any
 
 from ramify.engine.usage import Usage
 
-from .rows import FAILED
-from .stats import wilson
+from ramify.batch.rows import FAILED
+from ramify.batch.stats import wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

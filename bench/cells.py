@@ -12,9 +12,9 @@ import numpy as np
 from ramify.reward.noise import disturbed
 from ramify.search.votes import VoteRule
 
-from .config import SAMPLED, ScalingConfig, is_sized, split_strategy, units
-from .statistics import Array
-from .votes import winner
+from ramify.bench.config import SAMPLED, ScalingConfig, is_sized, split_strategy, units
+from ramify.bench.statistics import Array
+from ramify.bench.votes import winner
 
 Row = Mapping[str, Any]
 RULES = {"majority": VoteRule.MAJORITY, "weighted": VoteRule.WEIGHTED, "best-of-n": VoteRule.BEST}

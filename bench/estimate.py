@@ -10,9 +10,9 @@ from ramify.engine.catalog import list_bundled
 from ramify.engine.problem import Problem
 from ramify.reward.noise import NOISY, split_noisy
 
-from .config import Unit
-from .measure import reward_name
-from .quantizations import files_of
+from ramify.bench.config import Unit
+from ramify.bench.measure import reward_name
+from ramify.bench.quantizations import files_of
 
 TOKENS_PER_PATH = 80
 """What the bundled policies write for a path of the bundled task."""

@@ -11,7 +11,7 @@ from ramify.batch.folder import SCHEMA_VERSION, read_items
 from ramify.batch.identity import digest, versions
 from ramify.engine.problem import Problem
 
-from .config import ScalingConfig, Unit
+from ramify.bench.config import ScalingConfig, Unit
 
 
 def manifest(config: ScalingConfig) -> dict[str, Any]:

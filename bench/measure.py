@@ -25,9 +25,9 @@ from ramify.search.limits import Budget
 from ramify.search.registry import make_strategy, strategy_option_names
 from ramify.search.strategies.sampling import Majority
 
-from .chains import chains_of, sample_row, score_chains
-from .config import AUTO, ScalingConfig, Unit, split_strategy
-from .quantizations import alternate
+from ramify.bench.chains import chains_of, sample_row, score_chains
+from ramify.bench.config import AUTO, ScalingConfig, Unit, split_strategy
+from ramify.bench.quantizations import alternate
 
 AUTO_TOKENS_PER_PATH = 100
 """What "auto" may generate for each path of the width in whose place it stands; a path takes about 80."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from ramify.engine.errors import UsageError
 
-from .config import QUICK, ScalingConfig
+from ramify.bench.config import QUICK, ScalingConfig
 
 CLAIMS = (1, 2, 3, 4, 5, 6)
 PROBLEMS = 500

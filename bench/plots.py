@@ -12,11 +12,11 @@ import numpy as np
 from ramify.batch.errors import cannot_write
 from ramify.engine.errors import UsageError
 
-from .cells import Board, Cell
-from .claims.rebase import noise_sweep
-from .claims.verdict import front
-from .plans import CLAIMS
-from .statistics import mean, saturation
+from ramify.bench.cells import Board, Cell
+from ramify.bench.claims.rebase import noise_sweep
+from ramify.bench.claims.verdict import front
+from ramify.bench.plans import CLAIMS
+from ramify.bench.statistics import mean, saturation
 
 LEAST_ERROR = 1e-3
 """An error of 0 has no place on a logarithmic axis."""

@@ -23,8 +23,8 @@ from ramify.reward.protocol import RewardModel
 from ramify.search.limits import Budget
 from ramify.search.strategies.sampling import Majority
 
-from .chains import Chain, chains_of, sample_row, score_chains
-from .config import Unit
+from ramify.bench.chains import Chain, chains_of, sample_row, score_chains
+from ramify.bench.config import Unit
 
 WHOLE = "f16"
 """The bundled files that others are made of."""

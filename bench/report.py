@@ -11,13 +11,13 @@ from typing import Any
 from ramify.batch.folder import read_manifest
 from ramify.batch.journal import write_whole
 
-from .cells import Board, Cell, Row, board
-from .claims import law, quantization, rebase, saving, small_models, votes_saturate
-from .claims.verdict import Verdict, front, merged
-from .folder import read_rows
-from .plans import Plan
-from .statistics import mean
-from .work import problems_of
+from ramify.bench.cells import Board, Cell, Row, board
+from ramify.bench.claims import law, quantization, rebase, saving, small_models, votes_saturate
+from ramify.bench.claims.verdict import Verdict, front, merged
+from ramify.bench.folder import read_rows
+from ramify.bench.plans import Plan
+from ramify.bench.statistics import mean
+from ramify.bench.work import problems_of
 
 RESULTS, REPORT = "results.json", "report.md"
 CLAIMS = (small_models, votes_saturate, rebase, quantization, saving, law)

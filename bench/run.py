@@ -12,11 +12,11 @@ from anyio.to_thread import run_sync
 from ramify.batch.folder import RunFolder
 from ramify.engine.problem import Problem
 
-from .config import Unit
-from .estimate import Cost, Eta, cost_of, pilot
-from .folder import Stock, manifest, read_rows
-from .plans import Plan
-from .work import Standing, Task, Work, cost_of_all, problems_of, share_of_threads, todo_of
+from ramify.bench.config import Unit
+from ramify.bench.estimate import Cost, Eta, cost_of, pilot
+from ramify.bench.folder import Stock, manifest, read_rows
+from ramify.bench.plans import Plan
+from ramify.bench.work import Standing, Task, Work, cost_of_all, problems_of, share_of_threads, todo_of
 
 PILOT_PROBLEMS = 2
 

@@ -13,11 +13,11 @@ from ramify.engine.problem import Problem
 from ramify.engine.runtime.native import available_threads
 from ramify.models.problems import generate_problems
 
-from .config import AUTO, ScalingConfig, Unit, split_strategy, units
-from .estimate import Cost, Eta, cost_of
-from .folder import Stock
-from .measure import Models, measure_unit
-from .plans import Plan
+from ramify.bench.config import AUTO, ScalingConfig, Unit, split_strategy, units
+from ramify.bench.estimate import Cost, Eta, cost_of
+from ramify.bench.folder import Stock
+from ramify.bench.measure import Models, measure_unit
+from ramify.bench.plans import Plan
 
 MODELS = "models"
 

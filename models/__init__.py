@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .problems import generate_problems
+from ramify.models.problems import generate_problems
 
 __all__ = ["generate_problems"]

@@ -6,8 +6,8 @@ from dataclasses import fields
 from importlib import import_module
 from typing import Any, cast
 
-from .errors import StrategyError, nearest
-from .strategy import AnyStrategy
+from ramify.search.errors import StrategyError, nearest
+from ramify.search.strategy import AnyStrategy
 
 _MODULES = {
     "ab-mcts": ("ab_mcts", "AbMcts"),

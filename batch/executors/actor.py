@@ -21,7 +21,7 @@ from ramify.engine.remote.address import is_remote
 from ramify.engine.solution import Solution
 from ramify.engine.usage import Usage
 
-from .searching import Searcher, SearchRequest, late_engine
+from ramify.batch.executors.searching import Searcher, SearchRequest, late_engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

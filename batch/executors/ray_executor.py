@@ -19,13 +19,13 @@ from ramify.engine.errors import UsageError
 from ramify.engine.solution import Solution
 from ramify.engine.usage import Usage
 
-from ..config import BatchConfig
-from ..errors import EngineDied, EnginesLost
-from ..resolve import Setup
-from .actor import EnginePlan, Outcome, SearchActor, file_sizes
-from .local import reward_source
-from .placing import Place, places
-from .searching import OnUsage, SearchRequest
+from ramify.batch.config import BatchConfig
+from ramify.batch.errors import EngineDied, EnginesLost
+from ramify.batch.resolve import Setup
+from ramify.batch.executors.actor import EnginePlan, Outcome, SearchActor, file_sizes
+from ramify.batch.executors.local import reward_source
+from ramify.batch.executors.placing import Place, places
+from ramify.batch.executors.searching import OnUsage, SearchRequest
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 MOST_RESTARTS = 10

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..cells import Board, Cell
-from ..statistics import Array, Estimate, line, statistic
-from .verdict import Outcome, Verdict
+from ramify.bench.cells import Board, Cell
+from ramify.bench.statistics import Array, Estimate, line, statistic
+from ramify.bench.claims.verdict import Outcome, Verdict
 
 CLAIM = "The optimal model grows with the budget: log10 C = a log10 N + b"
 PAPER = (1.19, 2.03)

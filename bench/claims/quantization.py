@@ -9,11 +9,11 @@ import numpy as np
 
 from ramify.search.votes import VoteRule
 
-from ..cells import Board, Row
-from ..quantizations import BLOCK
-from ..statistics import Array, Estimate, ratio
-from ..votes import winner
-from .verdict import Verdict, difference, level, summed_up
+from ramify.bench.cells import Board, Row
+from ramify.bench.quantizations import BLOCK
+from ramify.bench.statistics import Array, Estimate, ratio
+from ramify.bench.votes import winner
+from ramify.bench.claims.verdict import Verdict, difference, level, summed_up
 
 LEAST_BLOCKS = 4
 """Timed blocks that a band of the speed needs."""

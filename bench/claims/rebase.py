@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from ramify.reward.noise import disturbed
 
-from ..cells import Board, Cell, Row
-from ..statistics import Array, statistic
-from .verdict import Verdict, best, difference, summed_up, within
+from ramify.bench.cells import Board, Cell, Row
+from ramify.bench.statistics import Array, statistic
+from ramify.bench.claims.verdict import Verdict, best, difference, summed_up, within
 
 REBASE = "rebase"
 CLAIM = "REBASE is on the Pareto front at every budget"

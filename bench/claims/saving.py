@@ -11,11 +11,11 @@ from ramify.search.adaptive import Allocator, EqualSplit, Portfolio, Standing
 from ramify.search.strategies.widening import Widening
 from ramify.search.votes import VoteRule
 
-from ..cells import Board, Cell, Row
-from ..config import split_strategy
-from ..statistics import Array, ratio
-from ..votes import winner
-from .verdict import Verdict, difference, level, summed_up
+from ramify.bench.cells import Board, Cell, Row
+from ramify.bench.config import split_strategy
+from ramify.bench.statistics import Array, ratio
+from ramify.bench.votes import winner
+from ramify.bench.claims.verdict import Verdict, difference, level, summed_up
 
 CLAIM = "Early stopping and adaptive allocation save tokens at equal accuracy"
 TEST = (

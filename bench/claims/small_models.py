@@ -7,8 +7,8 @@ from typing import Any
 
 from ramify.batch.stats import mcnemar
 
-from ..cells import Board, Cell
-from .verdict import MARGIN, Choice, Verdict, best, difference, front, level, summed_up, within
+from ramify.bench.cells import Board, Cell
+from ramify.bench.claims.verdict import MARGIN, Choice, Verdict, best, difference, front, level, summed_up, within
 
 SHARE = 0.5
 PLAIN = ("greedy", "majority", "weighted")

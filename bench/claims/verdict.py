@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..cells import Cell
-from ..statistics import Array, Estimate, crossfit, mean
+from ramify.bench.cells import Cell
+from ramify.bench.statistics import Array, Estimate, crossfit, mean
 
 MARGIN = 0.02
 """Accuracies are level if the 95 % band of their difference lies above minus this; fixed before any measurement."""

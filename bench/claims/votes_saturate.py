@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..cells import Board, Cell, Row, scores_of
-from ..statistics import Array, Estimate, Saturation, mean, saturation, statistic
-from .verdict import Verdict, difference, summed_up
+from ramify.bench.cells import Board, Cell, Row, scores_of
+from ramify.bench.statistics import Array, Estimate, Saturation, mean, saturation, statistic
+from ramify.bench.claims.verdict import Verdict, difference, summed_up
 
 CLAIM = "Majority vote saturates at the accuracy of the most likely answer; weighted vote saturates higher"
 TEST = (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .equality import answers_equal
-from .extract import extract_answer
-from .normalise import normalise
+from ramify.engine.answers.equality import answers_equal
+from ramify.engine.answers.extract import extract_answer
+from ramify.engine.answers.normalise import normalise
 
 __all__ = ["answers_equal", "extract_answer", "normalise"]

@@ -14,10 +14,10 @@ from functools import lru_cache
 
 from ramify.engine.errors import UsageError
 
-from .equality import answers_equal, decide_quickly
-from .normalise import normalise
-from .patterns import matches, matches_quickly
-from .quantities import parse_quantity
+from ramify.engine.answers.equality import answers_equal, decide_quickly
+from ramify.engine.answers.normalise import normalise
+from ramify.engine.answers.patterns import matches, matches_quickly
+from ramify.engine.answers.quantities import parse_quantity
 
 Check = str | Callable[[str, str], bool]
 """A checker's name, `numeric:0.01` with a tolerance, or a function of (answer, gold answer)."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from .normalise import normalise
-from .prover import Prover
-from .quantities import is_unit_word, parse_based, parse_quantity, same_quantity
+from ramify.engine.answers.normalise import normalise
+from ramify.engine.answers.prover import Prover
+from ramify.engine.answers.quantities import is_unit_word, parse_based, parse_quantity, same_quantity
 
 TIME_LIMIT_S = 2.0
 LONGEST = 2048

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 
 from ramify.engine.errors import UsageError
 
-from .client import HubClient, Listing, RemoteFile, is_offline, offline_error
-from .reference import HubRef, model_files, part_names, part_of, quantization_of, with_quantization
+from ramify.engine.hub.client import HubClient, Listing, RemoteFile, is_offline, offline_error
+from ramify.engine.hub.reference import HubRef, model_files, part_names, part_of, quantization_of, with_quantization
 
 
 @dataclass(frozen=True, slots=True)

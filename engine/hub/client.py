@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from ramify.engine.errors import ModelLoadError, RamifyError, UsageError
 
-from .reference import HubRef
+from ramify.engine.hub.reference import HubRef
 
 LOGIN = "log in with `hf auth login` or set HF_TOKEN to a token that may read it"
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 from ramify.engine.errors import ModelLoadError
 
-from .client import HubClient, Interrupted, RemoteFile
-from .reference import HubRef
+from ramify.engine.hub.client import HubClient, Interrupted, RemoteFile
+from ramify.engine.hub.reference import HubRef
 
 FRUITLESS_TRIES = 5
 """How often in a row a connection may give nothing before the download ends."""

@@ -15,11 +15,11 @@ from ramify.engine.catalog import list_bundled, user_models_folder
 from ramify.engine.errors import ModelLoadError, UsageError
 from ramify.engine.runtime.gguf_check import check_gguf
 
-from .choosing import chosen_parts
-from .client import HubClient, RemoteFile, is_offline, offline_error
-from .download import Download, checksum_fits
-from .records import PulledFile, Record, find_pulled, read_record, write_record
-from .reference import HubRef, model_name, stored_name
+from ramify.engine.hub.choosing import chosen_parts
+from ramify.engine.hub.client import HubClient, RemoteFile, is_offline, offline_error
+from ramify.engine.hub.download import Download, checksum_fits
+from ramify.engine.hub.records import PulledFile, Record, find_pulled, read_record, write_record
+from ramify.engine.hub.reference import HubRef, model_name, stored_name
 
 PULLING = ".pulling"
 """Folder in the model folder that holds what is on its way."""

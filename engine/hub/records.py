@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .reference import HubRef, quantization_of
+from ramify.engine.hub.reference import HubRef, quantization_of
 
 SUFFIX = ".hub.json"
 _COMMIT_DIGITS = 7

@@ -6,20 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .format import PromptFormat as PromptFormat
-    from .format import choose_prompt_format as choose_prompt_format
-    from .presets import PRESETS as PRESETS
-    from .presets import PromptPreset as PromptPreset
-    from .presets import choose_preset as choose_preset
-    from .render import Prompt as Prompt
-    from .render import render_prompt as render_prompt
-    from .special import SpecialTokens as SpecialTokens
-    from .special import special_tokens as special_tokens
-    from .steps import STEP_FORMATS as STEP_FORMATS
-    from .steps import choose_step_format as choose_step_format
-    from .steps import custom_step_format as custom_step_format
-    from .steps import split_steps as split_steps
-    from .steps import step_format as step_format
+    from ramify.engine.prompts.format import PromptFormat as PromptFormat
+    from ramify.engine.prompts.format import choose_prompt_format as choose_prompt_format
+    from ramify.engine.prompts.presets import PRESETS as PRESETS
+    from ramify.engine.prompts.presets import PromptPreset as PromptPreset
+    from ramify.engine.prompts.presets import choose_preset as choose_preset
+    from ramify.engine.prompts.render import Prompt as Prompt
+    from ramify.engine.prompts.render import render_prompt as render_prompt
+    from ramify.engine.prompts.special import SpecialTokens as SpecialTokens
+    from ramify.engine.prompts.special import special_tokens as special_tokens
+    from ramify.engine.prompts.steps import STEP_FORMATS as STEP_FORMATS
+    from ramify.engine.prompts.steps import choose_step_format as choose_step_format
+    from ramify.engine.prompts.steps import custom_step_format as custom_step_format
+    from ramify.engine.prompts.steps import split_steps as split_steps
+    from ramify.engine.prompts.steps import step_format as step_format
 
 _HOMES = {
     "PRESETS": "presets",

@@ -6,9 +6,9 @@ from ramify.engine.errors import ModelLoadError
 from ramify.reward.protocol import Tokenizer
 from ramify.reward.tokens import Segment, SegmentEncoder
 
-from .presets import PromptPreset
-from .render import try_chat
-from .special import SpecialTokens
+from ramify.engine.prompts.presets import PromptPreset
+from ramify.engine.prompts.render import try_chat
+from ramify.engine.prompts.special import SpecialTokens
 
 _QUESTION, _ANSWER = "question", "answer"
 """They stand for texts that the model has read already."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from ramify.engine.runtime.messages import StepFormat
 from ramify.reward.protocol import Tokenizer
 
-from .conversation import bridge_tokens
-from .presets import PromptPreset, choose_preset
-from .render import render_prompt
-from .special import SpecialTokens, special_tokens
-from .steps import choose_step_format, split_steps
+from ramify.engine.prompts.conversation import bridge_tokens
+from ramify.engine.prompts.presets import PromptPreset, choose_preset
+from ramify.engine.prompts.render import render_prompt
+from ramify.engine.prompts.special import SpecialTokens, special_tokens
+from ramify.engine.prompts.steps import choose_step_format, split_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

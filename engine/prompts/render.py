@@ -10,9 +10,9 @@ from ramify.engine.errors import ModelLoadError, UsageError
 from ramify.reward.protocol import Tokenizer
 from ramify.reward.tokens import Segment, SegmentEncoder
 
-from .chat import TemplateRefused, render_chat
-from .presets import QUESTION, PromptPreset
-from .special import SpecialTokens
+from ramify.engine.prompts.chat import TemplateRefused, render_chat
+from ramify.engine.prompts.presets import QUESTION, PromptPreset
+from ramify.engine.prompts.special import SpecialTokens
 
 _NO_TOKENS = SpecialTokens()
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from ramify.engine.errors import ModelLoadError, UsageError
 from ramify.engine.runtime.messages import StepFormat
 
-from .presets import PromptPreset, nearest
+from ramify.engine.prompts.presets import PromptPreset, nearest
 
 STEP_FORMAT_KEY = "ramify.step_format"
 """GGUF metadata key under which a model names its step format."""

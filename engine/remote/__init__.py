@@ -6,10 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .address import RemoteAddress as RemoteAddress
-    from .address import parse_address as parse_address
-    from .policy import RemotePolicy as RemotePolicy
-    from .settings import RemoteSettings as RemoteSettings
+    from ramify.engine.remote.address import RemoteAddress as RemoteAddress
+    from ramify.engine.remote.address import parse_address as parse_address
+    from ramify.engine.remote.policy import RemotePolicy as RemotePolicy
+    from ramify.engine.remote.settings import RemoteSettings as RemoteSettings
 
 _HOMES = {
     "RemoteAddress": "address",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .reply import Draft, ServerUsage
+from ramify.engine.remote.reply import Draft, ServerUsage
 
 SLACK = 2
 """Tokens a text that a server may count and not list: the end of the sequence, or a stop string."""

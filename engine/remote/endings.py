@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from ramify.search.node import FinishReason
 
-from .reply import Draft
-from .stops import StepEnd
+from ramify.engine.remote.reply import Draft
+from ramify.engine.remote.stops import StepEnd
 
 
 def needs_other_stops(draft: Draft, head: str, stops: tuple[str, ...]) -> bool:

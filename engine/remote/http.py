@@ -23,8 +23,8 @@ from urllib.parse import unquote, urlsplit
 import anyio
 from anyio import to_thread
 
-from .address import is_local
-from .keys import ApiKey
+from ramify.engine.remote.address import is_local
+from ramify.engine.remote.keys import ApiKey
 
 LARGEST_REPLY = 1 << 26
 """Bytes after which a reply is given up."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from ramify.engine.errors import UsageError
 
-from .address import is_local
+from ramify.engine.remote.address import is_local
 
 KEY_VARIABLES = ("RAMIFY_API_KEY", "OPENAI_API_KEY")
 """Environment variables with the key, the first that is set counts."""

@@ -12,17 +12,17 @@ from ramify.engine.prompts.presets import choose_preset
 from ramify.engine.prompts.steps import choose_step_format, split_steps
 from ramify.engine.runtime.messages import StepFormat
 
-from .address import RemoteAddress, parse_address
-from .asking import UNKNOWN, Asked, Dialect, PromptWriter, adapt, body
-from .http import HttpError, Refused, Transport, Untrusted
-from .keys import KEY_VARIABLES, check_sendable, key_from_environment
-from .notices import Notices
-from .pool import RETRIED, Endpoint, EndpointPool
-from .preparing import Prepared, ServerFacts, ask_facts, find_out_continuing
-from .reply import Reading
-from .session import RemoteSession
-from .settings import RemoteSettings
-from .stops import step_end
+from ramify.engine.remote.address import RemoteAddress, parse_address
+from ramify.engine.remote.asking import UNKNOWN, Asked, Dialect, PromptWriter, adapt, body
+from ramify.engine.remote.http import HttpError, Refused, Transport, Untrusted
+from ramify.engine.remote.keys import KEY_VARIABLES, check_sendable, key_from_environment
+from ramify.engine.remote.notices import Notices
+from ramify.engine.remote.pool import RETRIED, Endpoint, EndpointPool
+from ramify.engine.remote.preparing import Prepared, ServerFacts, ask_facts, find_out_continuing
+from ramify.engine.remote.reply import Reading
+from ramify.engine.remote.session import RemoteSession
+from ramify.engine.remote.settings import RemoteSettings
+from ramify.engine.remote.stops import step_end
 
 LLAMA_SERVER = "llamacpp"
 """What llama-server calls the owner of its models."""

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import anyio
 
-from .http import HttpError, Refused, Transport, Unreachable
-from .settings import Patience
+from ramify.engine.remote.http import HttpError, Refused, Transport, Unreachable
+from ramify.engine.remote.settings import Patience
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from ramify.engine.errors import ModelLoadError
 
-from .asking import CONTINUES, UNKNOWN, Dialect, adapt
-from .http import Refused
-from .pool import Endpoint
-from .reply import Draft, Reading
+from ramify.engine.remote.asking import CONTINUES, UNKNOWN, Dialect, adapt
+from ramify.engine.remote.http import Refused
+from ramify.engine.remote.pool import Endpoint
+from ramify.engine.remote.reply import Draft, Reading
 
 _BEGUN = "The"
 """A word that is one token in almost any vocabulary."""

@@ -6,8 +6,8 @@ from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .http import Refused, Unreachable, in_words
-from .stops import StepEnd
+from ramify.engine.remote.http import Refused, Unreachable, in_words
+from ramify.engine.remote.stops import StepEnd
 
 Told = Literal["word", "end", "unknown"]
 """What a server says ended a text that was not too long: a stop string, the end-of-sequence token, or nothing."""

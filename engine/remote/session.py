@@ -12,17 +12,17 @@ from ramify.engine.errors import RamifyError, UsageError
 from ramify.engine.policy import AdoptedNode, StepRequest, StepResult
 from ramify.search.node import FinishReason
 
-from .asking import UNKNOWN, Asked, Dialect
-from .counting import charged_tokens, miscounted, shares
-from .endings import ending, needs_other_stops
-from .http import HttpError, Refused
-from .pool import Endpoint
-from .reply import Draft, Reading
-from .stops import StepEnd, ignored
-from .writing import StepInWriting, groups
+from ramify.engine.remote.asking import UNKNOWN, Asked, Dialect
+from ramify.engine.remote.counting import charged_tokens, miscounted, shares
+from ramify.engine.remote.endings import ending, needs_other_stops
+from ramify.engine.remote.http import HttpError, Refused
+from ramify.engine.remote.pool import Endpoint
+from ramify.engine.remote.reply import Draft, Reading
+from ramify.engine.remote.stops import StepEnd, ignored
+from ramify.engine.remote.writing import StepInWriting, groups
 
 if TYPE_CHECKING:
-    from .policy import RemotePolicy
+    from ramify.engine.remote.policy import RemotePolicy
 
 PROGRESS_S = 0.1
 """Time between two reports of steps in the making."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from ramify.engine.policy import StepRequest, StepResult
 from ramify.search.node import FinishReason
 
-from .reply import Draft
-from .stops import StepEnd
+from ramify.engine.remote.reply import Draft
+from ramify.engine.remote.stops import StepEnd
 
 _MIX = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1

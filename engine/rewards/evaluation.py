@@ -23,8 +23,8 @@ from ramify.search.strategies.sampling import Weighted
 from ramify.search.tree import SearchTree
 from ramify.search.votes import VoteRule, candidates, decide
 
-from .labels import LabelledSolution
-from .workers import for_each
+from ramify.engine.rewards.labels import LabelledSolution
+from ramify.engine.rewards.workers import for_each
 
 VOTES = {"majority": VoteRule.MAJORITY, "weighted": VoteRule.WEIGHTED, "best-of-n": VoteRule.BEST}
 SEARCH = "rebase"

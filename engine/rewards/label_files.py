@@ -25,9 +25,9 @@ from ramify.engine.llama_policy import LlamaPolicy
 from ramify.engine.policy import PolicyModel
 from ramify.engine.problem import Problem
 
-from .labelling import Labeller, split_lines
-from .labels import LabelCost, LabelledSolution, LabelPlan
-from .workers import for_each
+from ramify.engine.rewards.labelling import Labeller, split_lines
+from ramify.engine.rewards.labels import LabelCost, LabelledSolution, LabelPlan
+from ramify.engine.rewards.workers import for_each
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from ramify.engine.seeds import node_seed
 from ramify.search.node import FinishReason, Node
 from ramify.search.tree import ROOT, SearchTree
 
-from .labels import LabelCost, LabelledSolution, LabelPlan
+from ramify.engine.rewards.labels import LabelCost, LabelledSolution, LabelPlan
 
 MAX_DEPTH = 16
 

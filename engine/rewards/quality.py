@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .check import auc
-from .evaluation import ScoredPath
-from .measures import Calibration, FirstError, Graded, best_threshold, calibration, first_error, preference
+from ramify.engine.rewards.check import auc
+from ramify.engine.rewards.evaluation import ScoredPath
+from ramify.engine.rewards.measures import Calibration, FirstError, Graded, best_threshold, calibration, first_error, preference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

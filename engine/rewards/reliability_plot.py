@@ -9,7 +9,7 @@ from typing import Any
 
 from ramify.engine.errors import UsageError
 
-from .measures import Calibration
+from ramify.engine.rewards.measures import Calibration
 
 INCHES = (5.0, 5.0)
 

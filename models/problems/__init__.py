@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .generate import generate_one
-from .tasks import generate_problems
+from ramify.models.problems.generate import generate_one
+from ramify.models.problems.tasks import generate_problems
 
 __all__ = ["generate_one", "generate_problems"]

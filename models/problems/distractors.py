@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .operations import GAINS, LOSSES
-from .story import Story, amount
+from ramify.models.problems.operations import GAINS, LOSSES
+from ramify.models.problems.story import Story, amount
 
 
 def distract(story: Story) -> None:

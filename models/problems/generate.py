@@ -6,11 +6,11 @@ from random import Random
 
 from ramify.engine.problem import Problem
 
-from .distractors import distract
-from .operations import OPERATIONS
-from .partition import Part, part_of
-from .questions import ask, ask_with_step
-from .story import Story, amount, start_story
+from ramify.models.problems.distractors import distract
+from ramify.models.problems.operations import OPERATIONS
+from ramify.models.problems.partition import Part, part_of
+from ramify.models.problems.questions import ask, ask_with_step
+from ramify.models.problems.story import Story, amount, start_story
 
 
 def generate_one(seed: int, steps: tuple[int, int], part: Part, problem_id: str) -> Problem:

@@ -11,8 +11,8 @@ from random import Random
 
 from ramify.engine.problem import Problem
 
-from .names import PEOPLE, THINGS
-from .partition import Part, part_of
+from ramify.models.problems.names import PEOPLE, THINGS
+from ramify.models.problems.partition import Part, part_of
 
 SHORTEST, LONGEST = 3, 6
 """Lengths that a list may have at any time."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .names import PACKS, PARTS, PRONOUNS, TIMES_WORDS
-from .story import Event, Story, amount
+from ramify.models.problems.names import PACKS, PARTS, PRONOUNS, TIMES_WORDS
+from ramify.models.problems.story import Event, Story, amount
 
 GAINS = (("buys", "bought"), ("finds", "found"), ("gets", "got"), ("picks up", "picked up"))
 LOSSES = (("sells", "sold"), ("loses", "lost"), ("gives away", "gave away"), ("uses up", "used up"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .names import PACKS
-from .story import Story, amount
+from ramify.models.problems.names import PACKS
+from ramify.models.problems.story import Story, amount
 
 
 def ask(story: Story) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from .names import DAYS, PEOPLE, PRONOUNS, THINGS
+from ramify.models.problems.names import DAYS, PEOPLE, PRONOUNS, THINGS
 
 LARGEST = 3000
 """Nobody in a story holds more than this; totals of several people may exceed it."""

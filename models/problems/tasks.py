@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from ramify.engine.problem import Problem
 
-from . import arithmetic_steps, list_steps, lists
-from .generate import generate_one
-from .partition import Part, stream_seed
+from ramify.models.problems import arithmetic_steps, list_steps, lists
+from ramify.models.problems.generate import generate_one
+from ramify.models.problems.partition import Part, stream_seed
 
 MOST_STEPS = 12
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from ramify.models.problems.partition import stream_seed
 from ramify.models.problems.tasks import Task
 
-from .text import policy_solution_text, prompt_text
+from ramify.models.recipe.text import policy_solution_text, prompt_text
 
 SHARD_SIZE = 20_000
 """Problems in one shard."""

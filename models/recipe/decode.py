@@ -9,9 +9,9 @@ from tokenizers import Tokenizer
 
 from ramify.engine.problem import Problem
 
-from .network import Cache, Decoder
-from .text import END, prompt_text
-from .tokenizer import token_id
+from ramify.models.recipe.network import Cache, Decoder
+from ramify.models.recipe.text import END, prompt_text
+from ramify.models.recipe.tokenizer import token_id
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ramify.models.problems.tasks import ARITHMETIC, LISTS, Task
 
-from .network import Shape
+from ramify.models.recipe.network import Shape
 
 
 @dataclass(frozen=True, slots=True)

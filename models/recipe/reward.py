@@ -18,10 +18,10 @@ from torch.nn import functional as F
 from ramify.engine.rewards.check import auc
 from ramify.engine.rewards.measures import calibration
 
-from .network import Decoder
-from .optimizer import Optimizer
-from .text import BAD, GOOD, STEP, prompt_text, reward_solution_text
-from .tokenizer import token_id
+from ramify.models.recipe.network import Decoder
+from ramify.models.recipe.optimizer import Optimizer
+from ramify.models.recipe.text import BAD, GOOD, STEP, prompt_text, reward_solution_text
+from ramify.models.recipe.tokenizer import token_id
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ import click
 
 from ramify.engine.errors import ExitCode, UsageError
 
-from . import diagnostics, output
-from .batching import BatchLine, run_interruptibly
-from .exits import Finished
-from .fallback import fallback_from, fallback_options
-from .options import SearchPlan, search_options
-from .settings import fitting
-from .values import COUNT, FieldMap
+from ramify.cli import diagnostics, output
+from ramify.cli.batching import BatchLine, run_interruptibly
+from ramify.cli.exits import Finished
+from ramify.cli.fallback import fallback_from, fallback_options
+from ramify.cli.options import SearchPlan, search_options
+from ramify.cli.settings import fitting
+from ramify.cli.values import COUNT, FieldMap
 
 if TYPE_CHECKING:
     from ramify.batch import BatchConfig, BatchReport

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ramify.engine.duration import duration_text
 
-from . import diagnostics
-from .progress import REDRAW_S
+from ramify.cli import diagnostics
+from ramify.cli.progress import REDRAW_S
 
 if TYPE_CHECKING:
     from ramify.batch import BatchConfig, BatchProgress, BatchReport
@@ -118,7 +118,7 @@ def run_interruptibly(
 
     from ramify.batch import BatchControl, run_batch
 
-    from .searching import Interrupts
+    from ramify.cli.searching import Interrupts
 
     async def work() -> BatchReport | None:
         control = BatchControl()

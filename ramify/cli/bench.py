@@ -12,11 +12,11 @@ import click
 from ramify.engine.duration import duration_text
 from ramify.engine.errors import ExitCode, UsageError
 
-from . import diagnostics, output
-from .batching import REPEAT_S
-from .exits import Finished
-from .progress import REDRAW_S
-from .values import StepRange
+from ramify.cli import diagnostics, output
+from ramify.cli.batching import REPEAT_S
+from ramify.cli.exits import Finished
+from ramify.cli.progress import REDRAW_S
+from ramify.cli.values import StepRange
 
 if TYPE_CHECKING:
     from ramify.bench.plans import Plan

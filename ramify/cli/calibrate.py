@@ -9,8 +9,8 @@ import click
 
 from ramify.engine.errors import UsageError
 
-from . import diagnostics, output
-from .values import COUNT
+from ramify.cli import diagnostics, output
+from ramify.cli.values import COUNT
 
 if TYPE_CHECKING:
     from ramify.engine.problem import Problem

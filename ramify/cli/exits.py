@@ -10,7 +10,7 @@ from ramify.engine.errors import ExitCode, RamifyError
 from ramify.reward.errors import RewardContextExceeded, RewardError
 from ramify.search.errors import SearchError
 
-from . import diagnostics
+from ramify.cli import diagnostics
 
 
 class Finished(click.exceptions.Exit):

@@ -9,7 +9,7 @@ import click
 
 from ramify.engine.errors import UsageError
 
-from .values import Share
+from ramify.cli.values import Share
 
 if TYPE_CHECKING:
     from ramify.engine.fallback import Fallback

@@ -10,9 +10,9 @@ import click
 
 from ramify.engine.errors import UsageError
 
-from . import output
-from .batch import INPUT_FORMATS, note_bad
-from .values import FieldMap
+from ramify.cli import output
+from ramify.cli.batch import INPUT_FORMATS, note_bad
+from ramify.cli.values import FieldMap
 
 if TYPE_CHECKING:
     from ramify.batch.regrade import Graded, GradeReport

@@ -12,7 +12,7 @@ from typing import Any
 
 from ramify.engine.errors import RamifyError
 
-from .build_advice import build_command
+from ramify.cli.build_advice import build_command
 
 PACKAGES = ("ramify", "llama-cpp-python", "numpy", "networkx", "anyio", "pydantic", "math-verify")
 OPTIONAL_PACKAGES = ("torch", "tokenizers", "gguf")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import diagnostics, output
-from .output import size_text
-from .pulling import pull
-from .quantizing import quantize
-from .values import COUNT, KV_TYPE
+from ramify.cli import diagnostics, output
+from ramify.cli.output import size_text
+from ramify.cli.pulling import pull
+from ramify.cli.quantizing import quantize
+from ramify.cli.values import COUNT, KV_TYPE
 
 if TYPE_CHECKING:
     from ramify.engine.catalog import CatalogEntry

@@ -10,7 +10,7 @@ import click
 
 from ramify.engine.errors import UsageError
 
-from .values import COUNT, DURATION, FLOPS, GPU_SHARES, KV_TYPE, Assignment, Share
+from ramify.cli.values import COUNT, DURATION, FLOPS, GPU_SHARES, KV_TYPE, Assignment, Share
 
 if TYPE_CHECKING:
     from ramify.search.strategy import AnyStrategy

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import output
-from .values import StepRange
+from ramify.cli import output
+from ramify.cli.values import StepRange
 
 if TYPE_CHECKING:
     from ramify.engine.problem import Problem

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import diagnostics
+from ramify.cli import diagnostics
 
 if TYPE_CHECKING:
     from ramify.engine.events import Event

@@ -10,9 +10,9 @@ import click
 
 from ramify.engine.duration import duration_text
 
-from . import diagnostics, output
-from .output import size_text
-from .progress import REDRAW_S, REPEAT_S
+from ramify.cli import diagnostics, output
+from ramify.cli.output import size_text
+from ramify.cli.progress import REDRAW_S, REPEAT_S
 
 if TYPE_CHECKING:
     from ramify.engine.hub.reference import HubRef

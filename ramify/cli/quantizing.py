@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from . import diagnostics, output
-from .output import size_text
+from ramify.cli import diagnostics, output
+from ramify.cli.output import size_text
 
 
 @click.command()

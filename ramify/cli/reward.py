@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from . import diagnostics, output
-from .problems import TASK_NAMES
-from .reward_eval import evaluate
-from .reward_label import label
-from .values import COUNT
+from ramify.cli import diagnostics, output
+from ramify.cli.problems import TASK_NAMES
+from ramify.cli.reward_eval import evaluate
+from ramify.cli.reward_label import label
+from ramify.cli.values import COUNT
 
 if TYPE_CHECKING:
     from ramify.engine.rewards.check import CheckReport, StepQuality
@@ -91,7 +91,7 @@ def check(
 
     from ramify.engine.config import EngineConfig
 
-    from .reward_cases import bundled_cases, read_cases
+    from ramify.cli.reward_cases import bundled_cases, read_cases
 
     found = bundled_cases(count, seed, task) if cases is None else read_cases(cases)
     with output.owned_stdout():

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import diagnostics, output
-from .problems import TASK_NAMES
-from .reward_label import REPEAT_S, read_answered
-from .values import COUNT, StepRange
+from ramify.cli import diagnostics, output
+from ramify.cli.problems import TASK_NAMES
+from ramify.cli.reward_label import REPEAT_S, read_answered
+from ramify.cli.values import COUNT, StepRange
 
 if TYPE_CHECKING:
     from ramify.engine.problem import Problem
@@ -101,7 +101,7 @@ def evaluate(
         if as_json:
             output.write_json(report, indent=2)
         else:
-            from .reward_report import write_report
+            from ramify.cli.reward_report import write_report
 
             write_report(report)
     if out is not None:
@@ -118,7 +118,7 @@ async def _measure(
     """Return the report, and by reward the scored paths and the calibration."""
     from ramify.engine.rewards.quality import quality
 
-    from .reward_report import gains, quality_facts
+    from ramify.cli.reward_report import gains, quality_facts
 
     outcomes: dict[str, list[Outcome]] = {}
     paths: dict[str, list[ScoredPath]] = {}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import diagnostics, output
-from .problems import TASK_NAMES
-from .values import COUNT
+from ramify.cli import diagnostics, output
+from ramify.cli.problems import TASK_NAMES
+from ramify.cli.values import COUNT
 
 if TYPE_CHECKING:
     from ramify.engine.problem import Problem

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import output
+from ramify.cli import output
 
 if TYPE_CHECKING:
     from ramify.engine.rewards.evaluation import Outcome

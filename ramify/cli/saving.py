@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ramify.engine.errors import UsageError
 
-from . import diagnostics
+from ramify.cli import diagnostics
 
 if TYPE_CHECKING:
     from ramify.engine.solution import Solution
@@ -40,7 +40,7 @@ def write_tree(solution: Solution, path: Path) -> None:
 
 def keep_run(solution: Solution, options: dict[str, Any]) -> None:
     """Save a run to the history. What goes wrong is only noted, because the answer is already there."""
-    from .settings import open_store
+    from ramify.cli.settings import open_store
 
     try:
         open_store().save(solution, options)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ramify.engine.run import Run
     from ramify.engine.solution import Solution
 
-    from .options import SearchPlan
-    from .progress import Progress
+    from ramify.cli.options import SearchPlan
+    from ramify.cli.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

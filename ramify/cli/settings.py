@@ -20,8 +20,8 @@ import click
 
 from ramify.engine.errors import UsageError
 
-from .options import search_options
-from .values import COUNT
+from ramify.cli.options import search_options
+from ramify.cli.values import COUNT
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunStore

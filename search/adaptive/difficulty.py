@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import fsum
 
-from ..node import Node
+from ramify.search.node import Node
 
 
 def difficulty(answered: Sequence[Node], paths: int) -> float:

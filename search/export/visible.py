@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..tree import SearchTree
+from ramify.search.tree import SearchTree
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from ..errors import SearchError
+from ramify.search.errors import SearchError
 
 if TYPE_CHECKING:
-    from ..tree import SearchTree
-    from ..votes import Vote
+    from ramify.search.tree import SearchTree
+    from ramify.search.votes import Vote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
