@@ -6,29 +6,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ramify.batch.compare import Comparison, compare_runs
-    from ramify.batch.config import BatchConfig
-    from ramify.batch.control import BatchControl
-    from ramify.batch.errors import BadInput, RunFolderError
-    from ramify.batch.grading import grade
-    from ramify.batch.inputs import BadRecord, read_problems
-    from ramify.batch.report import BatchReport, read_report
-    from ramify.batch.runner import run_batch
-    from ramify.batch.tally import BatchProgress
+    from .control import BatchControl
+    from .errors import BadInput, RunFolderError
+    from .report.compare import Comparison, compare_runs
+    from .report.report import BatchReport, read_report
+    from .runner import run_batch
+    from .store.config import BatchConfig
+    from .store.grading import grade
+    from .store.inputs import BadRecord, read_problems
+    from .tally import BatchProgress
 
 _HOMES = {
     "BadInput": "errors",
-    "BadRecord": "inputs",
-    "BatchConfig": "config",
+    "BadRecord": "store.inputs",
+    "BatchConfig": "store.config",
     "BatchControl": "control",
     "BatchProgress": "tally",
-    "BatchReport": "report",
-    "Comparison": "compare",
+    "BatchReport": "report.report",
+    "Comparison": "report.compare",
     "RunFolderError": "errors",
-    "compare_runs": "compare",
-    "grade": "grading",
-    "read_problems": "inputs",
-    "read_report": "report",
+    "compare_runs": "report.compare",
+    "grade": "store.grading",
+    "read_problems": "store.inputs",
+    "read_report": "report.report",
     "run_batch": "runner",
 }
 

@@ -12,21 +12,21 @@ from dataclasses import replace
 import anyio
 from anyio.to_thread import run_sync
 
-from ramify.engine.errors import ModelCrashed
-from ramify.engine.problem import Problem
-from ramify.engine.usage import Usage
+from ramify.errors import ModelCrashed
+from ramify.problem import Problem
 from ramify.search.limits import Budget
+from ramify.usage import Usage
 
-from ramify.batch.allocation import Part, allocator, check_adaptive
-from ramify.batch.config import BatchConfig
-from ramify.batch.control import BatchControl
-from ramify.batch.errors import EngineDied, EnginesLost
-from ramify.batch.executors.searching import Executor, SearchRequest
-from ramify.batch.folder import RunFolder
-from ramify.batch.grading import grade_beside
-from ramify.batch.leg import MOST_DEATHS, Leg, Show
-from ramify.batch.plan import Item
-from ramify.batch.resolve import Setup
+from .control import BatchControl
+from .errors import EngineDied, EnginesLost
+from .executors.allocation import Part, allocator, check_adaptive
+from .executors.resolve import Setup
+from .executors.searching import Executor, SearchRequest
+from .leg import MOST_DEATHS, Leg, Show
+from .store.config import BatchConfig
+from .store.folder import RunFolder
+from .store.grading import grade_beside
+from .store.plan import Item
 
 
 class AdaptiveLeg(Leg):

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ramify.engine.errors import ExitCode, RamifyError, UsageError
+from ramify.errors import ExitCode, RamifyError, UsageError
 
 if TYPE_CHECKING:
-    from ramify.batch.formats import BadRecord
+    from .store.formats import BadRecord
 
 SHOWN = 20
 """Bad records that a message lists; the rest are counted."""

@@ -10,25 +10,25 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 
-from ramify.engine.answers.checkers import DEFAULT_CHECK
-from ramify.engine.errors import ModelCrashed, RamifyError
-from ramify.engine.fallback import fallback_note
-from ramify.engine.problem import Problem
-from ramify.engine.solution import Solution
-from ramify.engine.usage import Usage
+from ramify.answers.checkers import DEFAULT_CHECK
+from ramify.engine.ensembles.fallback import fallback_note
+from ramify.errors import ModelCrashed, RamifyError
+from ramify.problem import Problem
 from ramify.search.registry import strategy_to_dict
+from ramify.solution import Solution
+from ramify.usage import Usage
 
-from ramify.batch.config import BatchConfig
-from ramify.batch.control import BatchControl
-from ramify.batch.errors import EngineDied, EnginesLost, RunFolderError
-from ramify.batch.executors.searching import Executor, SearchRequest
-from ramify.batch.folder import RunFolder, read_attempts, read_items
-from ramify.batch.grading import grade_beside
-from ramify.batch.identity import problem_key
-from ramify.batch.plan import Item
-from ramify.batch.resolve import Setup
-from ramify.batch.rows import Attempt, describe_error, failed_row, named_check, solved_row
-from ramify.batch.tally import Tally
+from .control import BatchControl
+from .errors import EngineDied, EnginesLost, RunFolderError
+from .executors.resolve import Setup
+from .executors.searching import Executor, SearchRequest
+from .store.config import BatchConfig
+from .store.folder import RunFolder, read_attempts, read_items
+from .store.grading import grade_beside
+from .store.identity import problem_key
+from .store.plan import Item
+from .store.rows import Attempt, describe_error, failed_row, named_check, solved_row
+from .tally import Tally
 
 STOP_REASONS = ("completed", "interrupted", "budget", "failures", "aborted")
 MOST_DEATHS = 3

@@ -11,18 +11,18 @@ import anyio
 from anyio.to_thread import run_sync
 
 from ramify.engine.engine import Engine
-from ramify.engine.problem import Problem
+from ramify.problem import Problem
 
-from ramify.batch.adaptive import AdaptiveLeg
-from ramify.batch.config import BatchConfig
-from ramify.batch.control import BatchControl
-from ramify.batch.executors.opening import open_executor
-from ramify.batch.folder import RunFolder, read_manifest
-from ramify.batch.leg import Leg
-from ramify.batch.plan import all_items, select
-from ramify.batch.report import BatchReport, summarise
-from ramify.batch.resolve import Setup, make_setup
-from ramify.batch.tally import BatchProgress, Tally
+from .adaptive import AdaptiveLeg
+from .control import BatchControl
+from .executors.opening import open_executor
+from .executors.resolve import Setup, make_setup
+from .leg import Leg
+from .report.report import BatchReport, summarise
+from .store.config import BatchConfig
+from .store.folder import RunFolder, read_manifest
+from .store.plan import all_items, select
+from .tally import BatchProgress, Tally
 
 FRAME_S = 0.1
 """Shortest time between two looks at a batch while tokens come in."""

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ramify.engine.usage import Usage
+from ramify.statistics import wilson
+from ramify.usage import Usage
 
-from ramify.batch.rows import FAILED
-from ramify.batch.stats import wilson
+from .store.rows import FAILED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,9 @@ import anyio
 from strategies import paired_difference
 
 import ramify
-from ramify.batch.stats import wilson
-from ramify.engine.portfolio import solve_set
+from ramify.engine.ensembles.portfolio import solve_set
 from ramify.search.adaptive import Allocator, EqualSplit, Portfolio
+from ramify.statistics import wilson
 
 
 async def measure(

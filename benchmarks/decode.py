@@ -21,9 +21,9 @@ from typing import Any
 import anyio
 
 import ramify
-from ramify.engine.catalog import resolve_model
-from ramify.engine.policy import StepRequest, StepResult
-from ramify.engine.seeds import node_seed
+from ramify.engine.control.seeds import node_seed
+from ramify.engine.library.catalog import resolve_model
+from ramify.engine.policy.protocol import StepRequest, StepResult
 
 MAX_TOKENS = 128
 

@@ -63,8 +63,9 @@ async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> 
     A token that several lanes drew after the same ones counts once, as it is evaluated once. Tokens that end a text
     are never drawn, so that all lanes are as long as those of the native tool.
     """
-    from ramify.engine.runtime.client import Runtime
-    from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig
+    from ramify.engine.runtime.llama.config import ModelConfig
+    from ramify.engine.runtime.messages import LaneRequest, LaneResult
+    from ramify.engine.runtime.serve.client import Runtime
 
     config = ModelConfig(
         path=str(model), threads=options.threads, max_lanes=lanes, pools=1,
@@ -92,8 +93,8 @@ async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> 
 
 
 def _ends(path: str) -> tuple[int, ...]:
-    from ramify.engine.runtime.messages import ModelConfig
-    from ramify.engine.runtime.native import Model
+    from ramify.engine.runtime.llama.config import ModelConfig
+    from ramify.engine.runtime.llama.native import Model
 
     model = Model(ModelConfig(path=path), vocabulary_only=True)
     try:
@@ -137,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.library_folder = _library_folder(options)
     os.environ[LIBRARY_VARIABLE] = str(options.library_folder)
-    from ramify.engine.runtime.probe import usable_buffers
+    from ramify.engine.runtime.llama.probe import usable_buffers
 
     with tempfile.TemporaryDirectory() as folder:
         model: Path | None = options.model

@@ -26,11 +26,11 @@ from pathlib import Path
 
 import anyio
 
-from ramify.engine.config import EngineConfig
+from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
 from ramify.engine.loading import load_reward
-from ramify.engine.problem import Problem
 from ramify.models import generate_problems
+from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep, ScoreUsage
 from ramify.search import make_strategy
 

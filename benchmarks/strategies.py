@@ -24,11 +24,11 @@ from pathlib import Path
 import anyio
 
 import ramify
-from ramify.batch.stats import wilson
-from ramify.engine.answers.checkers import make_checker
+from ramify.answers.checkers import make_checker
 from ramify.engine.loading import default_reward
-from ramify.models.problems.tasks import TASKS
+from ramify.models.tasks.tasks import TASKS
 from ramify.search import make_strategy, strategy_option_names
+from ramify.statistics import wilson
 
 STRATEGIES = "greedy,majority,weighted,best-of-n,beam,dvts,particle,mcts,ab-mcts,widening,rebase"
 PARALLEL = 4

@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator
 
 from ramify.cli.options import SearchPlan
-from ramify.engine.events import Event, NodeAdded, NodeScored, NodesDispatched
+from ramify.events import Event, NodeAdded, NodeScored, NodesDispatched
 from ramify.search.node import FinishReason, NodeState
 from ramify.tui.app import RamifyApp
 from ramify.tui.screens.run import RunScreen
@@ -149,7 +149,7 @@ def first_paint_s() -> float:
 async def slowdown(questions: int) -> None:
     """Print what the UI takes from the speed of long searches, each done with it and without it."""
     from ramify.engine.engine import Engine
-    from ramify.models.problems import generate_problems
+    from ramify.models.tasks import generate_problems
     from ramify.search import Budget, Rebase
 
     problems = generate_problems(steps=(8, 8), count=questions + 1, seed=11)

@@ -13,26 +13,15 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from ramify.engine.answers.checkers import make_checker
-from ramify.engine.answers.extract import extract_answer
-from ramify.engine.config import DEFAULT_BUDGET, EngineConfig, RunConfig
-from ramify.engine.controller import SearchController
-from ramify.engine.equality import AnswerEquality
-from ramify.engine.errors import EngineClosed, UsageError
-from ramify.engine.events import Event
-from ramify.engine.interrupts import plain_interrupts
-from ramify.engine.ledger import Ledger
-from ramify.engine.loading import load_models
-from ramify.engine.many import Problems, SolutionStream, as_problem
-from ramify.engine.planning import plan
-from ramify.engine.policy import PolicyModel
-from ramify.engine.problem import Problem
-from ramify.engine.profile import Profile, profile_for
-from ramify.engine.run import Run
-from ramify.engine.runtime.messages import SamplingParams
-from ramify.engine.solution import Solution
-from ramify.engine.summary import conclude
+from ramify.answers.checkers import make_checker
+from ramify.answers.extract import extract_answer
+from ramify.answers.verdicts import AnswerEquality
+from ramify.config import DEFAULT_BUDGET, EngineConfig, RunConfig
+from ramify.errors import EngineClosed, UsageError
+from ramify.events import Event
+from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel
+from ramify.sampling_params import SamplingParams
 from ramify.search.budget import Budget, BudgetMeter, TokenPrice
 from ramify.search.registry import make_strategy
 from ramify.search.restart import restart
@@ -41,6 +30,18 @@ from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import Majority
 from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
+from ramify.solution import Solution
+
+from .control.controller import SearchController
+from .control.ledger import Ledger
+from .control.summary import conclude
+from .interrupts import plain_interrupts
+from .loading import load_models
+from .many import Problems, SolutionStream, as_problem
+from .planning.planning import plan
+from .planning.profile import Profile, profile_for
+from .policy.protocol import PolicyModel
+from .run import Run
 
 AUTO = "auto"
 """Instead of a strategy: what the profile of the models finds best within the budget."""

@@ -6,20 +6,21 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from ramify.engine.catalog import resolve_model
-from ramify.engine.config import EngineConfig
-from ramify.engine.errors import UsageError
-from ramify.engine.llama_policy import LlamaPolicy
-from ramify.engine.policy import PolicyModel
-from ramify.engine.prompts.format import choose_prompt_format
-from ramify.engine.remote.address import is_remote
-from ramify.engine.rewards.loading import RewardLoader, RewardSource
-from ramify.engine.rewards.own_head import muted_ids
-from ramify.engine.runtime.client import Runtime
-from ramify.engine.runtime.gguf_check import check_gguf
-from ramify.engine.runtime.messages import ModelConfig
-from ramify.engine.runtime.slot import Slot
+from ramify.config import EngineConfig
+from ramify.errors import UsageError
 from ramify.reward.protocol import RewardModel
+
+from .library.catalog import resolve_model
+from .policy.llama import LlamaPolicy
+from .policy.prompts.format import choose_prompt_format
+from .policy.protocol import PolicyModel
+from .policy.remote.address import is_remote
+from .rewards.loading import RewardLoader, RewardSource
+from .rewards.own_head import muted_ids
+from .runtime.llama.config import ModelConfig
+from .runtime.llama.gguf_check import check_gguf
+from .runtime.serve.client import Runtime
+from .runtime.serve.loaded_model import Slot
 
 DEFAULT_REWARD = "demo-prm"
 BUNDLED_POLICY = "demo-"
@@ -85,7 +86,7 @@ class _Loader:
         return LlamaPolicy(slot, prompt, ref.name)
 
     async def _remote_policy(self, name: str) -> PolicyModel:
-        from ramify.engine.remote.policy import RemotePolicy
+        from .policy.remote.policy import RemotePolicy
 
         return await RemotePolicy.connect(
             name, prompt_preset=self._config.prompt_preset, step_format=self._config.step_format
@@ -131,6 +132,6 @@ def _threads(settings: EngineConfig, path: Path) -> int | None:
     """Return the threads of one worker, None for what suits the model."""
     if settings.workers == 1:
         return settings.threads
-    from ramify.engine.runtime.native import suitable_threads
+    from .runtime.llama.native import suitable_threads
 
     return max(1, (settings.threads or suitable_threads(check_gguf(path).parameters)) // settings.workers)

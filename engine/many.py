@@ -9,8 +9,8 @@ from types import TracebackType
 import anyio
 from anyio.abc import TaskGroup
 
-from ramify.engine.problem import Problem
-from ramify.engine.solution import Solution
+from ramify.problem import Problem
+from ramify.solution import Solution
 
 END_S = 5.0
 """How long searches that nobody wants any more may take to end."""

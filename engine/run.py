@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import cast
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, cast
 
 import anyio
 from anyio.abc import TaskGroup
 
-from ramify.engine.controller import SearchController
-from ramify.engine.equality import AnswerEquality
-from ramify.engine.errors import RamifyError, UsageError
-from ramify.engine.events import (
+from ramify.answers.verdicts import AnswerEquality
+from ramify.errors import RamifyError, UsageError
+from ramify.events import (
     BudgetChanged,
     BudgetUsed,
     Event,
@@ -24,18 +23,25 @@ from ramify.engine.events import (
     RunStarted,
     StepProgress,
 )
-from ramify.engine.ledger import Ledger
-from ramify.engine.policy import PolicyModel, PolicySession, StepResult
-from ramify.engine.problem import Problem
-from ramify.engine.requests import Dispatch
-from ramify.engine.rewards.own_head import open_beside
-from ramify.engine.scoring import Scorer
-from ramify.engine.solution import Solution
-from ramify.engine.usage import Usage
+from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel
 from ramify.search.limits import Budget
+from ramify.search.node import NodeState, PruneReason
+from ramify.search.registry import strategy_to_dict
 from ramify.search.stopping import StopReason
+from ramify.search.strategy import AnyStrategy, settled
 from ramify.search.tree import SearchTree
+from ramify.search.votes import VoteRule, candidates, decide
+from ramify.solution import Solution
+from ramify.usage import Usage
+
+from .control.controller import SearchController
+from .control.ledger import Ledger
+from .control.requests import Dispatch
+from .control.scoring import Scorer
+from .control.summary import outcome
+from .policy.protocol import PolicyModel, PolicySession, StepResult
+from .rewards.own_head import open_beside
 
 FRAME_S = 0.1
 """Shortest time between two budget events."""
@@ -374,3 +380,32 @@ def _single(error: Exception) -> Exception:
             break
         current = inner[0]
     return current if isinstance(current, Exception) else error
+
+
+def as_it_stands(
+    run: Run, strategy: AnyStrategy, *, seed: int, model: Mapping[str, Any], pinned: int | None = None
+) -> Solution:
+    """Return the solution of a run that cannot be waited for; the run itself stays as it is.
+
+    What was unfinished is pruned in a copy of the tree. Answers count as equal only if they are written alike, and
+    the majority decides if a path has no score. `pinned` is the node whose answer was chosen by hand, if one was.
+    """
+    tree = SearchTree.from_dict(run.tree.to_dict())
+    for node in (*tree.pending(), *tree.open_leaves()):
+        if node.parent is not None and node.state is not NodeState.PRUNED:
+            tree.prune(node.id, PruneReason.STOPPED)
+    chosen = settled(strategy, tree)
+    paths = candidates(tree, chosen.aggregation)
+    scored = all(each.score is not None for each in paths if each.answer is not None)
+    vote = decide(paths, chosen.vote if scored else VoteRule.MAJORITY, str.__eq__)
+    return Solution(
+        **outcome(paths, vote, pinned=pinned),
+        problem_id=run.problem.id,
+        question=run.problem.question,
+        stop_reason=StopReason.USER,
+        usage=run.usage,
+        seed=seed,
+        strategy=strategy_to_dict(strategy),
+        model=model,
+        tree=tree,
+    )

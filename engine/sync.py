@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from anyio.from_thread import start_blocking_portal
 
 if TYPE_CHECKING:
-    from ramify.engine.config import EngineConfig
-    from ramify.engine.problem import Problem
-    from ramify.engine.solution import Solution
+    from ramify.config import EngineConfig
+    from ramify.problem import Problem
+    from ramify.solution import Solution
 
 
 def solve_sync(
@@ -30,7 +30,7 @@ def solve_sync(
     Raises:
         RamifyError: as `Engine` and `Engine.solve` do.
     """
-    from ramify.engine.engine import Engine
+    from .engine import Engine
 
     async def run() -> Solution:
         async with Engine(model=model, reward=reward, config=engine) as opened:

@@ -9,9 +9,10 @@ from zlib import crc32
 
 import anyio
 
-from ramify.engine.errors import UsageError
-from ramify.engine.policy import AdoptedNode, StepRequest, StepResult, Turn
+from ramify.errors import UsageError
 from ramify.search.node import FinishReason
+
+from .policy.protocol import AdoptedNode, StepRequest, StepResult, Turn
 
 LONGEST_PATH = 100
 """Steps after which a path written to the end in one go is given up."""

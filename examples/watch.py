@@ -3,7 +3,7 @@
 import anyio
 
 import ramify
-from ramify.engine.events import AnswerUpdate, NodeAdded, NodePruned
+from ramify.events import AnswerUpdate, NodeAdded, NodePruned
 
 
 async def main() -> None:

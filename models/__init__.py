@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ramify.models.problems import generate_problems
+from .tasks import generate_problems
 
 __all__ = ["generate_problems"]

@@ -9,43 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ramify.engine.answers.equality import answers_equal
-    from ramify.engine.answers.extract import extract_answer
-    from ramify.engine.config import EngineConfig
+    from ramify.answers.equality import answers_equal
+    from ramify.answers.extract import extract_answer
     from ramify.engine.engine import Engine
-    from ramify.engine.errors import (
-        EngineClosed,
-        ExitCode,
-        ModelCrashed,
-        ModelLoadError,
-        NoAnswer,
-        QuestionTooLong,
-        RamifyError,
-        UsageError,
-    )
-    from ramify.engine.events import (
-        AnswerUpdate,
-        BudgetChanged,
-        BudgetUsed,
-        Event,
-        NodeAdded,
-        NodePinned,
-        NodePruned,
-        NodeScored,
-        NodesDispatched,
-        RunFinished,
-        RunPaused,
-        RunResumed,
-        RunStarted,
-        StepProgress,
-    )
-    from ramify.engine.problem import Problem
     from ramify.engine.run import Run
-    from ramify.engine.runtime.messages import SamplingParams
-    from ramify.engine.solution import Solution, SolutionCandidate
     from ramify.engine.sync import solve_sync
-    from ramify.engine.usage import RoleUsage, Usage
-    from ramify.models.problems import generate_problems
+    from ramify.models.tasks import generate_problems
     from ramify.reward.callable import CallableReward
     from ramify.reward.errors import RewardError, RewardSpecError
     from ramify.search.allocation import rebase_allocation
@@ -77,12 +46,44 @@ if TYPE_CHECKING:
     from ramify.search.strategies.widening import Widening
     from ramify.search.tree import SearchTree
 
+    from .config import EngineConfig
+    from .errors import (
+        EngineClosed,
+        ExitCode,
+        ModelCrashed,
+        ModelLoadError,
+        NoAnswer,
+        QuestionTooLong,
+        RamifyError,
+        UsageError,
+    )
+    from .events import (
+        AnswerUpdate,
+        BudgetChanged,
+        BudgetUsed,
+        Event,
+        NodeAdded,
+        NodePinned,
+        NodePruned,
+        NodeScored,
+        NodesDispatched,
+        RunFinished,
+        RunPaused,
+        RunResumed,
+        RunStarted,
+        StepProgress,
+    )
+    from .problem import Problem
+    from .sampling_params import SamplingParams
+    from .solution import Solution, SolutionCandidate
+    from .usage import RoleUsage, Usage
+
 _MODULES = {
     "engine.answers.equality": ("answers_equal",),
     "engine.answers.extract": ("extract_answer",),
-    "engine.config": ("EngineConfig",),
+    "config": ("EngineConfig",),
     "engine.engine": ("Engine",),
-    "engine.errors": (
+    "errors": (
         "EngineClosed",
         "ExitCode",
         "ModelCrashed",
@@ -92,7 +93,7 @@ _MODULES = {
         "RamifyError",
         "UsageError",
     ),
-    "engine.events": (
+    "events": (
         "AnswerUpdate",
         "BudgetChanged",
         "BudgetUsed",
@@ -108,12 +109,12 @@ _MODULES = {
         "RunStarted",
         "StepProgress",
     ),
-    "engine.problem": ("Problem",),
+    "problem": ("Problem",),
     "engine.run": ("Run",),
-    "engine.runtime.messages": ("SamplingParams",),
-    "engine.solution": ("Solution", "SolutionCandidate"),
+    "sampling_params": ("SamplingParams",),
+    "solution": ("Solution", "SolutionCandidate"),
     "engine.sync": ("solve_sync",),
-    "engine.usage": ("RoleUsage", "Usage"),
+    "usage": ("RoleUsage", "Usage"),
     "models.problems": ("generate_problems",),
     "reward.callable": ("CallableReward",),
     "reward.errors": ("RewardError", "RewardSpecError"),

@@ -9,27 +9,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ramify.reward.builtin import BUILTIN_SPECS as BUILTIN_SPECS
-    from ramify.reward.builtin import load_spec as load_spec
-    from ramify.reward.builtin import resolve_spec as resolve_spec
-    from ramify.reward.callable import CallableReward as CallableReward
-    from ramify.reward.errors import RewardContextExceeded as RewardContextExceeded
-    from ramify.reward.errors import RewardError as RewardError
-    from ramify.reward.errors import RewardSpecError as RewardSpecError
-    from ramify.reward.lm_head import LmHeadReward as LmHeadReward
-    from ramify.reward.other_specs import ImplicitSpec as ImplicitSpec
-    from ramify.reward.other_specs import VerifierSpec as VerifierSpec
-    from ramify.reward.protocol import RewardModel as RewardModel
-    from ramify.reward.protocol import RewardSession as RewardSession
-    from ramify.reward.protocol import ScoredStep as ScoredStep
-    from ramify.reward.protocol import ScoreJob as ScoreJob
-    from ramify.reward.protocol import ScoreRow as ScoreRow
-    from ramify.reward.protocol import ScorerRun as ScorerRun
-    from ramify.reward.protocol import ScoreUsage as ScoreUsage
-    from ramify.reward.protocol import Tokenizer as Tokenizer
-    from ramify.reward.protocol import TokenScorer as TokenScorer
-    from ramify.reward.spec import RewardSpec as RewardSpec
-    from ramify.reward.testing import ScriptedReward as ScriptedReward
+    from .builtin import BUILTIN_SPECS as BUILTIN_SPECS
+    from .builtin import load_spec as load_spec
+    from .builtin import resolve_spec as resolve_spec
+    from .callable import CallableReward as CallableReward
+    from .errors import RewardContextExceeded as RewardContextExceeded
+    from .errors import RewardError as RewardError
+    from .errors import RewardSpecError as RewardSpecError
+    from .lm_head import LmHeadReward as LmHeadReward
+    from .other_specs import ImplicitSpec as ImplicitSpec
+    from .other_specs import VerifierSpec as VerifierSpec
+    from .protocol import RewardModel as RewardModel
+    from .protocol import RewardSession as RewardSession
+    from .protocol import ScoredStep as ScoredStep
+    from .protocol import ScoreJob as ScoreJob
+    from .protocol import ScoreRow as ScoreRow
+    from .protocol import ScorerRun as ScorerRun
+    from .protocol import ScoreUsage as ScoreUsage
+    from .protocol import Tokenizer as Tokenizer
+    from .protocol import TokenScorer as TokenScorer
+    from .spec import RewardSpec as RewardSpec
+    from .testing import ScriptedReward as ScriptedReward
 
 _HOMES = {
     "BUILTIN_SPECS": "builtin",

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ramify.reward.errors import RewardSpecError
-from ramify.reward.families import BUILTIN_SPECS as BUILTIN_SPECS
-from ramify.reward.families import FAMILIES, Family
-from ramify.reward.layout import PathLayout
-from ramify.reward.other_specs import VerifierSpec
-from ramify.reward.protocol import Tokenizer
-from ramify.reward.spec import RewardSpec
-from ramify.reward.spec_files import AnySpec, parse_spec, parse_toml_spec, spec_from_metadata
-from ramify.reward.tokens import token_of
+from .errors import RewardSpecError
+from .families import BUILTIN_SPECS as BUILTIN_SPECS
+from .families import FAMILIES, Family
+from .layout import PathLayout
+from .other_specs import VerifierSpec
+from .protocol import Tokenizer
+from .spec import RewardSpec
+from .spec_files import AnySpec, parse_spec, parse_toml_spec, spec_from_metadata
+from .tokens import token_of
 
 NAME_KEYS = (
     "general.name",

@@ -9,9 +9,9 @@ from typing import Any, cast
 import anyio
 import anyio.to_thread
 
-from ramify.reward.checks import checked_scores
-from ramify.reward.errors import RewardError
-from ramify.reward.protocol import ScoredStep, ScoreUsage
+from .checks import checked_scores
+from .errors import RewardError
+from .protocol import ScoredStep, ScoreUsage
 
 ScoreOne = Callable[[str, tuple[str, ...]], "float | Awaitable[float]"]
 ScoreMany = Callable[[str, list[tuple[str, ...]]], "Sequence[float] | Awaitable[Sequence[float]]"]

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, SupportsFloat
 
-from ramify.reward.errors import RewardError
-from ramify.reward.protocol import ScoredStep
+from .errors import RewardError
+from .protocol import ScoredStep
 
 
 def checked_scores(reward: str, steps: Sequence[ScoredStep], values: Any) -> list[float]:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ramify.reward.other_specs import VerifierSpec
-from ramify.reward.spec import RewardSpec
+from .other_specs import VerifierSpec
+from .spec import RewardSpec
 
 LLAMA_3_SYSTEM = "\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
 """What the chat template of Llama 3.1 says in its system turn when it is given none."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ramify.reward.errors import RewardError, RewardSpecError
-from ramify.reward.protocol import Tokenizer
-from ramify.reward.spec import QUESTION, STEP, RewardSpec
-from ramify.reward.tokens import Segment, SegmentEncoder, single_token, token_of
+from .errors import RewardError, RewardSpecError
+from .protocol import Tokenizer
+from .spec import QUESTION, STEP, RewardSpec
+from .tokens import Segment, SegmentEncoder, single_token, token_of
 
 _SAMPLE = ("What is 2 + 3?", ("2 + 3 = 5", "The answer is 5."))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from ramify.reward.checks import checked_score
-from ramify.reward.errors import RewardContextExceeded, RewardError, RewardSpecError
-from ramify.reward.layout import PathLayout, PathTokens
-from ramify.reward.protocol import Reading, ScoredStep, ScoreJob, ScoreRow, ScorerRun, ScoreUsage, Tokenizer, TokenScorer
-from ramify.reward.spec import RewardSpec
+from .checks import checked_score
+from .errors import RewardContextExceeded, RewardError, RewardSpecError
+from .layout import PathLayout, PathTokens
+from .protocol import Reading, ScoredStep, ScoreJob, ScoreRow, ScorerRun, ScoreUsage, Tokenizer, TokenScorer
+from .spec import RewardSpec
 
 Head = Callable[[Sequence[float]], Sequence[float]]
 """From a final hidden state to the head's outputs."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from statistics import NormalDist
 
-from ramify.reward.errors import RewardSpecError
-from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep, ScoreUsage
+from .errors import RewardSpecError
+from .protocol import RewardModel, RewardSession, ScoredStep, ScoreUsage
 
 NOISY = "noisy:"
 """`noisy:2:demo-prm` names the reward demo-prm with normal noise of standard deviation 2 on its logits."""

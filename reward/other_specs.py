@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ramify.reward.spec import QUESTION, Text
+from .spec import QUESTION, Text
 
 SOLUTION = "{solution}"
 NUMBER = "{number}"

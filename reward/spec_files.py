@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ramify.reward.errors import RewardSpecError
-from ramify.reward.other_specs import ImplicitSpec, VerifierSpec
-from ramify.reward.spec import RewardSpec
+from .errors import RewardSpecError
+from .other_specs import ImplicitSpec, VerifierSpec
+from .spec import RewardSpec
 
 METADATA_KEY = "ramify.reward.spec"
 """GGUF metadata key under which a model file carries its own spec as JSON."""

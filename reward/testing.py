@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 
-from ramify.reward.checks import checked_scores
-from ramify.reward.errors import RewardError
-from ramify.reward.protocol import ScoredStep, ScoreJob, ScoreRow, ScoreUsage
+from .checks import checked_scores
+from .errors import RewardError
+from .protocol import ScoredStep, ScoreJob, ScoreRow, ScoreUsage
 
 Script = Mapping[str, float] | Mapping[tuple[str, ...], float] | Callable[[str, tuple[str, ...]], float]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
-from ramify.reward.errors import RewardSpecError
-from ramify.reward.protocol import Tokenizer
+from .errors import RewardSpecError
+from .protocol import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

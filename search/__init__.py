@@ -9,23 +9,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ramify.search.aggregation import Aggregation, aggregate
-    from ramify.search.allocation import (
+    from .aggregation import Aggregation, aggregate
+    from .allocation import (
         RoundingRule,
         allocate,
         independent_rounding_allocation,
         largest_remainder_allocation,
         rebase_allocation,
     )
-    from ramify.search.budget import BudgetMeter, Grant
-    from ramify.search.errors import AllocationError, BudgetError, SearchError, StrategyError, TreeError
-    from ramify.search.export import export_tree, to_dot, to_graphml, to_mermaid, to_svg
-    from ramify.search.limits import Budget, Remaining, Spent
-    from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
-    from ramify.search.prices import TokenPrice
-    from ramify.search.registry import make_strategy, strategy_names, strategy_option_names, strategy_to_dict
-    from ramify.search.selection import SelectionRule
-    from ramify.search.stopping import (
+    from .budget import BudgetMeter, Grant
+    from .errors import AllocationError, BudgetError, SearchError, StrategyError, TreeError
+    from .export import export_tree, to_dot, to_graphml, to_mermaid, to_svg
+    from .limits import Budget, Remaining, Spent
+    from .node import FinishReason, Node, NodeState, Origin, PruneReason
+    from .prices import TokenPrice
+    from .registry import make_strategy, strategy_names, strategy_option_names, strategy_to_dict
+    from .selection import SelectionRule
+    from .stopping import (
         AgreementWindow,
         AllOf,
         AnyOf,
@@ -43,20 +43,20 @@ if TYPE_CHECKING:
         make_stop_rule,
         stop_rule_names,
     )
-    from ramify.search.strategies.ab_mcts import AbMcts
-    from ramify.search.strategies.auto import Auto
-    from ramify.search.strategies.beam import BeamSearch
-    from ramify.search.strategies.dvts import Dvts
-    from ramify.search.strategies.greedy import Greedy
-    from ramify.search.strategies.mcts import Mcts
-    from ramify.search.strategies.particle import ParticleFilter, Resampling
-    from ramify.search.strategies.rebase import Rebase
-    from ramify.search.strategies.refine import Refine
-    from ramify.search.strategies.sampling import BestOfN, Majority, Weighted
-    from ramify.search.strategies.widening import Widening
-    from ramify.search.strategy import AnyStrategy, Ask, Converses, Expansion, NoState, Settles, Strategy, WindsDown
-    from ramify.search.tree import SearchTree
-    from ramify.search.votes import AnswerGroup, Candidate, Vote, VoteRule, candidates, decide, group_answers
+    from .strategies.ab_mcts import AbMcts
+    from .strategies.auto import Auto
+    from .strategies.beam import BeamSearch
+    from .strategies.dvts import Dvts
+    from .strategies.greedy import Greedy
+    from .strategies.mcts import Mcts
+    from .strategies.particle import ParticleFilter, Resampling
+    from .strategies.rebase import Rebase
+    from .strategies.refine import Refine
+    from .strategies.sampling import BestOfN, Majority, Weighted
+    from .strategies.widening import Widening
+    from .strategy import AnyStrategy, Ask, Converses, Expansion, NoState, Settles, Strategy, WindsDown
+    from .tree import SearchTree
+    from .votes import AnswerGroup, Candidate, Vote, VoteRule, candidates, decide, group_answers
 
 _MODULES = {
     "aggregation": ("Aggregation", "aggregate"),

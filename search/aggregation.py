@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum, auto
 from math import fsum, prod
 
-from ramify.search.errors import SearchError
+from .errors import SearchError
 
 
 class Aggregation(StrEnum):

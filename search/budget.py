@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from math import floor
 from time import monotonic
 
-from ramify.search.errors import BudgetError
-from ramify.search.limits import UNITS, Budget, Remaining, Spent, amount
-from ramify.search.prices import TokenPrice
-from ramify.search.stopping import StopReason
+from .errors import BudgetError
+from .limits import UNITS, Budget, Remaining, Spent, amount
+from .prices import TokenPrice
+from .reasons import StopReason
 
 __all__ = ["Budget", "BudgetMeter", "Grant", "Remaining", "Spent", "TokenPrice"]
 

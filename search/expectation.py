@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import ceil
 
-from ramify.search.tree import SearchTree
+from .tree import SearchTree
 
 STEPS = 8
 """Steps of a path where none has finished yet: solutions of school problems have about as many."""

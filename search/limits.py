@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any
 
-from ramify.search.errors import BudgetError, nearest
+from .errors import BudgetError, nearest
 
 UNITS = {
     "generated_tokens": "generated tokens",

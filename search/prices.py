@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from math import isfinite
 
-from ramify.search.errors import BudgetError
-from ramify.search.limits import Spent
+from .errors import BudgetError
+from .limits import Spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import fields
 from importlib import import_module
 from typing import Any, cast
 
-from ramify.search.errors import StrategyError, nearest
-from ramify.search.strategy import AnyStrategy
+from .errors import StrategyError, nearest
+from .strategy import AnyStrategy
 
 _MODULES = {
     "ab-mcts": ("ab_mcts", "AbMcts"),

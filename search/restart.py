@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ramify.search.node import FinishReason, NodeState, Origin, PruneReason
-from ramify.search.tree import VALUE_UNIT, SearchTree
+from .node import FinishReason, NodeState, Origin, PruneReason
+from .tree import VALUE_UNIT, SearchTree
 
 CUT = (PruneReason.BUDGET, PruneReason.STOPPED)
 """Reasons that the end of a run gives to what it had not finished."""

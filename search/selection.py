@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum, auto
 from math import exp, log, sqrt
 
-from ramify.search.node import Node
+from .node import Node
 
 PUCT_BASE = 19_652
 """Growth of PUCT's exploration constant with the visits, as in AlphaZero (Silver et al., Science 362, 2018)."""

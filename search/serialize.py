@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import Any, TypeVar, cast
 
-from ramify.search.errors import TreeError
-from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
+from .errors import TreeError
+from .node import FinishReason, Node, NodeState, Origin, PruneReason
 
 T = TypeVar("T")
 

@@ -20,11 +20,11 @@ from enum import StrEnum
 from math import isfinite
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from ramify.search.aggregation import Aggregation
-from ramify.search.errors import StrategyError, nearest
-from ramify.search.node import Origin
-from ramify.search.tree import NodeState, PruneReason, SearchTree
-from ramify.search.votes import VoteRule
+from .aggregation import Aggregation
+from .errors import StrategyError, nearest
+from .node import Origin
+from .tree import NodeState, PruneReason, SearchTree
+from .votes import VoteRule
 
 StateT = TypeVar("StateT")
 ChoiceT = TypeVar("ChoiceT", bound=StrEnum)

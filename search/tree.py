@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
-from ramify.search.errors import TreeError
-from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
-from ramify.search.serialize import node_to_dict, nodes_from_dict
+from .errors import TreeError
+from .node import FinishReason, Node, NodeState, Origin, PruneReason
+from .serialize import node_to_dict, nodes_from_dict
 
 if TYPE_CHECKING:
     Graph = nx.DiGraph[int]

@@ -12,9 +12,9 @@ from enum import StrEnum, auto
 from math import fsum, inf
 from typing import assert_never
 
-from ramify.search.aggregation import Aggregation, aggregate
-from ramify.search.errors import SearchError
-from ramify.search.tree import SearchTree
+from .aggregation import Aggregation, aggregate
+from .errors import SearchError
+from .tree import SearchTree
 
 Same = Callable[[str, str], bool]
 """Says whether two answers mean the same."""

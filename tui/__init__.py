@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ramify.tui.app import RamifyApp
-    from ramify.tui.spec import RunSpec
+    from .app import RamifyApp
+    from .spec import RunSpec
 
 __all__ = ["RamifyApp", "RunSpec"]
 

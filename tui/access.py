@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from textual.message_pump import MessagePump
 
-    from ramify.tui.app import RamifyApp
+    from .app import RamifyApp
 
 
 def app_of(part: MessagePump) -> RamifyApp:

@@ -13,20 +13,22 @@ from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from ramify.engine.errors import RamifyError, UsageError
-from ramify.tui.actions import actions_of, bindings
-from ramify.tui.errors import explain
-from ramify.tui.keymap import keymap_of, remapped
-from ramify.tui.screens.base import RamifyScreen
-from ramify.tui.screens.home import HomeScreen
-from ramify.tui.spec import Plan, RunSpec
-from ramify.tui.themes import DARK, FALLBACKS, LIGHT
+from ramify.errors import RamifyError, UsageError
+
+from .actions import actions_of, bindings
+from .errors import explain
+from .keymap import keymap_of, remapped
+from .screens.base import RamifyScreen
+from .screens.home import HomeScreen
+from .spec import Plan, RunSpec
+from .themes import DARK, FALLBACKS, LIGHT
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunStore
-    from ramify.tui.engine_host import EngineHost, MakeEngine
-    from ramify.tui.logs import LogLines
-    from ramify.tui.session import LiveSession, Session
+
+    from .engine_host import EngineHost, MakeEngine
+    from .logs import LogLines
+    from .session import LiveSession, Session
 
 log = logging.getLogger("ramify.tui")
 
@@ -118,7 +120,7 @@ class RamifyApp(App[None]):
     def host(self) -> EngineHost:
         """What keeps the engines."""
         if self._host is None:
-            from ramify.tui.engine_host import EngineHost, make_engine
+            from .engine_host import EngineHost, make_engine
 
             self._host = EngineHost(self._make_engine or make_engine)
         return self._host
@@ -140,7 +142,7 @@ class RamifyApp(App[None]):
 
     def new_session(self, spec: RunSpec, *, paused: bool = False) -> LiveSession | None:
         """Start a search; a wrong setting is a toast and None."""
-        from ramify.tui.session import LiveSession
+        from .session import LiveSession
 
         try:
             plan = self.make_plan(spec.complete())
@@ -161,7 +163,7 @@ class RamifyApp(App[None]):
 
     def show_session(self, session: Session) -> None:
         """Show a run."""
-        from ramify.tui.screens.run import RunScreen
+        from .screens.run import RunScreen
 
         self.push_screen(RunScreen(session))
 
@@ -170,7 +172,7 @@ class RamifyApp(App[None]):
         self.run_worker(self._open_saved(run_id, replay), group="open", exclusive=True, exit_on_error=False)
 
     async def _open_saved(self, run_id: str, replay: bool) -> None:
-        from ramify.tui.session import SavedSession
+        from .session import SavedSession
 
         if self.store is None:
             return
@@ -189,7 +191,7 @@ class RamifyApp(App[None]):
 
     def open_compare(self, spec: RunSpec) -> None:
         """Set up a comparison."""
-        from ramify.tui.screens.compare import CompareSetup
+        from .screens.compare import CompareSetup
 
         if not spec.question:
             self.complain(self.no_question())
@@ -198,7 +200,7 @@ class RamifyApp(App[None]):
 
     def start_compare(self, left: RunSpec, right: RunSpec) -> None:
         """Start two searches and show them side by side."""
-        from ramify.tui.screens.compare import CompareScreen
+        from .screens.compare import CompareScreen
 
         first = self.new_session(left)
         second = None if first is None else self.new_session(right)
@@ -209,19 +211,19 @@ class RamifyApp(App[None]):
 
     def open_history(self) -> None:
         """Show the saved runs."""
-        from ramify.tui.screens.history import HistoryScreen
+        from .screens.history import HistoryScreen
 
         self.push_screen(HistoryScreen())
 
     def ask_batch(self) -> None:
         """Ask for the folder of a batch and show it."""
-        from ramify.tui.screens.batch import pick_folder
+        from .screens.batch import pick_folder
 
         pick_folder(self, self.open_batch)
 
     def open_batch(self, folder: Path) -> None:
         """Show a batch."""
-        from ramify.tui.screens.batch import BatchScreen
+        from .screens.batch import BatchScreen
 
         self.push_screen(BatchScreen(folder))
 
@@ -258,20 +260,20 @@ class RamifyApp(App[None]):
 
     def action_help(self) -> None:
         """Explain the screen and what has the focus."""
-        from ramify.tui.screens.help import HelpScreen
+        from .screens.help import HelpScreen
 
         area = self.screen.area if isinstance(self.screen, RamifyScreen) else "home"
         self.push_screen(HelpScreen(area, self.actions, self.screen.focused))
 
     def action_console(self) -> None:
         """Show log lines."""
-        from ramify.tui.screens.console import ConsoleScreen
+        from .screens.console import ConsoleScreen
 
         self.push_screen(ConsoleScreen(self.logs))
 
     def action_debug(self) -> None:
         """Show what a bug report should say."""
-        from ramify.tui.screens.console import DebugScreen
+        from .screens.console import DebugScreen
 
         self.push_screen(DebugScreen())
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ramify.engine.errors import RamifyError
+from ramify.errors import RamifyError
 
 if TYPE_CHECKING:
     from ramify.engine.engine import Engine
-    from ramify.tui.spec import Plan
+
+    from .spec import Plan
 
 KEPT_ENGINES = 2
 """Engines that stay loaded when nothing uses them."""

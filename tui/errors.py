@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ramify.engine.errors import RamifyError
+from ramify.errors import RamifyError
 
 
 def explain(error: BaseException) -> tuple[str, str]:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 
-from ramify.engine.errors import UsageError
-from ramify.tui.actions import ACTIONS, Action
+from ramify.errors import UsageError
+
+from .actions import ACTIONS, Action
 
 MODIFIERS = ("ctrl", "shift", "alt", "super", "hyper", "meta")
 _SHORT = {"escape": "esc", "delete": "del"}

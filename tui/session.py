@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ramify.engine.errors import ModelCrashed, UsageError
-from ramify.tui.engine_host import LoadingCancelled
-from ramify.tui.state.run_view import Phase, RunView
-from ramify.tui.state.spark import Speed
+from ramify.errors import ModelCrashed, UsageError
+
+from .engine_host import LoadingCancelled
+from .state.run_view import Phase, RunView
+from .state.spark import Speed
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunStore
     from ramify.engine.run import Run
-    from ramify.engine.solution import Solution
     from ramify.search.limits import Budget
     from ramify.search.strategy import AnyStrategy
-    from ramify.tui.engine_host import EngineHost
-    from ramify.tui.spec import Plan, RunSpec
+    from ramify.solution import Solution
+
+    from .engine_host import EngineHost
+    from .spec import Plan, RunSpec
 
 log = logging.getLogger("ramify.tui")
 
@@ -115,7 +117,7 @@ class LiveSession(Session):
         rule = self._plan.run_options.get("stop")
         if rule is None or self._run is None or self._strategy is None:
             return ""
-        from ramify.engine.answers.checkers import make_checker
+        from ramify.answers.checkers import make_checker
         from ramify.search.stopping import Situation, standing
         from ramify.search.strategy import settled
         from ramify.search.votes import candidates, decide
@@ -230,7 +232,7 @@ class LiveSession(Session):
         self.view.version += 1
 
     def _so_far(self, run: Run) -> Solution:
-        from ramify.engine.summary import as_it_stands
+        from ramify.engine.run import as_it_stands
 
         assert self._strategy is not None
         model = {"policy": self.models}
@@ -252,7 +254,7 @@ class SavedSession(Session):
     live = False
 
     def __init__(self, spec: RunSpec, solution: Solution, run_id: str | None = None, *, vote: str = "majority") -> None:
-        from ramify.tui.state.replay import beats, with_tree
+        from .state.replay import beats, with_tree
 
         solution = with_tree(solution)
         self._beats = beats(solution, vote)
@@ -287,9 +289,10 @@ class SavedSession(Session):
 
 
 def _budget(spec: RunSpec) -> Budget:
-    from ramify.engine.config import DEFAULT_BUDGET
+    from ramify.config import DEFAULT_BUDGET
     from ramify.search.limits import Budget
-    from ramify.tui.spec import LIMITS
+
+    from .spec import LIMITS
 
     limits = {name.removeprefix("max_"): spec.get(name) for name in LIMITS if spec.get(name) is not None}
     return Budget(**limits) if limits else DEFAULT_BUDGET

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ramify.engine.errors import UsageError
+from ramify.errors import UsageError
 
 if TYPE_CHECKING:
     from ramify.search.strategy import AnyStrategy

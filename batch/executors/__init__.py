@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ramify.batch.executors.opening import open_executor
-from ramify.batch.executors.searching import Executor, SearchRequest
+from .opening import open_executor
+from .searching import Executor, SearchRequest
 
 __all__ = ["Executor", "SearchRequest", "open_executor"]

@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ramify.engine.catalog import resolve_model
-from ramify.engine.config import EngineConfig
+from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
-from ramify.engine.errors import ModelLoadError, RamifyError
-from ramify.engine.fallback import Fallback
-from ramify.engine.remote.address import is_remote
-from ramify.engine.solution import Solution
-from ramify.engine.usage import Usage
+from ramify.engine.ensembles.fallback import Fallback
+from ramify.engine.library.catalog import resolve_model
+from ramify.engine.policy.remote.address import is_remote
+from ramify.errors import ModelLoadError, RamifyError
+from ramify.solution import Solution
+from ramify.usage import Usage
 
-from ramify.batch.executors.searching import Searcher, SearchRequest, late_engine
+from .searching import Searcher, SearchRequest, late_engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 from ramify.engine.engine import Engine
 from ramify.engine.loading import default_reward
 
-from ramify.batch.config import BatchConfig
-from ramify.batch.resolve import Setup
-from ramify.batch.executors.searching import Searcher, late_engine
+from ..store.config import BatchConfig
+from .resolve import Setup
+from .searching import Searcher, late_engine
 
 
 @asynccontextmanager

@@ -6,10 +6,10 @@ from contextlib import AbstractAsyncContextManager
 
 from ramify.engine.engine import Engine
 
-from ramify.batch.config import BatchConfig
-from ramify.batch.resolve import Setup
-from ramify.batch.executors.local import open_local
-from ramify.batch.executors.searching import Executor
+from ..store.config import BatchConfig
+from .local import open_local
+from .resolve import Setup
+from .searching import Executor
 
 
 def open_executor(engine: Engine | None, config: BatchConfig, setup: Setup) -> AbstractAsyncContextManager[Executor]:
@@ -19,7 +19,7 @@ def open_executor(engine: Engine | None, config: BatchConfig, setup: Setup) -> A
         RamifyError: on entering, if models or the cluster cannot be had.
     """
     if config.executor == "ray":
-        from ramify.batch.executors.ray_executor import open_ray
+        from .ray_executor import open_ray
 
         return open_ray(config, setup)
     return open_local(engine, config, setup)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from ramify.engine.errors import UsageError
+from ramify.errors import UsageError
 
 _SHARES = 1000
 """GPUs are divided in thousandths, rounded down, so that the shares of one GPU fit it."""

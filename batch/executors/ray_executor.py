@@ -15,17 +15,17 @@ from typing import Any
 
 import anyio
 
-from ramify.engine.errors import UsageError
-from ramify.engine.solution import Solution
-from ramify.engine.usage import Usage
+from ramify.errors import UsageError
+from ramify.solution import Solution
+from ramify.usage import Usage
 
-from ramify.batch.config import BatchConfig
-from ramify.batch.errors import EngineDied, EnginesLost
-from ramify.batch.resolve import Setup
-from ramify.batch.executors.actor import EnginePlan, Outcome, SearchActor, file_sizes
-from ramify.batch.executors.local import reward_source
-from ramify.batch.executors.placing import Place, places
-from ramify.batch.executors.searching import OnUsage, SearchRequest
+from ..errors import EngineDied, EnginesLost
+from ..store.config import BatchConfig
+from .actor import EnginePlan, Outcome, SearchActor, file_sizes
+from .local import reward_source
+from .placing import Place, places
+from .resolve import Setup
+from .searching import OnUsage, SearchRequest
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 MOST_RESTARTS = 10

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol
 
-from ramify.engine.config import EngineConfig, RunConfig
+from ramify.config import EngineConfig, RunConfig
 from ramify.engine.engine import Engine
-from ramify.engine.errors import ModelCrashed, ModelUnreachable, RamifyError
-from ramify.engine.events import BudgetUsed
-from ramify.engine.fallback import OUT_OF_REACH, Fallback, LateEngine, own_format
-from ramify.engine.problem import Problem
+from ramify.engine.ensembles.fallback import OUT_OF_REACH, Fallback, LateEngine, own_format
 from ramify.engine.rewards.loading import RewardSource
-from ramify.engine.solution import Solution
-from ramify.engine.usage import RoleUsage, Usage
+from ramify.errors import ModelCrashed, ModelUnreachable, RamifyError
+from ramify.events import BudgetUsed
+from ramify.problem import Problem
 from ramify.search.strategy import AnyStrategy
 from ramify.search.tree import SearchTree
+from ramify.solution import Solution
+from ramify.usage import RoleUsage, Usage
 
 OnUsage = Callable[[Usage], None]
 

@@ -29,12 +29,12 @@ from scores import ScoreService
 from texts import Ask, Text, TextService, Written
 from upstream import MARK, forwarded
 
-from ramify.engine.config import EngineConfig
-from ramify.engine.errors import RamifyError, UsageError
-from ramify.engine.llama_policy import LlamaPolicy
+from ramify.config import EngineConfig
 from ramify.engine.loading import load_models
-from ramify.engine.runtime.messages import SamplingParams
+from ramify.engine.policy.llama import LlamaPolicy
+from ramify.errors import RamifyError, UsageError
 from ramify.reward.errors import RewardError
+from ramify.sampling_params import SamplingParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ from tables import tables
 from upstream import MARK
 
 import ramify
-from ramify.engine.catalog import resolve_model
+from ramify.engine.library.catalog import resolve_model
 
 MAX_TOKENS = 128
 """Limit of one answer, for every side; the bundled policies write about 80."""

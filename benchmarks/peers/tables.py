@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from results import Entry, Item, Results
 
-from ramify.batch.stats import wilson
-from ramify.bench.statistics import Array, Estimate, mean, ratio
+from ramify.scaling.statistics import Array, Estimate, mean, ratio
+from ramify.statistics import wilson
 
 
 def tables(results: Results) -> str:

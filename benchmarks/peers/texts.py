@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from ramify.engine.errors import UsageError
-from ramify.engine.llama_policy import LlamaPolicy
-from ramify.engine.prompts.render import try_chat
-from ramify.engine.runtime.handle import RunHandle
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, SamplingParams, StepFormat
-from ramify.engine.seeds import node_seed
+from ramify.engine.control.seeds import node_seed
+from ramify.engine.policy.llama import LlamaPolicy
+from ramify.engine.policy.prompts.render import try_chat
+from ramify.engine.runtime.messages import LaneRequest, LaneResult
+from ramify.engine.runtime.serve.handle import RunHandle
+from ramify.errors import UsageError
 from ramify.reward.tokens import Segment, SegmentEncoder
+from ramify.sampling_params import SamplingParams, StepFormat
 
 KEPT = 8
 """Prompts of which the cache is kept, over all clients."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ramify.engine.history.folder import data_folder
-from ramify.engine.history.records import RunSummary, SavedRun
-from ramify.engine.history.store import KEPT_RUNS, LATEST, Listing, RunStore, Unreadable
+from .folder import data_folder
+from .records import RunSummary, SavedRun
+from .store import KEPT_RUNS, LATEST, Listing, RunStore, Unreadable
 
 __all__ = ["KEPT_RUNS", "LATEST", "Listing", "RunStore", "RunSummary", "SavedRun", "Unreadable", "data_folder"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from ramify.engine.solution import Solution
+from ramify.solution import Solution
 
 FORMAT_VERSION = 1
 ID_PATTERN = "[0-9a-f]{8}"

@@ -14,9 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ramify.engine.errors import UsageError
-from ramify.engine.history.folder import data_folder
-from ramify.engine.history.records import (
+from ramify.errors import UsageError
+from ramify.solution import Solution
+
+from .folder import data_folder
+from .records import (
     ID_PATTERN,
     RunSummary,
     SavedRun,
@@ -26,7 +28,6 @@ from ramify.engine.history.records import (
     summarize,
     write_run,
 )
-from ramify.engine.solution import Solution
 
 KEPT_RUNS = 500
 """Runs that are kept unless the caller says otherwise."""

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from ramify.engine.rewards.likelihood import LikelihoodModel, LikelihoodSession, PathLikelihood
 from ramify.reward.checks import checked_scores
 from ramify.reward.lm_head import sigmoid
 from ramify.reward.protocol import ScoredStep, ScoreUsage
+
+from .likelihood import LikelihoodModel, LikelihoodSession, PathLikelihood
 
 ConfidenceName = Literal["self-certainty", "mean-logprob"]
 CONFIDENCES: tuple[ConfidenceName, ...] = ("self-certainty", "mean-logprob")

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import anyio
 from pydantic import BaseModel, ValidationError
 
-from ramify.engine.errors import UsageError
-from ramify.engine.remote.address import parse_address as parse_remote_address
-from ramify.engine.remote.http import HttpError, Refused, Transport
-from ramify.engine.remote.keys import KEY_VARIABLES, ApiKey, check_sendable, key_from_environment
-from ramify.engine.remote.pool import Endpoint, EndpointPool
-from ramify.engine.remote.settings import Patience
+from ramify.errors import UsageError
 from ramify.reward.checks import checked_scores
 from ramify.reward.errors import RewardError
 from ramify.reward.protocol import ScoredStep, ScoreUsage
+
+from ..policy.remote.address import parse_address as parse_remote_address
+from ..policy.remote.http import HttpError, Refused, Transport
+from ..policy.remote.keys import KEY_VARIABLES, ApiKey, check_sendable, key_from_environment
+from ..policy.remote.pool import Endpoint, EndpointPool
+from ..policy.remote.settings import Patience
 
 PARALLEL_REQUESTS = 8
 ATTEMPTS = 3

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ramify.engine.runtime.cache import common_prefix
-from ramify.engine.runtime.handle import RunHandle
-from ramify.engine.runtime.messages import ReadRequest, ReadResult
-from ramify.engine.runtime.slot import Slot
 from ramify.reward.errors import RewardContextExceeded, RewardError
 from ramify.reward.protocol import ScoredStep, ScoreUsage, Tokenizer
 from ramify.reward.tokens import Segment, SegmentEncoder, tokenizer_adds_space
+
+from ..runtime.messages import ReadRequest, ReadResult, common_prefix
+from ..runtime.serve.handle import RunHandle
+from ..runtime.serve.loaded_model import Slot
 
 EncodePrompt = Callable[[str, Tokenizer], Sequence[int]]
 

@@ -7,20 +7,7 @@ from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
-from ramify.engine.catalog import resolve_model
-from ramify.engine.errors import ModelLoadError, UsageError
-from ramify.engine.llama_policy import LlamaPolicy, LlamaScorer
-from ramify.engine.policy import PolicyModel
-from ramify.engine.prompts.format import choose_prompt_format
-from ramify.engine.remote.address import PREFIX
-from ramify.engine.remote.policy import RemotePolicy
-from ramify.engine.rewards.confidence import CONFIDENCES, ConfidenceName, ConfidenceReward, LogRatioReward
-from ramify.engine.rewards.judge import JudgeReward, parse_address
-from ramify.engine.rewards.likelihood import LikelihoodModel
-from ramify.engine.rewards.own_head import OwnHeadReward, reads_what_it_writes, same_file
-from ramify.engine.rewards.verifier import VerifierReward
-from ramify.engine.runtime.gguf_check import check_gguf
-from ramify.engine.runtime.slot import Slot
+from ramify.errors import ModelLoadError, UsageError
 from ramify.reward.builtin import load_spec, resolve_spec
 from ramify.reward.callable import CallableReward
 from ramify.reward.errors import RewardSpecError
@@ -31,6 +18,21 @@ from ramify.reward.other_specs import ImplicitSpec, VerifierSpec
 from ramify.reward.protocol import RewardModel
 from ramify.reward.spec import RewardSpec
 from ramify.reward.spec_files import AnySpec, spec_from_metadata
+
+from ..library.catalog import resolve_model
+from ..policy.llama import LlamaPolicy
+from ..policy.prompts.format import choose_prompt_format
+from ..policy.protocol import PolicyModel
+from ..policy.remote.address import PREFIX
+from ..policy.remote.policy import RemotePolicy
+from ..runtime.llama.gguf_check import check_gguf
+from ..runtime.serve.loaded_model import Slot
+from .confidence import CONFIDENCES, ConfidenceName, ConfidenceReward, LogRatioReward
+from .judge import JudgeReward, parse_address
+from .likelihood import LikelihoodModel
+from .own_head import OwnHeadReward, reads_what_it_writes, same_file
+from .scorer import LlamaScorer
+from .verifier import VerifierReward
 
 RANK_POOLING = 4
 """LLAMA_POOLING_TYPE_RANK, as files with a classifier have it in their metadata."""
@@ -137,7 +139,7 @@ class RewardLoader:
         return ConfidenceReward(kind, _reader(slot, None), vocabulary_size=size, name=f"{kind}:{model}", own=False)
 
     def _from_checkpoint(self, folder: Path) -> RewardModel:
-        from ramify.engine.rewards.reference import load_reference
+        from .reference import load_reference
 
         return load_reference(folder, self._spec, self._stack.enter_context(ExitStack()))
 
@@ -200,7 +202,7 @@ def _head(model: Path, spec: RewardSpec) -> MlpHead:
         ModelLoadError: if it is missing or damaged.
         RewardSpecError: if it is no head, or lacks the outputs that the spec reads.
     """
-    from ramify.engine.convert.safetensors import SafetensorsFile
+    from ..library.convert.safetensors import SafetensorsFile
 
     assert spec.head_file is not None
     path = model.parent / Path(spec.head_file).name

@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ramify.engine.llama_policy import LlamaPolicy, LlamaPolicySession
-from ramify.engine.policy import PolicySession
-from ramify.engine.runtime.handle import RunHandle
-from ramify.engine.runtime.messages import ReadRequest, ReadResult
 from ramify.reward.errors import RewardContextExceeded, RewardError, RewardSpecError
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep, ScoreUsage
 from ramify.reward.spec import RewardSpec
 from ramify.reward.spec_files import spec_from_metadata
+
+from ..policy.llama import LlamaPolicy, LlamaPolicySession
+from ..policy.protocol import PolicySession
+from ..runtime.messages import ReadRequest, ReadResult
+from ..runtime.serve.handle import RunHandle
 
 BESIDE = 1 << 40
 """Added to the number of a node whose path is not read as the policy wrote it."""

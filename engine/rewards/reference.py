@@ -14,16 +14,17 @@ from typing import Any, cast
 import numpy as np
 from anyio import to_thread
 
-from ramify.engine.convert.architectures import shape_of
-from ramify.engine.convert.checkpoint import Checkpoint
-from ramify.engine.convert.converting import ConvertOptions, choose_spec, vocabulary_of
-from ramify.engine.convert.heads import RewardHead, head_of
-from ramify.engine.convert.vocabulary import read_vocabulary
-from ramify.engine.errors import UsageError
+from ramify.errors import UsageError
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.mlp import MlpHead
 from ramify.reward.protocol import ScoreJob, ScoreRow
 from ramify.reward.spec import RewardSpec
+
+from ..library.convert.architectures import shape_of
+from ..library.convert.checkpoint import Checkpoint
+from ..library.convert.converting import ConvertOptions, choose_spec, vocabulary_of
+from ..library.convert.heads import RewardHead, head_of
+from ..library.convert.vocabulary import read_vocabulary
 
 
 def load_reference(folder: Path, spec: str | None, stack: ExitStack) -> LmHeadReward:

@@ -8,20 +8,6 @@ from collections.abc import Iterable, Sequence
 
 import anyio
 
-from ramify.engine.prompts.presets import PromptPreset
-from ramify.engine.prompts.render import prompt_segments
-from ramify.engine.prompts.special import special_tokens
-from ramify.engine.runtime.handle import RunHandle
-from ramify.engine.runtime.messages import (
-    LaneRequest,
-    LaneResult,
-    ReadRequest,
-    ReadResult,
-    SamplingParams,
-    StepFormat,
-)
-from ramify.engine.runtime.slot import Slot
-from ramify.engine.seeds import node_seed
 from ramify.reward.checks import checked_scores
 from ramify.reward.errors import RewardContextExceeded, RewardError
 from ramify.reward.lm_head import sigmoid
@@ -29,6 +15,15 @@ from ramify.reward.other_specs import NUMBER, SOLUTION, VerifierSpec
 from ramify.reward.protocol import ScoredStep, ScoreUsage
 from ramify.reward.spec import QUESTION
 from ramify.reward.tokens import Segment, SegmentEncoder, token_of
+from ramify.sampling_params import SamplingParams, StepFormat
+
+from ..control.seeds import node_seed
+from ..policy.prompts.presets import PromptPreset
+from ..policy.prompts.render import prompt_segments
+from ..policy.prompts.special import special_tokens
+from ..runtime.messages import LaneRequest, LaneResult, ReadRequest, ReadResult
+from ..runtime.serve.handle import RunHandle
+from ..runtime.serve.loaded_model import Slot
 
 PARALLEL_PATHS = 8
 """Paths verified together; each has its own prompt in the cache."""

@@ -6,8 +6,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from ramify.models.recipe.policies import POLICIES
-from ramify.models.recipe.stages import LABELLINGS, Recipe
+from .policies import POLICIES
+from .stages import LABELLINGS, Recipe
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from ramify.models.problems.partition import stream_seed
-from ramify.models.problems.tasks import Task
-
-from ramify.models.recipe.text import policy_solution_text, prompt_text
+from ..tasks.partition import stream_seed
+from ..tasks.tasks import Task
+from .text import policy_solution_text, prompt_text
 
 SHARD_SIZE = 20_000
 """Problems in one shard."""

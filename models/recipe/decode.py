@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from tokenizers import Tokenizer
 
-from ramify.engine.problem import Problem
+from ramify.problem import Problem
 
-from ramify.models.recipe.network import Cache, Decoder
-from ramify.models.recipe.text import END, prompt_text
-from ramify.models.recipe.tokenizer import token_id
+from .network import Cache, Decoder
+from .text import END, prompt_text
+from .tokenizer import token_id
 
 
 @torch.no_grad()

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from ramify.models.problems.tasks import Task
-
-from ramify.models.recipe.decode import complete, greedy_accuracy, right
-from ramify.models.recipe.network import Decoder
-from ramify.models.recipe.text import prompt_text
+from ..tasks.tasks import Task
+from .decode import complete, greedy_accuracy, right
+from .network import Decoder
+from .text import prompt_text
 
 EVALUATION_SEED = 20_260
 STEPS = (2, 8)

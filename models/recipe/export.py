@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from ramify.models.recipe.network import NORM_EPSILON, ROPE_BASE, Block, Decoder
-from ramify.models.recipe.text import ASSISTANT, BAD, CHAT_TEMPLATE, CONTEXT_LENGTH, END, GOOD, SPECIAL_TOKENS, STEP, USER
-from ramify.models.recipe.tokenizer import token_id
+from .network import NORM_EPSILON, ROPE_BASE, Block, Decoder
+from .text import ASSISTANT, BAD, CHAT_TEMPLATE, CONTEXT_LENGTH, END, GOOD, SPECIAL_TOKENS, STEP, USER
+from .tokenizer import token_id
 
 REWARD_SPEC: dict[str, Any] = {
     "name": "ramify-demo-prm",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ramify.engine.problem import Problem
-from ramify.models.problems.partition import stream_seed
-from ramify.models.problems.tasks import ARITHMETIC, Task
+from ramify.problem import Problem
+
+from ..tasks.partition import stream_seed
+from ..tasks.tasks import ARITHMETIC, Task
 
 LABEL_SEED = 987654
 LABEL_STEPS = (2, 8)

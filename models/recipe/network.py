@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ramify.models.recipe.text import CONTEXT_LENGTH
+from .text import CONTEXT_LENGTH
 
 ROPE_BASE = 10_000.0
 NORM_EPSILON = 1e-6

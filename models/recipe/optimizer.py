@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ramify.models.recipe.network import Decoder
+from .network import Decoder
 
 MATRIX_RATE = 0.02
 OTHER_RATE = 3e-3

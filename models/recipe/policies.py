@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ramify.models.problems.tasks import ARITHMETIC, LISTS, Task
-
-from ramify.models.recipe.network import Shape
+from ..tasks.tasks import ARITHMETIC, LISTS, Task
+from .network import Shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from ramify.engine.rewards.check import auc
-from ramify.engine.rewards.measures import calibration
+from ramify.training.check import auc
+from ramify.training.measures import calibration
 
-from ramify.models.recipe.network import Decoder
-from ramify.models.recipe.optimizer import Optimizer
-from ramify.models.recipe.text import BAD, GOOD, STEP, prompt_text, reward_solution_text
-from ramify.models.recipe.tokenizer import token_id
+from .network import Decoder
+from .optimizer import Optimizer
+from .text import BAD, GOOD, STEP, prompt_text, reward_solution_text
+from .tokenizer import token_id
 
 log = logging.getLogger(__name__)
 

@@ -14,20 +14,20 @@ import anyio
 import torch
 from tokenizers import Tokenizer
 
-from ramify.engine.rewards.label_files import label_problems
-from ramify.engine.rewards.labels import LabelPlan
-from ramify.models.problems.tasks import Task
+from ramify.training.label_files import label_problems
+from ramify.training.labels import LabelPlan
 
-from ramify.models.recipe.cards import files_of, make_card, write_card
-from ramify.models.recipe.device import prepare
-from ramify.models.recipe.evaluate import evaluate_policy, save_quality
-from ramify.models.recipe.export import export_gguf, quantize
-from ramify.models.recipe.label import label_stream
-from ramify.models.recipe.network import Decoder
-from ramify.models.recipe.policies import POLICIES
-from ramify.models.recipe.reward import RewardPlan, read_labels, train_reward
-from ramify.models.recipe.tokenizer import load_tokenizer, train_tokenizer
-from ramify.models.recipe.train import Progress, Schedule, Trainer, load_policy
+from ..tasks.tasks import Task
+from .cards import files_of, make_card, write_card
+from .device import prepare
+from .evaluate import evaluate_policy, save_quality
+from .export import export_gguf, quantize
+from .label import label_stream
+from .network import Decoder
+from .policies import POLICIES
+from .reward import RewardPlan, read_labels, train_reward
+from .tokenizer import load_tokenizer, train_tokenizer
+from .train import Progress, Schedule, Trainer, load_policy
 
 log = logging.getLogger(__name__)
 

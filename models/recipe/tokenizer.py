@@ -8,10 +8,9 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from ramify.models.problems import generate_one
-from ramify.models.problems.partition import stream_seed
-
-from ramify.models.recipe.text import SPECIAL_TOKENS
+from ..tasks import generate_one
+from ..tasks.partition import stream_seed
+from .text import SPECIAL_TOKENS
 
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"

@@ -15,12 +15,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from ramify.models.recipe.data import IGNORED, SHARD_SIZE, Batch, batches, load_shard
-from ramify.models.recipe.decode import greedy_accuracy
-from ramify.models.recipe.export import import_gguf
-from ramify.models.recipe.network import Decoder
-from ramify.models.recipe.optimizer import Optimizer
-from ramify.models.recipe.policies import POLICIES
+from .data import IGNORED, SHARD_SIZE, Batch, batches, load_shard
+from .decode import greedy_accuracy
+from .export import import_gguf
+from .network import Decoder
+from .optimizer import Optimizer
+from .policies import POLICIES
 
 log = logging.getLogger(__name__)
 

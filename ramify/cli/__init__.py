@@ -10,9 +10,9 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; `arguments` None means those of the process."""
-    from ramify.cli.app import app
-    from ramify.cli.exits import exit_code_for, explain
-    from ramify.cli.output import OutputClosed
+    from .app import app
+    from .exits import exit_code_for, explain
+    from .output import OutputClosed
 
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:

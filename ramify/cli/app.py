@@ -11,7 +11,7 @@ from typing import TextIO
 
 import click
 
-from ramify.cli.settings import default_map
+from .settings import default_map
 
 COMMANDS = (
     "solve",

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ramify.engine.errors import ExitCode, UsageError
-
-from ramify.cli import diagnostics, output
-from ramify.cli.batching import BatchLine, run_interruptibly
-from ramify.cli.exits import Finished
-from ramify.cli.fallback import fallback_from, fallback_options
-from ramify.cli.options import SearchPlan, search_options
-from ramify.cli.settings import fitting
-from ramify.cli.values import COUNT, FieldMap
+from ..errors import ExitCode, UsageError
+from . import diagnostics, output
+from .batching import BatchLine, run_interruptibly
+from .exits import Finished
+from .fallback import fallback_from, fallback_options
+from .options import SearchPlan, search_options
+from .settings import fitting
+from .values import COUNT, FieldMap
 
 if TYPE_CHECKING:
     from ramify.batch import BatchConfig, BatchReport
-    from ramify.batch.inputs import BadRecord
-    from ramify.engine.problem import Problem
+    from ramify.batch.store.inputs import BadRecord
+
+    from ..problem import Problem
 
 INPUT_FORMATS = ("jsonl", "csv", "tsv", "parquet")
 REPORT_FORMATS = ("text", "json", "csv", "markdown", "html")
@@ -121,15 +121,15 @@ def run(source: str, out: Path, quiet: bool, **options: Any) -> None:
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the figures to a .png, .svg or .pdf file.")
 def report(folders: tuple[Path, ...], form: str, by: tuple[str, ...], write: Path | None, plot: Path | None) -> None:
     """Report on the run in DIR; further folders are compared with the first, problem by problem."""
-    from ramify.batch.analysis import analyse
-    from ramify.batch.compare import compare_analyses
-    from ramify.batch.present import present
+    from ramify.batch.report.analysis import analyse
+    from ramify.batch.report.compare import compare_analyses
+    from ramify.batch.report.present import present
 
     analyses = [analyse(folder, by=by) for folder in folders]
     comparisons = [compare_analyses(analyses[0], other) for other in analyses[1:]]
     text = present(analyses, comparisons, form)
     if plot is not None:
-        from ramify.batch.plot import draw
+        from ramify.batch.report.plot import draw
 
         draw(analyses, plot)
     if write is None:
@@ -148,7 +148,7 @@ def read_input(source: str, options: dict[str, Any]) -> list[Problem]:
         BadInput: if there are bad records and they are not to be left out.
         UsageError: if the file cannot be read.
     """
-    from ramify.batch.inputs import read_problems
+    from ramify.batch.store.inputs import read_problems
 
     return read_problems(
         source,
@@ -164,9 +164,10 @@ def note_bad(record: BadRecord) -> None:
 
 
 def _config(plan: SearchPlan, options: dict[str, Any]) -> BatchConfig:
-    from ramify.batch.config import BatchConfig
-    from ramify.engine.config import EngineConfig, RunConfig
+    from ramify.batch.store.config import BatchConfig
     from ramify.engine.loading import default_reward
+
+    from ..config import EngineConfig, RunConfig
 
     reward = default_reward(plan.model) if plan.reward == "default" else plan.reward
     ids = tuple(each.strip() for each in (options["ids"] or "").split(",") if each.strip())

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ramify.engine.duration import duration_text
-
-from ramify.cli import diagnostics
-from ramify.cli.progress import REDRAW_S
+from ..text import duration_text
+from . import diagnostics
+from .progress import REDRAW_S
 
 if TYPE_CHECKING:
     from ramify.batch import BatchConfig, BatchProgress, BatchReport
-    from ramify.engine.problem import Problem
+
+    from ..problem import Problem
 
 REPEAT_S = 10.0
 """Shortest time between two lines where a line cannot be rewritten."""
@@ -118,7 +118,7 @@ def run_interruptibly(
 
     from ramify.batch import BatchControl, run_batch
 
-    from ramify.cli.searching import Interrupts
+    from .searching import Interrupts
 
     async def work() -> BatchReport | None:
         control = BatchControl()

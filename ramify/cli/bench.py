@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ramify.engine.duration import duration_text
-from ramify.engine.errors import ExitCode, UsageError
-
-from ramify.cli import diagnostics, output
-from ramify.cli.batching import REPEAT_S
-from ramify.cli.exits import Finished
-from ramify.cli.progress import REDRAW_S
-from ramify.cli.values import StepRange
+from ..errors import ExitCode, UsageError
+from ..text import duration_text
+from . import diagnostics, output
+from .batching import REPEAT_S
+from .exits import Finished
+from .progress import REDRAW_S
+from .values import StepRange
 
 if TYPE_CHECKING:
-    from ramify.bench.plans import Plan
-    from ramify.bench.report import Outcome
-    from ramify.bench.run import Forecast
-    from ramify.bench.work import Standing
+    from ramify.scaling.claims.report import Outcome
+    from ramify.scaling.plans import Plan
+    from ramify.scaling.run import Forecast
+    from ramify.scaling.work import Standing
 
 PARTS = ("samples", "search", "noise", "quantization")
 
@@ -80,9 +79,9 @@ def scaling(
     """
     import anyio
 
-    from ramify.bench.report import ENOUGH_PROBLEMS, REPORT, markdown_verdicts, summarise
-    from ramify.bench.run import run
-    from ramify.engine.runtime.native import available_threads
+    from ramify.engine.runtime.llama.native import available_threads
+    from ramify.scaling.claims.report import ENOUGH_PROBLEMS, REPORT, markdown_verdicts, summarise
+    from ramify.scaling.run import run
 
     plan = _plan(options)
     workers = parallel or available_threads()
@@ -117,7 +116,7 @@ def scaling(
 
 
 def _plan(options: dict[str, Any]) -> Plan:
-    from ramify.bench.plans import crossed, hour, quick
+    from ramify.scaling.plans import crossed, hour, quick
 
     is_quick, is_full = options.pop("quick"), options.pop("full")
     if is_quick and is_full:
@@ -163,7 +162,7 @@ def _part(text: str) -> str:
 
 
 def _forecast(plan: Plan, out: Path) -> None:
-    from ramify.bench.run import remaining
+    from ramify.scaling.run import remaining
 
     forecast = remaining(plan, out, note=diagnostics.note)
     output.write(_forecast_text(forecast))
@@ -182,7 +181,7 @@ def _expect_plots() -> None:
 
 
 def _draw(found: Outcome, out: Path, line: _Line) -> None:
-    from ramify.bench.plots import draw
+    from ramify.scaling.claims.plots import draw
 
     views, folder = found.plan.views, out / "plots"
     written = [path for view in views for path in draw(found.boards[view.name], folder, view.name, view.claims)]

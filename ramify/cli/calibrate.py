@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ramify.engine.errors import UsageError
-
-from ramify.cli import diagnostics, output
-from ramify.cli.values import COUNT
+from ..errors import UsageError
+from . import diagnostics, output
+from .values import COUNT
 
 if TYPE_CHECKING:
-    from ramify.engine.problem import Problem
-    from ramify.engine.profile import Point, Profile
+    from ramify.engine.planning.profile import Point, Profile
+
+    from ..problem import Problem
 
 STRATEGIES = "greedy,majority,weighted,best-of-n,rebase,beam,dvts,particle,mcts"
 WIDTHS = "2,4,8,16,32"
@@ -37,7 +37,7 @@ def calibrate(**options: Any) -> None:
     """Measure strategies on problems with known answers and write a profile for --strategy auto."""
     import anyio
 
-    from ramify.engine.profile import load_profile
+    from ramify.engine.planning.profile import load_profile
 
     out: Path = options["out"]
     known = load_profile(out) if out.exists() else None
@@ -51,7 +51,7 @@ def calibrate(**options: Any) -> None:
 
 def _problems(options: dict[str, Any]) -> tuple[list[Problem], str]:
     if options["source"] is None:
-        from ramify.models.problems import generate_problems
+        from ramify.models.tasks import generate_problems
 
         made = generate_problems(steps=(2, 8), count=options["count"], seed=options["seed"])
         return made, f"generate_problems(steps=(2, 8), count={options['count']}, seed={options['seed']})"
@@ -70,9 +70,9 @@ def _widths(text: str) -> list[int]:
 async def _measure(
     options: dict[str, Any], problems: list[Problem], source: str, widths: list[int], known: Profile | None
 ) -> Profile:
-    from ramify.engine.calibration import calibrate as measure
-    from ramify.engine.calibration import grid
     from ramify.engine.engine import Engine
+    from ramify.training.calibration import calibrate as measure
+    from ramify.training.calibration import grid
 
     reward = None if options["reward"] == "none" else options["reward"]
     names = [name.strip() for name in options["strategies"].split(",")]

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import click
 
-from ramify.cli import output
+from . import output
 
 
 @click.group()
@@ -25,7 +25,7 @@ def show(as_json: bool) -> None:
 
     Options on the command line come before environment variables, these before the file.
     """
-    from ramify.cli.settings import KEYS, all_settings, given_keys
+    from .settings import KEYS, all_settings, given_keys
 
     settings = all_settings() | {f"{KEYS}.{action}": keys for action, keys in given_keys().items()}
     with output.owned_stdout():
@@ -40,7 +40,7 @@ def show(as_json: bool) -> None:
 @config.command()
 def path() -> None:
     """Show the path of the file, which need not exist."""
-    from ramify.cli.settings import config_path
+    from .settings import config_path
 
     with output.owned_stdout():
         output.write(str(config_path()))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
-from ramify.engine.errors import ExitCode
-
-from ramify.cli import diagnostics, output
-from ramify.cli.exits import Finished
+from ..errors import ExitCode
+from . import diagnostics, output
+from .exits import Finished
 
 
 @click.command()
@@ -17,8 +16,8 @@ from ramify.cli.exits import Finished
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def doctor(model: str, no_run: bool, bench: bool, as_json: bool) -> None:
     """Check this installation: versions, processor, llama.cpp, models, and a test run."""
-    from ramify.cli import throughput
-    from ramify.cli.health import describe, examine
+    from . import throughput
+    from .health import describe, examine
 
     with output.owned_stdout():
         report = examine(run=not no_run, model=model)

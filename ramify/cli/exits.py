@@ -6,11 +6,11 @@ import traceback
 
 import click
 
-from ramify.engine.errors import ExitCode, RamifyError
 from ramify.reward.errors import RewardContextExceeded, RewardError
 from ramify.search.errors import SearchError
 
-from ramify.cli import diagnostics
+from ..errors import ExitCode, RamifyError
+from . import diagnostics
 
 
 class Finished(click.exceptions.Exit):

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ramify.engine.errors import UsageError
-
-from ramify.cli.values import Share
+from ..errors import UsageError
+from .values import Share
 
 if TYPE_CHECKING:
-    from ramify.engine.fallback import Fallback
+    from ramify.engine.ensembles.fallback import Fallback
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -42,9 +41,9 @@ def fallback_from(options: dict[str, Any]) -> Fallback | None:
         UsageError: if there is a confidence without a model, or no model of that name.
         ModelLoadError: if the model is no file that is there.
     """
-    from ramify.engine.catalog import resolve_model
-    from ramify.engine.fallback import Fallback
-    from ramify.engine.remote.address import is_remote, parse_address
+    from ramify.engine.ensembles.fallback import Fallback
+    from ramify.engine.library.catalog import resolve_model
+    from ramify.engine.policy.remote.address import is_remote, parse_address
 
     model, confidence = options["fallback"], options["fallback_confidence"]
     if model is None:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ramify.engine.errors import UsageError
-
-from ramify.cli import output
-from ramify.cli.batch import INPUT_FORMATS, note_bad
-from ramify.cli.values import FieldMap
+from ..errors import UsageError
+from . import output
+from .batch import INPUT_FORMATS, note_bad
+from .values import FieldMap
 
 if TYPE_CHECKING:
-    from ramify.batch.regrade import Graded, GradeReport
+    from ramify.batch.report.regrade import Graded, GradeReport
 
 
 @click.command(
@@ -46,8 +45,8 @@ def grade(
     as_json: bool,
 ) -> None:
     """Grade the predictions in FILE (.jsonl, .csv, .tsv or .parquet, or - for stdin) against their gold answers."""
-    from ramify.batch.inputs import read_problems
-    from ramify.batch.regrade import count, grade_records
+    from ramify.batch.report.regrade import count, grade_records
+    from ramify.batch.store.inputs import read_problems
 
     known = [] if gold is None else read_problems(gold)
     records = grade_records(

@@ -10,9 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ramify.engine.errors import RamifyError
-
-from ramify.cli.build_advice import build_command
+from ..errors import RamifyError
+from .build_advice import build_command
 
 PACKAGES = ("ramify", "llama-cpp-python", "numpy", "networkx", "anyio", "pydantic", "math-verify")
 OPTIONAL_PACKAGES = ("torch", "tokenizers", "gguf")
@@ -25,9 +24,9 @@ def examine(*, run: bool, model: str) -> dict[str, Any]:
 
     `run` loads `model` and solves a tiny problem with it. `problems` in the result lists what is wrong.
     """
-    from ramify.engine.catalog import list_bundled, user_models_folder
-    from ramify.engine.runtime.native import available_threads
-    from ramify.engine.runtime.probe import cache_folder
+    from ramify.engine.library.catalog import list_bundled, user_models_folder
+    from ramify.engine.runtime.llama.native import available_threads
+    from ramify.engine.runtime.llama.probe import cache_folder
 
     bundled = [entry.name for entry in list_bundled()]
     report: dict[str, Any] = {
@@ -124,7 +123,7 @@ def _every_flag() -> list[str]:
 
 def _library() -> dict[str, Any]:
     try:
-        from ramify.engine.runtime.native import library
+        from ramify.engine.runtime.llama.native import library
 
         lib: Any = library()
         info = lib.llama_print_system_info().decode("utf-8", "replace").strip()
@@ -140,7 +139,7 @@ def _library() -> dict[str, Any]:
 def _probes() -> list[dict[str, Any]]:
     from dataclasses import asdict
 
-    from ramify.engine.runtime.probe import findings
+    from ramify.engine.runtime.llama.probe import findings
 
     return [asdict(finding) for finding in findings()]
 

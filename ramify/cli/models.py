@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ramify.cli import diagnostics, output
-from ramify.cli.output import size_text
-from ramify.cli.pulling import pull
-from ramify.cli.quantizing import quantize
-from ramify.cli.values import COUNT, KV_TYPE
+from . import diagnostics, output
+from .output import size_text
+from .pulling import pull
+from .quantizing import quantize
+from .values import COUNT, KV_TYPE
 
 if TYPE_CHECKING:
-    from ramify.engine.catalog import CatalogEntry
+    from ramify.engine.library.catalog import CatalogEntry
 
 _LONG_TEXT = 120
 
@@ -28,7 +28,7 @@ def models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON array.")
 def list_models(as_json: bool) -> None:
     """List the models that can be named: bundled ones and those in your model folder."""
-    from ramify.engine.catalog import list_bundled, list_user_models, user_models_folder
+    from ramify.engine.library.catalog import list_bundled, list_user_models, user_models_folder
 
     entries = [*list_bundled(), *list_user_models()]
     if as_json:
@@ -56,10 +56,10 @@ def list_models(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object, with all metadata.")
 def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> None:
     """Show what a model file says of itself and how much memory a search takes; check that the file is whole."""
-    from ramify.engine.catalog import list_bundled, resolve_model
-    from ramify.engine.runtime.gguf_check import check_gguf
-    from ramify.engine.runtime.memory import kv_bytes, kv_bytes_per_token
-    from ramify.engine.runtime.messages import ModelConfig
+    from ramify.engine.library.catalog import list_bundled, resolve_model
+    from ramify.engine.runtime.llama.config import ModelConfig
+    from ramify.engine.runtime.llama.gguf_check import check_gguf
+    from ramify.engine.runtime.llama.memory import kv_bytes, kv_bytes_per_token
 
     ref = resolve_model(model)
     summary = check_gguf(ref.path)
@@ -98,8 +98,8 @@ def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> No
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 def remove(name: str, yes: bool) -> None:
     """Delete a model from your model folder, with all its parts. Bundled models stay."""
-    from ramify.engine.catalog import user_models_folder
-    from ramify.engine.removal import find_removable
+    from ramify.engine.library.catalog import user_models_folder
+    from ramify.engine.library.removal import find_removable
 
     found = find_removable(name)
     if not yes:
@@ -143,9 +143,10 @@ def _millions(entry: CatalogEntry) -> str:
 
     The header of a split model's first part tells about that part alone.
     """
-    from ramify.engine.catalog import model_parts
-    from ramify.engine.errors import ModelLoadError
-    from ramify.engine.runtime.gguf_check import check_gguf
+    from ramify.engine.library.catalog import model_parts
+    from ramify.engine.runtime.llama.gguf_check import check_gguf
+
+    from ..errors import ModelLoadError
 
     if len(model_parts(entry.files[entry.default])) > 1:
         return "-"

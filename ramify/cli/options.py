@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ramify.engine.errors import UsageError
-
-from ramify.cli.values import COUNT, DURATION, FLOPS, GPU_SHARES, KV_TYPE, Assignment, Share
+from ..errors import UsageError
+from .values import COUNT, DURATION, FLOPS, GPU_SHARES, KV_TYPE, Assignment, Share
 
 if TYPE_CHECKING:
     from ramify.search.strategy import AnyStrategy
@@ -138,7 +137,7 @@ class SearchPlan:
             UsageError: if options contradict each other.
             SearchError: if the strategy does not exist or refuses an option.
         """
-        from ramify.engine.runtime.messages import SamplingParams
+        from ..sampling_params import SamplingParams
 
         sampling = SamplingParams(**{name: options[name] for name in ("temperature", "top_k", "top_p", "min_p")})
         limits = ("generated_tokens", "total_tokens", "flops", "seconds", "nodes")
@@ -190,10 +189,11 @@ class SearchPlan:
         return strategy
 
     def _measured_best(self, *, has_reward: bool) -> AnyStrategy:
-        from ramify.engine.config import DEFAULT_BUDGET
         from ramify.engine.loading import default_reward
-        from ramify.engine.planning import plan
-        from ramify.engine.profile import profile_for
+        from ramify.engine.planning.planning import plan
+        from ramify.engine.planning.profile import profile_for
+
+        from ..config import DEFAULT_BUDGET
 
         if self.strategy_options:
             raise UsageError("--strategy auto chooses all options itself", "leave --width and the others out")

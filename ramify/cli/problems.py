@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ramify.cli import output
-from ramify.cli.values import StepRange
+from . import output
+from .values import StepRange
 
 if TYPE_CHECKING:
-    from ramify.engine.problem import Problem
+    from ..problem import Problem
 
 TASK_NAMES = ("arithmetic", "lists")
 
@@ -26,7 +26,7 @@ def problems(task: str, steps: tuple[int, int], count: int, seed: int, solutions
 
     The tasks are arithmetic word problems and the rearranging of lists.
     """
-    from ramify.models.problems import generate_problems
+    from ramify.models.tasks import generate_problems
 
     try:
         generated = generate_problems(steps=steps, count=count, seed=seed, task=task)

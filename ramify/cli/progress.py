@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ramify.cli import diagnostics
+from . import diagnostics
 
 if TYPE_CHECKING:
-    from ramify.engine.events import Event
-    from ramify.engine.solution import Solution
+    from ..events import Event
+    from ..solution import Solution
 
 REDRAW_S = 0.1
 REPEAT_S = 5.0
@@ -46,7 +46,7 @@ class Progress:
 
     def take(self, event: Event) -> None:
         """Take in an event and show where the run stands, if it is time to."""
-        from ramify.engine.events import AnswerUpdate, BudgetUsed, NodeAdded, RunStarted, StepProgress
+        from ..events import AnswerUpdate, BudgetUsed, NodeAdded, RunStarted, StepProgress
 
         if isinstance(event, RunStarted):
             self._started_s = self._last_s = self._clock()

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ramify.engine.duration import duration_text
-
-from ramify.cli import diagnostics, output
-from ramify.cli.output import size_text
-from ramify.cli.progress import REDRAW_S, REPEAT_S
+from ..text import duration_text
+from . import diagnostics, output
+from .output import size_text
+from .progress import REDRAW_S, REPEAT_S
 
 if TYPE_CHECKING:
-    from ramify.engine.hub.reference import HubRef
+    from ramify.engine.library.hub.reference import HubRef
 
 
 @click.command()
@@ -30,13 +29,13 @@ def pull(reference: str, name: str | None, force: bool, as_json: bool) -> None:
     parts; a download that was cut off goes on where it stopped. With hf:OWNER/REPO alone the models in the repository
     are listed. HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured.
     """
-    from ramify.engine.hub.reference import parse_reference
+    from ramify.engine.library.hub.reference import parse_reference
 
     ref = parse_reference(reference)
     if ref.file is None and ref.quantization is None:
         _list(ref, as_json)
         return
-    from ramify.engine.hub.pull import pull as fetch
+    from ramify.engine.library.pull import pull as fetch
 
     progress = DownloadProgress()
     try:
@@ -111,7 +110,7 @@ class DownloadProgress:
 
 
 def _list(ref: HubRef, as_json: bool) -> None:
-    from ramify.engine.hub.choosing import list_choices
+    from ramify.engine.library.hub.choosing import list_choices
 
     choices = list_choices(ref)
     if as_json:

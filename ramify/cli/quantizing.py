@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ramify.cli import diagnostics, output
-from ramify.cli.output import size_text
+from . import diagnostics, output
+from .output import size_text
 
 
 @click.command()
@@ -22,8 +22,8 @@ def quantize(model: str, out: str, kind: str | None, force: bool, allow_requanti
     q5_k_m, q6_k, q8_0, bf16, f16, f32. With a TYPE alone, the file lies beside IN, or in your model folder if IN is a
     name.
     """
-    from ramify.engine.quantize import plan_quantization
-    from ramify.engine.quantize import quantize as write
+    from ramify.engine.library.quantize import plan_quantization
+    from ramify.engine.library.quantize import quantize as write
 
     plan = plan_quantization(model, out, kind=kind, force=force, allow_requantize=allow_requantize)
     if plan.quantized:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import click
 
-from ramify.cli import diagnostics
+from . import diagnostics
 
 PATIENCE_S = 1.0
 """How long stdin may stay silent when there is a question in the arguments already."""

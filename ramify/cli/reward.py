@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from ramify.cli import diagnostics, output
-from ramify.cli.problems import TASK_NAMES
-from ramify.cli.reward_eval import evaluate
-from ramify.cli.reward_label import label
-from ramify.cli.values import COUNT
+from . import diagnostics, output
+from .problems import TASK_NAMES
+from .reward_eval import evaluate
+from .reward_label import label
+from .values import COUNT
 
 if TYPE_CHECKING:
-    from ramify.engine.rewards.check import CheckReport, StepQuality
-    from ramify.engine.rewards.measures import Calibration
+    from ramify.training.check import CheckReport, StepQuality
+    from ramify.training.measures import Calibration
 
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -52,7 +52,7 @@ def convert(source: Path, out: Path, spec: str | None, separator: str, kind: str
 
     A linear head goes into unused rows of the output matrix; the head of a network is written beside the file.
     """
-    from ramify.engine.convert.converting import ConvertOptions, convert_reward
+    from ramify.engine.library.convert.converting import ConvertOptions, convert_reward
 
     options = ConvertOptions(
         spec=spec,
@@ -89,9 +89,8 @@ def check(
     """Score right and wrong solutions with REWARD, and tell how well it keeps them apart."""
     import anyio
 
-    from ramify.engine.config import EngineConfig
-
-    from ramify.cli.reward_cases import bundled_cases, read_cases
+    from ..config import EngineConfig
+    from .reward_cases import bundled_cases, read_cases
 
     found = bundled_cases(count, seed, task) if cases is None else read_cases(cases)
     with output.owned_stdout():
@@ -125,13 +124,14 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
     """
     import anyio
 
-    from ramify.engine.config import EngineConfig
-    from ramify.engine.errors import UsageError
-    from ramify.engine.rewards.head_training import HeadPlan
-    from ramify.engine.rewards.label_files import read_labels
-    from ramify.engine.rewards.training import train_reward
     from ramify.reward.builtin import load_spec
     from ramify.reward.spec import RewardSpec
+    from ramify.training.head_training import HeadPlan
+    from ramify.training.label_files import read_labels
+    from ramify.training.training import train_reward
+
+    from ..config import EngineConfig
+    from ..errors import UsageError
 
     given = None if spec is None else load_spec(spec)
     if given is not None and not isinstance(given, RewardSpec):
@@ -161,8 +161,9 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
 
 
 def _draw(path: Path, name: str, reliability: Calibration) -> None:
-    from ramify.engine.errors import UsageError
-    from ramify.engine.rewards.reliability_plot import draw_reliability
+    from ramify.training.reliability_plot import draw_reliability
+
+    from ..errors import UsageError
 
     try:
         draw_reliability({name: reliability}, path)
@@ -176,7 +177,7 @@ async def _check(model: str, config: Any, cases: Any) -> CheckReport:
     from contextlib import AsyncExitStack
 
     from ramify.engine.loading import load_reward
-    from ramify.engine.rewards.check import check_reward
+    from ramify.training.check import check_reward
 
     async with AsyncExitStack() as stack:
         loaded = await load_reward(stack, model, config)

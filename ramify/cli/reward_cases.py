@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ramify.engine.errors import UsageError
-from ramify.engine.rewards.check import Case
+from ramify.training.check import Case
+
+from ..errors import UsageError
 
 
 def bundled_cases(count: int, seed: int, task: str = "arithmetic") -> list[Case]:
@@ -16,7 +17,7 @@ def bundled_cases(count: int, seed: int, task: str = "arithmetic") -> list[Case]
 
     One step is wrong there, and all that follows from it.
     """
-    from ramify.models.problems.tasks import TASKS, generate_problems
+    from ramify.models.tasks.tasks import TASKS, generate_problems
 
     chance = random.Random(seed)
     cases: list[Case] = []

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ramify.cli import diagnostics, output
-from ramify.cli.problems import TASK_NAMES
-from ramify.cli.reward_label import REPEAT_S, read_answered
-from ramify.cli.values import COUNT, StepRange
+from . import diagnostics, output
+from .problems import TASK_NAMES
+from .reward_label import REPEAT_S, read_answered
+from .values import COUNT, StepRange
 
 if TYPE_CHECKING:
-    from ramify.engine.problem import Problem
-    from ramify.engine.rewards.evaluation import Outcome, ScoredPath, StepCheck
-    from ramify.engine.rewards.labels import LabelledSolution
-    from ramify.engine.rewards.measures import Calibration
+    from ramify.training.evaluation import Outcome, ScoredPath, StepCheck
+    from ramify.training.labels import LabelledSolution
+    from ramify.training.measures import Calibration
+
+    from ..problem import Problem
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 AGAINST_DEFAULT, NONE = "default", "none"
@@ -101,7 +102,7 @@ def evaluate(
         if as_json:
             output.write_json(report, indent=2)
         else:
-            from ramify.cli.reward_report import write_report
+            from .reward_report import write_report
 
             write_report(report)
     if out is not None:
@@ -116,9 +117,9 @@ async def _measure(
     wishes: _Wishes,
 ) -> tuple[dict[str, Any], dict[str, list[ScoredPath]], dict[str, Calibration]]:
     """Return the report, and by reward the scored paths and the calibration."""
-    from ramify.engine.rewards.quality import quality
+    from ramify.training.quality import quality
 
-    from ramify.cli.reward_report import gains, quality_facts
+    from .reward_report import gains, quality_facts
 
     outcomes: dict[str, list[Outcome]] = {}
     paths: dict[str, list[ScoredPath]] = {}
@@ -149,9 +150,10 @@ async def _measure(
 
 
 async def _search(name: str, spec: str | None, problems: Sequence[Problem], wishes: _Wishes) -> list[Outcome]:
-    from ramify.engine.config import EngineConfig
     from ramify.engine.engine import Engine
-    from ramify.engine.rewards.evaluation import evaluate as evaluate_reward
+    from ramify.training.evaluation import evaluate as evaluate_reward
+
+    from ..config import EngineConfig
 
     diagnostics.say(f"solving {len(problems)} problems with {wishes.model} and {name}, {wishes.width} paths each")
     config = EngineConfig(threads=wishes.threads, reward_spec=spec)
@@ -171,9 +173,10 @@ async def _search(name: str, spec: str | None, problems: Sequence[Problem], wish
 async def _score(name: str, spec: str | None, labels: Sequence[LabelledSolution], wishes: _Wishes) -> list[ScoredPath]:
     from contextlib import AsyncExitStack
 
-    from ramify.engine.config import EngineConfig
     from ramify.engine.loading import load_reward
-    from ramify.engine.rewards.evaluation import score_labels
+    from ramify.training.evaluation import score_labels
+
+    from ..config import EngineConfig
 
     diagnostics.say(f"scoring {len(labels)} labelled solutions with {name}")
     async with AsyncExitStack() as stack:
@@ -183,7 +186,7 @@ async def _score(name: str, spec: str | None, labels: Sequence[LabelledSolution]
 
 
 def _step_check(problem: Problem) -> StepCheck | None:
-    from ramify.models.problems.tasks import task_of
+    from ramify.models.tasks.tasks import task_of
 
     task = task_of(problem)
     return None if task is None else task.first_error
@@ -211,7 +214,7 @@ def _rewards(reward: str, against: str, model: str) -> list[str]:
 
 
 def _bundled(task: str, steps: tuple[int, int], count: int, seed: int) -> list[Problem]:
-    from ramify.models.problems import generate_problems
+    from ramify.models.tasks import generate_problems
 
     try:
         return generate_problems(steps=steps, count=count, seed=seed, task=task)
@@ -220,8 +223,9 @@ def _bundled(task: str, steps: tuple[int, int], count: int, seed: int) -> list[P
 
 
 def _labels(path: Path) -> list[LabelledSolution]:
-    from ramify.engine.errors import UsageError
-    from ramify.engine.rewards.label_files import read_labels
+    from ramify.training.label_files import read_labels
+
+    from ..errors import UsageError
 
     try:
         found = list(read_labels(path))
@@ -235,8 +239,9 @@ def _labels(path: Path) -> list[LabelledSolution]:
 def _save(
     folder: Path, report: Mapping[str, Any], paths: Mapping[str, Sequence[ScoredPath]], fits: Mapping[str, Calibration]
 ) -> None:
-    from ramify.engine.errors import UsageError
-    from ramify.engine.rewards.reliability_plot import draw_reliability
+    from ramify.training.reliability_plot import draw_reliability
+
+    from ..errors import UsageError
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ramify.cli import diagnostics, output
-from ramify.cli.problems import TASK_NAMES
-from ramify.cli.values import COUNT
+from . import diagnostics, output
+from .problems import TASK_NAMES
+from .values import COUNT
 
 if TYPE_CHECKING:
-    from ramify.engine.problem import Problem
-    from ramify.engine.rewards.label_files import Labelling
-    from ramify.engine.rewards.labels import LabelCost, LabelMode
+    from ramify.training.label_files import Labelling
+    from ramify.training.labels import LabelCost, LabelMode
+
+    from ..problem import Problem
 
 DEFAULT_ROLLOUTS = 8
 """From each prefix, where a mode needs rollouts and no number is given."""
@@ -78,9 +79,10 @@ def label(
     """
     import anyio
 
-    from ramify.engine.config import EngineConfig
-    from ramify.engine.rewards.label_files import label_problems
-    from ramify.engine.rewards.labels import LabelPlan
+    from ramify.training.label_files import label_problems
+    from ramify.training.labels import LabelPlan
+
+    from ..config import EngineConfig
 
     if hard and search:
         raise click.UsageError("--hard and --search exclude each other: labels of a search are hard")
@@ -117,7 +119,7 @@ def read_answered(path: Path) -> list[Problem]:
     Raises:
         UsageError: if the file cannot be read, or a record is no problem.
     """
-    from ramify.batch.inputs import read_problems
+    from ramify.batch.store.inputs import read_problems
 
     return read_problems(path)
 
@@ -144,8 +146,8 @@ def _facts(out: Path, done: Labelling) -> dict[str, object]:
 
 def _bundled(task: str, count: int, seed: int) -> list[Problem]:
     """Return problems for training, of the stream that the bundled reward model of the task learned from."""
-    from ramify.models.problems.tasks import TASKS
     from ramify.models.recipe.label import label_stream
+    from ramify.models.tasks.tasks import TASKS
 
     return label_stream(range(seed * count, (seed + 1) * count), TASKS[task])
 

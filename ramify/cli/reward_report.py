@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ramify.cli import output
+from . import output
 
 if TYPE_CHECKING:
-    from ramify.engine.rewards.evaluation import Outcome
-    from ramify.engine.rewards.quality import Quality
+    from ramify.training.evaluation import Outcome
+    from ramify.training.quality import Quality
 
 RESAMPLES = 2000
 MAJORITY = "majority"
@@ -59,7 +59,7 @@ def _gain(
     plain: Sequence[bool] | None,
     other: Sequence[bool] | None,
 ) -> Gain:
-    from ramify.batch.stats import wilson
+    from ..statistics import wilson
 
     correct = [each.correct[method] for each in outcomes]
     usages = [each.usage[method] for each in outcomes]
@@ -77,7 +77,7 @@ def _gain(
 
 def paired(left: Sequence[bool], right: Sequence[bool]) -> tuple[float, float, float, float]:
     """Return the mean of left - right, its 95 % bootstrap interval over problems, and McNemar's p-value."""
-    from ramify.batch.stats import bootstrap_mean, mcnemar
+    from ..statistics import bootstrap_mean, mcnemar
 
     differences = [int(a) - int(b) for a, b in zip(left, right, strict=True)]
     low, high = bootstrap_mean(differences, resamples=RESAMPLES)

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ramify.engine.errors import UsageError
-
-from ramify.cli import diagnostics, output
-from ramify.cli.values import TreeFile
+from ..errors import UsageError
+from . import diagnostics, output
+from .values import TreeFile
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunSummary, SavedRun
     from ramify.search.tree import SearchTree
 
-    from ramify.cli.treeview import Paint, Signs
+    from .treeview import Paint, Signs
 
 PIPE_COLUMNS = 100
 """Width where there is no terminal and COLUMNS does not say."""
@@ -48,7 +47,7 @@ def list_runs(query: str, limit: int | None, as_json: bool) -> None:
 
     Words are looked for in question, answer, strategy, model, stop reason and id, in whatever case.
     """
-    from ramify.cli.settings import open_store
+    from .settings import open_store
 
     listing = open_store().scan(query, limit)
     with output.owned_stdout():
@@ -105,7 +104,7 @@ def export(run_id: str, file: Path) -> None:
 
     Its ending says the format: .json, .graphml, .dot, .mmd (Mermaid) or .svg.
     """
-    from ramify.cli.saving import write_tree
+    from .saving import write_tree
 
     write_tree(_load(run_id).solution, file)
 
@@ -114,7 +113,7 @@ def export(run_id: str, file: Path) -> None:
 @click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
 def delete(run_ids: tuple[str, ...]) -> None:
     """Delete runs from the history."""
-    from ramify.cli.settings import open_store
+    from .settings import open_store
 
     store = open_store()
     for run_id in run_ids:
@@ -122,7 +121,7 @@ def delete(run_ids: tuple[str, ...]) -> None:
 
 
 def _load(run_id: str) -> SavedRun:
-    from ramify.cli.settings import open_store
+    from .settings import open_store
 
     return open_store().load(run_id)
 
@@ -158,9 +157,9 @@ def _write_table(summaries: list[RunSummary]) -> None:
 def _shown(run: SavedRun, width: int, everything: bool) -> Iterator[str]:
     from ramify.search.export import printable
 
-    from ramify.cli.progress import summary_line
-    from ramify.cli.saving import winning_node
-    from ramify.cli.treeview import SHOWN, draw
+    from .progress import summary_line
+    from .saving import winning_node
+    from .treeview import SHOWN, draw
 
     solution = run.solution
     paint = _paint()
@@ -228,7 +227,7 @@ def _is_terminal() -> bool:
 
 
 def _signs() -> Signs:
-    from ramify.cli.treeview import ASCII, Signs
+    from .treeview import ASCII, Signs
 
     try:
         "├│└─…".encode(sys.stdout.encoding or "utf-8")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ramify.engine.errors import UsageError
-
-from ramify.cli import diagnostics
+from ..errors import UsageError
+from . import diagnostics
 
 if TYPE_CHECKING:
-    from ramify.engine.solution import Solution
+    from ..solution import Solution
 
 
 def winning_node(solution: Solution) -> int | None:
@@ -40,7 +39,7 @@ def write_tree(solution: Solution, path: Path) -> None:
 
 def keep_run(solution: Solution, options: dict[str, Any]) -> None:
     """Save a run to the history. What goes wrong is only noted, because the answer is already there."""
-    from ramify.cli.settings import open_store
+    from .settings import open_store
 
     try:
         open_store().save(solution, options)

@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ramify.engine.cascade import certainty
-from ramify.engine.config import EngineConfig
 from ramify.engine.engine import Engine
-from ramify.engine.errors import ExitCode
-from ramify.engine.fallback import OUT_OF_REACH, fallback_note, own_format
+from ramify.engine.ensembles.cascade import certainty
+from ramify.engine.ensembles.fallback import OUT_OF_REACH, fallback_note, own_format
 from ramify.engine.loading import default_reward
 
-if TYPE_CHECKING:
-    from ramify.engine.fallback import Fallback
-    from ramify.engine.run import Run
-    from ramify.engine.solution import Solution
+from ..config import EngineConfig
+from ..errors import ExitCode
 
-    from ramify.cli.options import SearchPlan
-    from ramify.cli.progress import Progress
+if TYPE_CHECKING:
+    from ramify.engine.ensembles.fallback import Fallback
+    from ramify.engine.run import Run
+
+    from ..solution import Solution
+    from .options import SearchPlan
+    from .progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

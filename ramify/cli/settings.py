@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from ramify.engine.errors import UsageError
-
-from ramify.cli.options import search_options
-from ramify.cli.values import COUNT
+from ..errors import UsageError
+from .options import search_options
+from .values import COUNT
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunStore

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ramify.engine.errors import ExitCode, NoAnswer
-
-from ramify.cli import diagnostics, output
-from ramify.cli.exits import Finished
-from ramify.cli.fallback import fallback_from, fallback_options
-from ramify.cli.options import SearchPlan, search_options
-from ramify.cli.progress import Progress
-from ramify.cli.question import read_question
-from ramify.cli.saving import keep_run, write_tree
-from ramify.cli.settings import fitting, save_option
-from ramify.cli.values import TreeFile
+from ..errors import ExitCode, NoAnswer
+from . import diagnostics, output
+from .exits import Finished
+from .fallback import fallback_from, fallback_options
+from .options import SearchPlan, search_options
+from .progress import Progress
+from .question import read_question
+from .saving import keep_run, write_tree
+from .settings import fitting, save_option
+from .values import TreeFile
 
 if TYPE_CHECKING:
-    from ramify.engine.fallback import Fallback
-    from ramify.engine.solution import Solution
+    from ramify.engine.ensembles.fallback import Fallback
+
+    from ..solution import Solution
 
 _NEXT_STEPS = {
     "budget_generated_tokens": "raise --max-generated-tokens",
@@ -83,7 +83,7 @@ def _search(
 ) -> tuple[Solution | None, bool]:
     import anyio
 
-    from ramify.cli.searching import search
+    from .searching import search
 
     outcome = anyio.run(search, plan, question, progress, fallback)
     return outcome.solution, outcome.interrupted

@@ -39,7 +39,7 @@ def describe(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 async def _measure(model: str) -> list[dict[str, Any]]:
     from ramify.engine.engine import Engine
-    from ramify.engine.llama_policy import LlamaPolicy
+    from ramify.engine.policy.llama import LlamaPolicy
 
     rows = list[dict[str, Any]]()
     async with Engine(model=model, reward=None) as engine:
@@ -67,7 +67,7 @@ async def _measure(model: str) -> list[dict[str, Any]]:
 
 
 async def _write(engine: Any, lanes: int) -> Any:
-    from ramify.models.problems import generate_problems
+    from ramify.models.tasks import generate_problems
     from ramify.search.limits import Budget
     from ramify.search.strategies.sampling import Majority
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 
-from ramify.engine.errors import UsageError
-
-from ramify.cli.options import SearchPlan, search_options
-from ramify.cli.settings import given_keys, save_option
+from ..errors import UsageError
+from .options import SearchPlan, search_options
+from .settings import given_keys, save_option
 
 
 @click.command()
@@ -65,7 +64,7 @@ def on_terminal() -> bool:
 
 
 def _store() -> Any:
-    from ramify.cli.settings import open_store
+    from .settings import open_store
 
     return open_store()
 

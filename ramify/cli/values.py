@@ -71,8 +71,9 @@ class ModelSetting(click.ParamType):  # pyright: ignore[reportMissingTypeArgumen
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the text without spaces."""
-        from ramify.engine.errors import UsageError
-        from ramify.engine.runtime.messages import ModelConfig
+        from ramify.engine.runtime.llama.config import ModelConfig
+
+        from ..errors import UsageError
 
         text = str(value).replace(" ", "")
         settings: dict[str, Any] = {self._setting: text}

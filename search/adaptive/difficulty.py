@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import fsum
 
-from ramify.search.node import Node
+from ..node import Node
 
 
 def difficulty(answered: Sequence[Node], paths: int) -> float:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from math import floor
 from typing import Protocol
 
-from ramify.search.errors import SearchError
-from ramify.search.stopping.posterior import chance_of_change
+from ..errors import SearchError
+from ..stopping.posterior import chance_of_change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from ramify.search.errors import TreeError
-from ramify.search.tree import SearchTree
-from ramify.search.export.dot import to_dot
-from ramify.search.export.graphml import to_graphml
-from ramify.search.export.mermaid import to_mermaid
-from ramify.search.export.svg import to_svg
-from ramify.search.export.text import cut, one_line, printable, shorten, spoken_of
-from ramify.search.export.visible import Visible, visible_nodes
+from ..errors import TreeError
+from ..tree import SearchTree
+from .dot import to_dot
+from .graphml import to_graphml
+from .mermaid import to_mermaid
+from .svg import to_svg
+from .text import cut, one_line, printable, shorten, spoken_of
+from .visible import Visible, visible_nodes
 
 __all__ = [
     "TREE_FORMATS",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ramify.search.node import NodeState
-from ramify.search.tree import SearchTree
-from ramify.search.export.text import label_lines, winning_ids
+from ..node import NodeState
+from ..tree import SearchTree
+from .text import label_lines, winning_ids
 
 TEXT_LIMIT = 80
 """Characters of a step's text that a box shows."""

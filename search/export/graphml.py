@@ -7,9 +7,9 @@ from typing import cast
 
 import networkx as nx
 
-from ramify.search.node import Node
-from ramify.search.tree import SearchTree
-from ramify.search.export.text import winning_ids, xml_text
+from ..node import Node
+from ..tree import SearchTree
+from .text import winning_ids, xml_text
 
 
 def to_graphml(tree: SearchTree, *, winner: int | None = None) -> str:

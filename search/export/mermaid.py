@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ramify.search.node import Node
-from ramify.search.tree import SearchTree
-from ramify.search.export.colours import WINNER, ink_on, score_colour
-from ramify.search.export.text import shorten, state_of, winning_ids
-from ramify.search.export.visible import Visible, visible_nodes
+from ..node import Node
+from ..tree import SearchTree
+from .colours import WINNER, ink_on, score_colour
+from .text import shorten, state_of, winning_ids
+from .visible import Visible, visible_nodes
 
 TEXT_LIMIT = 40
 """Characters of a step's text that a box shows."""

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from ramify.search.layout import tidy_positions
-from ramify.search.node import Node, NodeState
-from ramify.search.tree import SearchTree
-from ramify.search.export.colours import UNSCORED, WINNER, ink_on, score_colour
-from ramify.search.export.text import cut, state_of, winning_ids, xml_text
+from ..layout import tidy_positions
+from ..node import Node, NodeState
+from ..tree import SearchTree
+from .colours import UNSCORED, WINNER, ink_on, score_colour
+from .text import cut, state_of, winning_ids, xml_text
 
 BOX_LIMIT = 400
 """Nodes up to which they are drawn as boxes."""

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from unicodedata import category, combining, east_asian_width
 
-from ramify.search.node import Node, Origin
-from ramify.search.tree import SearchTree
+from ..node import Node, Origin
+from ..tree import SearchTree
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 ELLIPSIS = "…"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ramify.search.tree import SearchTree
+from ..tree import SearchTree
 
 
 @dataclass(frozen=True, slots=True)

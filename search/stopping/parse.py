@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ramify.search.errors import SearchError, nearest
-from ramify.search.stopping.rule import AnyOf, StopRule
-from ramify.search.stopping.rules import AgreementWindow, BetaMajority, CannotBeOvertaken, NoImprovement, ScoreThreshold, WeightedPosterior
+from ..errors import SearchError, nearest
+from .rule import AnyOf, StopRule
+from .rules import AgreementWindow, BetaMajority, CannotBeOvertaken, NoImprovement, ScoreThreshold, WeightedPosterior
 
 _RULES: dict[str, Callable[[str], StopRule]] = {
     "beta": lambda text: BetaMajority(confidence=float(text)) if text else BetaMajority(),

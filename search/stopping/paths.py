@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import floor
 from typing import ClassVar, Protocol
 
-from ramify.search.errors import SearchError
-from ramify.search.tree import Node, SearchTree
+from ..errors import SearchError
+from ..tree import Node, SearchTree
 
 
 class PathRule(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import comb, exp, fsum, lgamma, log
 
-from ramify.search.votes import Vote
+from ..votes import Vote
 
 CERTAINTY = 1e-3
 """Scores count as no surer than this in a posterior: a reward model that says 1.0 does not know."""

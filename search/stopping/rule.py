@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from ramify.search.errors import SearchError
+from ..errors import SearchError
 
 if TYPE_CHECKING:
-    from ramify.search.tree import SearchTree
-    from ramify.search.votes import Vote
+    from ..tree import SearchTree
+    from ..votes import Vote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

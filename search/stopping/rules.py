@@ -8,10 +8,10 @@ from itertools import takewhile
 from math import floor
 from typing import ClassVar
 
-from ramify.search.errors import SearchError
-from ramify.search.votes import Vote, VoteRule
-from ramify.search.stopping.posterior import vote_posterior, weighted_posteriors
-from ramify.search.stopping.rule import Situation, Stop
+from ..errors import SearchError
+from ..votes import Vote, VoteRule
+from .posterior import vote_posterior, weighted_posteriors
+from .rule import Situation, Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,11 +21,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ramify.search.aggregation import Aggregation
-from ramify.search.strategy import Ask, Expansion, check_count, check_share, check_told, check_whole, choice
-from ramify.search.tree import Node, NodeState, SearchTree
-from ramify.search.votes import VoteRule
-from ramify.search.strategies.finishing import Exploring, finish, missing
+from ..aggregation import Aggregation
+from ..strategy import Ask, Expansion, check_count, check_share, check_told, check_whole, choice
+from ..tree import Node, NodeState, SearchTree
+from ..votes import VoteRule
+from .finishing import Exploring, finish, missing
 
 PRIOR = 0.5
 """Both parameters of the Beta prior (Jeffreys)."""

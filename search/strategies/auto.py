@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, cast
 
-from ramify.search.adaptive.difficulty import difficulty
-from ramify.search.aggregation import Aggregation
-from ramify.search.errors import StrategyError
-from ramify.search.node import Node
-from ramify.search.strategy import AnyStrategy, Ask, Expansion, WindsDown, check_count, check_told
-from ramify.search.tree import ROOT, NodeState, SearchTree
-from ramify.search.votes import VoteRule
+from ..adaptive.difficulty import difficulty
+from ..aggregation import Aggregation
+from ..errors import StrategyError
+from ..node import Node
+from ..strategy import AnyStrategy, Ask, Expansion, WindsDown, check_count, check_told
+from ..tree import ROOT, NodeState, SearchTree
+from ..votes import VoteRule
 
 EXPLORE_SHARE = 0.5
 """Share of the budget after which a chosen strategy that does not say so itself would wind down; it ignores it."""
@@ -162,7 +162,7 @@ class Auto:
 
 def _made(choice: AnyStrategy | Mapping[str, Any]) -> AnyStrategy:
     if isinstance(choice, Mapping):
-        from ramify.search.registry import make_strategy
+        from ..registry import make_strategy
 
         return make_strategy(**choice)
     return choice

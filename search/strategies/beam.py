@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ramify.search.aggregation import Aggregation, aggregate
-from ramify.search.strategy import Ask, NoState, check_count, check_told, choice
-from ramify.search.tree import Node, SearchTree
-from ramify.search.votes import VoteRule
-from ramify.search.strategies.levels import ask_levels
+from ..aggregation import Aggregation, aggregate
+from ..strategy import Ask, NoState, check_count, check_told, choice
+from ..tree import Node, SearchTree
+from ..votes import VoteRule
+from .levels import ask_levels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ramify.search.strategy import Ask, Expansion
-from ramify.search.tree import ROOT, NodeState, PruneReason, SearchTree
+from ..strategy import Ask, Expansion
+from ..tree import ROOT, NodeState, PruneReason, SearchTree
 
 
 def ask_chains(

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar
 
-from ramify.search.aggregation import Aggregation, aggregate
-from ramify.search.strategy import Ask, NoState, check_count, check_told, choice
-from ramify.search.tree import Node, NodeState, SearchTree
-from ramify.search.votes import VoteRule
-from ramify.search.strategies.levels import ask_levels, competes
+from ..aggregation import Aggregation, aggregate
+from ..strategy import Ask, NoState, check_count, check_told, choice
+from ..tree import Node, NodeState, SearchTree
+from ..votes import VoteRule
+from .levels import ask_levels, competes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

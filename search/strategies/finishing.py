@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ramify.search.strategy import Ask, Expansion
-from ramify.search.tree import ROOT, Node, NodeState, PruneReason, SearchTree
+from ..strategy import Ask, Expansion
+from ..tree import ROOT, Node, NodeState, PruneReason, SearchTree
 
 STEPS_PER_PATH = 4
 """Steps explored for each path of the width, unless `explore_steps` says otherwise."""

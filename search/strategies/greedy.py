@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ramify.search.aggregation import Aggregation
-from ramify.search.strategy import Ask, NoState, check_count, check_told
-from ramify.search.tree import SearchTree
-from ramify.search.votes import VoteRule
-from ramify.search.strategies.chains import ask_chains
+from ..aggregation import Aggregation
+from ..strategy import Ask, NoState, check_count, check_told
+from ..tree import SearchTree
+from ..votes import VoteRule
+from .chains import ask_chains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from ramify.search.strategy import Ask, Expansion
-from ramify.search.tree import ROOT, Node, NodeState, PruneReason, SearchTree
+from ..strategy import Ask, Expansion
+from ..tree import ROOT, Node, NodeState, PruneReason, SearchTree
 
 Share = Callable[[Sequence[Node], int, int], Sequence[int]]
 """Says how many children each rival gets: (rivals in path order, width that is left, depth) to counts."""

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar
 
-from ramify.search.aggregation import Aggregation
-from ramify.search.selection import SelectionRule, bounds
-from ramify.search.strategy import Ask, Expansion, check_count, check_flag, check_positive, check_share, check_told, choice
-from ramify.search.tree import ROOT, Node, NodeState, SearchTree
-from ramify.search.votes import VoteRule
-from ramify.search.strategies.finishing import Exploring, finish, missing
+from ..aggregation import Aggregation
+from ..selection import SelectionRule, bounds
+from ..strategy import Ask, Expansion, check_count, check_flag, check_positive, check_share, check_told, choice
+from ..tree import ROOT, Node, NodeState, SearchTree
+from ..votes import VoteRule
+from .finishing import Exploring, finish, missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

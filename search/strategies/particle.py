@@ -21,11 +21,11 @@ from math import exp, log
 from random import Random
 from typing import ClassVar
 
-from ramify.search.aggregation import Aggregation, aggregate
-from ramify.search.strategy import Ask, NoState, check_count, check_positive, check_told, check_whole, choice
-from ramify.search.tree import Node, SearchTree
-from ramify.search.votes import VoteRule
-from ramify.search.strategies.levels import ask_levels
+from ..aggregation import Aggregation, aggregate
+from ..strategy import Ask, NoState, check_count, check_positive, check_told, check_whole, choice
+from ..tree import Node, SearchTree
+from ..votes import VoteRule
+from .levels import ask_levels
 
 CERTAINTY = 1e-6
 """Scores are kept this far from 0 and 1, where the logit is infinite."""

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
-from ramify.search.aggregation import Aggregation, aggregate
-from ramify.search.allocation import RoundingRule, allocate
-from ramify.search.strategy import Ask, NoState, check_count, check_flag, check_positive, check_told, choice
-from ramify.search.tree import Node, SearchTree
-from ramify.search.votes import VoteRule
-from ramify.search.strategies.levels import ask_levels, competes
+from ..aggregation import Aggregation, aggregate
+from ..allocation import RoundingRule, allocate
+from ..strategy import Ask, NoState, check_count, check_flag, check_positive, check_told, choice
+from ..tree import Node, SearchTree
+from ..votes import VoteRule
+from .levels import ask_levels, competes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

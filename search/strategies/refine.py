@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ramify.search.aggregation import Aggregation
-from ramify.search.node import Origin, PruneReason
-from ramify.search.strategy import Ask, Expansion, NoState, check_count, check_flag, check_told, check_whole, choice
-from ramify.search.tree import ROOT, Node, NodeState, SearchTree
-from ramify.search.votes import VoteRule
+from ..aggregation import Aggregation
+from ..node import Origin, PruneReason
+from ..strategy import Ask, Expansion, NoState, check_count, check_flag, check_told, check_whole, choice
+from ..tree import ROOT, Node, NodeState, SearchTree
+from ..votes import VoteRule
 
 CRITIQUE_PROMPT = (
     "Check the solution above step by step. If something is wrong, say which step it is and why. "

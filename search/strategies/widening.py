@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ramify.search.aggregation import Aggregation, aggregate
-from ramify.search.errors import StrategyError
-from ramify.search.stopping.posterior import chance_of_change, majority_posterior, weighted_posteriors
-from ramify.search.strategy import Ask, NoState, check_count, check_told, choice
-from ramify.search.tree import ROOT, Node, SearchTree
-from ramify.search.votes import VoteRule
-from ramify.search.strategies.chains import ask_chains
+from ..aggregation import Aggregation, aggregate
+from ..errors import StrategyError
+from ..stopping.posterior import chance_of_change, majority_posterior, weighted_posteriors
+from ..strategy import Ask, NoState, check_count, check_told, choice
+from ..tree import ROOT, Node, SearchTree
+from ..votes import VoteRule
+from .chains import ask_chains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

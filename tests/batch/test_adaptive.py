@@ -9,8 +9,9 @@ import pytest
 
 from ramify import Budget, Majority, ModelCrashed, UsageError
 from ramify.batch import BatchConfig, BatchControl, RunFolderError, run_batch
-from ramify.engine import Problem, RunConfig
-from ramify.engine.fallback import Fallback
+from ramify.config import RunConfig
+from ramify.engine.ensembles.fallback import Fallback
+from ramify.problem import Problem
 
 WORDS = 20
 PATH_TOKENS = WORDS + 5

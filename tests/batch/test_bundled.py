@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ramify import generate_problems
-from ramify.engine.catalog import list_bundled
+from ramify.engine.library.catalog import list_bundled
 
 OPTIONS = ("-w", "2", "--parallel", "3")
 

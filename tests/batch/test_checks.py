@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
+from ramify.answers.checkers import Check
 from ramify.batch import BatchConfig, RunFolderError, run_batch
-from ramify.batch.analysis import analyse
 from ramify.batch.errors import BadInput
-from ramify.batch.folder import read_items
-from ramify.batch.inputs import read_problems
-from ramify.batch.regrade import count, grade_records
+from ramify.batch.report.analysis import analyse
+from ramify.batch.report.regrade import count, grade_records
+from ramify.batch.store.folder import read_items
+from ramify.batch.store.inputs import read_problems
 from ramify.cli import main
-from ramify.engine.answers.checkers import Check
 from ramify.engine.engine import Engine
-from ramify.engine.problem import Problem
+from ramify.problem import Problem
 from ramify.search.strategies.sampling import Majority
 from ramify.testing import ScriptedModel
 

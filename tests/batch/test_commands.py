@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import pytest
 
 from ramify.batch import BatchProgress
-from ramify.batch.report import BatchReport
+from ramify.batch.report.report import BatchReport
 from ramify.cli import main
 from ramify.cli.batching import BatchLine, progress_line, summary_line
-from ramify.engine import Engine, Usage
-from ramify.engine.catalog import list_bundled
+from ramify.engine.engine import Engine
+from ramify.engine.library.catalog import list_bundled
 from ramify.testing import ScriptedModel
+from ramify.usage import Usage
 
 QUESTIONS = [{"id": f"p{n}", "question": f"add {n}", "answer": str(n)} for n in range(4)]
 

@@ -12,7 +12,7 @@ from ramify.batch import BatchConfig, run_batch
 from ramify.batch.errors import EngineDied
 from ramify.batch.executors.actor import ActorError, check_files, portable
 from ramify.batch.executors.placing import places
-from ramify.engine.errors import QuestionTooLong
+from ramify.errors import QuestionTooLong
 
 
 def node(name: str, *, alive: bool = True, **resources: float) -> dict[str, object]:

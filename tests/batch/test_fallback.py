@@ -12,10 +12,11 @@ from ramify import Engine, Majority, UsageError, generate_problems
 from ramify.batch import BatchConfig, RunFolderError, run_batch
 from ramify.batch.executors.searching import Searcher, SearchRequest
 from ramify.cli import main
-from ramify.engine import Problem, RunConfig
-from ramify.engine.catalog import list_bundled
-from ramify.engine.errors import ModelUnreachable
-from ramify.engine.fallback import Fallback, LateEngine, fallback_note
+from ramify.config import RunConfig
+from ramify.engine.ensembles.fallback import Fallback, LateEngine, fallback_note
+from ramify.engine.library.catalog import list_bundled
+from ramify.errors import ModelUnreachable
+from ramify.problem import Problem
 from ramify.testing import ScriptedModel
 
 FALLBACK = Fallback(model="large", confidence=0.9)

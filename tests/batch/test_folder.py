@@ -6,9 +6,9 @@ import os
 import pytest
 
 from ramify.batch import RunFolderError
-from ramify.batch.folder import RunFolder, read_manifest
-from ramify.batch.identity import describe_model, describe_reward, differences, item_key, problem_key
-from ramify.batch.journal import Journal, read_journal, write_whole
+from ramify.batch.store.folder import RunFolder, read_manifest
+from ramify.batch.store.identity import describe_model, describe_reward, differences, item_key, problem_key
+from ramify.batch.store.journal import Journal, read_journal, write_whole
 
 
 def rows(path):

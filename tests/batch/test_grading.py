@@ -9,9 +9,9 @@ import pytest
 
 from ramify import UsageError, answers_equal, extract_answer
 from ramify.batch import BadInput, grade
-from ramify.batch.grading import grade_beside, read_prediction
-from ramify.batch.inputs import read_problems
-from ramify.batch.regrade import count, grade_records
+from ramify.batch.report.regrade import count, grade_records
+from ramify.batch.store.grading import grade_beside, read_prediction
+from ramify.batch.store.inputs import read_problems
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the benchmark files are not here")

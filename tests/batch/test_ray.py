@@ -21,8 +21,9 @@ from ramify import Budget, Majority, ModelLoadError, generate_problems
 from ramify.batch import BatchConfig, run_batch
 from ramify.batch.executors import ray_executor
 from ramify.cli import main
-from ramify.engine import EngineConfig, Problem, RunConfig
-from ramify.engine.catalog import list_bundled, resolve_model
+from ramify.config import EngineConfig, RunConfig
+from ramify.engine.library.catalog import list_bundled, resolve_model
+from ramify.problem import Problem
 
 pytestmark = [
     pytest.mark.slow,

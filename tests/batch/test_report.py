@@ -9,15 +9,15 @@ import pytest
 
 from ramify import BestOfN, Engine, Majority, Rebase, UsageError
 from ramify.batch import BatchConfig, RunFolderError, compare_runs, read_report, run_batch
-from ramify.batch.analysis import analyse
-from ramify.batch.charts import Point, lines
-from ramify.batch.compare import compare_analyses
-from ramify.batch.figures import figures
-from ramify.batch.plot import draw
-from ramify.batch.present import present
-from ramify.batch.report import accuracy_interval
-from ramify.batch.stats import wilson
-from ramify.engine import Problem
+from ramify.batch.report.analysis import analyse
+from ramify.batch.report.charts import Point, lines
+from ramify.batch.report.compare import compare_analyses
+from ramify.batch.report.figures import figures
+from ramify.batch.report.plot import draw
+from ramify.batch.report.present import present
+from ramify.batch.report.report import accuracy_interval
+from ramify.problem import Problem
+from ramify.statistics import wilson
 from ramify.testing import ScriptedModel
 
 ANSWERS = ("1", "2", "2", "1", "2", "2", "2", "2")

@@ -7,7 +7,8 @@ import pytest
 
 from ramify import Budget, Greedy, Majority, ModelCrashed, Solution, UsageError
 from ramify.batch import BatchConfig, BatchControl, RunFolderError, read_report, run_batch
-from ramify.engine import Problem, RunConfig
+from ramify.config import RunConfig
+from ramify.problem import Problem
 from ramify.search.stopping import make_stop_rule
 
 TWO = Majority(width=2)
@@ -299,7 +300,7 @@ async def test_a_torn_item_is_done_again(scripted, problems, rows, tmp_path):
 async def test_a_folder_that_is_full_ends_the_call_and_keeps_what_is_there(
     scripted, problems, rows, tmp_path, monkeypatch
 ):
-    from ramify.batch.journal import Journal
+    from ramify.batch.store.journal import Journal
 
     append = Journal.append
     left = [3]
@@ -371,7 +372,7 @@ def test_both_event_loops(scripted, problems, tmp_path, backend):
 
 
 async def test_the_models_of_the_configuration_are_loaded_only_if_needed(problems, tmp_path):
-    from ramify.engine.catalog import list_bundled
+    from ramify.engine.library.catalog import list_bundled
 
     if "demo-m" not in {entry.name for entry in list_bundled()}:
         pytest.skip("the bundled models are not in this checkout")
@@ -400,7 +401,7 @@ async def test_stop_rules_belong_to_the_configuration(scripted, problems, rows, 
 
 
 async def test_the_best_strategy_of_a_profile_becomes_the_configuration(problems, tmp_path):
-    from ramify.engine.profile import profile_path
+    from ramify.engine.planning.profile import profile_path
 
     if profile_path("demo-m", "demo-prm") is None:
         pytest.skip("there is no profile of the bundled models")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramify.batch.stats import Z_95, bootstrap_mean, mcnemar, quantile, wilson
+from ramify.statistics import Z_95, bootstrap_mean, mcnemar, quantile, wilson
 
 
 def test_wilson_by_hand():

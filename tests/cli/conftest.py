@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from ramify.cli import main
-from ramify.engine.catalog import list_bundled
 from ramify.engine.engine import Engine
+from ramify.engine.library.catalog import list_bundled
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ramify.engine.catalog import list_bundled
+from ramify.engine.library.catalog import list_bundled
 
 
 @pytest.fixture

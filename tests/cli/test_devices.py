@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ramify.batch.identity import configuration
-from ramify.engine.config import EngineConfig, RunConfig
+from ramify.batch.store.identity import configuration
+from ramify.config import EngineConfig, RunConfig
 from ramify.engine.engine import Engine
 from ramify.search.strategies.sampling import Majority
 from ramify.testing import ScriptedModel

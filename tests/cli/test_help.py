@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import pytest
 
-from ramify.engine.config import DEFAULT_BUDGET
+from ramify.config import DEFAULT_BUDGET
 from ramify.search.registry import make_strategy, strategy_names
 
 HEAVY = ("anyio", "jinja2", "llama_cpp", "math_verify", "networkx", "numpy", "pydantic", "rich", "sympy", "torch")

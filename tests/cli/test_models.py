@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from ramify.engine.catalog import list_bundled
-from ramify.engine.runtime.memory import kv_bytes_per_token
+from ramify.engine.library.catalog import list_bundled
+from ramify.engine.runtime.llama.memory import kv_bytes_per_token
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 
 from ramify.cli import diagnostics
 from ramify.cli.progress import Progress
-from ramify.engine.events import AnswerUpdate, BudgetUsed, NodeAdded, RunStarted, StepProgress
-from ramify.engine.usage import Usage
+from ramify.events import AnswerUpdate, BudgetUsed, NodeAdded, RunStarted, StepProgress
 from ramify.search import FinishReason, NodeState
+from ramify.usage import Usage
 
 
 class Clock:

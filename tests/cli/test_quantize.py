@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ramify.engine.catalog import list_bundled, resolve_model
-from ramify.engine.errors import UsageError
-from ramify.engine.quantize import QUANTIZATIONS, plan_quantization, quantization_named, quantize
-from ramify.engine.runtime.gguf_check import check_gguf
+from ramify.engine.library.catalog import list_bundled, resolve_model
+from ramify.engine.library.quantize import QUANTIZATIONS, plan_quantization, quantization_named, quantize
+from ramify.engine.runtime.llama.gguf_check import check_gguf
+from ramify.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("bundled")
 

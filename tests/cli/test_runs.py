@@ -15,9 +15,9 @@ import pytest
 from ramify import SearchTree, Solution
 from ramify.cli.values import TREE_SUFFIXES
 from ramify.engine.history import RunStore, data_folder
-from ramify.engine.usage import Usage
 from ramify.search.export import TREE_FORMATS
 from ramify.testing import ScriptedModel, ScriptedStep
+from ramify.usage import Usage
 
 ANSWERS = ("5", "7", "7", "6")
 

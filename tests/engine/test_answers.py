@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramify.engine.answers import answers_equal, extract_answer, normalise
-from ramify.engine.answers.equality import decide_quickly
-from ramify.engine.answers.prover import Prover
+from ramify.answers import answers_equal, extract_answer, normalise
+from ramify.answers.equality import decide_quickly
+from ramify.answers.prover import Prover
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the benchmark files are not here")
@@ -236,7 +236,7 @@ def test_a_killed_helper_is_replaced_and_a_closed_one_is_gone() -> None:
 
 def test_ordinary_comparisons_load_no_algebra_and_leave_nothing_running() -> None:
     code = (
-        "import sys; from ramify.engine.answers import answers_equal, equality; "
+        "import sys; from ramify.answers import answers_equal, equality; "
         "assert answers_equal('1/2', '0.5') and not answers_equal('3', '4'); "
         "assert equality._prover._process is None; "
         "assert answers_equal('x+1', '1+x'); "

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ramify
-from ramify.engine import Engine
-from ramify.engine.solution import Solution
+from ramify.engine.engine import Engine
 from ramify.engine.testing import ScriptedModel
 from ramify.reward.testing import ScriptedReward
 from ramify.search.budget import Budget
 from ramify.search.node import NodeState
 from ramify.search.strategies import BestOfN, Greedy, Majority, Rebase, Weighted
+from ramify.solution import Solution
 
 STRATEGIES = [Greedy(), Majority(width=5), Weighted(width=5), BestOfN(width=5), Rebase(width=5), Rebase(width=12)]
 

@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 import ramify
-from ramify.engine.events import NodeAdded
-from ramify.engine.llama_policy import LlamaPolicy
-from ramify.engine.runtime.processes import ProcessWorker
+from ramify.engine.policy.llama import LlamaPolicy
+from ramify.engine.runtime.serve.processes import ProcessWorker
+from ramify.events import NodeAdded
 from ramify.search.node import NodeState
 from ramify.search.stopping import StopReason
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ramify
-from ramify.engine.calibration import calibrate, grid, measure
-from ramify.engine.errors import UsageError
-from ramify.engine.planning import better_by_chance, plan
-from ramify.engine.profile import UNITS, Cost, Point, Profile, fit, fitted, load_profile
+from ramify.engine.planning.planning import better_by_chance, plan
+from ramify.engine.planning.profile import UNITS, Cost, Point, Profile, fit, fitted, load_profile
+from ramify.errors import UsageError
 from ramify.testing import ScriptedModel
+from ramify.training.calibration import calibrate, grid, measure
 
 
 def point(name: str, width: int, right: int, flops: float, tokens: float = 1.0) -> Point:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ramify.engine import catalog
-from ramify.engine.catalog import list_bundled, list_user_models, resolve_model, user_models_folder
-from ramify.engine.errors import ModelLoadError, UsageError
+from ramify.engine.library import catalog
+from ramify.engine.library.catalog import list_bundled, list_user_models, resolve_model, user_models_folder
+from ramify.errors import ModelLoadError, UsageError
 
 
 @pytest.fixture(autouse=True)

@@ -6,15 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ramify.engine.answers import patterns
-from ramify.engine.answers.checkers import Check, make_checker
-from ramify.engine.calibration import measure
-from ramify.engine.cascade import ensemble
+from ramify.answers import patterns
+from ramify.answers.checkers import Check, make_checker
 from ramify.engine.engine import Engine
-from ramify.engine.errors import UsageError
-from ramify.engine.problem import Problem
+from ramify.engine.ensembles.cascade import ensemble
+from ramify.errors import UsageError
+from ramify.problem import Problem
 from ramify.search.strategies.sampling import Majority
 from ramify.testing import ScriptedModel
+from ramify.training.calibration import measure
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import ramify
-from ramify.engine.errors import ModelLoadError
-from ramify.engine.prompts import PRESETS, SpecialTokens
-from ramify.engine.prompts.conversation import bridge_tokens
+from ramify.engine.policy.prompts import PRESETS, SpecialTokens
+from ramify.engine.policy.prompts.conversation import bridge_tokens
+from ramify.errors import ModelLoadError
 from ramify.reward.testing import PieceTokenizer
 from ramify.search import VoteRule
 from ramify.search.node import Origin

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import ramify
-from ramify.engine import scoring
-from ramify.engine.distinct import DistinctSession
-from ramify.engine.events import BudgetUsed
+from ramify.engine.control import scoring
+from ramify.engine.control.distinct import DistinctSession
+from ramify.events import BudgetUsed
 from ramify.reward import RewardContextExceeded, RewardError
 from ramify.reward.protocol import ScoredStep, ScoreUsage
 from ramify.search import NodeState

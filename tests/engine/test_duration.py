@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ramify.engine.duration import duration_text
+from ramify.text import duration_text
 
 
 @pytest.mark.parametrize(

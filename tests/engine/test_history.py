@@ -16,8 +16,8 @@ import pytest
 import ramify
 from ramify import Solution, StopReason, UsageError
 from ramify.engine.history import KEPT_RUNS, RunStore, data_folder
-from ramify.engine.usage import RoleUsage, Usage
 from ramify.testing import ScriptedModel
+from ramify.usage import RoleUsage, Usage
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -240,8 +240,8 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
 def test_processes_that_save_at_once_lose_nothing(tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from ramify.engine.history import RunStore\nfrom ramify.engine.solution import Solution\n"
-        "from ramify.engine.usage import Usage\n"
+        "from ramify.engine.history import RunStore\nfrom ramify.solution import Solution\n"
+        "from ramify.usage import Usage\n"
         "made = Solution(question='q', answer=None, text='', score=None, stop_reason='user', usage=Usage(), "
         "candidates=(), seed=0, strategy={'name': 'greedy'})\n"
         "for _ in range(20): RunStore(sys.argv[1], keep=30).save(made, {})\n"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import ramify
-from ramify.engine.cascade import cascade, certainty, ensemble
-from ramify.engine.errors import UsageError
-from ramify.engine.portfolio import solve_set
+from ramify.engine.ensembles.cascade import cascade, certainty, ensemble
+from ramify.engine.ensembles.portfolio import solve_set
+from ramify.errors import UsageError
 from ramify.search.adaptive import EqualSplit, Portfolio
 from ramify.testing import ScriptedModel, ScriptedReward
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import ramify
-from ramify.engine.errors import UsageError
-from ramify.engine.pooling import pool
+from ramify.engine.ensembles.pooling import pool
+from ramify.errors import UsageError
 from ramify.testing import ScriptedModel, ScriptedReward
 
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramify.engine.errors import ModelLoadError, UsageError
-from ramify.engine.prompts import (
+from ramify.engine.policy.prompts import (
     PRESETS,
     STEP_FORMATS,
     SpecialTokens,
@@ -22,7 +21,8 @@ from ramify.engine.prompts import (
     split_steps,
     step_format,
 )
-from ramify.engine.prompts.chat import TemplateRefused, render_chat
+from ramify.engine.policy.prompts.chat import TemplateRefused, render_chat
+from ramify.errors import ModelLoadError, UsageError
 from ramify.reward.testing import PieceTokenizer
 
 SPECIAL = ("<s>", "</s>", "<|user|>", "<|assistant|>", "<|im_start|>", "<|im_end|>")

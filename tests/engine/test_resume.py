@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import ramify
-from ramify.engine.events import NodesDispatched
+from ramify.events import NodesDispatched
 from ramify.search import PruneReason
 from ramify.testing import ScriptedModel, ScriptedReward
 

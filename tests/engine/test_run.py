@@ -7,11 +7,10 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
-from ramify.engine import Engine
-from ramify.engine.errors import EngineClosed, UsageError
-from ramify.engine.events import AnswerUpdate, BudgetUsed, NodeAdded, NodeScored, RunFinished, RunStarted
-from ramify.engine.solution import Solution
+from ramify.engine.engine import Engine
 from ramify.engine.testing import ScriptedModel, ScriptedStep
+from ramify.errors import EngineClosed, UsageError
+from ramify.events import AnswerUpdate, BudgetUsed, NodeAdded, NodeScored, RunFinished, RunStarted
 from ramify.reward.testing import ScriptedReward
 from ramify.search.budget import Budget
 from ramify.search.node import FinishReason, NodeState, PruneReason
@@ -19,6 +18,7 @@ from ramify.search.stopping import StopReason
 from ramify.search.strategies import BestOfN, Greedy, Majority, Rebase, Weighted
 from ramify.search.strategies.mcts import Mcts
 from ramify.search.strategy import AnyStrategy
+from ramify.solution import Solution
 
 SCRIPT: Mapping[tuple[int, ...], str] = {
     (0,): "good start\n",

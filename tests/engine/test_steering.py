@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 import ramify
-from ramify.engine.errors import UsageError
-from ramify.engine.events import BudgetChanged, NodePinned, RunPaused, RunResumed
 from ramify.engine.run import Run
+from ramify.errors import UsageError
+from ramify.events import BudgetChanged, NodePinned, RunPaused, RunResumed
 from ramify.search import NodeState, PruneReason
 from ramify.testing import ScriptedModel
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 import ramify
-from ramify.engine.events import AnswerUpdate
-from ramify.engine.run import Run
-from ramify.engine.summary import as_it_stands
+from ramify.engine.run import Run, as_it_stands
+from ramify.events import AnswerUpdate
 from ramify.search import NodeState, PruneReason
 from ramify.search.strategy import AnyStrategy
 from ramify.testing import ScriptedModel

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from ramify.engine.problem import Problem
 from ramify.models import generate_problems
-from ramify.models.problems import generate_one
-from ramify.models.problems.partition import part_of, stream_seed
+from ramify.models.tasks import generate_one
+from ramify.models.tasks.partition import part_of, stream_seed
+from ramify.problem import Problem
 
 SUM = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
 

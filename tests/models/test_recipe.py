@@ -14,9 +14,7 @@ torch = pytest.importorskip("torch")
 native = pytest.importorskip("llama_cpp.llama_cpp")
 gguf = pytest.importorskip("gguf")
 
-from ramify.engine.problem import Problem  # noqa: E402
 from ramify.models import generate_problems  # noqa: E402
-from ramify.models.problems.tasks import TASKS  # noqa: E402
 from ramify.models.recipe import data, train  # noqa: E402
 from ramify.models.recipe.decode import complete  # noqa: E402
 from ramify.models.recipe.export import REWARD_SPEC, export_gguf, import_gguf, quantize  # noqa: E402
@@ -26,6 +24,8 @@ from ramify.models.recipe.reward import Label, RewardPlan, encode, measure, read
 from ramify.models.recipe.stages import Recipe  # noqa: E402
 from ramify.models.recipe.text import BAD, GOOD, prompt_text, split_steps  # noqa: E402
 from ramify.models.recipe.tokenizer import load_tokenizer, token_id  # noqa: E402
+from ramify.models.tasks.tasks import TASKS  # noqa: E402
+from ramify.problem import Problem  # noqa: E402
 
 TOKENIZER = load_tokenizer()
 VOCABULARY = TOKENIZER.get_vocab_size()

@@ -8,12 +8,12 @@ import re
 import pytest
 
 import ramify
-from ramify.engine.catalog import list_bundled
+from ramify.engine.library.catalog import list_bundled
 from ramify.engine.loading import default_reward
-from ramify.engine.problem import Problem
-from ramify.models.problems.names import THINGS
-from ramify.models.problems.partition import part_of, stream_seed
-from ramify.models.problems.tasks import ARITHMETIC, LISTS, TASKS, Task, generate_problems, task_of
+from ramify.models.tasks.names import THINGS
+from ramify.models.tasks.partition import part_of, stream_seed
+from ramify.models.tasks.tasks import ARITHMETIC, LISTS, TASKS, Task, generate_problems, task_of
+from ramify.problem import Problem
 
 PLACES = ["first", "second", "third", "fourth", "fifth", "sixth"]
 

@@ -12,7 +12,7 @@ import pytest
 from ramify import ExitCode
 from ramify.cli.app import COMMANDS
 from ramify.cli.settings import known_settings
-from ramify.engine.catalog import list_bundled
+from ramify.engine.library.catalog import list_bundled
 from ramify.search import strategy_names, strategy_option_names
 
 ROOT = Path(__file__).parents[2]

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
-from ramify.engine import Engine
-from ramify.engine.policy import StepRequest, StepResult
-from ramify.engine.remote import RemotePolicy, RemoteSettings
-from ramify.engine.remote.settings import Patience
-from ramify.engine.runtime.messages import SamplingParams
-from ramify.engine.solution import Solution
+from ramify.engine.engine import Engine
+from ramify.engine.policy.protocol import StepRequest, StepResult
+from ramify.engine.policy.remote import RemotePolicy, RemoteSettings
+from ramify.engine.policy.remote.settings import Patience
+from ramify.sampling_params import SamplingParams
+from ramify.solution import Solution
 
 from .http_server import Ask, FakeServer
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ramify.engine import Engine
-from ramify.engine.errors import ModelLoadError, UsageError
-from ramify.engine.remote import RemotePolicy, parse_address
-from ramify.engine.remote.keys import ApiKey
+from ramify.engine.engine import Engine
+from ramify.engine.policy.remote import RemotePolicy, parse_address
+from ramify.engine.policy.remote.keys import ApiKey
+from ramify.errors import ModelLoadError, UsageError
 from ramify.search.strategies import Majority
 
 from .asking import SECRET, connect, solve, write
@@ -80,7 +80,7 @@ def test_a_key_cannot_be_printed_or_pickled() -> None:
     ],
 )
 def test_a_key_does_not_cross_a_network_unencrypted(url: str, fine: bool) -> None:
-    from ramify.engine.remote.keys import check_sendable
+    from ramify.engine.policy.remote.keys import check_sendable
 
     check_sendable(None, url)
     if fine:

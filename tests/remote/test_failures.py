@@ -9,9 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from ramify.engine.errors import ModelLoadError, ModelUnreachable
-from ramify.engine.remote import RemotePolicy, RemoteSettings
-from ramify.engine.remote.settings import Patience
+from ramify.engine.policy.remote import RemotePolicy, RemoteSettings
+from ramify.engine.policy.remote.settings import Patience
+from ramify.errors import ModelLoadError, ModelUnreachable
 from ramify.search.node import FinishReason
 from ramify.search.strategies import Majority, Rebase
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from ramify.engine.errors import UsageError
-from ramify.engine.policy import StepResult
-from ramify.engine.solution import Solution
+from ramify.engine.policy.protocol import StepResult
+from ramify.errors import UsageError
 from ramify.search.budget import Budget
 from ramify.search.node import FinishReason
 from ramify.search.strategies import Majority
+from ramify.solution import Solution
 
 from .asking import QUESTION, connect, expand, request, solve, write
 from .http_server import Ask, serving

@@ -12,13 +12,16 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from ramify import generate_problems
-from ramify.engine import Engine, requests
-from ramify.engine.catalog import resolve_model
-from ramify.engine.prompts import choose_prompt_format
-from ramify.engine.remote.asking import SEED_MASK
-from ramify.engine.runtime.client import Runtime
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig, StepFormat
-from ramify.engine.seeds import node_seed
+from ramify.engine.control import requests
+from ramify.engine.control.seeds import node_seed
+from ramify.engine.engine import Engine
+from ramify.engine.library.catalog import resolve_model
+from ramify.engine.policy.prompts import choose_prompt_format
+from ramify.engine.policy.remote.asking import SEED_MASK
+from ramify.engine.runtime.llama.config import ModelConfig
+from ramify.engine.runtime.messages import LaneRequest, LaneResult
+from ramify.engine.runtime.serve.client import Runtime
+from ramify.sampling_params import StepFormat
 from ramify.search.strategies import Majority, Rebase
 
 from .asking import shape

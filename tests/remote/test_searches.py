@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ramify.engine.errors import ModelLoadError
-from ramify.engine.policy import Turn
-from ramify.engine.runtime.messages import SamplingParams
+from ramify.engine.policy.protocol import Turn
+from ramify.errors import ModelLoadError
+from ramify.sampling_params import SamplingParams
 from ramify.search.node import FinishReason
 from ramify.search.strategies import Majority, Rebase
 

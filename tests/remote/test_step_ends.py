@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ramify.engine.errors import UsageError
-from ramify.engine.remote import RemotePolicy
+from ramify.engine.policy.remote import RemotePolicy
+from ramify.errors import UsageError
 from ramify.search.node import FinishReason
 
 from .asking import connect, expand, request, write

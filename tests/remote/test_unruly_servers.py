@@ -5,8 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from ramify.engine.errors import ModelLoadError
-from ramify.engine.runtime.messages import SamplingParams
+from ramify.errors import ModelLoadError
+from ramify.sampling_params import SamplingParams
 from ramify.search.node import FinishReason
 from ramify.search.strategies import Majority
 

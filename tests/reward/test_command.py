@@ -13,9 +13,9 @@ import pytest
 
 from ramify.cli import main
 from ramify.cli.reward_cases import bundled_cases, read_cases
-from ramify.engine.catalog import resolve_model
-from ramify.engine.errors import UsageError
-from ramify.models.problems.arithmetic_steps import with_error
+from ramify.engine.library.catalog import resolve_model
+from ramify.errors import UsageError
+from ramify.models.tasks.arithmetic_steps import with_error
 from ramify.reward import BUILTIN_SPECS, RewardSpec
 from ramify.reward.spec_files import parse_spec
 
@@ -125,7 +125,7 @@ def test_solve_without_a_reward_model(capsys: pytest.CaptureFixture[str], reward
 
 def test_a_head_that_is_not_beside_its_model_is_missed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     pytest.importorskip("gguf")
-    from ramify.engine.convert.folding import HeadFiles, copy_with_head
+    from ramify.engine.library.convert.folding import HeadFiles, copy_with_head
 
     fields = {"head": "mlp", "head_file": "m.head.safetensors", "good": 0, "bad": None, "activation": "sigmoid"}
     spec = BUILTIN_SPECS["ramify-demo-prm"].model_copy(update=fields)

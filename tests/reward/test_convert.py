@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ramify.cli import main
-from ramify.engine.convert.safetensors import SafetensorsFile, write_safetensors
-from ramify.engine.errors import ModelLoadError, UsageError
+from ramify.engine.library.convert.safetensors import SafetensorsFile, write_safetensors
+from ramify.errors import ModelLoadError, UsageError
 
 gguf = pytest.importorskip("gguf")
 torch = pytest.importorskip("torch")
@@ -19,12 +19,12 @@ transformers = pytest.importorskip("transformers")
 
 import numpy as np  # noqa: E402
 
-from ramify.engine.convert.checkpoint import Checkpoint  # noqa: E402
-from ramify.engine.convert.converting import ConvertOptions, convert_reward  # noqa: E402
-from ramify.engine.convert.vocabulary import TokenKind, VocabularyTables, read_vocabulary  # noqa: E402
-from ramify.engine.runtime.gguf_check import check_gguf  # noqa: E402
-from ramify.engine.runtime.messages import ModelConfig  # noqa: E402
-from ramify.engine.runtime.native import Model  # noqa: E402
+from ramify.engine.library.convert.checkpoint import Checkpoint  # noqa: E402
+from ramify.engine.library.convert.converting import ConvertOptions, convert_reward  # noqa: E402
+from ramify.engine.library.convert.vocabulary import TokenKind, VocabularyTables, read_vocabulary  # noqa: E402
+from ramify.engine.runtime.llama.config import ModelConfig  # noqa: E402
+from ramify.engine.runtime.llama.gguf_check import check_gguf  # noqa: E402
+from ramify.engine.runtime.llama.native import Model  # noqa: E402
 from ramify.reward.spec_files import spec_from_metadata  # noqa: E402
 
 from .tiny_checkpoints import LLAMA3, QWEN2, byte_level, save, seeded, sentencepiece, settings, texts  # noqa: E402

@@ -12,15 +12,15 @@ import pytest
 from ramify.cli import main
 from ramify.cli.reward_report import gains, paired, share_interval
 from ramify.engine.engine import Engine
-from ramify.engine.errors import UsageError
-from ramify.engine.problem import Problem
-from ramify.engine.rewards.evaluation import Outcome, ScoredPath, evaluate, score_labels
-from ramify.engine.rewards.labels import LabelledSolution
-from ramify.engine.rewards.measures import Graded, best_threshold, calibration, first_error, preference
-from ramify.engine.rewards.quality import quality
-from ramify.engine.usage import Usage
+from ramify.errors import UsageError
+from ramify.problem import Problem
 from ramify.reward.callable import CallableReward
 from ramify.testing import ScriptedModel
+from ramify.training.evaluation import Outcome, ScoredPath, evaluate, score_labels
+from ramify.training.labels import LabelledSolution
+from ramify.training.measures import Graded, best_threshold, calibration, first_error, preference
+from ramify.training.quality import quality
+from ramify.usage import Usage
 
 
 def test_calibration_by_hand() -> None:

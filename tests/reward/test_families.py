@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ramify.engine.config import EngineConfig
+from ramify.config import EngineConfig
 from ramify.engine.loading import load_reward
 from ramify.reward import LmHeadReward, RewardModel, ScoredStep
 
@@ -17,7 +17,7 @@ pytest.importorskip("gguf")
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from ramify.engine.convert.converting import ConvertOptions, convert_reward  # noqa: E402
+from ramify.engine.library.convert.converting import ConvertOptions, convert_reward  # noqa: E402
 
 from .conftest import Agreement  # noqa: E402
 from .tiny_checkpoints import LLAMA3, QWEN2, byte_level, save, seeded, sentencepiece, settings, texts  # noqa: E402

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ramify.engine.errors import UsageError
 from ramify.engine.rewards import judge
 from ramify.engine.rewards.judge import JudgeReward, parse_address
+from ramify.errors import UsageError
 from ramify.reward import RewardError, ScoredStep
 
 Answer = Callable[[dict[str, Any]], "tuple[int, Any]"]

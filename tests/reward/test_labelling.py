@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from ramify.engine.errors import UsageError
-from ramify.engine.problem import Problem
-from ramify.engine.prompts import STEP_FORMATS, split_steps
-from ramify.engine.rewards.label_files import Labelling, label_problems, read_labels
-from ramify.engine.rewards.labelling import Labeller
-from ramify.engine.rewards.labels import LabelCost, LabelledSolution, LabelPlan
+from ramify.engine.policy.prompts import STEP_FORMATS, split_steps
+from ramify.errors import UsageError
+from ramify.problem import Problem
 from ramify.testing import ScriptedModel
+from ramify.training.label_files import Labelling, label_problems, read_labels
+from ramify.training.labelling import Labeller
+from ramify.training.labels import LabelCost, LabelledSolution, LabelPlan
 
 PARAGRAPHS = STEP_FORMATS["blank-line"]
 PROBLEM = Problem(id="p", question="How many?", answer="7")

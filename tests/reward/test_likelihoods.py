@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from ramify.engine.config import EngineConfig
-from ramify.engine.errors import UsageError
+from ramify.config import EngineConfig
 from ramify.engine.loading import load_models, load_reward
+from ramify.errors import UsageError
 from ramify.reward import RewardContextExceeded, RewardError, ScoredStep
 
 pytest.importorskip("gguf")
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from ramify.engine.convert.converting import ConvertOptions, convert_reward  # noqa: E402
+from ramify.engine.library.convert.converting import ConvertOptions, convert_reward  # noqa: E402
 
 from .conftest import Agreement  # noqa: E402
 from .tiny_checkpoints import QWEN2, byte_level, save, seeded, settings, texts  # noqa: E402

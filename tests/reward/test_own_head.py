@@ -9,18 +9,18 @@ import anyio
 import numpy as np
 import pytest
 
-from ramify.engine.catalog import resolve_model
-from ramify.engine.config import EngineConfig
-from ramify.engine.convert.folding import HeadFiles, copy_with_head, spare_rows
+from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
-from ramify.engine.rewards.head_training import HeadPlan
+from ramify.engine.library.catalog import resolve_model
+from ramify.engine.library.convert.folding import HeadFiles, copy_with_head, spare_rows
 from ramify.engine.rewards.own_head import OwnHeadReward
-from ramify.engine.rewards.training import train_reward
-from ramify.engine.runtime import worker
-from ramify.engine.solution import Solution
+from ramify.engine.runtime.serve import worker
 from ramify.models import generate_problems
 from ramify.reward import LmHeadReward
 from ramify.reward.spec import RewardSpec
+from ramify.solution import Solution
+from ramify.training.head_training import HeadPlan
+from ramify.training.training import train_reward
 
 from .test_training import LABELS
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ramify.engine.config import EngineConfig
-from ramify.engine.errors import ModelLoadError
+from ramify.config import EngineConfig
 from ramify.engine.loading import load_reward
+from ramify.errors import ModelLoadError
 from ramify.reward import RewardError, RewardSpecError, ScoredStep
 from ramify.reward.spec_files import parse_spec
 
@@ -20,7 +20,7 @@ gguf = pytest.importorskip("gguf")
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from ramify.engine.convert.converting import ConvertOptions, convert_reward  # noqa: E402
+from ramify.engine.library.convert.converting import ConvertOptions, convert_reward  # noqa: E402
 
 from .conftest import Agreement  # noqa: E402
 from .test_likelihoods import SPEC  # noqa: E402

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ramify.engine.catalog import resolve_model
-from ramify.engine.errors import UsageError
-from ramify.engine.runtime.client import Runtime
-from ramify.engine.runtime.handle import RunHandle
-from ramify.engine.runtime.messages import LaneRequest, ModelConfig, ReadRequest
-from ramify.engine.runtime.reading import read_row
-from ramify.engine.runtime.slot import Slot
+from ramify.engine.library.catalog import resolve_model
+from ramify.engine.runtime.decode.reading import read_row
+from ramify.engine.runtime.llama.config import ModelConfig
+from ramify.engine.runtime.messages import LaneRequest, ReadRequest
+from ramify.engine.runtime.serve.client import Runtime
+from ramify.engine.runtime.serve.handle import RunHandle
+from ramify.engine.runtime.serve.loaded_model import Slot
+from ramify.errors import UsageError
 
 TOKENS = (5, 40, 41, 42, 43, 44, 45, 46)
 

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ramify.engine.catalog import resolve_model
-from ramify.engine.config import EngineConfig
-from ramify.engine.convert.folding import HeadFiles, copy_with_head, spare_rows
+from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
-from ramify.engine.errors import UsageError
-from ramify.engine.rewards.head_training import HeadPlan, LabelledStates, train_head
-from ramify.engine.rewards.training import train_reward
+from ramify.engine.library.catalog import resolve_model
+from ramify.engine.library.convert.folding import HeadFiles, copy_with_head, spare_rows
+from ramify.errors import UsageError
 from ramify.reward import LmHeadReward, ScoredStep
 from ramify.reward.mlp import MlpHead
 from ramify.reward.spec import RewardSpec
 from ramify.reward.spec_files import spec_from_metadata
+from ramify.training.head_training import HeadPlan, LabelledStates, train_head
+from ramify.training.training import train_reward
 
 gguf = pytest.importorskip("gguf")
 

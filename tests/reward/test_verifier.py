@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ramify.engine.config import EngineConfig
-from ramify.engine.errors import ModelLoadError
+from ramify.config import EngineConfig
 from ramify.engine.loading import load_reward
 from ramify.engine.rewards.verifier import VerifierReward
+from ramify.errors import ModelLoadError
 from ramify.reward import BUILTIN_SPECS, RewardContextExceeded, RewardSpecError, ScoredStep
 from ramify.reward.other_specs import VerifierSpec
 from ramify.reward.spec_files import parse_spec
@@ -22,7 +22,7 @@ pytest.importorskip("gguf")
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from ramify.engine.convert.converting import ConvertOptions, convert_reward  # noqa: E402
+from ramify.engine.library.convert.converting import ConvertOptions, convert_reward  # noqa: E402
 
 from .conftest import Agreement  # noqa: E402
 from .test_likelihoods import SPEC  # noqa: E402

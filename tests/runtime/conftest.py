@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ramify.engine.runtime.messages import ModelConfig
-from ramify.engine.runtime.native import Model
+from ramify.engine.runtime.llama.config import ModelConfig
+from ramify.engine.runtime.llama.native import Model
 
 from .tiny_gguf import Shape, write_tiny
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import anyio
 
-from ramify.engine.runtime.client import Runtime
-from ramify.engine.runtime.handle import RunHandle
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig
-from ramify.engine.runtime.processes import Isolation, ProcessWorker
-from ramify.engine.runtime.slot import Slot
+from ramify.engine.runtime.llama.config import ModelConfig
+from ramify.engine.runtime.messages import LaneRequest, LaneResult
+from ramify.engine.runtime.serve.client import Runtime
+from ramify.engine.runtime.serve.handle import RunHandle
+from ramify.engine.runtime.serve.loaded_model import Slot
+from ramify.engine.runtime.serve.processes import Isolation, ProcessWorker
 
 PROMPT = tuple(range(40, 70))
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from ramify.engine.catalog import resolve_model
-from ramify.engine.runtime.decoder import Decoder
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig, SamplingParams
-from ramify.engine.runtime.native import FLASH_SINGLES, Context, Model, flash_attention
+from ramify.engine.library.catalog import resolve_model
+from ramify.engine.runtime.decode.scheduler import Decoder
+from ramify.engine.runtime.llama.config import ModelConfig
+from ramify.engine.runtime.llama.native import FLASH_SINGLES, Context, Model, flash_attention
+from ramify.engine.runtime.messages import LaneRequest, LaneResult
+from ramify.sampling_params import SamplingParams
 
 PROMPT = tuple(range(10, 30))
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ramify.engine.runtime.decoder import Decoder
+from ramify.engine.runtime.decode.scheduler import Decoder
 from ramify.engine.runtime.messages import LaneResult
-from ramify.engine.runtime.pools import BACKGROUND_TURN, Turns
+from ramify.engine.runtime.serve.pools import BACKGROUND_TURN, Turns
 
 from .test_decoder import FakeMachine, FakeWords, drain, lane, lanes_of
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ramify.engine.errors import ModelCrashed
-from ramify.engine.runtime.client import Runtime
 from ramify.engine.runtime.messages import LaneResult, ReadRequest
+from ramify.engine.runtime.serve.client import Runtime
+from ramify.errors import ModelCrashed
 
 from .driving import PROMPT, config_of, expand, given_up, lane, slot_of, until, worker_pid
 

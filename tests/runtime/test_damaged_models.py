@@ -13,10 +13,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ramify.engine.errors import ExitCode, ModelLoadError, RamifyError
-from ramify.engine.runtime.client import Runtime
-from ramify.engine.runtime.gguf_check import check_gguf
-from ramify.engine.runtime.probe import findings
+from ramify.engine.runtime.llama.gguf_check import check_gguf
+from ramify.engine.runtime.llama.probe import findings
+from ramify.engine.runtime.serve.client import Runtime
+from ramify.errors import ExitCode, ModelLoadError, RamifyError
 
 from .driving import PROMPT, config_of, expand, lane
 from .tiny_gguf import Shape, write_tiny

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.engine.runtime.decoder import Decoder
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest, ReadResult, SamplingParams, StepFormat
-from ramify.engine.runtime.sampling import Sampler, uniforms
+from ramify.engine.runtime.decode.draws import Sampler, uniforms
+from ramify.engine.runtime.decode.scheduler import Decoder
+from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest, ReadResult
+from ramify.sampling_params import SamplingParams, StepFormat
 
 END = 0
 NEWLINE = 1

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ramify.engine.errors import ModelLoadError, UsageError
-from ramify.engine.runtime import devices, native
-from ramify.engine.runtime.messages import KV_TYPES, ModelConfig
-from ramify.engine.runtime.native import Context, Model
+from ramify.engine.runtime.llama import devices, native
+from ramify.engine.runtime.llama.config import KV_TYPES, ModelConfig
+from ramify.engine.runtime.llama.native import Context, Model
+from ramify.errors import ModelLoadError, UsageError
 
 from .tiny_gguf import Shape, write_tiny
 

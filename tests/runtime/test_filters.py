@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.engine.runtime.filters import filters, kept
-from ramify.engine.runtime.messages import SamplingParams
+from ramify.engine.runtime.decode.filters import filters, kept
+from ramify.sampling_params import SamplingParams
 
 
 def by_definition(logits: list[float], params: SamplingParams) -> set[int]:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ramify.engine.errors import ModelLoadError
-from ramify.engine.runtime.gguf_check import check_gguf
+from ramify.engine.runtime.llama.gguf_check import check_gguf
+from ramify.errors import ModelLoadError
 
 from .tiny_gguf import write_tiny
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import ramify
-from ramify.engine.llama_policy import LlamaPolicy
+from ramify.engine.policy.llama import LlamaPolicy
 
 HOSTILE = (
     "<|end|>",

@@ -20,12 +20,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ramify.engine.errors import EngineClosed
-from ramify.engine.runtime.cache import Sequence
-from ramify.engine.runtime.decoder import Decoder
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig, ReadRequest, SamplingParams
-from ramify.engine.runtime.native import Context, Model
-from ramify.engine.runtime.slot import Slot
+from ramify.engine.runtime.decode.prefix_cache import Sequence
+from ramify.engine.runtime.decode.scheduler import Decoder
+from ramify.engine.runtime.llama.config import ModelConfig
+from ramify.engine.runtime.llama.native import Context, Model
+from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest
+from ramify.engine.runtime.serve.loaded_model import Slot
+from ramify.errors import EngineClosed
+from ramify.sampling_params import SamplingParams
 
 from .driving import slot_of
 

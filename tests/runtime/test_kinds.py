@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ramify.engine.errors import ModelLoadError
-from ramify.engine.runtime import native
-from ramify.engine.runtime.client import Runtime
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig, ReadRequest, SamplingParams
-from ramify.engine.runtime.native import Context, Model
+from ramify.engine.runtime.llama import native
+from ramify.engine.runtime.llama.config import ModelConfig
+from ramify.engine.runtime.llama.native import Context, Model
+from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest
+from ramify.engine.runtime.serve.client import Runtime
+from ramify.errors import ModelLoadError
+from ramify.sampling_params import SamplingParams
 
 from .driving import config_of, expand, lane
 from .tiny_gguf import write_tiny

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ramify.engine.runtime.decoder import Decoder
-from ramify.engine.runtime.memory import kv_bytes, kv_bytes_per_token
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig
-from ramify.engine.runtime.native import Context, Model
+from ramify.engine.runtime.decode.scheduler import Decoder
+from ramify.engine.runtime.llama.config import ModelConfig
+from ramify.engine.runtime.llama.memory import kv_bytes, kv_bytes_per_token
+from ramify.engine.runtime.llama.native import Context, Model
+from ramify.engine.runtime.messages import LaneRequest, LaneResult
 
 from .test_devices import cache_bytes
 

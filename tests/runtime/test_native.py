@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.engine.errors import ModelLoadError, UsageError
-from ramify.engine.runtime.messages import ModelConfig
-from ramify.engine.runtime.native import Context, Model, model_info
+from ramify.engine.runtime.llama.config import ModelConfig
+from ramify.engine.runtime.llama.native import Context, Model, model_info
+from ramify.errors import ModelLoadError, UsageError
 
 from .tiny_gguf import write_tiny
 

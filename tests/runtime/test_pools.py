@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from ramify.engine.catalog import resolve_model
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ModelConfig, ReadRequest
-from ramify.engine.runtime.native import Model
-from ramify.engine.runtime.pools import MOST_POOLS, Pools, pool_count
+from ramify.engine.library.catalog import resolve_model
+from ramify.engine.runtime.llama.config import ModelConfig
+from ramify.engine.runtime.llama.native import Model
+from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest
+from ramify.engine.runtime.serve.pools import MOST_POOLS, Pools, pool_count
 
 PROMPTS = {1: tuple(range(10, 40)), 2: tuple(range(20, 60)), 3: tuple(range(30, 50))}
 

@@ -14,9 +14,9 @@ import anyio
 import pytest
 
 import ramify
-from ramify.engine.events import NodeAdded
-from ramify.engine.llama_policy import LlamaPolicy
-from ramify.engine.runtime.slot import Slot
+from ramify.engine.policy.llama import LlamaPolicy
+from ramify.engine.runtime.serve.loaded_model import Slot
+from ramify.events import NodeAdded
 from ramify.search.node import FinishReason
 from ramify.search.stopping import StopReason
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ramify.engine.runtime import probe
-from ramify.engine.runtime.probe import findings, usable_buffers
+from ramify.engine.runtime.llama import probe
+from ramify.engine.runtime.llama.probe import findings, usable_buffers
 
 from .tiny_gguf import Shape, write_tiny
 
@@ -27,7 +27,7 @@ class Child:
         self.started = 0
 
     def __call__(self, module: str, *arguments: str) -> list[str]:
-        assert module == "ramify.engine.runtime.probe"
+        assert module == "ramify.engine.runtime.llama.probe"
         self.started += 1
         return [sys.executable, "-c", self.others.get(arguments[1], self.code)]
 

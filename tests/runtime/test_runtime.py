@@ -11,17 +11,12 @@ from typing import Any
 import anyio
 import pytest
 
-from ramify.engine.errors import EngineClosed, ModelLoadError, QuestionTooLong, UsageError
-from ramify.engine.runtime.client import Runtime
-from ramify.engine.runtime.handle import RunHandle
-from ramify.engine.runtime.messages import (
-    LaneRequest,
-    LaneResult,
-    ReadRequest,
-    SamplingParams,
-    StepFormat,
-)
-from ramify.engine.runtime.processes import Isolation
+from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest
+from ramify.engine.runtime.serve.client import Runtime
+from ramify.engine.runtime.serve.handle import RunHandle
+from ramify.engine.runtime.serve.processes import Isolation
+from ramify.errors import EngineClosed, ModelLoadError, QuestionTooLong, UsageError
+from ramify.sampling_params import SamplingParams, StepFormat
 
 from .driving import PROMPT, config_of, expand, lane, slot_of, until
 from .tiny_gguf import write_tiny
@@ -312,7 +307,7 @@ async def test_a_script_without_a_guard_works_and_its_output_is_its_own(tiny: Pa
     script.write_text(
         "import sys; sys.path.pop(0)\n"
         "import anyio\n"
-        "from ramify.engine.runtime.client import Runtime\n"
+        "from ramify.engine.runtime.serve.client import Runtime\n"
         "from ramify.engine.runtime.messages import LaneRequest, ModelConfig\n"
         "async def main():\n"
         "    async with Runtime() as runtime:\n"
@@ -330,7 +325,7 @@ async def test_the_worker_ends_with_its_parent(tiny: Path, tmp_path: Path) -> No
     script = tmp_path / "script.py"
     script.write_text(
         "import anyio\n"
-        "from ramify.engine.runtime.client import Runtime\n"
+        "from ramify.engine.runtime.serve.client import Runtime\n"
         "from ramify.engine.runtime.messages import ModelConfig\n"
         "async def main():\n"
         "    async with Runtime() as runtime:\n"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.engine.errors import UsageError
-from ramify.engine.runtime.messages import SamplingParams, check_sampling
-from ramify.engine.runtime.sampling import Sampler, uniforms
+from ramify.engine.runtime.decode.draws import Sampler, uniforms
+from ramify.errors import UsageError
+from ramify.sampling_params import SamplingParams, check_sampling
 
 Floats = npt.NDArray[np.float32]
 DRAWS = 20_000

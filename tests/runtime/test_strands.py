@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 import ramify
-from ramify.engine.llama_policy import LlamaPolicy
-from ramify.engine.runtime.decoder import Decoder
-from ramify.engine.runtime.messages import LaneRequest, SamplingParams
-from ramify.engine.runtime.steps import StepText
+from ramify.engine.policy.llama import LlamaPolicy
+from ramify.engine.runtime.decode.scheduler import Decoder
+from ramify.engine.runtime.decode.step_text import StepText
+from ramify.engine.runtime.messages import LaneRequest
+from ramify.sampling_params import SamplingParams
 from ramify.search.strategy import AnyStrategy
 
 from .test_decoder import LINE, FakeMachine, FakeWords, drain, lane, lanes_of, reference

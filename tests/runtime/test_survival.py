@@ -13,13 +13,13 @@ import anyio
 import pytest
 
 import ramify
-from ramify.engine.errors import ExitCode, ModelCrashed
-from ramify.engine.events import NodeAdded
-from ramify.engine.llama_policy import LlamaPolicy
-from ramify.engine.runtime.client import Runtime
+from ramify.engine.policy.llama import LlamaPolicy
 from ramify.engine.runtime.messages import LaneResult
-from ramify.engine.runtime.processes import ProcessWorker
-from ramify.engine.runtime.slot import Slot
+from ramify.engine.runtime.serve.client import Runtime
+from ramify.engine.runtime.serve.loaded_model import Slot
+from ramify.engine.runtime.serve.processes import ProcessWorker
+from ramify.errors import ExitCode, ModelCrashed
+from ramify.events import NodeAdded
 
 from .driving import PROMPT, config_of, expand, given_up, lane, slot_of, until, worker_pid
 
@@ -195,7 +195,7 @@ async def test_a_worker_in_mid_decode_ends_when_its_parent_is_killed(slow: Path,
     script = tmp_path / "script.py"
     script.write_text(
         "import anyio\n"
-        "from ramify.engine.runtime.client import Runtime\n"
+        "from ramify.engine.runtime.serve.client import Runtime\n"
         "from ramify.engine.runtime.messages import LaneRequest, ModelConfig\n"
         "async def main():\n"
         "    async with Runtime() as runtime:\n"

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 import ramify
-from ramify.engine.errors import UsageError
-from ramify.engine.llama_policy import LlamaPolicy
-from ramify.engine.runtime.processes import ProcessWorker
-from ramify.engine.runtime.slot import Slot
+from ramify.engine.policy.llama import LlamaPolicy
+from ramify.engine.runtime.serve.loaded_model import Slot
+from ramify.engine.runtime.serve.processes import ProcessWorker
+from ramify.errors import UsageError
 
 from .test_survival import workers_of
 

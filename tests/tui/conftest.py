@@ -15,9 +15,9 @@ import pytest
 from textual.pilot import Pilot
 
 from ramify.cli.options import SearchPlan
-from ramify.engine.catalog import list_bundled
 from ramify.engine.engine import Engine
 from ramify.engine.history import RunStore
+from ramify.engine.library.catalog import list_bundled
 from ramify.testing import ScriptedModel
 from ramify.tui.app import RamifyApp
 from ramify.tui.screens.run import RunScreen

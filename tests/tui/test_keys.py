@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ramify.engine.errors import UsageError
+from ramify.errors import UsageError
 from ramify.tui.actions import ACTIONS
 from ramify.tui.keymap import remapped, sign_of
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from ramify.engine.engine import Engine
-from ramify.engine.errors import ModelCrashed, ModelLoadError
+from ramify.errors import ModelCrashed, ModelLoadError
 from ramify.testing import ScriptedModel
 from ramify.tui.screens.home import HomeScreen
 from ramify.tui.spec import RunSpec

@@ -8,7 +8,7 @@ import pytest
 
 from ramify.batch import BatchConfig, run_batch
 from ramify.engine.engine import Engine
-from ramify.engine.problem import Problem
+from ramify.problem import Problem
 from ramify.testing import ScriptedModel
 from ramify.tui.screens.batch import BatchScreen
 from ramify.tui.screens.compare import CompareScreen

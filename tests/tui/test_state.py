@@ -11,8 +11,8 @@ import pytest
 from ramify.cli import main
 from ramify.cli.options import SearchPlan, search_options
 from ramify.engine.engine import Engine
-from ramify.engine.errors import UsageError
-from ramify.engine.events import (
+from ramify.errors import UsageError
+from ramify.events import (
     AnswerUpdate,
     BudgetUsed,
     NodeAdded,
@@ -25,7 +25,6 @@ from ramify.engine.events import (
     RunStarted,
     StepProgress,
 )
-from ramify.engine.usage import RoleUsage, Usage
 from ramify.search import Budget, FinishReason, NodeState, PruneReason
 from ramify.testing import ScriptedModel
 from ramify.tui.spec import DEFAULTS, RunSpec, budget_name, parse_budget, python_code
@@ -36,6 +35,7 @@ from ramify.tui.state.rows import tree_rows
 from ramify.tui.state.run_view import Phase, RunView
 from ramify.tui.state.spark import Speed
 from ramify.tui.themes import long_bar, score_bar, score_tint
+from ramify.usage import RoleUsage, Usage
 
 from .conftest import chain, scores
 

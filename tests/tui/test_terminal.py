@@ -18,7 +18,7 @@ from contextlib import suppress
 import pytest
 
 from ramify.engine.history import RunStore
-from ramify.models.problems import generate_problems
+from ramify.models.tasks import generate_problems
 
 QUESTION = "Sara has 7 flowers. Sara buys 5 flowers. How many flowers does Sara have?"
 

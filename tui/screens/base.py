@@ -10,13 +10,13 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.timer import Timer
 
-from ramify.tui.access import app_of
-from ramify.tui.actions import Action
-from ramify.tui.state.pace import FRAME_S, Pace
-from ramify.tui.widgets.footer import ActionFooter
+from ..access import app_of
+from ..actions import Action
+from ..state.pace import FRAME_S, Pace
+from ..widgets.footer import ActionFooter
 
 if TYPE_CHECKING:
-    from ramify.tui.app import RamifyApp
+    from ..app import RamifyApp
 
 LEAST_HEIGHT = 18
 """Rows below which a screen leaves out all but its main part."""

@@ -16,22 +16,23 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option as ListOption
 
-from ramify.engine.duration import duration_text
-from ramify.engine.errors import RamifyError
+from ramify.errors import RamifyError
 from ramify.search.export import cut, one_line
 from ramify.search.export.text import width_of
-from ramify.tui.actions import bindings
-from ramify.tui.screens.base import RamifyScreen
-from ramify.tui.screens.picker import Picker
-from ramify.tui.session import SavedSession
-from ramify.tui.spec import RunSpec
-from ramify.tui.state.batch_view import BatchView, ItemView, item_solution, read_batch
-from ramify.tui.themes import long_bar
-from ramify.tui.widgets.choice import Option
-from ramify.tui.widgets.footer import ActionFooter
+from ramify.text import duration_text
+
+from ..actions import bindings
+from ..session import SavedSession
+from ..spec import RunSpec
+from ..state.batch_view import BatchView, ItemView, item_solution, read_batch
+from ..themes import long_bar
+from ..widgets.choice import Option
+from ..widgets.footer import ActionFooter
+from .base import RamifyScreen
+from .picker import Picker
 
 if TYPE_CHECKING:
-    from ramify.tui.app import RamifyApp
+    from ..app import RamifyApp
 
 LEAST_WAIT_S = 1.0
 """Shortest time between two readings of the folder; large ones are read less often."""
@@ -184,7 +185,7 @@ def _check_folder(text: str) -> None:
 
 
 def _session(folder: Path, item: ItemView) -> SavedSession:
-    from ramify.tui.app import vote_of
+    from ..app import vote_of
 
     solution = item_solution(folder, item)
     options = {

@@ -12,21 +12,22 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
-from ramify.engine.duration import duration_text
 from ramify.search.export import cut, one_line, printable
-from ramify.tui.access import app_of
-from ramify.tui.actions import Action, bindings
-from ramify.tui.screens.base import RamifyScreen
-from ramify.tui.screens.home import REWARDS_FALLBACK, STRATEGIES, WIDTHS, check_width
-from ramify.tui.screens.run import RunScreen
-from ramify.tui.session import LiveSession
-from ramify.tui.spec import RunSpec, budget_name
-from ramify.tui.state.run_view import Phase
-from ramify.tui.widgets.answers import AnswerBoard
-from ramify.tui.widgets.choice import Choice, Option
-from ramify.tui.widgets.footer import ActionFooter
-from ramify.tui.widgets.gauges import Gauges
-from ramify.tui.widgets.tree import TreeView
+from ramify.text import duration_text
+
+from ..access import app_of
+from ..actions import Action, bindings
+from ..session import LiveSession
+from ..spec import RunSpec, budget_name
+from ..state.run_view import Phase
+from ..widgets.answers import AnswerBoard
+from ..widgets.choice import Choice, Option
+from ..widgets.footer import ActionFooter
+from ..widgets.gauges import Gauges
+from ..widgets.tree import TreeView
+from .base import RamifyScreen
+from .home import REWARDS_FALLBACK, STRATEGIES, WIDTHS, check_width
+from .run import RunScreen
 
 SIDES = ("left", "right")
 FIRST = {"left": None, "right": "majority"}

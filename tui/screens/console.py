@@ -14,10 +14,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Log, Static
 
 from ramify.search.export import printable
-from ramify.tui.access import app_of
+
+from ..access import app_of
 
 if TYPE_CHECKING:
-    from ramify.tui.logs import LogLines
+    from ..logs import LogLines
 
 
 class ConsoleScreen(ModalScreen[None]):

@@ -11,9 +11,9 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
-from ramify.tui.access import app_of
-from ramify.tui.session import Session
-from ramify.tui.widgets.detail import NodeDetail
+from ..access import app_of
+from ..session import Session
+from ..widgets.detail import NodeDetail
 
 
 class EditStep(ModalScreen[str | None]):

@@ -13,13 +13,14 @@ from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option as ListOption
 
-from ramify.engine.duration import duration_text
-from ramify.engine.errors import UsageError
+from ramify.errors import UsageError
 from ramify.search.export import cut, one_line, printable
-from ramify.tui.actions import bindings
-from ramify.tui.screens.base import RamifyScreen
-from ramify.tui.spec import RunSpec
-from ramify.tui.widgets.footer import ActionFooter
+from ramify.text import duration_text
+
+from ..actions import bindings
+from ..spec import RunSpec
+from ..widgets.footer import ActionFooter
+from .base import RamifyScreen
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunSummary

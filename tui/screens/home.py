@@ -15,13 +15,14 @@ from textual.message import Message
 from textual.widgets import OptionList, Static, TextArea
 from textual.widgets.option_list import Option as ListOption
 
-from ramify.engine.errors import UsageError
-from ramify.tui.access import app_of
-from ramify.tui.actions import bindings
-from ramify.tui.screens.base import RamifyScreen
-from ramify.tui.spec import RunSpec, budget_name, parse_budget
-from ramify.tui.widgets.choice import Choice, Option
-from ramify.tui.widgets.footer import ActionFooter
+from ramify.errors import UsageError
+
+from ..access import app_of
+from ..actions import bindings
+from ..spec import RunSpec, budget_name, parse_budget
+from ..widgets.choice import Choice, Option
+from ..widgets.footer import ActionFooter
+from .base import RamifyScreen
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunSummary
@@ -357,7 +358,7 @@ def _stop(text: str) -> None:
 
 
 def _example() -> tuple[str, str]:
-    from ramify.models.problems import generate_problems
+    from ramify.models.tasks import generate_problems
 
     problem = generate_problems(steps=(3, 6), count=1, seed=random.randrange(1_000_000))[0]
     return problem.question, problem.answer or ""
@@ -366,7 +367,7 @@ def _example() -> tuple[str, str]:
 def _models() -> tuple[list[Option], list[Option], list[Option]]:
     """Return policies, reward models and strategies; imports what the next screen needs, as this runs in a thread."""
     import_module("ramify.tui.screens.run")
-    from ramify.engine.catalog import list_bundled, list_user_models
+    from ramify.engine.library.catalog import list_bundled, list_user_models
     from ramify.search.registry import strategy_names
 
     entries = [*list_bundled(), *list_user_models()]

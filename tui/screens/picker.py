@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option as ListOption
 
-from ramify.tui.widgets.choice import Option
+from ..widgets.choice import Option
 
 
 class Picker(ModalScreen[str | None]):
@@ -99,7 +99,7 @@ class Picker(ModalScreen[str | None]):
             listed.highlighted = values.index(self._value) if self._value in values else 0
 
     def _take(self, value: str) -> None:
-        from ramify.tui.errors import explain
+        from ..errors import explain
 
         try:
             if self._check is not None:

@@ -12,24 +12,25 @@ from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from ramify.engine.duration import duration_text
-from ramify.engine.errors import UsageError
+from ramify.errors import UsageError
 from ramify.search.export import cut, one_line, printable
 from ramify.search.limits import Budget
 from ramify.search.node import NodeState
-from ramify.tui.actions import Action, bindings
-from ramify.tui.screens.base import RamifyScreen
-from ramify.tui.screens.dialogs import EditStep, PathReader
-from ramify.tui.screens.picker import Picker
-from ramify.tui.session import LiveSession, SavedSession, Session
-from ramify.tui.spec import LIMITS, RunSpec, parse_budget, python_code
-from ramify.tui.state.run_view import ROOT, Phase, RunView
-from ramify.tui.widgets.answers import AnswerBoard
-from ramify.tui.widgets.choice import Option
-from ramify.tui.widgets.detail import NodeDetail
-from ramify.tui.widgets.footer import ActionFooter
-from ramify.tui.widgets.gauges import Gauges
-from ramify.tui.widgets.tree import TreeView
+from ramify.text import duration_text
+
+from ..actions import Action, bindings
+from ..session import LiveSession, SavedSession, Session
+from ..spec import LIMITS, RunSpec, parse_budget, python_code
+from ..state.run_view import ROOT, Phase, RunView
+from ..widgets.answers import AnswerBoard
+from ..widgets.choice import Option
+from ..widgets.detail import NodeDetail
+from ..widgets.footer import ActionFooter
+from ..widgets.gauges import Gauges
+from ..widgets.tree import TreeView
+from .base import RamifyScreen
+from .dialogs import EditStep, PathReader
+from .picker import Picker
 
 STEERING = ("pause", "step", "stop", "raise_budget", "prune", "expand", "edit", "pin")
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -400,7 +401,7 @@ def _scaled(budget: Budget, factor: int) -> Budget:
 
 
 def _budget_text(budget: Budget) -> str:
-    from ramify.tui.spec import budget_name
+    from ..spec import budget_name
 
     limits = {f"max_{name}": value for name, value in budget.to_dict().items() if f"max_{name}" in LIMITS}
     return budget_name(RunSpec().with_options(**limits))

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ramify.batch.errors import RunFolderError
-from ramify.batch.folder import ITEMS, LOCK, MANIFEST, REPORT, TREES, read_items, read_manifest
-from ramify.batch.stats import wilson
+from ramify.batch.store.folder import ITEMS, LOCK, MANIFEST, REPORT, TREES, read_items, read_manifest
+from ramify.statistics import wilson
 
 if TYPE_CHECKING:
-    from ramify.engine.solution import Solution
+    from ramify.solution import Solution
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ def item_solution(folder: Path, item: ItemView) -> Solution:
     Raises:
         RunFolderError: if it failed, or its files cannot be read.
     """
-    from ramify.engine.solution import Solution
     from ramify.search.tree import SearchTree
+    from ramify.solution import Solution
 
     if item.failed:
         error = _part(item.row, "error")

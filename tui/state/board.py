@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ramify.tui.state.run_view import Group, RunView
+from .run_view import Group, RunView
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ramify.engine.duration import duration_text
-from ramify.tui.state.run_view import RunView
+from ramify.text import duration_text
+
+from .run_view import RunView
 
 
 @dataclass(frozen=True, slots=True)

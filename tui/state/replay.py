@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ramify.engine.events import (
+from ramify.events import (
     AnswerUpdate,
     Event,
     NodeAdded,
@@ -17,13 +17,14 @@ from ramify.engine.events import (
     RunFinished,
     RunStarted,
 )
-from ramify.engine.solution import SolutionCandidate
 from ramify.search.node import FinishReason, Node, NodeState, Origin
-from ramify.tui.state.run_view import RunView
+from ramify.solution import SolutionCandidate
+
+from .run_view import RunView
 
 if TYPE_CHECKING:
-    from ramify.engine.solution import Solution
     from ramify.search.tree import SearchTree
+    from ramify.solution import Solution
 
 Beat = tuple[Event, ...]
 """Events that are shown as one."""

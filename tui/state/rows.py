@@ -9,7 +9,8 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from ramify.search.node import NodeState
-from ramify.tui.state.run_view import ROOT, RunView
+
+from .run_view import ROOT, RunView
 
 FORK, LAST, DOWN, NONE = "├─ ", "└─ ", "│  ", "   "
 

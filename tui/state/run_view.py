@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import TYPE_CHECKING
 
-from ramify.engine.events import (
+from ramify.events import (
     AnswerUpdate,
     BudgetChanged,
     BudgetUsed,
@@ -24,12 +24,13 @@ from ramify.engine.events import (
     StepProgress,
 )
 from ramify.search.node import FinishReason, NodeState
-from ramify.tui.state.nodes import NodeView
+
+from .nodes import NodeView
 
 if TYPE_CHECKING:
-    from ramify.engine.solution import Solution
-    from ramify.engine.usage import Usage
     from ramify.search.limits import Budget
+    from ramify.solution import Solution
+    from ramify.usage import Usage
 
 ROOT = 0
 

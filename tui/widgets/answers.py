@@ -8,10 +8,11 @@ from textual.widget import Widget
 
 from ramify.search.export import cut, one_line
 from ramify.search.export.text import width_of
-from ramify.tui.session import Session
-from ramify.tui.state.board import AnswerRow, answer_board
-from ramify.tui.state.run_view import Phase
-from ramify.tui.themes import long_bar
+
+from ..session import Session
+from ..state.board import AnswerRow, answer_board
+from ..state.run_view import Phase
+from ..themes import long_bar
 
 Part = str | tuple[str, str]
 

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from ramify.tui.access import app_of
+from ..access import app_of
 
 LABEL = 8
 """Columns of a label, so that values stand below each other."""
@@ -89,7 +89,7 @@ class Choice(Widget, can_focus=True):
 
     def action_choose(self) -> None:
         """Open the list."""
-        from ramify.tui.screens.picker import Picker
+        from ..screens.picker import Picker
 
         picker = Picker(self.label, self.options, self.value, free=self.free, check=self.check)
         app_of(self).push_screen(picker, lambda value: None if value is None else self.take(value))

@@ -9,10 +9,11 @@ from textual.widgets import Static
 
 from ramify.search.export import printable
 from ramify.search.node import NodeState
-from ramify.tui.access import app_of
-from ramify.tui.state.nodes import NodeView, reason_text
-from ramify.tui.state.run_view import ROOT, RunView
-from ramify.tui.themes import long_bar, score_tint
+
+from ..access import app_of
+from ..state.nodes import NodeView, reason_text
+from ..state.run_view import ROOT, RunView
+from ..themes import long_bar, score_tint
 
 
 class NodeDetail(VerticalScroll, can_focus=True):

@@ -9,8 +9,8 @@ from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
-from ramify.tui.access import app_of
-from ramify.tui.actions import Action, actions_of
+from ..access import app_of
+from ..actions import Action, actions_of
 
 LAST = ("go_back", "help", "quit")
 """Actions that are always shown, at the end."""

@@ -6,9 +6,9 @@ from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
-from ramify.tui.session import Session
-from ramify.tui.state.gauges import Gauge, budget_gauges, forecast
-from ramify.tui.themes import long_bar
+from ..session import Session
+from ..state.gauges import Gauge, budget_gauges, forecast
+from ..themes import long_bar
 
 LABEL = 10
 

@@ -15,11 +15,12 @@ from textual.strip import Strip
 
 from ramify.search.export import cut
 from ramify.search.node import NodeState
-from ramify.tui.access import app_of
-from ramify.tui.state.nodes import NodeView, reason_text
-from ramify.tui.state.rows import Row, tree_rows
-from ramify.tui.state.run_view import ROOT, RunView
-from ramify.tui.themes import score_bar, score_tint
+
+from ..access import app_of
+from ..state.nodes import NodeView, reason_text
+from ..state.rows import Row, tree_rows
+from ..state.run_view import ROOT, RunView
+from ..themes import score_bar, score_tint
 
 KEPT_LINES = 1000
 """Lines that are kept as they were drawn."""

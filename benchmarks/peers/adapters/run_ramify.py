@@ -12,8 +12,8 @@ from anyio.from_thread import start_blocking_portal
 from common import Settings, Solve, run
 
 import ramify
-from ramify.engine.policy import PolicyModel
-from ramify.engine.remote import RemotePolicy, RemoteSettings
+from ramify.engine.policy.protocol import PolicyModel
+from ramify.engine.policy.remote import RemotePolicy, RemoteSettings
 from ramify.reward.callable import CallableReward
 from ramify.search import make_strategy
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ramify.engine.catalog import list_bundled
+from ramify.engine.library.catalog import list_bundled
 
 from .hub_server import FILE, FakeHub, Handler
 
@@ -33,7 +33,7 @@ def hub(model, monkeypatch, tmp_path) -> Iterator[FakeHub]:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr("ramify.engine.hub.download.FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr("ramify.engine.library.hub.download.FIRST_WAIT_S", 0.0)
     yield fake
     huggingface_hub.close_session()
     server.shutdown()

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ramify.cli.pulling import DownloadProgress
-from ramify.engine.catalog import list_user_models
+from ramify.engine.library.catalog import list_user_models
 
 from .hub_server import FILE, REPO, kept
 
@@ -80,7 +80,7 @@ def test_a_server_that_sends_all_instead_of_the_rest_is_understood(ramify, hub, 
 
 
 def test_large_files_are_asked_for_in_windows(ramify, hub, folder, model, monkeypatch):
-    monkeypatch.setattr("ramify.engine.hub.download.WINDOW_BYTES", 200_000)
+    monkeypatch.setattr("ramify.engine.library.hub.download.WINDOW_BYTES", 200_000)
     assert ramify("models", "pull", f"hf:{REPO}/{FILE}").code == 0
     assert [each.range for each in hub.contents()] == ["bytes=0-199999", "bytes=200000-"]
     assert (folder / FILE).read_bytes() == model

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ramify.engine.errors import UsageError
-from ramify.engine.hub.reference import HubRef, parse_reference, quantization_of
+from ramify.engine.library.hub.reference import HubRef, parse_reference, quantization_of
+from ramify.errors import UsageError
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from ramify.engine.catalog import resolve_model
+from ramify.engine.library.catalog import resolve_model
 
 from .hub_server import COMMIT, FILE, QUESTION, REPO
 

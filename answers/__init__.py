@@ -1,0 +1,9 @@
+"""Reading answers from generated text, and telling whether two answers are the same."""
+
+from __future__ import annotations
+
+from .equality import answers_equal
+from .extract import extract_answer
+from .normalise import normalise
+
+__all__ = ["answers_equal", "extract_answer", "normalise"]

@@ -1,0 +1,198 @@
+"""The totals of a run folder, read in one pass over its items."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ramify.statistics import bootstrap_mean, wilson
+from ramify.usage import Usage
+
+from ..errors import RunFolderError
+from ..store.folder import read_attempts, read_items, read_manifest
+from ..store.rows import FAILED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchReport:
+    """Totals of a run folder.
+
+    `items` were asked for by the last call; `done` are in the folder, `failed` of them without a result, and `pending`
+    are left. `answered` items have an answer, `graded` ones a gold answer, `correct` ones the right answer.
+    `accuracy` is None with nothing graded; failed items are not graded. `low` and `high` are its 95 % interval:
+    Wilson's, or a bootstrap over problems if problems were repeated. `usage` sums over the items of all calls;
+    `other_usage` is what attempts cost that came to nothing and were made again. `wall_seconds` sums over the calls up
+    to the last item of each, while `usage.seconds` adds up items that ran side by side. `stop_reason` says why the
+    last call ended, None if that is not known.
+    """
+
+    items: int
+    done: int
+    ok: int
+    failed: int
+    pending: int
+    answered: int
+    graded: int
+    correct: int
+    accuracy: float | None
+    low: float
+    high: float
+    usage: Usage
+    other_usage: Usage
+    wall_seconds: float
+    stop_reasons: Mapping[str, int]
+    errors: Mapping[str, int]
+    stop_reason: str | None = None
+    configuration_hash: str = ""
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Generated tokens of the items per second of wall-clock time, 0.0 before any time has passed."""
+        return self.usage.policy.generated_tokens / self.wall_seconds if self.wall_seconds > 0 else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            "schema_version": 1,
+            "configuration_hash": self.configuration_hash,
+            "stop_reason": self.stop_reason,
+            "items": self.items,
+            "done": self.done,
+            "ok": self.ok,
+            "failed": self.failed,
+            "pending": self.pending,
+            "answered": self.answered,
+            "graded": self.graded,
+            "correct": self.correct,
+            "accuracy": self.accuracy,
+            "accuracy_interval": [self.low, self.high],
+            "usage": self.usage.to_dict(),
+            "other_usage": self.other_usage.to_dict(),
+            "wall_seconds": self.wall_seconds,
+            "tokens_per_s": self.tokens_per_s,
+            "stop_reasons": dict(self.stop_reasons),
+            "errors": dict(self.errors),
+        }
+
+
+def read_report(folder: str | Path) -> BatchReport:
+    """Return the totals of a run folder as it is now; it may be in use.
+
+    Raises:
+        RunFolderError: if it is no run folder, or damaged.
+    """
+    return summarise(check_folder(Path(folder).expanduser()))
+
+
+def check_folder(path: Path) -> Path:
+    """Return the folder.
+
+    Raises:
+        RunFolderError: if it is no run folder.
+    """
+    if read_manifest(path) is None:
+        raise RunFolderError(f"{path} is no run folder", "name the --out folder of a `ramify batch run`")
+    return path
+
+
+def summarise(path: Path, *, planned: Iterable[str] | None = None, stop_reason: str | None = None) -> BatchReport:
+    """Return the totals of a run folder; `planned` holds the keys of all items that were asked for, if known.
+
+    Raises:
+        RunFolderError: if the folder is damaged.
+    """
+    manifest = read_manifest(path) or {}
+    sums = _Sums()
+    for row in read_items(path):
+        sums.take(row)
+    for row in read_attempts(path):
+        sums.take_attempt(row)
+    if planned is None:
+        items = max(int(manifest.get("input", {}).get("items", 0)), sums.done)
+        pending = items - sums.done
+    else:
+        keys = frozenset(planned)
+        items, pending = len(keys), len(keys - sums.keys)
+    low, high = accuracy_interval(sums.by_problem)
+    return BatchReport(
+        items=items,
+        done=sums.done,
+        ok=sums.done - sums.failed,
+        failed=sums.failed,
+        pending=pending,
+        answered=sums.answered,
+        graded=sums.graded,
+        correct=sums.correct,
+        accuracy=sums.correct / sums.graded if sums.graded else None,
+        low=low,
+        high=high,
+        usage=sums.usage,
+        other_usage=sums.other_usage,
+        wall_seconds=sum(sums.legs.values()),
+        stop_reasons=dict(sorted(sums.stop_reasons.items())),
+        errors=dict(sums.errors.most_common()),
+        stop_reason=stop_reason,
+        configuration_hash=str(manifest.get("configuration_hash", "")),
+    )
+
+
+def accuracy_interval(by_problem: Mapping[str, tuple[int, int]]) -> tuple[float, float]:
+    """Return the 95 % interval of the accuracy; values are (correct, graded) for each problem.
+
+    Several items of one problem are not independent, so problems are resampled then. Where all items are right, or
+    none, resampling would find no doubt at all, so each problem counts as one trial.
+    """
+    graded = sum(pair[1] for pair in by_problem.values())
+    if graded > len(by_problem):
+        shares = [correct / count for correct, count in by_problem.values()]
+        if set(shares) in ({0.0}, {1.0}):
+            return wilson(round(sum(shares)), len(shares))
+        return bootstrap_mean(shares)
+    return wilson(sum(pair[0] for pair in by_problem.values()), graded)
+
+
+@dataclass(slots=True)
+class _Sums:
+    done: int = 0
+    failed: int = 0
+    answered: int = 0
+    graded: int = 0
+    correct: int = 0
+    usage: Usage = field(default_factory=Usage)
+    other_usage: Usage = field(default_factory=Usage)
+    keys: set[str] = field(default_factory=set[str])
+    attempts: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
+    legs: dict[int, float] = field(default_factory=dict[int, float])
+    stop_reasons: Counter[str] = field(default_factory=Counter[str])
+    errors: Counter[str] = field(default_factory=Counter[str])
+    by_problem: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+
+    def take(self, row: Mapping[str, Any]) -> None:
+        self.done += 1
+        self.keys.add(row["key"])
+        self.attempts.add((row["key"], row["attempt"]))
+        self.usage += Usage.from_dict(row["usage"])
+        self._clock(row)
+        if row["status"] == FAILED:
+            self.failed += 1
+            self.errors[row["error"]["type"]] += 1
+            return
+        self.stop_reasons[row["stop_reason"]] += 1
+        self.answered += row["answer"] is not None
+        if row["correct"] is not None:
+            self.graded += 1
+            self.correct += row["correct"]
+            before = self.by_problem.get(row["problem_key"], (0, 0))
+            self.by_problem[row["problem_key"]] = (before[0] + row["correct"], before[1] + 1)
+
+    def take_attempt(self, row: Mapping[str, Any]) -> None:
+        # An attempt that is an item as well is one whose move was cut short.
+        if (row["key"], row["attempt"]) not in self.attempts:
+            self.other_usage += Usage.from_dict(row["usage"])
+            self._clock(row)
+
+    def _clock(self, row: Mapping[str, Any]) -> None:
+        self.legs[row["leg"]] = max(self.legs.get(row["leg"], 0.0), row["leg_seconds"])

@@ -1,0 +1,1 @@
+"""The run folder: configuration, inputs, identity of items, journal and rows."""

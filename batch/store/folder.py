@@ -1,0 +1,225 @@
+"""The run folder: who may write it, and what is in it.
+
+    manifest.json    configuration, its hash, models, versions, input
+    items.jsonl      one row for each item that is done, failed ones included
+    attempts.jsonl   attempts that came to nothing and were made again, for their cost
+    trees/           search trees by item key, if asked for
+    parts/           what items have got so far that are not done, if the budget is shared among them
+    events.log       what happened when
+    report.json      totals at the end of the last call
+    lock             held by the one process that writes
+
+Rows are appended and on disk one by one; every other file is replaced whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+from ..errors import RunFolderError, cannot_write
+from .identity import differences
+from .journal import Journal, read_journal, write_whole
+
+SCHEMA_VERSION = 1
+MANIFEST, ITEMS, ATTEMPTS, REPORT = "manifest.json", "items.jsonl", "attempts.jsonl", "report.json"
+TREES, PARTS, EVENTS, LOCK = "trees", "parts", "events.log", "lock"
+_OURS = {MANIFEST, ITEMS, ATTEMPTS, REPORT, TREES, PARTS, EVENTS, LOCK}
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Return a run folder's manifest, None if there is none yet.
+
+    Raises:
+        RunFolderError: if it is damaged, or was written by a newer version.
+    """
+    path = folder / MANIFEST
+    try:
+        value: Any = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path} cannot be read ({error})", "use a new --out folder") from error
+    manifest: dict[str, Any] = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    written = manifest.get("schema_version")
+    if not isinstance(written, int):
+        raise RunFolderError(f"{path} is no manifest of a batch", "use a new --out folder")
+    if written > SCHEMA_VERSION:
+        raise RunFolderError(
+            f"{path} has version {written} and this ramify reads up to {SCHEMA_VERSION}", "use a newer ramify"
+        )
+    return manifest
+
+
+def read_items(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a run folder's items, in the order in which they were done; a torn last one is left out."""
+    return (row for row, _ in read_journal(folder / ITEMS))
+
+
+def read_attempts(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the attempts that came to nothing."""
+    return (row for row, _ in read_journal(folder / ATTEMPTS))
+
+
+class RunFolder:
+    """A run folder that this process writes, from entering to leaving; not for several threads at a time.
+
+    Raises:
+        RunFolderError: on entering, if another process writes it, or it holds something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path = path.expanduser()
+        self.path = path
+        self.items = Journal(path / ITEMS)
+        self.attempts = Journal(path / ATTEMPTS)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> RunFolder:
+        with ExitStack() as stack:
+            self._make()
+            self._lock(stack)
+            if read_manifest(self.path) is None and next(read_items(self.path), None) is not None:
+                raise RunFolderError(
+                    f"{self.path} holds {ITEMS} without {MANIFEST}", "put that back, or use a new --out folder"
+                )
+            stack.enter_context(self.items)
+            stack.enter_context(self.attempts)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def claim(self, manifest: Mapping[str, Any]) -> None:
+        """Write the manifest, or make sure that the one which is there has the same configuration.
+
+        Raises:
+            RunFolderError: naming the differences, if it has another one.
+        """
+        old = read_manifest(self.path)
+        if old is not None and old["configuration_hash"] != manifest["configuration_hash"]:
+            found = "; ".join(differences(old["configuration"], manifest["configuration"]))
+            raise RunFolderError(
+                f"{self.path} was made with another configuration: {found}",
+                "use a new --out folder, or the options of before",
+            )
+        made = manifest["created"] if old is None else old["created"]
+        new = {**manifest, "created": made}
+        if new != old:
+            write_whole(self.path / MANIFEST, json.dumps(new, ensure_ascii=False, indent=2) + "\n")
+
+    def retire_failed(self) -> int:
+        """Move the rows of failed items to the attempts, so that the items are done again; return how many."""
+        kept = list[str]()
+        failed = list[dict[str, Any]]()
+        for row in read_items(self.path):
+            if row["status"] == "failed":
+                failed.append(row)
+            else:
+                kept.append(json.dumps(row, ensure_ascii=True) + "\n")
+        if failed:
+            # A crash between the two steps leaves a failed row in both places; readers count it once.
+            there = {(row["key"], row["attempt"]) for row in read_attempts(self.path)}
+            for row in failed:
+                if (row["key"], row["attempt"]) not in there:
+                    self.attempts.append(row)
+            self.items.__exit__(None, None, None)
+            write_whole(self.path / ITEMS, "".join(kept))
+            self.items = self._stack.enter_context(Journal(self.path / ITEMS))
+        return len(failed)
+
+    def save_tree(self, key: str, tree: Mapping[str, Any]) -> None:
+        """Write the search tree of an item."""
+        self._save(TREES, key, tree)
+
+    def save_part(self, key: str, part: Mapping[str, Any]) -> None:
+        """Write what an item has got so far."""
+        self._save(PARTS, key, part)
+
+    def read_part(self, key: str) -> dict[str, Any] | None:
+        """Return what an item has got so far, None if that is nothing.
+
+        Raises:
+            RunFolderError: if it is damaged.
+        """
+        path = self.path / PARTS / f"{key}.json"
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunFolderError(
+                f"{path} cannot be read ({error})", "remove it, and what it holds is done again"
+            ) from error
+
+    def drop_part(self, key: str) -> None:
+        """Remove what an item had got before it was done; what cannot be removed is in nobody's way."""
+        with suppress(OSError):
+            (self.path / PARTS / f"{key}.json").unlink()
+
+    def _save(self, name: str, key: str, value: Mapping[str, Any]) -> None:
+        folder = self.path / name
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        write_whole(folder / f"{key}.json", json.dumps(value, ensure_ascii=True) + "\n")
+
+    def log(self, text: str) -> None:
+        """Add a line to the events."""
+        moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        path = self.path / EVENTS
+        try:
+            with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{moment} {' '.join(text.split())}\n")
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def write_report(self, report: Mapping[str, Any]) -> None:
+        """Replace the report, unless it says the same already."""
+        path = self.path / REPORT
+        text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
+        if not path.is_file() or path.read_text("utf-8") != text:
+            write_whole(path, text)
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            strangers = sorted(
+                each.name for each in self.path.iterdir() if each.name.lstrip(".").removesuffix(".new") not in _OURS
+            )
+        except FileExistsError:
+            raise RunFolderError(f"{self.path} is a file", "choose a folder for --out") from None
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        if strangers and not (self.path / MANIFEST).exists():
+            raise RunFolderError(
+                f"{self.path} is no run folder and holds {strangers[0]!r}", "use a new or empty folder for --out"
+            )
+
+    def _lock(self, stack: ExitStack) -> None:
+        path = self.path / LOCK
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        stack.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(descriptor, 100, 0).decode("utf-8", "replace").strip() or "unknown"
+            raise RunFolderError(
+                f"{self.path} is being written by another process ({holder})", "wait for it, or stop it"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.uname().nodename} process {os.getpid()}\n".encode(), 0)

@@ -1,0 +1,181 @@
+"""What makes an item the same item: a hash of its question and of all that changes what comes out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, cast
+
+from ramify.config import EngineConfig, RunConfig
+from ramify.engine.library.catalog import resolve_model
+from ramify.engine.policy.remote.address import is_remote, parse_address
+from ramify.engine.rewards.confidence import CONFIDENCES
+from ramify.errors import ModelLoadError
+from ramify.search.registry import strategy_to_dict
+from ramify.search.strategy import AnyStrategy
+
+HASH_VERSION = 1
+RUNTIME_SETTINGS = frozenset(
+    {"isolation", "context_tokens", "threads", "max_lanes", "profile", "workers", "pools"}
+    | {"gpu_layers", "main_gpu", "tensor_split", "flash_attention"}
+)
+"""Settings of an engine that change how fast it is, not what comes out; of the profile, the strategy that it chose."""
+_KEY_DIGITS = 24
+_NOTED = ("ramify", "llama-cpp-python", "numpy", "math-verify")
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of a JSON value in its one canonical form."""
+    text = json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def problem_key(question: str, occurrence: int) -> str:
+    """Return the key of a problem: equal in all runs; `occurrence` counts equal questions from 0."""
+    return digest([HASH_VERSION, question, occurrence])[:_KEY_DIGITS]
+
+
+def item_key(problem: str, repeat: int, configuration_hash: str) -> str:
+    """Return the key of one item of one run."""
+    return digest([HASH_VERSION, problem, repeat, configuration_hash])[:_KEY_DIGITS]
+
+
+def describe_model(name: str | Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what identifies a model file: name, path, size, time of change and SHA-256.
+
+    A remote model has its name alone. `known` is an earlier description; its hash is taken if the file has not been
+    touched since.
+
+    Raises:
+        ModelLoadError: if there is no such file.
+        UsageError: if the name is of a kind that cannot be loaded.
+    """
+    if is_remote(name):
+        return unfiled(str(parse_address(str(name))))
+    ref = resolve_model(name)
+    try:
+        facts = ref.path.stat()
+        found = {"path": str(ref.path), "bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+        untouched = known is not None and all(known.get(key) == value for key, value in found.items())
+        return {"name": ref.name, **found, "sha256": known["sha256"] if known and untouched else file_hash(ref.path)}
+    except OSError as error:
+        raise ModelLoadError(f"{ref.path} cannot be read ({error.strerror})", "check the file") from error
+
+
+def describe_reward(source: str | Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what identifies a reward: a file as `describe_model` does, a checkpoint's folder by all files in it.
+
+    A reward that is no file has its name alone.
+
+    Raises:
+        ModelLoadError: if there is no such file.
+        UsageError: if the name is of a kind that cannot be loaded.
+    """
+    if source in CONFIDENCES or is_remote(source):
+        return unfiled(str(source))
+    folder = Path(source).expanduser()
+    if not (folder / "config.json").is_file():
+        return describe_model(source, known)
+    files = sorted(each for each in folder.iterdir() if each.is_file())
+    size = sum(each.stat().st_size for each in files)
+    found = {"path": str(folder.resolve()), "bytes": size, "mtime_ns": max(each.stat().st_mtime_ns for each in files)}
+    untouched = known is not None and all(known.get(key) == value for key, value in found.items())
+    content = known["sha256"] if known and untouched else digest([[each.name, file_hash(each)] for each in files])
+    return {"name": folder.name, **found, "sha256": content}
+
+
+def unfiled(name: str) -> dict[str, Any]:
+    """Return the description of a model that is no file of its own."""
+    return {"name": name, "path": None, "bytes": None, "mtime_ns": None, "sha256": None}
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def configuration(
+    *,
+    model: Mapping[str, Any],
+    reward: Mapping[str, Any] | None,
+    engine: EngineConfig,
+    strategy: AnyStrategy,
+    run: RunConfig,
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return all that changes what comes out, in plain JSON types; a model counts by content, not by name.
+
+    `more` is what only some runs have.
+    """
+    settings = {
+        field.name: getattr(engine, field.name) for field in fields(engine) if field.name not in RUNTIME_SETTINGS
+    }
+    if settings["kv_type"] is None:
+        # The default is left out, so that the hashes of runs from before the setting stay as they are.
+        del settings["kv_type"]
+    spec = engine.reward_spec
+    if reward is None:
+        settings["reward_spec"] = None
+    elif spec is not None and Path(spec).is_file():
+        settings["reward_spec"] = file_hash(Path(spec))
+    return {
+        "ramify": package_version("ramify"),
+        "model": model["sha256"] or model["name"],
+        "reward": None if reward is None else reward["sha256"] or reward["name"],
+        "engine": settings,
+        "strategy": strategy_to_dict(strategy),
+        "sampling": asdict(run.sampling),
+        "budget": run.budget.to_dict(),
+        "seed": run.seed,
+        "max_step_tokens": run.max_step_tokens,
+        "max_path_tokens": run.max_path_tokens,
+        "stop": _rule(run.stop),
+        "cut": _rule(run.cut),
+        **(more or {}),
+    }
+
+
+def _rule(rule: Any) -> Any:
+    """Return a rule in plain JSON types: its name and, if it is a dataclass, its settings."""
+    if isinstance(rule, list | tuple):
+        return [_rule(each) for each in cast("Sequence[Any]", rule)]
+    name = getattr(rule, "name", None)
+    if name is None:
+        return rule
+    settings = {field.name: _rule(getattr(rule, field.name)) for field in fields(rule)} if is_dataclass(rule) else {}
+    return {"name": str(name), **settings}
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return in words where two configurations differ."""
+    found = list[str]()
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{prefix}{name}.")  # pyright: ignore[reportUnknownArgumentType]
+        elif before != after:
+            found.append(f"{prefix}{name} was {_short(before)} and is now {_short(after)}")
+    return found
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of the packages that take part."""
+    return {name: package_version(name) for name in _NOTED}
+
+
+def package_version(name: str) -> str | None:
+    """Return the version of an installed package, None if it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"{text[:12]}…" if len(text) == 64 else text

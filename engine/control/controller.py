@@ -1,0 +1,380 @@
+"""The state of one run and every decision about it, without I/O or waiting.
+
+The controller owns the tree, the strategy's state and the meter. The run around it only carries work to the models
+and results back, so that a search can be driven, paused, replayed and tested without either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from ramify.config import RunConfig
+from ramify.errors import UsageError
+from ramify.events import Event, NodeAdded, NodePruned, NodeScored, NodesDispatched
+from ramify.search.budget import Budget, BudgetMeter, Grant
+from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
+from ramify.search.stopping import Situation, Stop, StopReason
+from ramify.search.strategy import AnyStrategy, Ask, Converses, Expansion, WindsDown, expands_leaves_only
+from ramify.search.tree import ROOT, SearchTree
+from ramify.search.votes import Candidate, Vote
+from ramify.usage import RoleUsage
+
+from ..policy.protocol import AdoptedNode, StepResult
+from .accounts import Accounts
+from .endings import Endings
+from .requests import Dispatch, Requests
+from .steering import Hand
+from .tally import Tally
+
+
+class SearchController:
+    """Owns one run's tree, strategy state and meter; see the module's docstring.
+
+    `extract` reads an answer from a path's text, `same` tells whether two answers are equal, `emit` takes events.
+    `tree` is one to go on from, whose nodes the policy has to take in (`take_adopted`); None starts with the question.
+    """
+
+    def __init__(
+        self,
+        *,
+        strategy: AnyStrategy,
+        config: RunConfig,
+        meter: BudgetMeter,
+        extract: Callable[[str], str | None],
+        same: Callable[[str, str], bool],
+        emit: Callable[[Event], None],
+        tree: SearchTree | None = None,
+    ) -> None:
+        self.tree = tree or SearchTree()
+        self.meter = meter
+        self.strategy = strategy
+        self.hand = Hand(self.tree)
+        self.stop_reason: StopReason | None = None
+        self.stopped_by: Stop | None = None
+        self._state = strategy.start()
+        self._config = config
+        self._emit = emit
+        # Asked once: a check against a protocol takes longer than most of a step's bookkeeping.
+        self._converses = isinstance(strategy, Converses)
+        self._requests = Requests(self.tree, strategy, config, keep=self._converses)
+        self._accounts = Accounts(meter)
+        self._endings = Endings(self.tree, extract, config.max_path_tokens)
+        self._tally = Tally(self.tree, strategy, same, emit)
+        self._writing: set[int] = set()
+        self._unscored: list[int] = []
+        self._scoring: set[int] = set()
+        self._released: list[int] = []
+        self._children_due: dict[int, int] = {}
+        self._adopted: list[AdoptedNode] = []
+        self._unwritten: list[int] = []
+        self._winding_down = False
+        if tree is not None:
+            self._go_on()
+
+    # Work out
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing is being generated or waits for a score."""
+        return not (self._writing or self._unscored or self._scoring)
+
+    def next_work(self) -> Dispatch | None:
+        """Ask the strategy, reserve the budget and return the children to be written now, if any.
+
+        Sets `stop_reason` when nothing is in flight and the strategy is done or its wish cannot be paid.
+        """
+        if self.stop_reason is not None:
+            return None
+        if self._unwritten:
+            return self._written_again_or_over()
+        by_hand = self.hand.take_wishes()
+        if by_hand:
+            return self._dispatch(by_hand)
+        self._wind_down()
+        for node in () if self._config.cut is None else self._config.cut(self.tree):
+            self._prune(node, PruneReason.CONFIDENCE)
+        ask = self._ask()
+        dispatch = self._dispatch(ask.expansions) if ask.expansions else None
+        if dispatch is None and self.idle:
+            self.stop_reason = (self.meter.exhausted() if ask.expansions else None) or StopReason.COMPLETED
+        return dispatch
+
+    def _written_again_or_over(self) -> Dispatch | None:
+        dispatch = self._write_again()
+        if dispatch is None and self.idle:
+            self.stop_reason = self.meter.exhausted() or StopReason.COMPLETED
+        return dispatch
+
+    def _ask(self) -> Ask:
+        """Ask the strategy and prune as it says, again where it only pruned and has not said that it is done."""
+        while True:
+            ask = self.strategy.ask(self.tree, self._state)
+            for node, reason in ask.prune:
+                self._prune(node, reason)
+            if ask.expansions or ask.done or not ask.prune:
+                return ask
+
+    def _wind_down(self) -> None:
+        """Tell a strategy that explores when its share of the budget is used.
+
+        Only between its rounds, so that the order of results within a round cannot change what it sees.
+        """
+        if self._winding_down or not self.idle or not isinstance(self.strategy, WindsDown):
+            return
+        strategy = cast("WindsDown[Any]", self.strategy)
+        if self.meter.progress() >= strategy.explore_share:
+            self._winding_down = True
+            self._state = strategy.wind_down(self.tree, self._state)
+
+    def finishing_touch(self) -> Dispatch | None:
+        """Return one greedy continuation of the best unfinished path if the budget ended a run without an answer.
+
+        The meter's reserve pays for it. None if there is an answer, or nothing left to pay with.
+        """
+        out_of_budget = self.stop_reason is not None and self.stop_reason.is_budget
+        if not out_of_budget or self.vote().answer is not None:
+            return None
+        best = self._endings.most_promising()
+        return None if best is None else self._dispatch([Expansion(best.id, 1, 0.0, to_the_end=True)], rescue=True)
+
+    def take_unscored(self) -> list[int]:
+        """Return the nodes that wait for a score; they count as in flight until `score` or `unscorable`."""
+        nodes, self._unscored = self._unscored, []
+        self._scoring.update(nodes)
+        return nodes
+
+    def take_released(self) -> list[int]:
+        """Return the nodes that no one will expand again, each once."""
+        nodes, self._released = self._released, []
+        return nodes
+
+    def _dispatch(self, expansions: Sequence[Expansion], *, rescue: bool = False) -> Dispatch | None:
+        plan = [(each, self._requests.room(each)) for each in expansions for _ in range(each.children)]
+        most = max(room for _, room in plan)
+        if rescue:
+            grant = self.meter.reserve_finish(most)
+        else:
+            worth = 1 if self.meter.budget.is_unlimited else self._requests.worth(expansions)
+            grant = self.meter.reserve(len(plan), most, worth_tokens=worth)
+        granted = plan[: grant.children]
+        return self._send([(self._requests.add(each, rescue=rescue), each, room) for each, room in granted], grant)
+
+    def _write_again(self) -> Dispatch | None:
+        """Dispatch as many as can be paid of the nodes of a saved tree whose steps were cut."""
+        plan = [(node, self._requests.wish(node)) for node in map(self.tree.node, self._unwritten)]
+        grant = self.meter.reserve(len(plan), max(self._requests.room(wish) for _, wish in plan))
+        self._unwritten = self._unwritten[grant.children :]
+        return self._send([(node, wish, self._requests.room(wish)) for node, wish in plan[: grant.children]], grant)
+
+    def _send(self, plan: Sequence[tuple[Node, Expansion, int]], grant: Grant) -> Dispatch | None:
+        if not plan:
+            return None
+        requests = [self._requests.request(node, wish, room) for node, wish, room in plan]
+        self._accounts.reserve((request.child for request in requests), grant)
+        self._writing.update(request.child for request in requests)
+        for request in requests:
+            self._children_due[request.parent] = self._children_due.get(request.parent, 0) + 1
+        for parent in dict.fromkeys(request.parent for request in requests):
+            nodes = tuple(request.child for request in requests if request.parent == parent)
+            self._emit(NodesDispatched(parent=parent, nodes=nodes))
+        return Dispatch(requests, grant)
+
+    # Results in
+
+    def complete(self, result: StepResult) -> None:
+        """Record a written step; its part of the budget is settled once it is scored or known to need no score."""
+        self._writing.discard(result.child)
+        node = self.tree.complete(
+            result.child,
+            result.text,
+            result.tokens,
+            result.logprob,
+            result.finish_reason,
+            token_count=result.generated_tokens,
+        )
+        if node.about is not None:
+            self._accounts.charge_turn(result)
+        self._take_in(node)
+
+    def _take_in(self, node: Node) -> None:
+        answer = self._endings.answer(node)
+        self._emit(_added(node, answer))
+        reason = PruneReason.USER if node.id in self.hand.doomed else self._endings.dead_end(node, answer)
+        if reason is not None:
+            self._prune(node.id, reason)
+        elif self.strategy.uses_reward and node.origin is not Origin.CRITIQUE:
+            self._unscored.append(node.id)
+            return
+        else:
+            self._finish_if_ended(node, answer)
+        self._tell(node.id)
+
+    def score(self, values: Mapping[int, float], reward: RoleUsage) -> None:
+        """Record the rewards of the paths that end in the nodes, and what the reward model has used so far."""
+        self._accounts.note_read(reward)
+        for node_id, value in values.items():
+            self._score(node_id, value)
+        self._accounts.square()
+
+    def _score(self, node_id: int, value: float) -> None:
+        self._scoring.discard(node_id)
+        if self.tree.node(node_id).state is not NodeState.PRUNED:
+            node = self.tree.score(node_id, value)
+            self._emit(NodeScored(node=node_id, score=value))
+            self._finish_if_ended(node, self._endings.answer(node))
+        self._tell(node_id)
+
+    def unscorable(self, node_id: int) -> None:
+        """Prune a node whose path is too long for the reward model."""
+        self._scoring.discard(node_id)
+        if self.tree.node(node_id).state is not NodeState.PRUNED:
+            self._prune(node_id, PruneReason.PATH_LENGTH)
+        self._tell(node_id)
+
+    def _finish_if_ended(self, node: Node, answer: str | None) -> None:
+        if answer is None and node.finish_reason is not FinishReason.EOS:
+            return
+        self.tree.finish(node.id, answer)
+        if not self._converses:
+            self._released.append(node.id)
+        if answer is None:
+            return
+        self.meter.note_finished()
+        self.revote()
+
+    def _prune(self, node_id: int, reason: PruneReason) -> None:
+        self.tree.prune(node_id, reason)
+        self._released.append(node_id)
+        self._emit(NodePruned(node=node_id, reason=reason))
+
+    def _tell(self, node_id: int) -> None:
+        node = self.tree.node(node_id)
+        self._accounts.settle(node)
+        self._state = self.strategy.tell(self.tree, self._state, (node_id,))
+        if node.parent in self._children_due:
+            self._count_off(node.parent)
+
+    def _count_off(self, parent: int) -> None:
+        """Take one from the children that a node waits for; after the last one it may be freed."""
+        self._children_due[parent] -= 1
+        if self._children_due[parent]:
+            return
+        del self._children_due[parent]
+        if parent != ROOT and expands_leaves_only(self.strategy, self.tree):
+            # Its children have what they share with it.
+            self._released.append(parent)
+
+    # By hand, and from a saved tree
+
+    def take_adopted(self) -> list[AdoptedNode]:
+        """Return the nodes that the policy did not write in this run, parents first, each once."""
+        nodes, self._adopted = self._adopted, []
+        return nodes
+
+    def prune_by_hand(self, node_id: int) -> None:
+        """Give up a subtree; steps in the making are pruned when they are there.
+
+        Raises:
+            UsageError: if nothing in it could be pruned.
+        """
+        for each in self.hand.condemn(node_id):
+            self._prune(each, PruneReason.USER)
+
+    def edit(self, node_id: int, text: str) -> int:
+        """Add a sibling of a node that holds `text`, wish for a step after it, and return its id.
+
+        Raises:
+            UsageError: if the node cannot be edited.
+        """
+        node = self.hand.rewrite(node_id, text)
+        self._adopted.append(_adopted(node))
+        self._take_in(node)
+        if node.state is NodeState.OPEN and self._endings.answer(node) is None:
+            self.hand.expand(node.id, 1)
+        return node.id
+
+    def set_budget(self, budget: Budget) -> None:
+        """Change the limits.
+
+        Raises:
+            UsageError: if the run is ending.
+            BudgetError: if FLOPs are limited and their price is unknown.
+        """
+        if self.stop_reason is not None:
+            raise UsageError("the run is ending", "start another one with the new budget")
+        self.meter.change(budget)
+
+    def _go_on(self) -> None:
+        """Take over a saved tree: its pending nodes are to be written, all others are there."""
+        self._unwritten = [node.id for node in self.tree.pending()]
+        self._adopted = [
+            _adopted(node) for node in self.tree if node.parent is not None and node.state is not NodeState.PENDING
+        ]
+        if self.strategy.uses_reward:
+            self._unscored = [
+                node.id for node in self.tree.open_nodes() if node.parent is not None and node.score is None
+            ]
+        if any(node.answer is not None for node in self.tree.finished_nodes()):
+            self.meter.note_finished()
+
+    # The end
+
+    def charge_prompts(self, prompt_tokens: int) -> None:
+        """Book the prompt, for both models if there is a reward."""
+        self._accounts.charge_prompts(prompt_tokens, reward=self.strategy.uses_reward)
+
+    def stop(self, reason: StopReason) -> None:
+        """End the search after what is in flight; the first reason stays."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+
+    def consider_stopping(self) -> None:
+        """Let the stop rule look, if a path has finished since it last did."""
+        if self._config.stop is None or self.stop_reason is not None or not self._tally.news:
+            return
+        self._tally.news = False
+        self.stopped_by = self._config.stop(Situation(self.tree, self.vote(), self._tally.strategy.width))
+        if self.stopped_by is not None:
+            self.stop(StopReason.EARLY_STOP)
+
+    def close(self) -> None:
+        """Prune what was left unfinished, so that the tree says why each path ended."""
+        completed = self.stop_reason in (None, StopReason.COMPLETED)
+        budget = self.stop_reason is not None and self.stop_reason.is_budget
+        reason = PruneReason.BUDGET if budget else PruneReason.ALLOCATION if completed else PruneReason.STOPPED
+        for leaf in self.tree.open_leaves():
+            if leaf.parent is not None:
+                self._prune(leaf.id, reason)
+
+    def revote(self) -> None:
+        """Count again after two answers turned out to be equal."""
+        self._tally.recount()
+
+    def candidates(self) -> list[Candidate]:
+        """Return the finished paths, in path order; those without an answer do not vote."""
+        return self._tally.candidates()
+
+    def vote(self) -> Vote:
+        """Return the vote over what has finished so far."""
+        return self._tally.vote()
+
+
+def _adopted(node: Node) -> AdoptedNode:
+    assert node.parent is not None
+    return AdoptedNode(node=node.id, parent=node.parent, text=node.text, tokens=node.tokens)
+
+
+def _added(node: Node, answer: str | None) -> NodeAdded:
+    assert node.parent is not None and node.finish_reason is not None
+    return NodeAdded(
+        node=node.id,
+        parent=node.parent,
+        depth=node.depth,
+        text=node.text,
+        generated_tokens=node.token_count,
+        logprob=node.logprob,
+        state=NodeState.OPEN if answer is None else NodeState.FINISHED,
+        finish_reason=node.finish_reason,
+        answer=answer,
+    )

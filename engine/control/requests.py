@@ -1,0 +1,92 @@
+"""From a strategy's wishes to what the policy is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ramify.config import RunConfig
+from ramify.sampling_params import SamplingParams
+from ramify.search.budget import Grant
+from ramify.search.expectation import expected_rest
+from ramify.search.node import Node, Origin
+from ramify.search.strategies.greedy import Greedy
+from ramify.search.strategy import AnyStrategy, Converses, Expansion
+from ramify.search.tree import SearchTree
+
+from ..policy.protocol import StepRequest, Turn
+from .seeds import node_seed
+
+
+@dataclass(slots=True)
+class Dispatch:
+    """Children to be written together, and the part of the budget that they share."""
+
+    requests: list[StepRequest]
+    grant: Grant
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Writes the requests of one run. It reads the tree, and changes it only to add pending nodes.
+
+    `keep` says that finished texts may be followed by a turn of a conversation.
+    """
+
+    tree: SearchTree
+    strategy: AnyStrategy
+    config: RunConfig
+    keep: bool
+
+    def room(self, wish: Expansion) -> int:
+        """Return the most tokens that a child may have."""
+        left = max(1, self.config.max_path_tokens - self.tree.path_token_count(wish.node))
+        return left if wish.to_the_end else min(self.config.max_step_tokens, left)
+
+    def worth(self, wishes: Sequence[Expansion]) -> int:
+        """Return the tokens that each rest of a path is expected to take, 1 if there are none."""
+        ends = [each.node for each in wishes if each.to_the_end for _ in range(each.children)]
+        return expected_rest(self.tree, ends) if ends else 1
+
+    def add(self, wish: Expansion, *, rescue: bool) -> Node:
+        """Add one pending child; `rescue` if it is the finishing touch of a run out of budget."""
+        rest = Origin.RESCUE if rescue else Origin.REST
+        origin = wish.origin or (rest if wish.to_the_end else Origin.MODEL)
+        return self.tree.add_pending(wish.node, origin=origin, about=wish.about)
+
+    def wish(self, node: Node) -> Expansion:
+        """Return what must have been wished for a pending node of a saved tree."""
+        assert node.parent is not None
+        # Of all strategies greedy decoding alone draws otherwise than the run says.
+        temperature = 0.0 if isinstance(self.strategy, Greedy) else None
+        if node.about is not None:
+            return Expansion(node.parent, 1, temperature, True, node.about, node.origin)
+        return Expansion(node.parent, 1, temperature, to_the_end=node.origin is Origin.REST)
+
+    def request(self, node: Node, wish: Expansion, room: int) -> StepRequest:
+        """Return the request for a pending node of at most `room` tokens."""
+        return StepRequest(
+            parent=wish.node,
+            child=node.id,
+            path=node.path,
+            seed=node_seed(self.config.seed, node.path),
+            prefix=self.tree.path_text(wish.node),
+            max_tokens=room,
+            sampling=self._sampling(wish.temperature),
+            to_the_end=wish.to_the_end,
+            turns=self._turns(node),
+            keep=self.keep,
+        )
+
+    def _turns(self, node: Node) -> tuple[Turn, ...]:
+        """Return the conversation that a critique or a revision goes on from, oldest text first."""
+        turns = list[Turn]()
+        while node.about is not None:
+            assert isinstance(self.strategy, Converses)
+            instruction, node = self.strategy.instruction(node.origin), self.tree.node(node.about)
+            turns.append(Turn(node=node.id, text=node.text, tokens=node.tokens, instruction=instruction))
+        return tuple(reversed(turns))
+
+    def _sampling(self, temperature: float | None) -> SamplingParams:
+        sampling = self.config.sampling
+        return sampling if temperature is None else replace(sampling, temperature=temperature)

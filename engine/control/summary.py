@@ -1,0 +1,61 @@
+"""Summary of an ended search as a Solution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from ramify.config import RunConfig
+from ramify.problem import Problem
+from ramify.search.registry import strategy_to_dict
+from ramify.search.stopping import StopReason
+from ramify.search.votes import Candidate, Vote
+from ramify.solution import Solution, SolutionCandidate
+
+from .controller import SearchController
+from .ledger import Ledger
+
+
+class Outcome(TypedDict):
+    """What a vote says in a solution."""
+
+    answer: str | None
+    text: str
+    score: float | None
+    candidates: tuple[SolutionCandidate, ...]
+
+
+def outcome(paths: Sequence[Candidate], vote: Vote, *, pinned: int | None = None) -> Outcome:
+    """Return the outcome of a vote among finished paths; the path at the node `pinned` wins in any case."""
+    winner = next((each for each in paths if each.node == pinned), vote.winner)
+    groups = {member.node: group for group in vote.groups for member in group.members}
+    return Outcome(
+        answer=None if winner is None else winner.answer,
+        text="" if winner is None else winner.text,
+        score=None if winner is None else winner.score,
+        candidates=tuple(SolutionCandidate.of(each, groups.get(each.node)) for each in paths),
+    )
+
+
+def conclude(
+    done: SearchController,
+    *,
+    problem: Problem,
+    config: RunConfig,
+    ledger: Ledger,
+    model: Mapping[str, Any],
+) -> Solution:
+    """Return the solution of a search that has ended."""
+    ledger.stop()
+    return Solution(
+        **outcome(done.candidates(), done.vote(), pinned=done.hand.pinned),
+        problem_id=problem.id,
+        question=problem.question,
+        stop_reason=done.stop_reason or StopReason.COMPLETED,
+        stop=done.stopped_by,
+        usage=ledger.usage(),
+        seed=config.seed,
+        strategy=strategy_to_dict(done.strategy),
+        model=model,
+        tree=done.tree,
+    )

@@ -1,0 +1,1 @@
+"""Several engines or settings for one problem: cascades, pooled votes, fallbacks and portfolios."""

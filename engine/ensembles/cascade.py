@@ -1,0 +1,81 @@
+"""Several models on one question: a cascade from small to large, or an ensemble that votes together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import anyio
+
+from ramify.answers.checkers import DEFAULT_CHECK
+from ramify.errors import UsageError
+from ramify.problem import Problem
+from ramify.search.stopping.posterior import majority_posterior
+from ramify.search.votes import VoteRule
+from ramify.solution import Solution
+
+from ..engine import Engine
+from .pooling import pool
+
+
+async def cascade(
+    engines: Sequence[Engine], problem: Problem | str, *, confidence: float = 0.95, **options: Any
+) -> Solution:
+    """Ask the engines in order until one is sure; the last one decides.
+
+    An engine is sure if its two most frequent answers leave no doubt, with a posterior of at least `confidence` (see
+    `ramify.search.stopping.posterior.majority_posterior`). The solution is that of the engine that decided, with the
+    usage of all that were asked. `options` are those of `Engine.run`.
+
+    Raises:
+        UsageError: if there are no engines, or `confidence` is not above 0 and at most 1.
+    """
+    _check(engines)
+    if not 0 < confidence <= 1:
+        raise UsageError(f"confidence is {confidence}", "use a number above 0, up to 1")
+    solution = await engines[0].solve(problem, **options)
+    for engine in engines[1:]:
+        if certainty(solution) >= confidence:
+            return solution
+        larger = await engine.solve(problem, **options)
+        solution = replace(larger, usage=solution.usage + larger.usage)
+    return solution
+
+
+async def ensemble(
+    engines: Sequence[Engine], problem: Problem | str, *, vote: VoteRule | str = VoteRule.MAJORITY, **options: Any
+) -> Solution:
+    """Ask all engines at once and let all finished paths vote together (see `pool`).
+
+    By weight or best score, the engines should share one reward model: scores of two models do not compare.
+
+    Raises:
+        UsageError: if there are no engines.
+    """
+    _check(engines)
+    found: dict[int, Solution] = {}
+
+    async def ask(place: int, engine: Engine) -> None:
+        found[place] = await engine.solve(problem, **options)
+
+    async with anyio.create_task_group() as tasks:
+        for place, engine in enumerate(engines):
+            tasks.start_soon(ask, place, engine)
+    check = DEFAULT_CHECK if isinstance(problem, str) else problem.check
+    return await pool([found[place] for place in range(len(engines))], vote, check=check)
+
+
+def certainty(solution: Solution) -> float:
+    """Return the posterior of a solution's answer against the most frequent other one; 0 without an answer."""
+    sizes = solution.vote_counts()
+    own = next((each.votes for each in solution.candidates if each.answer == solution.answer), 0)
+    if solution.answer is None or not own:
+        return 0.0
+    sizes.remove(own)
+    return majority_posterior(own, max(sizes, default=0))
+
+
+def _check(engines: Sequence[Engine]) -> None:
+    if not engines:
+        raise UsageError("there are no engines to ask", "give at least one")

@@ -1,0 +1,1 @@
+"""Model files: catalog, download, conversion, quantization and removal."""

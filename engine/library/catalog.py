@@ -1,0 +1,224 @@
+"""What model names mean: bundled models, the user's own, and paths."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from ramify.errors import ModelLoadError, UsageError
+
+from .hub.records import find_pulled, read_records
+from .hub.reference import PREFIX, model_name, parse_reference, part_names, part_of
+
+DEFAULT_QUANTIZATION = "q8_0"
+"""What a bundled name without `:quantization` means."""
+
+MODELS_DIR_VARIABLE = "RAMIFY_MODELS_DIR"
+"""Environment variable that replaces the folder of the user's own models."""
+
+Role = Literal["policy", "reward"]
+
+_BUNDLED_FILE = re.compile(r"(?P<name>.+)\.(?P<quantization>[^.]+)\.gguf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRef:
+    """A model file that a name was resolved to.
+
+    `name` is what results call it; `bundled` tells whether it comes with ramify.
+    """
+
+    name: str
+    path: Path
+    bundled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogEntry:
+    """A model that can be named.
+
+    `files` maps a quantization to its file; for the user's own models it has one entry, "". `parameters` is the
+    number of weights, None if it is not known without loading. `card` is the model's card in plain JSON types, empty
+    for the user's own. `source` is the `hf:` name that it was pulled from, "" if it was not.
+    """
+
+    name: str
+    role: Role | None
+    files: Mapping[str, Path]
+    bundled: bool
+    parameters: int | None = None
+    description: str = ""
+    source: str = ""
+    card: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+
+    @property
+    def default(self) -> str:
+        """The quantization that the bare name means."""
+        return DEFAULT_QUANTIZATION if DEFAULT_QUANTIZATION in self.files else min(self.files)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the default file in bytes, with all its parts if it is split."""
+        return sum(part.stat().st_size for part in model_parts(self.files[self.default]) if part.is_file())
+
+
+def resolve_model(name: str | Path) -> ModelRef:
+    """Return the file that `name` means.
+
+    A name is, tried in this order: the `hf:` name of a model that was pulled, a path to a GGUF file, a bundled model
+    ("demo-m", "demo-m:f16"), or the name of a file in the user's model folder, with or without `.gguf`.
+
+    Raises:
+        UsageError: for `hf:` names that name no model, and for `openai:` names, which are no files.
+        ModelLoadError: if there is no such model or file; the message names the nearest known name, or how to pull it.
+    """
+    text = str(name).strip()
+    if isinstance(name, str) and text.startswith(PREFIX):
+        return _pulled(text)
+    _refuse_remote(text)
+    if isinstance(name, Path) or _is_path(text):
+        return _from_path(Path(text).expanduser())
+    entries = {entry.name: entry for entry in (*list_user_models(), *list_bundled())}
+    bare, _, quantization = text.removesuffix(".gguf").partition(":")
+    entry = entries.get(bare) or entries.get(model_name(f"{bare}.gguf"))
+    if entry is None and Path(text).is_file():
+        return _from_path(Path(text))
+    if entry is None:
+        raise ModelLoadError(f"there is no model {text!r}", _suggestion(bare, entries))
+    if quantization and quantization not in entry.files:
+        kinds = ", ".join(sorted(entry.files))
+        raise ModelLoadError(f"{bare} does not come as {quantization!r}", f"it comes as {kinds}" if kinds else "")
+    return ModelRef(name=text, path=entry.files[quantization or entry.default], bundled=entry.bundled)
+
+
+def list_bundled() -> list[CatalogEntry]:
+    """Return the bundled models in name order, with what their cards say."""
+    folder = _bundled_folder()
+    found: dict[str, dict[str, Path]] = {}
+    for path in _gguf_files(folder):
+        match = _BUNDLED_FILE.fullmatch(path.name)
+        if match:
+            found.setdefault(match["name"], {})[match["quantization"]] = path
+    return [_bundled_entry(name, paths, _card(folder / f"{name}.json")) for name, paths in sorted(found.items())]
+
+
+def list_user_models() -> list[CatalogEntry]:
+    """Return the models in the user's model folder, in name order; a split one is a single entry."""
+    folder = user_models_folder()
+    sources = {record.name: record.source for record in read_records(folder)}
+    return [
+        CatalogEntry(
+            name=(name := model_name(path.name)),
+            role=None,
+            files={"": path},
+            bundled=False,
+            source=sources.get(name, ""),
+        )
+        for path in _gguf_files(folder)
+        if part_of(path.name)[0] == 1
+    ]
+
+
+def model_parts(path: Path) -> list[Path]:
+    """Return the files of the model whose (first) file is `path`: one, or all parts of a split model."""
+    return [path.with_name(name) for name in part_names(path.name)]
+
+
+def user_models_folder() -> Path:
+    """Return the folder of the user's own models, which need not exist: RAMIFY_MODELS_DIR, else the XDG data folder."""
+    own = os.environ.get(MODELS_DIR_VARIABLE)
+    if own:
+        return Path(own).expanduser()
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "ramify" / "models"
+
+
+def profile_path(policy: str, reward: str | None) -> Path | None:
+    """Return the bundled profile of a policy with a reward model, None if there is none; quantizations share one."""
+    names = [each.partition(":")[0].removeprefix("ramify-") for each in (policy, reward) if each is not None]
+    path = _bundled_folder().parent / "profiles" / ("+".join(names) + ".json")
+    return path if path.is_file() else None
+
+
+def _pulled(text: str) -> ModelRef:
+    """Return the pulled file; a search never downloads by itself."""
+    ref, folder = parse_reference(text), user_models_folder()
+    if ref.file is None and ref.quantization is None:
+        raise UsageError(
+            f"{text!r} names a whole repository, not a model", f"see what it holds with `ramify models pull {ref}`"
+        )
+    record = find_pulled(folder, ref)
+    if record is None:
+        raise ModelLoadError(f"{ref} is not on this machine yet", f"fetch it with `ramify models pull {ref}`")
+    return ModelRef(name=text, path=folder / record.files[0].stored)
+
+
+def _refuse_remote(text: str) -> None:
+    if text.startswith("openai:"):
+        raise UsageError(
+            "openai: names a model behind an HTTP server, which this version does not take for a model file",
+            "pass a bundled name or the path of a .gguf file",
+        )
+
+
+def _is_path(text: str) -> bool:
+    separators = [os.sep] if os.altsep is None else [os.sep, os.altsep]
+    if any(separator in text for separator in separators) or text.startswith("~"):
+        return True
+    return text.endswith(".gguf") and (Path(text).exists() or not (user_models_folder() / text).is_file())
+
+
+def _from_path(path: Path) -> ModelRef:
+    if path.is_dir():
+        raise ModelLoadError(f"{path} is a folder", "pass the path of one .gguf file")
+    if not path.is_file():
+        raise ModelLoadError(f"there is no file {path}", "check the path, or pass a bundled name such as demo-m")
+    return ModelRef(name=path.stem, path=path.resolve())
+
+
+def _bundled_folder() -> Path:
+    return Path(str(files("ramify.models"))) / "weights"
+
+
+def _gguf_files(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from sorted(path for path in folder.iterdir() if path.suffix == ".gguf" and path.is_file())
+
+
+def _card(path: Path) -> Mapping[str, Any]:
+    try:
+        data: Any = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"the model card {path.name} cannot be read ({error})", "reinstall ramify") from error
+    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+
+
+def _bundled_entry(name: str, paths: dict[str, Path], card: Mapping[str, Any]) -> CatalogEntry:
+    parameters = card.get("parameters")
+    kind = str(card.get("role", "process reward model" if "prm" in name else "policy"))
+    return CatalogEntry(
+        name=name,
+        role="reward" if "reward" in kind else "policy",
+        files=paths,
+        bundled=True,
+        parameters=parameters if isinstance(parameters, int) else None,
+        description=str(card.get("description", f"{kind} for the task {card.get('task', 'arithmetic')}")),
+        card=card,
+    )
+
+
+def _suggestion(name: str, entries: Mapping[str, CatalogEntry]) -> str:
+    near = get_close_matches(name.lower(), entries, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    known = ", ".join(sorted(entries))
+    return f"known names are {known}; or pass the path of a .gguf file" if known else "pass the path of a .gguf file"

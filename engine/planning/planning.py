@@ -1,0 +1,78 @@
+"""Which strategy to run within a budget, by what was measured: one for all problems, or one by how hard each looks."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import groupby
+from math import comb
+
+from ramify.search.limits import Budget
+from ramify.search.strategies.auto import Auto
+from ramify.search.strategy import AnyStrategy
+
+from .profile import Point, Profile
+
+BINS = 5
+"""Quintiles of difficulty (Snell et al., arXiv 2408.03314, section 3.2)."""
+SIGNIFICANCE = 0.05
+"""Chance of any choice by difficulty at all where in truth difficulty makes no difference (Bonferroni)."""
+
+
+def plan(profile: Profile, budget: Budget) -> AnyStrategy:
+    """Return the strategy for a budget.
+
+    It is the best of the profile within the budget, unless another one beats it among the problems of some quintile of
+    difficulty by more than chance; then it is an `Auto` that looks at each problem first.
+    """
+    best = profile.choose(budget)
+    edges = _edges(profile.difficulty)
+    rivals = [point for point in profile.fitting(budget) if point is not best and _comparable(point, best, profile)]
+    if not edges or not rivals:
+        return best.make()
+    places = [bisect_right(edges, each) for each in profile.difficulty]
+    level = SIGNIFICANCE / (len(rivals) * (len(edges) + 1))
+    chosen = [
+        _best_of_bin(best, rivals, [i for i, bin in enumerate(places) if bin == place], level)
+        for place in range(len(edges) + 1)
+    ]
+    return _composed(chosen, edges, profile.probe_paths)
+
+
+def better_by_chance(wins: int, losses: int) -> float:
+    """Return the chance of so many wins or more among those that differ if both were as good (exact sign test)."""
+    decided = wins + losses
+    return sum(comb(decided, k) for k in range(wins, decided + 1)) / 2**decided
+
+
+def _edges(values: Sequence[float]) -> list[float]:
+    """Return the quintiles' limits, without those that would leave a bin empty."""
+    ranked = sorted(values)
+    cuts = {ranked[len(ranked) * part // BINS] for part in range(1, BINS)} if len(ranked) >= BINS else set[float]()
+    return sorted(cut for cut in cuts if cut > ranked[0])
+
+
+def _comparable(point: Point, best: Point, profile: Profile) -> bool:
+    wide = all(each.make().width >= profile.probe_paths for each in (point, best))
+    return wide and len(point.outcomes) == len(best.outcomes) == len(profile.difficulty)
+
+
+def _best_of_bin(best: Point, rivals: Sequence[Point], problems: Sequence[int], level: float) -> Point:
+    chosen, gain = best, 0
+    for point in rivals:
+        wins = sum(point.outcomes[i] > best.outcomes[i] for i in problems)
+        losses = sum(point.outcomes[i] < best.outcomes[i] for i in problems)
+        if better_by_chance(wins, losses) <= level and wins - losses > gain:
+            chosen, gain = point, wins - losses
+    return chosen
+
+
+def _composed(chosen: Sequence[Point], edges: Sequence[float], probe_paths: int) -> AnyStrategy:
+    runs = [list(group) for _, group in groupby(range(len(chosen)), key=lambda place: id(chosen[place]))]
+    if len(runs) == 1:
+        return chosen[0].make()
+    return Auto(
+        choices=tuple(chosen[run[0]].make() for run in runs),
+        edges=tuple(edges[run[0] - 1] for run in runs[1:]),
+        probe_paths=probe_paths,
+    )

@@ -1,0 +1,1 @@
+"""Policy models: the protocol, local GGUF models, remote endpoints and prompts."""

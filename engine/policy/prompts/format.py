@@ -1,0 +1,74 @@
+"""How one model is prompted, all choices made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ramify.reward.protocol import Tokenizer
+from ramify.sampling_params import StepFormat
+
+from .conversation import bridge_tokens
+from .presets import PromptPreset, choose_preset
+from .render import render_prompt
+from .special import SpecialTokens, special_tokens
+from .steps import choose_step_format, split_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptFormat:
+    """The prompt of one model: preset, step format, chat template (None without one), begin and end tokens."""
+
+    preset: PromptPreset
+    step: StepFormat
+    chat_template: str | None = None
+    special: SpecialTokens = field(default_factory=SpecialTokens)
+
+    def encode(self, question: str, tokenizer: Tokenizer) -> tuple[int, ...]:
+        """Return the prompt's tokens.
+
+        Raises:
+            UsageError: if the question is empty.
+            ModelLoadError: if the chat template is broken or loses the question.
+        """
+        return render_prompt(question, self.preset, self.chat_template, tokenizer, special=self.special).tokens
+
+    def bridge(self, instruction: str, ended: tuple[int, ...], tokenizer: Tokenizer) -> tuple[int, ...]:
+        """Return the tokens that follow a finished text (its tokens are `ended`) to get a reply to `instruction`.
+
+        Raises:
+            ModelLoadError: if the chat template refuses a conversation.
+        """
+        return bridge_tokens(instruction, ended, self.preset, self.chat_template, tokenizer, self.special)
+
+    def split(self, text: str) -> list[str]:
+        """Cut generated text into steps; joined they are `text`."""
+        return split_steps(text, self.step)
+
+
+def choose_prompt_format(
+    metadata: Mapping[str, object],
+    tokenizer: Tokenizer,
+    *,
+    chat_template: str | None = None,
+    preset: str | None = None,
+    step_format: str | None = None,
+) -> PromptFormat:
+    """Return the prompt format for a model file.
+
+    `preset` and `step_format` are what the caller asks for, None for what the file says or what suits its kind. The
+    chat template is checked with a question of one word, so that a broken one shows when the model is loaded.
+
+    Raises:
+        UsageError: if `preset` or `step_format` does not exist.
+        ModelLoadError: if the chat template is broken, or the file names what does not exist.
+    """
+    chosen = choose_preset(preset, metadata, chat_template)
+    format = PromptFormat(
+        preset=chosen,
+        step=choose_step_format(step_format, metadata, chosen),
+        chat_template=chat_template or None,
+        special=special_tokens(metadata, tokenizer),
+    )
+    format.encode("test", tokenizer)
+    return format

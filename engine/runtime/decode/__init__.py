@@ -1,0 +1,1 @@
+"""One decode step: scheduling of sequences, the prefix cache, sampling and reads."""

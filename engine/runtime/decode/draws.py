@@ -1,0 +1,204 @@
+"""Drawing tokens from rows of logits, each lane with its own reproducible stream of numbers; lanes may share a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ramify.sampling_params import SamplingParams
+
+from .filters import filters, kept
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+PLAIN = SamplingParams()
+_BLOCK = 512
+_SMALL = 4096
+"""Vocabularies up to this size are summed up whole."""
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def uniforms(seeds: Sequence[int], draws: Sequence[int]) -> Doubles:
+    """Return one number in [0, 1) for each (seed, number of the draw), by SplitMix64 (Steele et al., OOPSLA 2014).
+
+    A number depends on its own seed and draw alone, so a lane draws the same whatever is decoded beside it.
+    """
+    with np.errstate(over="ignore"):
+        z = np.asarray(seeds, dtype=np.uint64) + (np.asarray(draws, dtype=np.uint64) + np.uint64(1)) * _GOLDEN
+        z = (z ^ (z >> np.uint64(30))) * _MIX_1
+        z = (z ^ (z >> np.uint64(27))) * _MIX_2
+        z ^= z >> np.uint64(31)
+    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+class Places(NamedTuple):
+    """Which lanes draw from which row: row r has those from `starts[r]` up to `starts[r + 1]`; `rows` is each one's."""
+
+    starts: Sequence[int]
+    rows: Ints
+
+    @classmethod
+    def of(cls, counts: Sequence[int]) -> Places:
+        """Return the places of so many lanes a row, in the order of the rows."""
+        return cls([0, *accumulate(counts)], np.repeat(np.arange(len(counts)), counts))
+
+    @classmethod
+    def single(cls, rows: int) -> Places:
+        """Return the places of one lane a row."""
+        return cls(range(rows + 1), np.arange(rows))
+
+
+class Sampler:
+    """Draws tokens from rows of logits of a vocabulary of `size`."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._blocks = -(-size // _BLOCK)
+        # Both are kept, because fresh memory of this size costs more than the arithmetic on it.
+        self._scratch = np.empty((0, 0), dtype=np.float32)
+        self._sums = np.empty((0, 0), dtype=np.float64)
+
+    def draw(
+        self, logits: Floats, params: Sequence[SamplingParams], numbers: Doubles, counts: Sequence[int] | None = None
+    ) -> tuple[Ints, Doubles]:
+        """Return a token for each lane and its log-probability at temperature 1.
+
+        `logits` are [rows, vocabulary], each with its `params`; `counts` says how many lanes draw from each row, None
+        for one. `numbers` in [0, 1), one a lane, decide the draws by inversion of the cumulative distribution. A row
+        with a NaN or without a finite logit gives token -1.
+        """
+        if len(logits) == 1 and self._size <= _SMALL and params[0] == PLAIN:
+            return self._draw_alone(logits[0], numbers)
+        places = Places.single(len(logits)) if counts is None else Places.of(counts)
+        with np.errstate(invalid="ignore"):
+            peak = logits.max(axis=1, keepdims=True)
+            weights = self._weights(logits, peak)
+            first = params[0]
+            if first == PLAIN and all(each is first for each in params):
+                tokens, totals = self._invert(weights, numbers, places)
+            else:
+                tokens, totals = self._by_setting(logits, peak, weights, params, numbers, places)
+            chosen = logits[places.rows, tokens].astype(np.float64)
+            logprobs = chosen - (peak[:, 0] + np.log(totals))[places.rows]
+        finite = np.isfinite(peak[:, 0])
+        if not finite.all():
+            tokens[~finite[places.rows]] = -1
+        return tokens, logprobs
+
+    def _draw_alone(self, row: Floats, numbers: Doubles) -> tuple[Ints, Doubles]:
+        """Draw from one row in fewer calls, of which each shows in the step of a tiny model."""
+        peak = row.max()
+        if not math.isfinite(peak):
+            return np.full(len(numbers), -1), np.zeros(len(numbers))
+        tokens, total = _invert_row(np.exp(row - peak), numbers)
+        return tokens, row[tokens].astype(np.float64) - float(peak) - math.log(total)
+
+    def _weights(self, logits: Floats, peak: Floats) -> Floats:
+        """Return exp(logits - peak); for a long vocabulary in whole blocks, with zeros at the end."""
+        if self._size <= _SMALL:
+            return np.exp(logits - peak)
+        if len(self._scratch) < len(logits):
+            self._scratch = np.zeros((len(logits), self._blocks * _BLOCK), dtype=np.float32)
+        weights = self._scratch[: len(logits)]
+        inside = weights[:, : self._size]
+        np.subtract(logits, peak, out=inside)
+        np.exp(inside, out=inside)
+        return weights
+
+    def _invert(self, weights: Floats, numbers: Doubles, places: Places) -> tuple[Ints, Doubles]:
+        if self._size > _SMALL:
+            return _invert_blocks(weights, numbers, places)
+        if len(self._sums) < len(weights):
+            self._sums = np.empty((len(weights), self._size), dtype=np.float64)
+        return _invert(weights, numbers, places, self._sums[: len(weights)])
+
+    def _by_setting(
+        self,
+        logits: Floats,
+        peak: Floats,
+        weights: Floats,
+        params: Sequence[SamplingParams],
+        numbers: Doubles,
+        places: Places,
+    ) -> tuple[Ints, Doubles]:
+        totals = np.asarray(weights.sum(axis=1, dtype=np.float64))
+        tokens = np.empty(len(numbers), dtype=np.int64)
+        rows_of: dict[SamplingParams, list[int]] = {}
+        for row, setting in enumerate(params):
+            rows_of.setdefault(setting, []).append(row)
+        lanes_of = [slice(*ends) for ends in zip(places.starts, places.starts[1:], strict=False)]
+        for setting, rows in rows_of.items():
+            if setting.temperature == 0.0:
+                for row, best in zip(rows, logits[rows].argmax(axis=1).tolist(), strict=True):
+                    tokens[lanes_of[row]] = best
+            elif filters(setting, self._size):
+                for row in rows:
+                    tokens[lanes_of[row]] = _draw_kept(
+                        logits[row], weights[row, : self._size], totals[row], setting, numbers[lanes_of[row]]
+                    )
+            else:
+                heated = np.exp((logits[rows] - peak[rows]) / np.float32(setting.temperature))
+                theirs = np.concatenate([np.arange(lanes_of[row].start, lanes_of[row].stop) for row in rows])
+                among = Places.of([lanes_of[row].stop - lanes_of[row].start for row in rows])
+                tokens[theirs] = _invert(heated, numbers[theirs], among)[0]
+        return tokens, totals
+
+
+def _draw_kept(row: Floats, weights: Floats, total: float, setting: SamplingParams, numbers: Doubles) -> Ints:
+    if not math.isfinite(total):
+        return np.zeros(len(numbers), dtype=np.int64)
+    ids = kept(row, weights, total, setting)
+    values = row[ids]
+    heated = np.exp((values - values.max()) / np.float32(setting.temperature))
+    return ids[_invert_row(heated, numbers)[0]]
+
+
+def _invert_row(weights: Floats, numbers: Doubles) -> tuple[Ints, float]:
+    """Do for one row what `_invert` does for many, and return the row's total."""
+    sums = weights.cumsum(dtype=np.float64)
+    found = sums.searchsorted(_targets(numbers, sums[-1]), "right")
+    return np.minimum(found, len(weights) - 1), float(sums[-1])
+
+
+def _invert(weights: Floats, numbers: Doubles, places: Places, sums: Doubles | None = None) -> tuple[Ints, Doubles]:
+    """Return for each lane the index at which its row's cumulative weight passes its number times the row's total.
+
+    The totals of the rows come second. `sums` is memory for the cumulative weights.
+    """
+    cumulative = np.cumsum(weights, axis=1, dtype=np.float64, out=sums)
+    total = cumulative[:, -1]
+    targets = _targets(numbers, total[places.rows])
+    ends = zip(cumulative, places.starts, places.starts[1:], strict=False)
+    found = np.concatenate([row.searchsorted(targets[start:end], "right") for row, start, end in ends])
+    return np.minimum(found, weights.shape[1] - 1), total
+
+
+def _invert_blocks(weights: Floats, numbers: Doubles, places: Places) -> tuple[Ints, Doubles]:
+    """Do the same with sums of blocks first, so that only one block a lane is summed up element by element."""
+    blocks = weights.reshape(len(weights), -1, _BLOCK)
+    ends = blocks.sum(axis=2).cumsum(axis=1, dtype=np.float64)
+    total = ends[:, -1]
+    targets = _targets(numbers, total[places.rows])
+    block = np.minimum((ends[places.rows] <= targets[:, None]).sum(axis=1), blocks.shape[1] - 1)
+    inside = blocks[places.rows, block].cumsum(axis=1, dtype=np.float64)
+    before = np.where(block > 0, ends[places.rows, block - 1], 0.0)
+    place = (inside <= (targets - before)[:, None]).sum(axis=1)
+    for lane in np.flatnonzero(place == _BLOCK):
+        # Rounding: the block's own partial sums fall short of its sum.
+        positive = np.flatnonzero(blocks[places.rows[lane], block[lane]])
+        place[lane] = positive[-1] if len(positive) else 0
+    return block * _BLOCK + place, total
+
+
+def _targets(numbers: Doubles, total: Doubles | np.float64) -> Doubles:
+    # The product may round up to the total, which no partial sum exceeds.
+    return np.minimum(numbers * total, np.nextafter(total, 0.0))

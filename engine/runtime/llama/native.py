@@ -1,0 +1,382 @@
+"""A typed and guarded face of llama.cpp's C API: a model, its vocabulary, and a context with sequences.
+
+Native code aborts the process on arguments that it does not like, so everything is checked here first. All calls on
+a context come from one thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from collections import deque
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ramify.errors import ModelLoadError
+
+from .config import KV_TYPES, FlashWord, ModelConfig, ModelInfo
+from .devices import FLASH_NUMBERS, place
+from .gguf_check import GgufSummary, check_gguf
+from .kinds import refuse_uncuttable, refuse_unfit
+from .memory import head_length
+from .repack import overrides
+
+log = logging.getLogger(__name__)
+
+MAX_SEQUENCES = 256
+MIN_SEQUENCES = 64
+OUTPUT_BYTES = 64 << 20
+"""Memory that the output rows of all sequences may take before fewer sequences are used."""
+STATE_OUTPUT_BYTES = 128 << 20
+"""Memory that one batch's rows of logits may take where every token gives one, beyond one row a sequence."""
+DEFAULT_CELLS = 16384
+TINY_PARAMETERS = 16_000_000
+"""Below this, waiting for other threads after each of a layer's products costs more than they save."""
+
+FLASH_HEAD_LENGTH = 64
+"""Below this length of attention heads, llama.cpp's flash attention on a processor is slower than products."""
+FLASH_SINGLES = 63
+"""From 64 tokens on, flash attention on a processor no longer skips the cells that a token does not see."""
+
+LOG_ERROR = 4
+"""GGML_LOG_LEVEL_ERROR."""
+
+_lines: deque[tuple[int, str]] = deque(maxlen=200)
+_kept_alive: list[Any] = []
+
+
+def library() -> Any:
+    """Return the low-level binding, loaded once, with native log lines going to `logging` and nowhere else."""
+    import llama_cpp.llama_cpp as lib
+
+    if not _kept_alive:
+
+        @lib.llama_log_callback
+        def write(level: int, text: bytes, data: object) -> None:
+            line = text.decode("utf-8", "replace").rstrip("\n")
+            if line:
+                _lines.append((level, line))
+                log.debug("%s", line)
+
+        lib.llama_log_set(write, ctypes.c_void_p(0))
+        _kept_alive.append(write)
+        lib.llama_backend_init()
+    return lib
+
+
+def available_threads() -> int:
+    """Number of processors that this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def suitable_threads(parameters: int) -> int:
+    """Return how many threads pay for a model: one for a tiny model, whose work is over before a second one joins."""
+    return 1 if parameters < TINY_PARAMETERS else available_threads()
+
+
+class Vocabulary:
+    """Text to tokens and back, of a loaded model (its weights are not needed)."""
+
+    def __init__(self, model: Any) -> None:
+        self._lib = library()
+        self._vocab = self._lib.llama_model_get_vocab(model)
+        self.size = int(self._lib.llama_vocab_n_tokens(self._vocab))
+        self._pieces: dict[tuple[int, bool], bytes] = {}
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """Return token ids without a leading BOS; `special` says whether special tokens in `text` are recognised.
+
+        A lone surrogate, which UTF-8 cannot express, becomes a question mark.
+        """
+        data = text.encode("utf-8", "replace")
+        if not data:
+            return []
+        room = len(data) + 16
+        buffer = (ctypes.c_int32 * room)()
+        count = self._lib.llama_tokenize(self._vocab, data, len(data), buffer, room, False, special)
+        if count < 0:
+            raise ModelLoadError("the model's vocabulary cannot express the text", "use another model")
+        return list(buffer[:count])
+
+    def piece(self, id: int, /, *, special: bool = True) -> bytes:
+        """Return a token's bytes; a control token gives its text, or nothing without `special`."""
+        key = (id, special)
+        found = self._pieces.get(key)
+        if found is None:
+            if not 0 <= id < self.size:
+                raise ValueError(f"token {id} is not in the vocabulary of {self.size}")
+            room = 64
+            while True:
+                buffer = ctypes.create_string_buffer(room)
+                length = self._lib.llama_token_to_piece(self._vocab, id, buffer, room, 0, special)
+                if length >= 0:
+                    break
+                room = -length
+            found = self._pieces[key] = buffer.raw[:length]
+        return found
+
+    @cached_property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end a text."""
+        return frozenset(id for id in range(self.size) if self._lib.llama_vocab_is_eog(self._vocab, id))
+
+    def is_end(self, id: int) -> bool:
+        """Tell whether the token ends a text."""
+        return id in self.ends
+
+    def bos(self) -> int:
+        """Id of the begin-of-sequence token, -1 if there is none."""
+        return int(self._lib.llama_vocab_bos(self._vocab))
+
+    def eos(self) -> int:
+        """Id of the end-of-sequence token, -1 if there is none."""
+        return int(self._lib.llama_vocab_eos(self._vocab))
+
+    def adds_bos(self) -> bool:
+        """Tell whether prompts should start with the begin-of-sequence token."""
+        return bool(self._lib.llama_vocab_get_add_bos(self._vocab))
+
+
+class Model:
+    """A loaded GGUF file."""
+
+    def __init__(self, config: ModelConfig, *, vocabulary_only: bool = False) -> None:
+        self.summary: GgufSummary = check_gguf(config.path)
+        self._lib = library()
+        params = self._lib.llama_model_default_params()
+        params.use_extra_bufts = config.extra_buffers == "all"
+        repacked = overrides(self._lib, self.summary) if config.extra_buffers == "repacked" else None
+        params.tensor_buft_overrides = repacked and ctypes.cast(repacked, ctypes.c_void_p)
+        params.vocab_only = vocabulary_only
+        offload = bool(self._lib.llama_supports_gpu_offload())
+        params.n_gpu_layers = config.gpu_layers if config.gpu_layers is not None else (999 if offload else 0)
+        self.offloaded = offload and params.n_gpu_layers > 0
+        self._shares = None if vocabulary_only else place(self._lib, params, config)
+        _lines.clear()
+        self.pointer = self._lib.llama_model_load_from_file(os.fsencode(config.path), params)
+        if not self.pointer:
+            raise ModelLoadError(f"{config.path} cannot be loaded: {_reason()}", "see `ramify doctor` for this build")
+        try:
+            refuse_unfit(self._lib, self.pointer, config.path, self.summary.architecture)
+        except ModelLoadError:
+            self.close()
+            raise
+        self.vocabulary = Vocabulary(self.pointer)
+        self.window_tokens = int(self._lib.llama_model_n_swa(self.pointer))
+
+    def close(self) -> None:
+        """Free the weights; contexts must be closed before."""
+        if self.pointer:
+            self._lib.llama_model_free(self.pointer)
+            self.pointer = None
+
+
+def flash_attention(model: Model, config: ModelConfig) -> FlashWord:
+    """Return whether flash attention is used: on a processor, "auto" leaves it off for short attention heads."""
+    if config.flash_attention != "auto" or model.offloaded or config.kv_types != ("f16", "f16"):
+        return config.flash_attention
+    length = head_length(model.summary.metadata)
+    return "off" if length is not None and length < FLASH_HEAD_LENGTH else "auto"
+
+
+def sequence_count(model: Model, config: ModelConfig) -> int:
+    """Return how many sequences a context gets."""
+    most = MAX_SEQUENCES
+    if model.summary.parameters < TINY_PARAMETERS:
+        # llama.cpp looks at all pairs of sequences in each decode, which such a model feels.
+        most = min(most, max(MIN_SEQUENCES, 2 * config.max_lanes))
+    return int(min(most, max(MIN_SEQUENCES, OUTPUT_BYTES // (4 * model.vocabulary.size))))
+
+
+class Context:
+    """The KV cache and compute state of one model: sequences that share cells, and one decode at a time."""
+
+    def __init__(self, model: Model, config: ModelConfig) -> None:
+        lib = self._lib = library()
+        self._model = model
+        self.vocabulary_size = model.vocabulary.size
+        trained = int(lib.llama_model_n_ctx_train(model.pointer)) or 512
+        self.sequences = sequence_count(model, config)
+        self.batch_tokens = max(config.batch_tokens, self.sequences)
+        self.states, self.rank = config.states, config.rank
+        if self.states or self.rank:
+            # llama.cpp then makes a row of logits for each token, whether it is wanted or not.
+            fitting = STATE_OUTPUT_BYTES // (4 * self.vocabulary_size)
+            self.batch_tokens = max(self.sequences, min(self.batch_tokens, fitting))
+            self._width = int(lib.llama_model_n_embd(model.pointer))
+        if self.rank:
+            self._width = int(lib.llama_model_n_cls_out(model.pointer))
+        wanted = config.context_tokens or min(trained * 16, DEFAULT_CELLS)
+        params = lib.llama_context_default_params()
+        params.n_ctx = max(256, wanted)
+        params.n_batch = params.n_ubatch = self.batch_tokens
+        params.n_seq_max = self.sequences
+        params.n_outputs_max = self.batch_tokens
+        params.kv_unified = True
+        params.swa_full = True
+        params.no_perf = True
+        params.embeddings = self.states or self.rank
+        params.pooling_type = lib.LLAMA_POOLING_TYPE_RANK if self.rank else lib.LLAMA_POOLING_TYPE_NONE
+        params.type_k, params.type_v = (KV_TYPES[name] for name in config.kv_types)
+        flash = flash_attention(model, config)
+        params.flash_attn_type = FLASH_NUMBERS[flash]
+        params.n_threads = params.n_threads_batch = config.threads or suitable_threads(model.summary.parameters)
+        _lines.clear()
+        self.pointer = lib.llama_init_from_model(model.pointer, params)
+        if not self.pointer:
+            raise ModelLoadError(f"no context can be made for {config.path}: {_reason()}", "use fewer context tokens")
+        self.memory = lib.llama_get_memory(self.pointer)
+        self.cells = int(lib.llama_n_ctx(self.pointer))
+        # It takes no more at once than the cache holds, and aborts on more.
+        self.batch_tokens = min(self.batch_tokens, int(lib.llama_n_batch(self.pointer)))
+        self.longest_path = min(trained, self.cells)
+        self.single_tokens = self.batch_tokens if model.offloaded or flash == "off" else FLASH_SINGLES
+        self._batch = _Batch(lib, self.batch_tokens)
+        self._rows_at = 0
+        self._rows = np.empty((0, self.vocabulary_size), dtype=np.float32)
+        self._flagged: list[bool] = []
+        self._sequences: list[int] = []
+        try:
+            refuse_uncuttable(lib, self.memory, self.decode, config.path, model.summary.architecture)
+        except ModelLoadError:
+            self.close()
+            raise
+
+    def decode(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[bool]) -> int:
+        """Decode a batch; return 0, or 1 if there was no room in the cache (nothing has changed then).
+
+        Raises:
+            ValueError: if the batch would make native code abort.
+            RuntimeError: if llama.cpp fails otherwise.
+        """
+        if not 0 < len(tokens) <= self.batch_tokens:
+            raise ValueError(f"a batch of {len(tokens)} tokens; 1 to {self.batch_tokens} are possible")
+        if min(tokens) < 0 or max(tokens) >= self.vocabulary_size:
+            raise ValueError("a token outside the vocabulary")
+        if min(sequences) < 0 or max(sequences) >= self.sequences:
+            raise ValueError("a sequence id out of range")
+        if self.states or self.rank:
+            self._flagged, self._sequences, outputs = outputs, sequences, [True] * len(tokens)
+        code = self._lib.llama_decode(self.pointer, self._batch.fill(tokens, positions, sequences, outputs))
+        if code not in (0, 1):
+            raise RuntimeError(f"llama_decode failed with code {code}: {_reason()}")
+        return int(code)
+
+    def logits(self, rows: int) -> npt.NDArray[np.float32]:
+        """Return the rows of the last decode's flagged tokens, in batch order; valid until the next decode.
+
+        They are final hidden states [rows, embedding] in a context for these, and [rows, labels] in one for the
+        classifier, where each flagged token must be the last of its sequence.
+        """
+        if self.rank:
+            ended = [each for each, flag in zip(self._sequences, self._flagged, strict=True) if flag]
+            found = [self._lib.llama_get_embeddings_seq(self.pointer, sequence) for sequence in ended]
+            return np.array([np.ctypeslib.as_array(pointer, shape=(self._width,)) for pointer in found])
+        if self.states:
+            pointer = self._lib.llama_get_embeddings(self.pointer)
+            states = np.ctypeslib.as_array(pointer, shape=(len(self._flagged), self._width))
+            return states[self._flagged]
+        pointer = self._lib.llama_get_logits(self.pointer)
+        address = ctypes.addressof(pointer.contents)
+        if address != self._rows_at or rows > len(self._rows):
+            # Making an array of a pointer takes longer than a token's arithmetic in a tiny model.
+            self._rows_at = address
+            self._rows = np.ctypeslib.as_array(pointer, shape=(rows, self.vocabulary_size))
+        return self._rows[:rows]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Let `target`, which must be empty, share the first `length` cells of `source`."""
+        self._check(source)
+        self._check(target)
+        self._lib.llama_memory_seq_cp(self.memory, source, target, 0, length)
+
+    def cut(self, sequence: int, length: int) -> None:
+        """Keep only the first `length` cells of a sequence."""
+        self._check(sequence)
+        if not self._lib.llama_memory_seq_rm(self.memory, sequence, length, -1):
+            raise RuntimeError("this model's memory cannot be cut inside a sequence")
+
+    def length(self, sequence: int) -> int:
+        """Number of cells of a sequence, as llama.cpp counts them."""
+        self._check(sequence)
+        return int(self._lib.llama_memory_seq_pos_max(self.memory, sequence)) + 1
+
+    def close(self) -> None:
+        """Free the cache."""
+        if self.pointer:
+            self._lib.llama_free(self.pointer)
+            self.pointer = None
+
+    def _check(self, sequence: int) -> None:
+        if not 0 <= sequence < self.sequences:
+            raise ValueError(f"sequence {sequence} is out of range")
+
+
+class _Batch:
+    """A llama_batch over numpy arrays, so that filling it costs no call per token."""
+
+    def __init__(self, lib: Any, size: int) -> None:
+        self._token = np.zeros(size, dtype=np.int32)
+        self._pos = np.zeros(size, dtype=np.int32)
+        self._count = np.ones(size, dtype=np.int32)
+        self._seq = np.zeros(size, dtype=np.int32)
+        self._output = np.zeros(size, dtype=np.int8)
+        int32_p = ctypes.POINTER(ctypes.c_int32)
+        rows = (int32_p * (size + 1))()
+        base = self._seq.ctypes.data
+        for index in range(size):
+            rows[index] = ctypes.cast(base + 4 * index, int32_p)
+        self._rows = rows
+        self._batch = lib.llama_batch(
+            n_tokens=0,
+            token=self._token.ctypes.data_as(int32_p),
+            embd=None,
+            pos=self._pos.ctypes.data_as(int32_p),
+            n_seq_id=self._count.ctypes.data_as(int32_p),
+            seq_id=ctypes.cast(rows, ctypes.POINTER(int32_p)),
+            logits=self._output.ctypes.data_as(ctypes.POINTER(ctypes.c_int8)),
+        )
+
+    def fill(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[bool]) -> Any:
+        count = len(tokens)
+        self._token[:count] = tokens
+        self._pos[:count] = positions
+        self._seq[:count] = sequences
+        self._output[:count] = outputs
+        self._batch.n_tokens = count
+        return self._batch
+
+
+def model_info(model: Model, context: Context, path: str) -> ModelInfo:
+    """Describe a loaded model."""
+    summary, vocabulary = model.summary, model.vocabulary
+    template = summary.metadata.get("tokenizer.chat_template")
+    return ModelInfo(
+        path=path,
+        name=str(summary.metadata.get("general.name", os.path.basename(path))),
+        architecture=summary.architecture,
+        parameters=summary.parameters,
+        vocabulary_size=vocabulary.size,
+        context_tokens=context.longest_path,
+        cells=context.cells,
+        chat_template=template if isinstance(template, str) else None,
+        bos=vocabulary.bos(),
+        eos=vocabulary.eos(),
+        add_bos=vocabulary.adds_bos(),
+        eog=tuple(sorted(vocabulary.ends)),
+        window_tokens=model.window_tokens,
+        metadata=summary.metadata,
+    )
+
+
+def _reason() -> str:
+    """Return what llama.cpp said last of a failure."""
+    telling = [line for level, line in _lines if level == LOG_ERROR]
+    if not telling:
+        return "llama.cpp gave no reason"
+    # The first error is the cause; it starts with the name of a function.
+    return telling[0].split(": ", 1)[-1].strip().splitlines()[0]

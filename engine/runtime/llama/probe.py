@@ -1,0 +1,176 @@
+"""Finds out, once a machine, whether llama.cpp's extra CPU buffer types work there.
+
+A processor may advertise AMX while its tile instructions fault (some virtual machines); llama.cpp then dies with
+SIGSEGV at the first product with a quantized matrix. A child process tries a few tokens of the model. If it dies, and
+a second one without extra buffer types does not, models are loaded without them, or with the repacked ones alone if a
+third one can. The finding is kept per library build, processor and tensor types.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import get_args
+
+from .config import BufferWord
+from .gguf_check import check_gguf
+from .processes import child_environment, python_command, signal_name
+from .repack import repackable
+
+TIMEOUT_S = 120.0
+_WORDS: tuple[BufferWord, ...] = get_args(BufferWord)
+_FLOATS = frozenset({0, 1, 30})
+"""Tensor types F32, F16 and BF16, which use no extra buffers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a probe found: `works` is False if the child died, and `detail` says how. `buffers` are those to be used."""
+
+    works: bool
+    buffers: BufferWord
+    detail: str
+    tensor_types: tuple[int, ...]
+    library: str
+    processor: str
+
+
+def cache_folder() -> Path:
+    """Return the folder for what ramify finds out: RAMIFY_CACHE_DIR, else ramify in the user's cache folder."""
+    own = os.environ.get("RAMIFY_CACHE_DIR")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own) if own else Path(base) / "ramify"
+
+
+def usable_buffers(path: str) -> BufferWord:
+    """Return the extra buffer types with which the model can be loaded; probes at the first call only.
+
+    Raises:
+        ModelLoadError: if the file is not a sound GGUF file.
+    """
+    types = check_gguf(path).tensor_types - _FLOATS
+    if not types:
+        return "all"
+    file = _finding_file(types)
+    found = _read(file)
+    if found is None:
+        found = _probe(path, types)
+        if found is None:
+            return "all"
+        _write(file, found)
+    return found.buffers
+
+
+def findings() -> list[Finding]:
+    """Return everything that was found on this machine, for `ramify doctor`."""
+    folder = cache_folder() / "probes"
+    read = (_read(file) for file in sorted(folder.glob("*.json"))) if folder.is_dir() else iter(())
+    return [each for each in read if each is not None]
+
+
+def _probe(path: str, types: frozenset[int]) -> Finding | None:
+    """Try the model in a child; None if that tells nothing.
+
+    A child that ends with an error instead of a crash says something about the file, which the real load will report,
+    but nothing about the processor. Neither does a file with which llama.cpp crashes either way.
+    """
+    code = _end_of_child(path, "all")
+    if code is None or code > 0 or (code < 0 and _end_of_child(path, "none") != 0):
+        return None
+    buffers: BufferWord = "all"
+    if code < 0:
+        repacked = repackable(check_gguf(path)) and _end_of_child(path, "repacked") == 0
+        buffers = "repacked" if repacked else "none"
+    return Finding(
+        works=code == 0,
+        buffers=buffers,
+        detail="works" if code == 0 else f"a child died of {signal_name(-code)}",
+        tensor_types=tuple(sorted(types)),
+        library=_library(),
+        processor=_processor(),
+    )
+
+
+def _end_of_child(*arguments: str) -> int | None:
+    """Return a child's exit code, negative for a signal, None if it does not end."""
+    try:
+        return subprocess.run(
+            python_command("ramify.engine.runtime.llama.probe", *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=child_environment(),
+            timeout=TIMEOUT_S,
+            check=False,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _finding_file(types: frozenset[int]) -> Path:
+    key = json.dumps([_library(), _processor(), sorted(types)])
+    return cache_folder() / "probes" / f"{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}.json"
+
+
+def _library() -> str:
+    """Name the library build: version, place and time of change."""
+    spec = find_spec("llama_cpp")
+    places = spec.submodule_search_locations if spec is not None else None
+    folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path((places or ["."])[0]) / "lib")
+    changed = max((file.stat().st_mtime_ns for file in folder.glob("*llama*")), default=0)
+    return f"{version('llama-cpp-python')} {folder} {changed}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()} {hashlib.blake2b(flags.encode(), digest_size=8).hexdigest()}"
+
+
+def _read(file: Path) -> Finding | None:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        types = tuple(int(each) for each in data.pop("tensor_types"))
+        if data["buffers"] not in _WORDS:
+            return None
+        return Finding(tensor_types=types, **data)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _write(file: Path, finding: Finding) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(asdict(finding)) + "\n", encoding="utf-8")
+        partial.replace(file)
+    except OSError:
+        return  # Without a cache the probe is run again, which costs a second and nothing else.
+
+
+def main() -> None:
+    """Decode a few tokens of the model named by the first argument, with the buffers that the second one names."""
+    from .config import ModelConfig
+    from .native import Context, Model
+
+    buffers: BufferWord = next(word for word in _WORDS if word == sys.argv[2])
+    config = ModelConfig(path=sys.argv[1], context_tokens=256, extra_buffers=buffers)
+    context = Context(Model(config), config)
+    for start, count in ((0, 8), (8, 1), (9, 1)):
+        places = list(range(start, start + count))
+        context.decode([1] * count, places, [0] * count, [True] * count)
+
+
+if __name__ == "__main__":
+    main()

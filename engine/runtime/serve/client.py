@@ -1,0 +1,232 @@
+"""The engine's end of a worker: loads models, carries requests and results, survives a crash of the worker once.
+
+Everything that the worker needs to go on with a run (prompt and tokens of its nodes) is kept here too, so that after
+a crash a new worker gets it and continues where the old one was.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any
+
+import anyio
+from anyio import from_thread, lowlevel, to_thread
+
+from ramify.errors import EngineClosed, ModelCrashed
+
+from ..llama.config import ModelConfig
+from .loaded_model import Slot
+from .processes import Isolation, WorkerHandle, start_worker
+
+log = logging.getLogger(__name__)
+
+HANG_S = 600.0
+"""Longest time without a sign of life: one decode of 512 tokens takes seconds even for a large model on few cores."""
+LOOK_S = 0.25
+"""Time between two looks at a worker that says nothing."""
+JOIN_S = 5.0
+"""How long a worker may take to end before it is killed."""
+
+
+class Runtime:
+    """A worker with its models; use it with `async with`.
+
+    `isolation` "process" runs native code in a process of its own, "thread" in a thread of this one. A process that has
+    work and gives no sign of life for `hang_s` seconds is taken to hang: it is killed, and replaced as after a crash.
+    None waits for ever. Loading a model is not watched.
+    """
+
+    def __init__(self, isolation: Isolation = "process", *, hang_s: float | None = HANG_S) -> None:
+        self._isolation: Isolation = isolation
+        self._hang_s = hang_s
+        self._heard_s = time.monotonic()
+        self._worker: WorkerHandle | None = None
+        self._outbox: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._slots: dict[int, Slot] = {}
+        self._crashes = 0
+        self._closing = False
+        self._given_up = False
+        self._broken = ""
+        self._token: Any = None
+
+    async def __aenter__(self) -> Runtime:
+        self._token = lowlevel.current_token()
+        self._start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing = True
+        self._outbox.put(("stop",))
+        self._outbox.put(None)
+        closed = EngineClosed("the engine was closed meanwhile", "keep it open until its runs have ended")
+        for slot in self._slots.values():
+            slot.fail(closed)
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(self._join)
+        for slot in self._slots.values():
+            slot.close()
+
+    @property
+    def worker(self) -> WorkerHandle:
+        """The worker that runs now; another one after a crash."""
+        if self._worker is None:
+            raise EngineClosed("the runtime is not open", "use it inside `async with`")
+        return self._worker
+
+    async def load(self, config: ModelConfig) -> Slot:
+        """Load a model and wait until it is ready.
+
+        Raises:
+            ModelLoadError: if it cannot be loaded.
+            ModelCrashed: if the worker dies over it, twice.
+        """
+        from ..llama.gguf_check import check_gguf
+        from ..llama.probe import usable_buffers
+
+        await to_thread.run_sync(check_gguf, config.path)
+        if config.extra_buffers == "all":
+            config = replace(config, extra_buffers=await to_thread.run_sync(usable_buffers, config.path))
+        slot = Slot(self, len(self._slots), config)
+        self._slots[slot.number] = slot
+        self.send("load", slot.number, config)
+        await slot.wait_loaded()
+        return slot
+
+    def send(self, *message: Any) -> None:
+        """Queue a message for the worker, which is started again if it was given up; never blocks.
+
+        Raises:
+            EngineClosed: if the runtime is closed.
+        """
+        if self._closing:
+            raise EngineClosed("the engine is closed", "open a new one")
+        if self._given_up:
+            self._restart()
+        self._outbox.put(message)
+
+    def tell(self, *message: Any) -> None:
+        """Queue a message that is of no use to a worker that is gone."""
+        if not self._closing and not self._given_up:
+            self._outbox.put(message)
+
+    # The worker's life
+
+    def _start(self) -> None:
+        worker = self._worker = start_worker(self._isolation)
+        outbox = self._outbox
+        self._threads = [
+            threading.Thread(target=self._write, args=(worker.connection, outbox), daemon=True, name="ramify-write"),
+            threading.Thread(target=self._read, args=(worker,), daemon=True, name="ramify-read"),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _write(self, connection: Connection, outbox: queue.SimpleQueue[tuple[Any, ...] | None]) -> None:
+        while (message := outbox.get()) is not None:
+            try:
+                connection.send(message)
+            except (OSError, ValueError):
+                return  # The reader sees the end as well, and acts on it.
+
+    def _read(self, worker: WorkerHandle) -> None:
+        look_s = None if self._hang_s is None else min(LOOK_S, self._hang_s / 4)
+        with suppress(EOFError, OSError):
+            while True:
+                if worker.connection.poll(look_s):
+                    self._call(self._take, worker, worker.connection.recv())
+                else:
+                    self._call(self._look_after, worker)
+        if not self._closing:
+            how = worker.describe_end()
+            worker.join(JOIN_S)
+            worker.connection.close()
+            self._call(self._crashed, worker, how)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        try:
+            from_thread.run_sync(function, *arguments, token=self._token)
+        except RuntimeError:
+            # Without a loop there is nobody left to tell.
+            log.debug("a reply came after the event loop had ended", exc_info=True)
+
+    def _look_after(self, worker: WorkerHandle) -> None:
+        """Kill a worker that hangs; that it has ended is noticed as for any other."""
+        if self._hang_s is None or worker is not self._worker or self._closing:
+            return
+        if not any(slot.waits for slot in self._slots.values()):
+            self._heard_s = time.monotonic()
+        elif time.monotonic() - self._heard_s > self._hang_s and worker.kill():
+            self._broken = f"it gave no sign of life for {self._hang_s:g} s"
+            self._heard_s = time.monotonic()
+
+    def _join(self) -> None:
+        if self._worker is not None:
+            self._worker.join(JOIN_S)
+            for thread in self._threads:
+                thread.join(JOIN_S)
+            self._worker.connection.close()
+
+    def _crashed(self, worker: WorkerHandle, how: str) -> None:
+        """Start a new worker with everything that the dead one had, unless it has died over this already."""
+        if self._closing or worker is not self._worker:
+            return
+        self._crashes += 1
+        how = self._broken or how
+        self._broken = ""
+        log.warning("the model's worker ended (%s)", how)
+        self._outbox.put(None)
+        if self._crashes <= 1:
+            self._restart()
+            return
+        self._crashes = 0
+        # The next request starts another one; starting it now could go on for ever.
+        self._given_up = True
+        error = ModelCrashed(
+            f"the model's worker died twice ({how})", "run `ramify doctor`, or load the model with another build"
+        )
+        for slot in self._slots.values():
+            slot.fail(error)
+
+    def _restart(self) -> None:
+        self._given_up = False
+        self._outbox = queue.SimpleQueue()
+        self._heard_s = time.monotonic()
+        self._start()
+        for slot in self._slots.values():
+            slot.replay()
+
+    def _take(self, worker: WorkerHandle, reply: tuple[Any, ...]) -> None:
+        kind, *rest = reply
+        if worker is not self._worker:
+            return
+        self._heard_s = time.monotonic()
+        if kind == "broken":
+            self._broken = str(rest[0])
+            return
+        if kind == "alive":
+            return
+        slot = self._slots[rest[0]]
+        if kind == "results":
+            self._crashes = 0
+            slot.take_results(rest[1])
+        elif kind == "loaded":
+            slot.loaded(rest[1])
+        elif kind == "failed":
+            slot.fail(rest[1])
+        elif kind == "run_failed":
+            slot.fail(rest[2], run=rest[1])
+        elif kind == "progress":
+            slot.take_progress(rest[1])
+        elif kind == "statistics":
+            slot.take_statistics(rest[1])

@@ -1,0 +1,161 @@
+"""Several contexts of one model, each with the trees of some runs.
+
+A decode call pays for all cells of its context, whoever's they are. On a processor it is cheaper to give the trees of
+different runs a context each, as long as one run's lanes fill a decode call. A run stays in its pool; a pool is made
+when a run is opened and all others have one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Protocol, TypeVar
+
+from ..decode.scheduler import Decoder, Result
+from ..llama.config import ModelConfig
+from ..llama.memory import kv_bytes_per_token
+from ..llama.native import DEFAULT_CELLS, Context, Model
+from ..messages import Progress, Statistics
+
+MOST_POOLS = 8
+SMALL_PARAMETERS = 500_000_000
+"""Above this a token's weights cost so much more than its attention that pools do not pay."""
+POOL_BYTES = 1 << 30
+"""Memory that the cells of all pools may take where their number is not given."""
+
+BACKGROUND_TURN = 8
+"""Every so-manieth step is one for all, so that work in the background gets on beside any other."""
+
+
+class Work(Protocol):
+    """Something that may have work for the background alone."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do."""
+        ...
+
+    @property
+    def urgent(self) -> bool:
+        """Whether there is anything to do that is not in the background."""
+        ...
+
+
+W = TypeVar("W", bound=Work)
+
+
+class Turns:
+    """Decides who works next: those with work, without such as have it for the background alone."""
+
+    def __init__(self) -> None:
+        self._turn = 0
+
+    def due(self, all_of_them: list[W]) -> list[W]:
+        """Return those that do a decode now."""
+        busy = [each for each in all_of_them if each.busy]
+        self._turn = (self._turn + 1) % BACKGROUND_TURN
+        if len(busy) < 2 or self._turn == 0:
+            return busy
+        return [each for each in busy if each.urgent] or busy
+
+
+def pool_count(model: Model, config: ModelConfig) -> int:
+    """Return how many pools pay for a model: one where a GPU does the work, for it does better with larger batches."""
+    if config.pools is not None:
+        return config.pools
+    if model.offloaded or model.summary.parameters >= SMALL_PARAMETERS:
+        return 1
+    per_token = kv_bytes_per_token(model.summary.metadata)
+    if per_token is None:
+        return 1
+    cells = config.context_tokens or DEFAULT_CELLS
+    return max(1, min(MOST_POOLS, POOL_BYTES // (per_token * cells)))
+
+
+class Pools:
+    """The contexts of one model with their decoders. Requests are a decoder's, by name, with the run first."""
+
+    def __init__(self, model: Model, config: ModelConfig) -> None:
+        self._model, self._config = model, config
+        self._most = pool_count(model, config)
+        self._turns = Turns()
+        self._next = 0
+        self._homes: dict[int, Decoder] = {}
+        self._contexts: list[Context] = []
+        self._decoders: list[Decoder] = []
+        self._add()
+
+    @property
+    def context(self) -> Context:
+        """The first pool's context; the others are like it."""
+        return self._contexts[0]
+
+    @property
+    def homes(self) -> dict[int, int]:
+        """The number of the pool that each open run is in."""
+        return {run: self._decoders.index(decoder) for run, decoder in self._homes.items()}
+
+    def request(self, kind: str, run: int, *arguments: Any) -> None:
+        """Hand a request on to the decoder that has the run."""
+        if kind == "open_run":
+            self._homes[run] = self._emptiest()
+        # Whatever comes late for a run that has ended is for any decoder to turn down.
+        decoder = self._homes.get(run, self._decoders[0])
+        getattr(decoder, kind)(run, *arguments)
+        if kind == "close_run":
+            self._homes.pop(run, None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do."""
+        return any(each.busy for each in self._decoders)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether there is anything to do for a run that is not in the background."""
+        return any(each.urgent for each in self._decoders)
+
+    def step(self) -> list[Result]:
+        """Do one decode in the pool whose turn it is, and return what it completed."""
+        due = self._turns.due(self._decoders)
+        if not due:
+            return []
+        self._next += 1
+        return due[self._next % len(due)].step()
+
+    def take_failures(self) -> dict[int, str]:
+        """Return the runs that cannot go on, with the reason, and forget them."""
+        found: dict[int, str] = {}
+        for decoder in self._decoders:
+            found.update(decoder.take_failures())
+        for run in found:
+            self._homes.pop(run, None)
+        return found
+
+    def progress(self) -> list[Progress]:
+        """Return how far the lanes are that somebody watches."""
+        return [each for decoder in self._decoders for each in decoder.progress()]
+
+    def statistics(self) -> Statistics:
+        """Return the counters of all pools together."""
+        every = [decoder.statistics() for decoder in self._decoders]
+        return Statistics(**{each.name: sum(getattr(one, each.name) for one in every) for each in fields(Statistics)})
+
+    def close(self) -> None:
+        """Free the contexts."""
+        for context in self._contexts:
+            context.close()
+
+    def _emptiest(self) -> Decoder:
+        homes = list(self._homes.values())
+        best = min(self._decoders, key=homes.count)
+        if best in homes and len(self._decoders) < self._most:
+            self._add()
+            return self._decoders[-1]
+        return best
+
+    def _add(self) -> None:
+        context = Context(self._model, self._config)
+        self._contexts.append(context)
+        self._decoders.append(
+            Decoder(context, self._model.vocabulary, max_lanes=self._config.max_lanes, muted=self._config.muted)
+        )

@@ -1,0 +1,124 @@
+"""Starting and ending workers: the same connection to a process or to a thread."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import threading
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Literal, Protocol
+
+from ..llama.processes import child_environment, python_command, signal_name
+
+Isolation = Literal["process", "thread"]
+
+
+MAX_WORDS = 4096
+"""How many bytes at the end of a worker's output are searched for the cause of its death."""
+
+
+class WorkerHandle(Protocol):
+    """A running worker."""
+
+    connection: Connection
+
+    def describe_end(self) -> str:
+        """Return how the worker ended, after its connection has closed."""
+        ...
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end, and force it after the timeout where that is possible."""
+        ...
+
+    def kill(self) -> bool:
+        """End it at once; False if that is not possible."""
+        ...
+
+
+class ProcessWorker:
+    """A worker in a process of its own, so that a native crash ends only that.
+
+    It is started as a command, not through multiprocessing, which would import the caller's main module again and so
+    fails in notebooks and in scripts without a guard.
+    """
+
+    def __init__(self) -> None:
+        self.connection, theirs = Pipe()
+        # What native code says before it aborts goes there; a pipe could fill up.
+        self._said = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            python_command("ramify.engine.runtime.serve.worker", str(theirs.fileno())),
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=self._said,
+            stderr=self._said,
+            env=child_environment(),
+        )
+        theirs.close()
+
+    def describe_end(self) -> str:
+        """Return the exit code or the signal in words."""
+        code = self.process.wait()
+        end = f"exit code {code}" if code >= 0 else f"signal {signal_name(-code)}"
+        said = self._last_words()
+        return f"{end}: {said}" if said else end
+
+    def _last_words(self) -> str:
+        if self._said.closed:
+            return ""
+        self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - MAX_WORDS))
+        lines = [line.strip() for line in self._said.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        telling = [line for line in lines if "GGML_ASSERT" in line or "error" in line.lower()]
+        return telling[-1] if telling else (lines[-1] if lines else "")
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the process and kill it after the timeout."""
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._said.close()
+
+    def kill(self) -> bool:
+        """Kill the process."""
+        self.process.kill()
+        return True
+
+
+class ThreadWorker:
+    """A worker in a thread: nothing to start, but a native crash ends the whole process."""
+
+    def __init__(self) -> None:
+        self.connection, theirs = Pipe()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._serve, args=(theirs,), name="ramify-worker", daemon=True)
+        self._thread.start()
+
+    def _serve(self, connection: Connection) -> None:
+        from .worker import Worker
+
+        try:
+            Worker(connection).run()
+        except Exception as error:
+            self._error = error
+
+    def describe_end(self) -> str:
+        """Return the error that ended the thread."""
+        self._thread.join()
+        return "its thread ended" if self._error is None else f"{type(self._error).__name__}: {self._error}"
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread; it cannot be forced."""
+        self._thread.join(timeout_s)
+
+    def kill(self) -> bool:
+        """Return False: a thread cannot be ended from outside."""
+        return False
+
+
+def start_worker(isolation: Isolation) -> WorkerHandle:
+    """Start a worker."""
+    return ProcessWorker() if isolation == "process" else ThreadWorker()

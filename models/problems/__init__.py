@@ -1,8 +1,0 @@
-"""The bundled tasks: multi-step arithmetic word problems, and the rearranging of lists, with worked solutions."""
-
-from __future__ import annotations
-
-from ramify.models.problems.generate import generate_one
-from ramify.models.problems.tasks import generate_problems
-
-__all__ = ["generate_one", "generate_problems"]

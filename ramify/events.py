@@ -1,0 +1,144 @@
+"""What a run tells its listeners: a closed set of frozen, JSON-ready events."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ramify.search.limits import Budget
+    from ramify.search.node import FinishReason, NodeState, PruneReason
+
+    from .solution import Solution
+    from .usage import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """The prompt is ready and the search begins."""
+
+    question: str
+    strategy: str
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodesDispatched:
+    """Children of one node are being generated; `nodes` are their new ids."""
+
+    parent: int
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepProgress:
+    """A step in the making: tokens and text so far. Sent at most ten times a second, and only if asked for."""
+
+    node: int
+    generated_tokens: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAdded:
+    """A step is complete. `answer` is set if it ended its path with a readable answer."""
+
+    node: int
+    parent: int
+    depth: int
+    text: str
+    generated_tokens: int
+    logprob: float | None
+    state: NodeState
+    finish_reason: FinishReason
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeScored:
+    """The reward model scored the path that ends in this node; `score` is in [0, 1]."""
+
+    node: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePruned:
+    """The path that ends in this node will not be continued."""
+
+    node: int
+    reason: PruneReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetUsed:
+    """The meter after some work. `fraction` is the share used of the tightest limit, None without a limit."""
+
+    usage: Usage
+    fraction: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerUpdate:
+    """The vote as it stands: the leading answer and each answer's count and weight, best first."""
+
+    answer: str | None
+    groups: tuple[tuple[str, int, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPaused:
+    """No new steps are started; those in the making come to their ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed:
+    """The search goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetChanged:
+    """The run has other limits from now on."""
+
+    budget: Budget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodePinned:
+    """The answer of this finished path will be the result; None leaves it to the vote again."""
+
+    node: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    """The last event of a run that was not cancelled."""
+
+    solution: Solution
+
+
+Event = (
+    RunStarted
+    | NodesDispatched
+    | StepProgress
+    | NodeAdded
+    | NodeScored
+    | NodePruned
+    | BudgetUsed
+    | AnswerUpdate
+    | RunPaused
+    | RunResumed
+    | BudgetChanged
+    | NodePinned
+    | RunFinished
+)
+
+
+def event_to_dict(event: Event) -> dict[str, Any]:
+    """Return plain JSON types with the event's class name as `type`."""
+    if isinstance(event, RunFinished):
+        return {"type": "RunFinished", "solution": event.solution.to_dict()}
+    data: dict[str, Any] = {"type": type(event).__name__, **asdict(event)}
+    if isinstance(event, BudgetUsed):
+        data["usage"] = event.usage.to_dict()
+    return data

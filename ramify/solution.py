@@ -1,0 +1,128 @@
+"""The result of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ramify.search.stopping import Stop, StopReason
+from ramify.search.tree import SearchTree
+from ramify.search.votes import AnswerGroup, Candidate
+
+from .usage import Usage
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SolutionCandidate:
+    """One finished path. `answer` is None if no answer could be read from it; then it did not vote.
+
+    `score` is the path's aggregated reward in [0, 1], None if the run had no reward model. `votes` is the number of
+    finished paths with an equal answer and `weight` the sum of their scores, where a path without one counts as 1.
+    """
+
+    node: int
+    answer: str | None
+    score: float | None
+    generated_tokens: int
+    text: str
+    votes: int = 0
+    weight: float = 0.0
+
+    @classmethod
+    def of(cls, path: Candidate, group: AnswerGroup | None) -> SolutionCandidate:
+        """Return a finished path with the count and the weight of its answer's group, None if it has none."""
+        return cls(
+            node=path.node,
+            answer=path.answer,
+            score=path.score,
+            generated_tokens=path.token_count,
+            text=path.text,
+            votes=0 if group is None else group.count,
+            weight=0.0 if group is None else group.weight,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """What a run found and what it cost.
+
+    `answer` is None if no path finished with a readable answer. `text` is the full path behind the answer: the best
+    scored one among those that agree; "" without an answer. `score` is that path's aggregated reward, None without a
+    reward model. `stop_reason` says why the run ended; if a rule ended it early, `stop` says which and why. `tree` is
+    None when the solution was read back without one. `strategy` and `model` describe the configuration in plain JSON
+    types.
+    """
+
+    question: str
+    answer: str | None
+    text: str
+    score: float | None
+    stop_reason: StopReason
+    usage: Usage
+    candidates: tuple[SolutionCandidate, ...]
+    seed: int
+    strategy: Mapping[str, Any]
+    model: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    stop: Stop | None = None
+    problem_id: str | None = None
+    tree: SearchTree | None = field(default=None, repr=False, compare=False)
+
+    def vote_counts(self) -> list[int]:
+        """Return how many paths gave each answer, the largest number first."""
+        sizes = Counter(each.votes for each in self.candidates if each.answer is not None)
+        return sorted((size for size, members in sizes.items() for _ in range(members // size)), reverse=True)
+
+    def to_dict(self, *, tree: bool = False) -> dict[str, Any]:
+        """Return plain JSON types, the tree only if asked for."""
+        data: dict[str, Any] = {
+            "version": SCHEMA_VERSION,
+            "problem_id": self.problem_id,
+            "question": self.question,
+            "answer": self.answer,
+            "text": self.text,
+            "score": self.score,
+            "stop_reason": str(self.stop_reason),
+            "stop": None if self.stop is None else asdict(self.stop),
+            "usage": self.usage.to_dict(),
+            "candidates": [_candidate_to_dict(candidate) for candidate in self.candidates],
+            "seed": self.seed,
+            "strategy": dict(self.strategy),
+            "model": dict(self.model),
+        }
+        if tree:
+            data["tree"] = None if self.tree is None else self.tree.to_dict()
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Solution:
+        """Rebuild a solution from `to_dict()`.
+
+        Raises:
+            ValueError: if the data was written by a newer version.
+        """
+        if data["version"] > SCHEMA_VERSION:
+            raise ValueError(f"solution version {data['version']} is newer than this ramify reads ({SCHEMA_VERSION})")
+        tree = data.get("tree")
+        return cls(
+            problem_id=data["problem_id"],
+            question=data["question"],
+            answer=data["answer"],
+            text=data["text"],
+            score=data["score"],
+            stop_reason=StopReason(data["stop_reason"]),
+            stop=None if data.get("stop") is None else Stop(**data["stop"]),
+            usage=Usage.from_dict(data["usage"]),
+            candidates=tuple(SolutionCandidate(**candidate) for candidate in data["candidates"]),
+            seed=data["seed"],
+            strategy=data["strategy"],
+            model=data["model"],
+            tree=None if tree is None else SearchTree.from_dict(tree),
+        )
+
+
+def _candidate_to_dict(candidate: SolutionCandidate) -> dict[str, Any]:
+    return {name: getattr(candidate, name) for name in SolutionCandidate.__slots__}

@@ -1,0 +1,125 @@
+"""Independent samples: taken from a search tree, scored, and counted for every smaller width.
+
+The chains of a run of width w are exactly the first w of a wider run with the same seed, because a step's draws depend
+on its place in the tree alone. So one wide run tells what each narrower one would have found and cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ramify.engine.control.distinct import DistinctSession
+from ramify.reward.noise import noise
+from ramify.reward.protocol import RewardModel, ScoredStep
+from ramify.search.tree import ROOT, Node, NodeState, PruneReason, SearchTree
+
+Same = Callable[[str, str], bool]
+SCORED_WHEN_PRUNED = (None, PruneReason.DEPTH)
+"""A step that a search gave up for another reason was never shown to the reward model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One sample: its nodes from the first step down; `answer` is None if it did not finish with one."""
+
+    nodes: tuple[Node, ...]
+    answer: str | None
+
+    @property
+    def generated_tokens(self) -> int:
+        """Tokens written for it."""
+        return sum(node.token_count for node in self.nodes)
+
+    @property
+    def scorable(self) -> tuple[Node, ...]:
+        """The nodes that a reward model would have been shown."""
+        return tuple(node for node in self.nodes if node.prune_reason in SCORED_WHEN_PRUNED)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores of chains: the last step's for each, None if that was not scored; tokens read for each narrower width."""
+
+    values: tuple[float | None, ...]
+    tokens: dict[int, int]
+
+
+def chains_of(tree: SearchTree) -> list[Chain]:
+    """Return the samples of a tree of independent chains, in the order of their numbers."""
+    return [_chain(tree, child) for child in tree.children(ROOT)]
+
+
+def _chain(tree: SearchTree, first: Node) -> Chain:
+    nodes = [first]
+    while below := tree.children(nodes[-1].id):
+        nodes.append(below[0])
+    last = nodes[-1]
+    return Chain(tuple(nodes), last.answer if last.state is NodeState.FINISHED else None)
+
+
+async def score_chains(reward: RewardModel, question: str, chains: Sequence[Chain], widths: Sequence[int]) -> Scores:
+    """Score chains, those of each width before those that only a wider one has, so that its cost is known.
+
+    As in a search, each distinct path is scored once, and steps are kept for those that begin alike.
+
+    Raises:
+        RewardError: if a path cannot be scored.
+    """
+    session = DistinctSession(await reward.open(question))
+    values, tokens, start = list[float | None](), dict[int, int](), 0
+    try:
+        for width in sorted({*(each for each in widths if each < len(chains)), len(chains)}):
+            block = chains[start:width]
+            scores = dict[int, float]()
+            for depth in range(max((len(chain.scorable) for chain in block), default=0)):
+                steps = [_step(chain, depth) for chain in block if depth < len(chain.scorable)]
+                for step, value in zip(steps, await session.score(steps), strict=True):
+                    scores[step.node] = value
+            await session.release([chain.nodes[-1].id for chain in block])
+            values += [scores.get(chain.nodes[-1].id) for chain in block]
+            used = session.usage
+            tokens[width] = used.evaluated_tokens + used.generated_tokens + used.reevaluated_tokens
+            start = width
+    finally:
+        await session.close()
+    return Scores(tuple(values), tokens)
+
+
+def _step(chain: Chain, depth: int) -> ScoredStep:
+    above = chain.nodes[: depth + 1]
+    return ScoredStep(
+        node=above[-1].id,
+        parent=above[-2].id if depth else None,
+        path=tuple(node.text for node in above),
+        tokens=tuple(node.tokens for node in above),
+        logprobs=tuple(node.logprob for node in above),
+    )
+
+
+def sample_row(question: str, gold: str, chains: Sequence[Chain], same: Same, accepts: Same) -> dict[str, Any]:
+    """Return what is kept of samples, in JSON types.
+
+    `groups` has the number of each chain's answer in `answers`, -1 without an answer; `right` the numbers of those that
+    are right; `noise` a standard normal draw for the text of each chain.
+    """
+    answers, groups, by_text = list[str](), list[int](), dict[str, int]()
+    for chain in chains:
+        answer = chain.answer
+        if answer is None:
+            groups.append(-1)
+            continue
+        if answer not in by_text:
+            number = next((place for place, first in enumerate(answers) if same(first, answer)), len(answers))
+            if number == len(answers):
+                answers.append(answer)
+            by_text[answer] = number
+        groups.append(by_text[answer])
+    return {
+        "answers": answers,
+        "right": [number for number, answer in enumerate(answers) if accepts(answer, gold)],
+        "groups": groups,
+        "tokens": [chain.generated_tokens for chain in chains],
+        "noise": [round(noise(question, [node.text for node in chain.nodes]), 4) for chain in chains],
+    }

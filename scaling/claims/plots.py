@@ -1,0 +1,170 @@
+"""The plots of a measurement, by matplotlib, which is loaded only here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ramify.batch.errors import cannot_write
+from ramify.errors import UsageError
+
+from ..cells import Board, Cell
+from ..plans import CLAIMS
+from ..statistics import mean, saturation
+from .rebase import noise_sweep
+from .verdict import front
+
+LEAST_ERROR = 1e-3
+"""An error of 0 has no place on a logarithmic axis."""
+INCHES = (7.0, 5.0)
+ALL = "all"
+"""The view of a plan that has only one."""
+
+
+def draw(found: Board, folder: Path, view: str = ALL, claims: Sequence[int] = CLAIMS) -> list[Path]:
+    """Draw what belongs to the claims of a view and has figures, and return the files; names begin with `view`.
+
+    Raises:
+        UsageError: if matplotlib is not installed.
+        RunFolderError: if the files cannot be written.
+    """
+    try:
+        figure: Any = import_module("matplotlib.figure").Figure
+    except ImportError as error:
+        raise UsageError("plots need matplotlib", "pip install 'ramify[plot]'") from error
+    written = list[Path]()
+
+    def save(name: str, canvas: Any) -> None:
+        path = folder / f"{'' if view == ALL else f'{view}-'}{name}.png"
+        try:
+            folder.mkdir(exist_ok=True)
+            canvas.savefig(path, dpi=80)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        written.append(path)
+
+    plain = [cell for cell in found.cells if cell.label.sigma == 0]
+    compared = {1, 3, 6} & {*claims}
+    for counted in (True, False) if compared else ():
+        name = "all" if counted else "policy"
+        canvas, axes = _canvas(figure)
+        _fronts(axes, plain, counted=counted)
+        save(f"fronts-{name}-flops", canvas)
+        for policy in found.config.policies:
+            own = [cell for cell in plain if cell.label.policy == policy]
+            if own:
+                canvas, axes = _canvas(figure)
+                _strategies(axes, own, policy, counted=counted)
+                save(f"{_file_name(policy)}-{name}-flops", canvas)
+    for name, plot, claim in (("saturation", _saturation, 2), ("noise", _noise, 3)):
+        if claim not in claims:
+            continue
+        canvas, axes = _canvas(figure)
+        if plot(axes, found):
+            save(name, canvas)
+    return written
+
+
+def _canvas(figure: Any) -> tuple[Any, Any]:
+    canvas = figure(figsize=INCHES, layout="constrained")
+    axes = canvas.add_subplot()
+    axes.grid(visible=True, which="both", alpha=0.25)
+    return canvas, axes
+
+
+def _strategies(axes: Any, cells: Sequence[Cell], policy: str, *, counted: bool) -> None:
+    groups = dict[str, list[Cell]]()
+    for cell in cells:
+        judged = f" by {cell.label.reward}" if cell.label.reward else ""
+        groups.setdefault(cell.label.strategy + judged, []).append(cell)
+    for number, (name, members) in enumerate(sorted(groups.items())):
+        _errors(axes, members, name, f"C{number % 10}", "os^vDP*X"[number // 10 % 8], counted=counted)
+    _finish(axes, f"{policy}: error against FLOPs", counted=counted)
+
+
+def _fronts(axes: Any, cells: Sequence[Cell], *, counted: bool) -> None:
+    for number, policy in enumerate(sorted({cell.label.policy for cell in cells})):
+        own = [cell for cell in cells if cell.label.policy == policy]
+        axes.scatter(
+            [cell.cost(counted=counted) for cell in own],
+            [max(LEAST_ERROR, 1 - cell.accuracy) for cell in own],
+            s=8,
+            alpha=0.3,
+            color=f"C{number}",
+        )
+        _errors(axes, front(own, counted=counted), f"front of {policy}", f"C{number}", "o", counted=counted)
+    _finish(axes, "Pareto fronts", counted=counted)
+
+
+def _errors(axes: Any, cells: Sequence[Cell], name: str, colour: str, marker: str, *, counted: bool) -> None:
+    """Draw a line with its 95 % band."""
+    ordered = sorted(cells, key=lambda cell: cell.cost(counted=counted))
+    costs = [cell.cost(counted=counted) for cell in ordered]
+    bands = [mean(cell.right) for cell in ordered]
+    axes.plot(
+        costs,
+        [max(LEAST_ERROR, 1 - band.value) for band in bands],
+        marker=marker,
+        markersize=4,
+        linewidth=1,
+        label=name,
+        color=colour,
+    )
+    low, high = [
+        [max(LEAST_ERROR, 1 - end) for end in ends] for ends in zip(*((b.low, b.high) for b in bands), strict=True)
+    ]
+    axes.fill_between(costs, low, high, alpha=0.08, color=colour)
+
+
+def _finish(axes: Any, title: str, *, counted: bool) -> None:
+    what = "policy and reward" if counted else "policy alone"
+    axes.set(title=title, xlabel=f"FLOPs a problem ({what})", ylabel="error (1 - accuracy)", xscale="log", yscale="log")
+    axes.legend(fontsize="x-small")
+
+
+def _saturation(axes: Any, found: Board) -> bool:
+    """Draw the votes against their width, with their fits; tell whether there are any."""
+    drawn = 0
+    for policy in found.config.policies:
+        for strategy, reward in [("majority", None), *(("weighted", each) for each in found.config.rewards)]:
+            cells = found.of(policy, strategy, reward)
+            if not cells:
+                continue
+            widths, accuracies = [cell.label.width for cell in cells], [cell.accuracy for cell in cells]
+            judged = f" by {reward}" if reward else ""
+            axes.plot(
+                widths, accuracies, "o", markersize=4, color=f"C{drawn % 10}", label=f"{policy} {strategy}{judged}"
+            )
+            fit = saturation(widths, np.array(accuracies))
+            if fit is not None:
+                axes.plot(widths, [fit.at(width) for width in widths], linewidth=1, color=f"C{drawn % 10}")
+            drawn += 1
+    axes.set(title="Votes against their width", xlabel="samples", ylabel="accuracy", xscale="log")
+    if drawn:
+        axes.legend(fontsize="x-small")
+    return drawn > 0
+
+
+def _noise(axes: Any, found: Board) -> bool:
+    """Draw accuracy against the noise on the rewards; tell whether there is any."""
+    drawn = 0
+    for policy in found.config.policies:
+        for reward in found.config.rewards:
+            rows = noise_sweep(found, policy, reward)
+            if len(rows) < 2:
+                continue
+            sigmas = [row["sigma"] for row in rows]
+            axes.plot(sigmas, [row["rebase"] for row in rows], marker="o", label=f"{policy} REBASE by {reward}")
+            drawn += 1
+    axes.set(title="REBASE with a worse reward", xlabel="noise on the logits of its scores", ylabel="accuracy")
+    if drawn:
+        axes.legend(fontsize="x-small")
+    return drawn > 0
+
+
+def _file_name(policy: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in policy)

@@ -1,0 +1,211 @@
+"""Claim 3: REBASE is on the Pareto front at every budget, and how good a reward it needs for that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ramify.reward.noise import disturbed
+
+from ..cells import Board, Cell, Row
+from ..statistics import Array, statistic
+from .verdict import Verdict, best, difference, summed_up, within
+
+REBASE = "rebase"
+CLAIM = "REBASE is on the Pareto front at every budget"
+TEST = (
+    "At each width of REBASE, the most accurate other setting of the same policy and reward (or of none) at the "
+    "same FLOPs or less, chosen on one half of the problems and judged on the other; paired bootstrap over "
+    "problems. On the front if REBASE is not below it; beaten if the 95 % band of the difference lies below 0. "
+    "Supported if REBASE is on the front at every width, the reward counted. The factor compares the FLOPs of "
+    "weighted (majority) vote at its largest width with those at which REBASE, interpolated on log FLOPs, reaches "
+    "the same accuracy."
+)
+
+
+def judge(board: Board) -> Verdict:
+    """Return the verdict over all policies and rewards; the table also has REBASE with noise on the scores."""
+    table: list[tuple[str, ...]] = [
+        ("REBASE", "accuracy", "GFLOPs", "best other", "accuracy", "difference", "place", "reward")
+    ]
+    findings, good, cases = list[str](), 0, 0
+    figures = dict[str, Any]()
+    for policy in board.config.policies:
+        for reward in board.config.rewards:
+            ours = board.of(policy, REBASE, reward)
+            rivals = _rivals(board, policy, reward)
+            if not ours or not rivals:
+                continue
+            name = f"{policy} with {reward}"
+            figures[name] = dict[str, Any]()
+            for counted in (True, False):
+                places, rows = _places(ours, rivals, counted=counted)
+                table += rows
+                if counted:
+                    good, cases = good + places.count("front"), cases + len(places)
+                told = "with the reward counted" if counted else "policy alone"
+                findings.append(
+                    f"{name}, {told}: on the front at {places.count('front')} of {len(places)} widths, beaten at "
+                    f"{places.count('beaten')}"
+                )
+                figures[name][told] = {kind: places.count(kind) for kind in ("front", "level", "beaten")} | _factors(
+                    board, ours, counted=counted
+                )
+            findings += _told_factors(name, figures[name]["with the reward counted"])
+            swept = noise_sweep(board, policy, reward)
+            figures[name]["noise"] = swept
+            findings += [_told_noise(name, each) for each in swept]
+    return Verdict(
+        number=3,
+        claim=CLAIM,
+        outcome=summed_up(good, cases),
+        test=TEST,
+        findings=tuple(findings),
+        table=tuple(table) if cases else (),
+        figures=figures,
+    )
+
+
+def _rivals(board: Board, policy: str, reward: str) -> list[Cell]:
+    return [
+        cell
+        for cell in board.cells
+        if cell.label.policy == policy
+        and cell.label.reward in (None, reward)
+        and cell.label.strategy != REBASE
+        and cell.label.sigma == 0
+    ]
+
+
+def _places(ours: Sequence[Cell], rivals: Sequence[Cell], *, counted: bool) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Return where REBASE stands at each width ("front", "level" or "beaten"), and the rows."""
+    places, rows = list[str](), list[tuple[str, ...]]()
+    for cell in ours:
+        cost = cell.cost(counted=counted)
+        reach = within(rivals, cost, counted=counted)
+        if not reach:
+            places.append("front")
+            continue
+        rival = best(reach, counted=counted)
+        found = difference(cell.right, rival.right)
+        place = "front" if found.value >= 0 else "beaten" if found.high < 0 else "level"
+        places.append(place)
+        rows.append(
+            (
+                str(cell.label),
+                f"{cell.accuracy:.3f}",
+                f"{cost / 1e9:.3g}",
+                rival.names,
+                f"{rival.right.mean():.3f}",
+                str(found),
+                {"front": "on the front", "level": "below, within chance", "beaten": "beaten"}[place],
+                "counted" if counted else "not counted",
+            )
+        )
+    return places, rows
+
+
+def _factors(board: Board, ours: Sequence[Cell], *, counted: bool) -> dict[str, Any]:
+    """Return by which factor REBASE is cheaper than each vote at its largest width; None if it never gets there."""
+    label = ours[0].label
+    found = dict[str, Any]()
+    for strategy, reward in (("weighted", label.reward), ("majority", None)):
+        cells = board.of(label.policy, strategy, reward)
+        if not cells:
+            continue
+        target = cells[-1]
+        factor = statistic(
+            len(board.problems), lambda places, target=target: reach_factor(ours, target, places, counted=counted)
+        )
+        finite = factor is not None and np.isfinite(factor.high)
+        found[f"factor_to_{strategy}@{target.label.width}"] = (
+            None if factor is None else factor.to_dict() if finite else {"value": factor.value}
+        )
+    return found
+
+
+def reach_factor(ours: Sequence[Cell], target: Cell, places: npt.NDArray[np.intp], *, counted: bool) -> float | None:
+    """Return FLOPs of `target` over those at which `ours`, cheapest first, reaches its accuracy; None if never."""
+    goal = float(target.right[places].mean())
+    cost = float(target.flops(counted=counted)[places].mean())
+    points = [(float(cell.flops(counted=counted)[places].mean()), float(cell.right[places].mean())) for cell in ours]
+    if points[0][1] >= goal:
+        return cost / points[0][0]
+    for (low, below), (high, above) in pairwise(points):
+        if above >= goal > below:
+            share = (goal - below) / (above - below)
+            return cost / float(np.exp(np.log(low) + share * (np.log(high) - np.log(low))))
+    return None
+
+
+def _told_factors(name: str, found: dict[str, Any]) -> list[str]:
+    lines = list[str]()
+    for key, value in found.items():
+        if key.startswith("factor_to_"):
+            vote = key.removeprefix("factor_to_")
+            if value is None:
+                lines.append(f"{name}: REBASE does not reach the accuracy of {vote} at any measured width")
+            else:
+                band = f" [{value['low']:.2f}, {value['high']:.2f}]" if "low" in value else ""
+                lines.append(
+                    f"{name}: REBASE reaches the accuracy of {vote} at 1/{value['value']:.2f}{band} of its FLOPs"
+                )
+    return lines
+
+
+def noise_sweep(board: Board, policy: str, reward: str) -> list[dict[str, Any]]:
+    """Return, for each noise, how well the reward prefers right samples and what each strategy makes of it.
+
+    `preference` is the share of pairs of a right and a wrong sample of one problem in which the right one scores
+    higher, None without such pairs.
+    """
+    width = board.config.noise_width
+    plain = next((cell for cell in board.of(policy, "majority", None) if cell.label.width == width), None)
+    found = list[dict[str, Any]]()
+    rows = [row for problem in board.rows(policy) for row in problem]
+    for sigma in board.config.sigmas:
+        row: dict[str, Any] = {"sigma": sigma, "width": width, "preference": preference(rows, reward, sigma)}
+        for strategy in (REBASE, "weighted", "best-of-n"):
+            cells = board.of(policy, strategy, reward, sigma=sigma)
+            cell = next((each for each in cells if each.label.width == width), None)
+            if cell is not None:
+                row[strategy] = cell.accuracy
+                if strategy == REBASE and plain is not None:
+                    row["rebase_minus_majority"] = difference(cell.right, plain.right).to_dict()
+        if REBASE in row:
+            found.append(row)
+    return found
+
+
+def preference(rows: Sequence[Row], reward: str, sigma: float) -> float | None:
+    """Return how often a right sample scores above a wrong one of the same problem; ties count half."""
+    above = pairs = 0.0
+    for row in rows:
+        if reward not in row["scored"]:
+            continue
+        right, wrong = list[float](), list[float]()
+        scored = zip(row["groups"], row["scored"][reward]["scores"], row["noise"], strict=True)
+        for group, score, draw in scored:
+            if group >= 0 and score is not None:
+                (right if group in row["right"] else wrong).append(disturbed(score, sigma * draw))
+        if right and wrong:
+            table: Array = np.subtract.outer(np.array(right), np.array(wrong))
+            above += float((table > 0).mean() + (table == 0).mean() / 2)
+            pairs += 1
+    return above / pairs if pairs else None
+
+
+def _told_noise(name: str, row: dict[str, Any]) -> str:
+    share = "no pairs" if row["preference"] is None else f"right above wrong in {row['preference']:.0%} of pairs"
+    parts = [f"{strategy} {row[strategy]:.3f}" for strategy in (REBASE, "weighted", "best-of-n") if strategy in row]
+    gain = row.get("rebase_minus_majority")
+    versus = (
+        ""
+        if gain is None
+        else f"; REBASE minus majority {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+    )
+    return f"{name}, noise {row['sigma']:g} at {row['width']} paths ({share}): {', '.join(parts)}{versus}"

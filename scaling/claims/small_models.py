@@ -1,0 +1,116 @@
+"""Claim 1: a smaller model with a better strategy matches a larger one at half of the FLOPs or less."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+from ramify.statistics import mcnemar
+
+from ..cells import Board, Cell
+from .verdict import MARGIN, Choice, Verdict, best, difference, front, level, summed_up, within
+
+SHARE = 0.5
+PLAIN = ("greedy", "majority", "weighted")
+"""How the larger model is asked."""
+CLAIM = "A smaller model with a better strategy matches a larger one at no more than half of the FLOPs"
+TEST = (
+    "For each setting of the larger model (greedy, majority, weighted), the most accurate setting of the smaller "
+    "one at half of its FLOPs or less, chosen on one half of the problems and judged on the other; paired "
+    f"bootstrap over problems: matched if the 95 % band of the difference lies above -{MARGIN}. McNemar's exact "
+    "test on the first sampling seed. Supported if all settings within the smaller one's reach are matched."
+)
+
+
+def judge(board: Board) -> Verdict:
+    """Return the verdict, with the reward model's FLOPs counted; the table has both."""
+    table: list[tuple[str, ...]] = [
+        ("larger", "accuracy", "GFLOPs", "smaller", "accuracy", "GFLOPs", "difference", "McNemar p", "reward")
+    ]
+    findings, matched, cases = list[str](), 0, 0
+    figures = dict[str, Any]()
+    for small, large in _pairs(board):
+        for counted in (True, False):
+            good, of, rows = _compare(board, small, large, counted=counted)
+            table += rows
+            if not of:
+                continue
+            name = "with the reward counted" if counted else "policy alone"
+            change = _takeover(board, small, large, counted=counted)
+            findings.append(f"{small} matches {large} in {good} of {of} settings, {name}; {change}")
+            figures[f"{small}<{large}, {name}"] = {"matched": good, "of": of}
+            if counted:
+                matched, cases = matched + good, cases + of
+    return Verdict(
+        number=1,
+        claim=CLAIM,
+        outcome=summed_up(matched, cases),
+        test=TEST,
+        findings=tuple(findings),
+        table=tuple(table) if len(table) > 1 else (),
+        figures=figures,
+    )
+
+
+def _pairs(board: Board) -> list[tuple[str, str]]:
+    sizes = {cell.label.policy: cell.parameters for cell in board.cells}
+    ordered = sorted(sizes, key=lambda name: sizes[name])
+    return [(small, large) for small, large in combinations(ordered, 2) if sizes[small] < sizes[large]]
+
+
+def _compare(board: Board, small: str, large: str, *, counted: bool) -> tuple[int, int, list[tuple[str, ...]]]:
+    """Return how many settings are matched, of how many, and their rows."""
+    cheap = _cells(board, small)
+    good, of, rows = 0, 0, list[tuple[str, ...]]()
+    targets = [cell for cell in _cells(board, large) if cell.label.strategy in PLAIN]
+    for target in sorted(targets, key=lambda cell: cell.cost(counted=counted)):
+        reach = within(cheap, SHARE * target.cost(counted=counted), counted=counted)
+        if not reach:
+            continue
+        rival = best(reach, counted=counted)
+        found = difference(rival.right, target.right)
+        of += 1
+        good += level(found)
+        rows.append(
+            (
+                str(target.label),
+                f"{target.accuracy:.3f}",
+                f"{target.cost(counted=counted) / 1e9:.3g}",
+                rival.names,
+                f"{rival.right.mean():.3f}",
+                f"{rival.flops.mean() / 1e9:.3g}",
+                str(found),
+                f"{_mcnemar(rival, target):.3g}",
+                "counted" if counted else "not counted",
+            )
+        )
+    return good, of, rows
+
+
+def _takeover(board: Board, small: str, large: str, *, counted: bool) -> str:
+    """Say from which budget on the larger model is the better buy."""
+    cheap, dear = _cells(board, small), _cells(board, large)
+    ahead: tuple[float, str] | None = None
+    for cell in reversed(front(dear, counted=counted)):
+        cost = cell.cost(counted=counted)
+        rivals = within(cheap, cost, counted=counted)
+        if not rivals:
+            break
+        gain = difference(
+            best(within(dear, cost, counted=counted), counted=counted).right, best(rivals, counted=counted).right
+        )
+        if gain.value <= 0:
+            break
+        ahead = cost, str(gain)
+    if ahead is None:
+        return f"{large} does not take over within what was measured"
+    return f"{large} takes over from {ahead[0] / 1e9:.3g} GFLOPs a problem on (by {ahead[1]} there)"
+
+
+def _cells(board: Board, policy: str) -> list[Cell]:
+    return [cell for cell in board.cells if cell.label.policy == policy and cell.label.sigma == 0]
+
+
+def _mcnemar(rival: Choice, target: Cell) -> float:
+    # Exact integers of any size, which numpy's are not.
+    return mcnemar(int((rival.first > target.first).sum()), int((rival.first < target.first).sum()))

@@ -1,0 +1,225 @@
+"""What is to be measured: the plan's settings, and the units of work that they come to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from ramify.engine.library.quantize import quantization_named
+from ramify.errors import UsageError
+from ramify.search.registry import make_strategy, strategy_option_names
+from ramify.search.stopping import make_stop_rule
+
+Part = Literal["samples", "search", "noise", "quantization"]
+PARTS: tuple[Part, ...] = get_args(Part)
+"""What can be measured: independent samples, guided and stopped searches, worse rewards, other quantizations."""
+SAMPLED = ("majority", "weighted", "best-of-n")
+"""Strategies whose smaller widths are prefixes of the largest one, so that one run serves them all."""
+AUTO = "auto"
+PROBLEM_SEED = 20261203
+"""Of the generated problems; nothing was trained, chosen or tuned on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScalingConfig:
+    """The plan of a scaling measurement.
+
+    A strategy is a name, or `name+rules` with stop rules, such as "majority+beta:0.95". `seeds` is the number of
+    sampling seeds, from 0 up. `sigmas` are the standard deviations of the noise on the logits of the rewards, measured
+    at `noise_width`; 0 is the reward itself. `quantization_width` is the number of samples of each file of a policy:
+    those that come with it, and those of `quantizations` that do not, which are made of the F16 one.
+    `threads` None means all processors.
+    """
+
+    policies: tuple[str, ...] = ("demo-s", "demo-m", "demo-l")
+    rewards: tuple[str, ...] = ("demo-prm", "mean-logprob:demo-l")
+    strategies: tuple[str, ...] = (
+        "greedy",
+        "majority",
+        "weighted",
+        "best-of-n",
+        "beam",
+        "dvts",
+        "mcts",
+        "particle",
+        "rebase",
+        "auto",
+        "widening",
+        "majority+beta:0.95",
+    )
+    widths: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
+    seeds: int = 3
+    problems: int = 500
+    problem_seed: int = PROBLEM_SEED
+    steps: tuple[int, int] = (2, 8)
+    sigmas: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0)
+    noise_width: int = 16
+    quantization_width: int = 16
+    quantizations: tuple[str, ...] = ("f16", "q8_0", "q5_k_m", "q4_k_m", "q4_0")
+    parts: tuple[Part, ...] = PARTS
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        numbers = (self.seeds, self.problems, self.noise_width, self.quantization_width, *self.widths)
+        if min(numbers) < 1:
+            raise UsageError("a number of seeds, problems or samples is below 1", "use 1 or more")
+        for name in ("policies", "strategies", "widths", "parts"):
+            if not getattr(self, name):
+                raise UsageError(f"there are no {name}", "name at least one")
+        if min(self.sigmas, default=0) < 0:
+            raise UsageError("a sigma is below 0", "use 0 or more")
+        for text in self.quantizations:
+            quantization_named(text)
+        for text in self.strategies:
+            _check_strategy(text)
+
+    @property
+    def width(self) -> int:
+        """Samples that are drawn, for all widths at once."""
+        return max(self.widths)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what all rows of one folder must share."""
+        return {"problem_seed": self.problem_seed, "steps": list(self.steps)}
+
+
+QUICK: dict[str, Any] = {
+    "policies": ("demo-s", "demo-m"),
+    "rewards": ("mean-logprob:demo-l",),
+    "strategies": ("greedy", "majority", "weighted", "best-of-n", "beam", "rebase", "widening"),
+    "widths": (1, 2, 4, 8),
+    "seeds": 1,
+    "problems": 24,
+    "sigmas": (0.0, 2.0),
+    "noise_width": 8,
+    "quantization_width": 4,
+    "quantizations": (),
+}
+"""Settings that differ from the defaults in a measurement of a minute or two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """A piece of work: one configuration over all problems.
+
+    `rewards` of the part "samples" score the same samples; the part "search" has one at most, with noise of `sigma`.
+    `quantizations` are files that the part "quantization" makes if they do not come with the models. `strategy` may
+    have stop rules, `width` is 1 for strategies without one.
+    """
+
+    part: Part
+    policy: str
+    rewards: tuple[str, ...]
+    strategy: str
+    width: int
+    seed: int
+    sigma: float = 0.0
+    quantizations: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """A name that no other unit has."""
+        noise = f"~{self.sigma:g}" if self.sigma else ""
+        parts = [
+            self.part,
+            self.policy,
+            "&".join(self.rewards) + noise,
+            f"{self.strategy}@{self.width}",
+            str(self.seed),
+            *self.quantizations,
+        ]
+        return "|".join(parts)
+
+
+def units(config: ScalingConfig) -> list[Unit]:
+    """Return all units of a plan, those of the first sampling seed first."""
+    found = list[Unit]()
+    for seed in range(config.seeds):
+        for policy in config.policies:
+            found += _samples(config, policy, seed)
+            # The sweep asks how much a reward's errors cost, for which one sampling seed is enough.
+            searches = _searches(config, policy, seed) + (_noise(config, policy) if seed == 0 else [])
+            # Those with the same models follow one another, so that these are loaded once.
+            found += sorted(searches, key=lambda unit: (unit.rewards, unit.sigma))
+        found += _quantizations(config) if seed == 0 else []
+    return list(dict.fromkeys(found))
+
+
+def split_strategy(text: str) -> tuple[str, str | None]:
+    """Return the name and the stop rules of a strategy."""
+    name, _, rules = text.partition("+")
+    return name, rules or None
+
+
+def is_sized(name: str) -> bool:
+    """Tell whether a strategy is measured at each width."""
+    return name == AUTO or "width" in strategy_option_names(name)
+
+
+def uses_reward(name: str) -> bool:
+    """Tell whether a strategy needs a reward model."""
+    return name == AUTO or make_strategy(name).uses_reward
+
+
+def _samples(config: ScalingConfig, policy: str, seed: int) -> list[Unit]:
+    if "samples" not in config.parts or not set(SAMPLED) & {*config.strategies}:
+        return []
+    rewards = config.rewards if {"weighted", "best-of-n"} & {*config.strategies} else ()
+    return [Unit(part="samples", policy=policy, rewards=rewards, strategy="majority", width=config.width, seed=seed)]
+
+
+def _searches(config: ScalingConfig, policy: str, seed: int) -> list[Unit]:
+    if "search" not in config.parts:
+        return []
+    found = list[Unit]()
+    for text in config.strategies:
+        name = split_strategy(text)[0]
+        if text in SAMPLED or (name == "greedy" and seed):
+            continue
+        rewards = [(each,) for each in config.rewards] if uses_reward(name) else [()]
+        widths = config.widths if is_sized(name) else (1,)
+        found += [
+            Unit(part="search", policy=policy, rewards=each, strategy=text, width=width, seed=seed)
+            for each in rewards
+            for width in widths
+        ]
+    return found
+
+
+def _noise(config: ScalingConfig, policy: str) -> list[Unit]:
+    if "noise" not in config.parts or "rebase" not in config.strategies:
+        return []
+    width = config.noise_width
+    searched = "search" in config.parts and width in config.widths
+    return [
+        Unit(part="noise", policy=policy, rewards=(reward,), strategy="rebase", width=width, seed=0, sigma=sigma)
+        for reward in config.rewards
+        for sigma in config.sigmas
+        if sigma or not searched
+    ]
+
+
+def _quantizations(config: ScalingConfig) -> list[Unit]:
+    if "quantization" not in config.parts:
+        return []
+    width = config.quantization_width
+    return [
+        Unit(
+            part="quantization",
+            policy=policy,
+            rewards=config.rewards,
+            strategy="majority",
+            width=width,
+            seed=0,
+            quantizations=config.quantizations,
+        )
+        for policy in config.policies
+    ]
+
+
+def _check_strategy(text: str) -> None:
+    name, rules = split_strategy(text)
+    if name != AUTO:
+        make_strategy(name)
+    if rules is not None:
+        make_stop_rule(rules)

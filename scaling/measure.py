@@ -1,0 +1,265 @@
+"""Does the units of a plan, a row for each problem, and writes every row down at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import anyio
+from anyio.to_thread import run_sync
+
+from ramify.answers.checkers import make_checker
+from ramify.config import EngineConfig
+from ramify.engine.engine import Engine
+from ramify.engine.loading import load_reward
+from ramify.errors import ModelLoadError
+from ramify.problem import Problem
+from ramify.reward.noise import NOISY
+from ramify.reward.protocol import RewardModel
+from ramify.search.limits import Budget
+from ramify.search.registry import make_strategy, strategy_option_names
+from ramify.search.strategies.sampling import Majority
+from ramify.solution import Solution
+
+from .chains import chains_of, sample_row, score_chains
+from .config import AUTO, ScalingConfig, Unit, split_strategy
+from .quantizations import alternate
+
+AUTO_TOKENS_PER_PATH = 100
+"""What "auto" may generate for each path of the width in whose place it stands; a path takes about 80."""
+LANES = 128
+"""Paths that are written together: narrow searches go through several problems at a time."""
+MOST_PARALLEL = 16
+
+Keep = Callable[[dict[str, Any]], None]
+
+
+class Models:
+    """Keeps the engine of a search open for the next one, as long as that has the same models; one task's own.
+
+    Use it with `async with`.
+    """
+
+    def __init__(self, threads: int | None, folder: Path) -> None:
+        self.threads = threads
+        self.folder = folder
+        """Where model files are put that have to be made."""
+        self._stack = AsyncExitStack()
+        self._names: tuple[str, str | None] | None = None
+        self._engine: Engine | None = None
+
+    async def __aenter__(self) -> Models:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the engine, if one is open."""
+        self._names = self._engine = None
+        await self._stack.aclose()
+
+    async def engine(self, policy: str, reward: str | None) -> Engine:
+        """Return an open engine.
+
+        Raises:
+            RamifyError: if a model cannot be loaded.
+        """
+        if self._engine is None or self._names != (policy, reward):
+            await self.close()
+            self._stack = AsyncExitStack()
+            self._engine = await self._stack.enter_async_context(Engine(policy, reward, threads=self.threads))
+            self._names = policy, reward
+        return self._engine
+
+
+async def measure_unit(
+    unit: Unit, problems: Sequence[Problem], config: ScalingConfig, models: Models, keep: Keep
+) -> None:
+    """Measure one unit on the given problems; `keep` gets each row as soon as it is there.
+
+    Raises:
+        RamifyError: if a model cannot be loaded or a search fails.
+    """
+    clock = _Clock()
+
+    def finish(problem: Problem, more: dict[str, Any]) -> None:
+        keep(_head(unit, problem) | more | {"seconds": round(clock.lap(), 4)})
+
+    match unit.part:
+        case "samples":
+            await models.close()
+            await _sample(unit, problems, config, models.threads, clock, finish)
+        case "search" | "noise":
+            engine = await models.engine(unit.policy, reward_name(unit))
+            clock.start()
+            await _search(unit, problems, engine, finish)
+        case "quantization":
+            await models.close()
+            await alternate(
+                unit, problems, models.threads, models.folder, keep=lambda at, more: keep(_head(unit, at) | more)
+            )
+
+
+async def _sample(
+    unit: Unit,
+    problems: Sequence[Problem],
+    config: ScalingConfig,
+    threads: int | None,
+    clock: _Clock,
+    finish: Callable[..., None],
+) -> None:
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(Engine(unit.policy, None, threads=threads))
+        rewards = [(name, await open_reward(stack, name, threads)) for name in unit.rewards]
+        clock.start()
+
+        async def work(problem: Problem) -> None:
+            solution = await engine.solve(problem, strategy=Majority(width=unit.width), seed=unit.seed, budget=Budget())
+            finish(problem, await sampled(solution, problem, engine, rewards, (*config.widths, config.noise_width)))
+
+        await _each(problems, parallel_for(unit.width), work)
+
+
+async def sampled(
+    solution: Solution,
+    problem: Problem,
+    engine: Engine,
+    rewards: Sequence[tuple[str, RewardModel]],
+    widths: Sequence[int],
+) -> dict[str, Any]:
+    """Return the row of a solution's samples, scored by each reward."""
+    assert solution.tree is not None
+    chains = chains_of(solution.tree)
+    checker = make_checker(problem.check)
+    gold = problem.answer or ""
+    row = await run_sync(lambda: sample_row(problem.question, gold, chains, checker.same, checker.accepts))
+    scored = dict[str, Any]()
+    for name, reward in rewards:
+        found = await score_chains(reward, problem.question, chains, widths)
+        scored[name] = {
+            "parameters": reward.parameters,
+            "scores": [None if value is None else round(value, 6) for value in found.values],
+            "read": {str(width): tokens for width, tokens in found.tokens.items()},
+        }
+    usage = solution.usage.policy
+    return row | {
+        "parameters": engine.policy.parameters,
+        "prompt_tokens": usage.prompt_tokens,
+        "reevaluated_tokens": usage.reevaluated_tokens,
+        "scored": scored,
+    }
+
+
+async def _search(unit: Unit, problems: Sequence[Problem], engine: Engine, finish: Callable[..., None]) -> None:
+    name, rules = split_strategy(unit.strategy)
+    options: dict[str, Any] = {"stop": rules, "seed": unit.seed, "budget": Budget()}
+    if name == AUTO:
+        options |= {"strategy": AUTO, "budget": Budget(generated_tokens=AUTO_TOKENS_PER_PATH * unit.width)}
+    else:
+        sized = "width" in strategy_option_names(name)
+        options["strategy"] = make_strategy(name, **({"width": unit.width} if sized else {}))
+
+    async def work(problem: Problem) -> None:
+        solution = await engine.solve(problem, **options)
+        right = await run_sync(lambda: _right(solution, problem))
+        usage = solution.usage
+        row: dict[str, Any] = {
+            "right": right,
+            "answer": solution.answer,
+            "generated_tokens": usage.policy.generated_tokens,
+            "reward_tokens": usage.reward.evaluated_tokens,
+            "policy_flops": usage.policy.flops,
+            "reward_flops": usage.reward.flops,
+            "parameters": engine.policy.parameters,
+            "stop": str(solution.stop_reason),
+        }
+        finish(problem, row)
+
+    await _each(problems, parallel_for(unit.width), work)
+
+
+def reward_name(unit: Unit) -> str | None:
+    """Return the reward of a search, with its noise."""
+    if not unit.rewards:
+        return None
+    return f"{NOISY}{unit.sigma:g}:{unit.rewards[0]}" if unit.sigma else unit.rewards[0]
+
+
+async def open_reward(stack: AsyncExitStack, name: str, threads: int | None) -> RewardModel:
+    """Load a reward on its own.
+
+    Raises:
+        ModelLoadError: if there is none of this name.
+    """
+    reward = await load_reward(stack, name, EngineConfig(threads=threads))
+    if reward is None:
+        raise ModelLoadError(f"{name!r} names no reward model", "see `ramify models list`")
+    return reward
+
+
+def parallel_for(width: int) -> int:
+    """Return how many problems are searched at a time: enough to fill the lanes, and two at least."""
+    return max(2, min(MOST_PARALLEL, LANES // width))
+
+
+def _head(unit: Unit, problem: Problem) -> dict[str, Any]:
+    return {
+        "key": unit.key,
+        "part": unit.part,
+        "policy": unit.policy,
+        "rewards": list(unit.rewards),
+        "strategy": unit.strategy,
+        "width": unit.width,
+        "seed": unit.seed,
+        "sigma": unit.sigma,
+        "problem": problem.id,
+    }
+
+
+def _right(solution: Solution, problem: Problem) -> bool:
+    return solution.answer is not None and make_checker(problem.check).accepts(solution.answer, problem.answer or "")
+
+
+async def _each(problems: Sequence[Problem], parallel: int, work: Callable[[Problem], Awaitable[None]]) -> None:
+    """Do the work for every problem; the first error ends the rest and comes out as it is."""
+    limiter = anyio.Semaphore(parallel)
+    failures = list[Exception]()
+
+    async def one(problem: Problem) -> None:
+        try:
+            await work(problem)
+        except Exception as error:
+            failures.append(error)
+            tasks.cancel_scope.cancel()
+        finally:
+            limiter.release()
+
+    async with anyio.create_task_group() as tasks:
+        for problem in problems:
+            await limiter.acquire()
+            tasks.start_soon(one, problem)
+    if failures:
+        raise failures[0]
+
+
+class _Clock:
+    """Shares the wall-clock time of work side by side among what comes out of it."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Begin anew."""
+        self._last_s = time.monotonic()
+
+    def lap(self) -> float:
+        """Return the seconds since the last call, or the start."""
+        before, self._last_s = self._last_s, time.monotonic()
+        return self._last_s - before

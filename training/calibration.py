@@ -1,0 +1,166 @@
+"""Measures strategies on problems with known answers, so that a budget can be spent on the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from math import ceil
+from typing import Any
+
+from anyio.to_thread import run_sync
+
+from ramify.answers.checkers import make_checker
+from ramify.engine.engine import Engine
+from ramify.engine.planning.profile import PROBE_PATHS, UNITS, Cost, Point, Profile, Unit, fit
+from ramify.errors import UsageError
+from ramify.problem import Problem
+from ramify.search.limits import Budget
+from ramify.search.registry import make_strategy, strategy_option_names, strategy_to_dict
+from ramify.search.strategies.auto import Auto
+from ramify.search.strategies.sampling import Majority, Weighted
+from ramify.search.strategy import AnyStrategy
+from ramify.solution import Solution
+
+WIDTHS = (1, 2, 4, 8, 16, 32, 64)
+NO_LIMIT = Budget()
+
+
+def grid(names: Sequence[str], widths: Sequence[int] = WIDTHS, *, has_reward: bool) -> list[AnyStrategy]:
+    """Return each named strategy at each width; those without a width once, those that need a reward only with one.
+
+    Raises:
+        StrategyError: if a name is unknown.
+    """
+    found = list[AnyStrategy]()
+    for name in names:
+        sized = "width" in strategy_option_names(name)
+        made = [make_strategy(name, width=width) for width in widths] if sized else [make_strategy(name)]
+        found += [strategy for strategy in made if has_reward or not strategy.uses_reward]
+    return found
+
+
+async def calibrate(
+    engine: Engine,
+    problems: Sequence[Problem],
+    strategies: Iterable[AnyStrategy],
+    *,
+    source: str,
+    seed: int = 0,
+    parallel: int = 1,
+    on_point: Callable[[Point, Profile], None] = lambda point, profile: None,
+    known: Profile | None = None,
+    **options: Any,
+) -> Profile:
+    """Measure every strategy on every problem and return the profile; `source` says what the problems are.
+
+    What is in `known`, the profile of an interrupted calibration, is not measured again; `on_point` gets each new
+    point with the profile so far. Further options are those of `Engine.run`; a budget other than none would distort
+    what is measured.
+
+    Raises:
+        UsageError: if a problem has no answer, there are none, or `known` was measured on others.
+    """
+    _check(problems, source, seed, known)
+    hardness = () if known is None else known.difficulty
+    if len(hardness) != len(problems):
+        hardness = await measure_difficulty(engine, problems, seed=seed, parallel=parallel, **options)
+    points = list[Point]() if known is None else [*known.points]
+
+    def profile() -> Profile:
+        return Profile(
+            policy=engine.policy.name,
+            reward=None if engine.reward is None else engine.reward.name,
+            problems=source,
+            seed=seed,
+            points=fit(points),
+            probe_paths=PROBE_PATHS,
+            difficulty=hardness,
+        )
+
+    done = [point.strategy for point in points]
+    for strategy in strategies:
+        if strategy_to_dict(strategy) not in done:
+            points.append(await measure(engine, problems, strategy, seed=seed, parallel=parallel, **options))
+            on_point(points[-1], profile())
+    return profile()
+
+
+def _check(problems: Sequence[Problem], source: str, seed: int, known: Profile | None) -> None:
+    if not problems:
+        raise UsageError("there are no problems to calibrate on", "give a file with at least a few dozen")
+    without = next((problem.id for problem in problems if problem.answer is None), None)
+    if without is not None:
+        raise UsageError(f"problem {without} has no answer", "calibrate on problems with known answers")
+    if known is not None and (known.problems, known.seed) != (source, seed):
+        raise UsageError(
+            f"the profile was measured on {known.problems} with seed {known.seed}, not on {source} with seed {seed}",
+            "go on with the same problems and seed, or write a new profile to another file",
+        )
+
+
+async def measure(
+    engine: Engine,
+    problems: Sequence[Problem],
+    strategy: AnyStrategy,
+    *,
+    seed: int = 0,
+    parallel: int = 1,
+    **options: Any,
+) -> Point:
+    """Solve all problems with one strategy and return what came of it."""
+    solved = await _solve_all(engine, problems, strategy, seed=seed, parallel=parallel, **options)
+    pairs = list(zip(solved, problems, strict=True))
+    outcomes = await run_sync(lambda: [_right(solution, problem) for solution, problem in pairs])
+    return Point(
+        strategy=strategy_to_dict(strategy),
+        problems=len(problems),
+        right=sum(outcomes),
+        fitted=sum(outcomes) / len(problems),
+        costs={unit: _cost([_spent(each, unit) for each in solved]) for unit in UNITS},
+        outcomes="".join(str(int(right)) for right in outcomes),
+    )
+
+
+async def measure_difficulty(
+    engine: Engine, problems: Sequence[Problem], *, seed: int = 0, parallel: int = 1, **options: Any
+) -> tuple[float, ...]:
+    """Return how hard each problem looks after the paths of a probe."""
+    alone = Majority(width=PROBE_PATHS) if engine.reward is None else Weighted(width=PROBE_PATHS)
+    probe = Auto(choices=(alone,), probe_paths=PROBE_PATHS)
+    solved = await _solve_all(engine, problems, probe, seed=seed, parallel=parallel, **options)
+    return tuple(1.0 if each.tree is None else probe.difficulty(each.tree) for each in solved)
+
+
+async def _solve_all(
+    engine: Engine, problems: Sequence[Problem], strategy: AnyStrategy, *, seed: int, parallel: int, **options: Any
+) -> list[Solution]:
+    """Return the solutions in the order of the problems."""
+    solved = dict[str | None, Solution]()
+    options = {"budget": NO_LIMIT, **options}
+    async with engine.solve_many(problems, parallel=parallel, strategy=strategy, seed=seed, **options) as stream:
+        async for solution in stream:
+            solved[solution.problem_id] = solution
+    return [solved[problem.id] for problem in problems]
+
+
+def _right(solution: Solution, problem: Problem) -> bool:
+    return solution.answer is not None and make_checker(problem.check).accepts(solution.answer, problem.answer or "")
+
+
+def _spent(solution: Solution, unit: Unit) -> float:
+    usage = solution.usage
+    match unit:
+        case "generated_tokens":
+            return usage.policy.generated_tokens
+        case "total_tokens":
+            return usage.total_tokens
+        case "flops":
+            return usage.flops
+        case "seconds":
+            return usage.seconds
+        case "nodes":
+            return 0 if solution.tree is None else len(solution.tree) - 1
+
+
+def _cost(values: Sequence[float]) -> Cost:
+    ranked = sorted(values)
+    return Cost(mean=sum(ranked) / len(ranked), p90=ranked[ceil(0.9 * len(ranked)) - 1])

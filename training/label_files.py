@@ -1,0 +1,204 @@
+"""Files of labels: one JSON line a solution, and beside it which problems are done and what they cost.
+
+A labelling that was cut at any moment goes on where it was: problems whose rows are not all there are done again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from ramify.answers.checkers import make_checker
+from ramify.config import EngineConfig
+from ramify.engine.engine import Engine
+from ramify.engine.policy.llama import LlamaPolicy
+from ramify.engine.policy.protocol import PolicyModel
+from ramify.errors import QuestionTooLong, UsageError
+from ramify.problem import Problem
+
+from .labelling import Labeller, split_lines
+from .labels import LabelCost, LabelledSolution, LabelPlan
+from .workers import for_each
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+ONE_THREAD = EngineConfig(threads=1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Labelling:
+    """How far a labelling is.
+
+    `labelled` problems were done in this call, `found` were there already, `too_long` of the former had questions that
+    the model cannot read. `rows` are solutions with labels and `cost` is what they cost; both of all problems.
+    """
+
+    labelled: int = 0
+    found: int = 0
+    too_long: int = 0
+    rows: int = 0
+    cost: LabelCost = field(default_factory=LabelCost)
+
+
+async def label_problems(
+    model: str | Path | PolicyModel,
+    problems: Iterable[Problem],
+    out: Path,
+    plan: LabelPlan,
+    *,
+    config: EngineConfig = ONE_THREAD,
+    on_problem: Callable[[Labelling], None] | None = None,
+) -> Labelling:
+    """Append labelled solutions of `problems` to the JSON Lines file `out`; problems that are done there are skipped.
+
+    `on_problem` is called after each problem. `<out>.progress` keeps which problems are done.
+
+    Raises:
+        UsageError: if a problem has no answer or names no checker, or `out` was made with another model or plan.
+        ModelLoadError: if the model cannot be loaded.
+    """
+    todo = list(problems)
+    _check(todo)
+    journal = _Journal(out, {"version": VERSION, "model": _name(model), "plan": _plan(plan)})
+    state = Labelling()
+    done = journal.recover()
+    for each in done.values():
+        state.rows += each["rows"]
+        state.cost += LabelCost(**each["cost"])
+    left = [problem for problem in todo if problem.id not in done]
+    state.found = len(todo) - len(left)
+
+    async def work(policy: PolicyModel, problem: Problem) -> None:
+        try:
+            rows, cost = await _label(policy, problem, plan)
+        except QuestionTooLong:
+            rows, cost = [], LabelCost()
+            state.too_long += 1
+        journal.append(problem.id, rows, cost)
+        state.labelled += 1
+        state.rows += len(rows)
+        state.cost += cost
+        if state.labelled % 100 == 0:
+            log.info("labelled %d problems", state.labelled)
+        if on_problem is not None:
+            on_problem(state)
+
+    if left:
+        async with Engine(model, None, config=config) as engine:
+            await for_each(left, partial(work, engine.policy), parallel=min(plan.parallel, len(left)))
+    return state
+
+
+def read_labels(path: Path) -> Iterator[LabelledSolution]:
+    """Yield the rows of a label file; a torn last line is left out."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if not line.endswith("\n"):
+                return
+            row = json.loads(line)
+            yield LabelledSolution(
+                id=row["id"],
+                question=row["question"],
+                steps=tuple(row["steps"]),
+                values=tuple(row["values"]),
+                count=row.get("count", 1),
+            )
+
+
+async def _label(policy: PolicyModel, problem: Problem, plan: LabelPlan) -> tuple[list[LabelledSolution], LabelCost]:
+    session = await policy.open(problem.question)
+    try:
+        split = policy.prompt.split if isinstance(policy, LlamaPolicy) else split_lines
+        labeller = Labeller(problem, session, plan, split=split)
+        return await labeller.label(), labeller.cost
+    finally:
+        with anyio.CancelScope(shield=True):
+            await session.close()
+
+
+class _Journal:
+    """The two files. Rows are on disk before their problem is noted as done."""
+
+    def __init__(self, out: Path, head: dict[str, Any]) -> None:
+        self._out = out
+        self._notes = out.with_name(f"{out.name}.progress")
+        self._head = head
+
+    def recover(self) -> dict[str, dict[str, Any]]:
+        """Return the notes of the problems that are done, by id, after dropping rows of all others.
+
+        Raises:
+            UsageError: if the files were made otherwise, or are damaged.
+        """
+        try:
+            notes = self._read(self._notes) if self._notes.exists() else self._old_notes()
+            rows = self._read(self._out) if self._out.exists() else []
+            done = {note["id"]: note for note in notes[1:]}
+            kept = [row for row in rows if row["id"] in done]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{self._out} cannot be gone on with ({error})", "choose another --out") from error
+        if notes and notes[0] != self._head:
+            raise UsageError(f"{self._out} was made with another model or other settings", "choose another --out")
+        self._out.parent.mkdir(parents=True, exist_ok=True)
+        _replace(self._out, kept)
+        _replace(self._notes, [self._head, *done.values()])
+        return done
+
+    def append(self, id: str, rows: list[LabelledSolution], cost: LabelCost) -> None:
+        """Write down a problem."""
+        _append(self._out, [asdict(row) for row in rows])
+        _append(self._notes, [{"id": id, "rows": len(rows), "cost": asdict(cost)}])
+
+    def _read(self, path: Path) -> list[dict[str, Any]]:
+        """Return the rows of a file without a torn last one."""
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def _old_notes(self) -> list[dict[str, Any]]:
+        """Return notes for a file that has none: what is in it counts as done."""
+        counts: dict[str, int] = {}
+        for row in self._read(self._out) if self._out.exists() else []:
+            counts[row["id"]] = counts.get(row["id"], 0) + 1
+        none = asdict(LabelCost())
+        return [self._head, *({"id": id, "rows": count, "cost": none} for id, count in counts.items())]
+
+
+def _name(model: str | Path | PolicyModel) -> str:
+    return str(model) if isinstance(model, str | Path) else model.name
+
+
+def _plan(plan: LabelPlan) -> dict[str, Any]:
+    """Return what changes labels: all but how many problems share the cache."""
+    return {name: value for name, value in asdict(plan).items() if name != "parallel"}
+
+
+def _check(problems: list[Problem]) -> None:
+    for problem in problems:
+        make_checker(problem.check)
+        if not (problem.answer or "").strip():
+            raise UsageError(f"problem {problem.id} has no answer", "label problems with known answers")
+    ids = Counter(problem.id for problem in problems)
+    twice = next((id for id, count in ids.items() if count > 1), None)
+    if twice is not None:
+        raise UsageError(f"two problems have the id {twice}", "give each its own")
+
+
+def _append(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _replace(path: Path, rows: list[dict[str, Any]]) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,250 @@
+"""Step labels for reward models: Monte Carlo rollouts from the prefixes of sampled solutions, each prefix read once.
+
+A prefix's soft label is the share of continuations from it that reach the right answer, its hard label whether any
+does (Math-Shepherd, Wang et al., arXiv 2312.08935, eq. 3 and 4). Every sampled solution is a continuation of each of
+its own prefixes, and further rollouts fork from them; prefixes with the same text share what went on from any of them.
+The search looks for a wrong solution's first error by bisection (OmegaPRM, Luo et al., arXiv 2406.06592).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from anyio.to_thread import run_sync
+
+from ramify.answers.checkers import make_checker
+from ramify.answers.extract import extract_answer
+from ramify.engine.control.seeds import node_seed
+from ramify.engine.policy.protocol import PolicySession, StepRequest, StepResult
+from ramify.problem import Problem
+from ramify.sampling_params import SamplingParams
+from ramify.search.node import FinishReason, Node
+from ramify.search.tree import ROOT, SearchTree
+
+from .labels import LabelCost, LabelledSolution, LabelPlan
+
+MAX_DEPTH = 16
+
+Steps = tuple[str, ...]
+"""The steps of one solution."""
+
+
+def split_lines(text: str) -> list[str]:
+    """Return the lines of a text, each with the newline that ends it."""
+    return text.splitlines(keepends=True)
+
+
+class Labeller:
+    """Labels the solutions of one problem; `split` cuts a whole solution into steps as a search would."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        session: PolicySession,
+        plan: LabelPlan,
+        *,
+        split: Callable[[str], list[str]] = split_lines,
+    ) -> None:
+        self.cost = LabelCost()
+        """What it has cost so far."""
+        self._problem = problem
+        self._session = session
+        self._plan = plan
+        self._split = split
+        self._checker = make_checker(problem.check)
+        self._seed = node_seed(plan.seed, tuple(problem.id.encode()))
+        self._tree = SearchTree()
+        self._ended: set[int] = set()
+        self._starts: dict[str, Node] = {}
+        self._verdicts: dict[str, bool] = {}
+        self._outcomes: dict[str, list[bool]] = {}
+        # Prefixes from which a right answer was reached, and those from which all rollouts failed.
+        self._proven: set[str] = set()
+        self._refuted: set[str] = set()
+
+    async def label(self) -> list[LabelledSolution]:
+        """Sample solutions, roll out from their prefixes, and return what came of it."""
+        plan = self._plan
+        paths = await (self._sample_steps() if plan.rollouts else self._sample_whole())
+        right = dict(zip(paths, await self._judge(["".join(path) for path in paths]), strict=True))
+        for path in paths:
+            self._note("".join(path), right[path], _prefixes(path))
+        chosen = self._balanced(right) if plan.balance else list(right)
+        wanted = {prefix for path in chosen for prefix in _prefixes(path)[:-1]}
+        starts = [prefix for prefix in self._starts if prefix in wanted]
+        self.cost += LabelCost(solutions=plan.solutions, all_rollouts=plan.rollouts * len(starts))
+        if plan.mode == "soft":
+            await self._roll_out([prefix for prefix in starts for _ in range(plan.rollouts)])
+        elif plan.mode == "hard":
+            await self._settle(starts)
+        else:
+            await self._search([path for path in chosen if not right[path]])
+        counts = Counter(paths)
+        return [self._solution(path, right[path], 1 if plan.balance else counts[path]) for path in chosen]
+
+    def _balanced(self, right: dict[Steps, bool]) -> list[Steps]:
+        """Return as many right as wrong solutions, in the order in which they were sampled."""
+        sides = [[path for path in right if right[path] is side] for side in (True, False)]
+        chance = random.Random(self._seed)
+        chosen = {path for side in sides for path in chance.sample(side, min(map(len, sides)))}
+        return [path for path in right if path in chosen]
+
+    # Sampling
+
+    async def _sample_whole(self) -> list[Steps]:
+        """Write solutions in one go each and cut them into steps."""
+        texts: dict[int, str] = {}
+
+        def take(result: StepResult) -> None:
+            self._count(result, 0)
+            if result.finish_reason is FinishReason.EOS:
+                texts[result.child] = result.text
+
+        nodes = [self._tree.add_pending(ROOT) for _ in range(self._plan.solutions)]
+        requests = [self._request(node, to_the_end=True) for node in nodes]
+        await self._session.expand(requests, allowance=None, on_result=take)
+        return [tuple(self._split(texts[child])) for child in sorted(texts) if texts[child]]
+
+    async def _sample_steps(self) -> list[Steps]:
+        """Write solutions step by step, so that rollouts can fork from each of them."""
+        frontier = [self._tree.add_pending(ROOT) for _ in range(self._plan.solutions)]
+        leaves: list[Node] = []
+        while frontier:
+            await self._write([self._request(node) for node in frontier])
+            growing = [node for node in frontier if node.id not in self._ended and node.depth < MAX_DEPTH]
+            leaves += [node for node in frontier if node.id in self._ended]
+            frontier = [self._tree.add_pending(node.id) for node in growing]
+        for leaf in leaves:
+            for node in self._tree.path_nodes(leaf.id)[:-1]:
+                self._starts[self._tree.path_text(node.id)] = node
+        return [tuple(node.text for node in self._tree.path_nodes(leaf.id)) for leaf in leaves]
+
+    async def _write(self, requests: Sequence[StepRequest]) -> None:
+        def take(result: StepResult) -> None:
+            node = self._tree.complete(result.child, result.text, result.tokens, result.logprob, result.finish_reason)
+            # A whole solution reads its question once, whatever the number of its steps.
+            self._count(result, 0 if node.depth == 1 else None)
+            if result.finish_reason is FinishReason.EOS or extract_answer(self._tree.path_text(node.id)) is not None:
+                self._ended.add(node.id)
+
+        await self._session.expand(requests, allowance=None, on_result=take)
+
+    # Rollouts
+
+    async def _settle(self, prefixes: Iterable[str]) -> None:
+        """Roll out, one after the other, until a right answer came from each prefix or its rollouts are used up."""
+        wanted = list(dict.fromkeys(prefixes))
+        for _ in range(self._plan.rollouts):
+            await self._roll_out([prefix for prefix in wanted if prefix not in self._proven])
+        self._refuted.update(prefix for prefix in wanted if prefix not in self._proven)
+
+    async def _search(self, wrong: Sequence[Steps]) -> None:
+        """Bisect each wrong solution for the shortest prefix from which no right answer is reached."""
+        while True:
+            middles: list[str] = []
+            for path in wrong:
+                low, high = self._bounds(path)
+                if high - low > 1:
+                    middles.append("".join(path[: (low + high) // 2]))
+            if not middles:
+                return
+            await self._settle(middles)
+
+    def _bounds(self, path: Steps) -> tuple[int, int]:
+        """Return the longest prefix known to be good and the shortest known to be bad beyond it, in steps."""
+        prefixes = list(enumerate(_prefixes(path), 1))
+        low = max((number for number, prefix in prefixes if prefix in self._proven), default=0)
+        return low, min(
+            (number for number, prefix in prefixes if number > low and prefix in self._refuted), default=len(path)
+        )
+
+    async def _roll_out(self, prefixes: Sequence[str]) -> None:
+        """Write one continuation for each entry of `prefixes`."""
+        texts: dict[int, str] = {}
+        of: dict[int, str] = {}
+        requests: list[StepRequest] = []
+        for prefix in prefixes:
+            request = self._request(self._tree.add_pending(self._starts[prefix].id), to_the_end=True)
+            of[request.child] = prefix
+            requests.append(request)
+
+        def take(result: StepResult) -> None:
+            start = self._starts[of[result.child]]
+            self._count(result, sum(node.token_count for node in self._tree.path_nodes(start.id)))
+            texts[result.child] = of[result.child] + result.text
+
+        if not requests:
+            return
+        await self._session.expand(requests, allowance=None, on_result=take)
+        self.cost += LabelCost(rollouts=len(requests))
+        for child, right in zip(texts, await self._judge(list(texts.values())), strict=True):
+            self._note(texts[child], right, [of[child]])
+
+    def _note(self, text: str, right: bool, prefixes: Iterable[str]) -> None:
+        """Book an outcome for the prefixes that it was written from; a right text proves all prefixes that it has."""
+        for prefix in prefixes:
+            self._outcomes.setdefault(prefix, []).append(right)
+        if right:
+            self._proven.add(text)
+            self._proven.update(prefix for prefix in self._starts if text.startswith(prefix))
+
+    def _count(self, result: StepResult, prefix_tokens: int | None) -> None:
+        """Count a result; `prefix_tokens` is what it would read anew beside the question, None if not even that."""
+        read = 0 if prefix_tokens is None else self._session.prompt_tokens + prefix_tokens
+        generated = result.generated_tokens
+        self.cost += LabelCost(
+            generated_tokens=generated,
+            evaluated_tokens=result.prompt_tokens + result.reevaluated_tokens + generated,
+            unshared_tokens=read + generated,
+        )
+
+    async def _judge(self, texts: Sequence[str]) -> list[bool]:
+        """Tell which texts give the right answer."""
+        answers = [extract_answer(text) for text in texts]
+        gold = self._problem.answer or ""
+        for answer in dict.fromkeys(answers):
+            if answer is None or answer in self._verdicts:
+                continue
+            quick = self._checker.accepts_quickly(answer, gold)
+            self._verdicts[answer] = await run_sync(self._checker.accepts, answer, gold) if quick is None else quick
+        return [answer is not None and self._verdicts[answer] for answer in answers]
+
+    def _request(self, node: Node, *, to_the_end: bool = False) -> StepRequest:
+        assert node.parent is not None
+        return StepRequest(
+            parent=node.parent,
+            child=node.id,
+            path=node.path,
+            seed=node_seed(self._seed, node.path),
+            prefix=self._tree.path_text(node.parent),
+            max_tokens=self._plan.max_rollout_tokens if to_the_end else self._plan.max_step_tokens,
+            sampling=SamplingParams(),
+            to_the_end=to_the_end,
+        )
+
+    # Values
+
+    def _solution(self, path: Steps, right: bool, count: int) -> LabelledSolution:
+        return LabelledSolution(
+            id=self._problem.id,
+            question=self._problem.question,
+            steps=path,
+            values=tuple(self._values(path, right)),
+            count=count,
+        )
+
+    def _values(self, path: Steps, right: bool) -> Iterable[float]:
+        prefixes = _prefixes(path)
+        if self._plan.mode == "soft":
+            return (sum(self._outcomes[prefix]) / len(self._outcomes[prefix]) for prefix in prefixes)
+        if self._plan.mode == "hard":
+            return (float(any(self._outcomes[prefix]) or prefix in self._proven) for prefix in prefixes)
+        good = len(path) if right else self._bounds(path)[0]
+        return (float(number <= good) for number in range(1, len(path) + 1))
+
+
+def _prefixes(path: Steps) -> list[str]:
+    """Return the texts of a solution after each of its steps."""
+    return ["".join(path[:end]) for end in range(1, len(path) + 1)]
