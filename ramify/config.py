@@ -26,8 +26,8 @@ class EngineConfig:
     of less than 16 million weights. `max_lanes` bounds the different paths decoded together, in each pool; those
     that are the same so far count once. `prompt_preset` and `step_format` None mean what the model file says, else
     what suits its kind (see `ramify.engine.policy.prompts`). `reward_spec` is the format of the reward model: a
-    built-in name, or the path of a TOML or JSON file; None means what the file says. `profile` is the path of a file that
-    `ramify calibrate` made, for the strategy "auto"; None means the bundled one.
+    built-in name, or the path of a TOML or JSON file; None means what the file says. `profile` is the path of a file
+    that `ramify calibrate` made, for the strategy "auto"; None means the bundled one.
 
     `workers` load the models once each, and a run goes to the least busy one; with GPUs, each worker takes one in turn.
     `gpu_layers` None means all if the build can, else none; 0 none. `main_gpu` puts each model on that GPU alone, and
