@@ -79,8 +79,8 @@ if TYPE_CHECKING:
     from .usage import RoleUsage, Usage
 
 _MODULES = {
-    "engine.answers.equality": ("answers_equal",),
-    "engine.answers.extract": ("extract_answer",),
+    "answers.equality": ("answers_equal",),
+    "answers.extract": ("extract_answer",),
     "config": ("EngineConfig",),
     "engine.engine": ("Engine",),
     "errors": (
@@ -115,7 +115,7 @@ _MODULES = {
     "solution": ("Solution", "SolutionCandidate"),
     "engine.sync": ("solve_sync",),
     "usage": ("RoleUsage", "Usage"),
-    "models.problems": ("generate_problems",),
+    "models.tasks": ("generate_problems",),
     "reward.callable": ("CallableReward",),
     "reward.errors": ("RewardError", "RewardSpecError"),
     "search.allocation": ("rebase_allocation",),

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ramify.engine import Engine, Problem
+from ramify.engine.engine import Engine
+from ramify.problem import Problem
 from ramify.testing import ScriptedModel
 
 

@@ -23,7 +23,7 @@ def test_the_public_names_are_pinned():
 
 
 @pytest.mark.parametrize(
-    "module", ["ramify", "ramify.engine", "ramify.models", "ramify.reward", "ramify.search", "ramify.testing"]
+    "module", ["ramify", "ramify.models", "ramify.reward", "ramify.search", "ramify.testing"]
 )
 def test_public_names_are_sorted_and_exist(module):
     loaded = importlib.import_module(module)

@@ -32,7 +32,7 @@ from pathlib import Path
 marks = Path(os.environ["RAMIFY_TEST_MARKS"])
 
 def install():
-    from ramify.engine.runtime import native
+    from ramify.engine.runtime.llama import native
 
     decode, count = native.Context.decode, 0
 
