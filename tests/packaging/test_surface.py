@@ -22,9 +22,7 @@ def test_the_public_names_are_pinned():
     assert ramify.__all__ == SURFACE
 
 
-@pytest.mark.parametrize(
-    "module", ["ramify", "ramify.models", "ramify.reward", "ramify.search", "ramify.testing"]
-)
+@pytest.mark.parametrize("module", ["ramify", "ramify.models", "ramify.reward", "ramify.search", "ramify.testing"])
 def test_public_names_are_sorted_and_exist(module):
     loaded = importlib.import_module(module)
     assert loaded.__all__ == sorted(loaded.__all__)
