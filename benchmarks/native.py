@@ -74,18 +74,18 @@ async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> 
     )  # fmt: skip
     results: list[LaneResult] = []
     async with Runtime("process") as runtime:
-        slot = await runtime.load(config)
-        run = await slot.open_run([3 + place * 7 % 97 for place in range(options.prompt)])
+        loaded = await runtime.load(config)
+        run = await loaded.open_run([3 + place * 7 % 97 for place in range(options.prompt)])
         first = range(1, lanes + 1)
         warm = [LaneRequest(parent=0, child=child, seed=child, max_tokens=WARM_UP) for child in first]
         await run.expand(warm, allowance=None, on_result=lambda result: None)
         run.release(list(first))
-        before = await slot.statistics()
+        before = await loaded.statistics()
         wanted = [LaneRequest(parent=0, child=lanes + child, seed=child, max_tokens=options.tokens) for child in first]
         started = time.perf_counter()
         await run.expand(wanted, allowance=None, on_result=results.append)
         seconds = time.perf_counter() - started
-        after = await slot.statistics()
+        after = await loaded.statistics()
         run.close()
     sampling_s, decode_s = after.sampling_s - before.sampling_s, after.decode_s - before.decode_s
     evaluated = sum(len(result.tokens) - result.shared_tokens for result in results)

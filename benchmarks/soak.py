@@ -54,10 +54,10 @@ async def soak(options: argparse.Namespace) -> list[Look]:
     looks = list[Look]()
     started = time.monotonic()
     async with ramify.Engine(threads=options.threads) as engine:
-        runtime: Any = getattr(engine.policy, "slot").runtime  # noqa: B009  # The worker is none of the engine's face.
+        runtime: Any = getattr(engine.policy, "model").runtime  # noqa: B009  # The worker is none of the engine's face.
 
         async def look(done: int) -> None:
-            counters = [await slot.statistics() for slot in list(runtime._slots.values())]
+            counters = [await model.statistics() for model in list(runtime._models.values())]
             looks.append(
                 Look(
                     problems=done,

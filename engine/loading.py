@@ -20,7 +20,7 @@ from .rewards.own_head import muted_ids
 from .runtime.llama.config import ModelConfig
 from .runtime.llama.gguf_check import check_gguf
 from .runtime.serve.client import Runtime
-from .runtime.serve.loaded_model import Slot
+from .runtime.serve.loaded_model import LoadedModel
 
 DEFAULT_REWARD = "demo-prm"
 BUNDLED_POLICY = "demo-"
@@ -75,15 +75,15 @@ class _Loader:
         if is_remote(name):
             return await self._remote_policy(str(name))
         ref = resolve_model(name)
-        slot = await self._slot(ref.path, muted=muted_ids(check_gguf(ref.path).metadata))
+        loaded = await self._load(ref.path, muted=muted_ids(check_gguf(ref.path).metadata))
         prompt = choose_prompt_format(
-            slot.info.metadata,
-            slot.tokenizer,
-            chat_template=slot.info.chat_template,
+            loaded.info.metadata,
+            loaded.tokenizer,
+            chat_template=loaded.info.chat_template,
             preset=self._config.prompt_preset,
             step_format=self._config.step_format,
         )
-        return LlamaPolicy(slot, prompt, ref.name)
+        return LlamaPolicy(loaded, prompt, ref.name)
 
     async def _remote_policy(self, name: str) -> PolicyModel:
         from .policy.remote.policy import RemotePolicy
@@ -93,9 +93,11 @@ class _Loader:
         )
 
     async def reward(self, source: RewardSource, policy: PolicyModel | None) -> RewardModel | None:
-        return await RewardLoader(self._slot, self._stack, self._config.reward_spec).load(source, policy)
+        return await RewardLoader(self._load, self._stack, self._config.reward_spec).load(source, policy)
 
-    async def _slot(self, path: Path, *, states: bool = False, rank: bool = False, muted: tuple[int, ...] = ()) -> Slot:
+    async def _load(
+        self, path: Path, *, states: bool = False, rank: bool = False, muted: tuple[int, ...] = ()
+    ) -> LoadedModel:
         """Load a file into every worker."""
         settings = self._config
         if not 1 <= settings.workers <= MAX_WORKERS:
@@ -120,12 +122,12 @@ class _Loader:
         if settings.workers == 1:
             return await self._runtimes[0].load(config)
         in_turn = settings.main_gpu is None and settings.tensor_split is None
-        slots = [
+        loaded_models = [
             await runtime.load(replace(config, gpu_turn=number if in_turn else None))
             for number, runtime in enumerate(self._runtimes)
         ]
-        slots[0].share_with(slots[1:])
-        return slots[0]
+        loaded_models[0].share_with(loaded_models[1:])
+        return loaded_models[0]
 
 
 def _threads(settings: EngineConfig, path: Path) -> int | None:

@@ -105,6 +105,6 @@ class NoAnswer(RamifyError):
 
 
 class EngineClosed(RamifyError):
-    """Raised when an engine, slot or run is used outside its `async with` block."""
+    """Raised when an engine, model or run is used outside its `async with` block."""
 
     title = "Engine is closed"

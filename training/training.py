@@ -17,7 +17,7 @@ from ramify.engine.policy.prompts.render import prompt_segments
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.messages import ReadRequest
 from ramify.engine.runtime.serve.client import Runtime
-from ramify.engine.runtime.serve.loaded_model import Slot
+from ramify.engine.runtime.serve.loaded_model import LoadedModel
 from ramify.errors import ModelLoadError, UsageError
 from ramify.reward.errors import RewardSpecError
 from ramify.reward.layout import PathLayout
@@ -87,10 +87,10 @@ async def train_reward(
     config = config or EngineConfig()
     settings = ModelConfig(path=str(source), threads=config.threads, gpu_layers=config.gpu_layers, states=True)
     async with Runtime(config.isolation) as runtime:
-        slot = await runtime.load(settings)
+        loaded = await runtime.load(settings)
         try:
-            base = _on_states(own_spec(slot, out.stem) if spec is None else spec)
-            data = await _collect(slot, PathLayout(base, slot.tokenizer), labels)
+            base = _on_states(own_spec(loaded, out.stem) if spec is None else spec)
+            data = await _collect(loaded, PathLayout(base, loaded.tokenizer), labels)
         except RewardSpecError as error:
             raise ModelLoadError(str(error)) from error
     head = train_head(data, plan)
@@ -99,10 +99,10 @@ async def train_reward(
     return TrainedReward(path=out, spec=final, quality=head.quality, epochs=head.epochs)
 
 
-def own_spec(slot: Slot, name: str) -> RewardSpec:
+def own_spec(loaded: LoadedModel, name: str) -> RewardSpec:
     """Return a format in which a model reads questions as it does as a policy, and each step on a line of its own."""
-    metadata, tokenizer = slot.info.metadata, slot.tokenizer
-    format = choose_prompt_format(metadata, tokenizer, chat_template=slot.info.chat_template)
+    metadata, tokenizer = loaded.info.metadata, loaded.tokenizer
+    format = choose_prompt_format(metadata, tokenizer, chat_template=loaded.info.chat_template)
     segments = prompt_segments(QUESTION, format.preset, format.chat_template, special=format.special)
     template = "".join(segment.text for segment in segments)
     bos = format.special.bos
@@ -115,12 +115,12 @@ def own_spec(slot: Slot, name: str) -> RewardSpec:
         tag=TAG,
         good=0,
         activation="sigmoid",
-        context_limit=slot.info.context_tokens,
+        context_limit=loaded.info.context_tokens,
         strip_steps=True,
     )
 
 
-async def _collect(slot: Slot, layout: PathLayout, labels: Sequence[LabelledSteps]) -> LabelledStates:
+async def _collect(loaded: LoadedModel, layout: PathLayout, labels: Sequence[LabelledSteps]) -> LabelledStates:
     """Read the hidden state at the end of each labelled step; steps beyond the context are left out."""
     states: list[tuple[float, ...]] = []
     values: list[float] = []
@@ -128,9 +128,9 @@ async def _collect(slot: Slot, layout: PathLayout, labels: Sequence[LabelledStep
     for question in dict.fromkeys(label.question for label in labels):
         own = [label for label in labels if label.question == question]
         prompt = layout.prompt(question)
-        if len(prompt) >= slot.info.context_tokens:
+        if len(prompt) >= loaded.info.context_tokens:
             continue
-        run = await slot.open_run(prompt)
+        run = await loaded.open_run(prompt)
         for start in range(0, len(own), PARALLEL_SOLUTIONS):
             group = own[start : start + PARALLEL_SOLUTIONS]
             requests = [_request(layout, number, label) for number, label in enumerate(group, start + 1)]

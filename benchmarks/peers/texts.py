@@ -82,7 +82,7 @@ class TextService:
     def __init__(self, policy: LlamaPolicy, seed: int) -> None:
         self.policy = policy
         self._seed = seed
-        self._encoder = SegmentEncoder(policy.slot.tokenizer)
+        self._encoder = SegmentEncoder(policy.model.tokenizer)
         self._open: OrderedDict[tuple[str, str], _Conversation] = OrderedDict()
         self._asked: dict[tuple[str, bytes], int] = {}
 
@@ -152,7 +152,7 @@ class TextService:
         conversation = self._open.get((ask.peer, text))
         if conversation is None:
             tokens = self._encode(segments)
-            opened = _Conversation(await self.policy.slot.open_run(tokens), text, len(tokens))
+            opened = _Conversation(await self.policy.model.open_run(tokens), text, len(tokens))
             conversation = self._open.setdefault((ask.peer, text), opened)
             if conversation is not opened:
                 opened.run.close()

@@ -11,7 +11,7 @@ from ramify.search.node import FinishReason
 
 from ..runtime.messages import LaneRequest, LaneResult
 from ..runtime.serve.handle import RunHandle
-from ..runtime.serve.loaded_model import Slot
+from ..runtime.serve.loaded_model import LoadedModel
 from .prompts.format import PromptFormat
 from .protocol import AdoptedNode, StepRequest, StepResult, Turn
 
@@ -19,20 +19,20 @@ from .protocol import AdoptedNode, StepRequest, StepResult, Turn
 class LlamaPolicy:
     """A GGUF model that writes steps in the format that its prompt asks for."""
 
-    def __init__(self, slot: Slot, prompt: PromptFormat, name: str) -> None:
-        self.slot = slot
+    def __init__(self, model: LoadedModel, prompt: PromptFormat, name: str) -> None:
+        self.model = model
         self.prompt = prompt
         self.name = name
 
     @property
     def parameters(self) -> int:
         """Number of weights in the file."""
-        return self.slot.info.parameters
+        return self.model.info.parameters
 
     @property
     def context_tokens(self) -> int:
         """Longest path, prompt included."""
-        return self.slot.info.context_tokens
+        return self.model.info.context_tokens
 
     async def open(self, question: str) -> LlamaPolicySession:
         """Start a session.
@@ -41,15 +41,15 @@ class LlamaPolicy:
             QuestionTooLong: if the prompt leaves no room in the context.
             UsageError: if the question is empty.
         """
-        tokens = self.prompt.encode(question, self.slot.tokenizer)
+        tokens = self.prompt.encode(question, self.model.tokenizer)
         if len(tokens) >= self.context_tokens:
             raise QuestionTooLong(len(tokens), self.context_tokens)
-        run = await self.slot.open_run(tokens)
-        return LlamaPolicySession(run, self.prompt, len(tokens), self.slot.tokenizer)
+        run = await self.model.open_run(tokens)
+        return LlamaPolicySession(run, self.prompt, len(tokens), self.model.tokenizer)
 
 
 class LlamaPolicySession:
-    """One question's tree in the policy's slot."""
+    """One question's tree in the policy's model."""
 
     def __init__(self, run: RunHandle, prompt: PromptFormat, prompt_tokens: int, tokenizer: Tokenizer) -> None:
         self._run = run

@@ -11,7 +11,7 @@ from ramify.reward.tokens import Segment, SegmentEncoder, tokenizer_adds_space
 
 from ..runtime.messages import ReadRequest, ReadResult, common_prefix
 from ..runtime.serve.handle import RunHandle
-from ..runtime.serve.loaded_model import Slot
+from ..runtime.serve.loaded_model import LoadedModel
 
 EncodePrompt = Callable[[str, Tokenizer], Sequence[int]]
 
@@ -36,17 +36,17 @@ class LikelihoodModel:
     are not known, its text is tokenised.
     """
 
-    def __init__(self, slot: Slot, encode_prompt: EncodePrompt, *, exact: bool = False) -> None:
-        self._slot = slot
+    def __init__(self, model: LoadedModel, encode_prompt: EncodePrompt, *, exact: bool = False) -> None:
+        self._model = model
         self._encode_prompt = encode_prompt
-        self._encoder = SegmentEncoder(slot.tokenizer)
-        self._whole = tokenizer_adds_space(slot.tokenizer)
+        self._encoder = SegmentEncoder(model.tokenizer)
+        self._whole = tokenizer_adds_space(model.tokenizer)
         self._exact = exact
 
     @property
     def parameters(self) -> int:
         """Number of weights."""
-        return self._slot.info.parameters
+        return self._model.info.parameters
 
     async def open(self, question: str) -> LikelihoodSession:
         """Start a question.
@@ -54,11 +54,11 @@ class LikelihoodModel:
         Raises:
             RewardContextExceeded: if the question alone fills the context.
         """
-        prompt = tuple(self._encode_prompt(question, self._slot.tokenizer))
-        limit = self._slot.info.context_tokens
+        prompt = tuple(self._encode_prompt(question, self._model.tokenizer))
+        limit = self._model.info.context_tokens
         if len(prompt) >= limit:
             raise RewardContextExceeded(nodes=(), tokens=len(prompt), limit=limit)
-        return LikelihoodSession(self, prompt, await self._slot.open_run(prompt), limit)
+        return LikelihoodSession(self, prompt, await self._model.open_run(prompt), limit)
 
     def tokens(self, step: ScoredStep) -> tuple[int, ...]:
         """Return the generated tokens of a path."""

@@ -26,7 +26,7 @@ from ..policy.protocol import PolicyModel
 from ..policy.remote.address import PREFIX
 from ..policy.remote.policy import RemotePolicy
 from ..runtime.llama.gguf_check import check_gguf
-from ..runtime.serve.loaded_model import Slot
+from ..runtime.serve.loaded_model import LoadedModel
 from .confidence import CONFIDENCES, ConfidenceName, ConfidenceReward, LogRatioReward
 from .judge import JudgeReward, parse_address
 from .likelihood import LikelihoodModel
@@ -40,22 +40,22 @@ RANK_POOLING = 4
 RewardSource = str | Path | RewardModel | Callable[..., Any] | None
 
 
-class LoadSlot(Protocol):
+class LoadModel(Protocol):
     """Loads a file into the worker, for hidden states, for its classifier, or for anything else."""
 
-    async def __call__(self, path: Path, *, states: bool = False, rank: bool = False) -> Slot:
+    async def __call__(self, path: Path, *, states: bool = False, rank: bool = False) -> LoadedModel:
         """Return the loaded model."""
         ...
 
 
 class RewardLoader:
-    """Loads rewards; files go through `load_slot`, what must be closed later goes onto `stack`.
+    """Loads rewards; files go through `load_model`, what must be closed later goes onto `stack`.
 
     `spec` is the format that the caller asks for: a built-in name or a file, None for what the model says.
     """
 
-    def __init__(self, load_slot: LoadSlot, stack: AsyncExitStack, spec: str | None) -> None:
-        self._load_slot = load_slot
+    def __init__(self, load_model: LoadModel, stack: AsyncExitStack, spec: str | None) -> None:
+        self._load_model = load_model
         self._stack = stack
         self._spec = spec
 
@@ -111,32 +111,32 @@ class RewardLoader:
             own = self._in_policy(policy, name, given)
             if own is not None:
                 return own
-        slot = await self._load_slot(path, states=head is not None, rank=rank)
-        spec = resolve_spec(slot.info.metadata, model=name, given=given, tokenizer=slot.tokenizer)
+        loaded = await self._load_model(path, states=head is not None, rank=rank)
+        spec = resolve_spec(loaded.info.metadata, model=name, given=given, tokenizer=loaded.tokenizer)
         if isinstance(spec, ImplicitSpec):
-            return await self._log_ratio(spec, slot)
+            return await self._log_ratio(spec, loaded)
         if isinstance(spec, VerifierSpec):
-            return VerifierReward(spec, slot)
-        return _at_tags(spec, slot, policy, head)
+            return VerifierReward(spec, loaded)
+        return _at_tags(spec, loaded, policy, head)
 
     def _in_policy(self, policy: LlamaPolicy, name: str, given: AnySpec | None) -> RewardModel | None:
         """Return the head in the policy's file as a reward that is read where the policy writes, None if it cannot."""
-        slot = policy.slot
-        spec = resolve_spec(slot.info.metadata, model=name, given=given, tokenizer=slot.tokenizer)
+        loaded = policy.model
+        spec = resolve_spec(loaded.info.metadata, model=name, given=given, tokenizer=loaded.tokenizer)
         if not isinstance(spec, RewardSpec):
             return None
-        reward = _at_tags(spec, slot, policy, None)
+        reward = _at_tags(spec, loaded, policy, None)
         return OwnHeadReward(reward, policy) if reads_what_it_writes(reward, policy) else None
 
-    async def _log_ratio(self, spec: ImplicitSpec, slot: Slot) -> RewardModel:
-        reference = await self._load_slot(resolve_model(spec.reference).path)
-        models = [_reader(each, spec.preset) for each in (slot, reference)]
+    async def _log_ratio(self, spec: ImplicitSpec, loaded: LoadedModel) -> RewardModel:
+        reference = await self._load_model(resolve_model(spec.reference).path)
+        models = [_reader(each, spec.preset) for each in (loaded, reference)]
         return LogRatioReward(spec.name, models[0], models[1], beta=spec.beta)
 
     async def _other_confidence(self, kind: ConfidenceName, model: str) -> RewardModel:
-        slot = await self._load_slot(resolve_model(model).path)
-        size = slot.info.vocabulary_size
-        return ConfidenceReward(kind, _reader(slot, None), vocabulary_size=size, name=f"{kind}:{model}", own=False)
+        loaded = await self._load_model(resolve_model(model).path)
+        size = loaded.info.vocabulary_size
+        return ConfidenceReward(kind, _reader(loaded, None), vocabulary_size=size, name=f"{kind}:{model}", own=False)
 
     def _from_checkpoint(self, folder: Path) -> RewardModel:
         from .reference import load_reference
@@ -150,13 +150,13 @@ class RewardLoader:
             raise UsageError(str(error)) from error
 
 
-def _at_tags(spec: RewardSpec, slot: Slot, policy: PolicyModel | None, head: MlpHead | None) -> LmHeadReward:
+def _at_tags(spec: RewardSpec, loaded: LoadedModel, policy: PolicyModel | None, head: MlpHead | None) -> LmHeadReward:
     return LmHeadReward(
         spec,
-        slot.tokenizer,
-        LlamaScorer(slot),
-        parameters=slot.info.parameters + (0 if head is None else head.parameters),
-        context_tokens=slot.info.context_tokens,
+        loaded.tokenizer,
+        LlamaScorer(loaded),
+        parameters=loaded.info.parameters + (0 if head is None else head.parameters),
+        context_tokens=loaded.info.context_tokens,
         split=_splitter(policy),
         head=head,
     )
@@ -172,16 +172,16 @@ def _splitter(policy: PolicyModel | None) -> Callable[[str], list[str]] | None:
 def _confidence(kind: ConfidenceName, policy: PolicyModel | None) -> RewardModel:
     if not isinstance(policy, LlamaPolicy):
         raise UsageError(f"the reward {kind} reads the policy, which is no GGUF model here", "use another --reward")
-    model = LikelihoodModel(policy.slot, policy.prompt.encode, exact=True)
-    size = policy.slot.info.vocabulary_size
+    model = LikelihoodModel(policy.model, policy.prompt.encode, exact=True)
+    size = policy.model.info.vocabulary_size
     return ConfidenceReward(kind, model, vocabulary_size=size, name=kind, own=True)
 
 
-def _reader(slot: Slot, preset: str | None) -> LikelihoodModel:
+def _reader(loaded: LoadedModel, preset: str | None) -> LikelihoodModel:
     prompt = choose_prompt_format(
-        slot.info.metadata, slot.tokenizer, chat_template=slot.info.chat_template, preset=preset
+        loaded.info.metadata, loaded.tokenizer, chat_template=loaded.info.chat_template, preset=preset
     )
-    return LikelihoodModel(slot, prompt.encode)
+    return LikelihoodModel(loaded, prompt.encode)
 
 
 def _has_classifier(path: Path) -> bool:

@@ -67,8 +67,8 @@ async def open_beside(reward: RewardModel, question: str, policy: PolicySession)
 def reads_what_it_writes(reward: LmHeadReward, policy: LlamaPolicy) -> bool:
     """Tell whether the reward's format is what the policy writes, token by token, with one score at a step's end."""
     question, steps = _SAMPLE
-    encode = policy.slot.tokenizer.encode
-    written = [*policy.prompt.encode(question, policy.slot.tokenizer)]
+    encode = policy.model.tokenizer.encode
+    written = [*policy.prompt.encode(question, policy.model.tokenizer)]
     for step in steps:
         written += encode(step, special=False)
     spec = reward.spec
@@ -94,7 +94,7 @@ def muted_ids(metadata: Mapping[str, object]) -> tuple[int, ...]:
 
 def same_file(policy: LlamaPolicy, path: Path) -> bool:
     """Tell whether the policy runs this very file."""
-    return Path(policy.slot.config.path).resolve() == path.resolve()
+    return Path(policy.model.config.path).resolve() == path.resolve()
 
 
 class OwnHeadSession:
@@ -106,7 +106,7 @@ class OwnHeadSession:
         self._run = run
         self._prompt = run.prompt
         self._tag = reward.inner.layout.tag
-        self._ends = frozenset(reward.policy.slot.info.eog)
+        self._ends = frozenset(reward.policy.model.info.eog)
         self._beside = set[int]()
         self._usage = ScoreUsage()
 

@@ -9,22 +9,22 @@ from ramify.reward.protocol import ScoreJob, ScoreRow
 
 from ..runtime.messages import ReadRequest
 from ..runtime.serve.handle import RunHandle
-from ..runtime.serve.loaded_model import Slot
+from ..runtime.serve.loaded_model import LoadedModel
 
 
 class LlamaScorer:
-    """Runs a reward model's tokens in a slot."""
+    """Runs a reward model's tokens in a loaded model."""
 
-    def __init__(self, slot: Slot) -> None:
-        self._slot = slot
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
 
     async def open_run(self, prompt: Sequence[int]) -> LlamaScorerRun:
         """Start a question whose paths start with `prompt`."""
-        return LlamaScorerRun(await self._slot.open_run(prompt))
+        return LlamaScorerRun(await self._model.open_run(prompt))
 
 
 class LlamaScorerRun:
-    """One question's paths in the reward model's slot."""
+    """One question's paths in the reward model."""
 
     def __init__(self, run: RunHandle) -> None:
         self._run = run

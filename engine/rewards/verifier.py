@@ -23,7 +23,7 @@ from ..policy.prompts.render import prompt_segments
 from ..policy.prompts.special import special_tokens
 from ..runtime.messages import LaneRequest, LaneResult, ReadRequest, ReadResult
 from ..runtime.serve.handle import RunHandle
-from ..runtime.serve.loaded_model import Slot
+from ..runtime.serve.loaded_model import LoadedModel
 
 PARALLEL_PATHS = 8
 """Paths verified together; each has its own prompt in the cache."""
@@ -51,16 +51,16 @@ class VerifierReward:
         RewardSpecError: if the model's vocabulary has no single tokens for the verdicts.
     """
 
-    def __init__(self, spec: VerifierSpec, slot: Slot, *, seed: int = 0) -> None:
+    def __init__(self, spec: VerifierSpec, model: LoadedModel, *, seed: int = 0) -> None:
         self.spec = spec
-        self.slot = slot
+        self.model = model
         self.seed = seed
         self.verdicts = tuple(
-            token_of(slot.tokenizer, text, role=role) for role, text in (("yes", spec.yes), ("no", spec.no))
+            token_of(model.tokenizer, text, role=role) for role, text in (("yes", spec.yes), ("no", spec.no))
         )
-        self.context_limit = min(spec.context_limit, slot.info.context_tokens)
-        self._encoder = SegmentEncoder(slot.tokenizer)
-        self._special = special_tokens(slot.info.metadata, slot.tokenizer)
+        self.context_limit = min(spec.context_limit, model.info.context_tokens)
+        self._encoder = SegmentEncoder(model.tokenizer)
+        self._special = special_tokens(model.info.metadata, model.tokenizer)
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ class VerifierReward:
     @property
     def parameters(self) -> int:
         """Number of weights."""
-        return self.slot.info.parameters
+        return self.model.info.parameters
 
     async def open(self, question: str) -> VerifierSession:
         """Start a session."""
@@ -88,7 +88,7 @@ class VerifierReward:
         contents = {QUESTION: question.strip(), SOLUTION: "\n".join(lines)}
         # Cut first, so that a placeholder in a question or a step stays text.
         message = "".join(contents.get(part, part) for part in _PLACEHOLDERS.split(self.spec.instruction))
-        segments = prompt_segments(message, _PLAIN, self.slot.info.chat_template, special=self._special)
+        segments = prompt_segments(message, _PLAIN, self.model.info.chat_template, special=self._special)
         tokens = self._encoder.encode([*segments, Segment(self.spec.opening + reply, special=False)], joined=True)
         special = self._special
         if special.add_bos and special.bos_id is not None and tokens[:1] != [special.bos_id]:
@@ -153,7 +153,7 @@ class VerifierSession:
         """Do nothing; nothing is held between calls."""
 
     async def _verify(self, step: ScoredStep, prompt: tuple[int, ...], room: int) -> float:
-        run = await self._reward.slot.open_run(prompt, background=True)
+        run = await self._reward.model.open_run(prompt, background=True)
         try:
             chains = await self._chains(run, step, room)
             results = await run.read([self._verdict(chain, step) for chain in chains])

@@ -98,7 +98,7 @@ class ReadResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """Counters of one slot since it was loaded; `tokens`, `lanes` and `strands` are summed over decode calls.
+    """Counters of one loaded model since it was loaded; `tokens`, `lanes` and `strands` are summed over decode calls.
 
     `tokens` were evaluated. Lanes that have written the same so far are one strand and need one token evaluated.
     """

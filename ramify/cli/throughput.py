@@ -48,9 +48,9 @@ async def _measure(model: str) -> list[dict[str, Any]]:
             return rows
         await _write(engine, 1)
         for lanes in LANES:
-            before = await policy.slot.statistics()
+            before = await policy.model.statistics()
             usage = await _write(engine, lanes)
-            after = await policy.slot.statistics()
+            after = await policy.model.statistics()
             calls = max(1, after.decode_calls - before.decode_calls)
             decode_s, sampling_s = after.decode_s - before.decode_s, after.sampling_s - before.sampling_s
             rows.append(

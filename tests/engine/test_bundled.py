@@ -86,7 +86,7 @@ async def test_a_killed_worker_is_replaced_and_the_run_goes_on() -> None:
     async with ramify.Engine(reward=None) as engine:
         policy = engine.policy
         assert isinstance(policy, LlamaPolicy)
-        worker = policy.slot.runtime.worker
+        worker = policy.model.runtime.worker
         assert isinstance(worker, ProcessWorker)
         async with engine.run(PROBLEMS[2], strategy=ramify.Majority(width=12), seed=3) as run:
             async for event in run:

@@ -32,13 +32,13 @@ from .http_server import Ask, FakeServer, serving
 def served_model(name: str) -> Iterator[FakeServer]:
     """Serve a GGUF model through ramify's own runtime; each request starts afresh from its text."""
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(Runtime("thread")) as runtime:
-        slot = portal.call(runtime.load, ModelConfig(path=str(resolve_model(name).path), threads=1))
-        vocabulary = slot.tokenizer
-        format = choose_prompt_format(slot.info.metadata, vocabulary, chat_template=slot.info.chat_template)
+        loaded = portal.call(runtime.load, ModelConfig(path=str(resolve_model(name).path), threads=1))
+        vocabulary = loaded.tokenizer
+        format = choose_prompt_format(loaded.info.metadata, vocabulary, chat_template=loaded.info.chat_template)
 
         async def generate(tokens: tuple[int, ...], lane: LaneRequest) -> LaneResult:
             results = list[LaneResult]()
-            run = await slot.open_run(tokens)
+            run = await loaded.open_run(tokens)
             await run.expand([lane], allowance=None, on_result=results.append)
             run.close()
             return results[0]
@@ -50,7 +50,7 @@ def served_model(name: str) -> Iterator[FakeServer]:
             result = portal.call(
                 generate, tokens, LaneRequest(parent=0, child=1, seed=seed, max_tokens=limit, step=stop)
             )
-            written = [token for token in result.tokens if token not in slot.info.eog]
+            written = [token for token in result.tokens if token not in loaded.info.eog]
             return [vocabulary.piece(token).decode() for token in written]
 
         with serving(write_on) as server:

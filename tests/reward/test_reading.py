@@ -16,14 +16,14 @@ from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.messages import LaneRequest, ReadRequest
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.engine.runtime.serve.handle import RunHandle
-from ramify.engine.runtime.serve.loaded_model import Slot
+from ramify.engine.runtime.serve.loaded_model import LoadedModel
 from ramify.errors import UsageError
 
 TOKENS = (5, 40, 41, 42, 43, 44, 45, 46)
 
 
 @asynccontextmanager
-async def slot_of(**settings: Any) -> AsyncGenerator[Slot]:
+async def loaded_model(**settings: Any) -> AsyncGenerator[LoadedModel]:
     async with Runtime("thread") as runtime:
         path = resolve_model("demo-m").path
         yield await runtime.load(ModelConfig(path=str(path), threads=1, context_tokens=1024, **settings))
@@ -49,9 +49,9 @@ def test_a_uniform_distribution_has_no_certainty() -> None:
 
 
 async def test_log_probabilities_agree_with_the_logits() -> None:
-    async with slot_of() as slot:
-        run = await slot.open_run(TOKENS[:2])
-        vocabulary = tuple(range(slot.info.vocabulary_size))
+    async with loaded_model() as loaded:
+        run = await loaded.open_run(TOKENS[:2])
+        vocabulary = tuple(range(loaded.info.vocabulary_size))
         logits = np.array(await read(run, 1, "logits", (2, 4), vocabulary))
         ours = await read(run, 2, "tokens", (2, 4))
         for row, (logprob, _), token in zip(logits, ours, (TOKENS[3], TOKENS[5]), strict=True):
@@ -63,11 +63,11 @@ async def test_hidden_states_times_the_output_matrix_are_the_logits() -> None:
     path = resolve_model("demo-m").path
     tensor = next(each for each in gguf.GGUFReader(path).tensors if each.name == "output.weight")
     matrix = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-    async with slot_of() as slot:
-        run = await slot.open_run(TOKENS[:2])
+    async with loaded_model() as loaded:
+        run = await loaded.open_run(TOKENS[:2])
         logits = np.array(await read(run, 1, "logits", (1, 4, 7), (3, 77, 500)))
-    async with slot_of(states=True) as slot:
-        run = await slot.open_run(TOKENS[:2])
+    async with loaded_model(states=True) as loaded:
+        run = await loaded.open_run(TOKENS[:2])
         # In two reads, so that the second finds its beginning in the cache.
         first = await read(run, 1, "states", (1,))
         states = np.array([*first, *await read(run, 2, "states", (4, 7))])
@@ -75,14 +75,14 @@ async def test_hidden_states_times_the_output_matrix_are_the_logits() -> None:
 
 
 async def test_a_model_for_states_reads_nothing_else_and_generates_nothing() -> None:
-    async with slot_of(states=True) as slot:
-        run = await slot.open_run(TOKENS[:2])
+    async with loaded_model(states=True) as loaded:
+        run = await loaded.open_run(TOKENS[:2])
         with pytest.raises(UsageError, match="logits are read of a model not loaded for them"):
             await read(run, 1, "logits", (1,), (0,))
         with pytest.raises(UsageError, match="loaded for reading alone"):
             await run.expand([LaneRequest(parent=0, child=1, seed=0, max_tokens=2)], allowance=None, on_result=print)
-    async with slot_of() as slot:
-        run = await slot.open_run(TOKENS[:2])
+    async with loaded_model() as loaded:
+        run = await loaded.open_run(TOKENS[:2])
         with pytest.raises(UsageError, match="states are read of a model not loaded"):
             await read(run, 1, "states", (1,))
         with pytest.raises(UsageError, match="no token after its last"):

@@ -175,7 +175,7 @@ async def test_placeholders_in_a_question_stay_text(tiny: Tiny) -> None:
     async with AsyncExitStack() as stack:
         reward = await load(stack, tiny, replace(CONFIG, reward_spec="thinkprm"))
         tokens = list(reward.prompt("{solution} <|im_end|>", ["{question}"]))
-        text = b"".join(reward.slot.tokenizer.piece(token) for token in tokens).decode()
+        text = b"".join(reward.model.tokenizer.piece(token) for token in tokens).decode()
         assert "[Math Problem]\n\n{solution} <|im_end|>\n" in text and "Step 1: {question}\n" in text
         # One that ends the message, and none from the question.
         assert tokens.count(tiny.tokenizer.convert_tokens_to_ids("<|im_end|>")) == 1
@@ -210,13 +210,13 @@ async def test_chains_run_in_the_background(tiny: Tiny, tmp_path: Path, monkeypa
     async with AsyncExitStack() as stack:
         reward = await load(stack, tiny, spec_file(tmp_path, max_tokens=4))
         opened: list[bool] = []
-        plain = reward.slot.open_run
+        plain = reward.model.open_run
 
         async def noting(prompt: Any, *, background: bool = False) -> Any:
             opened.append(background)
             return await plain(prompt, background=background)
 
-        monkeypatch.setattr(reward.slot, "open_run", noting)
+        monkeypatch.setattr(reward.model, "open_run", noting)
         session = await reward.open("?")
         await session.score([step(1, "a")])
     assert opened == [True]

@@ -1,4 +1,4 @@
-"""What tests of the runtime drive it with: a loaded slot, lanes, and a look at the worker."""
+"""What tests of the runtime drive it with: a loaded model, lanes, and a look at the worker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.messages import LaneRequest, LaneResult
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.engine.runtime.serve.handle import RunHandle
-from ramify.engine.runtime.serve.loaded_model import Slot
+from ramify.engine.runtime.serve.loaded_model import LoadedModel
 from ramify.engine.runtime.serve.processes import Isolation, ProcessWorker
 
 PROMPT = tuple(range(40, 70))
@@ -24,7 +24,7 @@ def config_of(path: Path, **settings: Any) -> ModelConfig:
 
 
 @asynccontextmanager
-async def slot_of(path: Path, isolation: Isolation = "process", **settings: Any) -> AsyncGenerator[Slot]:
+async def loaded_model(path: Path, isolation: Isolation = "process", **settings: Any) -> AsyncGenerator[LoadedModel]:
     async with Runtime(isolation) as runtime:
         yield await runtime.load(config_of(path, **settings))
 
@@ -43,14 +43,14 @@ async def expand(run: RunHandle, *lanes: LaneRequest, allowance: int | None = No
     return results
 
 
-def worker_pid(slot: Slot) -> int:
-    worker = slot._runtime.worker  # pyright: ignore[reportPrivateUsage]
+def worker_pid(loaded: LoadedModel) -> int:
+    worker = loaded._runtime.worker  # pyright: ignore[reportPrivateUsage]
     assert isinstance(worker, ProcessWorker)
     return worker.process.pid
 
 
-def given_up(slot: Slot) -> bool:
-    return slot._runtime._given_up  # pyright: ignore[reportPrivateUsage]
+def given_up(loaded: LoadedModel) -> bool:
+    return loaded._runtime._given_up  # pyright: ignore[reportPrivateUsage]
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -13,16 +13,16 @@ from ramify.engine.runtime.messages import LaneResult, ReadRequest
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.errors import ModelCrashed
 
-from .driving import PROMPT, config_of, expand, given_up, lane, slot_of, until, worker_pid
+from .driving import PROMPT, config_of, expand, given_up, lane, loaded_model, until, worker_pid
 
 pytestmark = pytest.mark.asyncio
 
 
 async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> None:
-    async with slot_of(slow, context_tokens=4096) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(slow, context_tokens=4096) as loaded:
+        run = await loaded.open_run(PROMPT)
         first = await expand(run, lane(1, max_tokens=6), lane(2, max_tokens=6))
-        pid = worker_pid(slot)
+        pid = worker_pid(loaded)
         results: dict[int, LaneResult] = {}
         async with anyio.create_task_group() as tasks:
 
@@ -32,14 +32,14 @@ async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> Non
             tasks.start_soon(work)
             await anyio.sleep(0.2)
             os.kill(pid, signal.SIGKILL)
-        assert worker_pid(slot) != pid
+        assert worker_pid(loaded) != pid
         assert {len(each.tokens) for each in results.values()} == {200}
         # The path of node 1 had to be evaluated again, which is counted.
         assert sum(each.prompt_tokens for each in results.values()) == 0
         assert sum(each.reevaluated_tokens for each in results.values()) == len(PROMPT) + 5
         later = await expand(run, lane(50, 10, max_tokens=3))
         assert len(later[50].tokens) == 3
-        other = await slot.open_run(PROMPT)
+        other = await loaded.open_run(PROMPT)
         assert (await expand(other, lane(1, max_tokens=6)))[1].tokens == first[1].tokens
         read = ReadRequest(node=99, parent=98, tokens=(*PROMPT, 3), read=(30,), ids=(1,))
         assert len((await run.read([read]))[0].logits) == 1
@@ -47,9 +47,9 @@ async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> Non
 
 async def test_a_worker_that_hangs_is_replaced_and_the_runs_go_on(slow: Path) -> None:
     async with Runtime(hang_s=3.0) as runtime:
-        slot = await runtime.load(config_of(slow, context_tokens=4096))
-        run = await slot.open_run(PROMPT)
-        pid = worker_pid(slot)
+        loaded = await runtime.load(config_of(slow, context_tokens=4096))
+        run = await loaded.open_run(PROMPT)
+        pid = worker_pid(loaded)
         results: dict[int, LaneResult] = {}
         async with anyio.create_task_group() as tasks:
 
@@ -59,29 +59,29 @@ async def test_a_worker_that_hangs_is_replaced_and_the_runs_go_on(slow: Path) ->
             tasks.start_soon(work)
             await anyio.sleep(0.2)
             os.kill(pid, signal.SIGSTOP)
-        assert worker_pid(slot) != pid
+        assert worker_pid(loaded) != pid
         assert {len(each.tokens) for each in results.values()} == {120}
 
 
 async def test_an_idle_worker_is_not_taken_to_hang(slow: Path) -> None:
     async with Runtime(hang_s=0.4) as runtime:
-        slot = await runtime.load(config_of(slow, context_tokens=4096))
-        pid = worker_pid(slot)
+        loaded = await runtime.load(config_of(slow, context_tokens=4096))
+        pid = worker_pid(loaded)
         await anyio.sleep(1.2)
-        assert len(await expand(await slot.open_run(PROMPT), lane(1, max_tokens=2))) == 1
-        assert worker_pid(slot) == pid
+        assert len(await expand(await loaded.open_run(PROMPT), lane(1, max_tokens=2))) == 1
+        assert worker_pid(loaded) == pid
 
 
 async def test_a_worker_that_dies_twice_is_an_error_and_the_next_request_starts_anew(slow: Path) -> None:
-    async with slot_of(slow, context_tokens=4096) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(slow, context_tokens=4096) as loaded:
+        run = await loaded.open_run(PROMPT)
 
         async def murder() -> None:
             for _ in range(2):
                 await anyio.sleep(0.15)
-                pid = worker_pid(slot)
+                pid = worker_pid(loaded)
                 os.kill(pid, signal.SIGKILL)
-                await until(lambda pid=pid: worker_pid(slot) != pid or given_up(slot))
+                await until(lambda pid=pid: worker_pid(loaded) != pid or given_up(loaded))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(murder)

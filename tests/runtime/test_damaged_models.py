@@ -140,10 +140,10 @@ async def outcomes(cases: Iterator[Case], file: Path) -> Counter[str]:
             file.write_bytes(data)
             try:
                 with anyio.fail_after(30):
-                    slot = await runtime.load(config_of(file, context_tokens=512))
-                    run = await slot.open_run(PROMPT[:3])
+                    loaded = await runtime.load(config_of(file, context_tokens=512))
+                    run = await loaded.open_run(PROMPT[:3])
                     await expand(run, lane(1, max_tokens=3))
-                    slot.tokenizer.encode("ab", special=False)
+                    loaded.tokenizer.encode("ab", special=False)
                     run.close()
                 seen["loaded"] += 1
             except RamifyError as error:

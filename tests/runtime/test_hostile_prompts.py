@@ -23,7 +23,7 @@ async def test_no_question_becomes_a_special_token_or_breaks_the_engine() -> Non
     async with ramify.Engine(reward=None) as engine:
         policy = engine.policy
         assert isinstance(policy, LlamaPolicy)
-        vocabulary = policy.slot.tokenizer
+        vocabulary = policy.model.tokenizer
         # A control token is one whose text is nothing unless special tokens are asked for.
         control = {each for each in range(vocabulary.size) if not vocabulary.piece(each, special=False)}
         names = [vocabulary.piece(each).decode() for each in control]

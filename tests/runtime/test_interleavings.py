@@ -25,11 +25,11 @@ from ramify.engine.runtime.decode.scheduler import Decoder
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.llama.native import Context, Model
 from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest
-from ramify.engine.runtime.serve.loaded_model import Slot
+from ramify.engine.runtime.serve.loaded_model import LoadedModel
 from ramify.errors import EngineClosed
 from ramify.sampling_params import SamplingParams
 
-from .driving import slot_of
+from .driving import loaded_model
 
 PROMPT = tuple(range(20, 28))
 EXAMPLES = int(os.environ.get("RAMIFY_INTERLEAVINGS", "60"))
@@ -170,9 +170,9 @@ def test_any_interleaving_keeps_the_books_right(model: Model, ending: Path) -> N
     )
 
 
-async def live(slot: Slot, source: random.Random) -> None:
+async def live(loaded: LoadedModel, source: random.Random) -> None:
     """Start a run and end it in one way or another, at any moment."""
-    run = await slot.open_run(PROMPT[: source.randint(1, len(PROMPT))])
+    run = await loaded.open_run(PROMPT[: source.randint(1, len(PROMPT))])
     sampling = SamplingParams(temperature=source.choice((0.2, 1.0)))
     lanes = [
         LaneRequest(
@@ -203,19 +203,19 @@ async def live(slot: Slot, source: random.Random) -> None:
 
 async def test_a_thousand_runs_started_stopped_and_cancelled_at_random_leave_nothing(ending: Path) -> None:
     source = random.Random(0)
-    async with slot_of(ending, context_tokens=512, max_lanes=12) as slot:
+    async with loaded_model(ending, context_tokens=512, max_lanes=12) as loaded:
         limiter = anyio.CapacityLimiter(20)
 
         async def one() -> None:
             async with limiter:
-                await live(slot, source)
+                await live(loaded, source)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(TASKS):
                 tasks.start_soon(one)
-        statistics = await slot.statistics()
+        statistics = await loaded.statistics()
         assert (statistics.sequences_used, statistics.cells_used) == (0, 0)
-        run = await slot.open_run(PROMPT)
+        run = await loaded.open_run(PROMPT)
         found: list[LaneResult] = []
         await run.expand([LaneRequest(parent=0, child=1, seed=1, max_tokens=4)], allowance=None, on_result=found.append)
         assert len(found) == 1

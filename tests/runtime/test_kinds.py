@@ -65,9 +65,9 @@ async def test_a_tree_over_several_windows_evaluates_each_token_once(
     kind_file: Callable[[str], Path], architecture: str
 ) -> None:
     async with Runtime() as runtime:
-        slot = await runtime.load(config_of(kind_file(architecture)))
-        assert slot.info.window_tokens == WINDOW
-        run = await slot.open_run(PROMPT)
+        loaded = await runtime.load(config_of(kind_file(architecture)))
+        assert loaded.info.window_tokens == WINDOW
+        run = await loaded.open_run(PROMPT)
         greedy = SamplingParams(temperature=0.0)
         first = await expand(run, *(lane(child, max_tokens=2 * WINDOW) for child in range(1, 5)))
         second = await expand(run, *(lane(child, child % 4 + 1, max_tokens=WINDOW) for child in range(5, 13)))
@@ -77,8 +77,8 @@ async def test_a_tree_over_several_windows_evaluates_each_token_once(
         assert sum(each.prompt_tokens for each in results) == len(PROMPT)
         # The greedy token below two steps is that of a fresh reading of the whole path.
         path = (*PROMPT, *first[2].tokens, *second[5].tokens)
-        fresh = await slot.open_run(PROMPT[:1])
-        ids = tuple(range(slot.info.vocabulary_size))
+        fresh = await loaded.open_run(PROMPT[:1])
+        ids = tuple(range(loaded.info.vocabulary_size))
         row = (await fresh.read([ReadRequest(node=1, parent=None, tokens=path, read=(len(path) - 1,), ids=ids)]))[0]
         best = max(row.logits[0])
         assert row.logits[0][last.tokens[0]] == pytest.approx(best, abs=5e-3)
@@ -93,9 +93,9 @@ async def test_what_cannot_branch_is_refused_with_one_line(
         with pytest.raises(ModelLoadError, match=f"recurrent model \\({architecture}\\), which trees cannot") as caught:
             await runtime.load(config_of(kind_file(architecture)))
         assert "\n" not in str(caught.value)
-        slot = await runtime.load(config_of(tiny))
+        loaded = await runtime.load(config_of(tiny))
         assert runtime.worker is pid
-        run = await slot.open_run(PROMPT)
+        run = await loaded.open_run(PROMPT)
         await run.expand(
             [LaneRequest(parent=0, child=1, seed=1, max_tokens=2)], allowance=None, on_result=lambda _: None
         )

@@ -15,7 +15,7 @@ import pytest
 
 import ramify
 from ramify.engine.policy.llama import LlamaPolicy
-from ramify.engine.runtime.serve.loaded_model import Slot
+from ramify.engine.runtime.serve.loaded_model import LoadedModel
 from ramify.events import NodeAdded
 from ramify.search.node import FinishReason
 from ramify.search.stopping import StopReason
@@ -120,25 +120,27 @@ def test_a_search_given_up_stops_at_once_frees_all_and_disturbs_no_other(
 ) -> None:
     async def main() -> None:
         async with ramify.Engine() as engine:
-            slots = slots_of(engine)
+            loaded_models = models_of(engine)
             calm = await engine.solve(PROBLEM, strategy=ramify.Majority(width=3), seed=1)
             for way in ways:
                 await way(engine)
-                before = [await slot.statistics() for slot in slots]
+                before = [await loaded.statistics() for loaded in loaded_models]
                 await anyio.sleep(0.1)
-                after = [await slot.statistics() for slot in slots]
+                after = [await loaded.statistics() for loaded in loaded_models]
                 assert after == before, f"{way.__name__}: it goes on"
-                assert [(each.cells_used, each.sequences_used) for each in after] == [(0, 0)] * len(slots), way.__name__
+                assert [(each.cells_used, each.sequences_used) for each in after] == [(0, 0)] * len(loaded_models), (
+                    way.__name__
+                )
                 again = await engine.solve(PROBLEM, strategy=ramify.Majority(width=3), seed=1)
                 assert texts(again) == texts(calm), f"{way.__name__}: the next run differs"
 
     anyio.run(main, backend=backend)
 
 
-def slots_of(engine: ramify.Engine) -> list[Slot]:
+def models_of(engine: ramify.Engine) -> list[LoadedModel]:
     policy = engine.policy
     assert isinstance(policy, LlamaPolicy)
-    return list(policy.slot.runtime._slots.values())
+    return list(policy.model.runtime._models.values())
 
 
 def texts(solution: ramify.Solution) -> list[str]:
@@ -152,7 +154,7 @@ import ramify
 
 async def main():
     async with ramify.Engine() as engine:
-        print(engine.policy.slot.runtime.worker.process.pid, flush=True)
+        print(engine.policy.model.runtime.worker.process.pid, flush=True)
         while True:
             await engine.solve(sys.argv[2], strategy=ramify.Majority(width=40))
 

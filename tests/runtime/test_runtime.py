@@ -18,7 +18,7 @@ from ramify.engine.runtime.serve.processes import Isolation
 from ramify.errors import EngineClosed, ModelLoadError, QuestionTooLong, UsageError
 from ramify.sampling_params import SamplingParams, StepFormat
 
-from .driving import PROMPT, config_of, expand, lane, slot_of, until
+from .driving import PROMPT, config_of, expand, lane, loaded_model, until
 from .tiny_gguf import write_tiny
 
 pytestmark = pytest.mark.asyncio
@@ -28,8 +28,8 @@ ANY_A = StepFormat(name="a", pattern="[a-m]")
 
 @pytest.mark.parametrize("isolation", ["process", "thread"])
 async def test_a_tree_grows_and_each_token_is_evaluated_once(tiny: Path, isolation: Isolation) -> None:
-    async with slot_of(tiny, isolation) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(tiny, isolation) as loaded:
+        run = await loaded.open_run(PROMPT)
         first = await expand(run, *(lane(child) for child in range(1, 5)))
         assert {len(each.tokens) for each in first.values()} == {12}
         second = await expand(run, *(lane(child, 1 + child % 2) for child in range(5, 11)))
@@ -37,22 +37,22 @@ async def test_a_tree_grows_and_each_token_is_evaluated_once(tiny: Path, isolati
         assert sum(each.prompt_tokens for each in results) == len(PROMPT)
         assert sum(each.reevaluated_tokens for each in results) == 0
         assert all(each.finish_reason == "length" and each.logprob < 0 for each in results)
-        statistics = await slot.statistics()
+        statistics = await loaded.statistics()
         # All but the last of every step, and the last ones of the two parents.
         assert statistics.tokens == len(PROMPT) + 10 * 11 + 2
         assert statistics.reevaluated_tokens == 0
-        text = slot.tokenizer.encode("abc", special=False)
-        assert b"".join(slot.tokenizer.piece(each) for each in text) == b"abc"
+        text = loaded.tokenizer.encode("abc", special=False)
+        assert b"".join(loaded.tokenizer.piece(each) for each in text) == b"abc"
         run.close()
 
 
 async def test_draws_do_not_depend_on_what_else_is_decoded(tiny: Path) -> None:
-    async with slot_of(tiny) as slot:
-        alone = await slot.open_run(PROMPT)
+    async with loaded_model(tiny) as loaded:
+        alone = await loaded.open_run(PROMPT)
         expected = (await expand(alone, lane(1, max_tokens=6)))[1]
         alone.close()
-        busy = [await slot.open_run(tuple(range(30 + index, 80 + index))) for index in range(3)]
-        run = await slot.open_run(PROMPT)
+        busy = [await loaded.open_run(tuple(range(30 + index, 80 + index))) for index in range(3)]
+        run = await loaded.open_run(PROMPT)
         async with anyio.create_task_group() as tasks:
             for each in busy:
                 tasks.start_soon(lambda each=each: expand(each, *(lane(child, max_tokens=30) for child in range(2, 8))))
@@ -62,53 +62,53 @@ async def test_draws_do_not_depend_on_what_else_is_decoded(tiny: Path) -> None:
 
 
 async def test_steps_end_where_they_should(tiny: Path, ending: Path) -> None:
-    async with slot_of(tiny) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(tiny) as loaded:
+        run = await loaded.open_run(PROMPT)
         results = await expand(run, *(lane(child, step=ANY_A, max_tokens=200) for child in range(1, 9)))
         for each in results.values():
             assert each.finish_reason == "step"
-            pieces = [slot.tokenizer.piece(token, special=False) for token in each.tokens]
+            pieces = [loaded.tokenizer.piece(token, special=False) for token in each.tokens]
             letters = [any(byte in b"abcdefghijklm" for byte in piece) for piece in pieces]
             assert letters.index(True) == len(pieces) - 1
-    async with slot_of(ending) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(ending) as loaded:
+        run = await loaded.open_run(PROMPT)
         results = await expand(run, *(lane(child, max_tokens=60) for child in range(1, 9)))
         ended = [each for each in results.values() if each.finish_reason == "eos"]
         assert ended
         for each in ended:
-            assert each.tokens[-1] == slot.info.eos
-            assert slot.info.eos not in each.tokens[:-1]
+            assert each.tokens[-1] == loaded.info.eos
+            assert loaded.info.eos not in each.tokens[:-1]
             assert "<|end|>" not in each.text
 
 
 async def test_an_allowance_is_spent_to_the_token(tiny: Path) -> None:
-    async with slot_of(tiny) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(tiny) as loaded:
+        run = await loaded.open_run(PROMPT)
         results = await expand(run, *(lane(child, max_tokens=50) for child in range(1, 8)), allowance=100)
         assert sum(len(each.tokens) for each in results.values()) == 100
         assert {each.finish_reason for each in results.values()} == {"budget"}
 
 
 async def test_greedy_takes_the_best_logit(tiny: Path) -> None:
-    async with slot_of(tiny) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(tiny) as loaded:
+        run = await loaded.open_run(PROMPT)
         greedy = SamplingParams(temperature=0.0)
         result = (await expand(run, lane(1, sampling=greedy, max_tokens=1)))[1]
-        ids = tuple(range(slot.info.vocabulary_size))
+        ids = tuple(range(loaded.info.vocabulary_size))
         row = (await run.read([ReadRequest(node=9, parent=None, tokens=PROMPT, read=(29,), ids=ids)]))[0]
         logits = row.logits[0]
         assert result.tokens == (logits.index(max(logits)),)
 
 
 async def test_reads_share_what_is_cached(tiny: Path) -> None:
-    async with slot_of(tiny) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(tiny) as loaded:
+        run = await loaded.open_run(PROMPT)
         child, grandchild = (*PROMPT, 33, 34, 35), (*PROMPT, 33, 34, 35, 36, 37)
         first = await run.read([ReadRequest(node=1, parent=None, tokens=child, read=(32,), ids=(1, 2))])
         assert (first[0].evaluated_tokens, first[0].reevaluated_tokens) == (33, 0)
         second = await run.read([ReadRequest(node=2, parent=1, tokens=grandchild, read=(34,), ids=(1, 2))])
         assert (second[0].evaluated_tokens, second[0].cached_tokens) == (2, 33)
-        fresh = await slot.open_run(PROMPT)
+        fresh = await loaded.open_run(PROMPT)
         whole = await fresh.read([ReadRequest(node=2, parent=None, tokens=grandchild, read=(32, 34), ids=(1, 2))])
         assert whole[0].logits[0] == pytest.approx(first[0].logits[0], abs=5e-3)
         assert whole[0].logits[1] == pytest.approx(second[0].logits[0], abs=5e-3)
@@ -116,8 +116,8 @@ async def test_reads_share_what_is_cached(tiny: Path) -> None:
 
 async def test_a_small_cache_changes_the_cost_and_nothing_else(tiny: Path) -> None:
     async def tree(cells: int) -> tuple[list[tuple[int, ...]], int]:
-        async with slot_of(tiny, context_tokens=cells) as slot:
-            run = await slot.open_run(PROMPT)
+        async with loaded_model(tiny, context_tokens=cells) as loaded:
+            run = await loaded.open_run(PROMPT)
             results = await expand(run, *(lane(child, max_tokens=40) for child in range(1, 9)))
             results |= await expand(run, *(lane(child + 8, child, max_tokens=4) for child in range(1, 9)))
             return [results[child].tokens for child in sorted(results)], sum(
@@ -135,8 +135,8 @@ async def test_a_small_cache_changes_the_cost_and_nothing_else(tiny: Path) -> No
 
 
 async def test_cancelled_lanes_end_at_once_and_leave_no_cells(slow: Path) -> None:
-    async with slot_of(slow, context_tokens=4096) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(slow, context_tokens=4096) as loaded:
+        run = await loaded.open_run(PROMPT)
         delivered: list[LaneResult] = []
         started = time.monotonic()
         with anyio.move_on_after(0.3) as scope:
@@ -144,17 +144,17 @@ async def test_cancelled_lanes_end_at_once_and_leave_no_cells(slow: Path) -> Non
             await run.expand(lanes, allowance=None, on_result=delivered.append)
         assert scope.cancelled_caught
         assert time.monotonic() - started < 3.0
-        before = await slot.statistics()
+        before = await loaded.statistics()
         await anyio.sleep(0.2)
-        assert (await slot.statistics()).decode_calls == before.decode_calls
+        assert (await loaded.statistics()).decode_calls == before.decode_calls
         assert all(each.finish_reason != "cancelled" for each in delivered)
         run.close()
-        assert (await slot.statistics()).sequences_used == 0
+        assert (await loaded.statistics()).sequences_used == 0
 
 
 async def test_interrupted_lanes_give_what_they_have(slow: Path) -> None:
-    async with slot_of(slow, context_tokens=4096) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(slow, context_tokens=4096) as loaded:
+        run = await loaded.open_run(PROMPT)
         results: dict[int, LaneResult] = {}
         async with anyio.create_task_group() as tasks:
 
@@ -169,8 +169,8 @@ async def test_interrupted_lanes_give_what_they_have(slow: Path) -> None:
 
 
 async def test_progress_is_reported(slow: Path) -> None:
-    async with slot_of(slow, context_tokens=4096) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(slow, context_tokens=4096) as loaded:
+        run = await loaded.open_run(PROMPT)
         reports: list[tuple[int, int, str]] = []
         await run.expand(
             [lane(child, max_tokens=60, watched=True) for child in range(1, 9)],
@@ -194,7 +194,7 @@ async def test_logits_that_are_no_numbers_are_an_error_of_the_model(tmp_path: Pa
         assert len(await expand(await good.open_run(PROMPT), lane(1))) == 1
 
 
-async def test_two_slots_of_one_file_work_side_by_side(tiny: Path) -> None:
+async def test_two_models_of_one_file_work_side_by_side(tiny: Path) -> None:
     async with Runtime() as runtime:
         left, right = await runtime.load(config_of(tiny)), await runtime.load(config_of(tiny))
         runs = [await left.open_run(PROMPT), await right.open_run(PROMPT)]
@@ -212,14 +212,14 @@ async def test_two_slots_of_one_file_work_side_by_side(tiny: Path) -> None:
 
 
 async def test_wrong_requests_are_refused_and_harm_nobody(tiny: Path) -> None:
-    async with slot_of(tiny) as slot:
+    async with loaded_model(tiny) as loaded:
         with pytest.raises(UsageError, match="empty"):
-            await slot.open_run(())
+            await loaded.open_run(())
         with pytest.raises(UsageError, match="vocabulary"):
-            await slot.open_run((1, 262))
+            await loaded.open_run((1, 262))
         with pytest.raises(QuestionTooLong):
-            await slot.open_run([1] * 257)
-        run = await slot.open_run(PROMPT)
+            await loaded.open_run([1] * 257)
+        run = await loaded.open_run(PROMPT)
         wrong = [
             (lane(1, 7), "not in this run"),
             (lane(0), "taken"),
@@ -245,8 +245,8 @@ async def test_an_error_of_the_listener_comes_out_where_it_waits(tiny: Path) -> 
     def fail(result: LaneResult) -> None:
         raise ZeroDivisionError(result.child)
 
-    async with slot_of(tiny) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(tiny) as loaded:
+        run = await loaded.open_run(PROMPT)
         with pytest.raises(ZeroDivisionError):
             await run.expand([lane(child) for child in range(1, 5)], allowance=None, on_result=fail)
         assert len(await expand(run, lane(5))) == 1
@@ -254,8 +254,8 @@ async def test_an_error_of_the_listener_comes_out_where_it_waits(tiny: Path) -> 
 
 async def test_closing_ends_those_who_wait(slow: Path) -> None:
     async with anyio.create_task_group() as tasks:
-        async with slot_of(slow, context_tokens=4096) as slot:
-            run = await slot.open_run(PROMPT)
+        async with loaded_model(slow, context_tokens=4096) as loaded:
+            run = await loaded.open_run(PROMPT)
             ended = anyio.Event()
 
             async def work() -> None:
@@ -268,7 +268,7 @@ async def test_closing_ends_those_who_wait(slow: Path) -> None:
         with anyio.fail_after(5):
             await ended.wait()
         with pytest.raises(EngineClosed):
-            await slot.open_run(PROMPT)
+            await loaded.open_run(PROMPT)
 
 
 async def test_a_bad_file_is_an_error_and_the_runtime_goes_on(tmp_path: Path, tiny: Path) -> None:
@@ -278,8 +278,8 @@ async def test_a_bad_file_is_an_error_and_the_runtime_goes_on(tmp_path: Path, ti
             await runtime.load(config_of(tmp_path / "none.gguf"))
         with pytest.raises(ModelLoadError, match="unknown model architecture"):
             await runtime.load(config_of(unknown))
-        slot = await runtime.load(config_of(tiny))
-        assert len(await expand(await slot.open_run(PROMPT), lane(1))) == 1
+        loaded = await runtime.load(config_of(tiny))
+        assert len(await expand(await loaded.open_run(PROMPT), lane(1))) == 1
 
 
 def _on_trio(work: Callable[[], Any]) -> None:
@@ -289,8 +289,8 @@ def _on_trio(work: Callable[[], Any]) -> None:
 @pytest.mark.parametrize("isolation", ["process", "thread"])
 async def test_trio_works_the_same(tiny: Path, isolation: Isolation) -> None:
     async def work() -> None:
-        async with slot_of(tiny, isolation) as slot:
-            run = await slot.open_run(PROMPT)
+        async with loaded_model(tiny, isolation) as loaded:
+            run = await loaded.open_run(PROMPT)
             assert len(await expand(run, lane(1), lane(2))) == 2
             with anyio.move_on_after(0.02):
                 await expand(run, *(lane(child, max_tokens=200) for child in range(3, 40)))
@@ -311,8 +311,8 @@ async def test_a_script_without_a_guard_works_and_its_output_is_its_own(tiny: Pa
         "from ramify.engine.runtime.messages import LaneRequest, ModelConfig\n"
         "async def main():\n"
         "    async with Runtime() as runtime:\n"
-        f"        slot = await runtime.load(ModelConfig(path={str(tiny)!r}, threads=1))\n"
-        "        run = await slot.open_run((5, 6))\n"
+        f"        loaded = await runtime.load(ModelConfig(path={str(tiny)!r}, threads=1))\n"
+        "        run = await loaded.open_run((5, 6))\n"
         "        lane = LaneRequest(parent=0, child=1, seed=1, max_tokens=3)\n"
         "        await run.expand([lane], allowance=None, on_result=lambda r: print(len(r.tokens)))\n"
         "anyio.run(main)\n"

@@ -141,7 +141,7 @@ async def test_no_two_tokens_on_the_same_path_are_evaluated_by_the_bundled_model
     async with ramify.Engine() as engine:
         assert isinstance(engine.policy, LlamaPolicy)
         solution = await engine.solve(problem, strategy=strategy)
-        found = await engine.policy.slot.statistics()
+        found = await engine.policy.model.statistics()
     assert solution.tree is not None
     paths: dict[int, tuple[int, ...]] = {}
     needed = set[tuple[int, ...]]()

@@ -16,12 +16,12 @@ import ramify
 from ramify.engine.policy.llama import LlamaPolicy
 from ramify.engine.runtime.messages import LaneResult
 from ramify.engine.runtime.serve.client import Runtime
-from ramify.engine.runtime.serve.loaded_model import Slot
+from ramify.engine.runtime.serve.loaded_model import LoadedModel
 from ramify.engine.runtime.serve.processes import ProcessWorker
 from ramify.errors import ExitCode, ModelCrashed
 from ramify.events import NodeAdded
 
-from .driving import PROMPT, config_of, expand, given_up, lane, slot_of, until, worker_pid
+from .driving import PROMPT, config_of, expand, given_up, lane, loaded_model, until, worker_pid
 
 PROBLEM = ramify.generate_problems(steps=(3, 5), count=1, seed=31)[0]
 
@@ -109,8 +109,8 @@ async def test_an_assert_in_native_code_costs_a_worker_and_no_result(
     tiny: Path, aborts: Callable[[int], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def tree() -> dict[int, LaneResult]:
-        async with slot_of(tiny) as slot:
-            run = await slot.open_run(PROMPT)
+        async with loaded_model(tiny) as loaded:
+            run = await loaded.open_run(PROMPT)
             first = await expand(run, *(lane(child, max_tokens=8) for child in range(1, 5)))
             return first | await expand(run, *(lane(child, 1 + child % 4, max_tokens=40) for child in range(5, 13)))
 
@@ -128,11 +128,11 @@ async def test_an_assert_in_native_code_costs_a_worker_and_no_result(
 
 
 async def test_asserts_without_end_are_a_typed_error_with_the_cause(tiny: Path, aborts: Callable[[int], None]) -> None:
-    async with slot_of(tiny) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(tiny) as loaded:
+        run = await loaded.open_run(PROMPT)
     aborts(2)
-    async with slot_of(tiny) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(tiny) as loaded:
+        run = await loaded.open_run(PROMPT)
         with pytest.raises(ModelCrashed, match=r"died twice .*SIGABRT.*GGML_ASSERT") as caught:
             await expand(run, *(lane(child, max_tokens=100) for child in range(1, 5)))
         assert caught.value.exit_code == ExitCode.MODEL
@@ -143,15 +143,15 @@ async def test_asserts_without_end_are_a_typed_error_with_the_cause(tiny: Path, 
 
 async def test_hanging_twice_is_a_typed_error(slow: Path) -> None:
     async with Runtime(hang_s=1.0) as runtime:
-        slot = await runtime.load(config_of(slow, context_tokens=4096))
-        run = await slot.open_run(PROMPT)
+        loaded = await runtime.load(config_of(slow, context_tokens=4096))
+        run = await loaded.open_run(PROMPT)
 
         async def stop_them() -> None:
             for _ in range(2):
-                await until(lambda: slot.waits)
-                pid = worker_pid(slot)
+                await until(lambda: loaded.waits)
+                pid = worker_pid(loaded)
                 os.kill(pid, signal.SIGSTOP)
-                await until(lambda pid=pid: worker_pid(slot) != pid or given_up(slot))
+                await until(lambda pid=pid: worker_pid(loaded) != pid or given_up(loaded))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop_them)
@@ -170,7 +170,7 @@ async def test_a_search_survives_kill_9_in_mid_decode_with_the_same_answers() ->
             async with engine.run(PROBLEM, strategy=ramify.Majority(width=12), seed=3) as run:
                 async for event in run:
                     added += isinstance(event, NodeAdded)
-                    worker = policy.slot.runtime.worker
+                    worker = policy.model.runtime.worker
                     if added == kill_after and isinstance(worker, ProcessWorker):
                         os.kill(worker.process.pid, signal.SIGKILL)
                         kill_after = None
@@ -199,8 +199,8 @@ async def test_a_worker_in_mid_decode_ends_when_its_parent_is_killed(slow: Path,
         "from ramify.engine.runtime.messages import LaneRequest, ModelConfig\n"
         "async def main():\n"
         "    async with Runtime() as runtime:\n"
-        f"        slot = await runtime.load(ModelConfig(path={str(slow)!r}, threads=1, context_tokens=8192))\n"
-        "        run = await slot.open_run((5, 6, 7))\n"
+        f"        loaded = await runtime.load(ModelConfig(path={str(slow)!r}, threads=1, context_tokens=8192))\n"
+        "        run = await loaded.open_run((5, 6, 7))\n"
         "        lengths = [1] + [240] * 300\n"
         "        lanes = [LaneRequest(parent=0, child=n, seed=n, max_tokens=m) for n, m in enumerate(lengths, 1)]\n"
         "        say = lambda result: print(runtime.worker.process.pid, flush=True)\n"
@@ -224,18 +224,18 @@ def _state(pid: int) -> str:
 
 
 async def test_many_crashes_leave_no_file_or_process_behind(tiny: Path) -> None:
-    async with slot_of(tiny) as slot:
-        run = await slot.open_run(PROMPT)
+    async with loaded_model(tiny) as loaded:
+        run = await loaded.open_run(PROMPT)
         await expand(run, lane(1, max_tokens=2))
         files = open_files()
         for number in range(2, 6):
-            await crash(slot)
+            await crash(loaded)
             assert len((await expand(run, lane(number, max_tokens=2)))[number].tokens) == 2
-            assert workers_of(os.getpid()) == [worker_pid(slot)]
+            assert workers_of(os.getpid()) == [worker_pid(loaded)]
         assert open_files() <= files
 
 
-async def crash(slot: Slot) -> None:
-    pid = worker_pid(slot)
+async def crash(loaded: LoadedModel) -> None:
+    pid = worker_pid(loaded)
     os.kill(pid, signal.SIGKILL)
-    await until(lambda: worker_pid(slot) != pid)
+    await until(lambda: worker_pid(loaded) != pid)

@@ -1,4 +1,4 @@
-"""What is kept of the runs of a slot, so that a new worker can be told all of it."""
+"""What is kept of the runs of a loaded model, so that a new worker can be told all of it."""
 
 from __future__ import annotations
 

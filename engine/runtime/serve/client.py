@@ -23,7 +23,7 @@ from anyio import from_thread, lowlevel, to_thread
 from ramify.errors import EngineClosed, ModelCrashed
 
 from ..llama.config import ModelConfig
-from .loaded_model import Slot
+from .loaded_model import LoadedModel
 from .processes import Isolation, WorkerHandle, start_worker
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Runtime:
         self._worker: WorkerHandle | None = None
         self._outbox: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._slots: dict[int, Slot] = {}
+        self._models: dict[int, LoadedModel] = {}
         self._crashes = 0
         self._closing = False
         self._given_up = False
@@ -70,12 +70,12 @@ class Runtime:
         self._outbox.put(("stop",))
         self._outbox.put(None)
         closed = EngineClosed("the engine was closed meanwhile", "keep it open until its runs have ended")
-        for slot in self._slots.values():
-            slot.fail(closed)
+        for model in self._models.values():
+            model.fail(closed)
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(self._join)
-        for slot in self._slots.values():
-            slot.close()
+        for model in self._models.values():
+            model.close()
 
     @property
     def worker(self) -> WorkerHandle:
@@ -84,7 +84,7 @@ class Runtime:
             raise EngineClosed("the runtime is not open", "use it inside `async with`")
         return self._worker
 
-    async def load(self, config: ModelConfig) -> Slot:
+    async def load(self, config: ModelConfig) -> LoadedModel:
         """Load a model and wait until it is ready.
 
         Raises:
@@ -97,11 +97,11 @@ class Runtime:
         await to_thread.run_sync(check_gguf, config.path)
         if config.extra_buffers == "all":
             config = replace(config, extra_buffers=await to_thread.run_sync(usable_buffers, config.path))
-        slot = Slot(self, len(self._slots), config)
-        self._slots[slot.number] = slot
-        self.send("load", slot.number, config)
-        await slot.wait_loaded()
-        return slot
+        model = LoadedModel(self, len(self._models), config)
+        self._models[model.number] = model
+        self.send("load", model.number, config)
+        await model.wait_loaded()
+        return model
 
     def send(self, *message: Any) -> None:
         """Queue a message for the worker, which is started again if it was given up; never blocks.
@@ -164,7 +164,7 @@ class Runtime:
         """Kill a worker that hangs; that it has ended is noticed as for any other."""
         if self._hang_s is None or worker is not self._worker or self._closing:
             return
-        if not any(slot.waits for slot in self._slots.values()):
+        if not any(model.waits for model in self._models.values()):
             self._heard_s = time.monotonic()
         elif time.monotonic() - self._heard_s > self._hang_s and worker.kill():
             self._broken = f"it gave no sign of life for {self._hang_s:g} s"
@@ -195,16 +195,16 @@ class Runtime:
         error = ModelCrashed(
             f"the model's worker died twice ({how})", "run `ramify doctor`, or load the model with another build"
         )
-        for slot in self._slots.values():
-            slot.fail(error)
+        for model in self._models.values():
+            model.fail(error)
 
     def _restart(self) -> None:
         self._given_up = False
         self._outbox = queue.SimpleQueue()
         self._heard_s = time.monotonic()
         self._start()
-        for slot in self._slots.values():
-            slot.replay()
+        for model in self._models.values():
+            model.replay()
 
     def _take(self, worker: WorkerHandle, reply: tuple[Any, ...]) -> None:
         kind, *rest = reply
@@ -216,17 +216,17 @@ class Runtime:
             return
         if kind == "alive":
             return
-        slot = self._slots[rest[0]]
+        model = self._models[rest[0]]
         if kind == "results":
             self._crashes = 0
-            slot.take_results(rest[1])
+            model.take_results(rest[1])
         elif kind == "loaded":
-            slot.loaded(rest[1])
+            model.take_info(rest[1])
         elif kind == "failed":
-            slot.fail(rest[1])
+            model.fail(rest[1])
         elif kind == "run_failed":
-            slot.fail(rest[2], run=rest[1])
+            model.fail(rest[2], run=rest[1])
         elif kind == "progress":
-            slot.take_progress(rest[1])
+            model.take_progress(rest[1])
         elif kind == "statistics":
-            slot.take_statistics(rest[1])
+            model.take_statistics(rest[1])

@@ -14,17 +14,17 @@ from ..messages import ROOT, LaneRequest, LaneResult, ReadRequest, ReadResult
 from .books import RunBooks, Wait, ignore
 
 if TYPE_CHECKING:
-    from .loaded_model import Slot
+    from .loaded_model import LoadedModel
 
 END_S = 5.0
 """How long requests that nobody wants any more may take to end."""
 
 
 class RunHandle:
-    """One run's tree in a slot. Made by `Slot.open_run`."""
+    """One run's tree in a loaded model. Made by `LoadedModel.open_run`."""
 
-    def __init__(self, slot: Slot, number: int, books: RunBooks) -> None:
-        self._slot = slot
+    def __init__(self, model: LoadedModel, number: int, books: RunBooks) -> None:
+        self._model = model
         self._number = number
         self._books = books
         self._closed = False
@@ -85,28 +85,28 @@ class RunHandle:
             UsageError: if its parent is not known, its number is in use, or a token is not in the vocabulary.
         """
         self._check_new(parent, node)
-        self._slot.check_tokens(tokens)
-        self._slot.send("restore", self._number, node, parent, tuple(tokens), generated)
+        self._model.check_tokens(tokens)
+        self._model.send("restore", self._number, node, parent, tuple(tokens), generated)
         self._books.nodes[node] = (parent, tuple(tokens))
 
     def interrupt(self) -> None:
         """End all lanes of the run; each still gives its result, with reason "cancelled"."""
         for wait in self._books.waits:
             wait.interrupted = True
-        self._slot.tell("interrupt", self._number)
+        self._model.tell("interrupt", self._number)
 
     def release(self, nodes: Sequence[int]) -> None:
         """Free what is kept for nodes that will not be expanded again."""
-        self._slot.tell("release", self._number, list(nodes))
+        self._model.tell("release", self._number, list(nodes))
 
     def close(self) -> None:
         """Free the run; whoever still waits for results of it gets EngineClosed."""
         if self._closed:
             return
         self._closed = True
-        self._slot.fail(EngineClosed("the run was closed meanwhile"), run=self._number)
-        self._slot.forget(self._number)
-        self._slot.tell("close_run", self._number)
+        self._model.fail(EngineClosed("the run was closed meanwhile"), run=self._number)
+        self._model.forget(self._number)
+        self._model.tell("close_run", self._number)
 
     async def _do(self, wait: Wait, kind: str, requests: Sequence[Any], *rest: Any) -> None:
         if self._closed:
@@ -114,7 +114,7 @@ class RunHandle:
         if not wait.left:
             return
         # In this order: if the worker has to be started for it, it must not be told twice.
-        self._slot.send(kind, self._number, requests, *rest)
+        self._model.send(kind, self._number, requests, *rest)
         self._books.waits.append(wait)
         try:
             await wait.done.wait()
@@ -133,14 +133,14 @@ class RunHandle:
         if wait not in self._books.waits:
             return
         wait.done = anyio.Event()
-        self._slot.tell("interrupt", self._number, frozenset(wait.left))
+        self._model.tell("interrupt", self._number, frozenset(wait.left))
         with anyio.move_on_after(END_S, shield=True):
             await wait.done.wait()
 
     def _check_lanes(self, lanes: Sequence[LaneRequest], allowance: int | None) -> None:
         if allowance is not None and allowance < 0:
             raise UsageError(f"the allowance is {allowance} tokens", "use 0 or more, or None")
-        if lanes and (self._slot.config.states or self._slot.config.rank):
+        if lanes and (self._model.config.states or self._model.config.rank):
             raise UsageError("this model was loaded for reading alone", "load it a second time to generate")
         asked = set[int]()
         for lane in lanes:
@@ -159,16 +159,16 @@ class RunHandle:
             raise _taken(child)
 
     def _check_reads(self, requests: Sequence[ReadRequest]) -> None:
-        size = self._slot.info.vocabulary_size
+        size = self._model.info.vocabulary_size
         if len({each.node for each in requests}) != len(requests):
             raise UsageError("a node is read twice in one call", "ask for all its positions at once")
         for each in requests:
-            self._slot.check_tokens(each.tokens)
+            self._model.check_tokens(each.tokens)
             if not each.read or min(each.read) < 0 or max(each.read) >= len(each.tokens):
                 raise UsageError(f"node {each.node} is read beyond its path", "read at 0 up to its length minus one")
             if not all(0 <= id < size for id in each.ids):
                 raise UsageError(f"node {each.node} is read at ids outside the vocabulary", "use the model's own ids")
-            config = self._slot.config
+            config = self._model.config
             if (each.what == "states", each.what == "rank") != (config.states, config.rank):
                 raise UsageError(f"{each.what} are read of a model not loaded for them", "load it with states=...")
             if each.what == "rank" and each.read != (len(each.tokens) - 1,):

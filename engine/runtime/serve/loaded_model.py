@@ -28,7 +28,7 @@ class _Reply:
     error: RamifyError | None = None
 
 
-class Slot:
+class LoadedModel:
     """A loaded model. Made by `Runtime.load`."""
 
     def __init__(self, runtime: Runtime, number: int, config: ModelConfig) -> None:
@@ -43,11 +43,11 @@ class Slot:
         self._next_run = 0
         self._vocabulary: Any = None
         self._statistics_there: _Reply | None = None
-        self._others: tuple[Slot, ...] = ()
+        self._others: tuple[LoadedModel, ...] = ()
 
     @property
     def runtime(self) -> Runtime:
-        """The runtime that the slot belongs to."""
+        """The runtime that the model belongs to."""
         return self._runtime
 
     @property
@@ -99,7 +99,7 @@ class Slot:
             raise UsageError(f"token {wrong} is not in the vocabulary of {size}", "use this model's own tokenizer")
 
     async def statistics(self) -> Statistics:
-        """Ask the worker for the slot's counters; those of other workers are not in them.
+        """Ask the worker for the model's counters; those of other workers are not in them.
 
         Raises:
             ModelCrashed: if the worker died twice over it.
@@ -112,8 +112,8 @@ class Slot:
         assert there.value is not None
         return there.value
 
-    def share_with(self, others: Iterable[Slot]) -> None:
-        """Let runs be opened in slots of other workers too, in whichever has the fewest; all hold the same model."""
+    def share_with(self, others: Iterable[LoadedModel]) -> None:
+        """Let runs be opened in models of other workers too, in whichever has the fewest; all hold the same model."""
         self._others = tuple(others)
 
     @property
@@ -128,11 +128,11 @@ class Slot:
             raise self._error
 
     def send(self, kind: str, *rest: Any) -> None:
-        """Queue a message about this slot."""
+        """Queue a message about this model."""
         self._runtime.send(kind, self.number, *rest)
 
     def tell(self, kind: str, *rest: Any) -> None:
-        """Queue a message about this slot that only the worker of now needs."""
+        """Queue a message about this model that only the worker of now needs."""
         self._runtime.tell(kind, self.number, *rest)
 
     def forget(self, run: int) -> None:
@@ -147,14 +147,14 @@ class Slot:
 
     # Replies
 
-    def loaded(self, info: ModelInfo) -> None:
+    def take_info(self, info: ModelInfo) -> None:
         """Take the news that the model is ready."""
         self._info = info
         self._there = True
         self._ready.set()
 
     def fail(self, error: RamifyError, run: int | None = None) -> None:
-        """Let everybody who waits for this slot fail, or for one run of it."""
+        """Let everybody who waits for this model fail, or for one run of it."""
         if run is None:
             if not self._ready.is_set():
                 self._error = error

@@ -1,9 +1,9 @@
 """The loop that owns the models: takes requests from a connection, decodes, sends results back.
 
 It runs as a process of its own (`python -m ramify.engine.runtime.serve.worker FD`) or in a thread. A request is a tuple
-that starts with its kind; so is a reply. Replies: ("loaded", slot, ModelInfo), ("failed", slot, error),
-("results", slot, [(run, result)]), ("run_failed", slot, run, error), ("progress", slot, [Progress]),
-("statistics", slot, Statistics), ("alive",), ("broken", text).
+that starts with its kind; so is a reply. Replies: ("loaded", loaded, ModelInfo), ("failed", loaded, error),
+("results", loaded, [(run, result)]), ("run_failed", loaded, run, error), ("progress", loaded, [Progress]),
+("statistics", loaded, Statistics), ("alive",), ("broken", text).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ ALIVE_S = 0.5
 """Shortest time between two signs of life."""
 
 DECODER_REQUESTS = frozenset({"open_run", "restore", "expand", "read", "release", "interrupt", "close_run"})
-"""Requests that are methods of a slot's decoder, by name."""
+"""Requests that are methods of a loaded model's decoder, by name."""
 
 
-class WorkerSlot:
+class WorkerModel:
     """One model with its contexts and decoders. Slots of the same file share the model."""
 
     def __init__(self, number: int, config: ModelConfig, model: Model) -> None:
@@ -63,8 +63,8 @@ class Worker:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._slots: dict[int, WorkerSlot] = {}
-        self._models: dict[tuple[Any, ...], Model] = {}
+        self._loaded: dict[int, WorkerModel] = {}
+        self._weights: dict[tuple[Any, ...], Model] = {}
         self._running = True
         self._reported_s = 0.0
         self._alive_s = 0.0
@@ -98,27 +98,27 @@ class Worker:
             kind, *rest = self._connection.recv()
             if kind in DECODER_REQUESTS:
                 number, *arguments = rest
-                self._slots[number].pools.request(kind, *arguments)
+                self._loaded[number].pools.request(kind, *arguments)
             else:
                 self._handlers[kind](*rest)
 
     @property
     def _busy(self) -> bool:
-        return any(slot.busy for slot in self._slots.values())
+        return any(loaded.busy for loaded in self._loaded.values())
 
     def _step(self) -> None:
-        for slot in self._turns.due(list(self._slots.values())):
-            number, results = slot.number, slot.pools.step()
+        for loaded in self._turns.due(list(self._loaded.values())):
+            number, results = loaded.number, loaded.pools.step()
             if results:
                 self._send(("results", number, results))
-            for run, why in slot.pools.take_failures().items():
-                error = ModelLoadError(f"{slot.config.path} does not work: {why}", "its file may be damaged")
+            for run, why in loaded.pools.take_failures().items():
+                error = ModelLoadError(f"{loaded.config.path} does not work: {why}", "its file may be damaged")
                 self._send(("run_failed", number, run, error))
         now_s = time.monotonic()
         if now_s - self._reported_s >= PROGRESS_S:
             self._reported_s = now_s
-            for number, slot in self._slots.items():
-                if progress := slot.pools.progress():
+            for number, loaded in self._loaded.items():
+                if progress := loaded.pools.progress():
                     self._send(("progress", number, progress))
             if now_s - self._alive_s >= ALIVE_S:
                 self._alive_s = now_s
@@ -128,26 +128,26 @@ class Worker:
         placed = (config.gpu_layers, config.main_gpu, config.tensor_split, config.gpu_turn)
         key = (os.path.realpath(config.path), config.extra_buffers, *placed)
         try:
-            model = self._models.get(key)
+            model = self._weights.get(key)
             if model is None:
-                model = self._models[key] = Model(config)
-            self._slots[number] = slot = WorkerSlot(number, config, model)
+                model = self._weights[key] = Model(config)
+            self._loaded[number] = loaded = WorkerModel(number, config, model)
         except RamifyError as error:
             self._send(("failed", number, error))
         else:
-            self._send(("loaded", number, slot.info))
+            self._send(("loaded", number, loaded.info))
 
     def _unload(self, number: int) -> None:
-        slot = self._slots.pop(number, None)
-        if slot is None:
+        loaded = self._loaded.pop(number, None)
+        if loaded is None:
             return
-        slot.pools.close()
-        if all(other.model is not slot.model for other in self._slots.values()):
-            self._models = {key: model for key, model in self._models.items() if model is not slot.model}
-            slot.model.close()
+        loaded.pools.close()
+        if all(other.model is not loaded.model for other in self._loaded.values()):
+            self._weights = {key: model for key, model in self._weights.items() if model is not loaded.model}
+            loaded.model.close()
 
     def _statistics(self, number: int) -> None:
-        self._send(("statistics", number, self._slots[number].pools.statistics()))
+        self._send(("statistics", number, self._loaded[number].pools.statistics()))
 
     def _stop(self) -> None:
         self._running = False
@@ -156,7 +156,7 @@ class Worker:
         self._connection.send(reply)
 
     def _close(self) -> None:
-        for number in list(self._slots):
+        for number in list(self._loaded):
             self._unload(number)
         self._connection.close()
 
