@@ -6,25 +6,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ramify.errors import BadInput, BadRecord, RunFolderError
+
     from .control import BatchControl
-    from .errors import BadInput, RunFolderError
     from .report.compare import Comparison, compare_runs
     from .report.report import BatchReport, read_report
     from .runner import run_batch
     from .store.config import BatchConfig
     from .store.grading import grade
-    from .store.inputs import BadRecord, read_problems
+    from .store.inputs import read_problems
     from .tally import BatchProgress
 
 _HOMES = {
-    "BadInput": "errors",
-    "BadRecord": "store.inputs",
+    "BadInput": ".errors",
+    "BadRecord": ".errors",
     "BatchConfig": "store.config",
     "BatchControl": "control",
     "BatchProgress": "tally",
     "BatchReport": "report.report",
     "Comparison": "report.compare",
-    "RunFolderError": "errors",
+    "RunFolderError": ".errors",
     "compare_runs": "report.compare",
     "grade": "store.grading",
     "read_problems": "store.inputs",

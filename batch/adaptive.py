@@ -12,13 +12,12 @@ from dataclasses import replace
 import anyio
 from anyio.to_thread import run_sync
 
-from ramify.errors import ModelCrashed
+from ramify.errors import EngineDied, EnginesLost, ModelCrashed
 from ramify.problem import Problem
 from ramify.search.limits import Budget
 from ramify.usage import Usage
 
 from .control import BatchControl
-from .errors import EngineDied, EnginesLost
 from .executors.allocation import Part, allocator, check_adaptive
 from .executors.resolve import Setup
 from .executors.searching import Executor, SearchRequest

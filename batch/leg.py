@@ -12,14 +12,13 @@ from anyio.to_thread import run_sync
 
 from ramify.answers.checkers import DEFAULT_CHECK
 from ramify.engine.ensembles.fallback import fallback_note
-from ramify.errors import ModelCrashed, RamifyError
+from ramify.errors import EngineDied, EnginesLost, ModelCrashed, RamifyError, RunFolderError
 from ramify.problem import Problem
 from ramify.search.registry import strategy_to_dict
 from ramify.solution import Solution
 from ramify.usage import Usage
 
 from .control import BatchControl
-from .errors import EngineDied, EnginesLost, RunFolderError
 from .executors.resolve import Setup
 from .executors.searching import Executor, SearchRequest
 from .store.config import BatchConfig

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from ramify.engine.sync import solve_sync
     from ramify.models.tasks import generate_problems
     from ramify.reward.callable import CallableReward
-    from ramify.reward.errors import RewardError, RewardSpecError
     from ramify.search.allocation import rebase_allocation
-    from ramify.search.errors import SearchError
     from ramify.search.limits import Budget
     from ramify.search.stopping import (
         AgreementWindow,
@@ -55,6 +53,9 @@ if TYPE_CHECKING:
         NoAnswer,
         QuestionTooLong,
         RamifyError,
+        RewardError,
+        RewardSpecError,
+        SearchError,
         UsageError,
     )
     from .events import (
@@ -84,6 +85,9 @@ _MODULES = {
     "config": ("EngineConfig",),
     "engine.engine": ("Engine",),
     "errors": (
+        "RewardError",
+        "RewardSpecError",
+        "SearchError",
         "EngineClosed",
         "ExitCode",
         "ModelCrashed",
@@ -117,9 +121,7 @@ _MODULES = {
     "usage": ("RoleUsage", "Usage"),
     "models.tasks": ("generate_problems",),
     "reward.callable": ("CallableReward",),
-    "reward.errors": ("RewardError", "RewardSpecError"),
     "search.allocation": ("rebase_allocation",),
-    "search.errors": ("SearchError",),
     "search.limits": ("Budget",),
     "search.stopping": (
         "AgreementWindow",

@@ -1,6 +1,9 @@
-"""Times for people."""
+"""Texts for messages: durations, and the known word that a wrong one was meant to be."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 def duration_text(seconds: float) -> str:
@@ -13,3 +16,10 @@ def duration_text(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s" if rest else f"{minutes} min"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes:02d} min" if minutes else f"{hours} h"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the known word nearest to `word`, or the list of known words."""
+    choices = sorted(str(each) for each in known)
+    matches = get_close_matches(word.lower(), choices, n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else f"; choose one of: {', '.join(choices)}"

@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ramify.errors import RewardContextExceeded as RewardContextExceeded
+    from ramify.errors import RewardError as RewardError
+    from ramify.errors import RewardSpecError as RewardSpecError
+
     from .builtin import BUILTIN_SPECS as BUILTIN_SPECS
     from .builtin import load_spec as load_spec
     from .builtin import resolve_spec as resolve_spec
     from .callable import CallableReward as CallableReward
-    from .errors import RewardContextExceeded as RewardContextExceeded
-    from .errors import RewardError as RewardError
-    from .errors import RewardSpecError as RewardSpecError
     from .lm_head import LmHeadReward as LmHeadReward
     from .other_specs import ImplicitSpec as ImplicitSpec
     from .other_specs import VerifierSpec as VerifierSpec
@@ -36,12 +37,12 @@ _HOMES = {
     "CallableReward": "callable",
     "ImplicitSpec": "other_specs",
     "LmHeadReward": "lm_head",
-    "RewardContextExceeded": "errors",
-    "RewardError": "errors",
+    "RewardContextExceeded": ".errors",
+    "RewardError": ".errors",
     "RewardModel": "protocol",
     "RewardSession": "protocol",
     "RewardSpec": "spec",
-    "RewardSpecError": "errors",
+    "RewardSpecError": ".errors",
     "ScoreJob": "protocol",
     "ScoreRow": "protocol",
     "ScoreUsage": "protocol",

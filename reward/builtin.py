@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .errors import RewardSpecError
+from ramify.errors import RewardSpecError
+
 from .families import BUILTIN_SPECS as BUILTIN_SPECS
 from .families import FAMILIES, Family
 from .layout import PathLayout

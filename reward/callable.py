@@ -9,8 +9,9 @@ from typing import Any, cast
 import anyio
 import anyio.to_thread
 
+from ramify.errors import RewardError
+
 from .checks import checked_scores
-from .errors import RewardError
 from .protocol import ScoredStep, ScoreUsage
 
 ScoreOne = Callable[[str, tuple[str, ...]], "float | Awaitable[float]"]

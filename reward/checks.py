@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, SupportsFloat
 
-from .errors import RewardError
+from ramify.errors import RewardError
+
 from .protocol import ScoredStep
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from .errors import RewardError, RewardSpecError
+from ramify.errors import RewardError, RewardSpecError
+
 from .protocol import Tokenizer
 from .spec import QUESTION, STEP, RewardSpec
 from .tokens import Segment, SegmentEncoder, single_token, token_of

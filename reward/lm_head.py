@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from ramify.errors import RewardContextExceeded, RewardError, RewardSpecError
+
 from .checks import checked_score
-from .errors import RewardContextExceeded, RewardError, RewardSpecError
 from .layout import PathLayout, PathTokens
 from .protocol import Reading, ScoredStep, ScoreJob, ScoreRow, ScorerRun, ScoreUsage, Tokenizer, TokenScorer
 from .spec import RewardSpec

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import RewardSpecError
+from ramify.errors import RewardSpecError
 
 Floats = npt.NDArray[np.float32]
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from statistics import NormalDist
 
-from .errors import RewardSpecError
+from ramify.errors import RewardSpecError
+
 from .protocol import RewardModel, RewardSession, ScoredStep, ScoreUsage
 
 NOISY = "noisy:"

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from .errors import RewardSpecError
+from ramify.errors import RewardSpecError
+
 from .other_specs import ImplicitSpec, VerifierSpec
 from .spec import RewardSpec
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 
+from ramify.errors import RewardError
+
 from .checks import checked_scores
-from .errors import RewardError
 from .protocol import ScoredStep, ScoreJob, ScoreRow, ScoreUsage
 
 Script = Mapping[str, float] | Mapping[tuple[str, ...], float] | Callable[[str, tuple[str, ...]], float]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
-from .errors import RewardSpecError
+from ramify.errors import RewardSpecError
+
 from .protocol import Tokenizer
 
 

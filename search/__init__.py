@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ramify.errors import AllocationError, BudgetError, SearchError, StrategyError, TreeError
+
     from .aggregation import Aggregation, aggregate
     from .allocation import (
         RoundingRule,
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
         rebase_allocation,
     )
     from .budget import BudgetMeter, Grant
-    from .errors import AllocationError, BudgetError, SearchError, StrategyError, TreeError
     from .export import export_tree, to_dot, to_graphml, to_mermaid, to_svg
     from .limits import Budget, Remaining, Spent
     from .node import FinishReason, Node, NodeState, Origin, PruneReason
@@ -68,7 +69,7 @@ _MODULES = {
         "rebase_allocation",
     ),
     "budget": ("BudgetMeter", "Grant"),
-    "errors": ("AllocationError", "BudgetError", "SearchError", "StrategyError", "TreeError"),
+    ".errors": ("AllocationError", "BudgetError", "SearchError", "StrategyError", "TreeError"),
     "export": ("export_tree", "to_dot", "to_graphml", "to_mermaid", "to_svg"),
     "limits": ("Budget", "Remaining", "Spent"),
     "node": (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum, auto
 from math import fsum, prod
 
-from .errors import SearchError
+from ramify.errors import SearchError
 
 
 class Aggregation(StrEnum):

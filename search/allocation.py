@@ -14,7 +14,7 @@ from enum import StrEnum, auto
 from itertools import accumulate
 from math import ceil, exp, floor, isfinite
 
-from .errors import AllocationError
+from ramify.errors import AllocationError
 
 EPSILON = 1e-9
 """Subtracted before rounding up, so that a share that is whole but for float error is not rounded up."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from math import floor
 from time import monotonic
 
-from .errors import BudgetError
+from ramify.errors import BudgetError
+
 from .limits import UNITS, Budget, Remaining, Spent, amount
 from .prices import TokenPrice
 from .reasons import StopReason

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any
 
-from .errors import BudgetError, nearest
+from ramify.errors import BudgetError
+from ramify.text import nearest
 
 UNITS = {
     "generated_tokens": "generated tokens",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from math import isfinite
 
-from .errors import BudgetError
+from ramify.errors import BudgetError
+
 from .limits import Spent
 
 

@@ -6,7 +6,9 @@ from dataclasses import fields
 from importlib import import_module
 from typing import Any, cast
 
-from .errors import StrategyError, nearest
+from ramify.errors import StrategyError
+from ramify.text import nearest
+
 from .strategy import AnyStrategy
 
 _MODULES = {

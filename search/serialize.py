@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import Any, TypeVar, cast
 
-from .errors import TreeError
+from ramify.errors import TreeError
+
 from .node import FinishReason, Node, NodeState, Origin, PruneReason
 
 T = TypeVar("T")

@@ -20,8 +20,10 @@ from enum import StrEnum
 from math import isfinite
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
+from ramify.errors import StrategyError
+from ramify.text import nearest
+
 from .aggregation import Aggregation
-from .errors import StrategyError, nearest
 from .node import Origin
 from .tree import NodeState, PruneReason, SearchTree
 from .votes import VoteRule

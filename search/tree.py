@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
-from .errors import TreeError
+from ramify.errors import TreeError
+
 from .node import FinishReason, Node, NodeState, Origin, PruneReason
 from .serialize import node_to_dict, nodes_from_dict
 

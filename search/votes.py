@@ -12,8 +12,9 @@ from enum import StrEnum, auto
 from math import fsum, inf
 from typing import assert_never
 
+from ramify.errors import SearchError
+
 from .aggregation import Aggregation, aggregate
-from .errors import SearchError
 from .tree import SearchTree
 
 Same = Callable[[str, str], bool]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ramify.reward.errors import RewardContextExceeded
+from ramify.errors import RewardContextExceeded
 from ramify.reward.protocol import RewardModel, ScoredStep, ScoreUsage
 
 FLAT = 1e-3

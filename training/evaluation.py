@@ -10,9 +10,8 @@ from anyio.to_thread import run_sync
 
 from ramify.answers.checkers import Checker, make_checker
 from ramify.engine.engine import Engine
-from ramify.errors import UsageError
+from ramify.errors import RewardContextExceeded, UsageError
 from ramify.problem import Problem
-from ramify.reward.errors import RewardContextExceeded
 from ramify.reward.protocol import RewardModel, ScoredStep
 from ramify.search.aggregation import Aggregation
 from ramify.search.limits import Budget

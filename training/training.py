@@ -18,8 +18,7 @@ from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.messages import ReadRequest
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.engine.runtime.serve.loaded_model import LoadedModel
-from ramify.errors import ModelLoadError, UsageError
-from ramify.reward.errors import RewardSpecError
+from ramify.errors import ModelLoadError, RewardSpecError, UsageError
 from ramify.reward.layout import PathLayout
 from ramify.reward.spec import QUESTION, STEP, RewardSpec
 

@@ -16,8 +16,8 @@ from textual.screen import Screen
 from ramify.errors import RamifyError, UsageError
 
 from .actions import actions_of, bindings
-from .errors import explain
 from .keymap import keymap_of, remapped
+from .logs import explain
 from .screens.base import RamifyScreen
 from .screens.home import HomeScreen
 from .spec import Plan, RunSpec

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ramify.errors import RamifyError
+from ramify.errors import LoadingCancelled
 
 if TYPE_CHECKING:
     from ramify.engine.engine import Engine
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 KEPT_ENGINES = 2
 """Engines that stay loaded when nothing uses them."""
 MakeEngine = Callable[["Plan"], "Engine"]
-
-
-class LoadingCancelled(RamifyError):
-    """Raised when loading was called off."""
-
-    title = "Loading cancelled"
 
 
 def make_engine(plan: Plan) -> Engine:

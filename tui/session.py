@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ramify.errors import ModelCrashed, UsageError
+from ramify.errors import LoadingCancelled, ModelCrashed, UsageError
 
-from .engine_host import LoadingCancelled
 from .state.run_view import Phase, RunView
 from .state.spark import Speed
 

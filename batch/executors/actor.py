@@ -17,7 +17,7 @@ from ramify.engine.engine import Engine
 from ramify.engine.ensembles.fallback import Fallback
 from ramify.engine.library.catalog import resolve_model
 from ramify.engine.policy.remote.address import is_remote
-from ramify.errors import ModelLoadError, RamifyError
+from ramify.errors import ModelLoadError, RamifyError, UnpicklableError
 from ramify.solution import Solution
 from ramify.usage import Usage
 
@@ -150,13 +150,7 @@ def portable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        return ActorError(f"{type(error).__name__}: {error}")
+        return UnpicklableError(f"{type(error).__name__}: {error}")
     if not isinstance(error, RamifyError):
         error.add_note("".join(traceback.format_exception(error)))
     return error
-
-
-class ActorError(RamifyError):
-    """Stands for an error that cannot be sent from one process to another."""
-
-    title = "Search failed"

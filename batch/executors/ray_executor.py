@@ -15,11 +15,10 @@ from typing import Any
 
 import anyio
 
-from ramify.errors import UsageError
+from ramify.errors import EngineDied, EnginesLost, UsageError
 from ramify.solution import Solution
 from ramify.usage import Usage
 
-from ..errors import EngineDied, EnginesLost
 from ..store.config import BatchConfig
 from .actor import EnginePlan, Outcome, SearchActor, file_sizes
 from .local import reward_source

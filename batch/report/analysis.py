@@ -11,7 +11,7 @@ from typing import Any
 
 from ramify.answers.checkers import DEFAULT_CHECK, Checker, make_checker
 from ramify.engine.ensembles.fallback import LABEL
-from ramify.search.errors import SearchError
+from ramify.errors import SearchError
 from ramify.search.votes import Candidate, VoteRule, decide
 from ramify.statistics import quantile, wilson
 from ramify.usage import Usage

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ramify.errors import RunFolderError
 from ramify.statistics import bootstrap_mean, mcnemar
 
-from ..errors import RunFolderError
 from .analysis import Analysis, ItemFigures, analyse
 
 

@@ -9,11 +9,10 @@ from typing import Any
 
 from ramify.answers.checkers import DEFAULT_CHECK, Check
 from ramify.answers.extract import extract_answer
-from ramify.errors import UsageError
+from ramify.errors import BadInput, BadRecord, UsageError
 from ramify.statistics import wilson
 
-from ..errors import BadInput
-from ..store.formats import BadRecord, Format, Record, read_records
+from ..store.formats import Format, Record, read_records
 from ..store.grading import grade, read_prediction
 from ..store.inputs import check_mapping, read_values
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ramify.errors import RunFolderError
 from ramify.statistics import bootstrap_mean, wilson
 from ramify.usage import Usage
 
-from ..errors import RunFolderError
 from ..store.folder import read_attempts, read_items, read_manifest
 from ..store.rows import FAILED
 

@@ -24,7 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
-from ..errors import RunFolderError, cannot_write
+from ramify.errors import RunFolderError
+
 from .identity import differences
 from .journal import Journal, read_journal, write_whole
 
@@ -172,7 +173,7 @@ class RunFolder:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise cannot_write(folder, error) from error
+            raise RunFolderError.not_written(folder, error) from error
         write_whole(folder / f"{key}.json", json.dumps(value, ensure_ascii=True) + "\n")
 
     def log(self, text: str) -> None:
@@ -183,7 +184,7 @@ class RunFolder:
             with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{moment} {' '.join(text.split())}\n")
         except OSError as error:
-            raise cannot_write(path, error) from error
+            raise RunFolderError.not_written(path, error) from error
 
     def write_report(self, report: Mapping[str, Any]) -> None:
         """Replace the report, unless it says the same already."""
@@ -201,7 +202,7 @@ class RunFolder:
         except FileExistsError:
             raise RunFolderError(f"{self.path} is a file", "choose a folder for --out") from None
         except OSError as error:
-            raise cannot_write(self.path, error) from error
+            raise RunFolderError.not_written(self.path, error) from error
         if strangers and not (self.path / MANIFEST).exists():
             raise RunFolderError(
                 f"{self.path} is no run folder and holds {strangers[0]!r}", "use a new or empty folder for --out"
@@ -212,7 +213,7 @@ class RunFolder:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            raise cannot_write(path, error) from error
+            raise RunFolderError.not_written(path, error) from error
         stack.callback(os.close, descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from ramify.errors import UsageError
+from ramify.errors import BadRecord, UsageError
 
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -20,14 +20,6 @@ STDIN = "-"
 
 _SUFFIXES: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet"}
 _MOST_CELL_CHARACTERS = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class BadRecord:
-    """A record that cannot be read, the line it begins on (its number in a Parquet file), and why."""
-
-    line: int
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

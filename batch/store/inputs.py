@@ -8,13 +8,12 @@ from typing import Any
 
 from ramify.answers.checkers import DEFAULT_CHECK, make_checker
 from ramify.answers.extract import extract_answer
-from ramify.errors import UsageError
+from ramify.errors import BadInput, BadRecord, UsageError
 from ramify.problem import Problem
 
-from ..errors import BadInput
-from .formats import BadRecord, Format, Record, read_records
+from .formats import Format, Record, read_records
 
-__all__ = ["BadRecord", "check_mapping", "read_problems", "read_values"]
+__all__ = ["check_mapping", "read_problems", "read_values"]
 
 PROBLEM_FIELDS: dict[str, tuple[str, ...]] = {
     "id": ("id", "unique_id", "problem_id"),

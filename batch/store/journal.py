@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..errors import RunFolderError, cannot_write
+from ramify.errors import RunFolderError
 
 
 def read_journal(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
@@ -72,7 +72,7 @@ class Journal:
             sync_folder(self.path.parent)
         except OSError as error:
             self._close()
-            raise cannot_write(self.path, error) from error
+            raise RunFolderError.not_written(self.path, error) from error
         return self
 
     def __exit__(
@@ -90,7 +90,7 @@ class Journal:
             os.fsync(self._file)
         except OSError as error:
             os.ftruncate(self._file, self._end)
-            raise cannot_write(self.path, error) from error
+            raise RunFolderError.not_written(self.path, error) from error
         self._end += len(line)
 
     def _close(self) -> None:
@@ -115,7 +115,7 @@ def write_whole(path: Path, text: str) -> None:
         sync_folder(path.parent)
     except OSError as error:
         fresh.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
+        raise RunFolderError.not_written(path, error) from error
 
 
 def sync_folder(folder: Path) -> None:

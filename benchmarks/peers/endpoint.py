@@ -33,7 +33,6 @@ from ramify.config import EngineConfig
 from ramify.engine.loading import load_models
 from ramify.engine.policy.llama import LlamaPolicy
 from ramify.errors import RamifyError, UsageError
-from ramify.reward.errors import RewardError
 from ramify.sampling_params import SamplingParams
 
 
@@ -79,7 +78,7 @@ def handler(found: Services, portal: BlockingPortal) -> type[BaseHTTPRequestHand
             try:
                 body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
                 answer = self._answer(self.path.removeprefix("/v1"), peer, body)
-            except (RamifyError, RewardError, ValueError, TypeError, KeyError) as error:
+            except (RamifyError, ValueError, TypeError, KeyError) as error:
                 self._send(400, _error(str(error)))
                 return
             if answer is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from ramify.reward.errors import RewardContextExceeded
+from ramify.errors import RewardContextExceeded
 from ramify.reward.protocol import RewardSession, ScoredStep, ScoreUsage
 
 Key = tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]

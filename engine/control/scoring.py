@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ramify.reward.errors import RewardContextExceeded
+from ramify.errors import RewardContextExceeded
 from ramify.reward.protocol import RewardSession, ScoredStep, ScoreUsage
 from ramify.search.tree import ROOT, SearchTree
 

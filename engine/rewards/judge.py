@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import anyio
 from pydantic import BaseModel, ValidationError
 
-from ramify.errors import UsageError
+from ramify.errors import RewardError, UsageError
 from ramify.reward.checks import checked_scores
-from ramify.reward.errors import RewardError
 from ramify.reward.protocol import ScoredStep, ScoreUsage
 
 from ..policy.remote.address import parse_address as parse_remote_address

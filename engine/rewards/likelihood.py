@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ramify.reward.errors import RewardContextExceeded, RewardError
+from ramify.errors import RewardContextExceeded, RewardError
 from ramify.reward.protocol import ScoredStep, ScoreUsage, Tokenizer
 from ramify.reward.tokens import Segment, SegmentEncoder, tokenizer_adds_space
 

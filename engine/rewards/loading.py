@@ -7,10 +7,9 @@ from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
-from ramify.errors import ModelLoadError, UsageError
+from ramify.errors import ModelLoadError, RewardSpecError, UsageError
 from ramify.reward.builtin import load_spec, resolve_spec
 from ramify.reward.callable import CallableReward
-from ramify.reward.errors import RewardSpecError
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.mlp import MlpHead
 from ramify.reward.noise import NOISY, NoisyReward, split_noisy

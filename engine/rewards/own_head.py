@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ramify.reward.errors import RewardContextExceeded, RewardError, RewardSpecError
+from ramify.errors import RewardContextExceeded, RewardError, RewardSpecError
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep, ScoreUsage
 from ramify.reward.spec import RewardSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ramify.reward.errors import RewardError
+from ramify.errors import RewardError
 from ramify.reward.protocol import ScoreJob, ScoreRow
 
 from ..runtime.messages import ReadRequest

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import anyio
 
+from ramify.errors import RewardContextExceeded, RewardError
 from ramify.reward.checks import checked_scores
-from ramify.reward.errors import RewardContextExceeded, RewardError
 from ramify.reward.lm_head import sigmoid
 from ramify.reward.other_specs import NUMBER, SOLUTION, VerifierSpec
 from ramify.reward.protocol import ScoredStep, ScoreUsage

@@ -18,8 +18,8 @@ from .values import COUNT, FieldMap
 
 if TYPE_CHECKING:
     from ramify.batch import BatchConfig, BatchReport
-    from ramify.batch.store.inputs import BadRecord
 
+    from ..errors import BadRecord
     from ..problem import Problem
 
 INPUT_FORMATS = ("jsonl", "csv", "tsv", "parquet")

@@ -6,9 +6,6 @@ import traceback
 
 import click
 
-from ramify.reward.errors import RewardContextExceeded, RewardError
-from ramify.search.errors import SearchError
-
 from ..errors import ExitCode, RamifyError
 from . import diagnostics
 
@@ -26,9 +23,7 @@ def exit_code_for(error: BaseException) -> ExitCode:
         return error.exit_code
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return ExitCode.INTERRUPTED
-    if isinstance(error, click.ClickException | SearchError | RewardContextExceeded):
-        return ExitCode.USAGE
-    return ExitCode.MODEL if isinstance(error, RewardError) else ExitCode.INTERNAL
+    return ExitCode.USAGE if isinstance(error, click.ClickException) else ExitCode.INTERNAL
 
 
 def explain(error: BaseException) -> None:

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ramify.batch.errors import cannot_write
-from ramify.errors import UsageError
+from ramify.errors import RunFolderError, UsageError
 
 from ..cells import Board, Cell
 from ..plans import CLAIMS
@@ -44,7 +43,7 @@ def draw(found: Board, folder: Path, view: str = ALL, claims: Sequence[int] = CL
             folder.mkdir(exist_ok=True)
             canvas.savefig(path, dpi=80)
         except OSError as error:
-            raise cannot_write(path, error) from error
+            raise RunFolderError.not_written(path, error) from error
         written.append(path)
 
     plain = [cell for cell in found.cells if cell.label.sigma == 0]

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from math import floor
 from typing import Protocol
 
-from ..errors import SearchError
+from ramify.errors import SearchError
+
 from ..stopping.posterior import chance_of_change
 
 

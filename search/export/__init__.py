@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from ..errors import TreeError
+from ramify.errors import TreeError
+
 from ..tree import SearchTree
 from .dot import to_dot
 from .graphml import to_graphml

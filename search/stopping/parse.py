@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import SearchError, nearest
+from ramify.errors import SearchError
+from ramify.text import nearest
+
 from .rule import AnyOf, StopRule
 from .rules import AgreementWindow, BetaMajority, CannotBeOvertaken, NoImprovement, ScoreThreshold, WeightedPosterior
 

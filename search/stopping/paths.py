@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from math import floor
 from typing import ClassVar, Protocol
 
-from ..errors import SearchError
+from ramify.errors import SearchError
+
 from ..tree import Node, SearchTree
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from ..errors import SearchError
+from ramify.errors import SearchError
 
 if TYPE_CHECKING:
     from ..tree import SearchTree

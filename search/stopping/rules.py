@@ -8,7 +8,8 @@ from itertools import takewhile
 from math import floor
 from typing import ClassVar
 
-from ..errors import SearchError
+from ramify.errors import SearchError
+
 from ..votes import Vote, VoteRule
 from .posterior import vote_posterior, weighted_posteriors
 from .rule import Situation, Stop

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, cast
 
+from ramify.errors import StrategyError
+
 from ..adaptive.difficulty import difficulty
 from ..aggregation import Aggregation
-from ..errors import StrategyError
 from ..node import Node
 from ..strategy import AnyStrategy, Ask, Expansion, WindsDown, check_count, check_told
 from ..tree import ROOT, NodeState, SearchTree

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ramify.errors import StrategyError
+
 from ..aggregation import Aggregation, aggregate
-from ..errors import StrategyError
 from ..stopping.posterior import chance_of_change, majority_posterior, weighted_posteriors
 from ..strategy import Ask, NoState, check_count, check_told, choice
 from ..tree import ROOT, Node, SearchTree

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from ramify.engine.engine import Engine
-from ramify.problem import Problem
+from ramify import Engine, Problem
 from ramify.testing import ScriptedModel
 
 

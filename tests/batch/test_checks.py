@@ -10,13 +10,13 @@ import pytest
 
 from ramify.answers.checkers import Check
 from ramify.batch import BatchConfig, RunFolderError, run_batch
-from ramify.batch.errors import BadInput
 from ramify.batch.report.analysis import analyse
 from ramify.batch.report.regrade import count, grade_records
 from ramify.batch.store.folder import read_items
 from ramify.batch.store.inputs import read_problems
 from ramify.cli import main
 from ramify.engine.engine import Engine
+from ramify.errors import BadInput
 from ramify.problem import Problem
 from ramify.search.strategies.sampling import Majority
 from ramify.testing import ScriptedModel

@@ -9,10 +9,9 @@ import pytest
 
 from ramify import Greedy, ModelLoadError, UsageError
 from ramify.batch import BatchConfig, run_batch
-from ramify.batch.errors import EngineDied
-from ramify.batch.executors.actor import ActorError, check_files, portable
+from ramify.batch.executors.actor import check_files, portable
 from ramify.batch.executors.placing import places
-from ramify.errors import QuestionTooLong
+from ramify.errors import EngineDied, QuestionTooLong, UnpicklableError
 
 
 def node(name: str, *, alive: bool = True, **resources: float) -> dict[str, object]:
@@ -66,7 +65,7 @@ def test_errors_that_cannot_be_sent_keep_their_text():
     sent = portable(QuestionTooLong(9, 5))
     assert isinstance(sent, QuestionTooLong) and not hasattr(sent, "__notes__")
     stand_in = portable(Unsendable("one", "two"))
-    assert (type(stand_in), str(stand_in)) == (ActorError, "Unsendable: one and two")
+    assert (type(stand_in), str(stand_in)) == (UnpicklableError, "Unsendable: one and two")
     try:
         raise ZeroDivisionError("by zero")
     except ZeroDivisionError as error:

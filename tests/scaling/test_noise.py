@@ -6,7 +6,7 @@ import statistics
 import pytest
 
 from ramify import Engine, UsageError
-from ramify.reward.errors import RewardSpecError
+from ramify.errors import RewardSpecError
 from ramify.reward.noise import disturbed, noise, split_noisy
 
 

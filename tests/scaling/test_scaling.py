@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from ramify.batch.errors import RunFolderError
-from ramify.errors import UsageError
+from ramify.errors import RunFolderError, UsageError
 from ramify.scaling.claims.report import outcome
 from ramify.scaling.config import PARTS, QUICK, ScalingConfig, units
 from ramify.scaling.folder import Stock

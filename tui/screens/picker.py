@@ -99,7 +99,7 @@ class Picker(ModalScreen[str | None]):
             listed.highlighted = values.index(self._value) if self._value in values else 0
 
     def _take(self, value: str) -> None:
-        from ..errors import explain
+        from ..logs import explain
 
         try:
             if self._check is not None:

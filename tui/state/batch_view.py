@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ramify.batch.errors import RunFolderError
 from ramify.batch.store.folder import ITEMS, LOCK, MANIFEST, REPORT, TREES, read_items, read_manifest
+from ramify.errors import RunFolderError
 from ramify.statistics import wilson
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ramify.errors import UsageError
+from ramify.errors import RewardSpecError, UsageError
 from ramify.reward.builtin import load_spec, resolve_spec
-from ramify.reward.errors import RewardSpecError
 from ramify.reward.families import qwen_prm_spec, skywork_spec, trl_spec
 from ramify.reward.layout import PathLayout
 from ramify.reward.protocol import Tokenizer
