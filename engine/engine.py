@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields, replace
@@ -31,6 +30,7 @@ from ramify.search.strategies.sampling import Majority
 from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 from ramify.solution import Solution
+from ramify.text import did_you_mean
 
 from .control.controller import SearchController
 from .control.ledger import Ledger
@@ -278,6 +278,5 @@ def _configured(config: EngineConfig, settings: dict[str, Any]) -> EngineConfig:
     known = [field.name for field in fields(config)]
     for name in settings:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise UsageError(f"there is no engine setting {name!r}", f"did you mean {near[0]!r}?" if near else "")
+            raise UsageError(f"there is no engine setting {name!r}", did_you_mean(name, known, "", cutoff=0.6))
     return replace(config, **settings)

@@ -1,13 +1,43 @@
-"""Texts for messages: durations, and the known word that a wrong one was meant to be."""
+"""Text for people: quantities and times, and the nearest of the known words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+
+SCALES: Mapping[str, float] = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
+"""Decimal prefixes of counts, in lower case."""
+TIMES: Mapping[str, float] = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+"""Units of time in seconds, in lower case."""
+
+_QUANTITY = re.compile(r"(?P<number>[+-]?[\d_]*\.?\d+(?:[eE][+-]?\d+)?)\s*(?P<unit>.*)", re.DOTALL)
+
+
+def split_quantity(text: str) -> tuple[float, str] | None:
+    """Return the number at the beginning of a text such as `20k` or `90 s`, and the unit after it in lower case.
+
+    None if the text does not begin with a number. The unit is "" if there is none.
+    """
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None:
+        return None
+    try:
+        return float(match["number"]), match["unit"].lower()
+    except ValueError:
+        return None
+
+
+def read_quantity(text: str, units: Mapping[str, float]) -> float | None:
+    """Return a text such as `20k` or `90s` as a number in units of 1; None if it is no number with one of the units."""
+    found = split_quantity(text)
+    if found is None or found[1] not in units:
+        return None
+    return found[0] * units[found[1]]
 
 
 def duration_text(seconds: float) -> str:
-    """Return a time in words, such as `3.2 s`, `45 s`, `1 min 20 s` or `2 h 05 min`; what would be 0 is left out."""
+    """Return a time in words, such as `3.2 s`, `45 s`, `1 min 20 s` or `2 h 05 min`; parts that are 0 are left out."""
     if seconds < 59.5:
         tenths = round(seconds, 1)
         return f"{tenths:.1f} s" if tenths < 10 and tenths % 1 else f"{seconds:.0f} s"
@@ -18,8 +48,23 @@ def duration_text(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if minutes else f"{hours} h"
 
 
+def size_text(size_bytes: int) -> str:
+    """Return a number of bytes in MB or GB, powers of ten."""
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
+
+
+def nearest_word(word: str, known: Iterable[str], *, cutoff: float = 0.5) -> str | None:
+    """Return the known word that is most like `word`; None if none has at least `cutoff` (0 to 1) in common with it."""
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str, *, cutoff: float = 0.5) -> str:
+    """Return `did you mean 'x'?` for the nearest known word, `otherwise` if none is near."""
+    near = nearest_word(word, known, cutoff=cutoff)
+    return otherwise if near is None else f"did you mean {near!r}?"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the known word nearest to `word`, or the list of known words."""
     choices = sorted(str(each) for each in known)
-    matches = get_close_matches(word.lower(), choices, n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]!r}?" if matches else f"; choose one of: {', '.join(choices)}"
+    return "; " + did_you_mean(word.lower(), choices, f"choose one of: {', '.join(choices)}")

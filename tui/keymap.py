@@ -6,10 +6,10 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import cache
 
 from ramify.errors import UsageError
+from ramify.text import did_you_mean
 
 from .actions import ACTIONS, Action
 
@@ -31,8 +31,7 @@ def remapped(keys: Mapping[str, str | Sequence[str]]) -> tuple[Action, ...]:
     known = {action.id: action for action in ACTIONS}
     for name in keys:
         if name not in known:
-            near = get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"the actions are {', '.join(sorted(known))}"
+            hint = did_you_mean(name, known, f"the actions are {', '.join(sorted(known))}")
             raise UsageError(f"there is no action {name!r}", hint)
     actions = tuple(_with_keys(each, keys[each.id]) if each.id in keys else each for each in ACTIONS)
     _check_clashes(actions, keys)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ramify.errors import UsageError
+from ramify.text import SCALES, TIMES, split_quantity
 
 if TYPE_CHECKING:
     from ramify.search.strategy import AnyStrategy
@@ -239,27 +240,22 @@ _WORDS = {
     "s": ("max_seconds", 1.0),
     "sec": ("max_seconds", 1.0),
     "seconds": ("max_seconds", 1.0),
-    "min": ("max_seconds", 60.0),
-    "minutes": ("max_seconds", 60.0),
-    "h": ("max_seconds", 3600.0),
+    "min": ("max_seconds", TIMES["min"]),
+    "minutes": ("max_seconds", TIMES["min"]),
+    "h": ("max_seconds", TIMES["h"]),
     "nodes": ("max_nodes", 1.0),
     "steps": ("max_nodes", 1.0),
 }
-_AMOUNT = re.compile(r"(\d*\.?\d+(?:e[+-]?\d+)?)\s*(.*)")
-_SCALES = {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
 
 
 def _limit(part: str) -> tuple[str, float | int]:
-    digits, rest, scale = "", part, 1.0
-    if match := _AMOUNT.fullmatch(part):
-        digits, rest = match[1], match[2]
-    if rest not in _WORDS and rest[:1] in _SCALES:
-        scale, rest = _SCALES[rest[0]], rest[1:].strip()
-    try:
-        name, unit = _WORDS[rest]
-        value = float(digits) * scale * unit
-    except (KeyError, ValueError):
-        raise UsageError(f"{part!r} is no budget", "write fast, balanced, deep, or such as 4k tokens, 30 s") from None
+    number, unit = split_quantity(part) or (math.nan, part)
+    if unit not in _WORDS and unit[:1] in SCALES:
+        number, unit = number * SCALES[unit[:1]], unit[1:].strip()
+    if unit not in _WORDS or math.isnan(number):
+        raise UsageError(f"{part!r} is no budget", "write fast, balanced, deep, or such as 4k tokens, 30 s")
+    name, factor = _WORDS[unit]
+    value = number * factor
     if not 0 < value < 1e18:
         raise UsageError(f"{part!r} is no budget", "give a number above 0")
     return name, value if name in ("max_flops", "max_seconds") else int(value)

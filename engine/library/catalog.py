@@ -7,12 +7,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from ramify.errors import ModelLoadError, UsageError
+from ramify.text import did_you_mean
 
 from .hub.records import find_pulled, read_records
 from .hub.reference import PREFIX, model_name, parse_reference, part_names, part_of
@@ -217,8 +217,6 @@ def _bundled_entry(name: str, paths: dict[str, Path], card: Mapping[str, Any]) -
 
 
 def _suggestion(name: str, entries: Mapping[str, CatalogEntry]) -> str:
-    near = get_close_matches(name.lower(), entries, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean {near[0]!r}?"
     known = ", ".join(sorted(entries))
-    return f"known names are {known}; or pass the path of a .gguf file" if known else "pass the path of a .gguf file"
+    path = "pass the path of a .gguf file"
+    return did_you_mean(name.lower(), entries, f"known names are {known}; or {path}" if known else path)

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from ramify.errors import ModelLoadError, UsageError
+from ramify.text import nearest_word
 
 from ..runtime.llama.gguf_check import check_gguf
 from ..runtime.llama.native import available_threads
@@ -97,9 +97,9 @@ def quantization_named(text: str) -> str:
     name = ALIASES.get(name, name)
     if name in QUANTIZATIONS:
         return name
-    near = get_close_matches(name, QUANTIZATIONS, n=1, cutoff=0.6)
+    near = nearest_word(name, QUANTIZATIONS, cutoff=0.6)
     known = f"the types are {', '.join(QUANTIZATIONS)}"
-    raise UsageError(f"there is no quantization {text!r}", f"did you mean {near[0]}? {known}" if near else known)
+    raise UsageError(f"there is no quantization {text!r}", f"did you mean {near}? {known}" if near else known)
 
 
 def plan_quantization(

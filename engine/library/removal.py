@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from ramify.errors import ModelLoadError, UsageError
+from ramify.text import did_you_mean
 
 from .catalog import list_bundled, list_user_models, model_parts, resolve_model, user_models_folder
 from .hub.records import record_path
@@ -53,8 +53,7 @@ def find_removable(name: str) -> Removable:
     if entry is None:
         if wanted.partition(":")[0] in {each.name for each in list_bundled()}:
             raise UsageError(f"{name} comes with ramify and cannot be deleted", "only your own models can")
-        near = get_close_matches(wanted, own, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else "see `ramify models list`"
+        hint = did_you_mean(wanted, own, "see `ramify models list`")
         raise UsageError(f"there is no model {name!r} in {user_models_folder()}", hint)
     first = entry.files[entry.default]
     beside = (first.with_suffix(HEAD_SUFFIX), record_path(user_models_folder(), entry.name))

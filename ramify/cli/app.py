@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TextIO
 
 import click
 
+from ..text import nearest_word
 from .settings import default_map
 
 COMMANDS = (
@@ -80,9 +80,9 @@ def route(arguments: Sequence[str], commands: Collection[str]) -> list[str]:
         return list(arguments)
     if first == "help":
         return [*arguments[1:2], "--help"]
-    near = get_close_matches(first, commands, n=1, cutoff=0.7) if first.isalpha() else []
+    near = nearest_word(first, commands, cutoff=0.7) if first.isalpha() else None
     if near:
-        raise click.UsageError(f"there is no command {first!r}; did you mean {near[0]!r}?")
+        raise click.UsageError(f"there is no command {first!r}; did you mean {near!r}?")
     return [DEFAULT_COMMAND, *arguments]
 
 

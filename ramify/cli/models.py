@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..text import size_text
 from . import diagnostics, output
-from .output import size_text
 from .pulling import pull
 from .quantizing import quantize
 from .values import COUNT, KV_TYPE

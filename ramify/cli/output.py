@@ -42,11 +42,6 @@ def write_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def size_text(size_bytes: int) -> str:
-    """Return a size as people read it, in units of powers of ten."""
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
-
-
 @contextmanager
 def owned_stdout() -> Generator[None]:
     """For the block, let only `write` reach stdout; what native code writes to its descriptor goes to stderr."""

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..text import duration_text
+from ..text import duration_text, size_text
 from . import diagnostics, output
-from .output import size_text
 from .progress import REDRAW_S, REPEAT_S
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ..text import size_text
 from . import diagnostics, output
-from .output import size_text
 
 
 @click.command()

@@ -11,7 +11,6 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from ..errors import UsageError
+from ..text import did_you_mean
 from .options import search_options
 from .values import COUNT
 
@@ -233,5 +233,4 @@ def _line_of(key: str, text: str, after: int = 0) -> int:
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:
-    near = get_close_matches(word.lower().replace("-", "_"), known, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else "`ramify config show` lists them"
+    return did_you_mean(word.lower().replace("-", "_"), known, "`ramify config show` lists them", cutoff=0.6)

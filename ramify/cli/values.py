@@ -10,12 +10,11 @@ from typing import Any
 
 import click
 
+from ..text import SCALES, TIMES, read_quantity
+
 TREE_SUFFIXES = (".json", ".graphml", ".dot", ".mmd", ".svg")
 
-_NUMBER = re.compile(r"(?P<number>[+-]?[\d_]*\.?\d+(?:[eE][+-]?\d+)?)\s*(?P<unit>[a-zA-Z]*)")
 _WHOLE_NUMBERS = re.compile(r"\d+(\s*,\s*\d+)+")
-_POWERS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
-_TIMES = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 class Positive(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
@@ -30,10 +29,9 @@ class Positive(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
         """Return the number in units of 1."""
         if isinstance(value, int | float):
             return value
-        match = _NUMBER.fullmatch(str(value).strip())
-        if match is None or match["unit"].lower() not in self._units:
+        number = read_quantity(str(value), self._units)
+        if number is None:
             self.fail(f"{value!r} is not a {self.name} (write it like {self._example()})", param, ctx)
-        number = float(match["number"]) * self._units[match["unit"].lower()]
         if self._whole:
             number = round(number, 6)
         if number <= 0 or not math.isfinite(number):
@@ -46,9 +44,9 @@ class Positive(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
         return "90s or 2m" if "min" in self._units else "20000 or 20k" if self._whole else "1e12 or 2T"
 
 
-COUNT = Positive("count", _POWERS, whole=True)
-FLOPS = Positive("number", _POWERS)
-DURATION = Positive("duration", _TIMES)
+COUNT = Positive("count", SCALES, whole=True)
+FLOPS = Positive("number", SCALES)
+DURATION = Positive("duration", TIMES)
 
 
 class Share(click.FloatRange):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from ramify.errors import UsageError
+from ramify.text import did_you_mean
 
 from .client import HubClient, Listing, RemoteFile, is_offline, offline_error
 from .reference import HubRef, model_files, part_names, part_of, quantization_of, with_quantization
@@ -70,8 +70,7 @@ def _chosen(ref: HubRef, listing: Listing) -> str:
         raise UsageError(f"{ref} is a whole repository", see)
     if ref.file in listing.files:
         return ref.file
-    near = get_close_matches(ref.file, model_files(listing.files), n=1, cutoff=0.5)
-    raise UsageError(f"{ref.place} holds no file {ref.file!r}", f"did you mean {near[0]!r}?" if near else see)
+    raise UsageError(f"{ref.place} holds no file {ref.file!r}", did_you_mean(ref.file, model_files(listing.files), see))
 
 
 def _parts(file: str, ref: HubRef, listing: Listing) -> list[RemoteFile]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 
 from ramify.errors import ModelLoadError, UsageError
+from ramify.text import did_you_mean
 
 PRESET_KEY = "ramify.prompt_preset"
 """GGUF metadata key under which a model names its preset."""
@@ -64,7 +64,7 @@ def choose_preset(name: str | None, metadata: Mapping[str, object], chat_templat
     """
     if name is not None:
         if name not in PRESETS:
-            raise UsageError(f"there is no prompt preset {name!r}", nearest(name, PRESETS))
+            raise UsageError(f"there is no prompt preset {name!r}", nearest_or_all(name, PRESETS))
         return PRESETS[name]
     own = metadata.get(PRESET_KEY)
     if own is None:
@@ -77,7 +77,6 @@ def choose_preset(name: str | None, metadata: Mapping[str, object], chat_templat
     return PRESETS[str(own)]
 
 
-def nearest(name: str, known: Mapping[str, object]) -> str:
+def nearest_or_all(name: str, known: Mapping[str, object]) -> str:
     """Return a next step that names the known name nearest to `name`, or all of them."""
-    near = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}"
+    return did_you_mean(name.lower(), known, f"choose one of {', '.join(known)}")

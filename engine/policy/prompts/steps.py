@@ -10,7 +10,7 @@ from types import MappingProxyType
 from ramify.errors import ModelLoadError, UsageError
 from ramify.sampling_params import StepFormat
 
-from .presets import PromptPreset, nearest
+from .presets import PromptPreset, nearest_or_all
 
 STEP_FORMAT_KEY = "ramify.step_format"
 """GGUF metadata key under which a model names its step format."""
@@ -38,7 +38,7 @@ def step_format(text: str) -> StepFormat:
         return custom_step_format(text.removeprefix(CUSTOM_PREFIX))
     if text not in STEP_FORMATS:
         known = {**STEP_FORMATS, f"{CUSTOM_PREFIX}PATTERN": None}
-        raise UsageError(f"there is no step format {text!r}", nearest(text, known))
+        raise UsageError(f"there is no step format {text!r}", nearest_or_all(text, known))
     return STEP_FORMATS[text]
 
 
