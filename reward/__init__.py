@@ -13,13 +13,8 @@ if TYPE_CHECKING:
     from ramify.errors import RewardError as RewardError
     from ramify.errors import RewardSpecError as RewardSpecError
 
-    from .builtin import BUILTIN_SPECS as BUILTIN_SPECS
-    from .builtin import load_spec as load_spec
-    from .builtin import resolve_spec as resolve_spec
     from .callable import CallableReward as CallableReward
     from .lm_head import LmHeadReward as LmHeadReward
-    from .other_specs import ImplicitSpec as ImplicitSpec
-    from .other_specs import VerifierSpec as VerifierSpec
     from .protocol import RewardModel as RewardModel
     from .protocol import RewardSession as RewardSession
     from .protocol import ScoredStep as ScoredStep
@@ -29,19 +24,24 @@ if TYPE_CHECKING:
     from .protocol import ScoreUsage as ScoreUsage
     from .protocol import Tokenizer as Tokenizer
     from .protocol import TokenScorer as TokenScorer
-    from .spec import RewardSpec as RewardSpec
+    from .spec_loading import BUILTIN_SPECS as BUILTIN_SPECS
+    from .spec_loading import load_spec as load_spec
+    from .spec_loading import resolve_spec as resolve_spec
+    from .specs import ImplicitSpec as ImplicitSpec
+    from .specs import RewardSpec as RewardSpec
+    from .specs import VerifierSpec as VerifierSpec
     from .testing import ScriptedReward as ScriptedReward
 
 _HOMES = {
-    "BUILTIN_SPECS": "builtin",
+    "BUILTIN_SPECS": "spec_loading",
     "CallableReward": "callable",
-    "ImplicitSpec": "other_specs",
+    "ImplicitSpec": "specs",
     "LmHeadReward": "lm_head",
     "RewardContextExceeded": ".errors",
     "RewardError": ".errors",
     "RewardModel": "protocol",
     "RewardSession": "protocol",
-    "RewardSpec": "spec",
+    "RewardSpec": "specs",
     "RewardSpecError": ".errors",
     "ScoreJob": "protocol",
     "ScoreRow": "protocol",
@@ -51,9 +51,9 @@ _HOMES = {
     "ScriptedReward": "testing",
     "TokenScorer": "protocol",
     "Tokenizer": "protocol",
-    "VerifierSpec": "other_specs",
-    "load_spec": "builtin",
-    "resolve_spec": "builtin",
+    "VerifierSpec": "specs",
+    "load_spec": "spec_loading",
+    "resolve_spec": "spec_loading",
 }
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A reward from a plain function, for rewards that need no model of ours."""
+"""Reward from a plain Python function."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import anyio.to_thread
 
 from ramify.errors import RewardError
 
-from .checks import checked_scores
 from .protocol import ScoredStep, ScoreUsage
+from .scores import checked_scores
 
 ScoreOne = Callable[[str, tuple[str, ...]], "float | Awaitable[float]"]
 ScoreMany = Callable[[str, list[tuple[str, ...]]], "Sequence[float] | Awaitable[Sequence[float]]"]

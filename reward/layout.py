@@ -1,4 +1,4 @@
-"""Where the tokens and the reading positions of a path are, for rewards that read at a tag after each step."""
+"""Token layout of a path for rewards read at tags: all its tokens and the positions of its scores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ramify.errors import RewardError, RewardSpecError
 
 from .protocol import Tokenizer
-from .spec import QUESTION, STEP, RewardSpec
+from .specs import QUESTION, STEP, RewardSpec
 from .tokens import Segment, SegmentEncoder, single_token, token_of
 
 _SAMPLE = ("What is 2 + 3?", ("2 + 3 = 5", "The answer is 5."))

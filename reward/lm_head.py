@@ -1,16 +1,15 @@
-"""Reward models that say their score at a tag after each step, with a language model's own head or one of theirs."""
+"""Rewards read at a tag after each step, from a language model's own head, an MLP head or a classifier."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 
 from ramify.errors import RewardContextExceeded, RewardError, RewardSpecError
 
-from .checks import checked_score
 from .layout import PathLayout, PathTokens
 from .protocol import Reading, ScoredStep, ScoreJob, ScoreRow, ScorerRun, ScoreUsage, Tokenizer, TokenScorer
-from .spec import RewardSpec
+from .scores import checked_score, combined, score_of
+from .specs import RewardSpec
 
 Head = Callable[[Sequence[float]], Sequence[float]]
 """From a final hidden state to the head's outputs."""
@@ -178,41 +177,6 @@ class LmHeadSession:
                 cached_tokens=row.cached_tokens,
                 reevaluated_tokens=row.reevaluated_tokens,
             )
-
-
-def score_of(spec: RewardSpec, logits: Sequence[float]) -> float:
-    """Return P(good) from the logits of good and, if there is one, bad, as the spec's activation reads them."""
-    if spec.activation == "identity":
-        return spec.scale * logits[0] + spec.offset
-    mean = spec.activation == "sigmoid_mean"
-    logit = math.fsum(logits) / len(logits) if mean else logits[0] - (logits[1] if len(logits) > 1 else 0.0)
-    return sigmoid(spec.scale * logit + spec.offset)
-
-
-def probability(logits: Sequence[float]) -> float:
-    """Return P(good): the softmax of (good, bad), which is the sigmoid of their difference; of one, its sigmoid."""
-    return sigmoid(logits[0] - (logits[1] if len(logits) > 1 else 0.0))
-
-
-def sigmoid(logit: float) -> float:
-    """Return 1 / (1 + exp(-logit)), exact at both ends."""
-    if logit >= 0:
-        return 1.0 / (1.0 + math.exp(-logit))
-    growth = math.exp(logit)
-    return growth / (1.0 + growth)
-
-
-def combined(scores: Sequence[float], how: str) -> float:
-    """Return one score for the steps of one node; `how` is the spec's aggregation."""
-    match how:
-        case "min":
-            return min(scores)
-        case "product":
-            return math.prod(scores)
-        case "mean":
-            return math.fsum(scores) / len(scores)
-        case _:
-            return scores[-1]
 
 
 def _incomplete(job: ScoreJob, row: Sequence[float]) -> bool:

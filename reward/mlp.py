@@ -1,4 +1,4 @@
-"""Reward heads that are small networks on the final hidden state, in numpy."""
+"""MLP reward head on the final hidden state, in numpy."""
 
 from __future__ import annotations
 

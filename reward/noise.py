@@ -1,4 +1,4 @@
-"""A reward made worse on purpose, to find out how good one must be."""
+"""Rewards with added noise, which show how accurate a reward must be."""
 
 from __future__ import annotations
 

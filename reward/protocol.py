@@ -1,4 +1,4 @@
-"""What a search needs from a reward model, and what a reward model needs from whatever runs its tokens.
+"""Protocols between a search, a reward model and the scorer that runs its tokens.
 
 A reward model opens one session a question. A session scores paths of one tree; which tokens of them were evaluated
 before is the business of the `TokenScorer` below it, which the engine injects.

@@ -1,4 +1,4 @@
-"""Doubles for tests of code that uses ramify: a scripted reward, and a vocabulary and a scorer without a model."""
+"""Test doubles: a scripted reward, and a vocabulary and a token scorer without a model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import anyio
 
 from ramify.errors import RewardError
 
-from .checks import checked_scores
 from .protocol import ScoredStep, ScoreJob, ScoreRow, ScoreUsage
+from .scores import checked_scores
 
 Script = Mapping[str, float] | Mapping[tuple[str, ...], float] | Callable[[str, tuple[str, ...]], float]
 

@@ -1,4 +1,4 @@
-"""How text becomes tokens: template pieces may hold special tokens, other people's text never does."""
+"""Tokenisation of prompts: template pieces may hold special tokens, text of other people never does."""
 
 from __future__ import annotations
 

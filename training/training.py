@@ -20,7 +20,7 @@ from ramify.engine.runtime.serve.client import Runtime
 from ramify.engine.runtime.serve.loaded_model import LoadedModel
 from ramify.errors import ModelLoadError, RewardSpecError, UsageError
 from ramify.reward.layout import PathLayout
-from ramify.reward.spec import QUESTION, STEP, RewardSpec
+from ramify.reward.specs import QUESTION, STEP, RewardSpec
 
 from .head_training import HeadPlan, HeadQuality, LabelledStates, TrainedHead, train_head
 

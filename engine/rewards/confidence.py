@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from ramify.reward.checks import checked_scores
-from ramify.reward.lm_head import sigmoid
 from ramify.reward.protocol import ScoredStep, ScoreUsage
+from ramify.reward.scores import checked_scores, sigmoid
 
 from .likelihood import LikelihoodModel, LikelihoodSession, PathLikelihood
 

@@ -10,8 +10,8 @@ import anyio
 from pydantic import BaseModel, ValidationError
 
 from ramify.errors import RewardError, UsageError
-from ramify.reward.checks import checked_scores
 from ramify.reward.protocol import ScoredStep, ScoreUsage
+from ramify.reward.scores import checked_scores
 
 from ..policy.remote.address import parse_address as parse_remote_address
 from ..policy.remote.http import HttpError, Refused, Transport

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ramify.errors import ModelLoadError, RewardSpecError, UsageError
-from ramify.reward.builtin import load_spec, resolve_spec
 from ramify.reward.callable import CallableReward
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.mlp import MlpHead
 from ramify.reward.noise import NOISY, NoisyReward, split_noisy
-from ramify.reward.other_specs import ImplicitSpec, VerifierSpec
 from ramify.reward.protocol import RewardModel
-from ramify.reward.spec import RewardSpec
-from ramify.reward.spec_files import AnySpec, spec_from_metadata
+from ramify.reward.spec_loading import AnySpec, load_spec, resolve_spec, spec_from_metadata
+from ramify.reward.specs import ImplicitSpec, RewardSpec, VerifierSpec
 
 from ..library.catalog import resolve_model
 from ..policy.llama import LlamaPolicy

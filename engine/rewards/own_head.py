@@ -13,8 +13,8 @@ from pathlib import Path
 from ramify.errors import RewardContextExceeded, RewardError, RewardSpecError
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep, ScoreUsage
-from ramify.reward.spec import RewardSpec
-from ramify.reward.spec_files import spec_from_metadata
+from ramify.reward.spec_loading import spec_from_metadata
+from ramify.reward.specs import RewardSpec
 
 from ..policy.llama import LlamaPolicy, LlamaPolicySession
 from ..policy.protocol import PolicySession

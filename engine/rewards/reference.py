@@ -18,7 +18,7 @@ from ramify.errors import UsageError
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.mlp import MlpHead
 from ramify.reward.protocol import ScoreJob, ScoreRow
-from ramify.reward.spec import RewardSpec
+from ramify.reward.specs import RewardSpec
 
 from ..library.convert.architectures import shape_of
 from ..library.convert.checkpoint import Checkpoint

@@ -9,11 +9,9 @@ from collections.abc import Iterable, Sequence
 import anyio
 
 from ramify.errors import RewardContextExceeded, RewardError
-from ramify.reward.checks import checked_scores
-from ramify.reward.lm_head import sigmoid
-from ramify.reward.other_specs import NUMBER, SOLUTION, VerifierSpec
 from ramify.reward.protocol import ScoredStep, ScoreUsage
-from ramify.reward.spec import QUESTION
+from ramify.reward.scores import checked_scores, sigmoid
+from ramify.reward.specs import NUMBER, QUESTION, SOLUTION, VerifierSpec
 from ramify.reward.tokens import Segment, SegmentEncoder, token_of
 from ramify.sampling_params import SamplingParams, StepFormat
 

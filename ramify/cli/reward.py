@@ -31,8 +31,8 @@ def reward() -> None:
 @click.argument("name", required=False)
 def specs(name: str | None) -> None:
     """List the built-in formats, or write one as JSON, to be changed and passed as --reward-spec FILE."""
-    from ramify.reward.builtin import load_spec
-    from ramify.reward.families import BUILTIN_SPECS
+    from ramify.reward.published import BUILTIN_SPECS
+    from ramify.reward.spec_loading import load_spec
 
     if name is not None:
         output.write(load_spec(name).model_dump_json(indent=2))
@@ -124,8 +124,8 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
     """
     import anyio
 
-    from ramify.reward.builtin import load_spec
-    from ramify.reward.spec import RewardSpec
+    from ramify.reward.spec_loading import load_spec
+    from ramify.reward.specs import RewardSpec
     from ramify.training.head_training import HeadPlan
     from ramify.training.label_files import read_labels
     from ramify.training.training import train_reward

@@ -17,7 +17,7 @@ from ramify.engine.library.catalog import resolve_model
 from ramify.errors import UsageError
 from ramify.models.tasks.arithmetic_steps import with_error
 from ramify.reward import BUILTIN_SPECS, RewardSpec
-from ramify.reward.spec_files import parse_spec
+from ramify.reward.spec_loading import parse_spec
 
 
 def test_an_error_is_carried_through_to_the_answer() -> None:

@@ -25,7 +25,7 @@ from ramify.engine.library.convert.vocabulary import TokenKind, VocabularyTables
 from ramify.engine.runtime.llama.config import ModelConfig  # noqa: E402
 from ramify.engine.runtime.llama.gguf_check import check_gguf  # noqa: E402
 from ramify.engine.runtime.llama.native import Model  # noqa: E402
-from ramify.reward.spec_files import spec_from_metadata  # noqa: E402
+from ramify.reward.spec_loading import spec_from_metadata  # noqa: E402
 
 from .tiny_checkpoints import LLAMA3, QWEN2, byte_level, save, seeded, sentencepiece, settings, texts  # noqa: E402
 

@@ -21,8 +21,8 @@ from ramify.reward import (
     ScoreRow,
 )
 from ramify.reward.layout import PathLayout
-from ramify.reward.lm_head import combined, probability, score_of
 from ramify.reward.mlp import MlpHead
+from ramify.reward.scores import combined, score_of, sigmoid
 from ramify.reward.testing import PieceTokenizer, ScriptedScorer
 
 pytestmark = pytest.mark.anyio
@@ -282,9 +282,9 @@ def test_what_is_joined_is_tokenised_as_one_text(joined: str, expected: list[str
 
 
 def test_probabilities_of_extreme_logits_are_exact() -> None:
-    assert probability((1000.0, -1000.0)) == 1.0
-    assert probability((-1000.0, 1000.0)) == 0.0
-    assert probability((5.0, 5.0)) == 0.5
+    assert sigmoid(2000.0) == 1.0
+    assert sigmoid(-2000.0) == 0.0
+    assert sigmoid(0.0) == 0.5
 
 
 def test_combined_scores() -> None:

@@ -17,7 +17,7 @@ from ramify.engine.rewards.own_head import OwnHeadReward
 from ramify.engine.runtime.serve import worker
 from ramify.models import generate_problems
 from ramify.reward import LmHeadReward
-from ramify.reward.spec import RewardSpec
+from ramify.reward.specs import RewardSpec
 from ramify.solution import Solution
 from ramify.training.head_training import HeadPlan
 from ramify.training.training import train_reward

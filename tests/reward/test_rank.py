@@ -14,7 +14,7 @@ from ramify.config import EngineConfig
 from ramify.engine.loading import load_reward
 from ramify.errors import ModelLoadError
 from ramify.reward import RewardError, RewardSpecError, ScoredStep
-from ramify.reward.spec_files import parse_spec
+from ramify.reward.spec_loading import parse_spec
 
 gguf = pytest.importorskip("gguf")
 torch = pytest.importorskip("torch")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ramify.reward import BUILTIN_SPECS, RewardSpec, RewardSpecError, load_spec, resolve_spec
-from ramify.reward.spec_files import METADATA_KEY, parse_spec
+from ramify.reward.spec_loading import METADATA_KEY, parse_spec
 from ramify.reward.testing import PieceTokenizer
 
 DEMO = (

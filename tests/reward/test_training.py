@@ -17,8 +17,8 @@ from ramify.engine.library.convert.folding import HeadFiles, copy_with_head, spa
 from ramify.errors import UsageError
 from ramify.reward import LmHeadReward, ScoredStep
 from ramify.reward.mlp import MlpHead
-from ramify.reward.spec import RewardSpec
-from ramify.reward.spec_files import spec_from_metadata
+from ramify.reward.spec_loading import spec_from_metadata
+from ramify.reward.specs import RewardSpec
 from ramify.training.head_training import HeadPlan, LabelledStates, train_head
 from ramify.training.training import train_reward
 

@@ -15,8 +15,8 @@ from ramify.engine.loading import load_reward
 from ramify.engine.rewards.verifier import VerifierReward
 from ramify.errors import ModelLoadError
 from ramify.reward import BUILTIN_SPECS, RewardContextExceeded, RewardSpecError, ScoredStep
-from ramify.reward.other_specs import VerifierSpec
-from ramify.reward.spec_files import parse_spec
+from ramify.reward.spec_loading import parse_spec
+from ramify.reward.specs import VerifierSpec
 
 pytest.importorskip("gguf")
 torch = pytest.importorskip("torch")

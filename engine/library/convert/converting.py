@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from ramify.errors import RewardSpecError, UsageError
-from ramify.reward.builtin import load_spec, resolve_spec
-from ramify.reward.families import qwen_prm_spec, skywork_spec, trl_spec
 from ramify.reward.layout import PathLayout
 from ramify.reward.protocol import Tokenizer
-from ramify.reward.spec import QUESTION, STEP, RewardSpec
-from ramify.reward.spec_files import METADATA_KEY
+from ramify.reward.published import qwen_prm_spec, skywork_spec, trl_spec
+from ramify.reward.spec_loading import METADATA_KEY, load_spec, resolve_spec
+from ramify.reward.specs import QUESTION, STEP, RewardSpec
 
 from ...policy.prompts.chat import render_chat
 from .architectures import Shape, TensorSource, decoder_tensors, shape_of

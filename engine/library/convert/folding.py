@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ramify.errors import UsageError
-from ramify.reward.spec import RewardSpec
-from ramify.reward.spec_files import METADATA_KEY
+from ramify.reward.spec_loading import METADATA_KEY
+from ramify.reward.specs import RewardSpec
 
 from ...runtime.llama.gguf_check import check_gguf
 from .safetensors import Array, write_safetensors

@@ -1,4 +1,4 @@
-"""Published families of reward models, each with its format, and what tells a model file of one from others.
+"""Published reward models: the format of each family, and the marks that identify its files.
 
 Formats were checked against the code or the cards that their authors published, except where a comment says so. No
 weights of theirs were at hand; tests/reward/test_families.py compares each with a separate implementation of its
@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from .other_specs import VerifierSpec
-from .spec import RewardSpec
+from .specs import RewardSpec, VerifierSpec
 
 LLAMA_3_SYSTEM = "\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
 """What the chat template of Llama 3.1 says in its system turn when it is given none."""

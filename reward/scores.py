@@ -1,4 +1,4 @@
-"""Checks on scores, the same for every kind of reward."""
+"""Scores: from logits to numbers in [0, 1], several steps to one, and the check that every reward passes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, SupportsFloat
 from ramify.errors import RewardError
 
 from .protocol import ScoredStep
+from .specs import RewardSpec
 
 
 def checked_scores(reward: str, steps: Sequence[ScoredStep], values: Any) -> list[float]:
@@ -47,3 +48,33 @@ def checked_score(reward: str, node: int, value: Any) -> float:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def score_of(spec: RewardSpec, logits: Sequence[float]) -> float:
+    """Return P(good) from the logits of good and, if there is one, bad, as the spec's activation reads them."""
+    if spec.activation == "identity":
+        return spec.scale * logits[0] + spec.offset
+    mean = spec.activation == "sigmoid_mean"
+    logit = math.fsum(logits) / len(logits) if mean else logits[0] - (logits[1] if len(logits) > 1 else 0.0)
+    return sigmoid(spec.scale * logit + spec.offset)
+
+
+def sigmoid(logit: float) -> float:
+    """Return 1 / (1 + exp(-logit)), exact at both ends."""
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    growth = math.exp(logit)
+    return growth / (1.0 + growth)
+
+
+def combined(scores: Sequence[float], how: str) -> float:
+    """Return one score for the steps of one node; `how` is the spec's aggregation."""
+    match how:
+        case "min":
+            return min(scores)
+        case "product":
+            return math.prod(scores)
+        case "mean":
+            return math.fsum(scores) / len(scores)
+        case _:
+            return scores[-1]
