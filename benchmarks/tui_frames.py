@@ -28,9 +28,9 @@ from ramify.events import Event, NodeAdded, NodeScored, NodesDispatched
 from ramify.search.node import FinishReason, NodeState
 from ramify.tui.app import RamifyApp
 from ramify.tui.screens.run import RunScreen
-from ramify.tui.session import Session
-from ramify.tui.spec import RunSpec
 from ramify.tui.state.run_view import Phase, RunView
+from ramify.tui.state.session import Session
+from ramify.tui.state.spec import RunSpec
 
 SIZE = (120, 40)
 EVENTS_A_FRAME = 32

@@ -1,45 +1,38 @@
-"""The program: owns the engine, the runs and the screens. Its first paint comes before any model is thought of."""
+"""The terminal UI's application: start, screens, and a quit that saves what runs. No model is loaded at the start."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from ramify.errors import RamifyError, UsageError
-
-from .actions import actions_of, bindings
-from .keymap import keymap_of, remapped
-from .logs import explain
+from .common.actions import actions_of, bindings
+from .common.program import MakePlan, Program
+from .common.themes import DARK, FALLBACKS, LIGHT
 from .screens.base import RamifyScreen
 from .screens.home import HomeScreen
-from .spec import Plan, RunSpec
-from .themes import DARK, FALLBACKS, LIGHT
+from .state.spec import RunSpec
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunStore
 
-    from .engine_host import EngineHost, MakeEngine
-    from .logs import LogLines
-    from .session import LiveSession, Session
-
-log = logging.getLogger("ramify.tui")
+    from .common.logs import LogLines
+    from .state.engine_host import MakeEngine
+    from .state.session import LiveSession, Session
 
 QUIT_GRACE_S = 0.7
 """How long a run may take to end softly when the program is left."""
 CLOSE_S = 0.6
 """How long the engines may then take to close before the screen is given back."""
-MakePlan = Callable[[dict[str, Any]], Plan]
 
 
-class RamifyApp(App[None]):
+class RamifyApp(Program):
     """The terminal UI. `plan` turns options into a plan; `store` None keeps no history.
 
     `spec` fills the home screen; with `ask` its question is searched at once. `batch` opens a batch's folder and
@@ -69,25 +62,17 @@ class RamifyApp(App[None]):
         logs: LogLines | None = None,
         make_engine: MakeEngine | None = None,
     ) -> None:
-        super().__init__()
-        self.make_plan = plan
-        self.store = store
-        self.logs = logs
-        self.live_sessions: list[LiveSession] = []
+        super().__init__(plan, store=store, keys=keys, logs=logs, make_engine=make_engine)
         self._spec = spec or RunSpec()
         self._ask = ask
         self._batch = batch
         self._saved = saved
-        self._make_engine = make_engine
-        self._host: EngineHost | None = None
         self._leaving = False
         self._pressed_to_quit = False
-        self._farewell: asyncio.Task[None] | None = None
+        self._quitting: asyncio.Task[None] | None = None
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         self.theme = theme or DARK.name
-        self.actions = remapped(keys or {})
-        self.set_keymap(keymap_of(self.actions))
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return our own variables for themes that lack them."""
@@ -102,11 +87,11 @@ class RamifyApp(App[None]):
         self.call_after_refresh(self._begin)
         if not self.is_headless:
             for number in (signal.SIGTERM, signal.SIGHUP):
-                asyncio.get_running_loop().add_signal_handler(number, self._told_to_end)
+                asyncio.get_running_loop().add_signal_handler(number, self._quit_on_signal)
 
-    def _told_to_end(self) -> None:
+    def _quit_on_signal(self) -> None:
         # Not Textual's own worker, which leaving the program would cancel.
-        self._farewell = asyncio.create_task(self.action_quit())
+        self._quitting = asyncio.create_task(self.action_quit())
 
     def _begin(self) -> None:
         if self._batch is not None:
@@ -115,15 +100,6 @@ class RamifyApp(App[None]):
             self.open_saved(self._saved)
         elif self._ask and self._spec.question.strip():
             self.start_run(self._spec)
-
-    @property
-    def host(self) -> EngineHost:
-        """What keeps the engines."""
-        if self._host is None:
-            from .engine_host import EngineHost, make_engine
-
-            self._host = EngineHost(self._make_engine or make_engine)
-        return self._host
 
     @property
     def home(self) -> HomeScreen:
@@ -140,21 +116,8 @@ class RamifyApp(App[None]):
         if session is not None:
             self.show_session(session)
 
-    def new_session(self, spec: RunSpec, *, paused: bool = False) -> LiveSession | None:
-        """Start a search; a wrong setting is a toast and None."""
-        from .session import LiveSession
-
-        try:
-            plan = self.make_plan(spec.complete())
-        except Exception as error:
-            self.complain(error)
-            return None
-        session = LiveSession(spec, plan, self.host, self.store, paused=paused)
-        self.live_sessions = [each for each in self.live_sessions if not each.task.done()] + [session]
-        session.task.add_done_callback(lambda _: self._ended(session))
-        return session
-
-    def _ended(self, session: LiveSession) -> None:
+    def session_ended(self, session: LiveSession) -> None:
+        """Report what a search failed with, and draw the screens again."""
         if session.error is not None and not self._leaving:
             self.complain(session.error)
         for screen in self.screen_stack:
@@ -172,16 +135,14 @@ class RamifyApp(App[None]):
         self.run_worker(self._open_saved(run_id, replay), group="open", exclusive=True, exit_on_error=False)
 
     async def _open_saved(self, run_id: str, replay: bool) -> None:
-        from .session import SavedSession
+        from .state.session import SavedSession
 
         if self.store is None:
             return
         try:
             saved = await asyncio.to_thread(self.store.load, run_id)
             spec = RunSpec.from_saved(saved.solution.question, saved.options)
-            session = await asyncio.to_thread(
-                SavedSession, spec, saved.solution, saved.id, vote=vote_of(saved.solution.strategy)
-            )
+            session = await asyncio.to_thread(SavedSession, spec, saved.solution, saved.id)
         except Exception as error:
             self.complain(error)
             return
@@ -196,7 +157,7 @@ class RamifyApp(App[None]):
         if not spec.question:
             self.complain(self.no_question())
             return
-        self.push_screen(CompareSetup(spec))
+        self.push_screen(CompareSetup(spec, models=self.home.models, rewards=self.home.rewards))
 
     def start_compare(self, left: RunSpec, right: RunSpec) -> None:
         """Start two searches and show them side by side."""
@@ -233,28 +194,6 @@ class RamifyApp(App[None]):
             self.pop_screen()
         if spec is not None:
             self.home.set_spec(spec)
-
-    def complain(self, error: BaseException) -> None:
-        """Show an error as a toast with its cause and the next step."""
-        title, message = explain(error)
-        known = isinstance(error, RamifyError | ValueError)
-        if not known:
-            log.error("%s: %s", type(error).__name__, error, exc_info=error)
-        severity = "warning" if isinstance(error, UsageError) else "error"
-        self.notify(message, title=title, severity=severity, timeout=8, markup=False)
-
-    def sign(self, action_id: str) -> str:
-        """Return how the key of an action is shown."""
-        return next(action.sign for action in self.actions if action.id == action_id)
-
-    def no_question(self) -> UsageError:
-        """Return what is said where a question is needed."""
-        return UsageError("there is no question yet", f"write one, or press {self.sign('example')} for an example")
-
-    def copy(self, what: str, text: str) -> None:
-        """Put a text on the clipboard and say so."""
-        self.copy_to_clipboard(text)
-        self.notify(f"{len(text):,} characters", title=f"Copied {what}", timeout=3, markup=False)
 
     # Actions
 
@@ -317,20 +256,10 @@ class RamifyApp(App[None]):
                 )
         yield SystemCommand("Theme", "Change the colours.", self.action_change_theme)
         yield SystemCommand("Debug info", "Versions and paths for a bug report.", self.action_debug)
-        yield SystemCommand("Screenshot", "Save the screen as an SVG file.", self._take_picture)
+        yield SystemCommand("Screenshot", "Save the screen as an SVG file.", self._take_screenshot)
 
     def _caller(self, screen: Screen[Any], call: str) -> Callable[[], Any]:
         return lambda: screen.run_action(call)
 
-    def _take_picture(self) -> None:
+    def _take_screenshot(self) -> None:
         self.set_timer(0.2, self.deliver_screenshot)
-
-
-def vote_of(strategy: Any) -> str:
-    """Return the vote of a saved strategy, "majority" if this version does not know it."""
-    from ramify.search.registry import make_strategy
-
-    try:
-        return str(make_strategy(**strategy).vote)
-    except (TypeError, ValueError):
-        return "majority"

@@ -103,7 +103,7 @@ def given_keys() -> dict[str, Setting]:
         )
     if not table:
         return {}
-    from ramify.tui.keymap import remapped
+    from ramify.tui.common.keymap import remapped
 
     found, body = dict[str, Setting](), _line_of(KEYS, text)
     for action, keys in cast("dict[str, Any]", table).items():

@@ -36,8 +36,8 @@ def tui(
         raise UsageError("the terminal UI needs a terminal", 'use `ramify solve "QUESTION"` in scripts and pipes')
     keys = {action: setting.value for action, setting in given_keys().items()}
     from ramify.tui.app import RamifyApp
-    from ramify.tui.logs import own_terminal
-    from ramify.tui.spec import RunSpec
+    from ramify.tui.common.logs import own_terminal
+    from ramify.tui.state.spec import RunSpec
 
     spec = RunSpec(" ".join(question)).with_options(**options | {"strategy_extras": dict(options["strategy_extras"])})
     store = _store() if save or saved is not None else None

@@ -170,7 +170,7 @@ def test_own_keys_reach_the_terminal_ui(ramify, write, monkeypatch):
 
     write(KEYS)
     monkeypatch.setattr("ramify.cli.tui.on_terminal", lambda: True)
-    monkeypatch.setattr("ramify.tui.logs.own_terminal", lambda: contextlib.nullcontext())
+    monkeypatch.setattr("ramify.tui.common.logs.own_terminal", lambda: contextlib.nullcontext())
     opened = list[RamifyApp]()
     monkeypatch.setattr(RamifyApp, "run", lambda app: opened.append(app))
     assert ramify("tui").code == 0

@@ -21,9 +21,9 @@ from ramify.engine.library.catalog import list_bundled
 from ramify.testing import ScriptedModel
 from ramify.tui.app import RamifyApp
 from ramify.tui.screens.run import RunScreen
-from ramify.tui.session import LiveSession, Session
-from ramify.tui.spec import RunSpec
 from ramify.tui.state.run_view import RunView
+from ramify.tui.state.session import LiveSession, Session
+from ramify.tui.state.spec import RunSpec
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 PATIENCE_S = 30.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ramify.tui.engine_host import make_engine
 from ramify.tui.screens.history import HistoryScreen
+from ramify.tui.state.engine_host import make_engine
 
 pytestmark = pytest.mark.usefixtures("bundled")
 

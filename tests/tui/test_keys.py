@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ramify.errors import UsageError
-from ramify.tui.actions import ACTIONS
-from ramify.tui.keymap import remapped, sign_of
+from ramify.tui.common.actions import ACTIONS
+from ramify.tui.common.keymap import remapped, sign_of
 
 
 def test_the_usual_keys_do_not_clash_and_are_left_alone():

@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 
-from ramify.tui.logs import own_terminal
+from ramify.tui.common.logs import own_terminal
 from ramify.tui.state.pace import FRAME_S, MOST_SKIPPED, SHARE, Pace
 
 

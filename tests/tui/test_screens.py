@@ -14,8 +14,8 @@ from ramify.tui.screens.batch import BatchScreen
 from ramify.tui.screens.compare import CompareScreen
 from ramify.tui.screens.history import HistoryScreen
 from ramify.tui.screens.home import HomeScreen
-from ramify.tui.session import SavedSession
 from ramify.tui.state.batch_view import read_batch
+from ramify.tui.state.session import SavedSession
 
 from .conftest import chain, scores, spec
 

@@ -12,14 +12,14 @@ import time
 import pytest
 
 from ramify.testing import ScriptedModel
-from ramify.tui.actions import ACTIONS, actions_of
-from ramify.tui.logs import LogLines
+from ramify.tui.common.actions import ACTIONS, actions_of
+from ramify.tui.common.logs import LogLines
 from ramify.tui.screens.batch import BatchScreen
 from ramify.tui.screens.compare import CompareScreen
 from ramify.tui.screens.history import HistoryScreen
 from ramify.tui.screens.home import HomeScreen
 from ramify.tui.screens.run import RunScreen
-from ramify.tui.spec import RunSpec
+from ramify.tui.state.spec import RunSpec
 from ramify.tui.widgets.tree import TreeView
 
 from .conftest import chain, spec
@@ -174,7 +174,7 @@ def test_nothing_heavy_is_imported_before_the_first_paint():
 
 
 def test_the_package_itself_imports_no_ui_library():
-    code = "import sys, ramify.tui, ramify.tui.state.run_view, ramify.tui.spec; print(*sys.modules)"
+    code = "import sys, ramify.tui, ramify.tui.state.run_view, ramify.tui.state.spec; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"textual", "rich"} & set(done.stdout.split())
 

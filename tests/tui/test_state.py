@@ -27,14 +27,14 @@ from ramify.events import (
 )
 from ramify.search import Budget, FinishReason, NodeState, PruneReason
 from ramify.testing import ScriptedModel
-from ramify.tui.spec import DEFAULTS, RunSpec, budget_name, parse_budget, python_code
+from ramify.tui.common.themes import long_bar, score_bar, score_tint
 from ramify.tui.state.board import answer_board
 from ramify.tui.state.gauges import budget_gauges, forecast, short
 from ramify.tui.state.replay import beats, replayed, with_tree
 from ramify.tui.state.rows import tree_rows
 from ramify.tui.state.run_view import Phase, RunView
 from ramify.tui.state.spark import Speed
-from ramify.tui.themes import long_bar, score_bar, score_tint
+from ramify.tui.state.spec import DEFAULTS, RunSpec, budget_name, parse_budget, python_code
 from ramify.usage import RoleUsage, Usage
 
 from .conftest import chain, scores

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from ramify.search import NodeState
-from ramify.tui.actions import actions_of
+from ramify.tui.common.actions import actions_of
 
 from .conftest import Ui, spec
 

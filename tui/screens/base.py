@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.binding import BindingType
 from textual.screen import Screen
 from textual.timer import Timer
 
-from ..access import app_of
-from ..actions import Action
+from ..common.actions import Action
+from ..common.program import Program, program_of
 from ..state.pace import FRAME_S, Pace
 from ..widgets.footer import ActionFooter
-
-if TYPE_CHECKING:
-    from ..app import RamifyApp
 
 LEAST_HEIGHT = 18
 """Rows below which a screen leaves out all but its main part."""
@@ -36,9 +33,9 @@ class RamifyScreen(Screen[None]):
         self._pace = Pace(os.cpu_count() or 2)
 
     @property
-    def ramify(self) -> RamifyApp:
+    def program(self) -> Program:
         """The program."""
-        return app_of(self)
+        return program_of(self)
 
     def animate_frames(self) -> None:
         """Start drawing frames; call it on mount."""
@@ -55,7 +52,7 @@ class RamifyScreen(Screen[None]):
             self._frames.resume()
 
     def _frame(self) -> None:
-        if not self.is_current and not self.ramify.screen.is_modal:
+        if not self.is_current and not self.program.screen.is_modal:
             return
         if not self._pace.due(time.thread_time()):
             return

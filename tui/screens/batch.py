@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import on
 from textual.app import App, ComposeResult
@@ -21,18 +21,15 @@ from ramify.search.export import cut, one_line
 from ramify.search.export.text import width_of
 from ramify.text import duration_text
 
-from ..actions import bindings
-from ..session import SavedSession
-from ..spec import RunSpec
+from ..common.actions import bindings
+from ..common.program import Program
+from ..common.themes import long_bar
 from ..state.batch_view import BatchView, ItemView, item_solution, read_batch
-from ..themes import long_bar
-from ..widgets.choice import Option
+from ..state.session import SavedSession
+from ..state.spec import RunSpec
+from ..widgets.choice import Option, Picker
 from ..widgets.footer import ActionFooter
 from .base import RamifyScreen
-from .picker import Picker
-
-if TYPE_CHECKING:
-    from ..app import RamifyApp
 
 LEAST_WAIT_S = 1.0
 """Shortest time between two readings of the folder; large ones are read less often."""
@@ -148,13 +145,13 @@ class BatchScreen(RamifyScreen):
         try:
             session = await asyncio.to_thread(_session, self._view.folder, item)
         except RamifyError as error:
-            self.ramify.complain(error)
+            self.program.complain(error)
             return
-        self.ramify.show_session(session)
+        self.program.show_session(session)
 
     def action_other_folder(self) -> None:
         """Ask for another folder."""
-        pick_folder(self.ramify, self._look_at)
+        pick_folder(self.program, self._look_at)
 
     def _look_at(self, folder: Path) -> None:
         self._folder, self._view = folder, None
@@ -168,7 +165,7 @@ class BatchScreen(RamifyScreen):
         self.dismiss()
 
 
-def pick_folder(app: RamifyApp, then: Callable[[Path], None]) -> None:
+def pick_folder(app: Program, then: Callable[[Path], None]) -> None:
     """Ask for a batch's folder, offering those below the current one."""
     found = sorted(path.parent for depth in ("*", "*/*") for path in Path().glob(f"{depth}/manifest.json"))
     options = [Option(str(path), "a batch below this folder") for path in found[:50]]
@@ -185,8 +182,6 @@ def _check_folder(text: str) -> None:
 
 
 def _session(folder: Path, item: ItemView) -> SavedSession:
-    from ..app import vote_of
-
     solution = item_solution(folder, item)
     options = {
         "strategy": solution.strategy.get("name"),
@@ -194,7 +189,7 @@ def _session(folder: Path, item: ItemView) -> SavedSession:
         "seed": solution.seed,
     }
     spec = RunSpec.from_saved(solution.question, options).with_question(solution.question, item.gold)
-    return SavedSession(spec, solution, vote=vote_of(solution.strategy))
+    return SavedSession(spec, solution)
 
 
 def _standing(view: BatchView) -> str:

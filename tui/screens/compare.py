@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import on
@@ -15,11 +16,11 @@ from textual.widgets import Button, Static
 from ramify.search.export import cut, one_line, printable
 from ramify.text import duration_text
 
-from ..access import app_of
-from ..actions import Action, bindings
-from ..session import LiveSession
-from ..spec import RunSpec, budget_name
+from ..common.actions import Action, bindings
+from ..common.program import program_of
 from ..state.run_view import Phase
+from ..state.session import LiveSession
+from ..state.spec import RunSpec, budget_name
 from ..widgets.answers import AnswerBoard
 from ..widgets.choice import Choice, Option
 from ..widgets.footer import ActionFooter
@@ -35,16 +36,18 @@ FIRST = {"left": None, "right": "majority"}
 
 
 class CompareSetup(ModalScreen[None]):
-    """Asks for two configurations and opens the comparison."""
+    """Asks for two configurations and opens the comparison; `models` and `rewards` are offered, [] if not known."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "back", show=False),
         Binding("ctrl+s", "start", "start", show=False),
     ]
 
-    def __init__(self, spec: RunSpec) -> None:
+    def __init__(self, spec: RunSpec, *, models: Sequence[Option], rewards: Sequence[Option]) -> None:
         super().__init__()
         self._spec = spec
+        self._models = models or [Option(str(spec.get("model")))]
+        self._rewards = rewards or REWARDS_FALLBACK
 
     def compose(self) -> ComposeResult:
         """Lay out two columns of settings and a button."""
@@ -61,14 +64,10 @@ class CompareSetup(ModalScreen[None]):
 
     def _settings(self, side: str) -> list[Choice]:
         spec = self._spec
-        models = [Option(str(spec.get("model")))]
-        rewards = REWARDS_FALLBACK
-        home = app_of(self).home
-        models, rewards = home.models or models, home.rewards or rewards
         strategies = [Option(name, help) for name, help in STRATEGIES.items()]
         choices = [
-            Choice("model", label="model", help="The policy.", options=models, free=True, prefix=side),
-            Choice("reward", label="reward", help="The reward model.", options=rewards, free=True, prefix=side),
+            Choice("model", label="model", help="The policy.", options=self._models, free=True, prefix=side),
+            Choice("reward", label="reward", help="The reward model.", options=self._rewards, free=True, prefix=side),
             Choice("strategy", label="strategy", help="How to search.", options=strategies, prefix=side),
             Choice("width", label="width", help="Paths.", options=WIDTHS, free=True, check=check_width, prefix=side),
         ]
@@ -87,7 +86,7 @@ class CompareSetup(ModalScreen[None]):
         """Open the comparison."""
         specs = [self._side(side) for side in SIDES]
         self.dismiss()
-        app_of(self).start_compare(specs[0], specs[1])
+        program_of(self).start_compare(specs[0], specs[1])
 
     def _side(self, side: str) -> RunSpec:
         values = {name: self.query_one(f"#{side}-{name}", Choice).value for name in _NAMES}
@@ -269,7 +268,7 @@ class CompareScreen(RamifyScreen):
         focused = self.focused
         for side in self.query(Side):
             if focused is not None and focused in side.query("*"):
-                self.ramify.push_screen(RunScreen(side.session))
+                self.program.push_screen(RunScreen(side.session))
                 return
 
     def action_go_back(self) -> None:

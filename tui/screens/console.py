@@ -15,10 +15,10 @@ from textual.widgets import Log, Static
 
 from ramify.search.export import printable
 
-from ..access import app_of
+from ..common.program import program_of
 
 if TYPE_CHECKING:
-    from ..logs import LogLines
+    from ..common.logs import LogLines
 
 
 class ConsoleScreen(ModalScreen[None]):
@@ -50,7 +50,7 @@ class ConsoleScreen(ModalScreen[None]):
     def action_copy(self) -> None:
         """Copy all lines."""
         text = "\n".join(self._all())
-        app_of(self).copy_to_clipboard(text)
+        program_of(self).copy_to_clipboard(text)
         self.notify(f"{len(text):,} characters", title="Copied log", timeout=3)
 
     def _all(self) -> list[str]:
@@ -89,11 +89,11 @@ class DebugScreen(ModalScreen[None]):
 
     def action_copy(self) -> None:
         """Copy the text."""
-        app_of(self).copy_to_clipboard(self._text())
+        program_of(self).copy_to_clipboard(self._text())
         self.notify("Paste it into the report.", title="Copied debug info", timeout=3)
 
     def _text(self) -> str:
-        app = app_of(self)
+        app = program_of(self)
         rows = {
             "ramify": _version("ramify"),
             "textual": _version("textual"),

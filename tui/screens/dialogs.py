@@ -11,8 +11,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
-from ..access import app_of
-from ..session import Session
+from ..common.program import program_of
+from ..state.session import Session
 from ..widgets.detail import NodeDetail
 
 
@@ -81,7 +81,7 @@ class PathReader(ModalScreen[None]):
     def action_copy(self) -> None:
         """Copy the text of the path."""
         text = self._session.view.path_text(self._node) or self._session.view.question
-        app_of(self).copy_to_clipboard(text)
+        program_of(self).copy_to_clipboard(text)
         self.notify(f"{len(text):,} characters", title="Copied path", timeout=3)
 
     def _show(self) -> None:

@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from ..actions import Action
+from ..common.actions import Action
 
 ABOUT = {
     "home": "Ask a question here. Settings below the box change how it is searched; all have sensible defaults.",

@@ -17,8 +17,8 @@ from ramify.errors import UsageError
 from ramify.search.export import cut, one_line, printable
 from ramify.text import duration_text
 
-from ..actions import bindings
-from ..spec import RunSpec
+from ..common.actions import bindings
+from ..state.spec import RunSpec
 from ..widgets.footer import ActionFooter
 from .base import RamifyScreen
 
@@ -83,14 +83,14 @@ class HistoryScreen(RamifyScreen):
 
     async def _read(self, words: str) -> None:
         await asyncio.sleep(0.08 if words else 0)
-        store = self.ramify.store
+        store = self.program.store
         if store is None:
             self._show([], 0)
             return
         try:
             listing = await asyncio.to_thread(store.scan, words, SHOWN)
         except UsageError as error:
-            self.ramify.complain(error)
+            self.program.complain(error)
             return
         self._show(listing.runs, len(listing.unreadable))
 
@@ -154,40 +154,40 @@ class HistoryScreen(RamifyScreen):
     def action_open_run(self) -> None:
         """Open the selected run."""
         if self.selected is not None:
-            self.ramify.open_saved(self.selected.id)
+            self.program.open_saved(self.selected.id)
 
     def action_replay_run(self) -> None:
         """Replay the selected run from its start."""
         if self.selected is not None:
-            self.ramify.open_saved(self.selected.id, replay=True)
+            self.program.open_saved(self.selected.id, replay=True)
 
     async def action_rerun_run(self) -> None:
         """Go home with the selected run's question and settings."""
-        run, store = self.selected, self.ramify.store
+        run, store = self.selected, self.program.store
         if run is None or store is None:
             return
         try:
             saved = await asyncio.to_thread(store.load, run.id)
         except UsageError as error:
-            self.ramify.complain(error)
+            self.program.complain(error)
             return
-        self.ramify.go_home(RunSpec.from_saved(saved.solution.question, saved.options))
+        self.program.go_home(RunSpec.from_saved(saved.solution.question, saved.options))
 
     async def action_delete_run(self) -> None:
         """Delete the selected run when asked a second time."""
-        run, store = self.selected, self.ramify.store
+        run, store = self.selected, self.program.store
         if run is None or store is None:
             return
         if self._to_delete != run.id:
             self._to_delete = run.id
             self.notify(
-                f"Press {self.ramify.sign('delete_run')} again to delete run {run.id}.", severity="warning", timeout=4
+                f"Press {self.program.sign('delete_run')} again to delete run {run.id}.", severity="warning", timeout=4
             )
             return
         try:
             await asyncio.to_thread(store.delete, run.id)
         except UsageError as error:
-            self.ramify.complain(error)
+            self.program.complain(error)
         else:
             self.notify(f"Run {run.id} is gone.", title="Deleted", timeout=3)
         self.read()

@@ -17,9 +17,9 @@ from textual.widgets.option_list import Option as ListOption
 
 from ramify.errors import UsageError
 
-from ..access import app_of
-from ..actions import bindings
-from ..spec import RunSpec, budget_name, parse_budget
+from ..common.actions import bindings
+from ..common.program import program_of
+from ..state.spec import RunSpec, budget_name, parse_budget
 from ..widgets.choice import Choice, Option
 from ..widgets.footer import ActionFooter
 from .base import RamifyScreen
@@ -71,7 +71,7 @@ class QuestionBox(TextArea):
     @property
     def help_text(self) -> str:
         """What F1 says about it."""
-        example = app_of(self).sign("example")
+        example = program_of(self).sign("example")
         return (
             f"Write or paste a question. Enter searches for the answer, ctrl+j begins a new line, {example} writes an "
             "example. Tab goes on to the settings."
@@ -99,7 +99,7 @@ class RecentRuns(OptionList):
     @property
     def help_text(self) -> str:
         """What F1 says about it."""
-        history = app_of(self).sign("history")
+        history = program_of(self).sign("history")
         return f"The newest saved runs with their answers. Enter opens one with its tree; {history} searches all."
 
 
@@ -123,7 +123,7 @@ class HomeScreen(RamifyScreen):
         box = QuestionBox(self._spec.question, id="question", highlight_cursor_line=False, compact=True)
         box.placeholder = (
             "Ask something that takes several steps …\n\n"
-            f"Enter searches · {self.ramify.sign('example')} writes an example · Tab to the settings"
+            f"Enter searches · {self.program.sign('example')} writes an example · Tab to the settings"
         )
         box.border_title = "Question"
         with Vertical(id="form"):
@@ -190,10 +190,10 @@ class HomeScreen(RamifyScreen):
     def _start(self, *, paused: bool) -> None:
         spec = self.spec
         if not spec.question:
-            self.ramify.complain(self.ramify.no_question())
+            self.program.complain(self.program.no_question())
             self.query_one(QuestionBox).focus()
             return
-        self.ramify.start_run(spec, paused=paused)
+        self.program.start_run(spec, paused=paused)
 
     async def action_example(self) -> None:
         """Write an example problem into the box."""
@@ -208,15 +208,15 @@ class HomeScreen(RamifyScreen):
 
     def action_compare(self) -> None:
         """Set up two searches on the question."""
-        self.ramify.open_compare(self.spec)
+        self.program.open_compare(self.spec)
 
     def action_history(self) -> None:
         """Open the history."""
-        self.ramify.open_history()
+        self.program.open_history()
 
     def action_batch(self) -> None:
         """Open a batch."""
-        self.ramify.ask_batch()
+        self.program.ask_batch()
 
     # Recent runs and models
 
@@ -233,18 +233,18 @@ class HomeScreen(RamifyScreen):
         self.query_one("#choice-strategy", Choice).options = strategies
         self.query_one("#choice-model", Choice).options = models
         self.query_one("#choice-reward", Choice).options = rewards
-        store = self.ramify.store
+        store = self.program.store
         if store is not None:
             try:
                 self._recent = (await asyncio.to_thread(store.scan, "", RECENT)).runs
             except UsageError as error:
-                self.ramify.complain(error)
+                self.program.complain(error)
         self._fill()
 
     def _fill(self) -> None:
         listed = self.query_one(RecentRuns)
         listed.clear_options()
-        going = [session for session in self.ramify.live_sessions if not session.view.phase.over]
+        going = [session for session in self.program.live_sessions if not session.view.phase.over]
         lines = [_going_line(session.spec.question, session.spec.title()) for session in going]
         listed.add_options([*map(ListOption, lines), *(ListOption(_recent_line(run)) for run in self._recent)])
         if not listed.option_count:
@@ -253,12 +253,12 @@ class HomeScreen(RamifyScreen):
     @on(OptionList.OptionSelected, "#recent")
     def open_recent(self, event: OptionList.OptionSelected) -> None:
         """Open a run."""
-        going = [session for session in self.ramify.live_sessions if not session.view.phase.over]
+        going = [session for session in self.program.live_sessions if not session.view.phase.over]
         place = event.option_index
         if place < len(going):
-            self.ramify.show_session(going[place])
+            self.program.show_session(going[place])
         else:
-            self.ramify.open_saved(self._recent[place - len(going)].id)
+            self.program.open_saved(self._recent[place - len(going)].id)
 
     @on(Choice.Changed)
     def settings_changed(self) -> None:

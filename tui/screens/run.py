@@ -18,19 +18,18 @@ from ramify.search.limits import Budget
 from ramify.search.node import NodeState
 from ramify.text import duration_text
 
-from ..actions import Action, bindings
-from ..session import LiveSession, SavedSession, Session
-from ..spec import LIMITS, RunSpec, parse_budget, python_code
+from ..common.actions import Action, bindings
 from ..state.run_view import ROOT, Phase, RunView
+from ..state.session import LiveSession, SavedSession, Session
+from ..state.spec import LIMITS, RunSpec, parse_budget, python_code
 from ..widgets.answers import AnswerBoard
-from ..widgets.choice import Option
+from ..widgets.choice import Option, Picker
 from ..widgets.detail import NodeDetail
 from ..widgets.footer import ActionFooter
 from ..widgets.gauges import Gauges
 from ..widgets.tree import TreeView
 from .base import RamifyScreen
 from .dialogs import EditStep, PathReader
-from .picker import Picker
 
 STEERING = ("pause", "step", "stop", "raise_budget", "prune", "expand", "edit", "pin")
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -174,7 +173,7 @@ class RunScreen(RamifyScreen):
     @on(TreeView.Opened)
     def action_open_node(self) -> None:
         """Show the selected path on the whole screen."""
-        self.ramify.push_screen(PathReader(self.session, self.branches.cursor))
+        self.program.push_screen(PathReader(self.session, self.branches.cursor))
 
     # What can be done now
 
@@ -251,7 +250,7 @@ class RunScreen(RamifyScreen):
         node = self.branches.cursor
         counts = [Option(str(each), f"{each} more children of step {node}") for each in (1, 2, 4, 8, 16)]
         picker = Picker(f"Expand step {node} by", counts, "4", free=True, check=_count)
-        self.ramify.push_screen(picker, lambda text: self._expand(node, text))
+        self.program.push_screen(picker, lambda text: self._expand(node, text))
 
     def _expand(self, node: int, text: str | None) -> None:
         if text is not None:
@@ -265,7 +264,7 @@ class RunScreen(RamifyScreen):
         ]
         options += [Option("deep", "32,768 tokens, 600 s"), Option("balanced", "8,192 tokens, 120 s")]
         picker = Picker(f"Budget, now {now.describe()}", options, free=True, check=parse_budget)
-        self.ramify.push_screen(picker, self._raise)
+        self.program.push_screen(picker, self._raise)
 
     def _raise(self, text: str | None) -> None:
         if text is None:
@@ -277,7 +276,7 @@ class RunScreen(RamifyScreen):
     def action_edit(self) -> None:
         """Write the selected step by hand."""
         node = self.view.node(self.branches.cursor)
-        self.ramify.push_screen(EditStep(node.id, node.text), lambda text: self._edit(node.id, text))
+        self.program.push_screen(EditStep(node.id, node.text), lambda text: self._edit(node.id, text))
 
     def _edit(self, node: int, text: str | None) -> None:
         if text is None:
@@ -290,11 +289,11 @@ class RunScreen(RamifyScreen):
         """Steer the run; what does not work is a toast and False."""
         try:
             if not isinstance(self.session, LiveSession):
-                again = self.ramify.sign("rerun")
+                again = self.program.sign("rerun")
                 raise UsageError("this run is over", f"press {again} to ask again with the same settings")
             call(self.session)
         except Exception as error:
-            self.ramify.complain(error)
+            self.program.complain(error)
             return False
         self.wake()
         return True
@@ -346,7 +345,7 @@ class RunScreen(RamifyScreen):
 
     def action_rerun(self) -> None:
         """Go home with this question and these settings."""
-        self.ramify.go_home(self.session.spec)
+        self.program.go_home(self.session.spec)
 
     def action_go_back(self) -> None:
         """Leave the screen; the run goes on."""
@@ -364,7 +363,7 @@ class RunScreen(RamifyScreen):
             Option("command line", "the shell command that does the same"),
             Option("Python code", "a program that does the same"),
         ]
-        self.ramify.push_screen(Picker("Copy", options), self._copy)
+        self.program.push_screen(Picker("Copy", options), self._copy)
 
     def _copy(self, what: str | None) -> None:
         if what is None:
@@ -381,12 +380,12 @@ class RunScreen(RamifyScreen):
                 case "command line":
                     text = spec.command_line()
                 case _:
-                    plan = self.ramify.make_plan(spec.complete())
+                    plan = self.program.make_plan(spec.complete())
                     text = python_code(spec, plan, has_reward=self.session.has_reward)
         except Exception as error:
-            self.ramify.complain(error)
+            self.program.complain(error)
         else:
-            self.ramify.copy(what, text)
+            self.program.copy(what, text)
 
 
 def _count(text: str) -> int:
@@ -401,7 +400,7 @@ def _scaled(budget: Budget, factor: int) -> Budget:
 
 
 def _budget_text(budget: Budget) -> str:
-    from ..spec import budget_name
+    from ..state.spec import budget_name
 
     limits = {f"max_{name}": value for name, value in budget.to_dict().items() if f"max_{name}" in LIMITS}
     return budget_name(RunSpec().with_options(**limits))

@@ -9,10 +9,10 @@ from textual.widget import Widget
 from ramify.search.export import cut, one_line
 from ramify.search.export.text import width_of
 
-from ..session import Session
+from ..common.themes import long_bar
 from ..state.board import AnswerRow, answer_board
 from ..state.run_view import Phase
-from ..themes import long_bar
+from ..state.session import Session
 
 Part = str | tuple[str, str]
 

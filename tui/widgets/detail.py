@@ -10,10 +10,10 @@ from textual.widgets import Static
 from ramify.search.export import printable
 from ramify.search.node import NodeState
 
-from ..access import app_of
+from ..common.program import program_of
+from ..common.themes import long_bar, score_tint
 from ..state.nodes import NodeView, reason_text
 from ..state.run_view import ROOT, RunView
-from ..themes import long_bar, score_tint
 
 
 class NodeDetail(VerticalScroll, can_focus=True):
@@ -39,14 +39,14 @@ class NodeDetail(VerticalScroll, can_focus=True):
             node_id = ROOT
         path = view.path(node_id)
         steps = tuple((each.tokens, each.score, each.state) for each in path)
-        stamp = (id(view), node_id, (app_of(self).theme, steps))
+        stamp = (id(view), node_id, (program_of(self).theme, steps))
         if stamp == self._drawn:
             return
         other = self._drawn is None or self._drawn[1] != node_id
         at_end = self.scroll_offset.y >= self.max_scroll_y - 1
         self._drawn = stamp
         self.border_title = f"Path to step {node_id}" if node_id else "Question"
-        self.query_one("#path", Static).update(path_content(view, node_id, dark=app_of(self).current_theme.dark))
+        self.query_one("#path", Static).update(path_content(view, node_id, dark=program_of(self).current_theme.dark))
         if at_end or other:
             self.call_after_refresh(self.scroll_end, animate=False)
 

@@ -9,8 +9,8 @@ from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
-from ..access import app_of
-from ..actions import Action, actions_of
+from ..common.actions import Action, actions_of
+from ..common.program import program_of
 
 LAST = ("go_back", "help", "quit")
 """Actions that are always shown, at the end."""
@@ -48,7 +48,7 @@ class ActionFooter(Widget):
         return f"{'screen' if hasattr(self.screen, f'action_{action.id}') else 'app'}.{action.id}"
 
     def _shown(self) -> Iterator[tuple[Action, str]]:
-        able = [each for each in actions_of(self._area, app_of(self).actions) if each.rank and self._enabled(each)]
+        able = [each for each in actions_of(self._area, program_of(self).actions) if each.rank and self._enabled(each)]
         titles, gap = {each.id: self._title(each) for each in able}, self._gap
         widths = {each.id: len(each.sign) + 1 + len(titles[each.id]) + gap for each in able}
         room = self.size.width - 1 - sum(widths[each.id] for each in able if each.id in LAST) + gap

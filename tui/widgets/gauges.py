@@ -6,9 +6,9 @@ from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
-from ..session import Session
+from ..common.themes import long_bar
 from ..state.gauges import Gauge, budget_gauges, forecast
-from ..themes import long_bar
+from ..state.session import Session
 
 LABEL = 10
 

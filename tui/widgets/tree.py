@@ -16,11 +16,11 @@ from textual.strip import Strip
 from ramify.search.export import cut
 from ramify.search.node import NodeState
 
-from ..access import app_of
+from ..common.program import program_of
+from ..common.themes import score_bar, score_tint
 from ..state.nodes import NodeView, reason_text
 from ..state.rows import Row, tree_rows
 from ..state.run_view import ROOT, RunView
-from ..themes import score_bar, score_tint
 
 KEPT_LINES = 1000
 """Lines that are kept as they were drawn."""
@@ -225,7 +225,7 @@ class TreeView(ScrollView, can_focus=True):
         if node.score is None:
             return [Segment("       ", None)] if self._view.scored else []
         dim = node.state is NodeState.PRUNED and node.id not in self._best
-        tint = Style(color=score_tint(node.score, dark=app_of(self).current_theme.dark), dim=dim)
+        tint = Style(color=score_tint(node.score, dark=program_of(self).current_theme.dark), dim=dim)
         return [Segment(f"{score_bar(node.score)} {node.score:.2f} ", tint)]
 
     def _sign(self, node: NodeView, best: bool) -> tuple[str, str]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from ramify.errors import LoadingCancelled, ModelCrashed, UsageError
 
-from .state.run_view import Phase, RunView
-from .state.spark import Speed
+from .run_view import Phase, RunView
+from .spark import Speed
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunStore
@@ -252,12 +252,12 @@ class SavedSession(Session):
 
     live = False
 
-    def __init__(self, spec: RunSpec, solution: Solution, run_id: str | None = None, *, vote: str = "majority") -> None:
-        from .state.replay import beats, with_tree
+    def __init__(self, spec: RunSpec, solution: Solution, run_id: str | None = None) -> None:
+        from .replay import beats, with_tree
 
         solution = with_tree(solution)
+        self._vote = vote = _vote_of(solution.strategy)
         self._beats = beats(solution, vote)
-        self._vote = vote
         # Of an item of a batch the limits are not known.
         self._budget = None if run_id is None else _budget(spec)
         super().__init__(spec, RunView(solution.question, vote=vote, budget=self._budget))
@@ -295,3 +295,13 @@ def _budget(spec: RunSpec) -> Budget:
 
     limits = {name.removeprefix("max_"): spec.get(name) for name in LIMITS if spec.get(name) is not None}
     return Budget(**limits) if limits else DEFAULT_BUDGET
+
+
+def _vote_of(strategy: Mapping[str, Any]) -> str:
+    """Return the vote of a saved strategy, "majority" if this version does not know it."""
+    from ramify.search.registry import make_strategy
+
+    try:
+        return str(make_strategy(**strategy).vote)
+    except (TypeError, ValueError):
+        return "majority"

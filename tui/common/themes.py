@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.theme import Theme
 
-from .state.spark import BARS
+from ..state.spark import BARS
 
 DARK = Theme(
     name="ramify-dark",

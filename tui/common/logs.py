@@ -1,4 +1,4 @@
-"""Log lines for the console, errors as messages, and a terminal that only the screen writes to."""
+"""Log lines for the console, and a terminal that only the screen writes to."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import IO
-
-from ramify.errors import RamifyError
 
 KEPT_LINES = 2000
 
@@ -102,17 +100,3 @@ def _logging_to(lines: LogLines) -> Generator[LogLines]:
         logging.captureWarnings(False)
         ours.setLevel(level)
         root.removeHandler(lines)
-
-
-def explain(error: BaseException) -> tuple[str, str]:
-    """Return title and message for an error."""
-    if isinstance(error, RamifyError):
-        message = error.message[:1].upper() + error.message[1:] + "."
-        step = error.next_step[:1].upper() + error.next_step[1:] + "." if error.next_step else ""
-        return error.title, f"{message}\n{step}".strip()
-    if isinstance(error, ValueError):
-        # Errors of the search and of reward models are ValueErrors with whole sentences.
-        text = str(error)
-        return "That does not work", f"{text[:1].upper()}{text[1:]}."
-    name = type(error).__name__
-    return "This is a bug in ramify", f"{name}: {error}\nF9 shows the log; please report it with those lines."

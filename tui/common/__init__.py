@@ -1,0 +1,1 @@
+"""What all screens and widgets build on: the program's interface, actions and their keys, themes, the log."""

@@ -1,0 +1,167 @@
+"""The program as screens and widgets see it: settings, runs, messages, and the way to other screens."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from textual.app import App
+from textual.message_pump import MessagePump
+
+from ramify.errors import RamifyError, UsageError
+
+from ..state.spec import Plan, RunSpec
+from .actions import Action
+from .keymap import keymap_of, remapped
+
+if TYPE_CHECKING:
+    from ramify.engine.history import RunStore
+
+    from ..state.engine_host import EngineHost, MakeEngine
+    from ..state.session import LiveSession, Session
+    from .logs import LogLines
+
+log = logging.getLogger("ramify.tui")
+
+MakePlan = Callable[[dict[str, Any]], Plan]
+
+
+class Program(App[None]):
+    """What all screens share; the application derives from it and provides the navigation.
+
+    `plan` turns options into a plan; `store` None keeps no history. `keys` are the user's own, by the actions' ids.
+
+    Raises:
+        UsageError: if there is no such action or key, or two actions of one screen have the same.
+    """
+
+    def __init__(
+        self,
+        plan: MakePlan,
+        *,
+        store: RunStore | None = None,
+        keys: Mapping[str, str | Sequence[str]] | None = None,
+        logs: LogLines | None = None,
+        make_engine: MakeEngine | None = None,
+    ) -> None:
+        super().__init__()
+        self.make_plan = plan
+        self.store = store
+        self.logs = logs
+        self.live_sessions: list[LiveSession] = []
+        self.actions: tuple[Action, ...] = remapped(keys or {})
+        self.set_keymap(keymap_of(self.actions))
+        self._make_engine = make_engine
+        self._host: EngineHost | None = None
+
+    # Runs
+
+    @property
+    def host(self) -> EngineHost:
+        """The loaded engines."""
+        if self._host is None:
+            from ..state.engine_host import EngineHost, make_engine
+
+            self._host = EngineHost(self._make_engine or make_engine)
+        return self._host
+
+    def new_session(self, spec: RunSpec, *, paused: bool = False) -> LiveSession | None:
+        """Start a search; a wrong setting is a toast and None."""
+        from ..state.session import LiveSession
+
+        try:
+            plan = self.make_plan(spec.complete())
+        except Exception as error:
+            self.complain(error)
+            return None
+        session = LiveSession(spec, plan, self.host, self.store, paused=paused)
+        self.live_sessions = [each for each in self.live_sessions if not each.task.done()] + [session]
+        session.task.add_done_callback(lambda _: self.session_ended(session))
+        return session
+
+    def session_ended(self, session: LiveSession) -> None:
+        """Take note that a search is over and saved."""
+        raise NotImplementedError
+
+    # Messages
+
+    def complain(self, error: BaseException) -> None:
+        """Show an error as a toast with its cause and the next step."""
+        title, message = explain(error)
+        known = isinstance(error, RamifyError | ValueError)
+        if not known:
+            log.error("%s: %s", type(error).__name__, error, exc_info=error)
+        severity = "warning" if isinstance(error, UsageError) else "error"
+        self.notify(message, title=title, severity=severity, timeout=8, markup=False)
+
+    def copy(self, what: str, text: str) -> None:
+        """Put a text on the clipboard and say so."""
+        self.copy_to_clipboard(text)
+        self.notify(f"{len(text):,} characters", title=f"Copied {what}", timeout=3, markup=False)
+
+    def sign(self, action_id: str) -> str:
+        """Return how the key of an action is shown."""
+        return next(action.sign for action in self.actions if action.id == action_id)
+
+    def no_question(self) -> UsageError:
+        """Return the error for an action that needs a question."""
+        return UsageError("there is no question yet", f"write one, or press {self.sign('example')} for an example")
+
+    # Navigation, which the application provides
+
+    def start_run(self, spec: RunSpec, *, paused: bool = False) -> None:
+        """Start a search and show it."""
+        raise NotImplementedError
+
+    def show_session(self, session: Session) -> None:
+        """Show a run."""
+        raise NotImplementedError
+
+    def open_saved(self, run_id: str, *, replay: bool = False) -> None:
+        """Read a run from the history and show it, with `replay` from its first step."""
+        raise NotImplementedError
+
+    def open_compare(self, spec: RunSpec) -> None:
+        """Set up a comparison."""
+        raise NotImplementedError
+
+    def start_compare(self, left: RunSpec, right: RunSpec) -> None:
+        """Start two searches and show them side by side."""
+        raise NotImplementedError
+
+    def open_history(self) -> None:
+        """Show the saved runs."""
+        raise NotImplementedError
+
+    def ask_batch(self) -> None:
+        """Ask for the folder of a batch and show it."""
+        raise NotImplementedError
+
+    def open_batch(self, folder: Path) -> None:
+        """Show a batch."""
+        raise NotImplementedError
+
+    def go_home(self, spec: RunSpec | None = None) -> None:
+        """Leave all other screens; `spec` fills the form."""
+        raise NotImplementedError
+
+
+def program_of(part: MessagePump) -> Program:
+    """Return the program that a screen or a widget belongs to; Textual does not know its type."""
+    return cast("Program", part.app)  # pyright: ignore[reportUnknownMemberType]
+
+
+def explain(error: BaseException) -> tuple[str, str]:
+    """Return title and message of an error: the cause, and on a second line the next step."""
+    if isinstance(error, RamifyError):
+        return error.title, f"{_sentence(error.message)}\n{_sentence(error.next_step)}".strip()
+    if isinstance(error, ValueError):
+        return "That does not work", _sentence(str(error))
+    name = type(error).__name__
+    return "This is a bug in ramify", f"{name}: {error}\nF9 shows the log; please report it with those lines."
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
