@@ -12,7 +12,7 @@ from ramify.reward.protocol import RewardModel
 
 from .library.catalog import resolve_model
 from .policy.llama import LlamaPolicy
-from .policy.prompts.format import choose_prompt_format
+from .policy.prompts.prompt_format import choose_prompt_format
 from .policy.protocol import PolicyModel
 from .policy.remote.address import is_remote
 from .rewards.loading import RewardLoader, RewardSource

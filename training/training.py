@@ -12,8 +12,8 @@ import numpy as np
 from ramify.config import EngineConfig
 from ramify.engine.library.catalog import resolve_model
 from ramify.engine.library.convert.folding import HeadFiles, copy_with_head, spare_rows
-from ramify.engine.policy.prompts.format import choose_prompt_format
-from ramify.engine.policy.prompts.render import prompt_segments
+from ramify.engine.policy.prompts.prompt import prompt_segments
+from ramify.engine.policy.prompts.prompt_format import choose_prompt_format
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.messages import ReadRequest
 from ramify.engine.runtime.serve.client import Runtime

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from ramify import extract_answer
-from ramify.engine.policy.prompts.format import PromptFormat
+from ramify.engine.policy.prompts.prompt_format import PromptFormat
 from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep
 
 

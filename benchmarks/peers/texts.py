@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 from ramify.engine.control.seeds import node_seed
 from ramify.engine.policy.llama import LlamaPolicy
-from ramify.engine.policy.prompts.render import try_chat
+from ramify.engine.policy.prompts.prompt import try_chat
 from ramify.engine.runtime.messages import LaneRequest, LaneResult
 from ramify.engine.runtime.serve.handle import RunHandle
 from ramify.errors import UsageError

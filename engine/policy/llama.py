@@ -12,7 +12,7 @@ from ramify.search.node import FinishReason
 from ..runtime.messages import LaneRequest, LaneResult
 from ..runtime.serve.handle import RunHandle
 from ..runtime.serve.loaded_model import LoadedModel
-from .prompts.format import PromptFormat
+from .prompts.prompt_format import PromptFormat
 from .protocol import AdoptedNode, StepRequest, StepResult, Turn
 
 

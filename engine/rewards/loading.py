@@ -18,7 +18,7 @@ from ramify.reward.specs import ImplicitSpec, RewardSpec, VerifierSpec
 
 from ..library.catalog import resolve_model
 from ..policy.llama import LlamaPolicy
-from ..policy.prompts.format import choose_prompt_format
+from ..policy.prompts.prompt_format import choose_prompt_format
 from ..policy.protocol import PolicyModel
 from ..policy.remote.address import PREFIX
 from ..policy.remote.policy import RemotePolicy

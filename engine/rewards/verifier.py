@@ -17,8 +17,7 @@ from ramify.sampling_params import SamplingParams, StepFormat
 
 from ..control.seeds import node_seed
 from ..policy.prompts.presets import PromptPreset
-from ..policy.prompts.render import prompt_segments
-from ..policy.prompts.special import special_tokens
+from ..policy.prompts.prompt import prompt_segments, special_tokens
 from ..runtime.messages import LaneRequest, LaneResult, ReadRequest, ReadResult
 from ..runtime.serve.handle import RunHandle
 from ..runtime.serve.loaded_model import LoadedModel

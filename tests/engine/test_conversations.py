@@ -6,7 +6,7 @@ import pytest
 
 import ramify
 from ramify.engine.policy.prompts import PRESETS, SpecialTokens
-from ramify.engine.policy.prompts.conversation import bridge_tokens
+from ramify.engine.policy.prompts.prompt import bridge_tokens
 from ramify.errors import ModelLoadError
 from ramify.reward.testing import PieceTokenizer
 from ramify.search import VoteRule

@@ -21,7 +21,7 @@ from ramify.engine.policy.prompts import (
     split_steps,
     step_format,
 )
-from ramify.engine.policy.prompts.chat import TemplateRefused, render_chat
+from ramify.engine.policy.prompts.chat_template import TemplateRefused, render_chat
 from ramify.errors import ModelLoadError, UsageError
 from ramify.reward.testing import PieceTokenizer
 

@@ -17,7 +17,7 @@ from ramify.reward.published import qwen_prm_spec, skywork_spec, trl_spec
 from ramify.reward.spec_loading import METADATA_KEY, load_spec, resolve_spec
 from ramify.reward.specs import QUESTION, STEP, RewardSpec
 
-from ...policy.prompts.chat import render_chat
+from ...policy.prompts.chat_template import render_chat
 from .architectures import Shape, TensorSource, decoder_tensors, shape_of
 from .checkpoint import Checkpoint
 from .heads import Floats, RewardHead, head_of

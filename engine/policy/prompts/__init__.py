@@ -6,36 +6,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .format import PromptFormat as PromptFormat
-    from .format import choose_prompt_format as choose_prompt_format
     from .presets import PRESETS as PRESETS
     from .presets import PromptPreset as PromptPreset
     from .presets import choose_preset as choose_preset
-    from .render import Prompt as Prompt
-    from .render import render_prompt as render_prompt
-    from .special import SpecialTokens as SpecialTokens
-    from .special import special_tokens as special_tokens
-    from .steps import STEP_FORMATS as STEP_FORMATS
-    from .steps import choose_step_format as choose_step_format
-    from .steps import custom_step_format as custom_step_format
-    from .steps import split_steps as split_steps
-    from .steps import step_format as step_format
+    from .prompt import Prompt as Prompt
+    from .prompt import SpecialTokens as SpecialTokens
+    from .prompt import render_prompt as render_prompt
+    from .prompt import special_tokens as special_tokens
+    from .prompt_format import PromptFormat as PromptFormat
+    from .prompt_format import choose_prompt_format as choose_prompt_format
+    from .step_formats import STEP_FORMATS as STEP_FORMATS
+    from .step_formats import choose_step_format as choose_step_format
+    from .step_formats import custom_step_format as custom_step_format
+    from .step_formats import split_steps as split_steps
+    from .step_formats import step_format as step_format
 
 _HOMES = {
     "PRESETS": "presets",
-    "Prompt": "render",
-    "PromptFormat": "format",
+    "Prompt": "prompt",
+    "PromptFormat": "prompt_format",
     "PromptPreset": "presets",
-    "STEP_FORMATS": "steps",
-    "SpecialTokens": "special",
+    "STEP_FORMATS": "step_formats",
+    "SpecialTokens": "prompt",
     "choose_preset": "presets",
-    "choose_prompt_format": "format",
-    "choose_step_format": "steps",
-    "custom_step_format": "steps",
-    "render_prompt": "render",
-    "special_tokens": "special",
-    "split_steps": "steps",
-    "step_format": "steps",
+    "choose_prompt_format": "prompt_format",
+    "choose_step_format": "step_formats",
+    "custom_step_format": "step_formats",
+    "render_prompt": "prompt",
+    "special_tokens": "prompt",
+    "split_steps": "step_formats",
+    "step_format": "step_formats",
 }
 
 __all__ = [

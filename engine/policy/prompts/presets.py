@@ -1,4 +1,4 @@
-"""How a question is put to a model."""
+"""Prompt presets: the system message or base template that puts a question to a model."""
 
 from __future__ import annotations
 

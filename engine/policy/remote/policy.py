@@ -11,7 +11,7 @@ from ramify.errors import ModelLoadError, ModelUnreachable, RamifyError, UsageEr
 from ramify.sampling_params import StepFormat
 
 from ..prompts.presets import choose_preset
-from ..prompts.steps import choose_step_format, split_steps
+from ..prompts.step_formats import choose_step_format, split_steps
 from .address import RemoteAddress, parse_address
 from .asking import UNKNOWN, Asked, Dialect, PromptWriter, adapt, body
 from .http import HttpError, Refused, Transport, Untrusted

@@ -1,4 +1,4 @@
-"""How one model is prompted, all choices made."""
+"""Prompt format of one model: preset, step format, chat template and special tokens, all chosen."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import StepFormat
 
-from .conversation import bridge_tokens
 from .presets import PromptPreset, choose_preset
-from .render import render_prompt
-from .special import SpecialTokens, special_tokens
-from .steps import choose_step_format, split_steps
+from .prompt import SpecialTokens, bridge_tokens, render_prompt, special_tokens
+from .step_formats import choose_step_format, split_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

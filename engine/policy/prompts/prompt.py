@@ -1,4 +1,4 @@
-"""Turns a question into prompt tokens; nothing in a question can act as a special token or as template code."""
+"""Prompt tokens of questions and follow-ups, in which text of other people is never a special token or a template."""
 
 from __future__ import annotations
 
@@ -10,11 +10,63 @@ from ramify.errors import ModelLoadError, UsageError
 from ramify.reward.protocol import Tokenizer
 from ramify.reward.tokens import Segment, SegmentEncoder
 
-from .chat import TemplateRefused, render_chat
+from .chat_template import TemplateRefused, render_chat
 from .presets import QUESTION, PromptPreset
-from .special import SpecialTokens
+
+_BPE_WITH_BOS = frozenset({"llama-bpe", "llama3", "llama-v3", "tekken", "chameleon"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecialTokens:
+    """Begin and end tokens.
+
+    `bos` and `eos` are their texts, "" where there is none. `bos_id` is None without a BOS. `add_bos` tells whether
+    the model expects every prompt to start with BOS.
+    """
+
+    bos: str = ""
+    eos: str = ""
+    bos_id: int | None = None
+    add_bos: bool = False
+
+
+def special_tokens(metadata: Mapping[str, object], tokenizer: Tokenizer) -> SpecialTokens:
+    """Return the begin and end tokens that a GGUF file's metadata names.
+
+    Where the file does not say whether BOS is added, the default is llama.cpp's for its kind of vocabulary.
+    """
+    bos_id = _token_id(metadata, "tokenizer.ggml.bos_token_id")
+    eos_id = _token_id(metadata, "tokenizer.ggml.eos_token_id")
+    says = metadata.get("tokenizer.ggml.add_bos_token")
+    add_bos = _adds_bos(metadata) if says is None else str(says).lower() in ("true", "1")
+    return SpecialTokens(
+        bos=_text(tokenizer, bos_id),
+        eos=_text(tokenizer, eos_id),
+        bos_id=bos_id,
+        add_bos=add_bos and bos_id is not None,
+    )
+
+
+def _token_id(metadata: Mapping[str, object], key: str) -> int | None:
+    value = metadata.get(key)
+    try:
+        return int(str(value))
+    except ValueError:
+        return None
+
+
+def _text(tokenizer: Tokenizer, token: int | None) -> str:
+    return "" if token is None else tokenizer.piece(token).decode("utf-8", errors="replace")
+
+
+def _adds_bos(metadata: Mapping[str, object]) -> bool:
+    kind = metadata.get("tokenizer.ggml.model")
+    return kind == "llama" or (kind == "gpt2" and metadata.get("tokenizer.ggml.pre") in _BPE_WITH_BOS)
+
 
 _NO_TOKENS = SpecialTokens()
+_QUESTION, _ANSWER = "question", "answer"
+"""They stand for texts that the model has read already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,3 +168,42 @@ def _cut(rendered: str, contents: Mapping[str, str]) -> Iterator[Segment]:
         yield Segment(contents[mark], special=False)
         rendered = rendered[at + len(mark) :]
     yield Segment(rendered, special=True)
+
+
+def bridge_tokens(
+    instruction: str,
+    ended: tuple[int, ...],
+    preset: PromptPreset,
+    chat_template: str | None,
+    tokenizer: Tokenizer,
+    special: SpecialTokens,
+) -> tuple[int, ...]:
+    """Return the tokens from the end of a model's text to the start of its reply to `instruction`.
+
+    `ended` are the text's own tokens: an end token that both have is not repeated. A model without a chat template
+    gets the instruction as a paragraph of its own.
+
+    Raises:
+        ModelLoadError: if the chat template refuses a conversation.
+    """
+    segments = _segments(instruction, preset, chat_template, special)
+    tokens = tuple(SegmentEncoder(tokenizer).encode(segments))
+    return tokens[1:] if ended and tokens[:1] == ended[-1:] else tokens
+
+
+def _segments(
+    instruction: str, preset: PromptPreset, chat_template: str | None, special: SpecialTokens
+) -> list[Segment]:
+    if chat_template is None:
+        return [Segment(f"\n\n{instruction}\n", special=False)]
+    messages = [("user", _QUESTION), ("assistant", _ANSWER), ("user", instruction)]
+    system = [] if preset.system is None else [("system", preset.system)]
+    for attempt in (system + messages, messages):
+        segments = try_chat(attempt, chat_template, special)
+        if segments is not None:
+            answer = max(place for place, each in enumerate(segments) if each == Segment(_ANSWER, special=False))
+            return segments[answer + 1 :]
+    raise ModelLoadError(
+        "the model's chat template refuses a conversation of more than one question",
+        "use a model that can converse, or a strategy without critiques and revisions",
+    )

@@ -1,4 +1,4 @@
-"""Renders the Jinja chat template of a model file, in a sandbox, as Hugging Face `transformers` does."""
+"""Chat templates of model files, rendered in a Jinja sandbox as Hugging Face `transformers` renders them."""
 
 from __future__ import annotations
 

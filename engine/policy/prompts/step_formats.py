@@ -1,4 +1,4 @@
-"""What ends a reasoning step."""
+"""Step formats: the patterns that end a reasoning step, their names, and the choice for a model."""
 
 from __future__ import annotations
 
