@@ -8,28 +8,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ramify.errors import BadInput, BadRecord, RunFolderError
 
-    from .control import BatchControl
+    from .grading import grade
+    from .progress import BatchControl, BatchProgress
     from .report.compare import Comparison, compare_runs
-    from .report.report import BatchReport, read_report
+    from .report.totals import BatchReport
     from .runner import run_batch
     from .store.config import BatchConfig
-    from .store.grading import grade
     from .store.inputs import read_problems
-    from .tally import BatchProgress
 
 _HOMES = {
     "BadInput": ".errors",
     "BadRecord": ".errors",
     "BatchConfig": "store.config",
-    "BatchControl": "control",
-    "BatchProgress": "tally",
-    "BatchReport": "report.report",
+    "BatchControl": "progress",
+    "BatchProgress": "progress",
+    "BatchReport": "report.totals",
     "Comparison": "report.compare",
     "RunFolderError": ".errors",
     "compare_runs": "report.compare",
-    "grade": "store.grading",
+    "grade": "grading",
     "read_problems": "store.inputs",
-    "read_report": "report.report",
     "run_batch": "runner",
 }
 
@@ -45,7 +43,6 @@ __all__ = [
     "compare_runs",
     "grade",
     "read_problems",
-    "read_report",
     "run_batch",
 ]
 

@@ -1,4 +1,4 @@
-"""Runs a batch: resumes what is there, searches the rest, and writes each item down as soon as it is done."""
+"""Runner of batches: resumes a run folder, searches the pending items and reports on all of them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from anyio.to_thread import run_sync
 from ramify.engine.engine import Engine
 from ramify.problem import Problem
 
-from .adaptive import AdaptiveLeg
-from .control import BatchControl
-from .executors.opening import open_executor
-from .executors.resolve import Setup, make_setup
-from .leg import Leg
-from .report.report import BatchReport, summarise
+from .adaptive_run import AdaptiveBatchRun
+from .batch_run import BatchRun
+from .executors import open_executor
+from .executors.setup import Setup, make_setup
+from .progress import BatchControl, BatchProgress, ProgressCounter
+from .report.totals import BatchReport, summarise
 from .store.config import BatchConfig
 from .store.folder import RunFolder, read_manifest
-from .store.plan import all_items, select
-from .tally import BatchProgress, Tally
+from .store.rows import all_items, select
 
 FRAME_S = 0.1
-"""Shortest time between two looks at a batch while tokens come in."""
+"""Shortest time in seconds between two reports of progress while an item is searched."""
 
 Watch = Callable[[BatchProgress], None]
 
@@ -40,10 +39,10 @@ async def run_batch(
     watch: Watch | None = None,
     note: Callable[[str], None] | None = None,
 ) -> BatchReport:
-    """Search all problems that are not done yet in the run folder `out`, and report on all that are.
+    """Search all problems that have no row yet in the run folder `out`, and report on all that have.
 
     Each item is on disk as soon as it is done, so the call may end in any way, and the next one with the same
-    arguments goes on; without anything left to do no model is loaded. An item that fails keeps its error and stops
+    arguments goes on; with no pending items no model is loaded. An item that fails keeps its error and stops
     nothing. `engine`, if it is open already, is used in place of the configuration's models. `control` ends the batch
     softly. `watch` is called with the progress when it has changed, at most every FRAME_S while tokens come in, and
     `note` with what the caller may not expect; both in the event loop's thread.
@@ -62,31 +61,33 @@ async def run_batch(
     setup = await run_sync(make_setup, config, engine, manifest)
     control = control or BatchControl()
     with ExitStack() as stack:
-        leg = await run_sync(_prepare, stack, folder, setup, problems, config)
-        for line in leg.notes:
+        batch_run = await run_sync(_prepare, stack, folder, setup, problems, config)
+        for line in batch_run.notes:
             if note is not None:
                 note(line)
         reason = "completed"
         try:
-            if leg.pending:
+            if batch_run.pending:
                 async with open_executor(engine, config, setup) as executor:
-                    reason = await leg.run(executor, control, _Viewer(leg.tally, watch), note or _unheard)
+                    reason = await batch_run.run(
+                        executor, control, _ProgressReporter(batch_run.counter, watch), note or _ignore
+                    )
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
-                await run_sync(_conclude, folder, leg, "aborted")
+                await run_sync(_conclude, folder, batch_run, "aborted")
             raise
-        return await run_sync(_conclude, folder, leg, reason)
+        return await run_sync(_conclude, folder, batch_run, reason)
 
 
-def _unheard(text: str) -> None:
-    """Take a note that nobody reads."""
+def _ignore(text: str) -> None:
+    """Ignore a note."""
 
 
-class _Viewer:
-    """Shows the progress: at once when an item has ended, now and then while tokens come in."""
+class _ProgressReporter:
+    """Calls `watch` with the progress: at once when an item has ended, at intervals while items are searched."""
 
-    def __init__(self, tally: Tally, watch: Watch | None) -> None:
-        self._tally = tally
+    def __init__(self, counter: ProgressCounter, watch: Watch | None) -> None:
+        self._counter = counter
         self._watch = watch
         self._last_s = 0.0
 
@@ -94,24 +95,25 @@ class _Viewer:
         now_s = time.monotonic()
         if self._watch is not None and (soon or now_s - self._last_s >= FRAME_S):
             self._last_s = now_s
-            self._watch(self._tally.progress())
+            self._watch(self._counter.progress())
 
 
 def _prepare(
     stack: ExitStack, folder: RunFolder, setup: Setup, problems: Sequence[Problem], config: BatchConfig
-) -> Leg:
-    """Lock the folder until the stack is closed, check it against what is asked for, and find what is left to do."""
+) -> BatchRun:
+    """Lock the folder until the stack is closed, check its configuration, and queue the pending items."""
     items = all_items(problems, config.repeat, setup.configuration_hash)
     wanted = select(items, config)
     stack.enter_context(folder)
     folder.claim(setup.manifest(config, problems=len(problems), items=len(wanted)))
-    leg = AdaptiveLeg(folder, setup, config) if config.allocation == "adaptive" else Leg(folder, setup, config)
-    leg.take_stock(problems, wanted)
-    return leg
+    made = AdaptiveBatchRun if config.allocation == "adaptive" else BatchRun
+    batch_run = made(folder, setup, config)
+    batch_run.prepare(problems, wanted)
+    return batch_run
 
 
-def _conclude(folder: RunFolder, leg: Leg, stop_reason: str) -> BatchReport:
-    leg.log_end(stop_reason)
-    report = summarise(folder.path, planned=leg.wanted_keys, stop_reason=stop_reason)
+def _conclude(folder: RunFolder, batch_run: BatchRun, stop_reason: str) -> BatchReport:
+    batch_run.log_end(stop_reason)
+    report = summarise(folder.path, planned=batch_run.wanted_keys, stop_reason=stop_reason)
     folder.write_report(report.to_dict())
     return report

@@ -1,8 +1,28 @@
-"""Where the problems of a batch are searched: in this process, or spread over a Ray cluster."""
+"""Executors of a batch: in this process, or on a Ray cluster."""
 
 from __future__ import annotations
 
-from .opening import open_executor
-from .searching import Executor, SearchRequest
+from contextlib import AbstractAsyncContextManager
+
+from ramify.engine.engine import Engine
+
+from ..store.config import BatchConfig
+from .local import Executor, SearchRequest, open_local
+from .setup import Setup
 
 __all__ = ["Executor", "SearchRequest", "open_executor"]
+
+
+def open_executor(engine: Engine | None, config: BatchConfig, setup: Setup) -> AbstractAsyncContextManager[Executor]:
+    """Return the executor that the configuration names, to be used with `async with`.
+
+    `engine` is an open engine to search with, None to open one from the configuration.
+
+    Raises:
+        RamifyError: on entering, if models cannot be loaded or the cluster does not answer.
+    """
+    if config.executor == "ray":
+        from .ray_executor import open_ray
+
+        return open_ray(config, setup)
+    return open_local(engine, config, setup)

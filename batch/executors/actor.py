@@ -1,4 +1,4 @@
-"""One engine on a node of a cluster; knows nothing of Ray, which makes an actor of it."""
+"""Actor that holds one engine on a node of a cluster; it does not depend on Ray."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ from ramify.errors import ModelLoadError, RamifyError, UnpicklableError
 from ramify.solution import Solution
 from ramify.usage import Usage
 
-from .searching import Searcher, SearchRequest, late_engine
+from .local import LocalExecutor, SearchRequest, late_engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnginePlan:
-    """What an engine is made of; `files` has the sizes in bytes of the models that are files, by what names them."""
+    """The models and settings of an engine.
+
+    `reward` and `fallback` are None where there is none. `files` holds the sizes in bytes of the models that are
+    files, by model name.
+    """
 
     model: str | Path
     reward: str | Path | None
@@ -36,8 +40,8 @@ class EnginePlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What came of a search: a solution, or an error and what it had cost."""
+class SearchOutcome:
+    """The result of a search: a solution, or an error with the usage until then (None if unknown)."""
 
     solution: Solution | None = None
     error: Exception | None = None
@@ -47,14 +51,14 @@ class Outcome:
 class SearchActor:
     """Holds an open engine and searches with it, any number of problems at a time.
 
-    Errors are returned, not raised, so that those of a search are told from those of the cluster.
+    Errors of a search are returned, not raised, because a raised error means that the cluster failed.
     """
 
     def __init__(self, plan: EnginePlan, threads: int | None) -> None:
         self._plan = plan
         own = plan.engine
         self._settings = replace(own, threads=threads) if own.threads is None else own
-        self._searcher: Searcher | None = None
+        self._executor: LocalExecutor | None = None
         self._failure: Exception | None = None
         self._opened = asyncio.Event()
         self._closing = asyncio.Event()
@@ -62,31 +66,31 @@ class SearchActor:
         self._usage: dict[int, Usage] = {}
 
     async def open(self) -> Exception | None:
-        """Load the models, unless that is done; return why that failed, None if it did not."""
+        """Load the models once; return the error with which that failed, None if it did not."""
         if self._holder is None:
             self._holder = asyncio.get_running_loop().create_task(self._hold())
         await self._opened.wait()
         return self._failure
 
-    async def search(self, ticket: int, request: SearchRequest) -> Outcome:
-        """Search a problem; `ticket` is the number under which `usage` tells what it has cost so far."""
+    async def search(self, number: int, request: SearchRequest) -> SearchOutcome:
+        """Search a problem; `usage` reports its cost so far under `number`."""
         failure = await self.open()
         if failure is not None:
-            return Outcome(error=failure)
-        assert self._searcher is not None
+            return SearchOutcome(error=failure)
+        assert self._executor is not None
 
         def note(usage: Usage) -> None:
-            self._usage[ticket] = usage
+            self._usage[number] = usage
 
         try:
-            return Outcome(solution=await self._searcher.search(request, note))
+            return SearchOutcome(solution=await self._executor.search(request, note))
         except Exception as error:
-            return Outcome(error=portable(error), usage=self._usage.get(ticket))
+            return SearchOutcome(error=portable(error), usage=self._usage.get(number))
         finally:
-            self._usage.pop(ticket, None)
+            self._usage.pop(number, None)
 
     async def usage(self) -> dict[int, Usage]:
-        """Return what the searches in progress have cost so far, by ticket."""
+        """Return the cost so far of the searches in progress, by number."""
         return dict(self._usage)
 
     async def close(self) -> None:
@@ -99,7 +103,7 @@ class SearchActor:
         # An engine has to be closed by the task that opened it, and each call to an actor is a task of its own.
         try:
             async with AsyncExitStack() as stack:
-                self._searcher = await self._open(stack)
+                self._executor = await self._open(stack)
                 self._opened.set()
                 await self._closing.wait()
         except Exception as error:
@@ -107,19 +111,19 @@ class SearchActor:
         finally:
             self._opened.set()
 
-    async def _open(self, stack: AsyncExitStack) -> Searcher:
+    async def _open(self, stack: AsyncExitStack) -> LocalExecutor:
         plan = self._plan
         await asyncio.to_thread(check_files, plan.files)
         engine = await stack.enter_async_context(Engine(plan.model, plan.reward, config=self._settings))
         late = late_engine(plan.fallback, plan.reward, self._settings)
-        return await stack.enter_async_context(Searcher(engine, plan.fallback, late))
+        return await stack.enter_async_context(LocalExecutor(engine, plan.fallback, late))
 
 
 def check_files(files: Mapping[str, int]) -> None:
-    """Make sure that this node has the same model files as the one that started the batch.
+    """Check that this node has the same model files as the node that started the batch; `files` holds their bytes.
 
     Raises:
-        ModelLoadError: if one is missing, or has another size.
+        ModelLoadError: if a file is missing or has another size.
     """
     for name, size in files.items():
         node = platform.node()
@@ -137,7 +141,7 @@ def check_files(files: Mapping[str, int]) -> None:
 
 
 def file_sizes(descriptions: Mapping[str, Mapping[str, Any] | None]) -> dict[str, int]:
-    """Return the sizes of models that are files, from their descriptions in the manifest, by what names them."""
+    """Return the bytes of the models that are files, by name; `descriptions` are those of the manifest."""
     found = dict[str, int]()
     for name, each in descriptions.items():
         if each is not None and each["bytes"] is not None and not is_remote(name) and not Path(name).is_dir():
@@ -146,7 +150,7 @@ def file_sizes(descriptions: Mapping[str, Mapping[str, Any] | None]) -> dict[str
 
 
 def portable(error: Exception) -> Exception:
-    """Return an error that can be sent to another process: itself if it can, else one with its text."""
+    """Return the error itself if it can be sent to another process, else an ActorError with its text."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

@@ -1,15 +1,17 @@
-"""Problems spread over a Ray cluster: one actor with an engine for each node or GPU; nothing is written there."""
+"""Executor on a Ray cluster: one actor with an engine for each node or GPU; nothing is written on the nodes."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import count
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +22,21 @@ from ramify.solution import Solution
 from ramify.usage import Usage
 
 from ..store.config import BatchConfig
-from .actor import EnginePlan, Outcome, SearchActor, file_sizes
-from .local import reward_source
-from .placing import Place, places
-from .resolve import Setup
-from .searching import OnUsage, SearchRequest
+from .actor import EnginePlan, SearchActor, SearchOutcome, file_sizes
+from .local import OnUsage, SearchRequest
+from .setup import Setup, reward_source
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 MOST_RESTARTS = 10
 """How often an engine that died is started again."""
 USAGE_EVERY_S = 0.5
-PATIENCE_S = 5.0
-"""How long an engine may take to end by itself."""
+"""Seconds between two requests for the cost of the searches in progress."""
+CLOSE_TIMEOUT_S = 5.0
+"""How long an engine may take to close; it is killed then."""
 _STORE_BYTES = 128 * 1024 * 1024
+"""Size of the object store of a cluster that is started here."""
+_GPU_PARTS = 1000
+"""GPUs are divided in thousandths, rounded down, so that the shares of one GPU fit it."""
 
 
 @asynccontextmanager
@@ -62,11 +66,14 @@ async def open_ray(config: BatchConfig, setup: Setup) -> AsyncGenerator[RayExecu
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """An engine: its actor, the problems that it has, whether it may get more, and how often it was started again."""
+    """One remote engine: its actor, the numbers of its searches, whether it is ready, and how often it was restarted.
+
+    `failure` is the error with which its models could not be loaded, None if there was none.
+    """
 
     place: Place
     actor: Any
-    tickets: set[int]
+    searches: set[int]
     ready: bool = False
     restarts: int = 0
     failure: Exception | None = None
@@ -77,26 +84,27 @@ class _Worker:
 
 
 class RayExecutor:
-    """Gives each problem to the engine with the least to do, and to another one if that dies."""
+    """Gives each problem to the engine with the fewest searches."""
 
     def __init__(self, ray: Any, plan: EnginePlan, chosen: list[Place]) -> None:
         self._ray = ray
         self._plan = plan
-        self._workers = [_Worker(place=each, actor=self._start(each), tickets=set()) for each in chosen]
-        self._tickets = count()
+        self._workers = [_Worker(place=each, actor=self._start(each), searches=set()) for each in chosen]
+        self._numbers = count()
         self._listeners: dict[int, OnUsage] = {}
         self._changed = asyncio.Event()
         self._tasks = set[asyncio.Task[None]]()
 
     def at_a_time(self, parallel: int) -> int:
-        """Return `parallel` for each engine."""
+        """Return the number of problems for `parallel` on each engine."""
         return parallel * len(self._workers)
 
     async def open(self) -> None:
         """Load the models on all nodes.
 
         Raises:
-            RamifyError: naming the reason of the first that failed.
+            RamifyError: the error of the first engine that cannot load them.
+            EnginesLost: if an engine dies again and again.
         """
         for worker in self._workers:
             self._revive(worker)
@@ -113,14 +121,15 @@ class RayExecutor:
         """Search a problem; see Executor.search.
 
         Raises:
-            EngineDied: if the engine that had it died.
-            EnginesLost: if none is left.
+            EngineDied: if the engine that searched it died.
+            EnginesLost: if no engine is left.
+            RamifyError: if the search fails.
         """
-        ticket, worker = next(self._tickets), await self._least_loaded()
-        worker.tickets.add(ticket)
-        self._listeners[ticket] = on_usage
+        number, worker = next(self._numbers), await self._least_loaded()
+        worker.searches.add(number)
+        self._listeners[number] = on_usage
         try:
-            outcome: Outcome = await _answer(worker.actor.search.remote(ticket, request))
+            outcome: SearchOutcome = await _result(worker.actor.search.remote(number, request))
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
@@ -130,8 +139,8 @@ class RayExecutor:
                 self._revive(worker)
             raise EngineDied("the engine that searched this problem died", "--retry-failed tries again") from error
         finally:
-            worker.tickets.discard(ticket)
-            del self._listeners[ticket]
+            worker.searches.discard(number)
+            del self._listeners[number]
         if outcome.usage is not None:
             on_usage(outcome.usage)
         if outcome.error is not None:
@@ -141,13 +150,13 @@ class RayExecutor:
         return outcome.solution
 
     async def close(self) -> None:
-        """End all engines, those that search at once."""
+        """Close idle engines and kill all others."""
         for task in list(self._tasks):
             task.cancel()
-        idle = [worker for worker in self._workers if worker.ready and not worker.tickets]
+        idle = [worker for worker in self._workers if worker.ready and not worker.searches]
         closing = [worker.actor.close.remote() for worker in idle]
-        with suppress(Exception), anyio.move_on_after(PATIENCE_S):
-            await asyncio.gather(*map(_answer, closing), return_exceptions=True)
+        with suppress(Exception), anyio.move_on_after(CLOSE_TIMEOUT_S):
+            await asyncio.gather(*map(_result, closing), return_exceptions=True)
         for worker in self._workers:
             with suppress(Exception):
                 self._ray.kill(worker.actor, no_restart=True)
@@ -156,12 +165,12 @@ class RayExecutor:
         """Wait for an engine that can take a problem.
 
         Raises:
-            EnginesLost: if there will be none.
+            EnginesLost: if no engine is left.
         """
         while True:
             ready = [worker for worker in self._workers if worker.ready]
             if ready:
-                return min(ready, key=lambda worker: len(worker.tickets))
+                return min(ready, key=lambda worker: len(worker.searches))
             if all(worker.lost for worker in self._workers):
                 failure = next((each.failure for each in self._workers if each.failure is not None), None)
                 why = "died again and again" if failure is None else f"cannot be opened any more ({failure})"
@@ -179,12 +188,12 @@ class RayExecutor:
     async def _wait_until_ready(self, worker: _Worker) -> None:
         while not (worker.ready or worker.lost):
             try:
-                worker.failure = await _answer(worker.actor.open.remote())
+                worker.failure = await _result(worker.actor.open.remote())
                 worker.ready = worker.failure is None
             except self._ray.exceptions.ActorUnavailableError:
                 await anyio.sleep(USAGE_EVERY_S)
             except self._ray.exceptions.RayActorError:
-                # Ray has given it up, so another one takes its place.
+                # Ray restarts this actor no more, so a new one takes its place.
                 worker.restarts += 1
                 await anyio.sleep(USAGE_EVERY_S)
                 with suppress(Exception):
@@ -192,24 +201,24 @@ class RayExecutor:
                 worker.actor = self._start(worker.place)
             except Exception as error:
                 worker.failure = error
-        # Each who waits holds the event that was there when he began to wait.
+        # Each waiting task holds the event of the time when it began to wait.
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def _follow_usage(self) -> None:
-        """Ask the engines now and then what the searches have cost so far."""
+        """Ask the engines now and then for the cost of their searches so far."""
         while True:
             await anyio.sleep(USAGE_EVERY_S)
             for worker in self._workers:
-                if worker.ready and worker.tickets:
+                if worker.ready and worker.searches:
                     await self._report(worker)
 
     async def _report(self, worker: _Worker) -> None:
         with suppress(self._ray.exceptions.RayError):
-            found: Mapping[int, Usage] = await _answer(worker.actor.usage.remote())
-            for ticket, usage in found.items():
-                if ticket in self._listeners:
-                    self._listeners[ticket](usage)
+            found: Mapping[int, Usage] = await _result(worker.actor.usage.remote())
+            for number, usage in found.items():
+                if number in self._listeners:
+                    self._listeners[number](usage)
 
     def _start(self, place: Place) -> Any:
         strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(place.node, soft=True)
@@ -224,8 +233,8 @@ class RayExecutor:
         return made.remote(self._plan, place.threads)
 
 
-async def _answer(reference: Any) -> Any:
-    """Wait for what an actor returns."""
+async def _result(reference: Any) -> Any:
+    """Return what an actor returns."""
     return await reference
 
 
@@ -236,7 +245,7 @@ def _load_ray() -> Any:
         raise UsageError(
             "the executor ray needs the event loop of asyncio", "use anyio.run without a backend"
         ) from None
-    # Read when it is imported.
+    # Ray reads the variable when it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray = import_module("ray")
@@ -247,7 +256,7 @@ def _load_ray() -> Any:
 
 
 def _connect(ray: Any) -> bool:
-    """Connect to a cluster, and tell whether the connection is to be closed later."""
+    """Connect to a cluster; return False if this process was connected already and has to stay so."""
     if ray.is_initialized():
         return False
     address = os.environ.get(ADDRESS_VARIABLE)
@@ -279,6 +288,49 @@ def _engine_plan(config: BatchConfig, setup: Setup) -> EnginePlan:
 
 
 def _absolute(name: str | Path) -> str:
-    """Return the name of a model in a form that means the same in any working folder."""
+    """Return the name of a model so that it means the same in any working folder."""
     path = Path(name).expanduser()
     return str(path.absolute()) if path.exists() else str(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where one engine runs.
+
+    `node` is the id of a node of the cluster. `gpus` is the engine's share of GPUs, 0 on nodes without one. `threads`
+    is its number of processors on a node without GPUs, None if it may take all.
+    """
+
+    node: str
+    gpus: float = 0.0
+    threads: int | None = None
+
+
+def places(nodes: Sequence[Mapping[str, Any]], actors: int | None) -> list[Place]:
+    """Return the places of the engines: on all GPUs if there are any, else on all nodes.
+
+    `nodes` is the result of `ray.nodes()`. `actors` is the number of engines, None for one on each GPU or node; with
+    more engines than GPUs or nodes, some share one.
+
+    Raises:
+        UsageError: if no node is alive.
+    """
+    alive = [each for each in nodes if each["Alive"]]
+    if not alive:
+        raise UsageError("the Ray cluster has no node that is alive", "start one, or unset RAY_ADDRESS")
+    units = [each["NodeID"] for each in alive for _ in range(int(each["Resources"].get("GPU", 0)))]
+    on_gpus = bool(units)
+    units = units or [each["NodeID"] for each in alive]
+    count = len(units) if actors is None else actors
+    chosen = [units[number % len(units)] for number in range(count)]
+    if on_gpus:
+        share = 1.0 if count <= len(units) else _GPU_PARTS // ceil(count / len(units)) / _GPU_PARTS
+        return [Place(node=node, gpus=share) for node in chosen]
+    processors = {each["NodeID"]: int(each["Resources"].get("CPU", 0)) for each in alive}
+    crowd = Counter(chosen)
+    return [Place(node=node, threads=_processors_each(processors[node], crowd[node])) for node in chosen]
+
+
+def _processors_each(processors: int, engines: int) -> int | None:
+    """Return the processors of each engine of a node, None if it is the only one or their number is not known."""
+    return max(1, processors // engines) if engines > 1 and processors else None

@@ -18,7 +18,7 @@ from ramify.usage import Usage
 
 from ..store.folder import TREES, read_items, read_manifest
 from ..store.rows import FAILED
-from .report import BatchReport, check_folder, summarise
+from .totals import BatchReport, check_folder, summarise
 
 INDEPENDENT = ("majority", "weighted", "best-of-n")
 """Strategies whose paths are sampled independently, so that the first k of them stand for a run with k paths."""

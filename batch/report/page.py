@@ -10,7 +10,7 @@ from .analysis import Analysis
 from .charts import bars, lines
 from .compare import Comparison
 from .figures import Figure, figures
-from .render import Table, comparison_table, tables
+from .tables import Table, comparison_table, tables
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #1f2937 }

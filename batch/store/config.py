@@ -1,8 +1,9 @@
-"""Frozen settings of a batch: what is run on every problem, and which problems are run when."""
+"""Configuration of a batch: the search of each problem, and the order and number of problems."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -17,22 +18,26 @@ class BatchConfig:
     """Settings of a batch.
 
     `model`, `reward` and `engine` are those of `Engine`; `strategy` and `run` those of a run. `strategy` None means
-    REBASE with 16 paths if there is a reward model, else majority vote; "auto" what the profile of the models finds
-    best. These make the configuration of the run folder.
+    REBASE with 16 paths if there is a reward model, else majority vote; "auto" takes the best one of the models'
+    profile. These fields make the configuration of the run folder.
 
-    `fallback` is a second model, asked where the first is not sure; None for none. `allocation` "adaptive" spends
-    `budget_total_tokens` where it is likeliest to change an answer, instead of giving every problem the same; both
-    belong to the configuration then, and the strategy has to be majority or weighted, with its width as the most that
-    one problem gets.
+    `fallback` is a second model for problems on which the first is not sure, None for none. `allocation` "adaptive"
+    spends `budget_generated_tokens` where it is likeliest to change an answer, instead of the same on every problem;
+    both belong to the configuration then, and the strategy has to be majority or weighted, with its width as the most
+    samples of one problem.
 
-    The rest says which items are run when, and may change from one call to the next. `parallel` problems are searched
-    at a time. `repeat` runs each problem so often, with the seeds `run.seed`, `run.seed + 1`, and so on. `ids` empty
-    means all problems; `shuffle` takes them in an order fixed by `shuffle_seed`; `limit` takes the first so many,
-    None all. `budget_total_tokens` limits the generated tokens of the whole run, all calls together: no item is
-    started that would probably exceed it, and those in flight are finished. `max_failures` stops this call once so
-    many items have failed, None never. `retry_failed` runs failed items again. `save_trees` keeps each search tree.
-    `executor` "ray" spreads the problems over a Ray cluster with `actors` engines, None for one on each GPU or node;
-    `parallel` counts for each of them.
+    The other fields may change from one call to the next. `parallel` problems are searched at a time. Each problem is
+    searched `repeat` times, with the seeds `run.seed`, `run.seed + 1`, and so on. `ids` empty means all problems;
+    `shuffle` takes them in an order fixed by `shuffle_seed`; `limit` takes only the first so many, None all.
+    `budget_generated_tokens` limits the tokens that the policy generates in the whole run, all calls together, None
+    for no limit: no item is started that would probably exceed it, and those in flight are finished. `max_failures`
+    stops this call once so many items have failed, None never. `retry_failed` runs failed items again. `save_trees`
+    keeps each search tree. `executor` "ray" spreads the problems over a Ray cluster with `actors` engines, None for
+    one on each GPU or node; `parallel` counts for each of them. `budget_total_tokens` is the deprecated name of
+    `budget_generated_tokens`.
+
+    Raises:
+        UsageError: if a number is below 1, or settings exclude each other.
     """
 
     model: str | Path = "demo-m"
@@ -49,20 +54,24 @@ class BatchConfig:
     ids: tuple[str, ...] = ()
     shuffle: bool = False
     shuffle_seed: int = 0
-    budget_total_tokens: int | None = None
+    budget_generated_tokens: int | None = None
     max_failures: int | None = None
     retry_failed: bool = False
     save_trees: bool = False
     executor: Literal["local", "ray"] = "local"
     actors: int | None = None
+    budget_total_tokens: InitVar[int | None] = None
 
     @property
     def strategy_name(self) -> str | None:
         """Name of the strategy, None if it is left to the default."""
         return self.strategy if self.strategy is None or isinstance(self.strategy, str) else self.strategy.name
 
-    def __post_init__(self) -> None:
-        for name in ("parallel", "repeat", "limit", "budget_total_tokens", "max_failures", "actors"):
+    def __post_init__(self, budget_total_tokens: int | None) -> None:
+        if budget_total_tokens is not None:
+            warnings.warn("budget_total_tokens is now called budget_generated_tokens", DeprecationWarning, stacklevel=3)
+            object.__setattr__(self, "budget_generated_tokens", budget_total_tokens)
+        for name in ("parallel", "repeat", "limit", "budget_generated_tokens", "max_failures", "actors"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} is {value}", "use 1 or more")
@@ -72,7 +81,7 @@ class BatchConfig:
             self._check_adaptive()
 
     def _check_adaptive(self) -> None:
-        if self.budget_total_tokens is None:
+        if self.budget_generated_tokens is None:
             raise UsageError("the adaptive allocation needs a total to spend", "give a budget for the whole run")
         if self.fallback is not None:
             raise UsageError("the adaptive allocation has no place for a fallback", "leave out one of the two")

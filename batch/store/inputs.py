@@ -1,20 +1,30 @@
-"""Problems from files: which field of a record is the question, which the gold answer."""
+"""Input files of a batch: records of JSON lines, CSV and Parquet files, and the problems in them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 from ramify.answers.checkers import DEFAULT_CHECK, make_checker
 from ramify.answers.extract import extract_answer
 from ramify.errors import BadInput, BadRecord, UsageError
 from ramify.problem import Problem
 
-from .formats import Format, Record, read_records
+Format = Literal["jsonl", "csv", "tsv", "parquet"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+STDIN = "-"
+"""Name of the source that stands for stdin."""
 
-__all__ = ["check_mapping", "read_problems", "read_values"]
-
+_SUFFIXES: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet"}
+_LONGEST_CELL = 16 << 20
+"""Most characters of a CSV cell."""
 PROBLEM_FIELDS: dict[str, tuple[str, ...]] = {
     "id": ("id", "unique_id", "problem_id"),
     "question": ("question", "problem", "prompt"),
@@ -22,7 +32,33 @@ PROBLEM_FIELDS: dict[str, tuple[str, ...]] = {
     "solution": ("solution",),
     "check": ("check",),
 }
-"""Fields of a problem, and the names under which they are looked for if no mapping says otherwise."""
+"""Fields of a problem, and the column names that are tried for each without a mapping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a file: the line on which it begins, and its values by column."""
+
+    line: int
+    values: dict[str, Any]
+
+
+def read_records(source: str | Path, form: Format | None = None) -> Iterator[Record | BadRecord]:
+    """Yield the records of a file, or of stdin for "-", in order; blank lines are left out.
+
+    `form` None means the format of the file's suffix, JSON lines if that is unknown.
+
+    Raises:
+        UsageError: if the file cannot be read, has another format, or needs a package that is not installed.
+    """
+    name = str(source)
+    form = form or _SUFFIXES.get(Path(name).suffix.lower(), "jsonl")
+    if form == "parquet":
+        return _parquet(name)
+    data = _bytes(name)
+    if form == "jsonl":
+        return _json_lines(data)
+    return _separated(data, name, "\t" if form == "tsv" else ",")
 
 
 def read_problems(
@@ -34,11 +70,11 @@ def read_problems(
 ) -> list[Problem]:
     """Read problems from JSON lines, CSV or Parquet; `source` "-" is stdin.
 
-    Understands GSM8K (`question`, `answer` with `#### gold`), MATH (`problem`, `answer` or a boxed `solution`) and
-    what `ramify problems` writes. `mapping` names the column of a field, such as {"question": "prompt"}; fields are
+    Reads GSM8K (`question`, `answer` with `#### gold`), MATH (`problem`, `answer` or a boxed `solution`) and the
+    output of `ramify problems`. `mapping` names the column of a field, such as {"question": "prompt"}; fields are
     id, question, answer, solution and check (the name of a checker). A record without an id gets its number as id;
     other columns become metadata.
-    `form` None means what the file's ending says. Each bad record is given to `on_bad` and left out.
+    `form` None means the format of the file's suffix. Each bad record is given to `on_bad` and left out.
 
     Raises:
         BadInput: if there are bad records and `on_bad` is None.
@@ -68,10 +104,10 @@ def read_problems(
 
 
 def check_mapping(mapping: Mapping[str, str], known: Iterable[str]) -> Mapping[str, str]:
-    """Return the mapping.
+    """Return the mapping of fields to columns; `known` are the fields that exist.
 
     Raises:
-        UsageError: if it maps a field that does not exist.
+        UsageError: if it names a field that does not exist.
     """
     for field in mapping:
         if field not in known:
@@ -82,10 +118,10 @@ def check_mapping(mapping: Mapping[str, str], known: Iterable[str]) -> Mapping[s
 def read_values(
     record: Record, fields: Mapping[str, tuple[str, ...]], mapping: Mapping[str, str]
 ) -> dict[str, str | None]:
-    """Return the record's text under each field, None where it has none.
+    """Return the record's text for each field, None where it has none.
 
     Raises:
-        ValueError: if a mapped column is missing or a value is no text and no number.
+        ValueError: if a mapped column is missing, or a value is neither text nor a number.
     """
     found: dict[str, str | None] = {}
     for field, names in fields.items():
@@ -144,3 +180,74 @@ def _text(value: Any, column: str) -> str | None:
 
 def _name(source: str | Path) -> str:
     return "stdin" if str(source) == "-" else str(source)
+
+
+def _bytes(name: str) -> bytes:
+    if name == STDIN:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).expanduser().read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read ({error.strerror})", "check the path") from error
+
+
+def _json_lines(data: bytes) -> Iterator[Record | BadRecord]:
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            value: Any = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError:
+            yield BadRecord(number, "it is not UTF-8 text")
+        except ValueError as error:
+            yield BadRecord(number, f"it is not JSON ({error})")
+        except RecursionError:
+            yield BadRecord(number, "it is nested too deeply")
+        else:
+            if isinstance(value, dict):
+                yield Record(number, cast("dict[str, Any]", value))
+            else:
+                yield BadRecord(number, "it is not a JSON object")
+
+
+def _separated(data: bytes, name: str, separator: str) -> Iterator[Record | BadRecord]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UsageError(f"{name} is not UTF-8 text (line {line})", "save it as UTF-8") from error
+    csv.field_size_limit(_LONGEST_CELL)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    head = next(rows, None)
+    if head is None:
+        return
+    line = rows.line_num + 1
+    while True:
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield BadRecord(line, f"it is not CSV ({error})")
+            return
+        if len(cells) == len(head):
+            yield Record(line, dict(zip(head, cells, strict=True)))
+        elif cells:
+            yield BadRecord(line, f"it has {len(cells)} columns and the heading has {len(head)}")
+        line = rows.line_num + 1
+
+
+def _parquet(name: str) -> Iterator[Record | BadRecord]:
+    try:
+        parquet: Any = import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise UsageError("Parquet files need pyarrow", "pip install 'ramify[parquet]'") from error
+    try:
+        file = parquet.ParquetFile(io.BytesIO(_bytes(STDIN)) if name == STDIN else Path(name).expanduser())
+        number = 0
+        for batch in file.iter_batches():
+            for values in batch.to_pylist():
+                number += 1
+                yield Record(number, values)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{name} cannot be read as Parquet ({error})", "check the file") from error

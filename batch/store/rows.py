@@ -1,42 +1,102 @@
-"""The rows of items.jsonl: a solution with what the batch knows about it, or an error in its place."""
+"""Items of a batch and their rows in items.jsonl: a solution with the item's labels, or an error in its place."""
 
 from __future__ import annotations
 
+import random
 import traceback
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ramify.answers.checkers import DEFAULT_CHECK
+from ramify.errors import UsageError
 from ramify.problem import Problem
 from ramify.solution import SCHEMA_VERSION, Solution
 from ramify.usage import Usage
 
-from .plan import Item
+from .config import BatchConfig
+from .identity import item_key, problem_key
 
 OK, FAILED = "ok", "failed"
 _LONGEST_METADATA = 200
+"""Longest text of a metadata field that a row keeps, in characters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One search of one problem.
+
+    `key` identifies the item in the run folder, `problem_key` the problem in all runs. `index` is the place of the
+    problem in its file, from 0. `repeat` is the number of the repetition, from 0, and is added to the seed.
+    """
+
+    key: str
+    problem_key: str
+    index: int
+    repeat: int
+    problem: Problem
+
+
+def all_items(problems: Sequence[Problem], repeat: int, configuration_hash: str) -> list[Item]:
+    """Return all items of a batch: all problems once, then all of them again, `repeat` times in total."""
+    seen = Counter[str]()
+    keys = list[str]()
+    for problem in problems:
+        keys.append(problem_key(problem.question, seen[problem.question]))
+        seen[problem.question] += 1
+    return [
+        Item(
+            key=item_key(key, number, configuration_hash),
+            problem_key=key,
+            index=index,
+            repeat=number,
+            problem=problem,
+        )
+        for number in range(repeat)
+        for index, (problem, key) in enumerate(zip(problems, keys, strict=True))
+    ]
+
+
+def select(items: Sequence[Item], config: BatchConfig) -> list[Item]:
+    """Return the items that the configuration selects, in the order in which to start them.
+
+    Raises:
+        UsageError: if the configuration names an id that no problem has.
+    """
+    indexes = dict.fromkeys(item.index for item in items)
+    if config.ids:
+        by_id = {item.problem.id: item.index for item in items}
+        missing = [each for each in config.ids if each not in by_id]
+        if missing:
+            raise UsageError(f"no problem has the id {missing[0]!r}", "check --ids")
+        indexes = dict.fromkeys(by_id[each] for each in config.ids)
+    chosen = list(indexes)
+    if config.shuffle:
+        random.Random(config.shuffle_seed).shuffle(chosen)
+    place = {index: number for number, index in enumerate(chosen[: config.limit])}
+    wanted = (item for item in items if item.index in place)
+    return sorted(wanted, key=lambda item: (item.repeat, place[item.index]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """Which attempt at an item this is (from 1), in which call, and the seconds of that call so far."""
+    """An attempt at an item: its number and that of the call of `run_batch`, from 1, and the call's seconds so far."""
 
     number: int
-    leg: int
-    leg_seconds: float
+    call: int
+    call_seconds: float
 
 
 def solved_row(item: Item, solution: Solution, correct: bool | None, attempt: Attempt) -> dict[str, Any]:
-    """Return the row of an item that was searched to its end; `Solution.from_dict` reads it."""
+    """Return the row of a solved item; `Solution.from_dict` reads it. `correct` is None without a gold answer."""
     return {**_labels(item, OK, attempt), **solution.to_dict(), "correct": correct, "error": None, **_steps(solution)}
 
 
 def failed_row(
     item: Item, error: Mapping[str, str], usage: Usage, attempt: Attempt, *, seed: int, strategy: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the row of an item that failed; `usage` is what it had cost until then."""
+    """Return the row of a failed item; `usage` is its cost until then."""
     return {
         **_labels(item, FAILED, attempt),
         "version": SCHEMA_VERSION,
@@ -58,7 +118,7 @@ def failed_row(
 
 
 def describe_error(error: BaseException) -> dict[str, str]:
-    """Return an error in plain text."""
+    """Return an error as type, message and traceback."""
     return {
         "type": type(error).__name__,
         "message": str(error) or repr(error),
@@ -83,14 +143,14 @@ def _labels(item: Item, status: str, attempt: Attempt) -> dict[str, Any]:
         "key": item.key,
         "problem_key": item.problem_key,
         "attempt": attempt.number,
-        "leg": attempt.leg,
-        "leg_seconds": round(attempt.leg_seconds, 3),
+        "leg": attempt.call,
+        "leg_seconds": round(attempt.call_seconds, 3),
         "metadata": {name: value for name, value in item.problem.metadata.items() if _is_plain(value)},
     }
 
 
 def _steps(solution: Solution) -> dict[str, Any]:
-    """Return how many steps the tree has and how their writing ended."""
+    """Return the number of steps of the tree and their finish reasons."""
     if solution.tree is None:
         return {"nodes": None, "finish_reasons": None}
     steps = [node for node in solution.tree if node.parent is not None]

@@ -1,9 +1,9 @@
-"""A second model for the questions on which the first is not sure."""
+"""Second model for the questions on which the first is not sure."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,19 +28,22 @@ from ramify.usage import Usage
 from ..engine import Engine
 from .cascade import certainty
 
-REST_S = 60.0
-"""How long a model that could not be opened is left alone."""
+RETRY_AFTER_S = 60.0
+"""Seconds after which a model that could not be reached is tried again."""
 OUT_OF_REACH = (ModelCrashed, ModelLoadError, ModelUnreachable, QuestionTooLong)
-"""Errors of the second model that leave the first one's answer standing."""
+"""Errors of the second model after which the first one's answer counts."""
 LABEL = "fallback"
-"""Where `Solution.model` says what came of the second model."""
+"""Key of `Solution.model` under which the part of the second model is recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fallback:
-    """Which model is asked where the first one's answer has a certainty below `confidence`.
+    """A second model, asked where the certainty of the first one's answer is below `confidence`, above 0 and up to 1.
 
-    `model` is what `Engine` takes by name: bundled, a path, or `openai:URL#MODEL`. See `cascade.certainty`.
+    `model` is a name that `Engine` takes: bundled, a path, or `openai:URL#MODEL`. See `cascade.certainty`.
+
+    Raises:
+        UsageError: if the confidence is out of range.
     """
 
     model: str | Path
@@ -51,7 +54,7 @@ class Fallback:
             raise UsageError(f"the confidence is {self.confidence}", "use a number above 0, up to 1")
 
     def is_needed(self, solution: Solution) -> bool:
-        """Tell whether the first model's answer leaves too much doubt."""
+        """Return whether the certainty of the first model's answer is below the confidence."""
         return certainty(solution) < self.confidence
 
     def at(self, model: str | Path) -> Fallback:
@@ -59,7 +62,7 @@ class Fallback:
         return replace(self, model=model)
 
     def unneeded(self, first: Solution) -> Solution:
-        """Return the first model's solution, with a remark that it was sure."""
+        """Return the first model's solution, recorded as sure."""
         return self._labelled(first, first, asked=False, decided=False)
 
     def settled(self, first: Solution, second: Solution) -> Solution:
@@ -69,10 +72,12 @@ class Fallback:
         return self._labelled(chosen, first, asked=True, decided=decided)
 
     def missed(self, first: Solution, error: RamifyError, usage: Usage | None = None) -> Solution:
-        """Return the first model's solution, with a note why the second one did not help and what it cost.
+        """Return the first model's solution, with a note of the second one's error and its cost `usage`.
+
+        `usage` None means that the second model was not started.
 
         Raises:
-            RamifyError: the error itself, if the first model has no answer either.
+            RamifyError: `error` itself, if the first model has no answer either.
         """
         if first.answer is None:
             raise error
@@ -93,30 +98,58 @@ class Fallback:
         return replace(chosen, model={**chosen.model, LABEL: label})
 
 
+async def solve_with_fallback(
+    first: Solution,
+    fallback: Fallback,
+    ask: Callable[[], Awaitable[Solution]],
+    *,
+    spent: Callable[[], Usage | None] = lambda: None,
+) -> Solution:
+    """Return the first model's solution, or the second one's where the first leaves doubt; usage of both.
+
+    `ask` solves the same problem with the second model, and is called only if that is needed. `spent` returns the cost
+    of that model until its error, None if it was not started.
+
+    Raises:
+        RamifyError: the second model's error, if the first model has no answer either.
+    """
+    if not fallback.is_needed(first):
+        return fallback.unneeded(first)
+    try:
+        second = await ask()
+    except OUT_OF_REACH as error:
+        return fallback.missed(first, error, spent())
+    return fallback.settled(first, second)
+
+
 def fallback_note(solution: Solution) -> str | None:
-    """Return why the second model did not help, None if it did or was not needed."""
+    """Return the note of the second model's error, None if there was none or it was not needed."""
     label: dict[str, Any] = solution.model.get(LABEL) or {}
     return label.get("note")
 
 
 def own_format(settings: EngineConfig) -> EngineConfig:
-    """Return the settings for another model, whose prompts are in its own form."""
+    """Return the settings for another model, whose prompts are in its own format."""
     return replace(settings, prompt_preset=None, step_format=None)
 
 
 class LateEngine:
     """An engine that is opened when it is first asked for, and closed with the `async with` block.
 
-    One that could not be opened is tried again after `rest_s`; until then nobody waits for it.
+    After an error it is tried again in `retry_after_s` seconds at the earliest; until then `get` returns the error.
     """
 
     def __init__(
-        self, make: Callable[[], Engine], *, rest_s: float = REST_S, clock: Callable[[], float] = time.monotonic
+        self,
+        make: Callable[[], Engine],
+        *,
+        retry_after_s: float = RETRY_AFTER_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._make = make
-        self._rest_s = rest_s
+        self._retry_after_s = retry_after_s
         self._clock = clock
-        self._again_s = 0.0
+        self._retry_at_s = 0.0
         self._failure: RamifyError | None = None
         self._engine: Engine | None = None
         self._opening = anyio.Lock()
@@ -136,25 +169,25 @@ class LateEngine:
         await self._stack.aclose()
 
     async def get(self) -> Engine | RamifyError:
-        """Return the open engine, or the error why there is none at present."""
+        """Return the open engine, or the error with which it could not be reached."""
         assert self._tasks is not None
         async with self._opening:
             if self._engine is not None and self._failure is None:
                 return self._engine
-            if self._failure is not None and self._clock() < self._again_s:
+            if self._failure is not None and self._clock() < self._retry_at_s:
                 return self._failure
             self._failure = None
             if self._engine is None:
                 try:
                     self._engine = cast("Engine", await self._tasks.start(self._hold))
                 except OUT_OF_REACH as error:
-                    self.rest(error)
+                    self.back_off(error)
                     return error
             return self._engine
 
-    def rest(self, error: RamifyError) -> None:
-        """Leave the engine alone for a while, after an error that others would meet too."""
-        self._failure, self._again_s = error, self._clock() + self._rest_s
+    def back_off(self, error: RamifyError) -> None:
+        """Return `error` from `get` for the next `retry_after_s` seconds: other searches would meet it too."""
+        self._failure, self._retry_at_s = error, self._clock() + self._retry_after_s
 
     async def _hold(self, *, task_status: TaskStatus[Engine]) -> None:
         # An engine has to be closed by the task that opened it, and no single search outlives the others.

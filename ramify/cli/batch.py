@@ -123,7 +123,7 @@ def report(folders: tuple[Path, ...], form: str, by: tuple[str, ...], write: Pat
     """Report on the run in DIR; further folders are compared with the first, problem by problem."""
     from ramify.batch.report.analysis import analyse
     from ramify.batch.report.compare import compare_analyses
-    from ramify.batch.report.present import present
+    from ramify.batch.report.tables import present
 
     analyses = [analyse(folder, by=by) for folder in folders]
     comparisons = [compare_analyses(analyses[0], other) for other in analyses[1:]]
@@ -181,7 +181,7 @@ def _config(plan: SearchPlan, options: dict[str, Any]) -> BatchConfig:
         run=RunConfig(**plan.run_options),
         fallback=fallback_from(options),
         ids=ids,
-        budget_total_tokens=options["budget_total"],
+        budget_generated_tokens=options["budget_total"],
         **{name: options[name] for name in names},
     )
 

@@ -14,7 +14,7 @@ from .batch import INPUT_FORMATS, note_bad
 from .values import FieldMap
 
 if TYPE_CHECKING:
-    from ramify.batch.report.regrade import Graded, GradeReport
+    from ramify.batch.grading import GradedPrediction, GradeReport
 
 
 @click.command(
@@ -45,7 +45,7 @@ def grade(
     as_json: bool,
 ) -> None:
     """Grade the predictions in FILE (.jsonl, .csv, .tsv or .parquet, or - for stdin) against their gold answers."""
-    from ramify.batch.report.regrade import count, grade_records
+    from ramify.batch.grading import count_grades, grade_records
     from ramify.batch.store.inputs import read_problems
 
     known = [] if gold is None else read_problems(gold)
@@ -60,7 +60,7 @@ def grade(
     graded = list(records)
     if write is not None:
         _write(write, graded)
-    report = count(graded)
+    report = count_grades(graded)
     if not report.graded:
         raise UsageError(f"{source} has no gold answers", "name their column with --map answer=COLUMN, or use --gold")
     if as_json:
@@ -76,7 +76,7 @@ def _line(report: GradeReport) -> str:
     return f"{line}; {missing} without an answer" if missing else line
 
 
-def _write(path: Path, graded: list[Graded]) -> None:
+def _write(path: Path, graded: list[GradedPrediction]) -> None:
     try:
         with path.open("w", encoding="utf-8") as file:
             for each in graded:

@@ -14,7 +14,7 @@ import anyio
 
 from ramify.engine.engine import Engine
 from ramify.engine.ensembles.cascade import certainty
-from ramify.engine.ensembles.fallback import OUT_OF_REACH, fallback_note, own_format
+from ramify.engine.ensembles.fallback import LABEL, fallback_note, own_format, solve_with_fallback
 from ramify.engine.loading import default_reward
 
 from ..config import EngineConfig
@@ -118,8 +118,6 @@ async def _settled(
     Raises:
         RamifyError: if the fallback cannot be asked and the first model has no answer.
     """
-    if not fallback.is_needed(first):
-        return fallback.unneeded(first)
     reward = default_reward(plan.model) if plan.reward == "default" else plan.reward
     reward = reward if options["strategy"].uses_reward else None
     settings = own_format(EngineConfig(**plan.engine_options))
@@ -129,18 +127,18 @@ async def _settled(
         runs.append(run)
         interrupts.soften(run.stop)
 
+    async def ask() -> Solution:
+        progress.loading(str(fallback.model))
+        async with Engine(model=fallback.model, reward=reward, config=settings) as engine:
+            return await _followed(engine, first.question, options, progress, begun)
+
     with anyio.CancelScope() as asking:
         interrupts.soften(asking.cancel)
-        progress.loading(str(fallback.model))
-        try:
-            async with Engine(model=fallback.model, reward=reward, config=settings) as engine:
-                second = await _followed(engine, first.question, options, progress, begun)
-        except OUT_OF_REACH as error:
-            kept = fallback.missed(first, error, runs[0].usage if runs else None)
-            progress.note(str(fallback_note(kept)))
-            return kept
-        settled = fallback.settled(first, second)
-        if second.answer is not None:
+        found = await solve_with_fallback(first, fallback, ask, spent=lambda: runs[0].usage if runs else None)
+        note = fallback_note(found)
+        if note is not None:
+            progress.note(note)
+        elif found.model[LABEL]["decided"]:
             progress.note(f"{plan.model} left doubt (certainty {certainty(first):.2f}), so {fallback.model} answered")
-        return settled
+        return found
     return first

@@ -31,7 +31,7 @@ def questions() -> list[Problem]:
 
 def config(paths: int, **options) -> BatchConfig:
     settings = {"strategy": Majority(width=16), "parallel": 2, "allocation": "adaptive"}
-    return BatchConfig(**{**settings, "budget_total_tokens": paths * PATH_TOKENS, **options})
+    return BatchConfig(**{**settings, "budget_generated_tokens": paths * PATH_TOKENS, **options})
 
 
 def samples(rows) -> dict[str, int]:
@@ -139,7 +139,7 @@ async def test_the_total_belongs_to_the_configuration(scripted, questions, tmp_p
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"budget_total_tokens": None}, "needs a total"),
+        ({"budget_generated_tokens": None}, "needs a total"),
         ({"fallback": Fallback(model="demo-m")}, "no place for a fallback"),
         ({"run": RunConfig(budget=Budget(nodes=50))}, "leave the other limits out"),
     ],

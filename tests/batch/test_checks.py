@@ -10,8 +10,8 @@ import pytest
 
 from ramify.answers.checkers import Check
 from ramify.batch import BatchConfig, RunFolderError, run_batch
+from ramify.batch.grading import count_grades, grade_records
 from ramify.batch.report.analysis import analyse
-from ramify.batch.report.regrade import count, grade_records
 from ramify.batch.store.folder import read_items
 from ramify.batch.store.inputs import read_problems
 from ramify.cli import main
@@ -55,7 +55,7 @@ async def test_a_batch_is_graded_reported_and_graded_again_by_it(tmp_path: Path)
     assert [row.get("check") for row in rows] == ["regex", None, "exact"]
     everywhere = next(each for each in analyse(out).votes if each.label == "majority, all paths")
     assert (everywhere.trials, everywhere.successes) == (3, 1)
-    assert count(list(grade_records(out / "items.jsonl"))).correct == 1
+    assert count_grades(list(grade_records(out / "items.jsonl"))).correct == 1
     with pytest.raises(RunFolderError, match="another checker"):
         await solve(out, [Problem(id="1", question="a?", answer="colou?r"), *problems[1:]])
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from ramify.batch import BatchProgress
-from ramify.batch.report.report import BatchReport
+from ramify.batch.report.totals import BatchReport
 from ramify.cli import main
 from ramify.cli.batching import BatchLine, progress_line, summary_line
 from ramify.engine.engine import Engine

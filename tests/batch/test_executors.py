@@ -10,7 +10,7 @@ import pytest
 from ramify import Greedy, ModelLoadError, UsageError
 from ramify.batch import BatchConfig, run_batch
 from ramify.batch.executors.actor import check_files, portable
-from ramify.batch.executors.placing import places
+from ramify.batch.executors.ray_executor import places
 from ramify.errors import EngineDied, QuestionTooLong, UnpicklableError
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ramify import Engine, Majority, UsageError, generate_problems
 from ramify.batch import BatchConfig, RunFolderError, run_batch
-from ramify.batch.executors.searching import Searcher, SearchRequest
+from ramify.batch.executors.local import LocalExecutor, SearchRequest
 from ramify.cli import main
 from ramify.config import RunConfig
 from ramify.engine.ensembles.fallback import Fallback, LateEngine, fallback_note
@@ -62,7 +62,7 @@ def request(problem: Problem) -> SearchRequest:
 
 async def test_the_second_model_is_asked_only_where_the_first_leaves_doubt():
     usages = []
-    async with opened() as engine, Searcher(engine, FALLBACK, late()) as searcher:
+    async with opened() as engine, LocalExecutor(engine, FALLBACK, late()) as searcher:
         sure = await searcher.search(request(SURE), usages.append)
         unsure = await searcher.search(request(UNSURE), usages.append)
     assert (sure.answer, sure.model["policy"], sure.usage.policy.generated_tokens) == ("7", "small", 4 * PATH_TOKENS)
@@ -78,14 +78,14 @@ async def test_the_second_model_is_asked_only_where_the_first_leaves_doubt():
 
 async def test_a_second_model_without_an_answer_does_not_decide():
     beyond = Problem("c", "beyond")
-    async with opened() as engine, Searcher(engine, FALLBACK, late()) as searcher:
+    async with opened() as engine, LocalExecutor(engine, FALLBACK, late()) as searcher:
         solution = await searcher.search(request(beyond), lambda usage: None)
     assert (solution.answer, solution.model["policy"]) == ("0", "small")
     assert (solution.model["fallback"]["asked"], solution.model["fallback"]["decided"]) == (True, False)
 
 
 async def test_one_that_cannot_be_reached_leaves_the_first_answer_with_a_note():
-    async with opened() as engine, Searcher(engine, FALLBACK, away()) as searcher:
+    async with opened() as engine, LocalExecutor(engine, FALLBACK, away()) as searcher:
         solution = await searcher.search(request(UNSURE), lambda usage: None)
         assert solution.answer == "0"
         assert fallback_note(solution) == (
@@ -105,7 +105,7 @@ async def test_one_that_goes_away_in_mid_search_costs_what_it_cost_and_rests():
         return large(question, path)
 
     clock = Clock()
-    async with opened() as engine, Searcher(engine, FALLBACK, late(leaves, clock=clock)) as searcher:
+    async with opened() as engine, LocalExecutor(engine, FALLBACK, late(leaves, clock=clock)) as searcher:
         solution = await searcher.search(request(UNSURE), lambda usage: None)
         assert (solution.answer, solution.usage.policy.generated_tokens) == ("0", 6 * PATH_TOKENS)
         resting = await searcher.search(request(UNSURE), lambda usage: None)
@@ -124,7 +124,7 @@ async def test_one_that_could_not_be_opened_is_tried_again_after_a_rest():
             raise ModelUnreachable("not yet")
         return Engine(model=ScriptedModel(large), reward=None)
 
-    async with LateEngine(make, rest_s=60, clock=clock) as engine:
+    async with LateEngine(make, retry_after_s=60, clock=clock) as engine:
         assert isinstance(await engine.get(), ModelUnreachable)
         assert isinstance(await engine.get(), ModelUnreachable)
         clock.now_s = 61

@@ -9,8 +9,7 @@ import pytest
 
 from ramify import UsageError, answers_equal, extract_answer
 from ramify.batch import BadInput, grade
-from ramify.batch.report.regrade import count, grade_records
-from ramify.batch.store.grading import grade_beside, read_prediction
+from ramify.batch.grading import count_grades, grade_beside, grade_records, read_prediction
 from ramify.batch.store.inputs import read_problems
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -109,7 +108,7 @@ def test_predictions_from_elsewhere(tmp_path):
     graded = list(grade_records(file))
     assert [each.correct for each in graded] == [True, False, False, None]
     assert [each.gold for each in graded] == ["1/2", "8", "1", None]
-    report = count(graded)
+    report = count_grades(graded)
     assert (report.predictions, report.answered, report.graded, report.correct) == (4, 3, 3, 1)
     assert report.accuracy == pytest.approx(1 / 3)
 

@@ -162,7 +162,7 @@ def test_two_interrupts_leave_no_process_and_the_local_executor_goes_on(ray, pro
 
 
 async def test_a_shared_budget_is_spent_on_a_cluster_too(ray, problems, rows, tmp_path):
-    adaptive = {"allocation": "adaptive", "budget_total_tokens": 2000, "run": RunConfig(seed=5)}
+    adaptive = {"allocation": "adaptive", "budget_generated_tokens": 2000, "run": RunConfig(seed=5)}
     report = await run_batch(problems[:4], tmp_path, config(executor="ray", actors=2, **adaptive))
     assert (report.done, report.failed) == (4, 0)
     assert report.usage.policy.generated_tokens <= 2000

@@ -8,14 +8,14 @@ from html.parser import HTMLParser
 import pytest
 
 from ramify import BestOfN, Engine, Majority, Rebase, UsageError
-from ramify.batch import BatchConfig, RunFolderError, compare_runs, read_report, run_batch
+from ramify.batch import BatchConfig, RunFolderError, compare_runs, run_batch
 from ramify.batch.report.analysis import analyse
 from ramify.batch.report.charts import Point, lines
 from ramify.batch.report.compare import compare_analyses
 from ramify.batch.report.figures import figures
 from ramify.batch.report.plot import draw
-from ramify.batch.report.present import present
-from ramify.batch.report.report import accuracy_interval
+from ramify.batch.report.tables import present
+from ramify.batch.report.totals import accuracy_interval
 from ramify.problem import Problem
 from ramify.statistics import wilson
 from ramify.testing import ScriptedModel
@@ -261,6 +261,6 @@ async def test_plots_without_matplotlib_say_what_to_install(best, tmp_path, monk
 
 
 def test_a_folder_that_is_no_run(tmp_path):
-    for read in (read_report, analyse):
+    for read in analyse:
         with pytest.raises(RunFolderError, match="is no run folder"):
             read(tmp_path)

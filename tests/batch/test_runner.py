@@ -6,7 +6,8 @@ import anyio
 import pytest
 
 from ramify import Budget, Greedy, Majority, ModelCrashed, Solution, UsageError
-from ramify.batch import BatchConfig, BatchControl, RunFolderError, read_report, run_batch
+from ramify.batch import BatchConfig, BatchControl, RunFolderError, run_batch
+from ramify.batch.report.totals import summarise
 from ramify.config import RunConfig
 from ramify.problem import Problem
 from ramify.search.stopping import make_stop_rule
@@ -51,7 +52,7 @@ async def test_the_report_is_on_disk(scripted, problems, tmp_path):
     async with scripted() as engine:
         report = await run_batch(problems, tmp_path, config(), engine=engine)
     assert json.loads((tmp_path / "report.json").read_text()) == json.loads(json.dumps(report.to_dict()))
-    assert read_report(tmp_path).to_dict() == {**report.to_dict(), "stop_reason": None}
+    assert summarise(tmp_path).to_dict() == {**report.to_dict(), "stop_reason": None}
 
 
 async def test_a_finished_run_is_left_as_it_is(scripted, problems, tmp_path):
@@ -179,11 +180,11 @@ async def test_max_failures_ends_the_call(scripted, problems, tmp_path):
 
 async def test_a_budget_for_the_whole_run_starts_nothing_beyond_it(scripted, problems, rows, tmp_path):
     async with scripted() as engine:
-        report = await run_batch(problems, tmp_path, config(budget_total_tokens=3 * TOKENS), engine=engine)
+        report = await run_batch(problems, tmp_path, config(budget_generated_tokens=3 * TOKENS), engine=engine)
         assert (report.stop_reason, report.usage.policy.generated_tokens) == ("budget", 3 * TOKENS)
-        again = await run_batch(problems, tmp_path, config(budget_total_tokens=3 * TOKENS), engine=engine)
+        again = await run_batch(problems, tmp_path, config(budget_generated_tokens=3 * TOKENS), engine=engine)
         assert (again.stop_reason, again.done) == ("budget", 3)
-        report = await run_batch(problems, tmp_path, config(budget_total_tokens=5 * TOKENS - 1), engine=engine)
+        report = await run_batch(problems, tmp_path, config(budget_generated_tokens=5 * TOKENS - 1), engine=engine)
         assert (report.stop_reason, report.done) == ("budget", 5)
         report = await run_batch(problems, tmp_path, config(), engine=engine)
     assert (report.stop_reason, report.done) == ("completed", 6)
@@ -291,7 +292,7 @@ async def test_a_torn_item_is_done_again(scripted, problems, rows, tmp_path):
         await run_batch(problems, tmp_path, config(parallel=1), engine=engine)
         path = tmp_path / "items.jsonl"
         path.write_bytes(path.read_bytes()[:-40])
-        assert read_report(tmp_path).done == 5
+        assert summarise(tmp_path).done == 5
         report = await run_batch(problems, tmp_path, config(), engine=engine)
     assert (report.done, report.correct) == (6, 4)
     assert sorted(row["id"] for row in rows(tmp_path)) == [f"p{n}" for n in range(6)]
@@ -331,7 +332,9 @@ async def test_problems_without_gold_answers_are_not_graded(scripted, tmp_path, 
 async def test_the_progress_ends_at_the_totals(scripted, problems, tmp_path):
     seen = []
     async with scripted() as engine:
-        await run_batch(problems, tmp_path, config(budget_total_tokens=10 * TOKENS), engine=engine, watch=seen.append)
+        await run_batch(
+            problems, tmp_path, config(budget_generated_tokens=10 * TOKENS), engine=engine, watch=seen.append
+        )
     last = seen[-1]
     assert (last.items, last.done, last.failed, last.in_flight) == (6, 6, 0, 0)
     assert (last.graded, last.correct, last.generated_tokens, last.budget_fraction) == (6, 4, 6 * TOKENS, 0.6)
@@ -339,7 +342,7 @@ async def test_the_progress_ends_at_the_totals(scripted, problems, tmp_path):
     assert [each.done for each in seen] == sorted(each.done for each in seen)
 
 
-@pytest.mark.parametrize("name", ["parallel", "repeat", "limit", "budget_total_tokens", "max_failures"])
+@pytest.mark.parametrize("name", ["parallel", "repeat", "limit", "budget_generated_tokens", "max_failures"])
 def test_settings_below_one_are_refused(name):
     with pytest.raises(UsageError, match=f"{name} is 0"):
         BatchConfig(**{name: 0})
@@ -355,7 +358,7 @@ async def test_a_retry_cut_short_half_way_counts_nothing_twice(scripted, script,
         await run_batch(problems, tmp_path, config(), engine=engine)
     (failed,) = [row for row in rows(tmp_path) if row["status"] == "failed"]
     (tmp_path / "attempts.jsonl").write_text(json.dumps(failed) + "\n")
-    assert read_report(tmp_path).other_usage.policy.generated_tokens == 0
+    assert summarise(tmp_path).other_usage.policy.generated_tokens == 0
     async with scripted() as engine:
         report = await run_batch(problems, tmp_path, config(retry_failed=True), engine=engine)
     assert len((tmp_path / "attempts.jsonl").read_text().splitlines()) == 1

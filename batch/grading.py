@@ -1,4 +1,4 @@
-"""Grading of predictions made elsewhere: the same comparison that a batch uses."""
+"""Grading of answers against gold answers: those of a batch, and predictions that were made elsewhere."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ramify.answers.checkers import DEFAULT_CHECK, Check
+from anyio.to_thread import run_sync
+
+from ramify.answers.checkers import DEFAULT_CHECK, Check, make_checker
 from ramify.answers.extract import extract_answer
 from ramify.errors import BadInput, BadRecord, UsageError
 from ramify.statistics import wilson
 
-from ..store.formats import Format, Record, read_records
-from ..store.grading import grade, read_prediction
-from ..store.inputs import check_mapping, read_values
+from .store.inputs import Format, Record, check_mapping, read_records, read_values
 
 PREDICTION_FIELDS: dict[str, tuple[str, ...]] = {
     "id": ("id", "unique_id", "problem_id"),
@@ -22,12 +22,12 @@ PREDICTION_FIELDS: dict[str, tuple[str, ...]] = {
     "answer": ("gold", "answer", "expected", "solution"),
     "check": ("check",),
 }
-"""Fields of a prediction, and the names under which they are looked for if no mapping says otherwise."""
+"""Fields of a prediction, and the column names that are tried for each without a mapping."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Graded:
-    """One prediction: `answer` is what was read from it (None: nothing), `correct` None without a gold answer."""
+class GradedPrediction:
+    """One graded prediction: its extracted `answer` (None: there is none), `correct` None without a gold answer."""
 
     id: str
     answer: str | None
@@ -41,7 +41,7 @@ class Graded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradeReport:
-    """So many predictions, those with an answer, those with a gold answer, and those that are right."""
+    """Totals: predictions, those with an answer, those with a gold answer, and those that are right."""
 
     predictions: int
     answered: int
@@ -64,6 +64,37 @@ class GradeReport:
         return {**counts, "accuracy": self.accuracy, "accuracy_interval": list(self.interval)}
 
 
+def grade(answer: str | None, gold: str | None, check: Check = DEFAULT_CHECK) -> bool | None:
+    """Return whether an answer is right: None without a gold answer, False without an answer. May take seconds.
+
+    Raises:
+        UsageError: if there is no such checker, or it cannot compare with the gold answer.
+    """
+    checker = make_checker(check)
+    if gold is None or not gold.strip():
+        return None
+    return answer is not None and checker.accepts(answer, gold)
+
+
+async def grade_beside(answer: str | None, gold: str | None, check: Check = DEFAULT_CHECK) -> bool | None:
+    """Return the result of `grade` without blocking the event loop.
+
+    Raises:
+        UsageError: as `grade`.
+    """
+    if gold is None or answer is None:
+        return grade(answer, gold, check)
+    quick = make_checker(check).accepts_quickly(answer, gold)
+    return await run_sync(grade, answer, gold, check) if quick is None else quick
+
+
+def read_prediction(text: str | None) -> str | None:
+    """Return the answer in a text: the last marked one, else the whole text; None if the text is None or empty."""
+    if text is None or not text.strip():
+        return None
+    return extract_answer(text) or text.strip()
+
+
 def grade_records(
     source: str | Path,
     *,
@@ -72,13 +103,13 @@ def grade_records(
     gold: Mapping[str, str | None] | None = None,
     checks: Mapping[str, Check] | None = None,
     on_bad: Callable[[BadRecord], None] | None = None,
-) -> Iterator[Graded]:
+) -> Iterator[GradedPrediction]:
     """Yield the graded predictions of a file, "-" for stdin, in order.
 
     The fields are id, prediction, answer (the gold one) and check, found by their usual names or by `mapping`. The
-    items of a batch are understood too. From a longer prediction the last marked answer counts. `gold` has gold
-    answers by id and takes the place of those in the file; `checks` has their checkers by id, without which a field
-    `check` of the file counts, and else mathematics. Bad records go to `on_bad`.
+    items of a batch are read too. In a longer prediction the last marked answer counts. `gold` holds gold answers by
+    id in place of those in the file, None to take these; `checks` holds checkers by id. Without one, the field `check`
+    of the record counts, and else mathematical equality. Bad records go to `on_bad`.
 
     Raises:
         BadInput: after all others, if there are bad records and `on_bad` is None.
@@ -88,7 +119,7 @@ def grade_records(
     bad = list[BadRecord]()
     for number, record in enumerate(read_records(source, form), start=1):
         made = record if isinstance(record, BadRecord) else _graded(record, mapping, number, gold, checks)
-        if isinstance(made, Graded):
+        if isinstance(made, GradedPrediction):
             yield made
         elif on_bad is None:
             bad.append(made)
@@ -98,7 +129,7 @@ def grade_records(
         raise BadInput("stdin" if str(source) == "-" else str(source), bad)
 
 
-def count(graded: list[Graded]) -> GradeReport:
+def count_grades(graded: list[GradedPrediction]) -> GradeReport:
     """Return the totals."""
     return GradeReport(
         predictions=len(graded),
@@ -114,7 +145,7 @@ def _graded(
     number: int,
     gold: Mapping[str, str | None] | None,
     checks: Mapping[str, Check] | None,
-) -> Graded | BadRecord:
+) -> GradedPrediction | BadRecord:
     if "prediction" not in mapping and "answer" not in mapping and _is_item(record):
         mapping = {**mapping, "prediction": "answer", "answer": "gold"}
     try:
@@ -134,7 +165,7 @@ def _graded(
     answer = read_prediction(values["prediction"])
     check = (checks or {}).get(label, values["check"] or DEFAULT_CHECK)
     try:
-        return Graded(id=label, answer=answer, gold=right, correct=grade(answer, right, check))
+        return GradedPrediction(id=label, answer=answer, gold=right, correct=grade(answer, right, check))
     except UsageError as error:
         return BadRecord(record.line, str(error))
 

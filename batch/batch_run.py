@@ -1,4 +1,4 @@
-"""One call's share of a batch: from what is left to do to rows on disk."""
+"""Batch run with even allocation: one call searches the pending items and writes a row for each."""
 
 from __future__ import annotations
 
@@ -18,34 +18,32 @@ from ramify.search.registry import strategy_to_dict
 from ramify.solution import Solution
 from ramify.usage import Usage
 
-from .control import BatchControl
-from .executors.resolve import Setup
-from .executors.searching import Executor, SearchRequest
+from .executors.local import Executor, SearchRequest
+from .executors.setup import Setup
+from .grading import grade_beside
+from .progress import BatchControl, ProgressCounter
 from .store.config import BatchConfig
 from .store.folder import RunFolder, read_attempts, read_items
-from .store.grading import grade_beside
 from .store.identity import problem_key
-from .store.plan import Item
-from .store.rows import Attempt, describe_error, failed_row, named_check, solved_row
-from .tally import Tally
+from .store.rows import Attempt, Item, describe_error, failed_row, named_check, solved_row
 
 STOP_REASONS = ("completed", "interrupted", "budget", "failures", "aborted")
 MOST_DEATHS = 3
-"""How often an item is given to another engine because the one that had it died."""
+"""How often an item is searched again because its engine died."""
 
 Show = Callable[..., None]
 Note = Callable[[str], None]
 
 
-class Leg:
-    """Searches pending items, several at a time; a leg is what one call of `run_batch` does.
+class BatchRun:
+    """One call of `run_batch`: searches pending items, several at a time.
 
-    An item whose search dies with the model is put aside and tried once more when all others are done, alone, so that
-    it cannot take others with it.
+    An item whose search crashes the model is tried once more after all others, alone, so that a second crash costs no
+    other item.
     """
 
     def __init__(self, folder: RunFolder, setup: Setup, config: BatchConfig) -> None:
-        self.tally = Tally(budget_total_tokens=config.budget_total_tokens)
+        self.counter = ProgressCounter(generated_tokens=config.budget_generated_tokens)
         self.wanted_keys: frozenset[str] = frozenset()
         self.begun = False
         self.notes: list[str] = []
@@ -68,8 +66,8 @@ class Leg:
         """Items that are left to do."""
         return len(self._pending)
 
-    def take_stock(self, problems: Sequence[Problem], wanted: Sequence[Item]) -> None:
-        """Read what is done, and line up the rest of what is wanted.
+    def prepare(self, problems: Sequence[Problem], wanted: Sequence[Item]) -> None:
+        """Read the finished items of the folder, and queue the other wanted ones.
 
         Raises:
             RunFolderError: if the folder holds items of other problems, or graded against other answers.
@@ -78,7 +76,7 @@ class Leg:
             self._folder.retire_failed()
         gold = _gold(problems)
         self.wanted_keys = frozenset(item.key for item in wanted)
-        self.tally.expect(len(wanted))
+        self.counter.expect(len(wanted))
         done = set[str]()
         there = set[tuple[str, int]]()
         for row in read_items(self._folder.path):
@@ -86,13 +84,13 @@ class Leg:
             self._note_attempt(row)
             done.add(row["key"])
             there.add((row["key"], row["attempt"]))
-            self.tally.found(row, wanted=row["key"] in self.wanted_keys)
+            self.counter.found(row, wanted=row["key"] in self.wanted_keys)
         for row in read_attempts(self._folder.path):
             self._note_attempt(row)
             if (row["key"], row["attempt"]) not in there:
-                self.tally.wasted(row["usage"])
+                self.counter.wasted(row["usage"])
         self._pending.extend(item for item in wanted if item.key not in done)
-        failed = self.tally.progress().failed
+        failed = self.counter.progress().failed
         if failed and not self._config.retry_failed:
             self.notes.append(f"{failed} of the items failed before; --retry-failed runs them again")
 
@@ -101,18 +99,18 @@ class Leg:
         self._attempts[row["key"]] = max(self._attempts[row["key"]], row["attempt"])
 
     async def run(self, executor: Executor, control: BatchControl, show: Show, note: Note) -> str:
-        """Search what is pending and return why it ended: one of STOP_REASONS.
+        """Search the pending items and return why the run ended: one of STOP_REASONS.
 
         Raises:
-            RunFolderError: if the folder cannot be written any more; what was written is whole.
-            EnginesLost: if there is nothing left to search with.
+            RunFolderError: if the folder cannot be written any more; every row in it is complete.
+            EnginesLost: if no engine is left.
         """
         self.begun = True
         self._note = note
         self._writing = anyio.Lock()
         self._folder.log(f"call {self._number} begins: {self.pending} items to do, {self._config.parallel} at a time")
         show()
-        await self._together(executor, control, show)
+        await self._search_pending(executor, control, show)
         for item in self._crashed:
             if not self._may_start(control):
                 break
@@ -121,11 +119,11 @@ class Leg:
         return self._stop_reason or "completed"
 
     def log_end(self, reason: str) -> None:
-        """Write down that this call has ended and why."""
+        """Write to the events that this call has ended, and why."""
         if self.begun and self._failure is None:
-            self._folder.log(f"call {self._number} ends: {reason}, {self.tally.progress().done} items done")
+            self._folder.log(f"call {self._number} ends: {reason}, {self.counter.progress().done} items done")
 
-    async def _together(self, executor: Executor, control: BatchControl, show: Show) -> None:
+    async def _search_pending(self, executor: Executor, control: BatchControl, show: Show) -> None:
         async with anyio.create_task_group() as tasks:
 
             async def work() -> None:
@@ -146,16 +144,16 @@ class Leg:
         limit = self._config.max_failures
         if control.draining:
             self._stop_reason = "interrupted"
-        elif limit is not None and self.tally.failed_here >= limit:
+        elif limit is not None and self.counter.failed_here >= limit:
             self._stop_reason = "failures"
-        elif self.tally.exhausted:
+        elif self.counter.exhausted:
             self._stop_reason = "budget"
-        return not self._stop_reason and self.tally.affords_another()
+        return not self._stop_reason and self.counter.affords_another()
 
     async def _do(self, executor: Executor, item: Item, show: Show) -> None:
-        """Search one item and write down what came of it."""
+        """Search one item and write its row."""
         self._attempts[item.key] += 1
-        self.tally.started(item.key)
+        self.counter.started(item.key)
         try:
             solution = await self._search(executor, item, show)
             correct = await grade_beside(solution.answer, item.problem.answer, item.problem.check)
@@ -181,7 +179,7 @@ class Leg:
         show()
 
     async def _redo(self, item: Item, error: EngineDied) -> None:
-        """Put an item back whose engine died under it; not for ever, because it may be what kills them."""
+        """Queue an item again whose engine died; after MOST_DEATHS it fails, because it may be the cause."""
         self._deaths[item.key] += 1
         if self._deaths[item.key] > MOST_DEATHS:
             await self._fail(item, error)
@@ -190,13 +188,13 @@ class Leg:
             self._pending.appendleft(item)
 
     async def _search(self, executor: Executor, item: Item, show: Show) -> Solution:
-        def take(usage: Usage) -> None:
-            self.tally.flying(item.key, usage)
+        def report(usage: Usage) -> None:
+            self.counter.update(item.key, usage)
             show(soon=False)
 
         run = replace(self._config.run, seed=self._config.run.seed + item.repeat)
         request = SearchRequest(problem=item.problem, strategy=self._setup.strategy, run=run)
-        return await executor.search(request, take)
+        return await executor.search(request, report)
 
     async def _keep(self, item: Item, solution: Solution, correct: bool | None) -> None:
         row = solved_row(item, solution, correct, self._attempt(item))
@@ -210,7 +208,7 @@ class Leg:
             if missed is not None:
                 self._folder.log(f"item {item.problem.id!r}: {missed}")
 
-        await self._write(store, lambda: self.tally.finished(row))
+        await self._write(store, lambda: self.counter.finished(row))
         if missed is not None and missed not in self._noted:
             self._noted.add(missed)
             self._note(missed)
@@ -220,7 +218,7 @@ class Leg:
         row = failed_row(
             item,
             described,
-            self.tally.cost(item.key),
+            self.counter.cost(item.key),
             self._attempt(item),
             seed=self._config.run.seed + item.repeat,
             strategy=strategy_to_dict(self._setup.strategy),
@@ -230,17 +228,17 @@ class Leg:
             self._folder.items.append(row)
             self._folder.log(f"item {item.problem.id!r} failed: {described['type']}: {described['message']}")
 
-        await self._write(store, lambda: self.tally.finished(row))
+        await self._write(store, lambda: self.counter.finished(row))
 
     async def _give_up_attempt(self, item: Item, error: BaseException) -> None:
-        """Write down what an attempt cost that will be made again."""
-        row = self._attempt_row(item, error, self.tally.cost(item.key))
+        """Write the cost of an attempt that will be made again."""
+        row = self._attempt_row(item, error, self.counter.cost(item.key))
 
         def store() -> None:
             self._folder.attempts.append(row)
             self._folder.log(f"item {item.problem.id!r} is put off: {type(error).__name__}")
 
-        await self._write(store, lambda: self.tally.abandoned(item.key))
+        await self._write(store, lambda: self.counter.abandoned(item.key))
 
     def _attempt_row(self, item: Item, error: BaseException, usage: Usage) -> dict[str, Any]:
         attempt = self._attempt(item)
@@ -249,14 +247,14 @@ class Leg:
             "id": item.problem.id,
             "repeat": item.repeat,
             "attempt": attempt.number,
-            "leg": attempt.leg,
-            "leg_seconds": attempt.leg_seconds,
+            "leg": attempt.call,
+            "leg_seconds": attempt.call_seconds,
             "error": {"type": type(error).__name__, "message": str(error)},
             "usage": usage.to_dict(),
         }
 
     async def _write(self, store: Callable[[], None], count: Callable[[], None]) -> None:
-        """Write in a thread, one at a time, to the end even if cancelled, then count; the first failure ends it."""
+        """Call `store` in a thread, one at a time and even if cancelled, then `count`; after a failure do nothing."""
         assert self._writing is not None
         with anyio.CancelScope(shield=True):
             async with self._writing:
@@ -270,7 +268,7 @@ class Leg:
                     count()
 
     def _attempt(self, item: Item) -> Attempt:
-        return Attempt(number=self._attempts[item.key], leg=self._number, leg_seconds=self.tally.elapsed_s)
+        return Attempt(number=self._attempts[item.key], call=self._number, call_seconds=self.counter.elapsed_s)
 
 
 def _gold(problems: Sequence[Problem]) -> dict[str, Problem]:

@@ -120,6 +120,20 @@ def as_json(analyses: Sequence[Analysis], comparisons: Sequence[Comparison]) -> 
     return json.dumps(value, ensure_ascii=False, indent=2)
 
 
+def present(analyses: Sequence[Analysis], comparisons: Sequence[Comparison], form: str) -> str:
+    """Return the report on some runs as `form`: one of FORMATS."""
+    if form == "json":
+        return as_json(analyses, comparisons)
+    if form == "csv":
+        return as_csv(analyses)
+    if form == "html":
+        from .page import page
+
+        return page(analyses, comparisons)
+    parts = [table for each in analyses for table in tables(each)] + [comparison_table(each) for each in comparisons]
+    return (as_markdown(parts) if form == "markdown" else as_text(parts)).rstrip("\n")
+
+
 def percent(share: float | None) -> str:
     """Return a share as a percentage, "-" for None."""
     return "-" if share is None else f"{share:.1%}"

@@ -1,4 +1,4 @@
-"""The totals of a run folder, read in one pass over its items."""
+"""Totals of a run folder, read in one pass over its items."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class BatchReport:
     """Totals of a run folder.
 
     `items` were asked for by the last call; `done` are in the folder, `failed` of them without a result, and `pending`
-    are left. `answered` items have an answer, `graded` ones a gold answer, `correct` ones the right answer.
+    are to do. `answered` items have an answer, `graded` ones a gold answer, `correct` ones the right answer.
     `accuracy` is None with nothing graded; failed items are not graded. `low` and `high` are its 95 % interval:
     Wilson's, or a bootstrap over problems if problems were repeated. `usage` sums over the items of all calls;
-    `other_usage` is what attempts cost that came to nothing and were made again. `wall_seconds` sums over the calls up
-    to the last item of each, while `usage.seconds` adds up items that ran side by side. `stop_reason` says why the
+    `other_usage` is the cost of failed attempts that were made again. `wall_seconds` sums over the calls up
+    to the last item of each, while `usage.seconds` adds up items that ran at the same time. `stop_reason` says why the
     last call ended, None if that is not known.
     """
 
@@ -78,20 +78,11 @@ class BatchReport:
         }
 
 
-def read_report(folder: str | Path) -> BatchReport:
-    """Return the totals of a run folder as it is now; it may be in use.
-
-    Raises:
-        RunFolderError: if it is no run folder, or damaged.
-    """
-    return summarise(check_folder(Path(folder).expanduser()))
-
-
 def check_folder(path: Path) -> Path:
-    """Return the folder.
+    """Return the folder if it is a run folder.
 
     Raises:
-        RunFolderError: if it is no run folder.
+        RunFolderError: if it is none.
     """
     if read_manifest(path) is None:
         raise RunFolderError(f"{path} is no run folder", "name the --out folder of a `ramify batch run`")
@@ -99,7 +90,7 @@ def check_folder(path: Path) -> Path:
 
 
 def summarise(path: Path, *, planned: Iterable[str] | None = None, stop_reason: str | None = None) -> BatchReport:
-    """Return the totals of a run folder; `planned` holds the keys of all items that were asked for, if known.
+    """Return the totals of a run folder; `planned` holds the keys of all items asked for, None if they are not known.
 
     Raises:
         RunFolderError: if the folder is damaged.
@@ -131,7 +122,7 @@ def summarise(path: Path, *, planned: Iterable[str] | None = None, stop_reason: 
         high=high,
         usage=sums.usage,
         other_usage=sums.other_usage,
-        wall_seconds=sum(sums.legs.values()),
+        wall_seconds=sum(sums.call_seconds.values()),
         stop_reasons=dict(sorted(sums.stop_reasons.items())),
         errors=dict(sums.errors.most_common()),
         stop_reason=stop_reason,
@@ -143,7 +134,7 @@ def accuracy_interval(by_problem: Mapping[str, tuple[int, int]]) -> tuple[float,
     """Return the 95 % interval of the accuracy; values are (correct, graded) for each problem.
 
     Several items of one problem are not independent, so problems are resampled then. Where all items are right, or
-    none, resampling would find no doubt at all, so each problem counts as one trial.
+    none, every resample is equal and the interval would have no width, so each problem counts as one trial.
     """
     graded = sum(pair[1] for pair in by_problem.values())
     if graded > len(by_problem):
@@ -165,7 +156,7 @@ class _Sums:
     other_usage: Usage = field(default_factory=Usage)
     keys: set[str] = field(default_factory=set[str])
     attempts: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
-    legs: dict[int, float] = field(default_factory=dict[int, float])
+    call_seconds: dict[int, float] = field(default_factory=dict[int, float])
     stop_reasons: Counter[str] = field(default_factory=Counter[str])
     errors: Counter[str] = field(default_factory=Counter[str])
     by_problem: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
@@ -189,10 +180,10 @@ class _Sums:
             self.by_problem[row["problem_key"]] = (before[0] + row["correct"], before[1] + 1)
 
     def take_attempt(self, row: Mapping[str, Any]) -> None:
-        # An attempt that is an item as well is one whose move was cut short.
+        # An attempt with a row among the items is one whose retirement was interrupted.
         if (row["key"], row["attempt"]) not in self.attempts:
             self.other_usage += Usage.from_dict(row["usage"])
             self._clock(row)
 
     def _clock(self, row: Mapping[str, Any]) -> None:
-        self.legs[row["leg"]] = max(self.legs.get(row["leg"], 0.0), row["leg_seconds"])
+        self.call_seconds[row["leg"]] = max(self.call_seconds.get(row["leg"], 0.0), row["leg_seconds"])

@@ -1,10 +1,11 @@
-"""From a configuration to what is loaded and what is written down about it."""
+"""Set-up of a batch: its strategy, its model files and the configuration that the run folder records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ramify.config import EngineConfig
@@ -15,18 +16,21 @@ from ramify.engine.planning.profile import profile_for
 from ramify.errors import UsageError
 from ramify.search.registry import make_strategy
 from ramify.search.strategies.rebase import Rebase
-from ramify.search.strategies.sampling import Majority
+from ramify.search.strategies.sampling import Majority, Weighted
 from ramify.search.strategy import AnyStrategy
 
 from ..store.config import BatchConfig
 from ..store.folder import SCHEMA_VERSION
 from ..store.identity import configuration, describe_model, describe_reward, digest, unfiled, versions
-from .allocation import check_adaptive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What runs: strategy, files by description (`reward` None: not needed or not there), and their configuration."""
+    """The strategy and the models of a batch, and the configuration that they make.
+
+    `model`, `reward` and `fallback` describe files; `reward` is None if there is none or the strategy needs none,
+    `fallback` None without a second model.
+    """
 
     strategy: AnyStrategy
     engine: EngineConfig
@@ -53,12 +57,13 @@ class Setup:
 
 
 def make_setup(config: BatchConfig, engine: Engine | None, known: Mapping[str, Any] | None) -> Setup:
-    """Return the set-up for a configuration; reads the model files unless `known`, an old manifest, has their hashes.
+    """Return the set-up for a configuration.
 
-    An `engine` that is open already stands for the models of the configuration.
+    `engine` is an open engine that takes the place of the configuration's models, None without one. `known` is the
+    manifest of an earlier call: hashes of files that have not changed are taken from it; None reads all files.
 
     Raises:
-        UsageError: if the strategy needs a reward model and there is none.
+        UsageError: if the strategy needs a reward model and there is none, or an open engine is given for a cluster.
         ModelLoadError: if there is no such model file.
     """
     known = known or {}
@@ -100,19 +105,40 @@ def make_setup(config: BatchConfig, engine: Engine | None, known: Mapping[str, A
     )
 
 
+def reward_source(config: BatchConfig, setup: Setup) -> str | Path | None:
+    """Return the reward to load, None if the strategy needs none."""
+    if setup.reward is None:
+        return None
+    return default_reward(config.model) if config.reward == "default" else config.reward
+
+
+def check_adaptive(strategy: AnyStrategy) -> Majority | Weighted:
+    """Return the strategy if its samples can be bought in tranches.
+
+    Raises:
+        UsageError: if they cannot.
+    """
+    if not isinstance(strategy, Majority | Weighted):
+        raise UsageError(
+            f"the adaptive allocation adds independent samples, which {strategy.name} does not take",
+            "use the strategy majority or weighted",
+        )
+    return strategy
+
+
 def _extras(config: BatchConfig, fallback: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what else changes the outcome, nothing for what is not used, so that older folders stay the same."""
+    """Return the settings that only some batches have; unused ones are absent, so that older hashes stay the same."""
     found = dict[str, Any]()
     if config.fallback is not None and fallback is not None:
         name = fallback["sha256"] or fallback["name"]
         found["fallback"] = {"model": name, "confidence": config.fallback.confidence}
     if config.allocation == "adaptive":
-        found["allocation"] = {"name": "adaptive", "generated_tokens": config.budget_total_tokens}
+        found["allocation"] = {"name": "adaptive", "generated_tokens": config.budget_generated_tokens}
     return found
 
 
 def _strategy(config: BatchConfig, settings: EngineConfig, names: tuple[str, str | None]) -> AnyStrategy:
-    """Return the strategy; `names` are those of the policy and of the reward, None without one."""
+    """Return the strategy; `names` are the names of the policy and of the reward, None without a reward."""
     strategy, has_reward = config.strategy, names[1] is not None
     if strategy is None:
         return Rebase(width=DEFAULT_WIDTH) if has_reward else Majority(width=DEFAULT_WIDTH)
