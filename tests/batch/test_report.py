@@ -261,6 +261,5 @@ async def test_plots_without_matplotlib_say_what_to_install(best, tmp_path, monk
 
 
 def test_a_folder_that_is_no_run(tmp_path):
-    for read in analyse:
-        with pytest.raises(RunFolderError, match="is no run folder"):
-            read(tmp_path)
+    with pytest.raises(RunFolderError, match="is no run folder"):
+        analyse(tmp_path)

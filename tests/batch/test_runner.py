@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -412,3 +413,10 @@ async def test_the_best_strategy_of_a_profile_becomes_the_configuration(problems
     await run_batch(problems[:1], tmp_path, settings)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["configuration"]["strategy"]["name"] != "auto"
+
+
+def test_the_old_name_of_the_limit_is_understood():
+    with pytest.warns(DeprecationWarning, match="budget_generated_tokens"):
+        config_ = BatchConfig(budget_total_tokens=7)
+    assert config_.budget_generated_tokens == 7
+    assert replace(config_, parallel=2).budget_generated_tokens == 7
