@@ -21,9 +21,9 @@ from typing import Any
 import anyio
 
 import ramify
-from ramify.engine.control.seeds import node_seed
 from ramify.engine.library.catalog import resolve_model
 from ramify.engine.policy.protocol import StepRequest, StepResult
+from ramify.sampling_params import node_seed
 
 MAX_TOKENS = 128
 

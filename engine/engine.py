@@ -21,7 +21,7 @@ from ramify.events import Event
 from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel
 from ramify.sampling_params import SamplingParams
-from ramify.search.budget import Budget, BudgetMeter, TokenPrice
+from ramify.search.budget import Budget, TokenPrice
 from ramify.search.registry import make_strategy
 from ramify.search.restart import restart
 from ramify.search.stopping import PathRule, StopRule, make_stop_rule
@@ -33,7 +33,7 @@ from ramify.solution import Solution
 from ramify.text import did_you_mean
 
 from .control.controller import SearchController
-from .control.ledger import Ledger
+from .control.meter import Meter
 from .control.summary import conclude
 from .interrupts import plain_interrupts
 from .loading import load_models
@@ -225,11 +225,8 @@ class Engine:
             )
         if config.budget.flops is not None and not policy.parameters:
             raise UsageError(f"FLOPs are limited and the size of {policy.name} is not known", "limit tokens instead")
-        ledger = Ledger(
-            policy_parameters=policy.parameters, reward_parameters=0 if reward is None else reward.parameters
-        )
-        price = TokenPrice.of(policy.parameters, None if reward is None else reward.parameters)
-        meter = BudgetMeter(config.budget, price, min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens))
+        price = TokenPrice.of(policy.parameters, 0 if reward is None else reward.parameters)
+        meter = Meter(config.budget, price, min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens))
 
         model = {"policy": policy.name, "reward": None if reward is None else reward.name}
         checker = make_checker(problem.check)
@@ -252,8 +249,7 @@ class Engine:
             reward=reward,
             controller=controller,
             equality=equality,
-            ledger=ledger,
-            conclude=lambda done: conclude(done, problem=problem, config=config, ledger=ledger, model=model),
+            conclude=lambda done: conclude(done, problem=problem, config=config, model=model),
             progress=progress,
         )
 

@@ -25,7 +25,7 @@ from ramify.events import (
 )
 from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel
-from ramify.search.limits import Budget
+from ramify.search.budget import Budget
 from ramify.search.node import NodeState, PruneReason
 from ramify.search.registry import strategy_to_dict
 from ramify.search.stopping import StopReason
@@ -36,7 +36,6 @@ from ramify.solution import Solution
 from ramify.usage import Usage
 
 from .control.controller import SearchController
-from .control.ledger import Ledger
 from .control.requests import Dispatch
 from .control.scoring import Scorer
 from .control.summary import outcome
@@ -63,7 +62,6 @@ class Run:
         reward: RewardModel | None,
         controller: Callable[[Callable[[Event], None]], SearchController],
         equality: AnswerEquality,
-        ledger: Ledger,
         conclude: Callable[[SearchController], Solution],
         progress: bool,
     ) -> None:
@@ -72,7 +70,6 @@ class Run:
         self._reward = reward
         self._controller = controller(self._emit)
         self._equality = equality
-        self._ledger = ledger
         self._conclude = conclude
         self._progress = progress
         self._send, self._receive = anyio.create_memory_object_stream[Event](math.inf)
@@ -96,7 +93,7 @@ class Run:
     @property
     def usage(self) -> Usage:
         """What the run has used so far."""
-        return self._ledger.usage()
+        return self._controller.meter.usage()
 
     @property
     def finished(self) -> bool:
@@ -172,7 +169,7 @@ class Run:
             UsageError: if the node is not open, or the number is below 1.
         """
         self._check_running()
-        self._controller.hand.expand(node_id, children)
+        self._controller.steering.expand(node_id, children)
         self._wake()
 
     def edit(self, node_id: int, text: str) -> int:
@@ -196,7 +193,7 @@ class Run:
         """
         if self.finished:
             raise UsageError("the run has ended", "take the answer from the solution's candidates")
-        self._controller.hand.pin(node_id)
+        self._controller.steering.pin(node_id)
         self._emit(NodePinned(node=node_id))
 
     def _check_running(self) -> None:
@@ -247,7 +244,7 @@ class Run:
             self._send.close()
 
     async def _search(self) -> None:
-        self._ledger.start()
+        self._controller.meter.start()
         policy = await self._policy.open(self.problem.question)
         scorer: Scorer | None = None
         try:
@@ -256,7 +253,7 @@ class Run:
             strategy = self._controller.strategy.name
             started = RunStarted(question=self.problem.question, strategy=strategy, prompt_tokens=policy.prompt_tokens)
             self._emit(started)
-            self._controller.charge_prompts(policy.prompt_tokens)
+            self._controller.meter.foresee_prompts(policy.prompt_tokens)
             await self._grow(policy, scorer)
         finally:
             with anyio.CancelScope(shield=True):
@@ -328,10 +325,9 @@ class Run:
 
     async def _score(self, scorer: Scorer, nodes: list[int]) -> None:
         found = await scorer.score(nodes)
-        self._ledger.scored(scorer.usage)
         for node in found.too_long:
             self._controller.unscorable(node)
-        self._controller.score(found.values, self._ledger.usage().reward)
+        self._controller.score(found.values, scorer.usage)
         self._scoring = False
         self._wake()
 
@@ -341,16 +337,15 @@ class Run:
         The deadline moves back when a path finishes and no time needs to be kept for that, and with the budget.
         """
         meter = self._controller.meter
-        while (deadline := meter.deadline()) is None or deadline > time.monotonic():
-            with anyio.move_on_after(math.inf if deadline is None else deadline - time.monotonic()):
+        while (left_s := meter.seconds_left()) != 0.0:
+            with anyio.move_on_after(math.inf if left_s is None else left_s):
                 await self._budget_changed.wait()
                 self._budget_changed = anyio.Event()
         self.stop(StopReason.BUDGET_SECONDS)
-        await anyio.sleep((meter.budget.seconds or 0.0) - meter.spent.seconds)
+        await anyio.sleep(max(0.0, (meter.budget.seconds or 0.0) - meter.seconds))
         await policy.interrupt()
 
     def _on_result(self, result: StepResult) -> None:
-        self._ledger.generated(result)
         self._controller.complete(result)
         self._wake()
 
@@ -367,7 +362,8 @@ class Run:
         now_s = time.monotonic()
         if force or now_s - self._last_frame_s >= FRAME_S:
             self._last_frame_s = now_s
-            self._emit(BudgetUsed(usage=self._ledger.usage(), fraction=self._controller.meter.progress()))
+            usage = self._controller.meter.usage()
+            self._emit(BudgetUsed(usage=usage, fraction=self._controller.meter.progress(usage)))
 
 
 def _single(error: Exception) -> Exception:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ramify.models.tasks import generate_problems
     from ramify.reward.callable import CallableReward
     from ramify.search.allocation import rebase_allocation
-    from ramify.search.limits import Budget
+    from ramify.search.budget import Budget
     from ramify.search.stopping import (
         AgreementWindow,
         AllOf,
@@ -122,7 +122,7 @@ _MODULES = {
     "models.tasks": ("generate_problems",),
     "reward.callable": ("CallableReward",),
     "search.allocation": ("rebase_allocation",),
-    "search.limits": ("Budget",),
+    "search.budget": ("Budget",),
     "search.stopping": (
         "AgreementWindow",
         "AllOf",

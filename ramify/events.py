@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ramify.search.limits import Budget
+    from ramify.search.budget import Budget
     from ramify.search.node import FinishReason, NodeState, PruneReason
 
     from .solution import Solution

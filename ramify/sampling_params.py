@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from .errors import UsageError
 
@@ -44,3 +45,12 @@ class StepFormat:
 
     name: str
     pattern: str
+
+
+def node_seed(run_seed: int, path: tuple[int, ...]) -> int:
+    """Return the 64-bit seed of the node at `path` (child numbers from the root) in a run seeded with `run_seed`.
+
+    It depends on where a step stands in the tree, never on when or beside what it is decoded.
+    """
+    key = f"{run_seed}:{'.'.join(map(str, path))}".encode()
+    return int.from_bytes(blake2b(key, digest_size=8).digest(), "little")

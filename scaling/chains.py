@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ramify.engine.control.distinct import DistinctSession
+from ramify.engine.control.scoring import DistinctSession
 from ramify.reward.noise import noise
 from ramify.reward.protocol import RewardModel, ScoredStep
 from ramify.search.tree import ROOT, Node, NodeState, PruneReason, SearchTree

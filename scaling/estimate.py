@@ -73,7 +73,7 @@ def parameters_of(name: str) -> int:
 async def pilot(unit: Unit, problems: Sequence[Problem], threads: int | None, width: int = 8) -> float:
     """Return the seconds for a unit of `Cost.work` on this machine, from a narrow search of a few problems."""
     from ramify.engine.engine import Engine
-    from ramify.search.limits import Budget
+    from ramify.search.budget import Budget
     from ramify.search.strategies.sampling import Majority, Weighted
 
     reward = reward_name(unit)

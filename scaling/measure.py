@@ -20,7 +20,7 @@ from ramify.errors import ModelLoadError
 from ramify.problem import Problem
 from ramify.reward.noise import NOISY
 from ramify.reward.protocol import RewardModel
-from ramify.search.limits import Budget
+from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy, strategy_option_names
 from ramify.search.strategies.sampling import Majority
 from ramify.solution import Solution

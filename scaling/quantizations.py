@@ -19,7 +19,7 @@ from ramify.engine.library.quantize import plan_quantization, quantization_named
 from ramify.engine.loading import load_reward
 from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel
-from ramify.search.limits import Budget
+from ramify.search.budget import Budget
 from ramify.search.strategies.sampling import Majority
 from ramify.solution import Solution
 

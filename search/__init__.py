@@ -19,11 +19,9 @@ if TYPE_CHECKING:
         largest_remainder_allocation,
         rebase_allocation,
     )
-    from .budget import BudgetMeter, Grant
+    from .budget import Budget, TokenPrice
     from .export import export_tree, to_dot, to_graphml, to_mermaid, to_svg
-    from .limits import Budget, Remaining, Spent
     from .node import FinishReason, Node, NodeState, Origin, PruneReason
-    from .prices import TokenPrice
     from .registry import make_strategy, strategy_names, strategy_option_names, strategy_to_dict
     from .selection import SelectionRule
     from .stopping import (
@@ -68,10 +66,9 @@ _MODULES = {
         "largest_remainder_allocation",
         "rebase_allocation",
     ),
-    "budget": ("BudgetMeter", "Grant"),
+    "budget": ("Budget", "TokenPrice"),
     ".errors": ("AllocationError", "BudgetError", "SearchError", "StrategyError", "TreeError"),
     "export": ("export_tree", "to_dot", "to_graphml", "to_mermaid", "to_svg"),
-    "limits": ("Budget", "Remaining", "Spent"),
     "node": (
         "FinishReason",
         "Node",
@@ -79,7 +76,6 @@ _MODULES = {
         "Origin",
         "PruneReason",
     ),
-    "prices": ("TokenPrice",),
     "registry": ("make_strategy", "strategy_names", "strategy_option_names", "strategy_to_dict"),
     "selection": ("SelectionRule",),
     "stopping": (
@@ -142,14 +138,12 @@ __all__ = [
     "BetaMajority",
     "Budget",
     "BudgetError",
-    "BudgetMeter",
     "Candidate",
     "CannotBeOvertaken",
     "Converses",
     "Dvts",
     "Expansion",
     "FinishReason",
-    "Grant",
     "Greedy",
     "LaneConfidence",
     "Majority",
@@ -164,7 +158,6 @@ __all__ = [
     "PruneReason",
     "Rebase",
     "Refine",
-    "Remaining",
     "Resampling",
     "RoundingRule",
     "ScoreThreshold",
@@ -173,7 +166,6 @@ __all__ = [
     "SelectionRule",
     "Settles",
     "Situation",
-    "Spent",
     "Stop",
     "StopReason",
     "StopRule",

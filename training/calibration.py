@@ -13,7 +13,7 @@ from ramify.engine.engine import Engine
 from ramify.engine.planning.profile import PROBE_PATHS, UNITS, Cost, Point, Profile, Unit, fit
 from ramify.errors import UsageError
 from ramify.problem import Problem
-from ramify.search.limits import Budget
+from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy, strategy_option_names, strategy_to_dict
 from ramify.search.strategies.auto import Auto
 from ramify.search.strategies.sampling import Majority, Weighted

@@ -14,7 +14,7 @@ from ramify.errors import RewardContextExceeded, UsageError
 from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel, ScoredStep
 from ramify.search.aggregation import Aggregation
-from ramify.search.limits import Budget
+from ramify.search.budget import Budget
 from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import Weighted
 from ramify.search.tree import SearchTree

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from ramify.engine.control.seeds import node_seed
 from ramify.engine.policy.llama import LlamaPolicy
 from ramify.engine.policy.prompts.prompt import try_chat
 from ramify.engine.runtime.messages import LaneRequest, LaneResult
 from ramify.engine.runtime.serve.handle import RunHandle
 from ramify.errors import UsageError
 from ramify.reward.tokens import Segment, SegmentEncoder
-from ramify.sampling_params import SamplingParams, StepFormat
+from ramify.sampling_params import SamplingParams, StepFormat, node_seed
 
 KEPT = 8
 """Prompts of which the cache is kept, over all clients."""

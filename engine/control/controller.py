@@ -12,20 +12,20 @@ from typing import Any, cast
 from ramify.config import RunConfig
 from ramify.errors import UsageError
 from ramify.events import Event, NodeAdded, NodePruned, NodeScored, NodesDispatched
-from ramify.search.budget import Budget, BudgetMeter, Grant
+from ramify.reward.protocol import ScoreUsage
+from ramify.search.budget import Budget
 from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.stopping import Situation, Stop, StopReason
 from ramify.search.strategy import AnyStrategy, Ask, Converses, Expansion, WindsDown, expands_leaves_only
 from ramify.search.tree import ROOT, SearchTree
 from ramify.search.votes import Candidate, Vote
-from ramify.usage import RoleUsage
 
 from ..policy.protocol import AdoptedNode, StepResult
-from .accounts import Accounts
-from .endings import Endings
+from .meter import Grant, Meter
+from .path_ends import PathEnds
 from .requests import Dispatch, Requests
-from .steering import Hand
-from .tally import Tally
+from .steering import Steering
+from .votes import VoteCounter
 
 
 class SearchController:
@@ -40,7 +40,7 @@ class SearchController:
         *,
         strategy: AnyStrategy,
         config: RunConfig,
-        meter: BudgetMeter,
+        meter: Meter,
         extract: Callable[[str], str | None],
         same: Callable[[str, str], bool],
         emit: Callable[[Event], None],
@@ -49,7 +49,7 @@ class SearchController:
         self.tree = tree or SearchTree()
         self.meter = meter
         self.strategy = strategy
-        self.hand = Hand(self.tree)
+        self.steering = Steering(self.tree)
         self.stop_reason: StopReason | None = None
         self.stopped_by: Stop | None = None
         self._state = strategy.start()
@@ -58,9 +58,8 @@ class SearchController:
         # Asked once: a check against a protocol takes longer than most of a step's bookkeeping.
         self._converses = isinstance(strategy, Converses)
         self._requests = Requests(self.tree, strategy, config, keep=self._converses)
-        self._accounts = Accounts(meter)
-        self._endings = Endings(self.tree, extract, config.max_path_tokens)
-        self._tally = Tally(self.tree, strategy, same, emit)
+        self._path_ends = PathEnds(self.tree, extract, config.max_path_tokens)
+        self._votes = VoteCounter(self.tree, strategy, same, emit)
         self._writing: set[int] = set()
         self._unscored: list[int] = []
         self._scoring: set[int] = set()
@@ -88,7 +87,7 @@ class SearchController:
             return None
         if self._unwritten:
             return self._written_again_or_over()
-        by_hand = self.hand.take_wishes()
+        by_hand = self.steering.take_wishes()
         if by_hand:
             return self._dispatch(by_hand)
         self._wind_down()
@@ -97,14 +96,22 @@ class SearchController:
         ask = self._ask()
         dispatch = self._dispatch(ask.expansions) if ask.expansions else None
         if dispatch is None and self.idle:
-            self.stop_reason = (self.meter.exhausted() if ask.expansions else None) or StopReason.COMPLETED
+            self.stop_reason = self._ended(exhausted=bool(ask.expansions))
         return dispatch
 
     def _written_again_or_over(self) -> Dispatch | None:
         dispatch = self._write_again()
         if dispatch is None and self.idle:
-            self.stop_reason = self.meter.exhausted() or StopReason.COMPLETED
+            self.stop_reason = self._ended(exhausted=True)
         return dispatch
+
+    def _ended(self, *, exhausted: bool) -> StopReason:
+        """Return why the search is over: the limit that cut it, if one did, also where the strategy made do with less.
+
+        `exhausted` says that there is work left which could not be paid.
+        """
+        limit = self.meter.exhausted() if exhausted else None
+        return limit or self.meter.cut_by or StopReason.COMPLETED
 
     def _ask(self) -> Ask:
         """Ask the strategy and prune as it says, again where it only pruned and has not said that it is done."""
@@ -135,7 +142,7 @@ class SearchController:
         out_of_budget = self.stop_reason is not None and self.stop_reason.is_budget
         if not out_of_budget or self.vote().answer is not None:
             return None
-        best = self._endings.most_promising()
+        best = self._path_ends.most_promising()
         return None if best is None else self._dispatch([Expansion(best.id, 1, 0.0, to_the_end=True)], rescue=True)
 
     def take_unscored(self) -> list[int]:
@@ -171,7 +178,7 @@ class SearchController:
         if not plan:
             return None
         requests = [self._requests.request(node, wish, room) for node, wish, room in plan]
-        self._accounts.reserve((request.child for request in requests), grant)
+        self.meter.begin(grant, [request.child for request in requests])
         self._writing.update(request.child for request in requests)
         for request in requests:
             self._children_due[request.parent] = self._children_due.get(request.parent, 0) + 1
@@ -183,8 +190,9 @@ class SearchController:
     # Results in
 
     def complete(self, result: StepResult) -> None:
-        """Record a written step; its part of the budget is settled once it is scored or known to need no score."""
+        """Record a written step; its reservation is settled once it is scored or known to need no score."""
         self._writing.discard(result.child)
+        self.meter.written(result)
         node = self.tree.complete(
             result.child,
             result.text,
@@ -193,14 +201,12 @@ class SearchController:
             result.finish_reason,
             token_count=result.generated_tokens,
         )
-        if node.about is not None:
-            self._accounts.charge_turn(result)
         self._take_in(node)
 
     def _take_in(self, node: Node) -> None:
-        answer = self._endings.answer(node)
+        answer = self._path_ends.answer(node)
         self._emit(_added(node, answer))
-        reason = PruneReason.USER if node.id in self.hand.doomed else self._endings.dead_end(node, answer)
+        reason = PruneReason.USER if node.id in self.steering.doomed else self._path_ends.dead_end(node, answer)
         if reason is not None:
             self._prune(node.id, reason)
         elif self.strategy.uses_reward and node.origin is not Origin.CRITIQUE:
@@ -210,19 +216,18 @@ class SearchController:
             self._finish_if_ended(node, answer)
         self._tell(node.id)
 
-    def score(self, values: Mapping[int, float], reward: RoleUsage) -> None:
-        """Record the rewards of the paths that end in the nodes, and what the reward model has used so far."""
-        self._accounts.note_read(reward)
+    def score(self, values: Mapping[int, float], total: ScoreUsage) -> None:
+        """Record the rewards of the paths that end in the nodes, and what the reward model has used in the run."""
+        self.meter.scored(total)
         for node_id, value in values.items():
             self._score(node_id, value)
-        self._accounts.square()
 
     def _score(self, node_id: int, value: float) -> None:
         self._scoring.discard(node_id)
         if self.tree.node(node_id).state is not NodeState.PRUNED:
             node = self.tree.score(node_id, value)
             self._emit(NodeScored(node=node_id, score=value))
-            self._finish_if_ended(node, self._endings.answer(node))
+            self._finish_if_ended(node, self._path_ends.answer(node))
         self._tell(node_id)
 
     def unscorable(self, node_id: int) -> None:
@@ -250,7 +255,7 @@ class SearchController:
 
     def _tell(self, node_id: int) -> None:
         node = self.tree.node(node_id)
-        self._accounts.settle(node)
+        self.meter.settle(node_id)
         self._state = self.strategy.tell(self.tree, self._state, (node_id,))
         if node.parent in self._children_due:
             self._count_off(node.parent)
@@ -278,7 +283,7 @@ class SearchController:
         Raises:
             UsageError: if nothing in it could be pruned.
         """
-        for each in self.hand.condemn(node_id):
+        for each in self.steering.condemn(node_id):
             self._prune(each, PruneReason.USER)
 
     def edit(self, node_id: int, text: str) -> int:
@@ -287,11 +292,11 @@ class SearchController:
         Raises:
             UsageError: if the node cannot be edited.
         """
-        node = self.hand.rewrite(node_id, text)
+        node = self.steering.rewrite(node_id, text)
         self._adopted.append(_adopted(node))
         self._take_in(node)
-        if node.state is NodeState.OPEN and self._endings.answer(node) is None:
-            self.hand.expand(node.id, 1)
+        if node.state is NodeState.OPEN and self._path_ends.answer(node) is None:
+            self.steering.expand(node.id, 1)
         return node.id
 
     def set_budget(self, budget: Budget) -> None:
@@ -320,10 +325,6 @@ class SearchController:
 
     # The end
 
-    def charge_prompts(self, prompt_tokens: int) -> None:
-        """Book the prompt, for both models if there is a reward."""
-        self._accounts.charge_prompts(prompt_tokens, reward=self.strategy.uses_reward)
-
     def stop(self, reason: StopReason) -> None:
         """End the search after what is in flight; the first reason stays."""
         if self.stop_reason is None:
@@ -331,10 +332,10 @@ class SearchController:
 
     def consider_stopping(self) -> None:
         """Let the stop rule look, if a path has finished since it last did."""
-        if self._config.stop is None or self.stop_reason is not None or not self._tally.news:
+        if self._config.stop is None or self.stop_reason is not None or not self._votes.news:
             return
-        self._tally.news = False
-        self.stopped_by = self._config.stop(Situation(self.tree, self.vote(), self._tally.strategy.width))
+        self._votes.news = False
+        self.stopped_by = self._config.stop(Situation(self.tree, self.vote(), self._votes.strategy.width))
         if self.stopped_by is not None:
             self.stop(StopReason.EARLY_STOP)
 
@@ -349,15 +350,15 @@ class SearchController:
 
     def revote(self) -> None:
         """Count again after two answers turned out to be equal."""
-        self._tally.recount()
+        self._votes.recount()
 
     def candidates(self) -> list[Candidate]:
         """Return the finished paths, in path order; those without an answer do not vote."""
-        return self._tally.candidates()
+        return self._votes.candidates()
 
     def vote(self) -> Vote:
         """Return the vote over what has finished so far."""
-        return self._tally.vote()
+        return self._votes.vote()
 
 
 def _adopted(node: Node) -> AdoptedNode:

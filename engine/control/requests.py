@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ramify.config import RunConfig
-from ramify.sampling_params import SamplingParams
-from ramify.search.budget import Grant
+from ramify.sampling_params import SamplingParams, node_seed
 from ramify.search.expectation import expected_rest
 from ramify.search.node import Node, Origin
 from ramify.search.strategies.greedy import Greedy
@@ -15,7 +14,7 @@ from ramify.search.strategy import AnyStrategy, Converses, Expansion
 from ramify.search.tree import SearchTree
 
 from ..policy.protocol import StepRequest, Turn
-from .seeds import node_seed
+from .meter import Grant
 
 
 @dataclass(slots=True)

@@ -1,15 +1,20 @@
-"""Has the steps of one run's tree scored."""
+"""Scores of one run's tree: each distinct path is scored once, however many nodes hold it.
+
+Samples of one question repeat each other: with small models more than half of all steps stand below the same text as
+another one and say the same. A reward is a function of question and path, so nodes with equal paths share one score.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ramify.errors import RewardContextExceeded
 from ramify.reward.protocol import RewardSession, ScoredStep, ScoreUsage
 from ramify.search.tree import ROOT, SearchTree
 
-from .distinct import DistinctSession
+Key = tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]
+"""A path: its steps' texts, and their tokens, which the rewards of the policy itself read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +79,101 @@ def scored_step(tree: SearchTree, node_id: int) -> ScoredStep:
         tokens=tuple(node.tokens for node in nodes),
         logprobs=tuple(node.logprob for node in nodes),
     )
+
+
+class DistinctSession:
+    """A reward session in which nodes with equal paths stand on one of them, the only one that `inner` knows.
+
+    That one is kept until all nodes that stand on it are released, and what is below any of them is scored as if it
+    were below that one. A path that was released keeps its score; a node that has it later stands on the nearest node
+    above that `inner` still keeps. One call of `score` at a time.
+    """
+
+    def __init__(self, inner: RewardSession) -> None:
+        self._inner = inner
+        self._scores = dict[Key, float]()
+        self._holders = dict[Key, int]()
+        self._held = dict[int, Key]()
+        self._place = dict[int, int]()
+        self._standing = dict[int, set[int]]()
+
+    @property
+    def usage(self) -> ScoreUsage:
+        """Tokens really used since the session was opened."""
+        return self._inner.usage
+
+    def know(self, step: ScoredStep, score: float) -> None:
+        """Take in the score of a path from elsewhere, such as a saved tree."""
+        self._scores.setdefault(_key(step), score)
+
+    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
+        """Return one score in [0, 1] for each path, in order.
+
+        Raises:
+            RewardContextExceeded: if paths are too long, naming all nodes that have one; nothing has been evaluated
+                then.
+            RewardError: if a path cannot be scored.
+        """
+        keys = [_key(step) for step in steps]
+        # Placed before the wait, because nodes may be released during it.
+        asked = self._placed(steps, keys)
+        try:
+            values = await self._inner.score(list(asked.values())) if asked else []
+        except Exception as error:
+            await self.release([step.node for step in steps])
+            if isinstance(error, RewardContextExceeded):
+                raise _of_twins(error, asked, steps, keys) from error
+            raise
+        self._scores.update(zip(asked, values, strict=True))
+        return [self._scores[key] for key in keys]
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Free what is kept for these nodes, as far as no others stand on it."""
+        freed = list(self._leave(nodes))
+        if freed:
+            await self._inner.release(freed)
+
+    async def close(self) -> None:
+        """Free the whole session."""
+        await self._inner.close()
+
+    def _placed(self, steps: Sequence[ScoredStep], keys: Sequence[Key]) -> dict[Key, ScoredStep]:
+        """Give every node its place, and return what has to be asked, by path."""
+        asked = dict[Key, ScoredStep]()
+        for step, key in zip(steps, keys, strict=True):
+            above = None if step.parent is None else self._place.get(step.parent, step.parent)
+            place = self._holders.get(key)
+            if place is None and key not in self._scores:
+                place = self._holders[key] = step.node
+                self._held[place] = key
+                asked[key] = replace(step, parent=above)
+            elif place is None:
+                place = above
+            if place is not None:
+                self._place[step.node] = place
+                self._standing.setdefault(place, set()).add(step.node)
+        return asked
+
+    def _leave(self, nodes: Iterable[int]) -> Iterable[int]:
+        """Take nodes off their places and yield the places on which none stands any more."""
+        for node in nodes:
+            place = self._place.pop(node, node)
+            standing = self._standing.get(place, set())
+            standing.discard(node)
+            if not standing:
+                self._standing.pop(place, None)
+                self._holders.pop(self._held.pop(place, ((), ())), None)
+                yield place
+
+
+def _key(step: ScoredStep) -> Key:
+    return step.path, step.tokens
+
+
+def _of_twins(
+    error: RewardContextExceeded, asked: Mapping[Key, ScoredStep], steps: Sequence[ScoredStep], keys: Sequence[Key]
+) -> RewardContextExceeded:
+    """Return the error with all nodes that have one of its paths."""
+    long = {key for key, step in asked.items() if step.node in error.nodes}
+    nodes = [step.node for step, key in zip(steps, keys, strict=True) if key in long]
+    return RewardContextExceeded(nodes=nodes, tokens=error.tokens, limit=error.limit)

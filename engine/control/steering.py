@@ -11,7 +11,7 @@ from ramify.search.tree import ROOT, SearchTree
 
 
 @dataclass(slots=True)
-class Hand:
+class Steering:
     """Decisions by hand about one tree.
 
     `doomed` nodes are still being generated and are pruned when their step is there. `pinned` is the finished node

@@ -13,7 +13,6 @@ from ramify.search.votes import Candidate, Vote
 from ramify.solution import Solution, SolutionCandidate
 
 from .controller import SearchController
-from .ledger import Ledger
 
 
 class Outcome(TypedDict):
@@ -42,18 +41,17 @@ def conclude(
     *,
     problem: Problem,
     config: RunConfig,
-    ledger: Ledger,
     model: Mapping[str, Any],
 ) -> Solution:
     """Return the solution of a search that has ended."""
-    ledger.stop()
+    done.meter.stop()
     return Solution(
-        **outcome(done.candidates(), done.vote(), pinned=done.hand.pinned),
+        **outcome(done.candidates(), done.vote(), pinned=done.steering.pinned),
         problem_id=problem.id,
         question=problem.question,
         stop_reason=done.stop_reason or StopReason.COMPLETED,
         stop=done.stopped_by,
-        usage=ledger.usage(),
+        usage=done.meter.usage(),
         seed=config.seed,
         strategy=strategy_to_dict(done.strategy),
         model=model,

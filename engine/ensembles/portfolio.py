@@ -11,7 +11,7 @@ import anyio
 from ramify.errors import UsageError
 from ramify.problem import Problem
 from ramify.search.adaptive.portfolio import Allocator, Portfolio, Standing, Tranche
-from ramify.search.limits import Budget
+from ramify.search.budget import Budget
 from ramify.search.strategies.sampling import Majority, Weighted
 from ramify.solution import Solution
 from ramify.usage import Usage

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from math import comb
 
-from ramify.search.limits import Budget
+from ramify.search.budget import Budget
 from ramify.search.strategies.auto import Auto
 from ramify.search.strategy import AnyStrategy
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ramify.errors import UsageError
-from ramify.search.limits import Budget
+from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy
 from ramify.search.strategy import AnyStrategy
 

@@ -13,9 +13,8 @@ from ramify.reward.protocol import ScoredStep, ScoreUsage
 from ramify.reward.scores import checked_scores, sigmoid
 from ramify.reward.specs import NUMBER, QUESTION, SOLUTION, VerifierSpec
 from ramify.reward.tokens import Segment, SegmentEncoder, token_of
-from ramify.sampling_params import SamplingParams, StepFormat
+from ramify.sampling_params import SamplingParams, StepFormat, node_seed
 
-from ..control.seeds import node_seed
 from ..policy.prompts.presets import PromptPreset
 from ..policy.prompts.prompt import prompt_segments, special_tokens
 from ..runtime.messages import LaneRequest, LaneResult, ReadRequest, ReadResult

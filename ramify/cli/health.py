@@ -150,7 +150,7 @@ def _try_model(model: str) -> dict[str, Any]:
     import anyio
 
     from ramify.engine.engine import Engine
-    from ramify.search.limits import Budget
+    from ramify.search.budget import Budget
     from ramify.search.strategies.greedy import Greedy
 
     async def attempt() -> dict[str, Any]:

@@ -214,6 +214,6 @@ def _stop(rules: str | None) -> dict[str, Any]:
 
 def _budget(limits: dict[str, Any]) -> dict[str, Any]:
     """Return a budget of the given limits and no others, or nothing if none was given."""
-    from ramify.search.limits import Budget
+    from ramify.search.budget import Budget
 
     return {"budget": Budget(**limits)} if limits else {}

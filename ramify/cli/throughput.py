@@ -68,7 +68,7 @@ async def _measure(model: str) -> list[dict[str, Any]]:
 
 async def _write(engine: Any, lanes: int) -> Any:
     from ramify.models.tasks import generate_problems
-    from ramify.search.limits import Budget
+    from ramify.search.budget import Budget
     from ramify.search.strategies.sampling import Majority
 
     problem = generate_problems(steps=(STEPS, STEPS), count=1, seed=1)[0]

@@ -10,7 +10,7 @@ import pytest
 
 import ramify
 from ramify.engine.control import scoring
-from ramify.engine.control.distinct import DistinctSession
+from ramify.engine.control.scoring import DistinctSession
 from ramify.events import BudgetUsed
 from ramify.reward import RewardContextExceeded, RewardError
 from ramify.reward.protocol import ScoredStep, ScoreUsage

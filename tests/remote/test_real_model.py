@@ -13,7 +13,6 @@ from anyio.from_thread import start_blocking_portal
 
 from ramify import generate_problems
 from ramify.engine.control import requests
-from ramify.engine.control.seeds import node_seed
 from ramify.engine.engine import Engine
 from ramify.engine.library.catalog import resolve_model
 from ramify.engine.policy.prompts import choose_prompt_format
@@ -21,7 +20,7 @@ from ramify.engine.policy.remote.asking import SEED_MASK
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.messages import LaneRequest, LaneResult
 from ramify.engine.runtime.serve.client import Runtime
-from ramify.sampling_params import StepFormat
+from ramify.sampling_params import StepFormat, node_seed
 from ramify.search.strategies import Majority, Rebase
 
 from .asking import shape

@@ -13,8 +13,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from ramify.errors import UsageError
+from ramify.search.budget import Budget
 from ramify.search.export import cut, one_line, printable
-from ramify.search.limits import Budget
 from ramify.search.node import NodeState
 from ramify.text import duration_text
 

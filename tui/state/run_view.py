@@ -28,7 +28,7 @@ from ramify.search.node import FinishReason, NodeState
 from .nodes import NodeView
 
 if TYPE_CHECKING:
-    from ramify.search.limits import Budget
+    from ramify.search.budget import Budget
     from ramify.solution import Solution
     from ramify.usage import Usage
 

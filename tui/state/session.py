@@ -18,7 +18,7 @@ from .spark import Speed
 if TYPE_CHECKING:
     from ramify.engine.history import RunStore
     from ramify.engine.run import Run
-    from ramify.search.limits import Budget
+    from ramify.search.budget import Budget
     from ramify.search.strategy import AnyStrategy
     from ramify.solution import Solution
 
@@ -289,7 +289,7 @@ class SavedSession(Session):
 
 def _budget(spec: RunSpec) -> Budget:
     from ramify.config import DEFAULT_BUDGET
-    from ramify.search.limits import Budget
+    from ramify.search.budget import Budget
 
     from .spec import LIMITS
 

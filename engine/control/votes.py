@@ -10,7 +10,7 @@ from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate, Vote, candidates, decide
 
 
-class Tally:
+class VoteCounter:
     """The vote over what has finished so far; counted again only when something has changed.
 
     `same` tells whether two answers are equal. `news` is true from a change until a stop rule has looked.

@@ -20,7 +20,7 @@ DEAD_ENDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Endings:
+class PathEnds:
     """Reads the ends of one tree's paths; `extract` finds the answer in a path's text."""
 
     tree: SearchTree

@@ -1,0 +1,393 @@
+"""Meter of one run: the usage that it reports, checked against its budget, and reservations for steps in flight.
+
+A limit is checked against the very usage that is reported. Steps in flight hold their foreseen price on top of it:
+work is reserved before it starts, and what is reserved for a step is replaced by what the step really used. Usage and
+reservations together never exceed a limit, so a run overshoots by no more than its foreseen prices were too low.
+
+While no path has finished, a part of each limit is withheld from ordinary work (`Meter.withheld`), so that the best
+unfinished path can still be brought to its answer by `Meter.reserve_finish`. Once that was asked the run is ending,
+and no more ordinary work is granted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import floor
+
+from ramify.errors import BudgetError
+from ramify.reward.protocol import ScoreUsage
+from ramify.search.budget import UNITS, Budget, TokenPrice
+from ramify.search.node import FinishReason
+from ramify.search.reasons import StopReason
+from ramify.usage import RoleUsage, Usage
+
+from ..policy.protocol import StepResult
+
+FINISH_SHARE = 1 / 8
+"""Share of each limit that is withheld while no path has finished."""
+FINISH_TOKENS = 64
+"""Least number of tokens withheld, where the limit is large enough that this is at most half of it."""
+_TOKEN_LIKE = ("generated_tokens", "total_tokens", "flops")
+
+
+@dataclass(eq=False, slots=True)
+class Grant:
+    """Permission to write `children` steps which together may generate `tokens` tokens.
+
+    `tokens` is one allowance that all steps draw on, so that short steps leave more to long ones. 0 children: nothing
+    can be afforded now. `limit` is the limit that left fewer tokens than the steps may need, None if none did.
+
+    `children` and `tokens` count down as steps are settled; `written` and `written_tokens` are those of the remaining
+    steps that are in the usage already. `input_tokens` is what the policy is expected to read for the others.
+    """
+
+    children: int
+    tokens: int
+    max_step_tokens: int
+    limit: StopReason | None
+    input_tokens: int = 0
+    written: int = 0
+    written_tokens: int = 0
+
+
+@dataclass(slots=True)
+class _Step:
+    """A step in flight, and what it has generated once it is written."""
+
+    grant: Grant
+    input_tokens: int
+    generated_tokens: int = 0
+
+
+@dataclass(slots=True)
+class _Held:
+    """What open grants hold, in whole units: steps and tokens to be written, steps and tokens to be scored."""
+
+    nodes: int = 0
+    tokens: int = 0
+    input_tokens: int = 0
+    scored_nodes: int = 0
+    scored_tokens: int = 0
+
+    def add(self, grant: Grant, sign: int) -> None:
+        """Hold what is outstanding of a grant, or give it back with `sign` -1."""
+        bound = min(grant.tokens, grant.children * grant.max_step_tokens)
+        self.nodes += sign * (grant.children - grant.written)
+        self.tokens += sign * max(0, bound - grant.written_tokens)
+        self.input_tokens += sign * grant.input_tokens
+        self.scored_nodes += sign * grant.children
+        self.scored_tokens += sign * bound
+
+
+class Meter:
+    """Usage, limits and reservations of one run; it has one owner and no lock.
+
+    `price` foresees the cost of steps. `clock` returns seconds from any origin. `min_step_tokens` is the least that a
+    step is worth starting with: a grant has at least so many tokens for each child.
+
+    Raises:
+        BudgetError: if FLOPs are limited but the policy's FLOPs per token are unknown, or `min_step_tokens` is below 1.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        price: TokenPrice | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        min_step_tokens: int = 1,
+    ) -> None:
+        self.budget = budget
+        self.price = price or TokenPrice()
+        _check_price(budget, self.price)
+        if min_step_tokens < 1:
+            raise BudgetError(f"min_step_tokens is {min_step_tokens}; give 1 or more")
+        self.nodes = 0
+        """Steps written so far."""
+        self.cut_by: StopReason | None = None
+        """The limit that first cut a step short, None if all steps had the tokens that they were to have."""
+        self._clock = clock
+        self._min_step_tokens = min_step_tokens
+        self._policy = RoleUsage()
+        self._reward = RoleUsage()
+        self._started_s: float | None = None
+        self._stopped_s: float | None = None
+        self._first_token_s: float | None = None
+        self._prompts = (0, 0)
+        self._unread_prompts = (0, 0)
+        self._held = _Held()
+        self._steps: dict[int, _Step] = {}
+        self._finished = self._finishing = False
+
+    # Usage
+
+    def start(self) -> None:
+        """Start the clock."""
+        self._started_s = self._clock()
+
+    def stop(self) -> None:
+        """Stop the clock; later results are counted but take no time."""
+        self._stopped_s = self._clock()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since `start`, up to `stop`; 0.0 before."""
+        if self._started_s is None:
+            return 0.0
+        return (self._clock() if self._stopped_s is None else self._stopped_s) - self._started_s
+
+    def usage(self) -> Usage:
+        """Return what has been used so far."""
+        return Usage(
+            policy=self._policy,
+            reward=self._reward,
+            seconds=self.seconds,
+            time_to_first_token_s=self._first_token_s,
+        )
+
+    def foresee_prompts(self, prompt_tokens: int) -> None:
+        """Reserve the prompt until it has been read, for both models if the reward model reads: theirs are alike."""
+        self._prompts = self._unread_prompts = (prompt_tokens, prompt_tokens if self.price.reads else 0)
+
+    def written(self, result: StepResult) -> None:
+        """Add a written step to the usage, and take it off what is reserved for it."""
+        if self._first_token_s is None and result.generated_tokens:
+            self._first_token_s = self.seconds
+        evaluated = result.prompt_tokens + result.generated_tokens + result.reevaluated_tokens
+        self._policy += RoleUsage(
+            prompt_tokens=result.prompt_tokens,
+            cached_tokens=result.cached_tokens,
+            generated_tokens=result.generated_tokens,
+            reevaluated_tokens=result.reevaluated_tokens,
+            shared_tokens=result.shared_tokens,
+            flops=self.price.policy_flops * evaluated,
+        )
+        self.nodes += 1
+        if evaluated:
+            self._unread_prompts = (0, self._unread_prompts[1])
+        step = self._steps.get(result.child)
+        if step is None:
+            return
+        grant = step.grant
+        if result.finish_reason is FinishReason.BUDGET and self.cut_by is None:
+            self.cut_by = grant.limit
+        self._held.add(grant, -1)
+        step.generated_tokens = result.generated_tokens
+        grant.written += 1
+        grant.written_tokens += result.generated_tokens
+        grant.input_tokens -= step.input_tokens
+        self._held.add(grant, 1)
+
+    def scored(self, total: ScoreUsage) -> None:
+        """Set what the reward session has used since it was opened."""
+        evaluated = total.evaluated_tokens + total.generated_tokens + total.reevaluated_tokens
+        self._reward = RoleUsage(
+            prompt_tokens=total.evaluated_tokens,
+            cached_tokens=total.cached_tokens,
+            generated_tokens=total.generated_tokens,
+            reevaluated_tokens=total.reevaluated_tokens,
+            flops=self.price.reward_flops * evaluated,
+        )
+        self._unread_prompts = (self._unread_prompts[0], 0)
+
+    # Reservations
+
+    def reserve(
+        self, children: int, max_step_tokens: int, *, worth_tokens: int = 1, input_tokens: Sequence[int] = ()
+    ) -> Grant:
+        """Reserve for up to `children` steps of up to `max_step_tokens` each, as many as the budget allows.
+
+        `worth_tokens` is what each of them is expected to need: fewer are granted if there is less for each, so that
+        some reach their ends instead of all being cut; one is granted in any case that allows a step. `input_tokens`
+        is what the policy is expected to read for each of them, nothing if empty.
+
+        Reserve once for all steps that start together: they share the allowance, and the first of them in order
+        should be the most promising if fewer are granted. The grant has 0 children if nothing can be afforded until
+        others are settled; if none are in flight either, `exhausted` names the limit.
+        """
+        if self._finishing:
+            return Grant(0, 0, max_step_tokens, None)
+        return self._grant(children, max_step_tokens, worth_tokens, input_tokens)
+
+    def reserve_finish(self, max_step_tokens: int, *, input_tokens: Sequence[int] = ()) -> Grant:
+        """Reserve for one step that should end a path, from all that is left; ordinary work ends with this call."""
+        self._finishing = True
+        return self._grant(1, max_step_tokens, 1, input_tokens)
+
+    def begin(self, grant: Grant, nodes: Sequence[int], input_tokens: Sequence[int] = ()) -> None:
+        """Note which steps are being written under a grant, one for each of its children."""
+        for place, node in enumerate(nodes):
+            self._steps[node] = _Step(grant, input_tokens[place] if input_tokens else 0)
+
+    def settle(self, node: int) -> None:
+        """Free what is still reserved for a written step; call it when no model has to read the step any more.
+
+        A step without a grant, such as one by hand, has nothing reserved.
+        """
+        step = self._steps.pop(node, None)
+        if step is None:
+            return
+        grant = step.grant
+        self._held.add(grant, -1)
+        grant.children -= 1
+        grant.tokens = max(0, grant.tokens - step.generated_tokens)
+        grant.written -= 1
+        grant.written_tokens -= step.generated_tokens
+        self._held.add(grant, 1)
+
+    def change(self, budget: Budget) -> None:
+        """Set other limits; what was used and reserved stays.
+
+        Raises:
+            BudgetError: if FLOPs are limited but the policy's FLOPs per token are unknown.
+        """
+        _check_price(budget, self.price)
+        self.budget = budget
+
+    def note_finished(self) -> None:
+        """Record that a path has finished, so that nothing needs to be withheld any more."""
+        self._finished = True
+
+    # State of the limits
+
+    def used(self, name: str, usage: Usage | None = None) -> float:
+        """Return what `usage`, None for that of now, has of the limit `name`, in its own unit."""
+        usage = usage or self.usage()
+        match name:
+            case "generated_tokens":
+                return usage.policy.generated_tokens
+            case "total_tokens":
+                return usage.total_tokens
+            case "flops":
+                return usage.flops
+            case "seconds":
+                return usage.seconds
+            case _:
+                return self.nodes
+
+    def progress(self, usage: Usage | None = None) -> float:
+        """Return the largest share that `usage`, None for that of now, has of any limit.
+
+        From 0 to 1; 0 without limits.
+        """
+        usage = usage or self.usage()
+        shares = (self.used(name, usage) / limit for name in UNITS if (limit := getattr(self.budget, name)))
+        return min(1.0, max(shares, default=0.0))
+
+    def exhausted(self) -> StopReason | None:
+        """Return the limit that allows no further ordinary step, whatever is in flight; None if there is none.
+
+        While no path has finished, the withheld part counts as gone. What is in flight counts as free, since it may
+        turn out unused.
+        """
+        for name in UNITS:
+            if getattr(self.budget, name) is not None and not self._affords_one(name):
+                return StopReason(f"budget_{name}")
+        return None
+
+    def seconds_left(self) -> float | None:
+        """Return the seconds until ordinary work must stop, 0.0 if it must now, None without a limit of time.
+
+        While no path has finished it must stop earlier, to leave time for finishing one.
+        """
+        limit = self.budget.seconds
+        return None if limit is None else max(0.0, limit - self.withheld("seconds") - self.seconds)
+
+    def withheld(self, name: str) -> float:
+        """Return how much of a limit is kept for finishing a path, in its own unit.
+
+        Of tokens and FLOPs an eighth of what the prompts leave, or the price of 64 tokens where that is more but at
+        most half; of time an eighth; of nodes one. 0 without the limit, once a path has finished, and when the run is
+        finishing.
+        """
+        limit = getattr(self.budget, name)
+        if limit is None or self._finished or self._finishing:
+            return 0.0
+        if name == "nodes":
+            return 1.0
+        if name == "seconds":
+            return limit * FINISH_SHARE
+        free = max(0.0, limit - self._price_of_prompts(name, self._prompts))
+        per_token, per_node = self.price.step(name)
+        return max(free * FINISH_SHARE, min(FINISH_TOKENS * per_token + per_node, free / 2))
+
+    # Arithmetic
+
+    def _available(self, name: str, *, in_flight: bool) -> float:
+        """Return what is left of a limit for ordinary work; `in_flight` takes off what steps in flight hold."""
+        left = getattr(self.budget, name) - self.used(name) - self.withheld(name)
+        if name == "nodes":
+            return left - (self._held.nodes if in_flight else 0)
+        left -= self._price_of_prompts(name, self._unread_prompts)
+        return left - (self._price_in_flight(name) if in_flight else 0.0)
+
+    def _price_of_prompts(self, name: str, prompts: tuple[int, int]) -> float:
+        rates = self.price.rates(name)
+        return prompts[0] * rates.input + prompts[1] * rates.read
+
+    def _price_in_flight(self, name: str) -> float:
+        held, price, rates = self._held, self.price, self.price.rates(name)
+        read = held.scored_tokens * price.reward_tokens_per_generated + held.scored_nodes * price.reward_tokens_per_node
+        return held.tokens * rates.generated + held.input_tokens * rates.input + read * rates.read
+
+    def _affords_one(self, name: str) -> bool:
+        if name == "seconds":
+            return self.seconds_left() != 0.0
+        if name == "nodes":
+            return self._available(name, in_flight=False) >= 1
+        per_token, per_node = self.price.step(name)
+        return self._available(name, in_flight=False) >= self._min_step_tokens * per_token + per_node
+
+    def _grant(self, children: int, max_step_tokens: int, worth_tokens: int, input_tokens: Sequence[int]) -> Grant:
+        if children < 0 or max_step_tokens < 1:
+            raise BudgetError(f"cannot reserve {children} steps of {max_step_tokens} tokens; ask for 1 or more")
+        inputs = list(accumulate(input_tokens, initial=0)) if any(input_tokens) else [0] * (children + 1)
+        children, tokens, limit = self._fit(children, max_step_tokens, worth_tokens, inputs)
+        grant = Grant(children, tokens, max_step_tokens, limit, inputs[children])
+        self._held.add(grant, 1)
+        return grant
+
+    def _fit(
+        self, children: int, max_step_tokens: int, worth_tokens: int, inputs: Sequence[int]
+    ) -> tuple[int, int, StopReason | None]:
+        """Return the most children, up to those wanted, the most tokens for them, and the limit that bounds those.
+
+        `inputs[n]` is what the policy is expected to read for the first n children.
+        """
+        limit: StopReason | None = None
+        if self.budget.seconds is not None and not self._affords_one("seconds"):
+            return 0, 0, limit
+        if self.budget.nodes is not None:
+            children = min(children, max(0, floor(self._available("nodes", in_flight=True))))
+        limits = [name for name in _TOKEN_LIKE if getattr(self.budget, name) is not None]
+        room = {name: self._available(name, in_flight=True) for name in limits}
+        worth_tokens = max(worth_tokens, self._min_step_tokens)
+        for name in limits:
+            least = self._most(name, room[name], children, self._min_step_tokens, inputs)
+            worth = self._most(name, room[name], children, worth_tokens, inputs)
+            children = min(least, max(1, worth))
+        tokens = children * max_step_tokens
+        for name in limits:
+            per_token, per_node = self.price.step(name)
+            fixed = children * per_node + inputs[children] * self.price.rates(name).input
+            affordable = max(0, floor((room[name] - fixed) / per_token))
+            if affordable < tokens:
+                tokens, limit = affordable, StopReason(f"budget_{name}")
+        return (children, tokens, limit) if tokens else (0, 0, limit)
+
+    def _most(self, name: str, room: float, children: int, tokens: int, inputs: Sequence[int]) -> int:
+        """Return how many of the children have room for so many tokens each."""
+        per_token, per_node = self.price.step(name)
+        most = min(children, max(0, floor(room / (tokens * per_token + per_node))))
+        per_input = self.price.rates(name).input
+        while inputs[most] and most * (tokens * per_token + per_node) + inputs[most] * per_input > room:
+            most -= 1
+        return most
+
+
+def _check_price(budget: Budget, price: TokenPrice) -> None:
+    if budget.flops is not None and not price.policy_flops:
+        raise BudgetError("FLOPs are limited but the model's size is unknown; limit tokens instead")
