@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 from ramify.errors import EngineDied, EnginesLost, ModelCrashed
 from ramify.problem import Problem
 from ramify.search.adaptive.portfolio import Portfolio, Standing
-from ramify.search.limits import Budget
+from ramify.search.budget import Budget
 from ramify.search.strategies.sampling import Majority, Weighted
 from ramify.solution import Solution
 from ramify.usage import Usage
