@@ -1,4 +1,4 @@
-"""From what a user names to loaded models."""
+"""Loading of the policy and the reward model that an engine names."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from ramify.config import EngineConfig
-from ramify.errors import UsageError
+from ramify.config import SETTINGS, EngineConfig
 from ramify.reward.protocol import RewardModel
 
 from .library.catalog import resolve_model
@@ -26,7 +25,6 @@ DEFAULT_REWARD = "demo-prm"
 BUNDLED_POLICY = "demo-"
 OTHER_REWARDS = {"demo-lists": "mean-logprob"}
 """Rewards of the bundled policies that have learned another task than the default reward."""
-MAX_WORKERS = 16
 
 
 async def load_models(
@@ -64,7 +62,7 @@ def default_reward(model: str | Path | PolicyModel) -> str | None:
 
 
 class _Loader:
-    """Starts the worker when the first file is to be loaded."""
+    """Loads model files into the workers, which start when the first file is loaded."""
 
     def __init__(self, stack: AsyncExitStack, config: EngineConfig) -> None:
         self._stack = stack
@@ -100,23 +98,8 @@ class _Loader:
     ) -> LoadedModel:
         """Load a file into every worker."""
         settings = self._config
-        if not 1 <= settings.workers <= MAX_WORKERS:
-            raise UsageError(f"workers is {settings.workers}", f"use a number from 1 to {MAX_WORKERS}")
-        config = ModelConfig(
-            path=str(path),
-            context_tokens=settings.context_tokens,
-            threads=_threads(settings, path),
-            gpu_layers=settings.gpu_layers,
-            max_lanes=settings.max_lanes,
-            pools=settings.pools,
-            states=states,
-            rank=rank,
-            main_gpu=settings.main_gpu,
-            tensor_split=settings.tensor_split,
-            flash_attention=settings.flash_attention,
-            kv_type=settings.kv_type,
-            muted=muted,
-        )
+        SETTINGS["workers"].verify(settings.workers)
+        config = ModelConfig.of(settings, path, threads=_threads(settings, path), states=states, rank=rank, muted=muted)
         while len(self._runtimes) < settings.workers:
             self._runtimes.append(await self._stack.enter_async_context(Runtime(settings.isolation)))
         if settings.workers == 1:

@@ -1,87 +1,380 @@
-"""Frozen settings of an engine and of a run."""
+"""Configuration of an engine and of a run, and the declaration of every setting with which a search is started."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from ramify.search.budget import Budget
-from ramify.search.stopping import PathRule, StopRule
 
 from .errors import UsageError
 from .sampling_params import SamplingParams
+from .settings import COMPACT, COUNT, GROUPS, INTEGER, NUMBER, Setting, declared, setting, verify
+
+if TYPE_CHECKING:
+    from ramify.search.stopping import PathRule, StopRule
 
 DEFAULT_BUDGET = Budget(generated_tokens=8192, seconds=120.0)
 """Ends a run on the bundled models within seconds, and any run within two minutes."""
+DEFAULT_MODEL = "demo-m"
+
+IsolationWord = Literal["process", "thread"]
+"""Place of native code: a worker process of its own, or a thread of this process."""
+FlashWord = Literal["auto", "on", "off"]
+"""Whether flash attention is used; "auto" where it pays."""
+
+KV_TYPES = {
+    "f16": 1, "bf16": 30, "f32": 0, "q8_0": 8, "q5_1": 7, "q5_0": 6, "q4_1": 3, "q4_0": 2, "iq4_nl": 20,
+}  # fmt: skip
+"""Types of cached keys and values: names and numbers of ggml's types."""
+_QUANTIZED = frozenset(KV_TYPES) - {"f16", "bf16", "f32"}
+MAX_GPUS = 16
+"""Number of GPUs that llama.cpp is built for."""
+
+
+def read_kv_types(text: str | None) -> tuple[str, str]:
+    """Return the types of cached keys and of values that a text such as "q8_0" or "q8_0,q4_0" names; None means f16.
+
+    Raises:
+        UsageError: if there is no such type.
+    """
+    names = ("f16" if text is None else text).lower().replace(" ", "").split(",")
+    if len(names) > 2 or any(name not in KV_TYPES for name in names):
+        raise UsageError(f"kv_type is {text!r}", f"use one or two (keys,values) of {', '.join(KV_TYPES)}")
+    return names[0], names[-1]
+
+
+def read_gpu_shares(text: str | None) -> tuple[float, ...]:
+    """Return the share of each GPU that a text such as "3,1" gives; None means none.
+
+    Raises:
+        UsageError: if they are no numbers from 0 upwards, all are 0, or there are too many.
+    """
+    if text is None:
+        return ()
+    try:
+        shares = tuple(float(each) for each in text.split(","))
+    except ValueError:
+        shares = ()
+    if not (all(math.isfinite(each) and each >= 0 for each in shares) and sum(shares) > 0):
+        raise UsageError(f"tensor_split is {text!r}", "give a share for each GPU, such as 3,1")
+    if len(shares) > MAX_GPUS:
+        raise UsageError(f"tensor_split is {text!r}", f"give at most {MAX_GPUS} shares")
+    return shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineConfig:
-    """How the models of an engine are loaded and prompted.
+class ModelSettings:
+    """Settings with which each model of an engine is loaded.
 
-    `isolation` is where native code runs: a worker process of its own, or a thread of this process.
     `context_tokens` is the number of KV cells that all paths of a pool share, None for a size that suits the model.
     `threads` None means the processors available to this process, shared out among the workers, and one for models
     of less than 16 million weights. `max_lanes` bounds the different paths decoded together, in each pool; those
-    that are the same so far count once. `prompt_preset` and `step_format` None mean what the model file says, else
-    what suits its kind (see `ramify.engine.policy.prompts`). `reward_spec` is the format of the reward model: a
-    built-in name, or the path of a TOML or JSON file; None means what the file says. `profile` is the path of a file
-    that `ramify calibrate` made, for the strategy "auto"; None means the bundled one.
-
-    `workers` load the models once each, and a run goes to the least busy one; with GPUs, each worker takes one in turn.
-    `gpu_layers` None means all if the build can, else none; 0 none. `main_gpu` puts each model on that GPU alone, and
-    `tensor_split`, such as "3,1", shares its layers out; None leaves that to llama.cpp. `flash_attention` "auto" means
-    where it pays: not on a processor with attention heads shorter than 64. `kv_type` is how keys and values are cached,
-    "q8_0" or "q8_0,q4_0" for the two apart; None means f16. `pools` is into how many contexts a worker puts the trees
+    that are the same so far count once. `pools` is the number of contexts among which a worker distributes the trees
     of different runs, each of `context_tokens`; None means as many as pay: one on a GPU and for large models, up to
     eight for small ones on a processor.
 
-    Raises UsageError if `isolation` is no such place; the other settings are checked when an engine is entered.
+    `gpu_layers` None means all if the build can offload, else none; 0 none. `main_gpu` puts each model on that GPU
+    alone, and `tensor_split`, such as "3,1", shares its layers out; None leaves that to llama.cpp. `flash_attention`
+    "auto" means where it pays: not on a processor with attention heads shorter than 64. `kv_type` is the type of
+    cached keys and values, "q8_0" or "q8_0,q4_0" for the two apart; None means f16.
     """
 
-    isolation: Literal["process", "thread"] = "process"
-    context_tokens: int | None = None
-    threads: int | None = None
-    gpu_layers: int | None = None
-    max_lanes: int = 64
-    workers: int = 1
-    main_gpu: int | None = None
-    tensor_split: str | None = None
-    flash_attention: Literal["auto", "on", "off"] = "auto"
-    kv_type: str | None = None
-    pools: int | None = None
-    prompt_preset: str | None = None
-    step_format: str | None = None
-    reward_spec: str | None = None
-    profile: str | None = None
+    threads: int | None = setting(
+        None,
+        INTEGER,
+        low=1,
+        high=512,
+        help="Processor threads.",
+        unset="as suits the model",
+        explanation="processor threads; by default all processors, shared out among the workers, and one for models "
+        "below 16 million weights",
+        identity="never",
+    )
+    context_tokens: int | None = setting(
+        None,
+        COUNT,
+        low=256,
+        high=1 << 24,
+        help="Size of a KV cache in tokens.",
+        unset="as suits the model",
+        explanation="tokens of a KV cache; by default 16 times the model's context, at most 16,384",
+        identity="never",
+    )
+    pools: int | None = setting(
+        None,
+        INTEGER,
+        low=1,
+        high=64,
+        help="KV caches that problems are shared out to.",
+        unset="as pays",
+        explanation="KV caches that problems are shared out to, each of `--context-tokens`; by default one on a GPU "
+        "and for large models, up to eight for small ones on a processor",
+        identity="never",
+    )
+    max_lanes: int = setting(64, INTEGER, low=1, high=254, option=False, identity="never")
+    kv_type: str | None = setting(
+        None,
+        COMPACT,
+        check=read_kv_types,
+        metavar="TYPE",
+        help="Type of the KV cache, such as q8_0 or q8_0,q4_0.",
+        unset="f16",
+        explanation="type of the KV cache, or two for keys and values apart, such as `q8_0,q4_0`; `f16` by default",
+    )
+    flash_attention: FlashWord = setting(
+        "auto",
+        choices=get_args(FlashWord),
+        help="Whether to use it.",
+        explanation="`auto`, `on` or `off`; `auto` by default, which is where it pays",
+        identity="never",
+    )
+    gpu_layers: int | None = setting(
+        None,
+        INTEGER,
+        low=0,
+        high=100_000,
+        help="Layers on the GPU.",
+        unset="all, if there is one",
+        explanation="layers on the GPU; all by default if the build can, 0 for none",
+        identity="never",
+    )
+    main_gpu: int | None = setting(
+        None,
+        INTEGER,
+        low=0,
+        high=MAX_GPUS - 1,
+        metavar="N",
+        help="Put each model on this GPU alone.",
+        explanation="put each model on this GPU alone",
+        identity="never",
+    )
+    tensor_split: str | None = setting(
+        None,
+        COMPACT,
+        check=read_gpu_shares,
+        metavar="SHARES",
+        help="Share layers out over the GPUs, such as 3,1.",
+        explanation="share the layers out over the GPUs, such as `3,1`",
+        identity="never",
+    )
+
+    @property
+    def kv_types(self) -> tuple[str, str]:
+        """Types of keys and of values; raises UsageError if there is no such type."""
+        return read_kv_types(self.kv_type)
+
+    @property
+    def gpu_shares(self) -> tuple[float, ...]:
+        """Share of each GPU, () if none are given; raises UsageError if they are no such numbers."""
+        return read_gpu_shares(self.tensor_split)
+
+    def verify_loading(self) -> None:
+        """Check that a model can be loaded with these settings.
+
+        Raises:
+            UsageError: if one is out of range, or two do not go together.
+        """
+        verify(self)
+        if self.main_gpu is not None and self.tensor_split is not None:
+            raise UsageError("both main_gpu and tensor_split are set", "set the one or the other")
+        read_gpu_shares(self.tensor_split)
+        if self.kv_types[1] in _QUANTIZED and self.flash_attention == "off":
+            raise UsageError(
+                f"values are kept as {self.kv_types[1]} and flash attention is off", "switch it on, or use f16"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig(ModelSettings):
+    """Configuration of an engine: how its models are loaded and prompted.
+
+    Beside the settings of ModelSettings: `isolation` is the place of native code, a worker process of its own or a
+    thread of this process. `workers` load the models once each, and a run goes to the least busy one; with GPUs, each
+    worker takes one in turn. `prompt_preset` and `step_format` None mean what the model file says, else what suits its
+    kind (see `ramify.engine.policy.prompts`). `reward_spec` is the format of the reward model: a built-in name, or the
+    path of a TOML or JSON file; None means what the file says. `profile` is the path of a file that `ramify calibrate`
+    made, for the strategy "auto"; None means the bundled one.
+
+    Raises:
+        UsageError: if `isolation` is no such place; the other settings are checked when an engine is entered.
+    """
+
+    isolation: IsolationWord = setting(
+        "process",
+        choices=get_args(IsolationWord),
+        help="Where native code runs.",
+        explanation="place of native code: `process` (a worker of its own, the default) or `thread`",
+        identity="never",
+    )
+    workers: int = setting(
+        1,
+        INTEGER,
+        low=1,
+        high=16,
+        help="Processes that load the models.",
+        explanation="processes that load the models, 1 by default, each on a GPU of its own in turn",
+        identity="never",
+    )
+    reward_spec: str | None = setting(
+        None,
+        group="search",
+        metavar="NAME|FILE",
+        help="Format of the reward model.",
+        unset="as its file says",
+        explanation="the format of the reward model, a built-in name or a file; by default what the file says",
+        identity="always",
+    )
+    profile: str | None = setting(
+        None,
+        group="search",
+        metavar="FILE",
+        help="Measurements for --strategy auto.",
+        unset="the bundled ones",
+        explanation="the file of `ramify calibrate` that `--strategy auto` goes by",
+        identity="never",
+    )
+    prompt_preset: str | None = setting(
+        None,
+        group="sampling",
+        metavar="NAME",
+        help="How the question is put: plain, gsm8k, math.",
+        unset="as the model says",
+        explanation='`plain` (the question alone), `gsm8k` (an answer after "The answer is") or `math` (an answer in '
+        "`\\boxed{}`); by default what the file says, else `math` for models with a chat template and `gsm8k` for "
+        "others. For servers also `chat:NAME` ([remote.md](remote.md))",
+        identity="always",
+    )
+    step_format: str | None = setting(
+        None,
+        group="sampling",
+        metavar="NAME",
+        help="What ends a step: line, blank-line, step-k or regex:PATTERN.",
+        unset="as the model says",
+        explanation='what ends a step: `line`, `blank-line`, `step-k` (the next "Step 2:"), `regex:PATTERN`; by '
+        "default what the file says, else what suits the preset",
+        identity="always",
+    )
 
     def __post_init__(self) -> None:
-        # What is wrong with the others shows when the models are loaded with them.
-        if self.isolation not in ("process", "thread"):
-            raise UsageError(f"isolation is {self.isolation!r}", "use process or thread")
+        # The other settings are checked when the models are loaded with them.
+        SETTINGS["isolation"].verify(self.isolation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """How one question is searched, the strategy aside.
+    """Configuration of one run, the strategy aside.
 
     `max_step_tokens` bounds one step; a step cut there is continued as if it were complete. `max_path_tokens` bounds
     the generated tokens of a path; a path that reaches it is pruned. `seed` fixes all sampling. `stop` ends the run
     early and `cut` single paths, None never.
+
+    Raises:
+        UsageError: if a number is out of range.
     """
 
     budget: Budget = DEFAULT_BUDGET
     sampling: SamplingParams = field(default_factory=SamplingParams)
-    seed: int = 0
-    max_step_tokens: int = 256
-    max_path_tokens: int = 1024
-    stop: StopRule | None = None
+    seed: int = setting(
+        0, INTEGER, group="sampling", help="Fixes all sampling.", explanation="fixes all sampling; 0 by default"
+    )
+    max_step_tokens: int = setting(
+        256,
+        COUNT,
+        low=1,
+        group="limits",
+        help="Longest step in tokens.",
+        default=None,
+        explanation="tokens of a step, 256 by default; one that is cut there goes on in the next",
+    )
+    max_path_tokens: int = setting(
+        1024,
+        COUNT,
+        low=1,
+        group="limits",
+        help="Longest path in tokens.",
+        default=None,
+        explanation="tokens of a path, 1,024 by default; one that reaches it is given up",
+    )
+    stop: StopRule | None = setting(
+        None,
+        group="search",
+        metavar="RULES",
+        help="End early, such as beta:0.95 or lead; see below.",
+        unset="never",
+        explanation="rules that end a search early ([strategies.md](strategies.md))",
+    )
     cut: PathRule | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_step_tokens", "max_path_tokens"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}", "use 1 or more")
-        if not math.isfinite(self.sampling.temperature) or self.sampling.temperature < 0:
-            raise UsageError(f"temperature is {self.sampling.temperature}", "use a number from 0 upwards")
+        verify(self)
+        verify(self.sampling)
+
+
+OWN_SETTINGS = (
+    Setting(
+        key="model",
+        default=DEFAULT_MODEL,
+        group="search",
+        letter="m",
+        help="Name, path, hf:REPO/FILE or openai:URL#MODEL.",
+        explanation="the policy: a name, a path, `hf:REPO/FILE` ([models.md](models.md)) or `openai:URL#MODEL` "
+        "([remote.md](remote.md)); `demo-m` by default",
+    ),
+    Setting(
+        key="reward",
+        default="default",
+        group="search",
+        letter="r",
+        help="Reward model: bundled name, path, self-certainty, mean-logprob, openai:URL#MODEL, or 'none'.",
+        unset="the bundled one for bundled models",
+        explanation="what scores the steps, or `none` ([rewards.md](rewards.md)); for bundled policies the bundled one "
+        "by default, for others none",
+    ),
+    Setting(
+        key="strategy",
+        group="search",
+        letter="s",
+        metavar="NAME",
+        help="How to search; see below.",
+        unset="rebase, or majority",
+        explanation="how to search ([strategies.md](strategies.md)); `rebase` with a reward, `majority` without one",
+    ),
+    Setting(
+        key="width",
+        kind=INTEGER,
+        low=1,
+        group="search",
+        letter="w",
+        help="Number of paths.",
+        unset="16",
+        explanation="number of paths, 16 by default; `widening` 64",
+    ),
+    Setting(
+        key="tree_temperature",
+        attribute="temperature",
+        kind=NUMBER,
+        low=0,
+        low_excluded=True,
+        group="search",
+        help="Balance of REBASE: low exploits.",
+        explanation="`temperature` of `rebase` (0.1) and `particle` (1.0): low follows the best score",
+    ),
+)
+"""Settings that choose the models and the strategy; no configuration holds them."""
+STRATEGY_KEYS = ("width", "tree_temperature")
+"""Settings that only some strategies have; `attribute` is their name in a strategy."""
+
+SEARCH_SETTINGS = tuple(
+    sorted(
+        (
+            *OWN_SETTINGS,
+            *(each for holder in (Budget, SamplingParams, RunConfig, EngineConfig) for each in declared(holder)),
+        ),
+        key=lambda each: GROUPS.index(each.group),
+    )
+)
+"""Every setting with which a search is started, in the order of the help."""
+SETTINGS = {each.key: each for each in SEARCH_SETTINGS if each.option}
+"""The settings of a search that have an option, by key."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
-from .errors import UsageError
+from .settings import INTEGER, NUMBER, setting, verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,25 +18,52 @@ class SamplingParams:
     Numbers out of range are refused when a run is started.
     """
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
+    temperature: float = setting(
+        1.0,
+        NUMBER,
+        low=0,
+        group="sampling",
+        letter="t",
+        help="Of sampling; 0 greedy.",
+        explanation="1.0 by default; 0 always takes the likeliest token",
+    )
+    top_k: int = setting(
+        0,
+        INTEGER,
+        low=0,
+        group="sampling",
+        help="Sample from the K likeliest; 0 off.",
+        explanation="take only from the K likeliest tokens; 0, which is off, by default",
+    )
+    top_p: float = setting(
+        1.0,
+        NUMBER,
+        low=0,
+        high=1,
+        low_excluded=True,
+        group="sampling",
+        help="Nucleus sampling; 1 off.",
+        explanation="take only from the likeliest tokens that make up the share P; 1, which is off, by default",
+    )
+    min_p: float = setting(
+        0.0,
+        NUMBER,
+        low=0,
+        high=1,
+        group="sampling",
+        help="Least share of the likeliest token; 0 off.",
+        explanation="take only from tokens of at least the share P of the likeliest; 0, which is off, by default",
+    )
 
 
+@lru_cache(maxsize=256)
 def check_sampling(params: SamplingParams) -> None:
     """Check that tokens can be drawn like this.
 
     Raises:
         UsageError: if a number is out of range.
     """
-    if not (math.isfinite(params.temperature) and params.temperature >= 0):
-        raise UsageError(f"temperature is {params.temperature}", "use a number from 0 upwards")
-    if params.top_k < 0:
-        raise UsageError(f"top_k is {params.top_k}", "use 0 (off) or more")
-    for name in ("top_p", "min_p"):
-        if not 0 <= getattr(params, name) <= 1:
-            raise UsageError(f"{name} is {getattr(params, name)}", "use a number from 0 to 1")
+    verify(params)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

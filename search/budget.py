@@ -8,18 +8,8 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from ramify.errors import BudgetError
+from ramify.settings import COUNT, DURATION, FLOPS, declared, setting
 from ramify.text import nearest
-
-UNITS = {
-    "generated_tokens": "generated tokens",
-    "total_tokens": "total tokens",
-    "flops": "FLOPs",
-    "seconds": "s",
-    "nodes": "nodes",
-}
-"""The limits in the order in which they are checked, and their units for people."""
-_WHOLE = ("generated_tokens", "total_tokens", "nodes")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
@@ -34,11 +24,51 @@ class Budget:
         BudgetError: unless every limit is a finite number above 0, and a whole one where things are counted.
     """
 
-    generated_tokens: int | None = None
-    total_tokens: int | None = None
-    flops: float | None = None
-    seconds: float | None = None
-    nodes: int | None = None
+    generated_tokens: int | None = setting(
+        None,
+        COUNT,
+        key="max_generated_tokens",
+        unit="generated tokens",
+        group="limits",
+        help="Limit of generated tokens, such as 20k.",
+        explanation="tokens that the policy generates",
+    )
+    total_tokens: int | None = setting(
+        None,
+        COUNT,
+        key="max_total_tokens",
+        unit="total tokens",
+        group="limits",
+        help="Limit of all evaluated tokens, reward model included.",
+        explanation="tokens that are evaluated, prompts and the reward's included",
+    )
+    flops: float | None = setting(
+        None,
+        FLOPS,
+        key="max_flops",
+        unit="FLOPs",
+        group="limits",
+        help="Limit of floating point operations, such as 1e12.",
+        explanation="2 × weights × tokens evaluated, of both models",
+    )
+    seconds: float | None = setting(
+        None,
+        DURATION,
+        key="max_seconds",
+        unit="s",
+        group="limits",
+        help="Limit of time, such as 90s or 2m.",
+        explanation="time; `90s`, `2m` or `500ms`",
+    )
+    nodes: int | None = setting(
+        None,
+        COUNT,
+        key="max_nodes",
+        unit="nodes",
+        group="limits",
+        help="Limit of steps in the tree.",
+        explanation="steps in the tree",
+    )
 
     def __post_init__(self) -> None:
         for name in UNITS:
@@ -77,6 +107,11 @@ class Budget:
             if name not in UNITS:
                 raise BudgetError(f"a budget has no limit {name!r}{nearest(name, UNITS)}")
         return cls(**data)
+
+
+UNITS = {each.attribute: each.unit for each in declared(Budget)}
+"""The limits in the order in which they are checked, and their units for people."""
+_WHOLE = {each.attribute for each in declared(Budget) if each.kind is COUNT}
 
 
 class Rates(NamedTuple):

@@ -17,13 +17,9 @@ from ramify.engine.rewards.confidence import CONFIDENCES
 from ramify.errors import ModelLoadError
 from ramify.search.registry import strategy_to_dict
 from ramify.search.strategy import AnyStrategy
+from ramify.settings import declared
 
 HASH_VERSION = 1
-RUNTIME_SETTINGS = frozenset(
-    {"isolation", "context_tokens", "threads", "max_lanes", "profile", "workers", "pools"}
-    | {"gpu_layers", "main_gpu", "tensor_split", "flash_attention"}
-)
-"""Settings of an engine that change how fast it is, not what comes out; of the profile, the strategy that it chose."""
 _KEY_DIGITS = 24
 _NOTED = ("ramify", "llama-cpp-python", "numpy", "math-verify")
 
@@ -112,12 +108,13 @@ def configuration(
 
     `more` is what only some runs have.
     """
+    # Settings that only change the speed are left out; of the profile, the strategy that it chose counts. Others that
+    # are younger than the hash are left out at their default, so that the hashes of earlier runs stay as they are.
     settings = {
-        field.name: getattr(engine, field.name) for field in fields(engine) if field.name not in RUNTIME_SETTINGS
+        each.attribute: getattr(engine, each.attribute)
+        for each in declared(EngineConfig)
+        if each.identity == "always" or (each.identity == "changed" and getattr(engine, each.attribute) != each.default)
     }
-    if settings["kv_type"] is None:
-        # The default is left out, so that the hashes of runs from before the setting stay as they are.
-        del settings["kv_type"]
     spec = engine.reward_spec
     if reward is None:
         settings["reward_spec"] = None

@@ -11,8 +11,7 @@ from ..errors import ExitCode, UsageError
 from . import diagnostics, output
 from .batching import BatchLine, run_interruptibly
 from .exits import Finished
-from .fallback import fallback_from, fallback_options
-from .options import SearchPlan, search_options
+from .options import SearchPlan, fallback_from, fallback_options, search_options
 from .settings import fitting
 from .values import COUNT, FieldMap
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..config import read_kv_types
 from ..text import size_text
 from . import diagnostics, output
+from .options import setting_option
 from .pulling import pull
 from .quantizing import quantize
-from .values import COUNT, KV_TYPE
+from .values import COUNT
 
 if TYPE_CHECKING:
     from ramify.engine.library.catalog import CatalogEntry
@@ -52,18 +54,17 @@ def list_models(as_json: bool) -> None:
 @click.argument("model", metavar="NAME|PATH")
 @click.option("--width", type=click.IntRange(min=1), default=16, show_default=True, help="Paths, for the memory.")
 @click.option("--tokens", type=COUNT, default=512, show_default=True, help="Tokens of a path, for the memory.")
-@click.option("--kv-type", type=KV_TYPE, default="f16", show_default=True, help="Type of the KV cache, for the memory.")
+@setting_option("kv_type", default="f16", help="Type of the KV cache, for the memory.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object, with all metadata.")
 def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> None:
     """Show what a model file says of itself and how much memory a search takes; check that the file is whole."""
     from ramify.engine.library.catalog import list_bundled, resolve_model
-    from ramify.engine.runtime.llama.config import ModelConfig
     from ramify.engine.runtime.llama.gguf_check import check_gguf
     from ramify.engine.runtime.llama.memory import kv_bytes, kv_bytes_per_token
 
     ref = resolve_model(model)
     summary = check_gguf(ref.path)
-    per_token = kv_bytes_per_token(summary.metadata, ModelConfig(path="", kv_type=kv_type).kv_types)
+    per_token = kv_bytes_per_token(summary.metadata, read_kv_types(kv_type))
     cards = {entry.name: entry.card for entry in list_bundled()}
     facts: dict[str, Any] = {
         "name": ref.name,

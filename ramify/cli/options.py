@@ -1,17 +1,24 @@
-"""Options that every command which searches has, and what they add up to."""
+"""Options of the commands that search, made from the declared settings, and the plan that they add up to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ramify.search.budget import Budget
+
+from ..config import DEFAULT_BUDGET, SETTINGS, STRATEGY_KEYS, EngineConfig, RunConfig
 from ..errors import UsageError
-from .values import COUNT, DURATION, FLOPS, GPU_SHARES, KV_TYPE, Assignment, Share
+from ..sampling_params import SamplingParams
+from ..settings import NUMBER, Setting, declared
+from .values import Assignment, SettingType
 
 if TYPE_CHECKING:
+    from ramify.engine.ensembles.fallback import Fallback
+    from ramify.search.stopping import StopRule
     from ramify.search.strategy import AnyStrategy
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -19,98 +26,88 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 NO_REWARD = "none"
 AUTO = "auto"
 
-_OPTIONS = (
-    click.option(
-        "--model", "-m", default="demo-m", show_default=True, help="Name, path, hf:REPO/FILE or openai:URL#MODEL."
+
+def setting_option(declared: Setting | str, **changed: Any) -> Callable[[Decorated], Decorated]:
+    """Return the option of a setting, or of the setting of a search with this key; `changed` are other declarations."""
+    setting = replace(SETTINGS[declared] if isinstance(declared, str) else declared, **changed)
+    default = setting.unset or ("" if setting.default is None else str(setting.default))
+    notes = [f"default: {default}" if default else "", setting.bounds]
+    brackets = "; ".join(note for note in notes if note)
+    return click.option(
+        *setting.flags,
+        setting.key,
+        type=SettingType(setting),
+        default=setting.default,
+        metavar=setting.metavar or None,
+        help=setting.help + (f"  [{brackets}]" if brackets else ""),
+    )
+
+
+_EXTRAS = click.option(
+    "--strategy-option",
+    "-o",
+    "strategy_extras",
+    type=Assignment(),
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any other option of the strategy, such as children=4; may be repeated.",
+)
+FALLBACK_SETTINGS = (
+    Setting(
+        key="fallback",
+        metavar="MODEL",
+        help="Model to ask where --model is not sure: name, path or openai:URL#MODEL.",
     ),
-    click.option(
-        "--reward",
-        "-r",
-        default="default",
-        help="Reward model: bundled name, path, self-certainty, mean-logprob, openai:URL#MODEL, or 'none'.  "
-        "[default: the bundled one for bundled models]",
-    ),
-    click.option("--reward-spec", metavar="NAME|FILE", help="Format of the reward model.  [default: as its file says]"),
-    click.option("--strategy", "-s", metavar="NAME", help="How to search; see below.  [default: rebase, or majority]"),
-    click.option(
-        "--strategy-option",
-        "-o",
-        "strategy_extras",
-        type=Assignment(),
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="Any other option of the strategy, such as children=4; may be repeated.",
-    ),
-    click.option("--profile", metavar="FILE", help="Measurements for --strategy auto.  [default: the bundled ones]"),
-    click.option("--stop", metavar="RULES", help="End early, such as beta:0.95 or lead; see below.  [default: never]"),
-    click.option("--width", "-w", type=click.IntRange(min=1), help="Number of paths.  [default: 16]"),
-    click.option("--tree-temperature", type=Share(min=0, min_open=True), help="Balance of REBASE: low exploits."),
-    click.option("--max-generated-tokens", type=COUNT, help="Limit of generated tokens, such as 20k."),
-    click.option("--max-total-tokens", type=COUNT, help="Limit of all evaluated tokens, reward model included."),
-    click.option("--max-flops", type=FLOPS, help="Limit of floating point operations, such as 1e12."),
-    click.option("--max-seconds", type=DURATION, help="Limit of time, such as 90s or 2m."),
-    click.option("--max-nodes", type=COUNT, help="Limit of steps in the tree."),
-    click.option("--max-step-tokens", type=COUNT, help="Longest step in tokens."),
-    click.option("--max-path-tokens", type=COUNT, help="Longest path in tokens."),
-    click.option(
-        "--temperature", "-t", type=Share(min=0), default=1.0, show_default=True, help="Of sampling; 0 greedy."
-    ),
-    click.option("--top-k", type=click.IntRange(min=0), default=0, help="Sample from the K likeliest; 0 off."),
-    click.option("--top-p", type=Share(0, 1, min_open=True), default=1.0, help="Nucleus sampling; 1 off."),
-    click.option("--min-p", type=Share(0, 1), default=0.0, help="Least share of the likeliest token; 0 off."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Fixes all sampling."),
-    click.option(
-        "--prompt-preset",
-        metavar="NAME",
-        help="How the question is put: plain, gsm8k, math.  [default: as the model says]",
-    ),
-    click.option(
-        "--step-format",
-        metavar="NAME",
-        help="What ends a step: line, blank-line, step-k or regex:PATTERN.  [default: as the model says]",
-    ),
-    click.option(
-        "--isolation",
-        type=click.Choice(["process", "thread"]),
-        default="process",
-        show_default=True,
-        help="Where native code runs.",
-    ),
-    click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: as suits the model]"),
-    click.option(
-        "--gpu-layers", type=click.IntRange(min=0), help="Layers on the GPU.  [default: all, if there is one]"
-    ),
-    click.option("--main-gpu", type=click.IntRange(0, 15), metavar="N", help="Put each model on this GPU alone."),
-    click.option("--tensor-split", type=GPU_SHARES, help="Share layers out over the GPUs, such as 3,1."),
-    click.option(
-        "--flash-attention",
-        type=click.Choice(["auto", "on", "off"]),
-        default="auto",
-        show_default=True,
-        help="Whether to use it.",
-    ),
-    click.option("--kv-type", type=KV_TYPE, help="Type of the KV cache, such as q8_0 or q8_0,q4_0.  [default: f16]"),
-    click.option("--context-tokens", type=COUNT, help="Size of a KV cache in tokens.  [default: as suits the model]"),
-    click.option(
-        "--pools", type=click.IntRange(1, 64), help="KV caches that problems are shared out to.  [default: as pays]"
-    ),
-    click.option(
-        "--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="Processes that load the models."
+    Setting(
+        key="fallback_confidence",
+        kind=NUMBER,
+        low=0,
+        high=1,
+        low_excluded=True,
+        help="How sure --model has to be of its answer.",
+        unset="0.95",
     ),
 )
+"""Settings of a second model for the questions on which the first is not sure; no defaults of the user's own."""
 
 
 def search_options(command: Decorated) -> Decorated:
-    """Add the options; the command takes them as keyword arguments for `SearchPlan.from_options`."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
+    """Add the options of a search; the command takes them as keyword arguments for `SearchPlan.from_options`."""
+    for key in reversed(SETTINGS):
+        command = setting_option(key)(command)
+        if key == "width":
+            command = _EXTRAS(command)
     return command
 
 
-_ENGINE_OPTIONS = (
-    *("isolation", "workers", "pools", "threads", "context_tokens", "kv_type", "flash_attention"),
-    *("gpu_layers", "main_gpu", "tensor_split", "prompt_preset", "step_format", "reward_spec"),
-)
+def fallback_options(command: Decorated) -> Decorated:
+    """Add the options of a second model; the command takes them as keyword arguments for `fallback_from`."""
+    for setting in reversed(FALLBACK_SETTINGS):
+        command = setting_option(setting)(command)
+    return command
+
+
+def fallback_from(options: dict[str, Any]) -> Fallback | None:
+    """Return the second model that the options name, None for none.
+
+    Raises:
+        UsageError: if there is a confidence without a model, or no model of that name.
+        ModelLoadError: if the model is no file that is there.
+    """
+    from ramify.engine.ensembles.fallback import Fallback
+    from ramify.engine.library.catalog import resolve_model
+    from ramify.engine.policy.remote.address import is_remote, parse_address
+
+    model, confidence = options["fallback"], options["fallback_confidence"]
+    if model is None:
+        if confidence is not None:
+            raise UsageError("--fallback-confidence is given and there is no model to fall back on", "add --fallback")
+        return None
+    if is_remote(model):
+        parse_address(model)
+    else:
+        resolve_model(model)
+    return Fallback(model=model) if confidence is None else Fallback(model=model, confidence=confidence)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,27 +134,24 @@ class SearchPlan:
             UsageError: if options contradict each other.
             SearchError: if the strategy does not exist or refuses an option.
         """
-        from ..sampling_params import SamplingParams
-
-        sampling = SamplingParams(**{name: options[name] for name in ("temperature", "top_k", "top_p", "min_p")})
-        limits = ("generated_tokens", "total_tokens", "flops", "seconds", "nodes")
-        budget = {name: options[f"max_{name}"] for name in limits if options[f"max_{name}"] is not None}
+        engine = _held(EngineConfig, options)
+        run = _held(RunConfig, options)
+        budget = _held(Budget, options)
         plan = cls(
             model=options["model"],
             reward=None if options["reward"] == NO_REWARD else options["reward"],
             strategy_name=options["strategy"],
             strategy_options={
                 **dict(options["strategy_extras"]),
-                **_given({"width": options["width"], "temperature": options["tree_temperature"]}),
+                **{SETTINGS[key].attribute: options[key] for key in STRATEGY_KEYS if options[key] is not None},
             },
-            profile=options["profile"],
-            engine_options=_given({name: options[name] for name in _ENGINE_OPTIONS}),
+            profile=engine.pop("profile", None),
+            engine_options=engine,
             run_options={
-                "seed": options["seed"],
-                "sampling": sampling,
-                **_given({name: options[name] for name in ("max_step_tokens", "max_path_tokens")}),
-                **_stop(options["stop"]),
-                **_budget(budget),
+                **run,
+                "sampling": SamplingParams(**_held(SamplingParams, options)),
+                **({"stop": _rule(run["stop"])} if "stop" in run else {}),
+                **({"budget": Budget(**budget)} if budget else {}),
             },
         )
         if plan.strategy_name is not None or plan.reward is None:
@@ -177,7 +171,8 @@ class SearchPlan:
         if name == AUTO:
             return self._measured_best(has_reward=has_reward)
         known = strategy_option_names(name)
-        for option, flag in (("width", "--width"), ("temperature", "--tree-temperature")):
+        for key in STRATEGY_KEYS:
+            option, flag = SETTINGS[key].attribute, SETTINGS[key].flags[0]
             if option in self.strategy_options and option not in known:
                 raise UsageError(f"the strategy {name} has no {flag}", f"leave {flag} out or choose another --strategy")
         strategy = make_strategy(name, **self.strategy_options)
@@ -193,8 +188,6 @@ class SearchPlan:
         from ramify.engine.planning.planning import plan
         from ramify.engine.planning.profile import profile_for
 
-        from ..config import DEFAULT_BUDGET
-
         if self.strategy_options:
             raise UsageError("--strategy auto chooses all options itself", "leave --width and the others out")
         reward = default_reward(self.model) if self.reward == "default" else self.reward
@@ -202,18 +195,13 @@ class SearchPlan:
         return plan(profile, self.run_options.get("budget", DEFAULT_BUDGET))
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
+def _held(holder: type, options: dict[str, Any]) -> dict[str, Any]:
+    """Return those options that were given and are settings of a dataclass, by its fields."""
+    asked = ((each.attribute, options[each.key]) for each in declared(holder) if each.option)
+    return {attribute: value for attribute, value in asked if value is not None}
 
 
-def _stop(rules: str | None) -> dict[str, Any]:
+def _rule(rules: str) -> StopRule:
     from ramify.search.stopping import make_stop_rule
 
-    return {} if rules is None else {"stop": make_stop_rule(rules)}
-
-
-def _budget(limits: dict[str, Any]) -> dict[str, Any]:
-    """Return a budget of the given limits and no others, or nothing if none was given."""
-    from ramify.search.budget import Budget
-
-    return {"budget": Budget(**limits)} if limits else {}
+    return make_stop_rule(rules)

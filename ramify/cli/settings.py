@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from ..config import SETTINGS, STRATEGY_KEYS
 from ..errors import UsageError
 from ..text import did_you_mean
 from .options import search_options
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 CONFIG_VARIABLE = "RAMIFY_CONFIG"
 """Environment variable that replaces the path of the file."""
-_STRATEGY_OPTIONS = {"width": "width", "tree_temperature": "temperature"}
-"""Options that only some strategies have, and the strategies' names for them."""
 KEYS = "keys"
 """Table of the file that gives actions of the terminal UI other keys."""
 _MARK = "strategy"
@@ -139,9 +138,10 @@ def fitting(options: dict[str, Any]) -> dict[str, Any]:
         return options
     known = strategy_option_names(name) if name in strategy_names() else []
     return options | {
-        option: None
-        for option, meaning in _STRATEGY_OPTIONS.items()
-        if meaning not in known and context.get_parameter_source(option) is click.core.ParameterSource.DEFAULT_MAP
+        key: None
+        for key in STRATEGY_KEYS
+        if SETTINGS[key].attribute not in known
+        and context.get_parameter_source(key) is click.core.ParameterSource.DEFAULT_MAP
     }
 
 

@@ -10,8 +10,7 @@ import click
 from ..errors import ExitCode, NoAnswer
 from . import diagnostics, output
 from .exits import Finished
-from .fallback import fallback_from, fallback_options
-from .options import SearchPlan, search_options
+from .options import SearchPlan, fallback_from, fallback_options, search_options
 from .progress import Progress
 from .question import read_question
 from .saving import keep_run, write_tree

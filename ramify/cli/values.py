@@ -1,89 +1,49 @@
-"""Kinds of option values: numbers with units, ranges, file names."""
+"""Types of option values: declared settings, counts, ranges, files, fields and assignments."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from ..text import SCALES, TIMES, read_quantity
+from .. import settings
+from ..errors import UsageError
+from ..settings import Setting
 
 TREE_SUFFIXES = (".json", ".graphml", ".dot", ".mmd", ".svg")
 
 _WHOLE_NUMBERS = re.compile(r"\d+(\s*,\s*\d+)+")
 
 
-class Positive(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
-    """A number above 0 with an optional unit: `20k`, `1e12`, `90s`. `whole` numbers become int."""
+class SettingType(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
+    """Values of a declared setting, read by its parser."""
 
-    def __init__(self, name: str, units: Mapping[str, float], *, whole: bool = False) -> None:
-        self.name = name
-        self._units = units
-        self._whole = whole
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | int:
-        """Return the number in units of 1."""
-        if isinstance(value, int | float):
-            return value
-        number = read_quantity(str(value), self._units)
-        if number is None:
-            self.fail(f"{value!r} is not a {self.name} (write it like {self._example()})", param, ctx)
-        if self._whole:
-            number = round(number, 6)
-        if number <= 0 or not math.isfinite(number):
-            self.fail(f"{value!r} is not above 0", param, ctx)
-        if self._whole and number != int(number):
-            self.fail(f"{value!r} is not a whole number", param, ctx)
-        return int(number) if self._whole else number
-
-    def _example(self) -> str:
-        return "90s or 2m" if "min" in self._units else "20000 or 20k" if self._whole else "1e12 or 2T"
-
-
-COUNT = Positive("count", SCALES, whole=True)
-FLOPS = Positive("number", SCALES)
-DURATION = Positive("duration", TIMES)
-
-
-class Share(click.FloatRange):
-    """A number within bounds that is not NaN."""
+    def __init__(self, setting: Setting) -> None:
+        self.name = setting.kind.name
+        self.setting = setting
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number."""
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number", param, ctx)
-        return number
-
-
-class ModelSetting(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
-    """Text that is checked by the settings of a model, among which it is `setting`."""
-
-    def __init__(self, name: str, setting: str) -> None:
-        self.name = name
-        self._setting = setting
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text without spaces."""
-        from ramify.engine.runtime.llama.config import ModelConfig
-
-        from ..errors import UsageError
-
-        text = str(value).replace(" ", "")
-        settings: dict[str, Any] = {self._setting: text}
+        """Return what the text stands for; a value that is no text is taken as it is."""
+        if not isinstance(value, str):
+            return value
         try:
-            ModelConfig(path="", **settings)
+            return self.setting.parse(value)
         except UsageError as error:
-            self.fail(f"{value!r} cannot be used: {error.next_step}", param, ctx)
-        return text
+            self.fail(f"{error.message} ({error.next_step})", param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """Return the choices, None for the name of the kind."""
+        return f"[{'|'.join(self.setting.choices)}]" if self.setting.choices else None
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the choices that begin like this."""
+        return [CompletionItem(each) for each in self.setting.choices if each.startswith(incomplete)]
 
 
-GPU_SHARES = ModelSetting("shares", "tensor_split")
-KV_TYPE = ModelSetting("type", "kv_type")
+COUNT = SettingType(Setting(kind=settings.COUNT))
 
 
 class StepRange(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]

@@ -65,6 +65,7 @@ def test_the_file_and_the_environment_reach_the_engine(ramify, settings, monkeyp
         (["--flash-attention", "maybe"], "--flash-attention"),
         (["--kv-type", "q9"], "q8_0"),
         (["--context-tokens", "0"], "--context-tokens"),
+        (["--context-tokens", "10"], "--context-tokens': 10 is not in the range (use a number from 256 to 16777216)"),
         (["--workers", "0"], "--workers"),
         (["--workers", "1.5"], "--workers"),
         (["--gpu-layers", "-1"], "--gpu-layers"),
@@ -81,7 +82,6 @@ def test_wrong_values_are_one_line_and_exit_code_2(ramify, arguments, words):
     [
         (["--main-gpu", "0", "--tensor-split", "1,1"], "both main_gpu and tensor_split are set"),
         (["--kv-type", "q8_0", "--flash-attention", "off"], "flash attention is off"),
-        (["--context-tokens", "10"], "context_tokens is 10"),
     ],
 )
 def test_values_that_do_not_go_together_are_one_line_and_exit_code_2(ramify, bundled, arguments, words):

@@ -3,7 +3,12 @@ from __future__ import annotations
 import click
 import pytest
 
-from ramify.cli.values import COUNT, DURATION, FLOPS, Assignment, StepRange, TreeFile
+from ramify import settings
+from ramify.cli.values import COUNT, Assignment, SettingType, StepRange, TreeFile
+from ramify.settings import Setting
+
+DURATION = SettingType(Setting(kind=settings.DURATION))
+FLOPS = SettingType(Setting(kind=settings.FLOPS))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ramify.config import KV_TYPES
 from ramify.engine.runtime.llama import devices, native
-from ramify.engine.runtime.llama.config import KV_TYPES, ModelConfig
+from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.llama.native import Context, Model
 from ramify.errors import ModelLoadError, UsageError
 

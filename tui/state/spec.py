@@ -8,49 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from ramify.config import SETTINGS
 from ramify.errors import UsageError
+from ramify.search.limits import Budget
+from ramify.settings import declared
 from ramify.text import SCALES, TIMES, split_quantity
 
 if TYPE_CHECKING:
     from ramify.search.strategy import AnyStrategy
 
 DEFAULTS: Mapping[str, Any] = {
-    "model": "demo-m",
-    "reward": "default",
-    "reward_spec": None,
-    "strategy": None,
+    **{key: setting.default for key, setting in SETTINGS.items()},
     "strategy_extras": {},
-    "profile": None,
-    "stop": None,
-    "width": None,
-    "tree_temperature": None,
-    "max_generated_tokens": None,
-    "max_total_tokens": None,
-    "max_flops": None,
-    "max_seconds": None,
-    "max_nodes": None,
-    "max_step_tokens": None,
-    "max_path_tokens": None,
-    "temperature": 1.0,
-    "top_k": 0,
-    "top_p": 1.0,
-    "min_p": 0.0,
-    "seed": 0,
-    "prompt_preset": None,
-    "step_format": None,
-    "isolation": "process",
-    "threads": None,
-    "gpu_layers": None,
-    "main_gpu": None,
-    "tensor_split": None,
-    "flash_attention": "auto",
-    "kv_type": None,
-    "context_tokens": None,
-    "pools": None,
-    "workers": 1,
 }
 """Every option with its default, None where the library decides."""
-LIMITS = ("max_generated_tokens", "max_total_tokens", "max_flops", "max_seconds", "max_nodes")
+LIMITS = tuple(each.key for each in declared(Budget))
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "fast": {"max_generated_tokens": 2048, "max_seconds": 20.0},
     "balanced": {"max_generated_tokens": 8192, "max_seconds": 120.0},

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ramify.config import KV_TYPES, FlashWord
 from ramify.errors import ModelLoadError
 
-from .config import KV_TYPES, FlashWord, ModelConfig, ModelInfo
+from .config import ModelConfig, ModelInfo
 from .devices import FLASH_NUMBERS, place
 from .gguf_check import GgufSummary, check_gguf
 from .kinds import refuse_uncuttable, refuse_unfit

@@ -1,0 +1,208 @@
+"""Declaration of settings: name, kind, range, default and help of each, and the one parser of their texts.
+
+A setting is declared once, by `setting` at the field of the dataclass that holds it, or as a `Setting` of its own.
+The command line, the settings file, the environment, the terminal UI and docs/options.md read these declarations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from typing import Any, Literal, TypeVar, cast
+
+from .errors import UsageError
+from .text import SCALES, TIMES, read_quantity
+
+T = TypeVar("T")
+Group = Literal["search", "limits", "sampling", "machine"]
+"""Section of docs/options.md in which a setting is explained."""
+GROUPS: tuple[Group, ...] = ("search", "limits", "sampling", "machine")
+
+_METADATA = "setting"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Kind of a setting's values: its name in the help, and the function that reads a text as such a value."""
+
+    name: str
+    read: Callable[[str], Any]
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a valid integer", "write it like 16") from None
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a valid number", "write it like 0.7") from None
+    if not math.isfinite(value):
+        raise UsageError(f"{text!r} is not a finite number", "write it like 0.7")
+    return value
+
+
+def _quantity(name: str, units: Mapping[str, float], example: str, *, whole: bool = False) -> Kind:
+    """Return the kind of numbers above 0 with a unit of `units`; `whole` ones are read as int."""
+
+    def read(text: str) -> float | int:
+        value = read_quantity(text, units)
+        if value is None:
+            raise UsageError(f"{text!r} is not a {name}", f"write it like {example}")
+        if whole:
+            value = round(value, 6)
+        if value <= 0 or not math.isfinite(value):
+            raise UsageError(f"{text!r} is not above 0", f"write it like {example}")
+        if whole and value != int(value):
+            raise UsageError(f"{text!r} is not a whole number", f"write it like {example}")
+        return int(value) if whole else value
+
+    return Kind(name, read)
+
+
+TEXT = Kind("text", str)
+COMPACT = Kind("text", lambda text: text.replace(" ", ""))
+INTEGER = Kind("integer", _integer)
+NUMBER = Kind("number", _number)
+COUNT = _quantity("count", SCALES, "20000 or 20k", whole=True)
+FLOPS = _quantity("number", SCALES, "1e12 or 2T")
+DURATION = _quantity("duration", TIMES, "90s or 2m")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Declaration of one setting.
+
+    `key` is its name in the settings file and in saved runs, and with hyphens its option; in capitals behind RAMIFY_
+    it is its environment variable. `attribute` is the field that holds it, the same as `key` unless it is declared
+    otherwise. `default` None leaves the value to the library, and `unset` says then what that chooses.
+
+    Values lie between `low` and `high`, None for no bound; `low_excluded` refuses `low` itself in texts.
+    `choices` are the possible values, () for any. `check` raises UsageError for a text that is wrong in another way.
+    `metavar` stands for the value in the help, "" for the name of its kind, and `letter` is its short option, "" for
+    none. `help` is one line, `explanation` the Markdown of docs/options.md, "" for `help` and the default.
+
+    `option` False leaves a setting to programs: it has no option and no key. `identity` says whether the setting makes
+    another item of a batch: "always", "changed" (unless it is at its default, so that older hashes stay) or "never".
+    """
+
+    key: str = ""
+    attribute: str = ""
+    default: Any = None
+    kind: Kind = TEXT
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    low_excluded: bool = False
+    choices: tuple[str, ...] = ()
+    check: Callable[[str], object] | None = None
+    group: Group = "machine"
+    help: str = ""
+    unset: str = ""
+    explanation: str = ""
+    metavar: str = ""
+    letter: str = ""
+    option: bool = True
+    identity: Literal["always", "changed", "never"] = "changed"
+
+    def __post_init__(self) -> None:
+        if not self.attribute:
+            object.__setattr__(self, "attribute", self.key)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The option of the command line, and its short form if there is one."""
+        flag = "--" + self.key.replace("_", "-")
+        return (flag, f"-{self.letter}") if self.letter else (flag,)
+
+    @property
+    def bounds(self) -> str:
+        """The bounds of typed values in a few words, "" if there are none."""
+        if self.low is None:
+            return ""
+        if self.high is None:
+            return f"above {self.low}" if self.low_excluded else f"{self.low} or more"
+        return f"above {self.low}, up to {self.high}" if self.low_excluded else f"{self.low} to {self.high}"
+
+    @property
+    def advice(self) -> str:
+        """The next step for values out of range."""
+        if self.high is not None:
+            return f"use a number from {self.low} to {self.high}"
+        return f"use a number from {self.low} upwards" if self.kind is NUMBER else f"use {self.low} or more"
+
+    def parse(self, text: str) -> Any:
+        """Return the value that a text from the command line, a file, the environment or a form stands for.
+
+        Raises:
+            UsageError: if there is no such value.
+        """
+        value = self.kind.read(text)
+        if self.check is not None:
+            self.check(value)
+        if self.choices and value not in self.choices:
+            raise UsageError(f"{text!r} is not one of {', '.join(self.choices)}", f"use {_either(self.choices)}")
+        if not self._within(value) or (self.low_excluded and value == self.low):
+            raise UsageError(f"{value} is not in the range", self.advice)
+        return value
+
+    def verify(self, value: Any) -> None:
+        """Check a value that a program gave; None is left to the library.
+
+        Raises:
+            UsageError: if it is out of range or none of the choices.
+        """
+        if value is None:
+            return
+        if self.choices and value not in self.choices:
+            raise UsageError(f"{self.attribute} is {value!r}", f"use {_either(self.choices)}")
+        if not self._within(value):
+            raise UsageError(f"{self.attribute} is {value}", self.advice)
+
+    def _within(self, value: Any) -> bool:
+        if self.low is None:
+            return True
+        return math.isfinite(value) and self.low <= value and (self.high is None or value <= self.high)
+
+
+def setting(value: T, kind: Kind = TEXT, **declaration: Any) -> T:
+    """Declare a setting as a field of a dataclass, whose default is `value`.
+
+    `declaration` are further fields of `Setting`. The setting has the same default as the field, unless `default`
+    leaves it to the field.
+    """
+    if "default" in declaration and declaration["default"] is None:
+        declaration.setdefault("unset", f"{value}")
+    declared = Setting(kind=kind, **{"default": value, **declaration})
+    return cast("T", field(default=value, metadata={_METADATA: declared}))
+
+
+@cache
+def declared(holder: type) -> tuple[Setting, ...]:
+    """Return the settings that a dataclass declares, those of its base classes first."""
+    found = list[Setting]()
+    for each in fields(holder):
+        declaration: Setting | None = each.metadata.get(_METADATA)
+        if declaration is not None:
+            found.append(replace(declaration, attribute=each.name, key=declaration.key or each.name))
+    return tuple(found)
+
+
+def verify(holder: Any) -> None:
+    """Check all settings that an instance of a dataclass holds.
+
+    Raises:
+        UsageError: if one is out of range or none of the choices.
+    """
+    for each in declared(type(holder)):
+        each.verify(getattr(holder, each.attribute))
+
+
+def _either(words: tuple[str, ...]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
