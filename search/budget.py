@@ -11,6 +11,7 @@ from ramify.errors import BudgetError
 from ramify.settings import COUNT, DURATION, FLOPS, declared, setting
 from ramify.text import nearest
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """Limits of one run, in any mix; None is unlimited.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ramify.config import SETTINGS
 from ramify.errors import UsageError
-from ramify.search.limits import Budget
+from ramify.search.budget import Budget
 from ramify.settings import declared
 from ramify.text import SCALES, TIMES, split_quantity
 
