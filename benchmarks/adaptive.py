@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from strategies import paired_difference
 
 import ramify
 from ramify.engine.ensembles.portfolio import solve_set
 from ramify.search.adaptive import Allocator, EqualSplit, Portfolio
-from ramify.statistics import wilson
+from ramify.statistics import paired_difference, wilson
 
 
 async def measure(
@@ -63,12 +62,13 @@ async def main() -> None:
                 await measure(engine, problems, each * len(problems), allocator, options.seed)
                 for allocator in (EqualSplit(tranche=4), Portfolio())
             ]
-            difference = paired_difference(pair[1]["right"], pair[0]["right"])
-            rows.append({"tokens_per_problem": each, "pair": pair, "portfolio_minus_equal": difference})
+            difference = paired_difference(pair[1]["right"], pair[0]["right"], draws=10_000)
+            shown = (difference.value, difference.low, difference.high)
+            rows.append({"tokens_per_problem": each, "pair": pair, "portfolio_minus_equal": shown})
             sys.stdout.write(
                 f"| {each} | {pair[0]['accuracy']:.3f} [{pair[0]['low']:.3f}, {pair[0]['high']:.3f}] "
                 f"| {pair[1]['accuracy']:.3f} [{pair[1]['low']:.3f}, {pair[1]['high']:.3f}] "
-                f"| {difference[0]:+.3f} [{difference[1]:+.3f}, {difference[2]:+.3f}] "
+                f"| {difference} "
                 f"| {pair[0]['generated_tokens']} | {pair[1]['generated_tokens']} |\n"
             )
             sys.stdout.flush()

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 import time
 from collections.abc import Sequence
@@ -28,13 +27,15 @@ from ramify.answers.checkers import make_checker
 from ramify.engine.loading import default_reward
 from ramify.models.tasks.tasks import TASKS
 from ramify.search import make_strategy, strategy_option_names
-from ramify.statistics import wilson
+from ramify.statistics import paired_difference, wilson
 
 STRATEGIES = "greedy,majority,weighted,best-of-n,beam,dvts,particle,mcts,ab-mcts,widening,rebase"
 PARALLEL = 4
 """Problems searched at a time; seconds are those of all, divided by the number of problems."""
 TOKENS_PER_PATH = 100
 """Limit of generated tokens for each path of the width; the bundled policies write about 80 a path."""
+DRAWS = 10_000
+"""Resamples of a paired bootstrap interval."""
 POLICIES = {"arithmetic": "demo-m", "lists": "demo-lists"}
 
 
@@ -62,14 +63,6 @@ class Row:
     seconds: float
     chosen: dict[str, int]
     correct: tuple[bool, ...]
-
-
-def paired_difference(left: Sequence[bool], right: Sequence[bool], draws: int = 10_000) -> tuple[float, float, float]:
-    """Return mean(left - right) with its 95 % bootstrap interval over problems."""
-    differences = [int(a) - int(b) for a, b in zip(left, right, strict=True)]
-    generator = random.Random(0)
-    means = sorted(sum(generator.choices(differences, k=len(differences))) / len(differences) for _ in range(draws))
-    return sum(differences) / len(differences), means[int(0.025 * draws)], means[int(0.975 * draws)]
 
 
 def chosen_name(solution: ramify.Solution) -> str:
@@ -158,7 +151,7 @@ def versus(row: Row, strategy: str, rows: Sequence[Row]) -> str:
     ]
     if row.strategy == strategy or not peers:
         return ""
-    return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*paired_difference(row.correct, peers[0].correct))
+    return str(paired_difference(row.correct, peers[0].correct, draws=DRAWS))
 
 
 def load(path: Path | None) -> list[Row]:

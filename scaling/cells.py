@@ -13,7 +13,7 @@ from ramify.reward.noise import disturbed
 from ramify.search.votes import VoteRule
 
 from .config import SAMPLED, ScalingConfig, is_sized, split_strategy, units
-from .statistics import Array
+from .fits import Array
 from .votes import winner
 
 Row = Mapping[str, Any]

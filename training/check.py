@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ramify.errors import RewardContextExceeded
 from ramify.reward.protocol import RewardModel, ScoredStep, ScoreUsage
+from ramify.statistics import auc
 
 FLAT = 1e-3
 """Scores that lie closer together than this say nothing."""
@@ -98,24 +99,6 @@ async def check_reward(reward: RewardModel, cases: Sequence[Case]) -> CheckRepor
         seconds=time.monotonic() - started_s,
         warnings=list(_warnings(scored, right, wrong, too_long, len(cases))),
     )
-
-
-def auc(right: Sequence[float], wrong: Sequence[float]) -> float | None:
-    """Return the chance that a value of `right` is above one of `wrong`, ties counting half; None without a pair."""
-    if not right or not wrong:
-        return None
-    ranked = sorted([(value, 1) for value in right] + [(value, 0) for value in wrong])
-    below, wins, at = 0, 0.0, 0
-    while at < len(ranked):
-        end = at
-        while end < len(ranked) and ranked[end][0] == ranked[at][0]:
-            end += 1
-        good = sum(side for _, side in ranked[at:end])
-        bad = end - at - good
-        wins += good * (below + bad / 2)
-        below += bad
-        at = end
-    return wins / (len(right) * len(wrong))
 
 
 async def _score(reward: RewardModel, case: Case) -> _Scored:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ramify.errors import UsageError
+from ramify.statistics import auc
 
-from .check import auc
 from .measures import Calibration, calibration
 
 Floats = npt.NDArray[np.floating]

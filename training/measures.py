@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .check import auc
+from ramify.statistics import auc
 
 BINS = 10
 """Equal bins of the score for calibration."""

@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .check import auc
+from ramify.statistics import auc
+
 from .evaluation import ScoredPath
 from .measures import Calibration, FirstError, Graded, best_threshold, calibration, first_error, preference
 

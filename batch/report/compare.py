@@ -12,6 +12,7 @@ from ramify.errors import RunFolderError
 from ramify.statistics import bootstrap_mean, mcnemar
 
 from .analysis import Analysis, ItemFigures, analyse
+from .totals import DRAWS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,7 @@ def compare_analyses(first: Analysis, second: Analysis, *, seed: int = 0) -> Com
 
     only_first, only_second = count(True, False), count(False, True)
     tokens = [_mean_tokens(run, shared) for run in (before, after)]
-    low, high = bootstrap_mean(differences, seed=seed)
+    interval = bootstrap_mean(differences, draws=DRAWS, seed=seed)
     return Comparison(
         first=str(first.folder),
         second=str(second.folder),
@@ -79,8 +80,8 @@ def compare_analyses(first: Analysis, second: Analysis, *, seed: int = 0) -> Com
         neither=count(False, False),
         p_value=None if only_first is None or only_second is None else mcnemar(only_first, only_second),
         difference=sum(differences) / len(differences),
-        low=low,
-        high=high,
+        low=interval.low,
+        high=interval.high,
         token_ratio=tokens[1] / tokens[0] if tokens[0] else None,
     )
 

@@ -15,6 +15,9 @@ from ramify.usage import Usage
 from ..store.folder import read_attempts, read_items, read_manifest
 from ..store.rows import FAILED
 
+DRAWS = 10_000
+"""Resamples of the bootstrap intervals of a report."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchReport:
@@ -141,7 +144,8 @@ def accuracy_interval(by_problem: Mapping[str, tuple[int, int]]) -> tuple[float,
         shares = [correct / count for correct, count in by_problem.values()]
         if set(shares) in ({0.0}, {1.0}):
             return wilson(round(sum(shares)), len(shares))
-        return bootstrap_mean(shares)
+        found = bootstrap_mean(shares, draws=DRAWS)
+        return found.low, found.high
     return wilson(sum(pair[0] for pair in by_problem.values()), graded)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from results import Entry, Item, Results
 
-from ramify.scaling.statistics import Array, Estimate, mean, ratio
-from ramify.statistics import wilson
+from ramify.scaling.fits import Array
+from ramify.statistics import Estimate, bootstrap_ratio, paired_difference, wilson
 
 
 def tables(results: Results) -> str:
@@ -81,11 +81,11 @@ def _shown(estimate: Estimate) -> str:
 
 def _gain(entry: Entry, peer: Entry) -> Estimate:
     ours, theirs = _pairs(entry, peer, lambda item: float(item.correct))
-    return mean(ours - theirs)
+    return paired_difference(ours, theirs)
 
 
 def _ratio(entry: Entry, peer: Entry, value: Callable[[Item], float]) -> Estimate:
-    return ratio(*_pairs(entry, peer, value))
+    return bootstrap_ratio(*_pairs(entry, peer, value))
 
 
 def _pairs(entry: Entry, peer: Entry, value: Callable[[Item], float]) -> tuple[Array, Array]:

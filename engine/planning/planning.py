@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import groupby
-from math import comb
 
 from ramify.search.budget import Budget
 from ramify.search.strategies.auto import Auto
 from ramify.search.strategy import AnyStrategy
+from ramify.statistics import sign_test
 
 from .profile import Point, Profile
 
@@ -39,12 +39,6 @@ def plan(profile: Profile, budget: Budget) -> AnyStrategy:
     return _composed(chosen, edges, profile.probe_paths)
 
 
-def better_by_chance(wins: int, losses: int) -> float:
-    """Return the chance of so many wins or more among those that differ if both were as good (exact sign test)."""
-    decided = wins + losses
-    return sum(comb(decided, k) for k in range(wins, decided + 1)) / 2**decided
-
-
 def _edges(values: Sequence[float]) -> list[float]:
     """Return the quintiles' limits, without those that would leave a bin empty."""
     ranked = sorted(values)
@@ -62,7 +56,7 @@ def _best_of_bin(best: Point, rivals: Sequence[Point], problems: Sequence[int], 
     for point in rivals:
         wins = sum(point.outcomes[i] > best.outcomes[i] for i in problems)
         losses = sum(point.outcomes[i] < best.outcomes[i] for i in problems)
-        if better_by_chance(wins, losses) <= level and wins - losses > gain:
+        if sign_test(wins, losses) <= level and wins - losses > gain:
             chosen, gain = point, wins - losses
     return chosen
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from ramify.training.check import auc
+from ramify.statistics import auc
 from ramify.training.measures import calibration
 
 from .network import Decoder

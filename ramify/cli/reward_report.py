@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from ramify.training.evaluation import Outcome
     from ramify.training.quality import Quality
 
-RESAMPLES = 2000
 MAJORITY = "majority"
 
 Interval = tuple[float, float]
@@ -77,24 +76,22 @@ def _gain(
 
 def paired(left: Sequence[bool], right: Sequence[bool]) -> tuple[float, float, float, float]:
     """Return the mean of left - right, its 95 % bootstrap interval over problems, and McNemar's p-value."""
-    from ..statistics import bootstrap_mean, mcnemar
+    from ..statistics import mcnemar, paired_difference
 
-    differences = [int(a) - int(b) for a, b in zip(left, right, strict=True)]
-    low, high = bootstrap_mean(differences, resamples=RESAMPLES)
-    p = mcnemar(differences.count(1), differences.count(-1))
-    return sum(differences) / len(differences), low, high, p
+    found = paired_difference(left, right)
+    wins = sum(a and not b for a, b in zip(left, right, strict=True))
+    losses = sum(b and not a for a, b in zip(left, right, strict=True))
+    return found.value, found.low, found.high, mcnemar(wins, losses)
 
 
 def share_interval(pairs: Sequence[tuple[float, int]]) -> Interval | None:
     """Return the 95 % bootstrap interval of wins over pairs, with whole problems resampled; None without any."""
-    import numpy as np
+    from ..statistics import bootstrap_ratio
 
     if not pairs:
         return None
-    wins, counts = np.array([each[0] for each in pairs]), np.array([each[1] for each in pairs])
-    drawn = np.random.default_rng(0).integers(0, len(pairs), (RESAMPLES, len(pairs)))
-    low, high = np.quantile(wins[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
-    return float(low), float(high)
+    found = bootstrap_ratio([wins for wins, _ in pairs], [count for _, count in pairs])
+    return found.low, found.high
 
 
 def quality_facts(quality: Quality) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ramify.statistics import Estimate, bootstrap_statistic
+
 from ..cells import Board, Cell
-from ..statistics import Array, Estimate, line, statistic
+from ..fits import Array, line
 from .verdict import Outcome, Verdict
 
 CLAIM = "The optimal model grows with the budget: log10 C = a log10 N + b"
@@ -38,9 +40,9 @@ def judge(board: Board) -> Verdict:
 
     count = len(board.problems)
     law = fitted(np.arange(count))
-    slope = statistic(count, lambda places: fitted(places).slope)
-    offset = statistic(count, lambda places: fitted(places).offset)
-    width = statistic(count, lambda places: fitted(places).width_slope)
+    slope = bootstrap_statistic(count, lambda places: fitted(places).slope)
+    offset = bootstrap_statistic(count, lambda places: fitted(places).offset)
+    width = bootstrap_statistic(count, lambda places: fitted(places).width_slope)
     findings = [f"best within its budget: {text}" for text in law.story()]
     if slope is None or offset is None:
         findings.append("one model is the best at every budget, so there is no law to be fitted")

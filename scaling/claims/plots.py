@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ramify.errors import RunFolderError, UsageError
+from ramify.statistics import bootstrap_mean
 
 from ..cells import Board, Cell
+from ..fits import saturation
 from ..plans import CLAIMS
-from ..statistics import mean, saturation
 from .rebase import noise_sweep
 from .verdict import front
 
@@ -103,7 +104,7 @@ def _errors(axes: Any, cells: Sequence[Cell], name: str, colour: str, marker: st
     """Draw a line with its 95 % band."""
     ordered = sorted(cells, key=lambda cell: cell.cost(counted=counted))
     costs = [cell.cost(counted=counted) for cell in ordered]
-    bands = [mean(cell.right) for cell in ordered]
+    bands = [bootstrap_mean(cell.right) for cell in ordered]
     axes.plot(
         costs,
         [max(LEAST_ERROR, 1 - band.value) for band in bands],

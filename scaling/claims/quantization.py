@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from ramify.search.votes import VoteRule
+from ramify.statistics import Estimate, bootstrap_ratio, paired_difference
 
 from ..cells import Board, Row
+from ..fits import Array
 from ..quantizations import BLOCK
-from ..statistics import Array, Estimate, ratio
 from ..votes import winner
-from .verdict import Verdict, difference, level, summed_up
+from .verdict import Verdict, level, summed_up
 
 LEAST_BLOCKS = 4
 """Timed blocks that a band of the speed needs."""
@@ -48,7 +49,7 @@ def judge(board: Board) -> Verdict:
                 continue
             faster = _faster(rows, name, base)
             fewer = max(1, min(width, int(width / faster.value)))
-            found = difference(accuracy, _accuracy(rows, base, fewer))
+            found = paired_difference(accuracy, _accuracy(rows, base, fewer))
             fine = level(found) and faster.low > 1
             cases, good = cases + 1, good + fine
             figures[name] |= {"speed": _plain(faster), "base_width": fewer, "difference": found.to_dict()}
@@ -102,7 +103,7 @@ def _seconds(rows: Sequence[Row], name: str) -> float:
 
 def _faster(rows: Sequence[Row], name: str, base: str) -> Estimate:
     """Return how much faster a file is, with a band over the blocks that were timed, if there are enough of them."""
-    found = ratio(_blocks(_column(rows, base, "seconds")), _blocks(_column(rows, name, "seconds")))
+    found = bootstrap_ratio(_blocks(_column(rows, base, "seconds")), _blocks(_column(rows, name, "seconds")))
     if len(rows) < BLOCK * LEAST_BLOCKS:
         return Estimate(value=found.value, low=0.0, high=np.inf)
     return found

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ramify.reward.noise import disturbed
+from ramify.statistics import auc, bootstrap_statistic, paired_difference
 
 from ..cells import Board, Cell, Row
-from ..statistics import Array, statistic
-from .verdict import Verdict, best, difference, summed_up, within
+from .verdict import Verdict, best, summed_up, within
 
 REBASE = "rebase"
 CLAIM = "REBASE is on the Pareto front at every budget"
@@ -91,7 +91,7 @@ def _places(ours: Sequence[Cell], rivals: Sequence[Cell], *, counted: bool) -> t
             places.append("front")
             continue
         rival = best(reach, counted=counted)
-        found = difference(cell.right, rival.right)
+        found = paired_difference(cell.right, rival.right)
         place = "front" if found.value >= 0 else "beaten" if found.high < 0 else "level"
         places.append(place)
         rows.append(
@@ -118,7 +118,7 @@ def _factors(board: Board, ours: Sequence[Cell], *, counted: bool) -> dict[str, 
         if not cells:
             continue
         target = cells[-1]
-        factor = statistic(
+        factor = bootstrap_statistic(
             len(board.problems), lambda places, target=target: reach_factor(ours, target, places, counted=counted)
         )
         finite = factor is not None and np.isfinite(factor.high)
@@ -175,7 +175,7 @@ def noise_sweep(board: Board, policy: str, reward: str) -> list[dict[str, Any]]:
             if cell is not None:
                 row[strategy] = cell.accuracy
                 if strategy == REBASE and plain is not None:
-                    row["rebase_minus_majority"] = difference(cell.right, plain.right).to_dict()
+                    row["rebase_minus_majority"] = paired_difference(cell.right, plain.right).to_dict()
         if REBASE in row:
             found.append(row)
     return found
@@ -183,7 +183,7 @@ def noise_sweep(board: Board, policy: str, reward: str) -> list[dict[str, Any]]:
 
 def preference(rows: Sequence[Row], reward: str, sigma: float) -> float | None:
     """Return how often a right sample scores above a wrong one of the same problem; ties count half."""
-    above = pairs = 0.0
+    shares = list[float]()
     for row in rows:
         if reward not in row["scored"]:
             continue
@@ -192,11 +192,10 @@ def preference(rows: Sequence[Row], reward: str, sigma: float) -> float | None:
         for group, score, draw in scored:
             if group >= 0 and score is not None:
                 (right if group in row["right"] else wrong).append(disturbed(score, sigma * draw))
-        if right and wrong:
-            table: Array = np.subtract.outer(np.array(right), np.array(wrong))
-            above += float((table > 0).mean() + (table == 0).mean() / 2)
-            pairs += 1
-    return above / pairs if pairs else None
+        share = auc(right, wrong)
+        if share is not None:
+            shares.append(share)
+    return sum(shares) / len(shares) if shares else None
 
 
 def _told_noise(name: str, row: dict[str, Any]) -> str:

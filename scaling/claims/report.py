@@ -10,11 +10,11 @@ from typing import Any
 
 from ramify.batch.store.folder import read_manifest
 from ramify.batch.store.journal import write_whole
+from ramify.statistics import bootstrap_mean
 
 from ..cells import Board, Cell, Row, board
 from ..folder import read_rows
 from ..plans import Plan
-from ..statistics import mean
 from ..work import problems_of
 from . import law, quantization, rebase, saving, small_models, votes_saturate
 from .verdict import Verdict, front, merged
@@ -93,7 +93,7 @@ def cell_to_dict(cell: Cell) -> dict[str, Any]:
         "name": str(cell.label),
         "parameters": cell.parameters,
         "seeds": cell.seeds,
-        "accuracy": mean(cell.right).to_dict(),
+        "accuracy": bootstrap_mean(cell.right).to_dict(),
         "generated_tokens": float(cell.tokens.mean()),
         "policy_flops": float(cell.policy_flops.mean()),
         "reward_flops": float(cell.reward_flops.mean()),
@@ -176,5 +176,5 @@ def _cells(found: Board) -> str:
 
 
 def _band(cell: Cell) -> tuple[float, float]:
-    found = mean(cell.right)
+    found = bootstrap_mean(cell.right)
     return found.low, found.high

@@ -10,12 +10,13 @@ import numpy as np
 from ramify.search.adaptive import Allocator, EqualSplit, Portfolio, Standing
 from ramify.search.strategies.widening import Widening
 from ramify.search.votes import VoteRule
+from ramify.statistics import bootstrap_ratio, paired_difference
 
 from ..cells import Board, Cell, Row
 from ..config import split_strategy
-from ..statistics import Array, ratio
+from ..fits import Array
 from ..votes import winner
-from .verdict import Verdict, difference, level, summed_up
+from .verdict import Verdict, level, summed_up
 
 CLAIM = "Early stopping and adaptive allocation save tokens at equal accuracy"
 TEST = (
@@ -38,7 +39,7 @@ def judge(board: Board) -> Verdict:
     figures = dict[str, Any]()
     for policy in board.config.policies:
         for cell, plain in _pairs(board, policy):
-            found, spent = difference(cell.right, plain.right), ratio(cell.tokens, plain.tokens)
+            found, spent = paired_difference(cell.right, plain.right), bootstrap_ratio(cell.tokens, plain.tokens)
             fine = level(found) and spent.high < 1
             cases, good = cases + 1, good + fine
             table.append(
@@ -95,7 +96,7 @@ def _shared(rows: Sequence[Row], width: int) -> tuple[str, dict[str, Any]]:
     most = min(len(row["groups"]) for row in rows)
     equal, spent_equal = replay(rows, EqualSplit(tranche=TRANCHES, most=most), budget)
     shared, spent_shared = replay(rows, Portfolio(first=TRANCHES, tranche=TRANCHES, most=most), budget)
-    found = difference(shared, equal)
+    found = paired_difference(shared, equal)
     line = (
         f"a budget of {width} samples a problem: shared {shared.mean():.3f} for {spent_shared:,} tokens, split equally "
         f"{equal.mean():.3f} for {spent_equal:,} tokens ({found})"

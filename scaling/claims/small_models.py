@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
-from ramify.statistics import mcnemar
+from ramify.statistics import mcnemar, paired_difference
 
 from ..cells import Board, Cell
-from .verdict import MARGIN, Choice, Verdict, best, difference, front, level, summed_up, within
+from .verdict import MARGIN, Choice, Verdict, best, front, level, summed_up, within
 
 SHARE = 0.5
 PLAIN = ("greedy", "majority", "weighted")
@@ -68,7 +68,7 @@ def _compare(board: Board, small: str, large: str, *, counted: bool) -> tuple[in
         if not reach:
             continue
         rival = best(reach, counted=counted)
-        found = difference(rival.right, target.right)
+        found = paired_difference(rival.right, target.right)
         of += 1
         good += level(found)
         rows.append(
@@ -96,7 +96,7 @@ def _takeover(board: Board, small: str, large: str, *, counted: bool) -> str:
         rivals = within(cheap, cost, counted=counted)
         if not rivals:
             break
-        gain = difference(
+        gain = paired_difference(
             best(within(dear, cost, counted=counted), counted=counted).right, best(rivals, counted=counted).right
         )
         if gain.value <= 0:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ramify.statistics import Estimate
+
 from ..cells import Cell
-from ..statistics import Array, Estimate, crossfit, mean
+from ..fits import Array, crossfit
 
 MARGIN = 0.02
 """Accuracies are level if the 95 % band of their difference lies above minus this; fixed before any measurement."""
@@ -79,11 +81,6 @@ def best(cells: Sequence[Cell], *, counted: bool) -> Choice:
 def within(cells: Sequence[Cell], flops: float, *, counted: bool) -> list[Cell]:
     """Return the cells that cost no more on average."""
     return [cell for cell in cells if cell.cost(counted=counted) <= flops]
-
-
-def difference(left: Array, right: Array) -> Estimate:
-    """Return the difference of two accuracies on the same problems, with its paired bootstrap interval."""
-    return mean(left - right)
 
 
 def level(found: Estimate) -> bool:

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ramify.statistics import Estimate, bootstrap_mean, bootstrap_statistic, paired_difference
+
 from ..cells import Board, Cell, Row, scores_of
-from ..statistics import Array, Estimate, Saturation, mean, saturation, statistic
-from .verdict import Verdict, difference, summed_up
+from ..fits import Array, Saturation, saturation
+from .verdict import Verdict, summed_up
 
 CLAIM = "Majority vote saturates at the accuracy of the most likely answer; weighted vote saturates higher"
 TEST = (
@@ -53,7 +55,7 @@ def judge(board: Board) -> Verdict:
             if len(weighted) < 3:
                 continue
             curve, limit = _Curve(weighted), pooled(rows, reward)
-            gain = difference(limit, argmax)
+            gain = paired_difference(limit, argmax)
             cases += 1
             good += gain.low > 0
             table.append(curve.row(limit, rows))
@@ -101,9 +103,9 @@ class _Curve:
         self._widths = [cell.label.width for cell in cells]
         self._right = np.stack([cell.right for cell in cells])
         self.fit: Saturation | None = saturation(self._widths, self._right.mean(axis=1))
-        self.limit: Estimate | None = statistic(self._right.shape[1], self._limit)
-        self.before = mean(self._earlier())
-        self.last = mean(self._right[-1] - self._right[-2])
+        self.limit: Estimate | None = bootstrap_statistic(self._right.shape[1], self._limit)
+        self.before = bootstrap_mean(self._earlier())
+        self.last = bootstrap_mean(self._right[-1] - self._right[-2])
 
     def _limit(self, places: npt.NDArray[np.intp]) -> float | None:
         fit = saturation(self._widths, self._right[:, places].mean(axis=1))
@@ -111,7 +113,7 @@ class _Curve:
 
     def slows(self) -> bool:
         """Tell whether the last doubling gains less than those before it."""
-        return mean(self._earlier() - (self._right[-1] - self._right[-2])).low > 0
+        return bootstrap_mean(self._earlier() - (self._right[-1] - self._right[-2])).low > 0
 
     def _earlier(self) -> Array:
         """Return what a doubling before the last one gains on average."""
@@ -132,7 +134,7 @@ class _Curve:
         """Return the row of the table."""
         label = self._cells[0].label
         judged = f" by {label.reward}" if label.reward else ""
-        band = mean(argmax)
+        band = bootstrap_mean(argmax)
         return (
             f"{label.policy} {label.strategy}{judged}",
             f"{self._right[0].mean():.3f}",

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ramify
-from ramify.engine.planning.planning import better_by_chance, plan
+from ramify.engine.planning.planning import plan
 from ramify.engine.planning.profile import UNITS, Cost, Point, Profile, fit, fitted, load_profile
 from ramify.errors import UsageError
+from ramify.statistics import sign_test
 from ramify.testing import ScriptedModel
 from ramify.training.calibration import calibrate, grid, measure
 
@@ -122,9 +123,9 @@ def test_a_difference_that_chance_explains_changes_nothing() -> None:
 
 
 def test_the_sign_test_is_exact() -> None:
-    assert better_by_chance(0, 0) == 1
-    assert better_by_chance(3, 0) == 1 / 8
-    assert better_by_chance(3, 1) == 5 / 16
+    assert sign_test(0, 0) == 1
+    assert sign_test(3, 0) == 1 / 8
+    assert sign_test(3, 1) == 5 / 16
 
 
 def test_what_is_narrower_than_the_probe_is_not_chosen_by_difficulty() -> None:

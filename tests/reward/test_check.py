@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from ramify.reward import BUILTIN_SPECS, CallableReward, LmHeadReward, ScriptedReward
 from ramify.reward.testing import PieceTokenizer, ScriptedScorer
-from ramify.training.check import Case, auc, check_reward
+from ramify.statistics import auc
+from ramify.training.check import Case, check_reward
 
 RIGHT = Case(question="Q", steps=("a", "b", "c"))
 WRONG = Case(question="Q", steps=("a", "x", "c"), first_error=1)

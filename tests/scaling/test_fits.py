@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ramify.scaling.statistics import crossfit, line, mean, ratio, saturation, statistic
+from ramify.scaling.fits import crossfit, line, saturation
+from ramify.statistics import bootstrap_mean, bootstrap_ratio, bootstrap_statistic
 
 
 def test_the_fit_finds_the_curve_that_the_points_are_on() -> None:
@@ -32,17 +33,17 @@ def test_the_best_of_many_by_luck_does_not_win() -> None:
 
 def test_bands_hold_what_they_should() -> None:
     values = np.random.default_rng(2).normal(0.3, 1.0, 400)
-    band = mean(values)
+    band = bootstrap_mean(values)
     assert band.low < 0.3 < band.high and band.high - band.low == pytest.approx(4 / 20, rel=0.1)
-    halved = ratio(values**2, 2 * values**2)
+    halved = bootstrap_ratio(values**2, 2 * values**2)
     assert (halved.value, halved.low, halved.high) == pytest.approx((0.5, 0.5, 0.5))
 
 
 def test_a_figure_that_mostly_does_not_exist_has_no_band() -> None:
     whole = np.arange(20)
-    found = statistic(20, lambda places: 1.0 if len(places) == 20 and (places == whole).all() else None)
+    found = bootstrap_statistic(20, lambda places: 1.0 if len(places) == 20 and (places == whole).all() else None)
     assert found is not None and (found.low, found.high) == (-np.inf, np.inf)
-    assert statistic(20, lambda places: None) is None
+    assert bootstrap_statistic(20, lambda places: None) is None
 
 
 def test_a_line_needs_two_different_places() -> None:

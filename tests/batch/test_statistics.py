@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramify.statistics import Z_95, bootstrap_mean, mcnemar, quantile, wilson
+from ramify import statistics
+from ramify.statistics import (
+    Z_95,
+    Estimate,
+    bootstrap_mean,
+    bootstrap_ratio,
+    mcnemar,
+    paired_difference,
+    quantile,
+    sign_test,
+    wilson,
+)
 
 
 def test_wilson_by_hand():
@@ -47,15 +58,15 @@ def test_mcnemar_of_many_pairs_does_not_underflow():
 
 
 def test_the_bootstrap_of_equal_values_is_that_value():
-    assert bootstrap_mean([0.5] * 7, resamples=50) == (0.5, 0.5)
+    assert bootstrap_mean([0.5] * 7, draws=50) == Estimate(value=0.5, low=0.5, high=0.5)
 
 
 def test_the_bootstrap_comes_near_the_normal_interval():
     # 400 values, half of them 1: standard error 0.5 / 20 = 0.025.
-    low, high = bootstrap_mean([0.0, 1.0] * 200, seed=1)
-    assert low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.006)
-    assert high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.006)
-    assert bootstrap_mean([0.0, 1.0] * 200, seed=1) == (low, high)
+    found = bootstrap_mean([0.0, 1.0] * 200, seed=1)
+    assert found.low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.006)
+    assert found.high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.006)
+    assert bootstrap_mean([0.0, 1.0] * 200, seed=1) == found
 
 
 def test_the_bootstrap_needs_values():
@@ -68,3 +79,22 @@ def test_quantiles():
     assert quantile([3, 1, 2], 0.5) == 2
     assert quantile([1, 2], 0.75) == 1.75
     assert quantile([4], 0.95) == 4
+
+
+def test_the_sign_test_counts_the_outcomes_by_hand():
+    assert sign_test(0, 0) == 1
+    assert sign_test(3, 1) == 5 / 16
+    assert mcnemar(3, 1) == 2 * 5 / 16
+
+
+def test_a_bootstrap_gives_the_same_figures_in_blocks_as_at_once(monkeypatch):
+    values = [(number * 37 % 101) / 101 for number in range(60)]
+    whole = bootstrap_mean(values), bootstrap_ratio(values, values[::-1])
+    monkeypatch.setattr(statistics, "_BLOCK", 1000)
+    assert (bootstrap_mean(values), bootstrap_ratio(values, values[::-1])) == whole
+
+
+def test_paired_values_are_of_equal_number():
+    assert paired_difference([True, False], [False, False]).value == 0.5
+    with pytest.raises(ValueError, match="cannot be paired"):
+        paired_difference([1, 2], [1])
