@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 
 import ramify
-from ramify.engine.ensembles.portfolio import solve_set
+from ramify.engine.ensembles.shared_budget import solve_set
 from ramify.search.adaptive import Allocator, EqualSplit, Portfolio
 from ramify.statistics import paired_difference, wilson
 

@@ -38,8 +38,8 @@ from .control.summary import conclude
 from .interrupts import plain_interrupts
 from .loading import load_models
 from .many import Problems, SolutionStream, as_problem
-from .planning.planning import plan
 from .planning.profile import Profile, profile_for
+from .planning.strategy_choice import plan
 from .policy.protocol import PolicyModel
 from .run import Run
 

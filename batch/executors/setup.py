@@ -11,8 +11,8 @@ from typing import Any
 from ramify.config import EngineConfig
 from ramify.engine.engine import AUTO, DEFAULT_WIDTH, Engine
 from ramify.engine.loading import default_reward
-from ramify.engine.planning.planning import plan
 from ramify.engine.planning.profile import profile_for
+from ramify.engine.planning.strategy_choice import plan
 from ramify.errors import UsageError
 from ramify.search.registry import make_strategy
 from ramify.search.strategies.rebase import Rebase

@@ -1,4 +1,4 @@
-"""Several models on one question: a cascade from small to large, or an ensemble that votes together."""
+"""Several models on one question: a cascade from small to large, or an ensemble that votes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ramify.search.votes import VoteRule
 from ramify.solution import Solution
 
 from ..engine import Engine
-from .pooling import pool
+from .vote_pooling import pool
 
 
 async def cascade(

@@ -1,4 +1,4 @@
-"""How the bundled models are made, from scratch: `python -m ramify.models.recipe all`.
+"""Recipe of the bundled models, from scratch: `python -m ramify.models.recipe all`.
 
 The only part of ramify that imports torch and tokenizers.
 """

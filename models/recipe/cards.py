@@ -1,4 +1,4 @@
-"""Model cards: what each bundled model is and measured, as JSON and as Markdown."""
+"""Model cards: description and measurements of each bundled model, as JSON and as Markdown."""
 
 from __future__ import annotations
 

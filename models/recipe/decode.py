@@ -1,4 +1,4 @@
-"""Fast batched decoding in torch, to watch a policy's accuracy while it trains."""
+"""Batched decoding in torch, for the accuracy of a policy while it trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring trained policies: greedy accuracy by number of steps, and how often some of k samples is right."""
+"""Measures of trained policies: greedy accuracy by number of steps, and pass@k."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing trained models as GGUF, and quantizing them through llama.cpp."""
+"""Export of trained models as GGUF, quantized through llama.cpp."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decoder that is trained: Llama-like blocks in the exact form that llama.cpp's `qwen2` architecture runs."""
+"""Decoder network of the bundled models: Llama-like blocks in the exact form of llama.cpp's `qwen2` architecture."""
 
 from __future__ import annotations
 

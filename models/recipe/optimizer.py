@@ -1,4 +1,4 @@
-"""Muon for the hidden matrices and AdamW for everything else."""
+"""Optimizers: Muon for the hidden matrices, AdamW for everything else."""
 
 from __future__ import annotations
 

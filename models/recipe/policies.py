@@ -1,4 +1,4 @@
-"""The bundled policies: their sizes, what they learn and for how long."""
+"""Training plans of the bundled policies: sizes, tasks and tokens."""
 
 from __future__ import annotations
 

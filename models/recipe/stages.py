@@ -17,17 +17,15 @@ from tokenizers import Tokenizer
 from ramify.training.label_files import label_problems
 from ramify.training.labels import LabelPlan
 
-from ..tasks.tasks import Task
+from ..tasks.tasks import Task, label_stream
 from .cards import files_of, make_card, write_card
-from .device import prepare
 from .evaluate import evaluate_policy, save_quality
 from .export import export_gguf, quantize
-from .label import label_stream
 from .network import Decoder
 from .policies import POLICIES
 from .reward import RewardPlan, read_labels, train_reward
 from .tokenizer import load_tokenizer, train_tokenizer
-from .train import Progress, Schedule, Trainer, load_policy
+from .train import Progress, Schedule, Trainer, load_policy, prepare
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The texts that models see: special tokens and the sequence formats of policy and reward model."""
+"""Special tokens, and the sequence formats of policy and reward model."""
 
 from __future__ import annotations
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -186,3 +189,16 @@ def load_policy(folder: Path, name: str, vocabulary: int) -> tuple[Decoder, Prog
     model = Decoder(POLICIES[name].shape, vocabulary)
     model.load_state_dict(state["model"])
     return model, Progress(**state["progress"])
+
+
+_PROBE = "import torch; a = torch.ones(64, 64, dtype=torch.bfloat16); (a @ a).sum().item()"
+
+
+def prepare(threads: int | None = None) -> torch.dtype:
+    """Set the number of threads and return bfloat16 where its kernels work, else float32.
+
+    Some virtual machines announce AMX but fault on it, so a child process tries first.
+    """
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, check=False)
+    return torch.bfloat16 if probe.returncode == 0 else torch.float32

@@ -1,4 +1,4 @@
-"""Steps of word problems: which is the first wrong one, and how an error is planted that runs through to the end."""
+"""Steps of word problems: the first wrong step, and planted errors that run through to the end."""
 
 from __future__ import annotations
 

@@ -6,8 +6,7 @@ from random import Random
 
 from ramify.problem import Problem
 
-from .distractors import distract
-from .operations import OPERATIONS
+from .operations import OPERATIONS, distract
 from .partition import Part, part_of
 from .questions import ask, ask_with_step
 from .story import Story, amount, start_story

@@ -11,8 +11,8 @@ from random import Random
 
 from ramify.problem import Problem
 
-from .names import PEOPLE, THINGS
 from .partition import Part, part_of
+from .story import PEOPLE, THINGS
 
 SHORTEST, LONGEST = 3, 6
 """Lengths that a list may have at any time."""

@@ -1,12 +1,11 @@
-"""What can happen in a story. Each operation says its sentences and writes its solution lines, or declines."""
+"""Operations of a story: sentences with their solution lines, and sentences with numbers that do not matter."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .names import PACKS, PARTS, PRONOUNS, TIMES_WORDS
-from .story import Event, Story, amount
+from .story import PACKS, PARTS, PRONOUNS, TIMES_WORDS, Event, Story, amount
 
 GAINS = (("buys", "bought"), ("finds", "found"), ("gets", "got"), ("picks up", "picked up"))
 LOSSES = (("sells", "sold"), ("loses", "lost"), ("gives away", "gave away"), ("uses up", "used up"))
@@ -269,3 +268,23 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(2, 3, compare),
     Operation(1, 2, compare_and_leave),
 )
+
+
+def distract(story: Story) -> None:
+    """Add one sentence that changes nothing."""
+    rng = story.rng
+    bystander, other_person, other_thing, third_thing = (*story.others[:2], *story.others[2:4])
+    person = rng.choice([*story.holds, bystander])
+    number = amount(rng, low=3, high=200)
+    forms = [
+        (f"{person} also has {number} {other_thing}.", ""),
+        (f"{person} {rng.choice(GAINS)[0]} {number} {other_thing}.", ""),
+        (f"{person} {rng.choice(LOSSES)[0]} {number} {third_thing}.", ""),
+        (f"{rng.choice((bystander, other_person))} has {number} {story.thing}.", ""),
+        (f"{bystander} {rng.choice(GAINS)[0]} {number} {story.thing}.", ""),
+        (f"{person} is {rng.randint(6, 80)} years old.", ""),
+        (f"the way to the market takes {rng.randint(5, 90)} minutes.", ""),
+        (f"the {third_thing} at the market cost {rng.randint(2, 40)} dollars.", ""),
+    ]
+    sentence, subject = rng.choice(forms)
+    story.say(sentence, subject)

@@ -1,4 +1,4 @@
-"""Which problems are for training and which for evaluation, decided by their numbers alone."""
+"""Partition of generated problems into training and evaluation, by their numbers alone."""
 
 from __future__ import annotations
 

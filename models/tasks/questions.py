@@ -1,9 +1,8 @@
-"""How a story ends: the last question, and the calculation that some questions need."""
+"""Final questions of a story, and the calculation that some of them need."""
 
 from __future__ import annotations
 
-from .names import PACKS
-from .story import Story, amount
+from .story import PACKS, Story, amount
 
 
 def ask(story: Story) -> int:

@@ -1,4 +1,4 @@
-"""The bundled tasks by name: what makes their problems and what tells right steps from wrong ones."""
+"""Bundled tasks by name: their generators, step checks, planted errors and labelled problems."""
 
 from __future__ import annotations
 
@@ -80,3 +80,13 @@ def task_of(problem: Problem) -> Task | None:
         return TASKS.get(str(name)) if len(lines) > 1 else None
     calculated = len(lines) > 1 and all(_CALCULATED.fullmatch(line) for line in lines[:-1])
     return ARITHMETIC if calculated else None
+
+
+LABEL_SEED = 987654
+LABEL_STEPS = (2, 8)
+
+
+def label_stream(numbers: range, task: Task = ARITHMETIC, seed: int = LABEL_SEED) -> list[Problem]:
+    """Return training problems whose solutions are labelled, of a stream that no policy was trained on."""
+    prefix = f"label-{task.prefix}"
+    return [task.one(stream_seed("train", seed, i), LABEL_STEPS, "train", f"{prefix}{i}") for i in numbers]

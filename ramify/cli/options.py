@@ -185,8 +185,8 @@ class SearchPlan:
 
     def _measured_best(self, *, has_reward: bool) -> AnyStrategy:
         from ramify.engine.loading import default_reward
-        from ramify.engine.planning.planning import plan
         from ramify.engine.planning.profile import profile_for
+        from ramify.engine.planning.strategy_choice import plan
 
         if self.strategy_options:
             raise UsageError("--strategy auto chooses all options itself", "leave --width and the others out")

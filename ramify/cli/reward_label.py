@@ -146,8 +146,7 @@ def _facts(out: Path, done: Labelling) -> dict[str, object]:
 
 def _bundled(task: str, count: int, seed: int) -> list[Problem]:
     """Return problems for training, of the stream that the bundled reward model of the task learned from."""
-    from ramify.models.recipe.label import label_stream
-    from ramify.models.tasks.tasks import TASKS
+    from ramify.models.tasks.tasks import TASKS, label_stream
 
     return label_stream(range(seed * count, (seed + 1) * count), TASKS[task])
 

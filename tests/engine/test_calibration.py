@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ramify
-from ramify.engine.planning.planning import plan
 from ramify.engine.planning.profile import UNITS, Cost, Point, Profile, fit, fitted, load_profile
+from ramify.engine.planning.strategy_choice import plan
 from ramify.errors import UsageError
 from ramify.statistics import sign_test
 from ramify.testing import ScriptedModel

@@ -6,7 +6,7 @@ import pytest
 
 import ramify
 from ramify.engine.ensembles.cascade import cascade, certainty, ensemble
-from ramify.engine.ensembles.portfolio import solve_set
+from ramify.engine.ensembles.shared_budget import solve_set
 from ramify.errors import UsageError
 from ramify.search.adaptive import EqualSplit, Portfolio
 from ramify.testing import ScriptedModel, ScriptedReward

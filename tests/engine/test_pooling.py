@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import ramify
-from ramify.engine.ensembles.pooling import pool
+from ramify.engine.ensembles.vote_pooling import pool
 from ramify.errors import UsageError
 from ramify.testing import ScriptedModel, ScriptedReward
 

@@ -10,8 +10,8 @@ import pytest
 import ramify
 from ramify.engine.library.catalog import list_bundled
 from ramify.engine.loading import default_reward
-from ramify.models.tasks.names import THINGS
 from ramify.models.tasks.partition import part_of, stream_seed
+from ramify.models.tasks.story import THINGS
 from ramify.models.tasks.tasks import ARITHMETIC, LISTS, TASKS, Task, generate_problems, task_of
 from ramify.problem import Problem
 

@@ -1,4 +1,4 @@
-"""One solution out of several runs on the same question: their finished paths vote together, their costs add up."""
+"""Pooled votes: one solution from several runs on one question, with their summed usage."""
 
 from __future__ import annotations
 

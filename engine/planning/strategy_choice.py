@@ -1,4 +1,4 @@
-"""Which strategy to run within a budget, by what was measured: one for all problems, or one by how hard each looks."""
+"""Choice of a strategy from a measured profile: one for all problems, or one by difficulty."""
 
 from __future__ import annotations
 

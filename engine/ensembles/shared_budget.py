@@ -1,4 +1,4 @@
-"""Many problems on one budget of generated tokens, spent where it is likeliest to change an answer."""
+"""Shared budget: many problems solved by sampling within one budget of generated tokens."""
 
 from __future__ import annotations
 
