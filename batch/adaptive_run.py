@@ -164,7 +164,7 @@ class AdaptiveBatchRun(BatchRun):
         row = self._attempt_row(item, error, self._spent[item.key])
 
         def store() -> None:
-            self._folder.attempts.append(row)
+            self._folder.add_attempt(row)
             self._folder.log(f"item {item.problem.id!r} loses a tranche: {type(error).__name__}")
 
         def count() -> None:

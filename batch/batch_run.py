@@ -204,7 +204,7 @@ class BatchRun:
         def store() -> None:
             if tree is not None:
                 self._folder.save_tree(item.key, tree.to_dict())
-            self._folder.items.append(row)
+            self._folder.add_item(row)
             if missed is not None:
                 self._folder.log(f"item {item.problem.id!r}: {missed}")
 
@@ -225,7 +225,7 @@ class BatchRun:
         )
 
         def store() -> None:
-            self._folder.items.append(row)
+            self._folder.add_item(row)
             self._folder.log(f"item {item.problem.id!r} failed: {described['type']}: {described['message']}")
 
         await self._write(store, lambda: self.counter.finished(row))
@@ -235,7 +235,7 @@ class BatchRun:
         row = self._attempt_row(item, error, self.counter.cost(item.key))
 
         def store() -> None:
-            self._folder.attempts.append(row)
+            self._folder.add_attempt(row)
             self._folder.log(f"item {item.problem.id!r} is put off: {type(error).__name__}")
 
         await self._write(store, lambda: self.counter.abandoned(item.key))

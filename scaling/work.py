@@ -136,7 +136,7 @@ class Work:
         share = cost_of(task.unit, 1)
 
         def keep(row: dict[str, object]) -> None:
-            self._folder.items.append(row)
+            self._folder.add_item(row)
             self._eta.add(share)
             self._watch(
                 Standing(

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import anyio
@@ -23,6 +24,7 @@ from ramify.engine.engine import Engine
 from ramify.engine.policy.llama import LlamaPolicy
 from ramify.engine.policy.protocol import PolicyModel
 from ramify.errors import QuestionTooLong, UsageError
+from ramify.files import Journal, read_journal, write_text
 from ramify.problem import Problem
 
 from .labelling import Labeller, split_lines
@@ -69,50 +71,51 @@ async def label_problems(
     """
     todo = list(problems)
     _check(todo)
-    journal = _Journal(out, {"version": VERSION, "model": _name(model), "plan": _plan(plan)})
-    state = Labelling()
-    done = journal.recover()
-    for each in done.values():
-        state.rows += each["rows"]
-        state.cost += LabelCost(**each["cost"])
-    left = [problem for problem in todo if problem.id not in done]
-    state.found = len(todo) - len(left)
+    with _LabelJournal(out, {"version": VERSION, "model": _name(model), "plan": _plan(plan)}) as journal:
+        state = Labelling()
+        for each in journal.done.values():
+            state.rows += each["rows"]
+            state.cost += LabelCost(**each["cost"])
+        left = [problem for problem in todo if problem.id not in journal.done]
+        state.found = len(todo) - len(left)
 
-    async def work(policy: PolicyModel, problem: Problem) -> None:
-        try:
-            rows, cost = await _label(policy, problem, plan)
-        except QuestionTooLong:
-            rows, cost = [], LabelCost()
-            state.too_long += 1
-        journal.append(problem.id, rows, cost)
-        state.labelled += 1
-        state.rows += len(rows)
-        state.cost += cost
-        if state.labelled % 100 == 0:
-            log.info("labelled %d problems", state.labelled)
-        if on_problem is not None:
-            on_problem(state)
+        async def work(policy: PolicyModel, problem: Problem) -> None:
+            try:
+                rows, cost = await _label(policy, problem, plan)
+            except QuestionTooLong:
+                rows, cost = [], LabelCost()
+                state.too_long += 1
+            journal.append(problem.id, rows, cost)
+            state.labelled += 1
+            state.rows += len(rows)
+            state.cost += cost
+            if state.labelled % 100 == 0:
+                log.info("labelled %d problems", state.labelled)
+            if on_problem is not None:
+                on_problem(state)
 
-    if left:
-        async with Engine(model, None, config=config) as engine:
-            await for_each(left, partial(work, engine.policy), parallel=min(plan.parallel, len(left)))
+        if left:
+            async with Engine(model, None, config=config) as engine:
+                await for_each(left, partial(work, engine.policy), parallel=min(plan.parallel, len(left)))
     return state
 
 
 def read_labels(path: Path) -> Iterator[LabelledSolution]:
-    """Yield the rows of a label file; a torn last line is left out."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if not line.endswith("\n"):
-                return
-            row = json.loads(line)
-            yield LabelledSolution(
-                id=row["id"],
-                question=row["question"],
-                steps=tuple(row["steps"]),
-                values=tuple(row["values"]),
-                count=row.get("count", 1),
-            )
+    """Yield the rows of a label file; a torn last line is left out.
+
+    Raises:
+        ValueError: if a line is no row.
+        OSError: if the file cannot be read.
+    """
+    path.stat()  # A missing file is an error here.
+    for row, _ in read_journal(path, strict=True):
+        yield LabelledSolution(
+            id=row["id"],
+            question=row["question"],
+            steps=tuple(row["steps"]),
+            values=tuple(row["values"]),
+            count=row.get("count", 1),
+        )
 
 
 async def _label(policy: PolicyModel, problem: Problem, plan: LabelPlan) -> tuple[list[LabelledSolution], LabelCost]:
@@ -126,51 +129,69 @@ async def _label(policy: PolicyModel, problem: Problem, plan: LabelPlan) -> tupl
             await session.close()
 
 
-class _Journal:
-    """The two files. Rows are on disk before their problem is noted as done."""
+class _LabelJournal:
+    """The two files, open for appending in a `with` block: rows are on the disk before their problem is noted as done.
+
+    Raises:
+        UsageError: on entering, if the files were made with other settings, or are damaged.
+    """
 
     def __init__(self, out: Path, head: dict[str, Any]) -> None:
-        self._out = out
-        self._notes = out.with_name(f"{out.name}.progress")
+        self._rows = Journal(out)
+        self._notes = Journal(out.with_name(f"{out.name}.progress"))
         self._head = head
+        self._stack = ExitStack()
+        self.done: dict[str, dict[str, Any]] = {}
 
-    def recover(self) -> dict[str, dict[str, Any]]:
-        """Return the notes of the problems that are done, by id, after dropping rows of all others.
+    def __enter__(self) -> _LabelJournal:
+        self.done = self._recover()
+        with ExitStack() as stack:
+            stack.enter_context(self._rows)
+            stack.enter_context(self._notes)
+            self._stack = stack.pop_all()
+        return self
 
-        Raises:
-            UsageError: if the files were made otherwise, or are damaged.
-        """
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def append(self, id: str, rows: list[LabelledSolution], cost: LabelCost) -> None:
+        """Write the rows of a problem, then note that it is done."""
+        self._rows.append(*(asdict(row) for row in rows))
+        self._notes.append({"id": id, "rows": len(rows), "cost": asdict(cost)})
+
+    def _recover(self) -> dict[str, dict[str, Any]]:
+        """Return the notes of the problems that are done, by id, after dropping the rows of all others."""
+        out = self._rows.path
         try:
-            notes = self._read(self._notes) if self._notes.exists() else self._old_notes()
-            rows = self._read(self._out) if self._out.exists() else []
+            rows = _read(out)
+            notes = _read(self._notes.path) if self._notes.path.exists() else self._counted(rows)
             done = {note["id"]: note for note in notes[1:]}
             kept = [row for row in rows if row["id"] in done]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{self._out} cannot be gone on with ({error})", "choose another --out") from error
+            raise UsageError(f"{out} cannot be gone on with ({error})", "choose another --out") from error
         if notes and notes[0] != self._head:
-            raise UsageError(f"{self._out} was made with another model or other settings", "choose another --out")
-        self._out.parent.mkdir(parents=True, exist_ok=True)
-        _replace(self._out, kept)
-        _replace(self._notes, [self._head, *done.values()])
+            raise UsageError(f"{out} was made with another model or other settings", "choose another --out")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _replace(out, kept)
+        _replace(self._notes.path, [self._head, *done.values()])
         return done
 
-    def append(self, id: str, rows: list[LabelledSolution], cost: LabelCost) -> None:
-        """Write down a problem."""
-        _append(self._out, [asdict(row) for row in rows])
-        _append(self._notes, [{"id": id, "rows": len(rows), "cost": asdict(cost)}])
-
-    def _read(self, path: Path) -> list[dict[str, Any]]:
-        """Return the rows of a file without a torn last one."""
-        lines = path.read_text("utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-
-    def _old_notes(self) -> list[dict[str, Any]]:
-        """Return notes for a file that has none: what is in it counts as done."""
-        counts: dict[str, int] = {}
-        for row in self._read(self._out) if self._out.exists() else []:
-            counts[row["id"]] = counts.get(row["id"], 0) + 1
+    def _counted(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return notes for a label file that has none: every problem in it counts as done."""
         none = asdict(LabelCost())
+        counts = Counter(row["id"] for row in rows)
         return [self._head, *({"id": id, "rows": count, "cost": none} for id, count in counts.items())]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file without a torn last one."""
+    return [row for row, _ in read_journal(path, strict=True)]
+
+
+def _replace(path: Path, rows: list[dict[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _name(model: str | Path | PolicyModel) -> str:
@@ -191,14 +212,3 @@ def _check(problems: list[Problem]) -> None:
     twice = next((id for id, count in ids.items() if count > 1), None)
     if twice is not None:
         raise UsageError(f"two problems have the id {twice}", "give each its own")
-
-
-def _append(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-
-
-def _replace(path: Path, rows: list[dict[str, Any]]) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    os.replace(temporary, path)

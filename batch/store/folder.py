@@ -14,20 +14,27 @@ Rows are appended and on disk one by one; every other file is replaced whole.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
 from ramify.errors import RunFolderError
+from ramify.files import (
+    DamagedJournal,
+    Journal,
+    LockHeld,
+    is_temporary,
+    lock,
+    read_journal,
+    remove_abandoned,
+    write_text,
+)
 
 from .identity import differences
-from .journal import Journal, read_journal, write_whole
 
 SCHEMA_VERSION = 1
 MANIFEST, ITEMS, ATTEMPTS, REPORT = "manifest.json", "items.jsonl", "attempts.jsonl", "report.json"
@@ -60,13 +67,54 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def read_items(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a run folder's items, in the order in which they were done; a torn last one is left out."""
-    return (row for row, _ in read_journal(folder / ITEMS))
+    """Yield the rows of a run folder's items, in the order in which they were done; a torn last one is left out.
+
+    Raises:
+        RunFolderError: if a line before the last is no row, or the file cannot be read.
+    """
+    return _rows(folder / ITEMS)
 
 
 def read_attempts(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the attempts that came to nothing."""
-    return (row for row, _ in read_journal(folder / ATTEMPTS))
+    """Yield the attempts that came to nothing.
+
+    Raises:
+        RunFolderError: if a line before the last is no row, or the file cannot be read.
+    """
+    return _rows(folder / ATTEMPTS)
+
+
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Report an OSError of the block as one about writing `path`.
+
+    Raises:
+        RunFolderError: if the block raises an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError.not_written(path, error) from error
+
+
+def write_file(path: Path, text: str) -> None:
+    """Replace a file of a run folder by `text`, whole or not at all.
+
+    Raises:
+        RunFolderError: if it cannot be written.
+    """
+    with writing(path):
+        write_text(path, text, errors="backslashreplace")
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        for row, _ in read_journal(path):
+            yield row
+    except DamagedJournal as error:
+        raise RunFolderError(str(error), "remove that line; its item will be done again") from error
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be read ({error.strerror})", "check the folder") from error
 
 
 class RunFolder:
@@ -79,8 +127,8 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         path = path.expanduser()
         self.path = path
-        self.items = Journal(path / ITEMS)
-        self.attempts = Journal(path / ATTEMPTS)
+        self._items = Journal(path / ITEMS)
+        self._attempts = Journal(path / ATTEMPTS)
         self._stack = ExitStack()
 
     def __enter__(self) -> RunFolder:
@@ -91,8 +139,8 @@ class RunFolder:
                 raise RunFolderError(
                     f"{self.path} holds {ITEMS} without {MANIFEST}", "put that back, or use a new --out folder"
                 )
-            stack.enter_context(self.items)
-            stack.enter_context(self.attempts)
+            self._open(stack, self._items)
+            self._open(stack, self._attempts)
             self._stack = stack.pop_all()
         return self
 
@@ -117,7 +165,7 @@ class RunFolder:
         made = manifest["created"] if old is None else old["created"]
         new = {**manifest, "created": made}
         if new != old:
-            write_whole(self.path / MANIFEST, json.dumps(new, ensure_ascii=False, indent=2) + "\n")
+            write_file(self.path / MANIFEST, json.dumps(new, ensure_ascii=False, indent=2) + "\n")
 
     def retire_failed(self) -> int:
         """Move the rows of failed items to the attempts, so that the items are done again; return how many."""
@@ -133,11 +181,30 @@ class RunFolder:
             there = {(row["key"], row["attempt"]) for row in read_attempts(self.path)}
             for row in failed:
                 if (row["key"], row["attempt"]) not in there:
-                    self.attempts.append(row)
-            self.items.__exit__(None, None, None)
-            write_whole(self.path / ITEMS, "".join(kept))
-            self.items = self._stack.enter_context(Journal(self.path / ITEMS))
+                    self.add_attempt(row)
+            self._items.close()
+            write_file(self.path / ITEMS, "".join(kept))
+            self._items = Journal(self.path / ITEMS)
+            self._open(self._stack, self._items)
         return len(failed)
+
+    def add_item(self, row: Mapping[str, Any]) -> None:
+        """Append the row of an item that is done; it is on the disk when this returns, and not at all if it raises.
+
+        Raises:
+            RunFolderError: if it cannot be written.
+        """
+        with writing(self._items.path):
+            self._items.append(row)
+
+    def add_attempt(self, row: Mapping[str, Any]) -> None:
+        """Append an attempt that came to nothing, as `add_item` does.
+
+        Raises:
+            RunFolderError: if it cannot be written.
+        """
+        with writing(self._attempts.path):
+            self._attempts.append(row)
 
     def save_tree(self, key: str, tree: Mapping[str, Any]) -> None:
         """Write the search tree of an item."""
@@ -170,57 +237,53 @@ class RunFolder:
 
     def _save(self, name: str, key: str, value: Mapping[str, Any]) -> None:
         folder = self.path / name
-        try:
+        with writing(folder):
             folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise RunFolderError.not_written(folder, error) from error
-        write_whole(folder / f"{key}.json", json.dumps(value, ensure_ascii=True) + "\n")
+        write_file(folder / f"{key}.json", json.dumps(value, ensure_ascii=True) + "\n")
 
     def log(self, text: str) -> None:
         """Add a line to the events."""
         moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         path = self.path / EVENTS
-        try:
-            with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(f"{moment} {' '.join(text.split())}\n")
-        except OSError as error:
-            raise RunFolderError.not_written(path, error) from error
+        with writing(path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{moment} {' '.join(text.split())}\n")
 
     def write_report(self, report: Mapping[str, Any]) -> None:
         """Replace the report, unless it says the same already."""
         path = self.path / REPORT
         text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
         if not path.is_file() or path.read_text("utf-8") != text:
-            write_whole(path, text)
+            write_file(path, text)
 
     def _make(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            strangers = sorted(
-                each.name for each in self.path.iterdir() if each.name.lstrip(".").removesuffix(".new") not in _OURS
-            )
+            found = sorted(each.name for each in self.path.iterdir())
         except FileExistsError:
             raise RunFolderError(f"{self.path} is a file", "choose a folder for --out") from None
         except OSError as error:
             raise RunFolderError.not_written(self.path, error) from error
-        if strangers and not (self.path / MANIFEST).exists():
+        foreign = [name for name in found if name not in _OURS and not is_temporary(name)]
+        if foreign and not (self.path / MANIFEST).exists():
             raise RunFolderError(
-                f"{self.path} is no run folder and holds {strangers[0]!r}", "use a new or empty folder for --out"
+                f"{self.path} is no run folder and holds {foreign[0]!r}", "use a new or empty folder for --out"
             )
 
     def _lock(self, stack: ExitStack) -> None:
         path = self.path / LOCK
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise RunFolderError.not_written(path, error) from error
-        stack.callback(os.close, descriptor)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(descriptor, 100, 0).decode("utf-8", "replace").strip() or "unknown"
+            with writing(path):
+                stack.enter_context(lock(path))
+        except LockHeld as held:
             raise RunFolderError(
-                f"{self.path} is being written by another process ({holder})", "wait for it, or stop it"
+                f"{self.path} is being written by another process ({held.holder})", "wait for it, or stop it"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.uname().nodename} process {os.getpid()}\n".encode(), 0)
+        remove_abandoned(self.path, older_than_s=0)
+
+    @staticmethod
+    def _open(stack: ExitStack, journal: Journal) -> None:
+        try:
+            with writing(journal.path):
+                stack.enter_context(journal)
+        except DamagedJournal as error:
+            raise RunFolderError(str(error), "remove that line; its item will be done again") from error

@@ -10,6 +10,8 @@ from typing import Any
 
 from sides import Side
 
+from ramify.files import write_text
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
@@ -85,9 +87,7 @@ class Results:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         entries = ",\n".join(_lines(each) for each in self.entries)
-        part = self._path.with_name(self._path.name + ".part")
-        part.write_text(f'{{"settings": {json.dumps(self.settings)}, "entries": [\n{entries}\n]}}\n', encoding="utf-8")
-        part.replace(self._path)
+        write_text(self._path, f'{{"settings": {json.dumps(self.settings)}, "entries": [\n{entries}\n]}}\n')
 
 
 def _lines(entry: Entry) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .folder import data_folder
 from .records import RunSummary, SavedRun
 from .store import KEPT_RUNS, LATEST, Listing, RunStore, Unreadable
 
-__all__ = ["KEPT_RUNS", "LATEST", "Listing", "RunStore", "RunSummary", "SavedRun", "Unreadable", "data_folder"]
+__all__ = ["KEPT_RUNS", "LATEST", "Listing", "RunStore", "RunSummary", "SavedRun", "Unreadable"]

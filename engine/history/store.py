@@ -6,18 +6,16 @@ import logging
 import os
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ramify.errors import UsageError
+from ramify.files import data_folder, remove_abandoned, write_text
 from ramify.solution import Solution
 
-from .folder import data_folder
 from .records import (
     ID_PATTERN,
     RunSummary,
@@ -34,7 +32,6 @@ KEPT_RUNS = 500
 LATEST = "last"
 """Stands for the newest run where an id is asked for."""
 _MAX_HEADER_BYTES = 4_000_000
-_ABANDONED_S = 3600.0
 _NAME = re.compile(rf"\d{{8}}T\d{{12}}-(?P<id>{ID_PATTERN})\.jsonl")
 _SOME = 5
 
@@ -93,7 +90,7 @@ class RunStore:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             run_id = self._new_id()
             text = write_run(summarize(run_id, created, solution), solution, options)
-            _write_whole(self.folder / f"{created:%Y%m%dT%H%M%S%f}-{run_id}.jsonl", text.encode())
+            write_text(self.folder / f"{created:%Y%m%dT%H%M%S%f}-{run_id}.jsonl", text, private=True)
             self._retain()
         except OSError as error:
             raise UsageError(
@@ -201,10 +198,7 @@ class RunStore:
         if self._keep is not None:
             for _, path in list(self._files())[self._keep :]:
                 path.unlink(missing_ok=True)
-        for path in self.folder.glob(".*.part"):
-            with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _ABANDONED_S:
-                    path.unlink()
+        remove_abandoned(self.folder)
 
 
 def _header(path: Path) -> RunSummary:
@@ -219,17 +213,3 @@ def _reason(error: OSError | UnreadableRun) -> str:
 def _searched(summary: RunSummary) -> str:
     fields = (summary.id, summary.question, summary.answer or "", summary.strategy, summary.model, summary.stop_reason)
     return "\n".join(fields).casefold()
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file under another name, bring it to disk, and only then give it its name."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

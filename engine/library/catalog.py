@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from ramify.errors import ModelLoadError, UsageError
+from ramify.files import models_folder
 from ramify.text import did_you_mean
 
 from .hub.records import find_pulled, read_records
@@ -19,9 +20,6 @@ from .hub.reference import PREFIX, model_name, parse_reference, part_names, part
 
 DEFAULT_QUANTIZATION = "q8_0"
 """What a bundled name without `:quantization` means."""
-
-MODELS_DIR_VARIABLE = "RAMIFY_MODELS_DIR"
-"""Environment variable that replaces the folder of the user's own models."""
 
 Role = Literal["policy", "reward"]
 
@@ -111,7 +109,7 @@ def list_bundled() -> list[CatalogEntry]:
 
 def list_user_models() -> list[CatalogEntry]:
     """Return the models in the user's model folder, in name order; a split one is a single entry."""
-    folder = user_models_folder()
+    folder = models_folder()
     sources = {record.name: record.source for record in read_records(folder)}
     return [
         CatalogEntry(
@@ -131,15 +129,6 @@ def model_parts(path: Path) -> list[Path]:
     return [path.with_name(name) for name in part_names(path.name)]
 
 
-def user_models_folder() -> Path:
-    """Return the folder of the user's own models, which need not exist: RAMIFY_MODELS_DIR, else the XDG data folder."""
-    own = os.environ.get(MODELS_DIR_VARIABLE)
-    if own:
-        return Path(own).expanduser()
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "ramify" / "models"
-
-
 def profile_path(policy: str, reward: str | None) -> Path | None:
     """Return the bundled profile of a policy with a reward model, None if there is none; quantizations share one."""
     names = [each.partition(":")[0].removeprefix("ramify-") for each in (policy, reward) if each is not None]
@@ -149,7 +138,7 @@ def profile_path(policy: str, reward: str | None) -> Path | None:
 
 def _pulled(text: str) -> ModelRef:
     """Return the pulled file; a search never downloads by itself."""
-    ref, folder = parse_reference(text), user_models_folder()
+    ref, folder = parse_reference(text), models_folder()
     if ref.file is None and ref.quantization is None:
         raise UsageError(
             f"{text!r} names a whole repository, not a model", f"see what it holds with `ramify models pull {ref}`"
@@ -172,7 +161,7 @@ def _is_path(text: str) -> bool:
     separators = [os.sep] if os.altsep is None else [os.sep, os.altsep]
     if any(separator in text for separator in separators) or text.startswith("~"):
         return True
-    return text.endswith(".gguf") and (Path(text).exists() or not (user_models_folder() / text).is_file())
+    return text.endswith(".gguf") and (Path(text).exists() or not (models_folder() / text).is_file())
 
 
 def _from_path(path: Path) -> ModelRef:

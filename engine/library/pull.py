@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ramify.errors import ModelLoadError, UsageError
+from ramify.files import LockHeld, lock, models_folder
 
 from ..runtime.llama.gguf_check import check_gguf
-from .catalog import list_bundled, user_models_folder
+from .catalog import list_bundled
 from .hub.choosing import chosen_parts
 from .hub.client import HubClient, RemoteFile, is_offline, offline_error
 from .hub.download import Download, checksum_fits
@@ -23,6 +22,8 @@ from .hub.reference import HubRef, model_name, stored_name
 
 PULLING = ".pulling"
 """Folder in the model folder that holds what is on its way."""
+LOCK = "lock"
+"""Lock file among the partial files of a model."""
 MAGIC = b"GGUF"
 
 
@@ -61,7 +62,7 @@ def pull(ref: HubRef, watcher: PullWatcher, *, name: str | None = None, force: b
         UsageError: if the reference is wrong, or the name is taken by another model.
         ModelLoadError: if the model cannot be fetched, does not fit on the disk, or is damaged.
     """
-    folder = user_models_folder()
+    folder = models_folder()
     if is_offline():
         return _offline(folder, ref)
     client = HubClient()
@@ -113,7 +114,10 @@ class _Pull:
         else:
             check_gguf(targets[0])
         write_record(self._folder, self._with_sizes(targets))
-        shutil.rmtree(self._partials, ignore_errors=True)
+        for leftover in self._partials.iterdir():
+            # The lock file goes last, with the lock.
+            if leftover.name != LOCK:
+                leftover.unlink(missing_ok=True)
         return Pulled(self._record.name, targets[0], self._record.source, bool(missing))
 
     def _refuse_others(self, targets: list[Path]) -> None:
@@ -203,28 +207,26 @@ def _locked(partials: Path) -> Generator[Path]:
     Raises:
         ModelLoadError: if another process has it.
     """
-    while True:
-        partials.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(partials, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Who had the lock before removed the folder at its end.
-            if not partials.is_dir() or partials.stat().st_ino != os.fstat(descriptor).st_ino:
-                continue
+    try:
+        with ExitStack() as stack:
+            while True:
+                partials.mkdir(parents=True, exist_ok=True)
+                # The process that had the lock before may remove the folder now.
+                with suppress(FileNotFoundError):
+                    stack.enter_context(lock(partials / LOCK))
+                    break
             try:
                 yield partials
             finally:
-                # What is empty by then is of no use to anybody; what is not stays for the next try.
+                # An empty folder goes; partial files stay for the next try.
+                (partials / LOCK).unlink()
                 for empty in (partials, partials.parent):
                     with suppress(OSError):
                         empty.rmdir()
-            return
-        except BlockingIOError:
-            raise ModelLoadError(
-                f"another process is pulling {partials.name}", "wait for it, then run the command again"
-            ) from None
-        finally:
-            os.close(descriptor)
+    except LockHeld:
+        raise ModelLoadError(
+            f"another process is pulling {partials.name}", "wait for it, then run the command again"
+        ) from None
 
 
 def _size(path: Path) -> int:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 import subprocess
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ramify.errors import ModelLoadError, UsageError
+from ramify.files import models_folder, replacing
 from ramify.text import nearest_word
 
 from ..runtime.llama.gguf_check import check_gguf
 from ..runtime.llama.native import available_threads
 from ..runtime.llama.processes import child_environment, python_command, signal_name
-from .catalog import model_parts, resolve_model, user_models_folder
+from .catalog import model_parts, resolve_model
 from .hub.reference import model_name, quantization_of
 from .removal import HEAD_SUFFIX
 
@@ -123,8 +122,8 @@ def plan_quantization(
         wanted = quantization_named(out_or_kind)
         if kind is not None and quantization_named(kind) != wanted:
             raise UsageError(f"{out_or_kind!r} and --type {kind!r} differ", "give the type once")
-        named = ref.bundled or ref.path.parent == user_models_folder()
-        target = (user_models_folder() if named else ref.path.parent) / f"{_derived_name(ref.path.name, wanted)}.gguf"
+        named = ref.bundled or ref.path.parent == models_folder()
+        target = (models_folder() if named else ref.path.parent) / f"{_derived_name(ref.path.name, wanted)}.gguf"
     quantized = not summary.tensor_types <= FLOAT_TENSORS
     _refuse(ref.path, target, force=force, quantized=quantized, allow_requantize=allow_requantize)
     size = sum(part.stat().st_size for part in model_parts(ref.path) if part.is_file())
@@ -138,20 +137,15 @@ def quantize(plan: QuantizePlan, report: Report, *, threads: int | None = None) 
         ModelLoadError: if llama.cpp fails or the file cannot be written.
     """
     target = plan.target
-    # Of each call its own: two may make the same file at a time, in this process or in others.
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        said = _run(plan, temporary, threads or available_threads(), report)
-        check_gguf(temporary)
-        after = temporary.stat().st_size
-        temporary.replace(target)
+        with replacing(target) as part:
+            said = _run(plan, part, threads or available_threads(), report)
+            check_gguf(part)
+            after = part.stat().st_size
         head = _copy_head(plan.source, target)
     except OSError as error:
         raise ModelLoadError(f"{target} cannot be written ({error.strerror})", "name another file") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
     fallback = _FALLBACK.search(said)
     fallbacks, tensors = (int(fallback[1]), int(fallback[2])) if fallback else (0, 0)
     return Quantized(target, plan.source_bytes, after, fallbacks, tensors, head)

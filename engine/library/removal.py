@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ramify.errors import ModelLoadError, UsageError
+from ramify.files import models_folder
 from ramify.text import did_you_mean
 
-from .catalog import list_bundled, list_user_models, model_parts, resolve_model, user_models_folder
+from .catalog import list_bundled, list_user_models, model_parts, resolve_model
 from .hub.records import record_path
 from .hub.reference import PREFIX, model_name
 
@@ -54,8 +55,8 @@ def find_removable(name: str) -> Removable:
         if wanted.partition(":")[0] in {each.name for each in list_bundled()}:
             raise UsageError(f"{name} comes with ramify and cannot be deleted", "only your own models can")
         hint = did_you_mean(wanted, own, "see `ramify models list`")
-        raise UsageError(f"there is no model {name!r} in {user_models_folder()}", hint)
+        raise UsageError(f"there is no model {name!r} in {models_folder()}", hint)
     first = entry.files[entry.default]
-    beside = (first.with_suffix(HEAD_SUFFIX), record_path(user_models_folder(), entry.name))
+    beside = (first.with_suffix(HEAD_SUFFIX), record_path(models_folder(), entry.name))
     files = (*model_parts(first), *(path for path in beside if path.is_file()))
     return Removable(entry.name, files, entry.size_bytes)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ramify.errors import UsageError
+from ramify.files import write_text
 from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy
 from ramify.search.strategy import AnyStrategy
@@ -107,7 +108,7 @@ class Profile(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write the profile as JSON."""
-        path.write_text(json.dumps(self.model_dump(), indent=1) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(self.model_dump(), indent=1) + "\n")
 
 
 def load_profile(path: Path) -> Profile:

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from ramify.files import replacing
+
 from ..tasks.partition import stream_seed
 from ..tasks.tasks import Task
 from .text import policy_solution_text, prompt_text
@@ -82,14 +84,13 @@ def _make_shard(path: Path, index: int, tokenizer: Tokenizer, task: Task, steps:
     prompts = tokenizer.encode_batch([prompt_text(p.question) for p in problems])
     solutions = tokenizer.encode_batch([policy_solution_text(p.solution or "") for p in problems])
     rows = [np.array(a.ids + b.ids, np.uint16) for a, b in zip(prompts, solutions, strict=True)]
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez(
-        temporary,
-        tokens=np.concatenate(rows),
-        ends=np.cumsum([len(r) for r in rows]),
-        prompts=np.array([len(a.ids) for a in prompts]),
-    )
-    temporary.replace(path)
+    with replacing(path) as part, part.open("wb") as file:
+        np.savez(
+            file,
+            tokens=np.concatenate(rows),
+            ends=np.cumsum([len(r) for r in rows]),
+            prompts=np.array([len(a.ids) for a in prompts]),
+        )
 
 
 def _row(tokens: npt.NDArray[np.uint16], prompt: int) -> Row:

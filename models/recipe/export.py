@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from ramify.files import replacing
+
 from .network import NORM_EPSILON, ROPE_BASE, Block, Decoder
 from .text import ASSISTANT, BAD, CHAT_TEMPLATE, CONTEXT_LENGTH, END, GOOD, SPECIAL_TOKENS, STEP, USER
 from .tokenizer import token_id
@@ -36,16 +38,15 @@ _ARCHITECTURE = "qwen2"
 def export_gguf(model: Decoder, tokenizer: Tokenizer, path: Path, name: str, reward: bool = False) -> None:
     """Write `model` with 16-bit matrices; `reward` marks it as a process reward model."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    writer = gguf.GGUFWriter(temporary, _ARCHITECTURE)
-    _add_description(writer, model, name, reward)
-    _add_tokenizer(writer, tokenizer)
-    _add_tensors(writer, model)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    temporary.replace(path)
+    with replacing(path) as part:
+        writer = gguf.GGUFWriter(part, _ARCHITECTURE)
+        _add_description(writer, model, name, reward)
+        _add_tokenizer(writer, tokenizer)
+        _add_tensors(writer, model)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
 
 
 def quantize(source: Path, target: Path, file_type: str) -> None:
@@ -60,12 +61,11 @@ def quantize(source: Path, target: Path, file_type: str) -> None:
     parameters = native.llama_model_quantize_default_params()
     parameters.ftype = types[file_type]
     parameters.nthread = 1
-    temporary = target.with_suffix(".tmp")
     options: Any = ctypes.byref(parameters)
-    code = native.llama_model_quantize(str(source).encode(), str(temporary).encode(), options)
-    if code != 0:
-        raise RuntimeError(f"llama.cpp could not quantize {source.name} to {file_type} (code {code})")
-    temporary.replace(target)
+    with replacing(target) as part:
+        code = native.llama_model_quantize(str(source).encode(), str(part).encode(), options)
+        if code != 0:
+            raise RuntimeError(f"llama.cpp could not quantize {source.name} to {file_type} (code {code})")
 
 
 def _add_description(writer: gguf.GGUFWriter, model: Decoder, name: str, reward: bool) -> None:

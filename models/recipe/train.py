@@ -18,6 +18,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
+from ramify.files import replacing
+
 from .data import IGNORED, SHARD_SIZE, Batch, batches, load_shard
 from .decode import greedy_accuracy
 from .export import import_gguf
@@ -164,9 +166,8 @@ class Trainer:
             "optimizer": self._optimizer.state(),
             "progress": asdict(self.progress),
         }
-        temporary = self._path().with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self._path())
+        with replacing(self._path()) as part:
+            torch.save(state, part)
         self._saved_at = time.monotonic()
 
     def _restore(self) -> None:

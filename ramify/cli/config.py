@@ -40,7 +40,7 @@ def show(as_json: bool) -> None:
 @config.command()
 def path() -> None:
     """Show the path of the file, which need not exist."""
-    from .settings import config_path
+    from ..files import config_path
 
     with output.owned_stdout():
         output.write(str(config_path()))

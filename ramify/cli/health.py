@@ -24,9 +24,10 @@ def examine(*, run: bool, model: str) -> dict[str, Any]:
 
     `run` loads `model` and solves a tiny problem with it. `problems` in the result lists what is wrong.
     """
-    from ramify.engine.library.catalog import list_bundled, user_models_folder
+    from ramify.engine.library.catalog import list_bundled
     from ramify.engine.runtime.llama.native import available_threads
-    from ramify.engine.runtime.llama.probe import cache_folder
+
+    from ..files import cache_folder, models_folder
 
     bundled = [entry.name for entry in list_bundled()]
     report: dict[str, Any] = {
@@ -36,7 +37,7 @@ def examine(*, run: bool, model: str) -> dict[str, Any]:
         "processor": {"threads": available_threads(), "flags": _processor_flags()},
         "llama_cpp": _library(),
         "bundled_models": bundled,
-        "folders": {"cache": str(cache_folder()), "models": str(user_models_folder())},
+        "folders": {"cache": str(cache_folder()), "models": str(models_folder())},
     }
     trouble = [] if bundled else ["the bundled models are missing; reinstall ramify"]
     if "error" in report["llama_cpp"]:

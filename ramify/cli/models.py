@@ -30,7 +30,9 @@ def models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON array.")
 def list_models(as_json: bool) -> None:
     """List the models that can be named: bundled ones and those in your model folder."""
-    from ramify.engine.library.catalog import list_bundled, list_user_models, user_models_folder
+    from ramify.engine.library.catalog import list_bundled, list_user_models
+
+    from ..files import models_folder
 
     entries = [*list_bundled(), *list_user_models()]
     if as_json:
@@ -43,7 +45,7 @@ def list_models(as_json: bool) -> None:
             _millions(entry),
             size_text(entry.size_bytes),
             " ".join(sorted(entry.files)) or "-",
-            "bundled" if entry.bundled else entry.source or str(user_models_folder()),
+            "bundled" if entry.bundled else entry.source or str(models_folder()),
         )
         for entry in entries
     ]
@@ -99,15 +101,16 @@ def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> No
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 def remove(name: str, yes: bool) -> None:
     """Delete a model from your model folder, with all its parts. Bundled models stay."""
-    from ramify.engine.library.catalog import user_models_folder
     from ramify.engine.library.removal import find_removable
+
+    from ..files import models_folder
 
     found = find_removable(name)
     if not yes:
         if not _stdin_is_terminal():
             raise click.UsageError(f"deleting {found.name} needs a yes; pass --yes")
         size = size_text(found.size_bytes)
-        if not click.confirm(f"delete {found.name} ({size}) from {user_models_folder()}?", err=True):
+        if not click.confirm(f"delete {found.name} ({size}) from {models_folder()}?", err=True):
             diagnostics.say("nothing was deleted")
             return
     found.remove()

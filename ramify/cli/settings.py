@@ -19,6 +19,7 @@ import click
 
 from ..config import SETTINGS, STRATEGY_KEYS
 from ..errors import UsageError
+from ..files import CONFIG_VARIABLE, config_path
 from ..text import did_you_mean
 from .options import search_options
 from .values import COUNT
@@ -26,8 +27,6 @@ from .values import COUNT
 if TYPE_CHECKING:
     from ramify.engine.history import RunStore
 
-CONFIG_VARIABLE = "RAMIFY_CONFIG"
-"""Environment variable that replaces the path of the file."""
 KEYS = "keys"
 """Table of the file that gives actions of the terminal UI other keys."""
 _MARK = "strategy"
@@ -59,15 +58,6 @@ def known_settings() -> Mapping[str, click.Parameter]:
 
     declared = cast("list[click.Parameter]", getattr(options, "__click_params__"))  # noqa: B009
     return {str(each.name): each for each in reversed(declared) if not each.multiple}
-
-
-def config_path() -> Path:
-    """Return the path of the file, which need not exist: RAMIFY_CONFIG, else ramify/config.toml in XDG_CONFIG_HOME."""
-    own = os.environ.get(CONFIG_VARIABLE)
-    if own:
-        return Path(own).expanduser()
-    folder = Path(os.environ.get("XDG_CONFIG_HOME") or "")
-    return (folder if folder.is_absolute() else Path.home() / ".config") / "ramify" / "config.toml"
 
 
 def given_settings() -> dict[str, Setting]:

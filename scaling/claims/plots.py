@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ramify.errors import RunFolderError, UsageError
+from ramify.batch.store.folder import writing
+from ramify.errors import UsageError
 from ramify.statistics import bootstrap_mean
 
 from ..cells import Board, Cell
@@ -40,11 +41,9 @@ def draw(found: Board, folder: Path, view: str = ALL, claims: Sequence[int] = CL
 
     def save(name: str, canvas: Any) -> None:
         path = folder / f"{'' if view == ALL else f'{view}-'}{name}.png"
-        try:
+        with writing(path):
             folder.mkdir(exist_ok=True)
             canvas.savefig(path, dpi=80)
-        except OSError as error:
-            raise RunFolderError.not_written(path, error) from error
         written.append(path)
 
     plain = [cell for cell in found.cells if cell.label.sigma == 0]

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ramify.batch.store.folder import read_manifest
-from ramify.batch.store.journal import write_whole
+from ramify.batch.store.folder import read_manifest, write_file
 from ramify.statistics import bootstrap_mean
 
 from ..cells import Board, Cell, Row, board
@@ -59,8 +58,8 @@ def summarise(plan: Plan, out: Path) -> Outcome:
         RunFolderError: if the folder is damaged or cannot be written.
     """
     found = outcome(plan, read_rows(out))
-    write_whole(out / RESULTS, json.dumps(to_dict(found, read_manifest(out)), separators=(",", ":")) + "\n")
-    write_whole(out / REPORT, markdown(found))
+    write_file(out / RESULTS, json.dumps(to_dict(found, read_manifest(out)), separators=(",", ":")) + "\n")
+    write_file(out / REPORT, markdown(found))
     return found
 
 

@@ -6,95 +6,8 @@ import os
 import pytest
 
 from ramify.batch import RunFolderError
-from ramify.batch.store.folder import RunFolder, read_manifest
+from ramify.batch.store.folder import RunFolder, read_items, read_manifest, write_file
 from ramify.batch.store.identity import describe_model, describe_reward, differences, item_key, problem_key
-from ramify.batch.store.journal import Journal, read_journal, write_whole
-
-
-def rows(path):
-    return [row for row, _ in read_journal(path)]
-
-
-def test_what_was_appended_is_there(tmp_path):
-    path = tmp_path / "a.jsonl"
-    with Journal(path) as journal:
-        journal.append({"n": 1})
-        journal.append({"n": "\u00e4\ud800"})
-        assert rows(path) == [{"n": 1}, {"n": "\u00e4\ud800"}]
-    with Journal(path) as journal:
-        journal.append({"n": 3})
-    assert [row["n"] for row in rows(path)] == [1, "\u00e4\ud800", 3]
-
-
-def test_a_line_torn_anywhere_is_as_if_never_written(tmp_path):
-    path = tmp_path / "a.jsonl"
-    whole, last = b'{"n": 1}\n', b'{"n": 2}\n'
-    for cut in range(len(last)):
-        path.write_bytes(whole + last[:cut])
-        assert rows(path) == [{"n": 1}]
-        with Journal(path) as journal:
-            journal.append({"n": 3})
-        assert path.read_bytes() == whole + b'{"n": 3}\n'
-
-
-def test_a_last_line_of_rubbish_is_torn_too(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"n": 1}\n' + b"\0" * 30 + b"\n")
-    assert rows(path) == [{"n": 1}]
-
-
-def test_a_line_that_is_being_written_is_no_damage(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"n": 1}\n{"n": ')
-    found = read_journal(path)
-    assert next(found)[0] == {"n": 1}
-    assert next(found, None) is None
-    with path.open("ab") as file:
-        file.write(b'2}\n{"n": 3}\n')
-    assert [row["n"] for row in rows(path)] == [1, 2, 3]
-
-
-def test_damage_before_the_last_line_is_told(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"n": 1}\n{"n"\n{"n": 3}\n')
-    with pytest.raises(RunFolderError, match="line 2 is damaged"):
-        rows(path)
-
-
-def test_a_write_that_fails_half_way_leaves_no_trace(tmp_path, monkeypatch):
-    path = tmp_path / "a.jsonl"
-    real = os.pwrite
-    left = [20]
-
-    def pwrite(file: int, data: bytes, offset: int) -> int:
-        if not left[0]:
-            raise OSError(28, "No space left on device")
-        count = min(left[0], len(data))
-        left[0] -= count
-        return real(file, data[:count], offset)
-
-    with Journal(path) as journal:
-        monkeypatch.setattr(os, "pwrite", pwrite)
-        journal.append({"n": 1})
-        with pytest.raises(RunFolderError, match="no room to write"):
-            journal.append({"n": "longer than what is left"})
-        assert path.read_bytes() == b'{"n": 1}\n'
-        left[0] = 100
-        journal.append({"n": 3})
-    assert [row["n"] for row in rows(path)] == [1, 3]
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "a.json"
-    write_whole(path, "old")
-
-    def fsync(file: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(RunFolderError, match="no room"):
-        write_whole(path, "new")
-    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a.json", "old")]
 
 
 def manifest(**configuration):
@@ -135,6 +48,40 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(RunFolderError, match=r"holds 'thesis.tex'"):
         RunFolder(tmp_path).__enter__()
     assert [each.name for each in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    (tmp_path / ".manifest.json.1.00000000.part").touch()
+    with RunFolder(tmp_path) as folder:
+        folder.claim(manifest(seed=0))
+        assert sorted(each.name for each in tmp_path.iterdir()) == [
+            "attempts.jsonl", "items.jsonl", "lock", "manifest.json"
+        ]  # fmt: skip
+
+
+def test_damage_before_the_last_item_is_told(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        folder.claim(manifest(seed=0))
+    (tmp_path / "items.jsonl").write_bytes(b'{"n": 1}\n{"n"\n{"n": 3}\n')
+    with pytest.raises(RunFolderError, match=r"line 2 is damaged.*will be done again"):
+        list(read_items(tmp_path))
+    with pytest.raises(RunFolderError, match=r"line 2 is damaged.*will be done again"):
+        RunFolder(tmp_path).__enter__()
+
+
+def test_a_folder_without_room_is_told(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    write_file(tmp_path / "report.json", "old")
+    with RunFolder(tmp_path) as folder:
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(RunFolderError, match="no room to write"):
+            folder.add_item({"n": 1})
+        with pytest.raises(RunFolderError, match="no room to write"):
+            write_file(tmp_path / "report.json", "new")
+    assert (tmp_path / "items.jsonl").read_bytes() == b""
+    assert (tmp_path / "report.json").read_text() == "old"
 
 
 def test_items_without_a_manifest_are_left_alone(tmp_path):

@@ -302,7 +302,7 @@ async def test_a_torn_item_is_done_again(scripted, problems, rows, tmp_path):
 async def test_a_folder_that_is_full_ends_the_call_and_keeps_what_is_there(
     scripted, problems, rows, tmp_path, monkeypatch
 ):
-    from ramify.batch.store.journal import Journal
+    from ramify.files import Journal
 
     append = Journal.append
     left = [3]
@@ -310,7 +310,7 @@ async def test_a_folder_that_is_full_ends_the_call_and_keeps_what_is_there(
     def full(self, row):
         left[0] -= 1
         if left[0] < 0:
-            raise RunFolderError("no room to write", "make room")
+            raise OSError(28, "No space left on device")
         append(self, row)
 
     async with scripted() as engine:

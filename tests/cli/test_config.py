@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ramify.cli.settings import all_settings, config_path, known_settings
-from ramify.engine.history import KEPT_RUNS, data_folder
+from ramify.cli.settings import all_settings, known_settings
+from ramify.engine.history import KEPT_RUNS
+from ramify.files import config_path, data_folder
 from ramify.testing import ScriptedModel
 
 

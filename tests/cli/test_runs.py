@@ -14,7 +14,8 @@ import pytest
 
 from ramify import SearchTree, Solution
 from ramify.cli.values import TREE_SUFFIXES
-from ramify.engine.history import RunStore, data_folder
+from ramify.engine.history import RunStore
+from ramify.files import data_folder
 from ramify.search.export import TREE_FORMATS
 from ramify.testing import ScriptedModel, ScriptedStep
 from ramify.usage import Usage

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ramify.engine.library import catalog
-from ramify.engine.library.catalog import list_bundled, list_user_models, resolve_model, user_models_folder
+from ramify.engine.library.catalog import list_bundled, list_user_models, resolve_model
 from ramify.errors import ModelLoadError, UsageError
+from ramify.files import models_folder
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +96,7 @@ def test_a_broken_card_is_a_clear_error(folders: Path) -> None:
 def test_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("RAMIFY_MODELS_DIR")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert user_models_folder() == tmp_path / "ramify" / "models"
+    assert models_folder() == tmp_path / "ramify" / "models"
     assert list_user_models() == []
     monkeypatch.delenv("XDG_DATA_HOME")
-    assert user_models_folder() == Path.home() / ".local" / "share" / "ramify" / "models"
+    assert models_folder() == Path.home() / ".local" / "share" / "ramify" / "models"

@@ -15,7 +15,7 @@ import pytest
 
 import ramify
 from ramify import Solution, StopReason, UsageError
-from ramify.engine.history import KEPT_RUNS, RunStore, data_folder
+from ramify.engine.history import KEPT_RUNS, RunStore
 from ramify.testing import ScriptedModel
 from ramify.usage import RoleUsage, Usage
 
@@ -250,30 +250,3 @@ def test_processes_that_save_at_once_lose_nothing(tmp_path: Path) -> None:
     assert [each.wait(60) for each in running] == [0, 0]
     store = RunStore(tmp_path)
     assert len(store.scan().runs) == 30 and store.scan().unreadable == []
-
-
-@pytest.mark.parametrize(
-    ("variables", "folder"),
-    [
-        ({"RAMIFY_DATA": "/data/mine", "XDG_DATA_HOME": "/xdg"}, "/data/mine"),
-        ({"RAMIFY_DATA": "~/mine"}, "/home/me/mine"),
-        ({"XDG_DATA_HOME": "/xdg"}, "/xdg/ramify"),
-        ({"XDG_DATA_HOME": "relative"}, "/home/me/.local/share/ramify"),
-        ({"RAMIFY_DATA": "", "XDG_DATA_HOME": ""}, "/home/me/.local/share/ramify"),
-    ],
-)
-def test_where_the_data_is(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], folder: str) -> None:
-    for name in ("RAMIFY_DATA", "XDG_DATA_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in (variables | {"HOME": "/home/me"}).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("sys.platform", "linux")
-    assert data_folder() == Path(folder)
-
-
-def test_where_the_data_is_on_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RAMIFY_DATA", "XDG_DATA_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", "/Users/me")
-    monkeypatch.setattr("sys.platform", "darwin")
-    assert data_folder() == Path("/Users/me/Library/Application Support/ramify")

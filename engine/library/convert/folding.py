@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ramify.errors import UsageError
+from ramify.files import replacing
 from ramify.reward.spec_loading import METADATA_KEY
 from ramify.reward.specs import RewardSpec
 
@@ -58,23 +59,20 @@ def copy_with_head(source: Path, target: Path, spec: RewardSpec, head: HeadFiles
         raise UsageError(f"{target} is the model itself", "choose another file for the output")
     gguf = gguf_library()
     reader = gguf.GGUFReader(source)
-    temporary = target.with_name(f"{target.name}.part")
-    writer = gguf.GGUFWriter(temporary, reader.get_field("general.architecture").contents())
-    try:
-        _copy_metadata(gguf, reader, writer)
-        writer.add_string(METADATA_KEY, spec.model_dump_json(exclude_defaults=True))
-        _copy_tensors(gguf, reader, writer, head.rows)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+    with replacing(target) as part:
+        writer = gguf.GGUFWriter(part, reader.get_field("general.architecture").contents())
+        try:
+            _copy_metadata(gguf, reader, writer)
+            writer.add_string(METADATA_KEY, spec.model_dump_json(exclude_defaults=True))
+            _copy_tensors(gguf, reader, writer, head.rows)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+        finally:
+            writer.close()
         if head.layers:
             assert spec.head_file is not None
             write_safetensors(target.parent / spec.head_file, head.layers)
-        temporary.replace(target)
-    finally:
-        writer.close()
-        temporary.unlink(missing_ok=True)
 
 
 def _copy_metadata(gguf: Any, reader: Any, writer: Any) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ramify.errors import ModelLoadError
+from ramify.files import replacing
 
 Array = npt.NDArray[Any]
 
@@ -78,12 +79,10 @@ def write_safetensors(path: Path, tensors: Mapping[str, Array]) -> None:
         start += array.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    temporary = path.with_name(f"{path.name}.part")
-    with temporary.open("wb") as file:
+    with replacing(path) as part, part.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for array in parts.values():
             file.write(array.tobytes())
-    temporary.replace(path)
 
 
 def _entries(data: npt.NDArray[np.uint8]) -> dict[str, _Entry]:

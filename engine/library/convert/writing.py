@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from ramify.errors import UsageError
+from ramify.files import replacing
 
 from .architectures import Shape, TensorSource
 from .safetensors import Array
@@ -45,28 +46,28 @@ def write_gguf(
 ) -> None:
     """Write a model, whole or not at all; `tensors` may be empty, which makes a file of the vocabulary alone."""
     gguf = gguf_library()
-    temporary = path.with_name(f"{path.name}.part")
-    writer = gguf.GGUFWriter(temporary, shape.layout.name)
-    try:
-        _describe(writer, shape, metadata)
-        _add_vocabulary(writer, vocabulary)
-        sources = list(tensors)
-        for source in sources:
-            stored = _stored_kind(gguf, source, kind)
-            size = gguf.quant_shape_to_byte_shape(source.shape, stored) if stored == _q8(gguf) else source.shape
-            dtype = {0: np.dtype(np.float32), 1: np.dtype(np.float16)}.get(int(stored), np.dtype(np.uint8))
-            count = int(np.prod(size)) * dtype.itemsize
-            writer.add_tensor_info(source.name, size, dtype, count, raw_dtype=stored)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for source in sources:
-            writer.write_tensor_data(_stored(gguf, source, _stored_kind(gguf, source, kind)))
-        writer.close()
-        temporary.replace(path)
-    finally:
-        writer.close()
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as part:
+        writer = gguf.GGUFWriter(part, shape.layout.name)
+        try:
+            _describe(writer, shape, metadata)
+            _add_vocabulary(writer, vocabulary)
+            _write_tensors(gguf, writer, list(tensors), kind)
+        finally:
+            writer.close()
+
+
+def _write_tensors(gguf: Any, writer: Any, sources: Sequence[TensorSource], kind: FileKind) -> None:
+    for source in sources:
+        stored = _stored_kind(gguf, source, kind)
+        size = gguf.quant_shape_to_byte_shape(source.shape, stored) if stored == _q8(gguf) else source.shape
+        dtype = {0: np.dtype(np.float32), 1: np.dtype(np.float16)}.get(int(stored), np.dtype(np.uint8))
+        count = int(np.prod(size)) * dtype.itemsize
+        writer.add_tensor_info(source.name, size, dtype, count, raw_dtype=stored)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for source in sources:
+        writer.write_tensor_data(_stored(gguf, source, _stored_kind(gguf, source, kind)))
 
 
 def _describe(writer: Any, shape: Shape, metadata: Mapping[str, str]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from ramify.files import write_text
 
 from .reference import HubRef, quantization_of
 
@@ -93,10 +94,7 @@ def read_record(folder: Path, name: str) -> Record | None:
 def write_record(folder: Path, record: Record) -> None:
     """Write the record of a model, in place of one that there may be."""
     facts = {"source": record.source, **asdict(record)}
-    path = record_path(folder, record.name)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
-    partial.replace(path)
+    write_text(record_path(folder, record.name), json.dumps(facts, indent=2) + "\n")
 
 
 def find_pulled(folder: Path, ref: HubRef) -> Record | None:

@@ -20,6 +20,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
+from ramify.files import cache_folder, write_text
+
 from .config import BufferWord
 from .gguf_check import check_gguf
 from .processes import child_environment, python_command, signal_name
@@ -41,13 +43,6 @@ class Finding:
     tensor_types: tuple[int, ...]
     library: str
     processor: str
-
-
-def cache_folder() -> Path:
-    """Return the folder for what ramify finds out: RAMIFY_CACHE_DIR, else ramify in the user's cache folder."""
-    own = os.environ.get("RAMIFY_CACHE_DIR")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(own) if own else Path(base) / "ramify"
 
 
 def usable_buffers(path: str) -> BufferWord:
@@ -152,9 +147,7 @@ def _read(file: Path) -> Finding | None:
 def _write(file: Path, finding: Finding) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(asdict(finding)) + "\n", encoding="utf-8")
-        partial.replace(file)
+        write_text(file, json.dumps(asdict(finding)) + "\n")
     except OSError:
         return  # Without a cache the probe is run again, which costs a second and nothing else.
 

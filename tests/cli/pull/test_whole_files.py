@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 
 import pytest
 
 from ramify.engine.library.catalog import resolve_model
+from ramify.files import lock
 
 from .hub_server import COMMIT, FILE, QUESTION, REPO
 
@@ -83,15 +82,11 @@ def test_names_that_would_not_be_found_are_refused(ramify, hub, folder, name):
 def test_two_pulls_of_one_model_do_not_meet(ramify, hub, folder):
     busy = folder / ".pulling" / "tiny-q8_0"
     busy.mkdir(parents=True)
-    descriptor = os.open(busy, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with lock(busy / "lock"):
         result = ramify("models", "pull", f"hf:{REPO}/{FILE}")
         assert result.code == 3
         assert "another process is pulling tiny-q8_0" in result.error
         assert busy.is_dir()
-    finally:
-        os.close(descriptor)
     assert ramify("models", "pull", f"hf:{REPO}/{FILE}").code == 0
 
 
