@@ -12,7 +12,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; `arguments` None means those of the process."""
     from .app import app
     from .exits import exit_code_for, explain
-    from .output import OutputClosed
+    from .terminal import OutputClosed
 
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:

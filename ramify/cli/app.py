@@ -11,7 +11,7 @@ from typing import TextIO
 import click
 
 from ..text import nearest_word
-from .settings import default_map
+from .config import default_map
 
 COMMANDS = (
     "solve",

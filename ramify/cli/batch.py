@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ExitCode, UsageError
-from . import diagnostics, output
-from .batching import BatchLine, run_interruptibly
+from ..text import duration_text
+from . import terminal
+from .config import fitting
 from .exits import Finished
+from .option_types import COUNT, FieldMap
 from .options import SearchPlan, fallback_from, fallback_options, search_options
-from .settings import fitting
-from .values import COUNT, FieldMap
 
 if TYPE_CHECKING:
-    from ramify.batch import BatchConfig, BatchReport
+    from ramify.batch import BatchConfig, BatchProgress, BatchReport
 
     from ..errors import BadRecord
     from ..problem import Problem
 
+REPEAT_S = 10.0
+"""Shortest time between two lines of progress where a line cannot be rewritten."""
 INPUT_FORMATS = ("jsonl", "csv", "tsv", "parquet")
 REPORT_FORMATS = ("text", "json", "csv", "markdown", "html")
 
@@ -95,18 +99,18 @@ def run(source: str, out: Path, quiet: bool, **options: Any) -> None:
     plan = SearchPlan.from_options(fitting(options))
     config = _config(plan, options)
     if config.reward is None and plan.reward is not None and not quiet:
-        diagnostics.note(f"no reward model goes with {plan.model}, so paths vote by {config.strategy_name}")
+        terminal.note(f"no reward model goes with {plan.model}, so paths vote by {config.strategy_name}")
     problems = read_input(source, options)
     if not problems:
         raise UsageError(f"{source} holds no problems", "")
     line = BatchLine(quiet=quiet)
-    with output.owned_stdout():
+    with terminal.owned_stdout():
         try:
             report = run_interruptibly(problems, out, config, line)
         finally:
             line.clear()
     if report is None:
-        diagnostics.error("interrupted; the same command goes on with it")
+        terminal.error("interrupted; the same command goes on with it")
         raise Finished(ExitCode.INTERRUPTED)
     line.summary(report, out)
     _finish(report)
@@ -132,7 +136,7 @@ def report(folders: tuple[Path, ...], form: str, by: tuple[str, ...], write: Pat
 
         draw(analyses, plot)
     if write is None:
-        output.write(text)
+        terminal.write(text)
         return
     try:
         write.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
@@ -159,7 +163,7 @@ def read_input(source: str, options: dict[str, Any]) -> list[Problem]:
 
 def note_bad(record: BadRecord) -> None:
     """Say that a record is left out."""
-    diagnostics.note(f"line {record.line} is left out: {record.reason}")
+    terminal.note(f"line {record.line} is left out: {record.reason}")
 
 
 def _config(plan: SearchPlan, options: dict[str, Any]) -> BatchConfig:
@@ -190,3 +194,104 @@ def _finish(report: BatchReport) -> None:
         raise Finished(ExitCode.INTERRUPTED)
     if report.failed:
         raise Finished(ExitCode.ITEMS_FAILED)
+
+
+class BatchLine:
+    """Shows the progress of a batch on stderr; `quiet` says nothing at all."""
+
+    def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._line = terminal.ProgressLine(quiet=quiet, repeat_s=REPEAT_S, clock=clock)
+        self._draining = False
+
+    def watch(self, progress: BatchProgress) -> None:
+        """Show where the batch stands, if it is time to."""
+        self._line.update(lambda: progress_line(progress, draining=self._draining))
+
+    def drain(self) -> None:
+        """Say that the batch is being ended."""
+        self._draining = True
+        self.note("finishing the items in flight; Ctrl-C again stops at once")
+
+    def note(self, line: str) -> None:
+        """Say something that the user may not expect."""
+        self._line.note(line)
+
+    def clear(self) -> None:
+        """Remove the line, so that something else can be written."""
+        self._line.clear()
+
+    def summary(self, report: BatchReport, out: Path) -> None:
+        """Say what the run folder holds now."""
+        self._line.say(summary_line(report, out))
+
+
+def progress_line(progress: BatchProgress, *, draining: bool = False) -> str:
+    """Return where a batch stands, in one line."""
+    parts = [f"{progress.done}/{progress.items} done"]
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    if progress.graded:
+        share = progress.correct / progress.graded
+        parts.append(f"{share:.1%} correct ({progress.low:.0%}-{progress.high:.0%})")
+    parts.append(f"{progress.tokens_per_s:,.0f} tokens/s")
+    if progress.budget_fraction is not None:
+        parts.append(f"budget {progress.budget_fraction:.0%}")
+    if draining:
+        parts.append(f"finishing {progress.in_flight}")
+    elif progress.eta_s is not None:
+        parts.append(f"{duration_text(progress.eta_s)} left")
+    return " · ".join(parts)
+
+
+def summary_line(report: BatchReport, out: Path) -> str:
+    """Return what a run folder holds, in one line."""
+    parts = [f"{report.done} of {report.items} done"] if report.pending else [f"{report.done} done"]
+    if report.failed:
+        parts.append(f"{report.failed} failed")
+    if report.accuracy is not None:
+        parts.append(
+            f"{report.correct} of {report.graded} correct, {report.accuracy:.1%} ({report.low:.1%}-{report.high:.1%})"
+        )
+    parts.append(f"{report.usage.policy.generated_tokens:,} tokens generated")
+    parts.append(duration_text(report.wall_seconds))
+    if report.stop_reason not in (None, "completed"):
+        parts.append(_ENDS[str(report.stop_reason)])
+    parts.append(str(out))
+    return " · ".join(parts)
+
+
+_ENDS = {
+    "interrupted": "interrupted, the same command goes on",
+    "budget": "--budget-total is used up",
+    "failures": "stopped by --max-failures",
+}
+
+
+def run_interruptibly(
+    problems: Sequence[Problem], out: Path, config: BatchConfig, line: BatchLine
+) -> BatchReport | None:
+    """Run a batch to its end, or None if it was stopped at once by a second Ctrl-C.
+
+    Raises:
+        RamifyError: as `run_batch`.
+    """
+    import anyio
+
+    from ramify.batch import BatchControl, run_batch
+
+    from .searching import Interrupts
+
+    async def work() -> BatchReport | None:
+        control = BatchControl()
+        interrupts = Interrupts()
+
+        def soften() -> None:
+            control.drain()
+            line.drain()
+
+        interrupts.soften(soften)
+        with interrupts.listening():
+            return await run_batch(problems, out, config, control=control, watch=line.watch, note=line.note)
+        return None
+
+    return anyio.run(work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,9 @@ import click
 
 from ..errors import ExitCode, UsageError
 from ..text import duration_text
-from . import diagnostics, output
-from .batching import REPEAT_S
+from . import terminal
 from .exits import Finished
-from .progress import REDRAW_S
-from .values import StepRange
+from .option_types import StepRange
 
 if TYPE_CHECKING:
     from ramify.scaling.claims.report import Outcome
@@ -23,6 +20,8 @@ if TYPE_CHECKING:
     from ramify.scaling.run import Forecast
     from ramify.scaling.work import Standing
 
+REPEAT_S = 10.0
+"""Shortest time between two lines of progress where a line cannot be rewritten."""
 PARTS = ("samples", "search", "noise", "quantization")
 
 
@@ -85,7 +84,14 @@ def scaling(
 
     plan = _plan(options)
     workers = parallel or available_threads()
-    line = _Line(quiet=quiet)
+    line = terminal.ProgressLine(quiet=quiet, repeat_s=REPEAT_S)
+
+    def announce(forecast: Forecast) -> None:
+        line.say(_forecast_text(forecast))
+
+    def watch(standing: Standing) -> None:
+        line.update(lambda: _standing_text(standing))
+
     if plan_only:
         _forecast(plan, out)
         return
@@ -94,25 +100,22 @@ def scaling(
     if report_only and not out.is_dir():
         raise UsageError(f"there is no folder {out}", "measure first, without --report")
     if not report_only:
-        with output.owned_stdout():
+        with terminal.owned_stdout():
             try:
-                anyio.run(
-                    lambda: run(plan, out, parallel=workers, note=line.note, forecast=line.forecast, watch=line.watch)
-                )
+                anyio.run(lambda: run(plan, out, parallel=workers, note=line.note, forecast=announce, watch=watch))
             except KeyboardInterrupt:
                 line.clear()
-                diagnostics.error("interrupted; the same command goes on with it")
+                terminal.error("interrupted; the same command goes on with it")
                 raise Finished(ExitCode.INTERRUPTED) from None
             finally:
                 line.clear()
     found = summarise(plan, out)
     if not no_plots:
         _draw(found, out, line)
-    output.write(markdown_verdicts(found.verdicts))
+    terminal.write(markdown_verdicts(found.verdicts))
     if plan.config.problems < ENOUGH_PROBLEMS:
         line.note(f"{plan.config.problems} problems show that everything works, not what is true")
-    if not quiet:
-        diagnostics.say(f"all tables are in {out / REPORT}")
+    line.say(f"all tables are in {out / REPORT}")
 
 
 def _plan(options: dict[str, Any]) -> Plan:
@@ -164,8 +167,8 @@ def _part(text: str) -> str:
 def _forecast(plan: Plan, out: Path) -> None:
     from ramify.scaling.run import remaining
 
-    forecast = remaining(plan, out, note=diagnostics.note)
-    output.write(_forecast_text(forecast))
+    forecast = remaining(plan, out, note=terminal.note)
+    terminal.write(_forecast_text(forecast))
 
 
 def _expect_plots() -> None:
@@ -180,7 +183,7 @@ def _expect_plots() -> None:
         raise UsageError("plots need matplotlib", "pip install 'ramify[plot]', or use --no-plots")
 
 
-def _draw(found: Outcome, out: Path, line: _Line) -> None:
+def _draw(found: Outcome, out: Path, line: terminal.ProgressLine) -> None:
     from ramify.scaling.claims.plots import draw
 
     views, folder = found.plan.views, out / "plots"
@@ -202,45 +205,8 @@ def _forecast_text(forecast: Forecast) -> str:
     return " · ".join(parts)
 
 
-class _Line:
-    """The progress of a measurement on stderr; `quiet` says nothing."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._interactive = diagnostics.is_interactive()
-        self._status = diagnostics.StatusLine()
-        self._last_s = 0.0
-
-    def note(self, text: str) -> None:
-        """Say something that the user may not expect."""
-        if not self._quiet:
-            self._status.clear()
-            diagnostics.note(text)
-
-    def say(self, text: str) -> None:
-        """Say something."""
-        if not self._quiet:
-            diagnostics.say(text)
-
-    def forecast(self, forecast: Forecast) -> None:
-        """Say what is to be done and what it costs."""
-        self.say(_forecast_text(forecast))
-
-    def watch(self, standing: Standing) -> None:
-        """Show where the measurement stands, if it is time to."""
-        now_s = time.monotonic()
-        if self._quiet or now_s - self._last_s < (REDRAW_S if self._interactive else REPEAT_S):
-            return
-        self._last_s = now_s
-        text = (
-            f"{standing.share:.0%} · {standing.done}/{standing.units} settings · "
-            f"{duration_text(standing.seconds_left)} left · {standing.unit.replace('|', ' ')}"
-        )
-        if self._interactive:
-            self._status.show(text)
-        else:
-            diagnostics.say(text)
-
-    def clear(self) -> None:
-        """Remove the line, so that something else can be written."""
-        self._status.clear()
+def _standing_text(standing: Standing) -> str:
+    return (
+        f"{standing.share:.0%} · {standing.done}/{standing.units} settings · "
+        f"{duration_text(standing.seconds_left)} left · {standing.unit.replace('|', ' ')}"
+    )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from . import diagnostics, output
-from .values import COUNT
+from . import terminal
+from .option_types import COUNT
 
 if TYPE_CHECKING:
     from ramify.engine.planning.profile import Point, Profile
@@ -43,10 +43,10 @@ def calibrate(**options: Any) -> None:
     known = load_profile(out) if out.exists() else None
     problems, source = _problems(options)
     widths = _widths(options["widths"])
-    with output.owned_stdout():
+    with terminal.owned_stdout():
         profile = anyio.run(_measure, options, problems, source, widths, known)
     profile.save(out)
-    output.write(_table(profile))
+    terminal.write(_table(profile))
 
 
 def _problems(options: dict[str, Any]) -> tuple[list[Problem], str]:
@@ -78,7 +78,7 @@ async def _measure(
     names = [name.strip() for name in options["strategies"].split(",")]
 
     def keep(point: Point, so_far: Profile) -> None:
-        diagnostics.say(_line(point))
+        terminal.say(_line(point))
         so_far.save(options["out"])
 
     async with Engine(model=options["model"], reward=reward, threads=options["threads"]) as engine:

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from . import output
+from ..config import SETTINGS, STRATEGY_KEYS
+from ..errors import UsageError
+from ..files import CONFIG_VARIABLE, config_path
+from ..text import did_you_mean
+from . import terminal
+from .option_types import COUNT
+from .options import search_options
+
+if TYPE_CHECKING:
+    from ramify.engine.history import RunStore
 
 
 @click.group()
@@ -25,25 +41,21 @@ def show(as_json: bool) -> None:
 
     Options on the command line come before environment variables, these before the file.
     """
-    from .settings import KEYS, all_settings, given_keys
-
     settings = all_settings() | {f"{KEYS}.{action}": keys for action, keys in given_keys().items()}
-    with output.owned_stdout():
+    with terminal.owned_stdout():
         if as_json:
             values = {key: {"value": each.value, "source": each.source} for key, each in settings.items()}
-            output.write_json(values, indent=2)
+            terminal.write_json(values, indent=2)
             return
         rows = [(key, _plain(each.value), each.source) for key, each in settings.items()]
-        output.write_table(("SETTING", "VALUE", "FROM"), rows)
+        terminal.write_table(("SETTING", "VALUE", "FROM"), rows)
 
 
 @config.command()
 def path() -> None:
     """Show the path of the file, which need not exist."""
-    from ..files import config_path
-
-    with output.owned_stdout():
-        output.write(str(config_path()))
+    with terminal.owned_stdout():
+        terminal.write(str(config_path()))
 
 
 def _plain(value: Any) -> str:
@@ -52,3 +64,202 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "-" if value is None else str(value)
+
+
+KEYS = "keys"
+"""Table of the file that gives actions of the terminal UI other keys."""
+_MARK = "strategy"
+"""A command that has this option searches, so the settings are its defaults."""
+
+_KEY = 'stop = "s"'
+
+save_option = click.option(
+    "--save/--no-save", default=True, help="Keep the run in the history.  [default: yes; see ramify runs]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and where it comes from, in words. None means that the program decides."""
+
+    value: Any
+    source: str
+
+
+@cache
+def known_settings() -> Mapping[str, click.Parameter]:
+    """Return what can be set, by key: options with one value, and how many runs are kept."""
+
+    @search_options
+    @save_option
+    @click.option("--keep-runs", type=COUNT, default=500)
+    def options() -> None: ...
+
+    declared = cast("list[click.Parameter]", getattr(options, "__click_params__"))  # noqa: B009
+    return {str(each.name): each for each in reversed(declared) if not each.multiple}
+
+
+def given_settings() -> dict[str, Setting]:
+    """Return what the environment and the file set, in the order of the options.
+
+    Raises:
+        UsageError: if the file cannot be read, or a key or value is wrong; the message says where.
+    """
+    path = config_path()
+    found = _from_file(path) | _from_environment()
+    return {key: found[key] for key in known_settings() if key in found}
+
+
+def all_settings() -> dict[str, Setting]:
+    """Return every setting with its source; raises as `given_settings`."""
+    given = given_settings()
+    return {key: given.get(key, Setting(_built_in(each), "built-in")) for key, each in known_settings().items()}
+
+
+def given_keys() -> dict[str, Setting]:
+    """Return the keys of the terminal UI that the file sets, by action; values are a key or a list of them.
+
+    Raises:
+        UsageError: if the file cannot be read, or an action or key is wrong; the message says where.
+    """
+    path = config_path()
+    values, text = _parsed(path)
+    table: Any = values.get(KEYS, {})
+    if not isinstance(table, dict):
+        raise UsageError(
+            f"{path}:{_line_of(KEYS, text)}: {KEYS} has to be a table", f"write [{KEYS}] and below it {_KEY}"
+        )
+    if not table:
+        return {}
+    from ramify.tui.common.keymap import remapped
+
+    found, body = dict[str, Setting](), _line_of(KEYS, text)
+    for action, keys in cast("dict[str, Any]", table).items():
+        place = f"{path}:{_line_of(action, text, body)}"
+        listed = cast("list[Any]", keys) if isinstance(keys, list) else [keys]
+        if not all(isinstance(each, str) for each in listed):
+            raise UsageError(f"{place}: {action} has to be a key or a list of keys", f"write it like {_KEY}")
+        found[action] = Setting(keys, place)
+        try:
+            remapped({name: setting.value for name, setting in found.items()})
+        except UsageError as error:
+            raise UsageError(f"{place}: {error.message}", error.next_step) from None
+    return found
+
+
+def default_map(name: str, command: click.Command | None) -> dict[str, Any]:
+    """Return the settings as defaults of the named command, in click's form; {} if it does not search."""
+    if command is None or not _searches(command):
+        return {}
+    return {name: _defaults(command, {key: setting.value for key, setting in given_settings().items()})}
+
+
+def fitting(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the running command without those settings that its strategy does not have.
+
+    So a width in the file does not stand in the way of `--strategy greedy`; one that was typed still does.
+    """
+    from ramify.search.registry import strategy_names, strategy_option_names
+
+    name = options["strategy"]
+    context = click.get_current_context(silent=True)
+    if name is None or context is None:
+        return options
+    known = strategy_option_names(name) if name in strategy_names() else []
+    return options | {
+        key: None
+        for key in STRATEGY_KEYS
+        if SETTINGS[key].attribute not in known
+        and context.get_parameter_source(key) is click.core.ParameterSource.DEFAULT_MAP
+    }
+
+
+def open_store() -> RunStore:
+    """Return the run history with the size that is set."""
+    from ramify.engine.history import RunStore
+
+    return RunStore(keep=all_settings()["keep_runs"].value)
+
+
+def _searches(command: click.Command) -> bool:
+    if isinstance(command, click.Group):
+        return any(map(_searches, command.commands.values()))
+    return any(each.name == _MARK for each in command.params)
+
+
+def _defaults(command: click.Command, values: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(command, click.Group):
+        return {name: _defaults(each, values) for name, each in command.commands.items() if _searches(each)}
+    names = {each.name for each in command.params}
+    return {key: value for key, value in values.items() if key in names}
+
+
+def _built_in(option: click.Parameter) -> Any:
+    value = option.get_default(click.Context(click.Command("ramify")))
+    return value if isinstance(value, str | int | float) else None
+
+
+def _from_environment() -> dict[str, Setting]:
+    found = dict[str, Setting]()
+    for key, option in known_settings().items():
+        variable = f"RAMIFY_{key.upper()}"
+        text = os.environ.get(variable)
+        if text:
+            found[key] = Setting(_converted(option, text, f"the environment variable {variable}"), f"env {variable}")
+    return found
+
+
+def _parsed(path: Path) -> tuple[dict[str, Any], str]:
+    text = _read(path)
+    try:
+        return tomllib.loads(text), text
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        raise UsageError(f"{path} is not TOML: {message[:1].lower()}{message[1:]}", "correct the file") from error
+
+
+def _from_file(path: Path) -> dict[str, Setting]:
+    values, text = _parsed(path)
+    found = dict[str, Setting]()
+    for key, value in values.items():
+        if key == KEYS:
+            continue
+        place = f"{path}:{_line_of(key, text)}"
+        option = known_settings().get(key)
+        if option is None:
+            raise UsageError(f"{place}: there is no setting {key!r}", _nearest(key, list(known_settings())))
+        if not isinstance(value, str | int | float):
+            raise UsageError(f"{place}: {key} has to be one value", f"write it like {key} = …")
+        found[key] = Setting(_converted(option, str(value), f"{place}: {key}"), place)
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if os.environ.get(CONFIG_VARIABLE):
+            raise UsageError(f"{CONFIG_VARIABLE} names {path}, which does not exist", "make it or unset it") from None
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"{path} cannot be read: {reason}", "correct or remove the file") from error
+
+
+def _converted(option: click.Parameter, text: str, place: str) -> Any:
+    try:
+        # From text, so that a value of the wrong kind is refused as it would be on the command line.
+        return option.type.convert(text, option, None)
+    except click.BadParameter as error:
+        raise UsageError(f"{place}: {' '.join(error.message.split()).removesuffix('.')}", "correct the value") from None
+
+
+def _line_of(key: str, text: str, after: int = 0) -> int:
+    """Return the number of the line that sets a key behind another line, that one if it is written unusually."""
+    pattern = re.compile(rf"""\s*\[?\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
+    lines = list(enumerate(text.splitlines(), start=1))[after:]
+    return next((number for number, line in lines if pattern.match(line)), max(1, after))
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    return did_you_mean(word.lower().replace("-", "_"), known, "`ramify config show` lists them", cutoff=0.6)

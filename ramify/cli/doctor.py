@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
 import click
 
-from ..errors import ExitCode
-from . import diagnostics, output
+from ..errors import ExitCode, RamifyError
+from . import terminal
 from .exits import Finished
 
 
@@ -16,19 +22,285 @@ from .exits import Finished
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def doctor(model: str, no_run: bool, bench: bool, as_json: bool) -> None:
     """Check this installation: versions, processor, llama.cpp, models, and a test run."""
-    from . import throughput
-    from .health import describe, examine
-
-    with output.owned_stdout():
+    with terminal.owned_stdout():
         report = examine(run=not no_run, model=model)
         if bench and not report["problems"]:
-            report["throughput"] = throughput.measure(model)
+            report["throughput"] = measure_throughput(model)
         if as_json:
-            output.write_json(report, indent=2)
+            terminal.write_json(report, indent=2)
         else:
-            for line in (*describe(report), *throughput.describe(report.get("throughput", []))):
-                output.write(line)
+            for line in (*report_lines(report), *throughput_lines(report.get("throughput", []))):
+                terminal.write(line)
     for problem in report["problems"]:
-        diagnostics.error(problem)
+        terminal.error(problem)
     if report["problems"]:
         raise Finished(ExitCode.MODEL)
+
+
+PACKAGES = ("ramify", "llama-cpp-python", "numpy", "networkx", "anyio", "pydantic", "math-verify")
+OPTIONAL_PACKAGES = ("torch", "tokenizers", "gguf")
+NOTED_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "asimd", "sve")
+QUESTION = "Tom has 3 apples. Tom buys 4 more apples. How many apples does Tom have now?"
+
+
+def examine(*, run: bool, model: str) -> dict[str, Any]:
+    """Return everything there is to know, in plain JSON types.
+
+    `run` loads `model` and solves a tiny problem with it. `problems` in the result lists what is wrong.
+    """
+    import platform
+
+    from ramify.engine.library.catalog import list_bundled
+    from ramify.engine.runtime.llama.native import available_threads
+
+    from ..files import cache_folder, models_folder
+
+    bundled = [entry.name for entry in list_bundled()]
+    report: dict[str, Any] = {
+        "python": {"version": platform.python_version(), "executable": sys.executable},
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in (*PACKAGES, *OPTIONAL_PACKAGES)},
+        "processor": {"threads": available_threads(), "flags": _processor_flags()},
+        "llama_cpp": _library(),
+        "bundled_models": bundled,
+        "folders": {"cache": str(cache_folder()), "models": str(models_folder())},
+    }
+    trouble = [] if bundled else ["the bundled models are missing; reinstall ramify"]
+    if "error" in report["llama_cpp"]:
+        trouble.append(f"llama.cpp cannot be loaded ({report['llama_cpp']['error']}); reinstall llama-cpp-python")
+    elif run:
+        report["run"] = _try_model(model)
+        if "error" in report["run"]:
+            trouble.append(report["run"]["error"])
+    report["probes"] = _probes()
+    report["problems"] = trouble
+    return report
+
+
+def report_lines(report: dict[str, Any]) -> Iterator[str]:
+    """Yield the report as lines of text."""
+    yield f"ramify      {report['packages']['ramify']} on Python {report['python']['version']}, {report['platform']}"
+    for group in (PACKAGES[1:], OPTIONAL_PACKAGES):
+        yield "            " + ", ".join(f"{name} {report['packages'][name] or 'not installed'}" for name in group)
+    processor = report["processor"]
+    yield f"processor   {processor['threads']} threads available; {' '.join(processor['flags']) or 'no known flags'}"
+    library = report["llama_cpp"]
+    yield f"llama.cpp   {library.get('error') or library['path']}"
+    if "system_info" in library:
+        yield f"            {library['system_info']}"
+        yield f"            GPU offload: {'yes' if library['gpu_offload'] else 'no'}"
+    yield from _describe_probes(report["probes"])
+    yield f"models      {', '.join(report['bundled_models']) or 'none bundled'}; yours in {report['folders']['models']}"
+    yield f"cache       {report['folders']['cache']}"
+    yield from _describe_run(report.get("run"))
+
+
+_INSTEAD = {"none": "without them", "repacked": "with repacked weights, which work, alone"}
+
+
+def _describe_probes(probes: list[dict[str, Any]]) -> Iterator[str]:
+    if not probes:
+        yield "CPU probe   not run yet; it runs when a quantized model is first loaded"
+    for probe in probes:
+        kinds = ",".join(map(str, probe["tensor_types"]))
+        if probe["works"]:
+            yield f"CPU probe   tensor types {kinds}: the processor's special buffers work"
+        else:
+            yield (
+                f"CPU probe   tensor types {kinds}: llama.cpp crashed ({probe['detail']}) with the processor's "
+                f"special buffers, such as AMX; models are loaded {_INSTEAD[probe['buffers']]}"
+            )
+    command = None if all(probe["works"] for probe in probes) else build_command(_every_flag())
+    if command is not None:
+        yield "            quantized models may be faster with a build that leaves AMX out:"
+        yield f"            {command}"
+
+
+def _describe_run(run: dict[str, Any] | None) -> Iterator[str]:
+    if run is None:
+        yield "test run    skipped"
+    elif "error" in run:
+        yield f"test run    failed: {run['error']}"
+    else:
+        yield (
+            f"test run    {run['model']} in a {run['isolation']} of its own wrote {run['generated_tokens']} tokens "
+            f"in {run['seconds']:.2f} s after {run['load_seconds']:.2f} s of loading"
+        )
+
+
+def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor_flags() -> list[str]:
+    found = _every_flag()
+    return [flag for flag in NOTED_FLAGS if flag in found]
+
+
+def _every_flag() -> list[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "").split()
+
+
+def _library() -> dict[str, Any]:
+    try:
+        from ramify.engine.runtime.llama.native import library
+
+        lib: Any = library()
+        info = lib.llama_print_system_info().decode("utf-8", "replace").strip()
+        return {
+            "path": str(Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path(lib.__file__).parent / "lib")),
+            "system_info": " ".join(info.split()),
+            "gpu_offload": bool(lib.llama_supports_gpu_offload()),
+        }
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _probes() -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    from ramify.engine.runtime.llama.probe import findings
+
+    return [asdict(finding) for finding in findings()]
+
+
+def _try_model(model: str) -> dict[str, Any]:
+    import time
+
+    import anyio
+
+    from ramify.engine.engine import Engine
+    from ramify.search.budget import Budget
+    from ramify.search.strategies.greedy import Greedy
+
+    async def attempt() -> dict[str, Any]:
+        started_s = time.monotonic()
+        async with Engine(model=model, reward=None) as engine:
+            loaded_s = time.monotonic()
+            solution = await engine.solve(QUESTION, strategy=Greedy(), budget=Budget(generated_tokens=64, seconds=60.0))
+            return {
+                "model": model,
+                "isolation": engine.config.isolation,
+                "load_seconds": loaded_s - started_s,
+                "seconds": solution.usage.seconds,
+                "generated_tokens": solution.usage.policy.generated_tokens,
+                "answer": solution.answer,
+            }
+
+    try:
+        return anyio.run(attempt)
+    except RamifyError as error:
+        return {"model": model, "error": str(error)}
+
+
+LANES = (1, 4, 16, 64)
+PATH_TOKENS = 96
+"""Tokens of each path; paths are written to this length or to their ends."""
+STEPS = 8
+"""Steps of the problem: on easy ones a small model's paths are all the same, and are then decoded as one."""
+
+
+def measure_throughput(model: str) -> list[dict[str, Any]]:
+    """Return a row for each number of lanes: tokens a second, and where the time of a decode step goes.
+
+    `occupancy` is the mean number of paths in a decode step, which falls as paths end; `different` is how many of them
+    differ so far, for those that do not are decoded as one. `sampling_share` is the share of drawing tokens in the time
+    of decoding and drawing.
+
+    Raises:
+        RamifyError: if the model cannot be loaded.
+    """
+    import anyio
+
+    return anyio.run(_measure_throughput, model)
+
+
+def throughput_lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the rows as lines of text."""
+    for place, row in enumerate(rows):
+        yield (
+            f"{'throughput' if place == 0 else '':12}{row['lanes']:>2} paths: {row['tokens_per_s']:>8,.0f} tokens/s, "
+            f"{row['occupancy']:.1f} in a step, {row['different']:.1f} of them different, "
+            f"drawing takes {row['sampling_share']:.0%}, first token after {row['time_to_first_token_s']:.3f} s"
+        )
+
+
+async def _measure_throughput(model: str) -> list[dict[str, Any]]:
+    from ramify.engine.engine import Engine
+    from ramify.engine.policy.llama import LlamaPolicy
+
+    rows = list[dict[str, Any]]()
+    async with Engine(model=model, reward=None) as engine:
+        policy = engine.policy
+        if not isinstance(policy, LlamaPolicy):
+            return rows
+        await _write(engine, 1)
+        for lanes in LANES:
+            before = await policy.model.statistics()
+            usage = await _write(engine, lanes)
+            after = await policy.model.statistics()
+            calls = max(1, after.decode_calls - before.decode_calls)
+            decode_s, sampling_s = after.decode_s - before.decode_s, after.sampling_s - before.sampling_s
+            rows.append(
+                {
+                    "lanes": lanes,
+                    "tokens_per_s": usage.policy.generated_tokens / max(1e-9, usage.seconds),
+                    "occupancy": (after.lanes - before.lanes) / calls,
+                    "different": (after.strands - before.strands) / calls,
+                    "sampling_share": sampling_s / max(1e-9, decode_s + sampling_s),
+                    "time_to_first_token_s": usage.time_to_first_token_s or 0.0,
+                }
+            )
+    return rows
+
+
+async def _write(engine: Any, lanes: int) -> Any:
+    from ramify.models.tasks import generate_problems
+    from ramify.search.budget import Budget
+    from ramify.search.strategies.sampling import Majority
+
+    problem = generate_problems(steps=(STEPS, STEPS), count=1, seed=1)[0]
+    solution = await engine.solve(
+        problem.question,
+        strategy=Majority(width=lanes, max_depth=50),
+        budget=Budget(),
+        max_path_tokens=PATH_TOKENS,
+        seed=lanes,
+    )
+    return solution.usage
+
+
+_SWITCHES = (
+    ({"avx2"}, ("AVX", "AVX2", "BMI2", "FMA", "F16C", "SSE42")),
+    ({"avx512f", "avx512bw", "avx512vl", "avx512dq"}, ("AVX512",)),
+    ({"avx512vbmi"}, ("AVX512_VBMI",)),
+    ({"avx512_vnni"}, ("AVX512_VNNI",)),
+    ({"avx512_bf16"}, ("AVX512_BF16",)),
+)
+"""What /proc/cpuinfo calls the features that are needed together, and the switches of llama.cpp for them."""
+
+
+def build_command(flags: Collection[str]) -> str | None:
+    """Return the command that builds llama-cpp-python without AMX; None for a processor that has none.
+
+    `flags` are those of /proc/cpuinfo.
+    """
+    if not any(flag.startswith("amx") for flag in flags):
+        return None
+    switches = ["-DGGML_NATIVE=OFF"]
+    for names, built in _SWITCHES:
+        if names <= set(flags):
+            switches += [f"-DGGML_{name}=ON" for name in built]
+    return (
+        f'CMAKE_ARGS="{" ".join(switches)}" pip install --force-reinstall --no-deps --no-cache-dir '
+        "--no-binary llama-cpp-python llama-cpp-python"
+    )

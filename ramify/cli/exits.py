@@ -7,7 +7,7 @@ import traceback
 import click
 
 from ..errors import ExitCode, RamifyError
-from . import diagnostics
+from . import terminal
 
 
 class Finished(click.exceptions.Exit):
@@ -29,17 +29,17 @@ def exit_code_for(error: BaseException) -> ExitCode:
 def explain(error: BaseException) -> None:
     """Write one line about the error to stderr, and the traceback before it if it is a bug."""
     if exit_code_for(error) is ExitCode.INTERNAL:
-        diagnostics.say("".join(traceback.format_exception(error)).rstrip())
-        diagnostics.error(f"this is a bug in ramify ({type(error).__name__}); please report it with the lines above")
+        terminal.say("".join(traceback.format_exception(error)).rstrip())
+        terminal.error(f"this is a bug in ramify ({type(error).__name__}); please report it with the lines above")
     elif isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "ramify"
-        diagnostics.error(f"{_sentence(error.format_message())}; see `{command} --help`")
+        terminal.error(f"{_sentence(error.format_message())}; see `{command} --help`")
     elif isinstance(error, click.ClickException):
-        diagnostics.error(_sentence(error.format_message()))
+        terminal.error(_sentence(error.format_message()))
     elif isinstance(error, KeyboardInterrupt | click.Abort):
-        diagnostics.error("interrupted")
+        terminal.error("interrupted")
     else:
-        diagnostics.error(str(error))
+        terminal.error(str(error))
 
 
 def _sentence(text: str) -> str:

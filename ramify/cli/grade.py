@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from . import output
+from . import terminal
 from .batch import INPUT_FORMATS, note_bad
-from .values import FieldMap
+from .option_types import FieldMap
 
 if TYPE_CHECKING:
     from ramify.batch.grading import GradedPrediction, GradeReport
@@ -64,9 +64,9 @@ def grade(
     if not report.graded:
         raise UsageError(f"{source} has no gold answers", "name their column with --map answer=COLUMN, or use --gold")
     if as_json:
-        output.write_json(report.to_dict())
+        terminal.write_json(report.to_dict())
     else:
-        output.write(_line(report))
+        terminal.write(_line(report))
 
 
 def _line(report: GradeReport) -> str:

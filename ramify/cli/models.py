@@ -1,22 +1,23 @@
-"""`ramify models`: which models there are, and what a model file says of itself."""
+"""`ramify models`: listing, description, download, quantization and removal of models."""
 
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..config import read_kv_types
-from ..text import size_text
-from . import diagnostics, output
+from ..text import duration_text, size_text
+from . import terminal
+from .option_types import COUNT
 from .options import setting_option
-from .pulling import pull
-from .quantizing import quantize
-from .values import COUNT
 
 if TYPE_CHECKING:
     from ramify.engine.library.catalog import CatalogEntry
+    from ramify.engine.library.hub.reference import HubRef
 
 _LONG_TEXT = 120
 
@@ -36,7 +37,7 @@ def list_models(as_json: bool) -> None:
 
     entries = [*list_bundled(), *list_user_models()]
     if as_json:
-        output.write_json([_entry(entry) for entry in entries], indent=2)
+        terminal.write_json([_entry(entry) for entry in entries], indent=2)
         return
     rows = [
         (
@@ -49,7 +50,7 @@ def list_models(as_json: bool) -> None:
         )
         for entry in entries
     ]
-    output.write_table(("NAME", "ROLE", "WEIGHTS", "SIZE", "QUANTIZATIONS", "FROM"), rows)
+    terminal.write_table(("NAME", "ROLE", "WEIGHTS", "SIZE", "QUANTIZATIONS", "FROM"), rows)
 
 
 @models.command()
@@ -86,14 +87,14 @@ def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> No
     }
     if as_json:
         card = cards.get(ref.name.partition(":")[0]) if ref.bundled else None
-        output.write_json({**facts, "card": card and dict(card), "metadata": summary.metadata}, indent=2)
+        terminal.write_json({**facts, "card": card and dict(card), "metadata": summary.metadata}, indent=2)
         return
     facts["parameters"] = f"{summary.parameters:,}"
     if facts["kv_bytes"] is not None:
         facts["kv_bytes"] = f"{size_text(facts['kv_bytes'])} at most, for {width} paths of {tokens} tokens"
     facts["file_bytes"] = f"{summary.file_bytes:,} ({size_text(summary.file_bytes)})"
     for name, value in facts.items():
-        output.write(f"{name.replace('_', ' '):20}{_plain(value)}")
+        terminal.write(f"{name.replace('_', ' '):20}{_plain(value)}")
 
 
 @models.command()
@@ -111,14 +112,158 @@ def remove(name: str, yes: bool) -> None:
             raise click.UsageError(f"deleting {found.name} needs a yes; pass --yes")
         size = size_text(found.size_bytes)
         if not click.confirm(f"delete {found.name} ({size}) from {models_folder()}?", err=True):
-            diagnostics.say("nothing was deleted")
+            terminal.say("nothing was deleted")
             return
     found.remove()
-    diagnostics.say(f"deleted {found.name} ({size_text(found.size_bytes)})")
+    terminal.say(f"deleted {found.name} ({size_text(found.size_bytes)})")
 
 
-models.add_command(pull)
-models.add_command(quantize)
+@models.command()
+@click.argument("reference", metavar="hf:REPO[@REVISION][/FILE|:QUANTIZATION]")
+@click.option("--name", help="What to call the model.  [default: as the file is called]")
+@click.option("--force", is_flag=True, help="Replace another model of that name.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+def pull(reference: str, name: str | None, force: bool, as_json: bool) -> None:
+    """Fetch a GGUF model from the Hugging Face hub into your model folder.
+
+    With a file (hf:OWNER/REPO/FILE.gguf) or a quantization (hf:OWNER/REPO:Q4_K_M) the model is fetched, with all its
+    parts; a download that was cut off goes on where it stopped. With hf:OWNER/REPO alone the models in the repository
+    are listed. HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured.
+    """
+    from ramify.engine.library.hub.reference import parse_reference
+
+    ref = parse_reference(reference)
+    if ref.file is None and ref.quantization is None:
+        _list_files(ref, as_json)
+        return
+    from ramify.engine.library.pull import pull as fetch
+
+    progress = DownloadProgress()
+    try:
+        done = fetch(ref, progress, name=name, force=force)
+    finally:
+        progress.clear()
+    terminal.say(f"{'fetched' if done.fetched else 'there already'}: use it with --model {done.name}")
+    if as_json:
+        facts = {"name": done.name, "path": str(done.path), "source": done.source, "fetched": done.fetched}
+        terminal.write_json(facts, indent=2)
+    else:
+        terminal.write(str(done.path))
+
+
+@models.command()
+@click.argument("model", metavar="IN")
+@click.argument("out", metavar="OUT|TYPE")
+@click.option("--type", "kind", metavar="TYPE", help="Type.  [default: as the name of OUT tells]")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--allow-requantize", is_flag=True, help="Take a file that is quantized already.")
+@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
+def quantize(model: str, out: str, kind: str | None, force: bool, allow_requantize: bool, threads: int | None) -> None:
+    """Quantize the model IN, best from F16 or F32, to the file OUT or to a TYPE.
+
+    Types, smallest first: q2_k, q3_k_s, q3_k_m, q3_k_l, iq4_xs, iq4_nl, q4_0, q4_1, q4_k_s, q4_k_m, q5_0, q5_1, q5_k_s,
+    q5_k_m, q6_k, q8_0, bf16, f16, f32. With a TYPE alone, the file lies beside IN, or in your model folder if IN is a
+    name.
+    """
+    from ramify.engine.library.quantize import plan_quantization
+    from ramify.engine.library.quantize import quantize as write
+
+    plan = plan_quantization(model, out, kind=kind, force=force, allow_requantize=allow_requantize)
+    if plan.quantized:
+        terminal.note(f"{plan.source.name} is quantized already; the result is worse than one from the original")
+    progress = terminal.ProgressLine()
+    terminal.say(f"quantizing {plan.source} to {plan.kind}")
+    try:
+        done = write(plan, lambda tensor, tensors: progress.show(f"tensor {tensor} of {tensors}"), threads=threads)
+    finally:
+        progress.clear()
+    if done.fallbacks:
+        terminal.note(
+            f"{done.fallbacks} of {done.tensors} tensors have a shape that {plan.kind} cannot have and got another type"
+        )
+    share = done.after_bytes / done.before_bytes
+    terminal.say(f"{size_text(done.before_bytes)} before, {size_text(done.after_bytes)} after ({share:.0%})")
+    terminal.write(str(done.path))
+    if done.head_path is not None:
+        terminal.write(str(done.head_path))
+
+
+class DownloadProgress:
+    """Progress of a download, in one line."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._line = terminal.ProgressLine(clock=clock)
+        self._file = ""
+        self._size_bytes: int | None = None
+        self._first: tuple[float, int] | None = None
+
+    def begin(self, file: str, size_bytes: int | None) -> None:
+        """Say that a file is being fetched."""
+        self._file, self._size_bytes, self._first = file, size_bytes, None
+        self._line.restart()
+        self._line.say(f"fetching {file}" + (f" ({size_text(size_bytes)})" if size_bytes is not None else ""))
+
+    def advance(self, have_bytes: int) -> None:
+        """Take in how much is there and say so, if it is time to."""
+        now_s = self._clock()
+        if self._first is None:
+            self._first = now_s, have_bytes
+            if have_bytes:
+                terminal.say(f"{size_text(have_bytes)} are there from an earlier try")
+        self._line.update(lambda: self.line(have_bytes, now_s))
+
+    def line(self, have_bytes: int, now_s: float) -> str:
+        """Return where the download stands."""
+        size = self._size_bytes
+        parts = [size_text(have_bytes) if size is None else f"{size_text(have_bytes)} of {size_text(size)}"]
+        if size:
+            parts.append(f"{have_bytes / size:.0%}")
+        start_s, start_bytes = self._first or (now_s, have_bytes)
+        if now_s > start_s and have_bytes > start_bytes:
+            speed = (have_bytes - start_bytes) / (now_s - start_s)
+            parts.append(f"{size_text(int(speed))}/s")
+            if size:
+                parts.append(f"{duration_text((size - have_bytes) / speed)} left")
+        return f"{self._file}: " + " · ".join(parts)
+
+    def note(self, line: str) -> None:
+        """Say something that the user may not expect."""
+        self._line.note(line)
+
+    def clear(self) -> None:
+        """Remove the line, so that something else can be written."""
+        self._line.clear()
+
+
+def _list_files(ref: HubRef, as_json: bool) -> None:
+    from ramify.engine.library.hub.choosing import list_choices
+
+    choices = list_choices(ref)
+    if as_json:
+        rows = [
+            {
+                "reference": f"{ref.place}/{each.file}",
+                "file": each.file,
+                "quantization": each.quantization or None,
+                "size_bytes": each.size_bytes,
+                "parts": each.parts,
+            }
+            for each in choices
+        ]
+        terminal.write_json(rows, indent=2)
+        return
+    table = [
+        (
+            each.file,
+            each.quantization or "-",
+            "-" if each.size_bytes is None else size_text(each.size_bytes),
+            str(each.parts),
+        )
+        for each in choices
+    ]
+    terminal.write_table(("FILE", "QUANTIZATION", "SIZE", "PARTS"), table)
+    terminal.say(f"fetch one with `ramify models pull {ref.place}/{choices[0].file}`")
 
 
 def _stdin_is_terminal() -> bool:

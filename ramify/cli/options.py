@@ -14,7 +14,7 @@ from ..config import DEFAULT_BUDGET, SETTINGS, STRATEGY_KEYS, EngineConfig, RunC
 from ..errors import UsageError
 from ..sampling_params import SamplingParams
 from ..settings import NUMBER, Setting, declared
-from .values import Assignment, SettingType
+from .option_types import Assignment, SettingType
 
 if TYPE_CHECKING:
     from ramify.engine.ensembles.fallback import Fallback

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import output
-from .values import StepRange
+from . import terminal
+from .option_types import StepRange
 
 if TYPE_CHECKING:
     from ..problem import Problem
@@ -33,7 +33,7 @@ def problems(task: str, steps: tuple[int, int], count: int, seed: int, solutions
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     for problem in generated:
-        output.write_json(_line(problem, solutions=solutions))
+        terminal.write_json(_line(problem, solutions=solutions))
 
 
 def _line(problem: Problem, *, solutions: bool) -> dict[str, Any]:

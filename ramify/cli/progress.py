@@ -1,4 +1,4 @@
-"""A search in progress, told in one line: rewritten in place on a terminal, repeated now and then elsewhere."""
+"""Progress of a search in one line, and its summary."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import diagnostics
+from . import terminal
 
 if TYPE_CHECKING:
     from ..events import Event
     from ..solution import Solution
 
-REDRAW_S = 0.1
-REPEAT_S = 5.0
-"""Shortest time between two lines where a line cannot be rewritten."""
 ANSWER_CHARACTERS = 30
 
 
@@ -22,34 +19,35 @@ class Progress:
     """Takes the events of a run and keeps the user informed; `quiet` says nothing at all."""
 
     def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
-        self.interactive = diagnostics.is_interactive() and not quiet
-        self._quiet = quiet
+        self._line = terminal.ProgressLine(quiet=quiet, clock=clock)
         self._clock = clock
-        self._status = diagnostics.StatusLine()
-        self._started_s = self._last_s = clock()
+        self._started_s = clock()
         self._done_tokens = 0
         self._open_tokens: dict[int, int] = {}
         self._finished = 0
         self._answer: str | None = None
         self._fraction: float | None = None
 
+    @property
+    def interactive(self) -> bool:
+        """Whether the line is rewritten in place."""
+        return self._line.interactive
+
     def loading(self, model: str) -> None:
         """Say that the model is being loaded."""
-        if self.interactive:
-            self._status.show(f"loading {model} …")
+        self._line.show(f"loading {model} …")
 
     def note(self, line: str) -> None:
         """Say something that the user may not expect."""
-        if not self._quiet:
-            self._status.clear()
-            diagnostics.note(line)
+        self._line.note(line)
 
     def take(self, event: Event) -> None:
         """Take in an event and show where the run stands, if it is time to."""
         from ..events import AnswerUpdate, BudgetUsed, NodeAdded, RunStarted, StepProgress
 
         if isinstance(event, RunStarted):
-            self._started_s = self._last_s = self._clock()
+            self._started_s = self._clock()
+            self._line.restart()
         elif isinstance(event, StepProgress):
             self._open_tokens[event.node] = event.generated_tokens
         elif isinstance(event, NodeAdded):
@@ -60,10 +58,7 @@ class Progress:
         elif isinstance(event, AnswerUpdate):
             self._finished = sum(count for _, count, _ in event.groups)
             self._answer = event.answer
-        now_s = self._clock()
-        if not self._quiet and now_s - self._last_s >= (REDRAW_S if self.interactive else REPEAT_S):
-            self._last_s = now_s
-            self._show()
+        self._line.update(self.line)
 
     def line(self) -> str:
         """Return where the run stands."""
@@ -81,19 +76,11 @@ class Progress:
 
     def clear(self) -> None:
         """Remove the line, so that something else can be written."""
-        self._status.clear()
+        self._line.clear()
 
     def summary(self, solution: Solution) -> None:
         """Say in one line what the run was."""
-        self.clear()
-        if not self._quiet:
-            diagnostics.say(summary_line(solution), style=diagnostics.DIM)
-
-    def _show(self) -> None:
-        if self.interactive:
-            self._status.show(self.line())
-        else:
-            diagnostics.say(self.line())
+        self._line.say(summary_line(solution), style=terminal.DIM)
 
 
 def summary_line(solution: Solution) -> str:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from . import diagnostics, output
+from . import terminal
+from .option_types import COUNT
 from .problems import TASK_NAMES
 from .reward_eval import evaluate
 from .reward_label import label
-from .values import COUNT
 
 if TYPE_CHECKING:
     from ramify.training.check import CheckReport, StepQuality
@@ -35,10 +35,10 @@ def specs(name: str | None) -> None:
     from ramify.reward.spec_loading import load_spec
 
     if name is not None:
-        output.write(load_spec(name).model_dump_json(indent=2))
+        terminal.write(load_spec(name).model_dump_json(indent=2))
         return
     for each in BUILTIN_SPECS:
-        output.write(each)
+        terminal.write(each)
 
 
 @reward.command()
@@ -59,12 +59,12 @@ def convert(source: Path, out: Path, spec: str | None, separator: str, kind: str
         separator=separator.replace("\\n", "\n").replace("\\t", "\t"),
         kind=cast('Literal["f32", "f16", "q8_0"]', kind),
     )
-    diagnostics.say(f"converting {source}")
+    terminal.say(f"converting {source}")
     done = convert_reward(source, out, options)
-    diagnostics.say(f"format {done.spec.name}, read at {done.spec.tag!r}")
-    output.write(str(done.path))
+    terminal.say(f"format {done.spec.name}, read at {done.spec.tag!r}")
+    terminal.write(str(done.path))
     if done.head_path is not None:
-        output.write(str(done.head_path))
+        terminal.write(str(done.head_path))
 
 
 @reward.command()
@@ -93,14 +93,14 @@ def check(
     from .reward_cases import bundled_cases, read_cases
 
     found = bundled_cases(count, seed, task) if cases is None else read_cases(cases)
-    with output.owned_stdout():
+    with terminal.owned_stdout():
         report = anyio.run(_check, model, EngineConfig(threads=threads, reward_spec=reward_spec), found)
         if as_json:
-            output.write_json(asdict(report), indent=2)
+            terminal.write_json(asdict(report), indent=2)
         else:
             _write_report(report)
     for warning in report.warnings:
-        diagnostics.note(warning)
+        terminal.note(warning)
 
 
 @reward.command()
@@ -143,21 +143,21 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
     names = ("epochs", "held_out", "seed")
     plan = HeadPlan(kind=settings["head"], **{name: settings[name] for name in names})
     config = EngineConfig(threads=settings["threads"])
-    with output.owned_stdout():
-        diagnostics.say(f"reading {len(rows)} solutions with {model}")
+    with terminal.owned_stdout():
+        terminal.say(f"reading {len(rows)} solutions with {model}")
         done = anyio.run(lambda: train_reward(rows, model, out, plan, spec=given, config=config))
         _draw(out.with_suffix(".reliability.png"), done.spec.name, done.quality.reliability)
         if as_json:
             facts = {"path": str(done.path), "epochs": done.epochs, "spec": done.spec.model_dump(exclude_defaults=True)}
-            output.write_json({**facts, "held_out": asdict(done.quality)}, indent=2)
+            terminal.write_json({**facts, "held_out": asdict(done.quality)}, indent=2)
             return
         quality = done.quality
         shown = "-" if quality.auc is None else f"{quality.auc:.3f}"
-        diagnostics.say(
+        terminal.say(
             f"held out: {quality.problems} problems, {quality.steps} steps, AUC {shown}, loss {quality.loss:.3f} "
             f"(at least {quality.floor:.3f}), calibration error {quality.reliability.error:.3f}; {done.epochs} epochs"
         )
-        output.write(str(done.path))
+        terminal.write(str(done.path))
 
 
 def _draw(path: Path, name: str, reliability: Calibration) -> None:
@@ -168,9 +168,9 @@ def _draw(path: Path, name: str, reliability: Calibration) -> None:
     try:
         draw_reliability({name: reliability}, path)
     except UsageError as error:
-        diagnostics.note(str(error))
+        terminal.note(str(error))
     else:
-        diagnostics.say(f"reliability plot: {path}")
+        terminal.say(f"reliability plot: {path}")
 
 
 async def _check(model: str, config: Any, cases: Any) -> CheckReport:
@@ -189,14 +189,14 @@ def _write_report(report: CheckReport) -> None:
     rows = [
         (str(each.number), str(each.right), str(each.wrong), *map(_number, _figures(each))) for each in report.steps
     ]
-    output.write_table(("STEP", "RIGHT", "WRONG", "MEAN RIGHT", "MEAN WRONG", "AUC"), rows)
+    terminal.write_table(("STEP", "RIGHT", "WRONG", "MEAN RIGHT", "MEAN WRONG", "AUC"), rows)
     usage, full = report.usage, report.full_tokens
     spent = usage.evaluated_tokens + usage.reevaluated_tokens + usage.generated_tokens
-    output.write(
+    terminal.write(
         f"AUC {_number(report.auc)}, between solutions of one problem {_number(report.auc_within)}, "
         f"{report.cases} solutions, {report.reward}"
     )
-    output.write(f"{spent} tokens ({full} if every path were read anew), {report.seconds:.1f} s")
+    terminal.write(f"{spent} tokens ({full} if every path were read anew), {report.seconds:.1f} s")
 
 
 def _figures(step: StepQuality) -> tuple[float | None, ...]:

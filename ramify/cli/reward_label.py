@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from . import diagnostics, output
+from . import terminal
+from .option_types import COUNT
 from .problems import TASK_NAMES
-from .values import COUNT
 
 if TYPE_CHECKING:
     from ramify.training.label_files import Labelling
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
 DEFAULT_ROLLOUTS = 8
 """From each prefix, where a mode needs rollouts and no number is given."""
-REPEAT_S = 5.0
-"""Shortest time between two lines of progress."""
 
 
 @click.command()
@@ -98,19 +95,24 @@ def label(
         max_rollout_tokens=max_rollout_tokens,
     )
     todo = _bundled(task, count, seed) if problems is None else read_answered(problems)
-    line = _Line(len(todo))
-    with output.owned_stdout():
-        diagnostics.say(f"labelling {len(todo)} problems with {model}")
+    line = terminal.ProgressLine(in_place=False)
+
+    def watch(state: Labelling) -> None:
+        done = state.labelled + state.found
+        line.update(lambda: f"{done} of {len(todo)} problems, {state.cost.generated_tokens:,} tokens generated")
+
+    with terminal.owned_stdout():
+        terminal.say(f"labelling {len(todo)} problems with {model}")
         config = EngineConfig(threads=threads)
-        done = anyio.run(lambda: label_problems(model, todo, out, plan, config=config, on_problem=line.watch))
-        diagnostics.say(f"{done.labelled} problems labelled, {done.found} were there already")
+        done = anyio.run(lambda: label_problems(model, todo, out, plan, config=config, on_problem=watch))
+        terminal.say(f"{done.labelled} problems labelled, {done.found} were there already")
         if done.too_long:
-            diagnostics.note(f"{done.too_long} questions are longer than {model} can read")
-        diagnostics.say(cost_line(done.rows, done.cost))
+            terminal.note(f"{done.too_long} questions are longer than {model} can read")
+        terminal.say(cost_line(done.rows, done.cost))
         if as_json:
-            output.write_json(_facts(out, done))
+            terminal.write_json(_facts(out, done))
         else:
-            output.write(str(out))
+            terminal.write(str(out))
 
 
 def read_answered(path: Path) -> list[Problem]:
@@ -149,19 +151,3 @@ def _bundled(task: str, count: int, seed: int) -> list[Problem]:
     from ramify.models.tasks.tasks import TASKS, label_stream
 
     return label_stream(range(seed * count, (seed + 1) * count), TASKS[task])
-
-
-class _Line:
-    """Says now and then how far it is."""
-
-    def __init__(self, problems: int) -> None:
-        self._problems = problems
-        self._last_s = time.monotonic()
-
-    def watch(self, state: Labelling) -> None:
-        """Take the state after a problem."""
-        now_s = time.monotonic()
-        if now_s - self._last_s >= REPEAT_S:
-            self._last_s = now_s
-            done = state.labelled + state.found
-            diagnostics.say(f"{done} of {self._problems} problems, {state.cost.generated_tokens:,} tokens generated")

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from . import diagnostics, output
-from .values import TreeFile
+from . import terminal
+from .option_types import TreeFile
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunSummary, SavedRun
     from ramify.search.tree import SearchTree
 
+    from ..solution import Solution
     from .treeview import Paint, Signs
 
 PIPE_COLUMNS = 100
@@ -47,19 +48,19 @@ def list_runs(query: str, limit: int | None, as_json: bool) -> None:
 
     Words are looked for in question, answer, strategy, model, stop reason and id, in whatever case.
     """
-    from .settings import open_store
+    from .config import open_store
 
     listing = open_store().scan(query, limit)
-    with output.owned_stdout():
+    with terminal.owned_stdout():
         if as_json:
             rows = [asdict(run) | {"created": run.created.isoformat()} for run in listing.runs]
-            output.write_json(rows, indent=2)
+            terminal.write_json(rows, indent=2)
         elif listing.runs:
             _write_table(listing.runs)
     for each in listing.unreadable:
-        diagnostics.note(f"run {each.id} cannot be read: {each.reason}; `ramify runs delete {each.id}` removes it")
+        terminal.note(f"run {each.id} cannot be read: {each.reason}; `ramify runs delete {each.id}` removes it")
     if not listing.runs and not as_json:
-        diagnostics.note("no run says that" if query else 'there are no runs yet; ramify "QUESTION" makes one')
+        terminal.note("no run says that" if query else 'there are no runs yet; ramify "QUESTION" makes one')
 
 
 @runs.command()
@@ -73,15 +74,15 @@ def show(run_id: str, width: int | None, everything: bool, as_json: bool) -> Non
     Each line has a step's score, a mark and its text: * is the winning path, x was given up, with the reason.
     """
     run = _load(run_id)
-    with output.owned_stdout():
+    with terminal.owned_stdout():
         if as_json:
             solution = run.solution.to_dict(tree=True)
-            output.write_json(
+            terminal.write_json(
                 {"id": run.id, "created": run.created.isoformat(), "options": dict(run.options), "solution": solution}
             )
             return
         for line in _shown(run, width or _columns(), everything):
-            output.write(line)
+            terminal.write(line)
 
 
 @runs.command()
@@ -91,9 +92,9 @@ def replay(run_id: str, width: int | None) -> None:
     """Write a run's steps in the order they were made."""
     run = _load(run_id)
     tree = _tree(run)
-    with output.owned_stdout():
+    with terminal.owned_stdout():
         for line in _replayed(tree, width or _columns()):
-            output.write(line)
+            terminal.write(line)
 
 
 @runs.command()
@@ -104,8 +105,6 @@ def export(run_id: str, file: Path) -> None:
 
     Its ending says the format: .json, .graphml, .dot, .mmd (Mermaid) or .svg.
     """
-    from .saving import write_tree
-
     write_tree(_load(run_id).solution, file)
 
 
@@ -113,15 +112,15 @@ def export(run_id: str, file: Path) -> None:
 @click.argument("run_ids", metavar="ID...", nargs=-1, required=True)
 def delete(run_ids: tuple[str, ...]) -> None:
     """Delete runs from the history."""
-    from .settings import open_store
+    from .config import open_store
 
     store = open_store()
     for run_id in run_ids:
-        diagnostics.say(f"deleted {store.delete(run_id)}")
+        terminal.say(f"deleted {store.delete(run_id)}")
 
 
 def _load(run_id: str) -> SavedRun:
-    from .settings import open_store
+    from .config import open_store
 
     return open_store().load(run_id)
 
@@ -151,14 +150,13 @@ def _write_table(summaries: list[RunSummary]) -> None:
     taken = sum(max(len(row[place]) for row in (head[:-1], *rows)) + 2 for place in range(len(head) - 1))
     room = max(_QUESTION_COLUMNS, _columns() - taken)
     questions = [cut(run.question, room) for run in summaries]
-    output.write_table(head, [(*row, question) for row, question in zip(rows, questions, strict=True)])
+    terminal.write_table(head, [(*row, question) for row, question in zip(rows, questions, strict=True)])
 
 
 def _shown(run: SavedRun, width: int, everything: bool) -> Iterator[str]:
     from ramify.search.export import printable
 
     from .progress import summary_line
-    from .saving import winning_node
     from .treeview import SHOWN, draw
 
     solution = run.solution
@@ -234,3 +232,38 @@ def _signs() -> Signs:
     except (LookupError, UnicodeEncodeError):
         return ASCII
     return Signs()
+
+
+def winning_node(solution: Solution) -> int | None:
+    """Return the node at which the path behind the answer ends, None without an answer or a tree."""
+    if solution.answer is None or solution.tree is None:
+        return None
+    chosen = (each for each in solution.candidates if each.text == solution.text and each.score == solution.score)
+    return next((each.node for each in chosen), None)
+
+
+def write_tree(solution: Solution, path: Path) -> None:
+    """Write a run's tree in the format that the path's ending names.
+
+    Raises:
+        UsageError: if there is no tree or the file cannot be written.
+    """
+    from ramify.search.export import export_tree
+
+    if solution.tree is None:
+        raise UsageError("this run has no tree", "runs that pool several searches have none")
+    text = export_tree(solution.tree, path.suffix, winner=winning_node(solution), question=solution.question)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}", "choose another file") from error
+
+
+def keep_run(solution: Solution, options: dict[str, Any]) -> None:
+    """Save a run to the history. What goes wrong is only noted, because the answer is already there."""
+    from .config import open_store
+
+    try:
+        open_store().save(solution, options)
+    except UsageError as error:
+        terminal.note(f"the run was not saved: {error}")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import select
+import stat
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ExitCode, NoAnswer
-from . import diagnostics, output
+from . import terminal
+from .config import fitting, save_option
 from .exits import Finished
+from .option_types import TreeFile
 from .options import SearchPlan, fallback_from, fallback_options, search_options
 from .progress import Progress
-from .question import read_question
-from .saving import keep_run, write_tree
-from .settings import fitting, save_option
-from .values import TreeFile
+from .runs import keep_run, write_tree
 
 if TYPE_CHECKING:
     from ramify.engine.ensembles.fallback import Fallback
@@ -58,7 +62,7 @@ def solve(
     fallback = fallback_from(options)
     text = read_question(question)
     progress = Progress(quiet=quiet)
-    with output.owned_stdout():
+    with terminal.owned_stdout():
         try:
             solution, interrupted = _search(plan, fallback, text, progress)
         finally:
@@ -71,7 +75,7 @@ def solve(
                 write_tree(solution, save_tree)
     if interrupted:
         if solution is None or solution.answer is None:
-            diagnostics.error("interrupted before any path finished")
+            terminal.error("interrupted before any path finished")
         raise Finished(ExitCode.INTERRUPTED)
     if solution is None or solution.answer is None:
         raise _no_answer(solution)
@@ -90,9 +94,9 @@ def _search(
 
 def _report(solution: Solution, progress: Progress, *, as_json: bool) -> None:
     if as_json:
-        output.write_json(solution.to_dict())
+        terminal.write_json(solution.to_dict())
     elif solution.answer is not None:
-        output.write(solution.answer)
+        terminal.write(solution.answer)
     progress.summary(solution)
 
 
@@ -107,3 +111,61 @@ def _no_answer(solution: Solution | None) -> NoAnswer:
     if reason in _NEXT_STEPS:
         return NoAnswer("no answer: the budget ended before a path finished with one", _NEXT_STEPS[reason])
     return NoAnswer("no answer: no path finished with one", "try another --seed, more --width or another model")
+
+
+PATIENCE_S = 1.0
+"""How long stdin may stay silent when there is a question in the arguments already."""
+STDIN_MARK = "-"
+
+
+def read_question(words: Sequence[str]) -> str:
+    """Return the question: what stdin holds and the arguments, joined by a blank line.
+
+    Without arguments stdin is waited for. With arguments a silent stdin is left alone after PATIENCE_S, because a
+    pipe that nobody writes to or closes is common where programs start programs; `-` among the arguments waits.
+
+    Raises:
+        click.UsageError: if there is no question, or stdin is not text.
+    """
+    argument = " ".join(word for word in words if word != STDIN_MARK).strip()
+    wanted = not words or STDIN_MARK in words
+    parts = [_stdin(wanted=wanted).strip(), argument]
+    question = "\n\n".join(part for part in parts if part)
+    if not question:
+        raise click.UsageError(
+            "the question is empty" if words else 'there is no question, try: ramify "What is 3 + 4?"'
+        )
+    return question
+
+
+def _stdin(*, wanted: bool) -> str:
+    try:
+        descriptor = sys.stdin.fileno()
+        terminal = sys.stdin.isatty()
+    except (AttributeError, OSError, ValueError):
+        # Closed, or replaced by something that is no file and so need not be waited for.
+        return "" if sys.stdin is None or sys.stdin.closed else sys.stdin.read()  # pyright: ignore[reportUnnecessaryComparison]
+    if terminal or not (wanted or _speaks(descriptor)):
+        return ""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise click.UsageError("stdin is not UTF-8 text") from None
+    except OSError:
+        return ""
+
+
+def _speaks(descriptor: int) -> bool:
+    """Tell whether stdin has something to say, or has ended."""
+    try:
+        mode = os.fstat(descriptor).st_mode
+    except OSError:
+        return False
+    if stat.S_ISREG(mode):
+        return True
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return False
+    ready, _, _ = select.select([descriptor], [], [], PATIENCE_S)
+    if not ready:
+        terminal.note("nothing came on stdin, so the question is the argument alone; add - to wait for stdin")
+    return bool(ready)

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from ..errors import UsageError
+from .config import given_keys, save_option
 from .options import SearchPlan, search_options
-from .settings import given_keys, save_option
 
 
 @click.command()
@@ -64,7 +64,7 @@ def on_terminal() -> bool:
 
 
 def _store() -> Any:
-    from .settings import open_store
+    from .config import open_store
 
     return open_store()
 

@@ -13,7 +13,7 @@ import pytest
 from ramify.batch import BatchProgress
 from ramify.batch.report.totals import BatchReport
 from ramify.cli import main
-from ramify.cli.batching import BatchLine, progress_line, summary_line
+from ramify.cli.batch import BatchLine, progress_line, summary_line
 from ramify.engine.engine import Engine
 from ramify.engine.library.catalog import list_bundled
 from ramify.testing import ScriptedModel

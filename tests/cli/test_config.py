@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ramify.cli.settings import all_settings, known_settings
+from ramify.cli.config import all_settings, known_settings
 from ramify.engine.history import KEPT_RUNS
 from ramify.files import config_path, data_folder
 from ramify.testing import ScriptedModel

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ramify.cli import diagnostics
+from ramify.cli import terminal as console
 from ramify.cli.progress import Progress
 from ramify.events import AnswerUpdate, BudgetUsed, NodeAdded, RunStarted, StepProgress
 from ramify.search import FinishReason, NodeState
@@ -74,7 +74,7 @@ def test_on_a_terminal_the_line_is_rewritten_and_cut_to_its_width(monkeypatch):
         clock.now = number * 2.0
         progress.take(event)
     progress.clear()
-    frames = terminal.getvalue().split(diagnostics.CLEAR_LINE)
+    frames = terminal.getvalue().split(console.CLEAR_LINE)
     assert "\n" not in terminal.getvalue()
     assert len(frames) > 3
     assert max(map(len, frames)) <= 29
@@ -87,5 +87,5 @@ def test_no_color_is_honoured(monkeypatch, no_color, decorated):
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", no_color)
-    diagnostics.error("cause; next step")
+    console.error("cause; next step")
     assert ("\x1b[" in terminal.getvalue()) is decorated

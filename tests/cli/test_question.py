@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from ramify.cli.question import read_question
+from ramify.cli.solve import read_question
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_terminal_is_never_waited_for(monkeypatch):
 
 
 def test_a_pipe_that_nobody_writes_to_is_given_up(monkeypatch, capsys):
-    monkeypatch.setattr("ramify.cli.question.PATIENCE_S", 0.05)
+    monkeypatch.setattr("ramify.cli.solve.PATIENCE_S", 0.05)
     reading, writing = os.pipe()
     try:
         with open(reading, encoding="utf-8") as silent:

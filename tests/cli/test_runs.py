@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ramify import SearchTree, Solution
-from ramify.cli.values import TREE_SUFFIXES
+from ramify.cli.option_types import TREE_SUFFIXES
 from ramify.engine.history import RunStore
 from ramify.files import data_folder
 from ramify.search.export import TREE_FORMATS

@@ -11,7 +11,7 @@ import pytest
 
 from ramify import ExitCode
 from ramify.cli.app import COMMANDS
-from ramify.cli.settings import known_settings
+from ramify.cli.config import known_settings
 from ramify.engine.library.catalog import list_bundled
 from ramify.search import strategy_names, strategy_option_names
 

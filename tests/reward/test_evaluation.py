@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ramify.cli import main
-from ramify.cli.reward_report import gains, paired, share_interval
+from ramify.cli.reward_eval import gains, paired, share_interval
 from ramify.engine.engine import Engine
 from ramify.errors import UsageError
 from ramify.problem import Problem

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ramify.cli.pulling import DownloadProgress
+from ramify.cli.models import DownloadProgress
 from ramify.engine.library.catalog import list_user_models
 
 from .hub_server import FILE, REPO, kept

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ramify.cli import health
-from ramify.cli.build_advice import build_command
+from ramify.cli import doctor
+from ramify.cli.doctor import build_command
 
 SAPPHIRE = "avx2 avx512f avx512bw avx512vl avx512dq avx512vbmi avx512_vnni avx512_bf16 amx_tile amx_int8".split()
 
@@ -34,8 +34,8 @@ def test_without_amx_there_is_nothing_to_leave_out() -> None:
 
 @pytest.mark.parametrize(("works", "said"), [(True, False), (False, True)])
 def test_doctor_says_so_after_a_crash_alone(monkeypatch: pytest.MonkeyPatch, works: bool, said: bool) -> None:
-    monkeypatch.setattr(health, "_every_flag", lambda: SAPPHIRE)
-    report: dict[str, Any] = health.examine(run=False, model="demo-m")
+    monkeypatch.setattr(doctor, "_every_flag", lambda: SAPPHIRE)
+    report: dict[str, Any] = doctor.examine(run=False, model="demo-m")
     report["probes"] = [
         {
             "tensor_types": [8],
@@ -44,4 +44,4 @@ def test_doctor_says_so_after_a_crash_alone(monkeypatch: pytest.MonkeyPatch, wor
             "detail": "a child died of SIGSEGV",
         }
     ]
-    assert ("CMAKE_ARGS" in "\n".join(health.describe(report))) is said
+    assert ("CMAKE_ARGS" in "\n".join(doctor.report_lines(report))) is said

@@ -4,7 +4,7 @@ import click
 import pytest
 
 from ramify import settings
-from ramify.cli.values import COUNT, Assignment, SettingType, StepRange, TreeFile
+from ramify.cli.option_types import COUNT, Assignment, SettingType, StepRange, TreeFile
 from ramify.settings import Setting
 
 DURATION = SettingType(Setting(kind=settings.DURATION))

@@ -1,0 +1,189 @@
+"""Stdout and stderr of the command line: results on the one; progress, notes and errors on the other.
+
+Nothing else writes to them. Decoration comes only on a terminal that wants it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+STDOUT, STDERR = 1, 2
+CLEAR_LINE = "\r\x1b[K"
+RED, DIM = "31", "2"
+REDRAW_S = 0.1
+"""Shortest time between two states of a line that is rewritten."""
+REPEAT_S = 5.0
+"""Shortest time between two lines where a line cannot be rewritten."""
+
+
+class OutputClosed(Exception):
+    """Raised when the reader of stdout has gone, as `head` does when it has seen enough."""
+
+
+def write(text: str) -> None:
+    """Write `text` and a newline.
+
+    Raises:
+        OutputClosed: if nobody reads any more.
+    """
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_the_rest()
+        raise OutputClosed from None
+
+
+def write_json(value: Any, *, indent: int | None = None) -> None:
+    """Write one JSON value; on one line without `indent`."""
+    write(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def write_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write rows in aligned columns below their headings."""
+    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@contextmanager
+def owned_stdout() -> Generator[None]:
+    """For the block, let only `write` reach stdout; what native code writes to its descriptor goes to stderr."""
+    if not _is_real():
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(STDOUT)
+    os.dup2(STDERR, STDOUT)
+    try:
+        # Lone surrogates, from bytes in the arguments that are no text, come out as JSON would escape them.
+        stream = os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors="backslashreplace", closefd=False)
+        with stream, redirect_stdout(stream):
+            yield
+    finally:
+        os.dup2(kept, STDOUT)
+        os.close(kept)
+
+
+def is_interactive() -> bool:
+    """Tell whether stderr is a terminal on which a line can be rewritten."""
+    try:
+        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    except (AttributeError, ValueError):
+        return False
+
+
+def say(line: str, *, style: str = "") -> None:
+    """Write a line; `style` is an ANSI style, used on terminals unless NO_COLOR is set."""
+    _write(f"{_styled(line, style)}\n")
+
+
+def note(line: str) -> None:
+    """Write a line about something that the user may not expect."""
+    say(f"note: {line}")
+
+
+def error(line: str) -> None:
+    """Write what went wrong."""
+    _write(f"{_styled('error:', RED)} {line}\n")
+
+
+class ProgressLine:
+    """Progress of a command in one line on stderr: rewritten in place on a terminal, written anew elsewhere.
+
+    `repeat_s` is the shortest time between two lines where they are not rewritten, in seconds. `quiet` shows nothing.
+    `in_place` False writes the line anew on a terminal too.
+    """
+
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        in_place: bool = True,
+        repeat_s: float = REPEAT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.interactive = is_interactive() and not quiet
+        self._quiet = quiet
+        self._in_place = in_place and self.interactive
+        self._period_s = REDRAW_S if self._in_place else repeat_s
+        self._clock = clock
+        self._last_s = clock()
+        self._shown = False
+
+    def restart(self) -> None:
+        """Count the time to the next state from now."""
+        self._last_s = self._clock()
+
+    def update(self, line: Callable[[], str]) -> None:
+        """Show the text that `line` returns, if it is time to."""
+        now_s = self._clock()
+        if self._quiet or now_s - self._last_s < self._period_s:
+            return
+        self._last_s = now_s
+        if self._in_place:
+            self.show(line())
+        else:
+            say(line())
+
+    def show(self, text: str) -> None:
+        """Show `text` at once, cut to the terminal's width, in place of what was shown; nowhere else than there."""
+        if self._in_place:
+            width = max(20, shutil.get_terminal_size().columns - 1)
+            _write(CLEAR_LINE + (text if len(text) <= width else text[: width - 1] + "…"))
+            self._shown = True
+
+    def say(self, line: str, *, style: str = "") -> None:
+        """Write a line that stays, unless `quiet`."""
+        if not self._quiet:
+            self.clear()
+            say(line, style=style)
+
+    def note(self, line: str) -> None:
+        """Write a line about something that the user may not expect, unless `quiet`."""
+        self.say(f"note: {line}")
+
+    def clear(self) -> None:
+        """Remove the line, so that something else can be written."""
+        if self._shown:
+            _write(CLEAR_LINE)
+        self._shown = False
+
+
+def _is_real() -> bool:
+    try:
+        return sys.stdout.fileno() == STDOUT
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _discard_the_rest() -> None:
+    """Point stdout at nothing, so that what is buffered does not raise again while the interpreter ends."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, descriptor)
+    os.close(nothing)
+
+
+def _styled(text: str, style: str) -> str:
+    if not style or os.environ.get("NO_COLOR") or not is_interactive():
+        return text
+    return f"\x1b[{style}m{text}\x1b[0m"
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return  # Nobody reads stderr; there is nowhere left to say so.
