@@ -22,7 +22,7 @@ import anyio
 
 import ramify
 from ramify.engine.library.catalog import resolve_model
-from ramify.engine.policy.protocol import StepRequest, StepResult
+from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.sampling_params import node_seed
 
 MAX_TOKENS = 128

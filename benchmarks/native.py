@@ -64,7 +64,7 @@ async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> 
     are never drawn, so that all lanes are as long as those of the native tool.
     """
     from ramify.engine.runtime.llama.config import ModelConfig
-    from ramify.engine.runtime.messages import LaneRequest, LaneResult
+    from ramify.engine.runtime.messages import StepRequest, StepResult
     from ramify.engine.runtime.serve.client import Runtime
 
     config = ModelConfig(
@@ -72,16 +72,16 @@ async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> 
         context_tokens=max(256, options.prompt + (lanes + 1) * (options.tokens + WARM_UP) + 64),
         muted=_ends(str(model)),
     )  # fmt: skip
-    results: list[LaneResult] = []
+    results: list[StepResult] = []
     async with Runtime("process") as runtime:
         loaded = await runtime.load(config)
         run = await loaded.open_run([3 + place * 7 % 97 for place in range(options.prompt)])
         first = range(1, lanes + 1)
-        warm = [LaneRequest(parent=0, child=child, seed=child, max_tokens=WARM_UP) for child in first]
+        warm = [StepRequest(parent=0, child=child, seed=child, max_tokens=WARM_UP) for child in first]
         await run.expand(warm, allowance=None, on_result=lambda result: None)
         run.release(list(first))
         before = await loaded.statistics()
-        wanted = [LaneRequest(parent=0, child=lanes + child, seed=child, max_tokens=options.tokens) for child in first]
+        wanted = [StepRequest(parent=0, child=lanes + child, seed=child, max_tokens=options.tokens) for child in first]
         started = time.perf_counter()
         await run.expand(wanted, allowance=None, on_result=results.append)
         seconds = time.perf_counter() - started

@@ -39,8 +39,9 @@ from .control.controller import SearchController
 from .control.requests import Dispatch
 from .control.scoring import Scorer
 from .control.summary import outcome
-from .policy.protocol import PolicyModel, PolicySession, StepResult
+from .policy.protocol import PolicyModel, PolicySession
 from .rewards.own_head import open_beside
+from .runtime.messages import StepResult
 
 FRAME_S = 0.1
 """Shortest time between two budget events."""

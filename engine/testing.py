@@ -12,7 +12,8 @@ import anyio
 from ramify.errors import UsageError
 from ramify.search.node import FinishReason
 
-from .policy.protocol import AdoptedNode, StepRequest, StepResult, Turn
+from .policy.protocol import AdoptedNode
+from .runtime.messages import StepRequest, StepResult, Turn
 
 LONGEST_PATH = 100
 """Steps after which a path written to the end in one go is given up."""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from .protocol import RewardModel as RewardModel
     from .protocol import RewardSession as RewardSession
     from .protocol import ScoredStep as ScoredStep
-    from .protocol import ScoreJob as ScoreJob
-    from .protocol import ScoreRow as ScoreRow
     from .protocol import ScorerRun as ScorerRun
     from .protocol import ScoreUsage as ScoreUsage
     from .protocol import Tokenizer as Tokenizer
@@ -43,8 +41,8 @@ _HOMES = {
     "RewardSession": "protocol",
     "RewardSpec": "specs",
     "RewardSpecError": ".errors",
-    "ScoreJob": "protocol",
-    "ScoreRow": "protocol",
+    "ReadRequest": "protocol",
+    "ReadResult": "protocol",
     "ScoreUsage": "protocol",
     "ScoredStep": "protocol",
     "ScorerRun": "protocol",
@@ -61,14 +59,14 @@ __all__ = [
     "CallableReward",
     "ImplicitSpec",
     "LmHeadReward",
+    "ReadRequest",
+    "ReadResult",
     "RewardContextExceeded",
     "RewardError",
     "RewardModel",
     "RewardSession",
     "RewardSpec",
     "RewardSpecError",
-    "ScoreJob",
-    "ScoreRow",
     "ScoreUsage",
     "ScoredStep",
     "ScorerRun",

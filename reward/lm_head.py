@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ramify.errors import RewardContextExceeded, RewardError, RewardSpecError
 
 from .layout import PathLayout, PathTokens
-from .protocol import Reading, ScoredStep, ScoreJob, ScoreRow, ScorerRun, ScoreUsage, Tokenizer, TokenScorer
+from .protocol import Reading, ReadRequest, ReadResult, ScoredStep, ScorerRun, ScoreUsage, Tokenizer, TokenScorer
 from .scores import checked_score, combined, score_of
 from .specs import RewardSpec
 
@@ -125,7 +125,7 @@ class LmHeadSession:
         self._check_lengths(steps, paths)
         ids = self._reward.layout.read_ids
         jobs = [
-            ScoreJob(
+            ReadRequest(
                 node=step.node,
                 parent=step.parent,
                 tokens=path.tokens,
@@ -164,13 +164,13 @@ class LmHeadSession:
         if long:
             raise RewardContextExceeded(nodes=[node for node, _ in long], tokens=long[0][1], limit=limit)
 
-    def _score(self, job: ScoreJob, row: ScoreRow | None) -> float:
+    def _score(self, job: ReadRequest, row: ReadResult | None) -> float:
         if row is None or len(row.logits) != len(job.read) or any(_incomplete(job, each) for each in row.logits):
             raise RewardError(f"the reward model returned no complete score for node {job.node}", node=job.node)
         scores = [self._reward.value(job.node, each) for each in row.logits]
         return combined(scores, self._reward.spec.aggregation)
 
-    def _count(self, rows: Iterable[ScoreRow]) -> None:
+    def _count(self, rows: Iterable[ReadResult]) -> None:
         for row in rows:
             self._usage += ScoreUsage(
                 evaluated_tokens=row.evaluated_tokens,
@@ -179,7 +179,7 @@ class LmHeadSession:
             )
 
 
-def _incomplete(job: ScoreJob, row: Sequence[float]) -> bool:
+def _incomplete(job: ReadRequest, row: Sequence[float]) -> bool:
     return len(row) != len(job.ids) if job.what == "logits" else not row
 
 

@@ -114,19 +114,22 @@ class Tokenizer(Protocol):
 
 
 Reading = Literal["logits", "states", "tokens", "rank"]
-"""What is read at a position: logits at given ids, the final hidden state (after the model's last norm), of the next
-token of the path its log probability and the self-certainty of the distribution that it was drawn from, or at the
-path's end the outputs of the file's own classifier."""
+"""Outputs that are read at a position of a path.
+
+"logits": the logits at given ids. "states": the final hidden state, after the model's last norm. "tokens": the log
+probability of the path's next token, and the self-certainty of the distribution that it was drawn from. "rank": the
+outputs of the file's own classifier, at the path's end.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreJob:
-    """One path of the reward model to be evaluated.
+class ReadRequest:
+    """One path of which outputs are read.
 
-    `tokens` is the whole path, prompt included; the scorer evaluates only what it has not cached, and finds that out
-    by the longest common prefix with `parent` (None: with the prompt). `read` holds the absolute positions that are
-    read, ascending, `what` says what for, and `ids` the vocabulary ids whose logits are returned (none for other
-    readings).
+    `tokens` is the whole path, prompt included. Only what is not cached is evaluated, which is found by the longest
+    common prefix with `parent` (None: with the prompt). `read` holds the absolute positions that are read, ascending,
+    `what` says what is read there, and `ids` are the vocabulary ids whose logits are returned, empty for other
+    readings. `keep` says that generation will go on from the end of the path, which is read.
     """
 
     node: int
@@ -135,14 +138,15 @@ class ScoreJob:
     read: tuple[int, ...]
     ids: tuple[int, ...]
     what: Reading = "logits"
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRow:
-    """What came of a ScoreJob: `logits` has a row for each position of `read`.
+class ReadResult:
+    """Outputs that a ReadRequest asked for, with their cost.
 
-    It has a value for each of `ids`, or is the hidden state, holds (log probability, self-certainty), or has the
-    classifier's outputs.
+    `logits` has a row for each position of `read`: a value for each of `ids`, the hidden state, (log probability,
+    self-certainty), or the classifier's outputs. It is empty if the path was `too_long` for the context.
     """
 
     node: int
@@ -150,13 +154,18 @@ class ScoreRow:
     evaluated_tokens: int = 0
     cached_tokens: int = 0
     reevaluated_tokens: int = 0
+    too_long: bool = False
 
 
 class ScorerRun(Protocol):
     """The cached paths of one question in the model that runs the reward's tokens."""
 
-    async def evaluate(self, jobs: Sequence[ScoreJob]) -> list[ScoreRow]:
-        """Evaluate the jobs; rows come in any order."""
+    async def evaluate(self, requests: Sequence[ReadRequest]) -> list[ReadResult]:
+        """Evaluate what is new of each path; results come in any order.
+
+        Raises:
+            RewardError: if a path does not fit the context.
+        """
         ...
 
     async def release(self, nodes: Sequence[int]) -> None:

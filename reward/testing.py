@@ -8,7 +8,7 @@ import anyio
 
 from ramify.errors import RewardError
 
-from .protocol import ScoredStep, ScoreJob, ScoreRow, ScoreUsage
+from .protocol import ReadRequest, ReadResult, ScoredStep, ScoreUsage
 from .scores import checked_scores
 
 Script = Mapping[str, float] | Mapping[tuple[str, ...], float] | Callable[[str, tuple[str, ...]], float]
@@ -141,7 +141,7 @@ class ScriptedScorer:
 
     def __init__(self, logits: Logits) -> None:
         self._logits = logits
-        self.jobs: list[ScoreJob] = []
+        self.jobs: list[ReadRequest] = []
         """Jobs in the order in which they were evaluated."""
         self.released: list[int] = []
         """Node ids in the order in which they were released."""
@@ -162,7 +162,7 @@ class ScriptedScorerRun:
         self._logits = logits
         self._seen: list[tuple[int, ...]] = []
 
-    async def evaluate(self, jobs: Sequence[ScoreJob]) -> list[ScoreRow]:
+    async def evaluate(self, jobs: Sequence[ReadRequest]) -> list[ReadResult]:
         """Return the scripted logits."""
         return [self._row(job) for job in jobs]
 
@@ -174,11 +174,11 @@ class ScriptedScorerRun:
         """Count the run as closed."""
         self._scorer.open_runs -= 1
 
-    def _row(self, job: ScoreJob) -> ScoreRow:
+    def _row(self, job: ReadRequest) -> ReadResult:
         cached = max((_common(job.tokens, seen) for seen in self._seen), default=0)
         self._seen.append(job.tokens)
         self._scorer.jobs.append(job)
-        return ScoreRow(
+        return ReadResult(
             node=job.node,
             logits=tuple(tuple(self._logits(job.tokens[: at + 1], job.ids)) for at in job.read),
             evaluated_tokens=len(job.tokens) - cached,

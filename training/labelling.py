@@ -16,7 +16,8 @@ from anyio.to_thread import run_sync
 
 from ramify.answers.checkers import make_checker
 from ramify.answers.extract import extract_answer
-from ramify.engine.policy.protocol import PolicySession, StepRequest, StepResult
+from ramify.engine.policy.protocol import PolicySession
+from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.problem import Problem
 from ramify.sampling_params import SamplingParams, node_seed
 from ramify.search.node import FinishReason, Node

@@ -15,11 +15,11 @@ from ramify.engine.library.convert.folding import HeadFiles, copy_with_head, spa
 from ramify.engine.policy.prompts.prompt import prompt_segments
 from ramify.engine.policy.prompts.prompt_format import choose_prompt_format
 from ramify.engine.runtime.llama.config import ModelConfig
-from ramify.engine.runtime.messages import ReadRequest
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.engine.runtime.serve.loaded_model import LoadedModel
 from ramify.errors import ModelLoadError, RewardSpecError, UsageError
 from ramify.reward.layout import PathLayout
+from ramify.reward.protocol import ReadRequest
 from ramify.reward.specs import QUESTION, STEP, RewardSpec
 
 from .head_training import HeadPlan, HeadQuality, LabelledStates, TrainedHead, train_head

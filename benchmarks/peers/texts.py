@@ -10,8 +10,8 @@ from hashlib import blake2b
 
 from ramify.engine.policy.llama import LlamaPolicy
 from ramify.engine.policy.prompts.prompt import try_chat
-from ramify.engine.runtime.messages import LaneRequest, LaneResult
-from ramify.engine.runtime.serve.handle import RunHandle
+from ramify.engine.runtime.messages import StepRequest, StepResult
+from ramify.engine.runtime.serve.token_tree import TokenTree
 from ramify.errors import UsageError
 from ramify.reward.tokens import Segment, SegmentEncoder
 from ramify.sampling_params import SamplingParams, StepFormat, node_seed
@@ -62,7 +62,7 @@ class Written:
 class _Conversation:
     """A prompt in the runtime with all that was written after it; `nodes` are known texts, "" is the prompt."""
 
-    run: RunHandle
+    run: TokenTree
     text: str
     tokens: int
     nodes: dict[str, int] = field(default_factory=lambda: {"": 0})
@@ -111,24 +111,23 @@ class TextService:
         room = self.policy.context_tokens - sent
         if room < 1:
             raise UsageError(f"the context length of {self.policy.context_tokens} tokens is exceeded", "send less")
-        lanes = [
-            LaneRequest(
+        requests = [
+            StepRequest(
                 parent=parent,
                 child=conversation.number(),
                 seed=self._chosen_seed(ask, conversation, prefix) if ask.seed is None else ask.seed + index,
                 max_tokens=min(ask.max_tokens or room, room),
                 sampling=ask.sampling,
-                step=_step(ask.stops),
             )
             for index in range(ask.count)
         ]
-        found: dict[int, LaneResult] = {}
+        found: dict[int, StepResult] = {}
 
-        def take(result: LaneResult) -> None:
+        def take(result: StepResult) -> None:
             found[result.child] = result
 
-        await conversation.run.expand(lanes, allowance=None, on_result=take)
-        results = [found[lane.child] for lane in lanes]
+        await conversation.run.expand(requests, allowance=None, on_result=take, step=_step(ask.stops))
+        results = [found[each.child] for each in requests]
         for result in results:
             if result.finish_reason != "eos" and result.tokens:
                 conversation.nodes.setdefault(prefix + result.text, result.child)
@@ -213,7 +212,7 @@ def _step(stops: tuple[str, ...]) -> StepFormat | None:
     return StepFormat(name="stop", pattern="|".join(re.escape(each) for each in stops)) if stops else None
 
 
-def _text(result: LaneResult, stops: tuple[str, ...]) -> Text:
+def _text(result: StepResult, stops: tuple[str, ...]) -> Text:
     found = [(result.text.find(stop), stop) for stop in stops if stop in result.text]
     at, stop = min(found, default=(len(result.text), None))
     finish = "stop" if stop is not None or result.finish_reason == "eos" else "length"

@@ -20,7 +20,8 @@ from ramify.search.strategy import AnyStrategy, Ask, Converses, Expansion, Winds
 from ramify.search.tree import ROOT, SearchTree
 from ramify.search.votes import Candidate, Vote
 
-from ..policy.protocol import AdoptedNode, StepResult
+from ..policy.protocol import AdoptedNode
+from ..runtime.messages import StepResult
 from .meter import Grant, Meter
 from .path_ends import PathEnds
 from .requests import Dispatch, Requests

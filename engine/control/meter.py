@@ -24,7 +24,7 @@ from ramify.search.node import FinishReason
 from ramify.search.reasons import StopReason
 from ramify.usage import RoleUsage, Usage
 
-from ..policy.protocol import StepResult
+from ..runtime.messages import StepResult
 
 FINISH_SHARE = 1 / 8
 """Share of each limit that is withheld while no path has finished."""

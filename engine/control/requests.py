@@ -13,7 +13,7 @@ from ramify.search.strategies.greedy import Greedy
 from ramify.search.strategy import AnyStrategy, Converses, Expansion
 from ramify.search.tree import SearchTree
 
-from ..policy.protocol import StepRequest, Turn
+from ..runtime.messages import StepRequest, Turn
 from .meter import Grant
 
 

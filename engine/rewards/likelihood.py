@@ -1,4 +1,4 @@
-"""How likely a model finds a path, token by token."""
+"""Likelihoods of paths under a language model, token by token."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ramify.errors import RewardContextExceeded, RewardError
-from ramify.reward.protocol import ScoredStep, ScoreUsage, Tokenizer
+from ramify.reward.protocol import ReadRequest, ReadResult, ScoredStep, ScoreUsage, Tokenizer
 from ramify.reward.tokens import Segment, SegmentEncoder, tokenizer_adds_space
 
-from ..runtime.messages import ReadRequest, ReadResult, common_prefix
-from ..runtime.serve.handle import RunHandle
+from ..runtime.messages import common_prefix
 from ..runtime.serve.loaded_model import LoadedModel
+from ..runtime.serve.token_tree import TokenTree
 
 EncodePrompt = Callable[[str, Tokenizer], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
 class PathLikelihood:
-    """The generated tokens of a path.
+    """Likelihoods of the generated tokens of a path.
 
     `tokens` is the whole path, prompt included; `logprobs` and `certainties` have a value for each token after the
-    prompt: its log probability, and the self-certainty of the distribution that it came from (see `reading`).
+    prompt: its log probability, and the self-certainty of the distribution that it was drawn from (see
+    `ramify.reward.protocol.Reading`).
     """
 
     tokens: tuple[int, ...]
@@ -30,7 +31,7 @@ class PathLikelihood:
 
 
 class LikelihoodModel:
-    """A language model that reads paths. `encode_prompt` puts a question to it.
+    """A language model that reads paths. `encode_prompt` gives the tokens of a question's prompt.
 
     `exact` takes the tokens of a step as they were generated, for the model that generated them; else, and where they
     are not known, its text is tokenised.
@@ -71,10 +72,10 @@ class LikelihoodModel:
 class LikelihoodSession:
     """The paths of one question. Each step costs its own tokens and its parent's last one, which is read again."""
 
-    def __init__(self, model: LikelihoodModel, prompt: tuple[int, ...], run: RunHandle, limit: int) -> None:
+    def __init__(self, model: LikelihoodModel, prompt: tuple[int, ...], tree: TokenTree, limit: int) -> None:
         self._model = model
         self._prompt = prompt
-        self._run = run
+        self._tree = tree
         self._limit = limit
         self._known: dict[int, PathLikelihood] = {}
         self.usage = ScoreUsage()
@@ -89,7 +90,7 @@ class LikelihoodSession:
         paths = [self._prompt + self._model.tokens(step) for step in steps]
         self._check(steps, paths)
         requests = [self._request(step, path) for step, path in zip(steps, paths, strict=True)]
-        found = await self._run.read(requests)
+        found = await self._tree.read(requests)
         for request, result in zip(requests, found, strict=True):
             self._take(request, result)
         return [self._known[step.node] for step in steps]
@@ -131,11 +132,11 @@ class LikelihoodSession:
         """Free what is cached for these nodes."""
         for node in nodes:
             self._known.pop(node, None)
-        self._run.release(nodes)
+        self._tree.release(nodes)
 
     async def close(self) -> None:
         """Free all that is cached for the question."""
-        self._run.close()
+        self._tree.close()
 
     def _check(self, steps: Sequence[ScoredStep], paths: Sequence[tuple[int, ...]]) -> None:
         empty = next((step for step, path in zip(steps, paths, strict=True) if len(path) == len(self._prompt)), None)

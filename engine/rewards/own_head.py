@@ -1,4 +1,4 @@
-"""A reward head in the policy's own file, read where the policy writes: no second pass over what it has written.
+"""Reward head in the policy's own file, read in the policy's own tree: no second pass over what the policy has written.
 
 The state that the head reads is the one that the policy computes anyway when it goes on. Only the last token of a step
 is evaluated for the score, and kept for the steps below; after the last step of a path the tag takes the place of the
@@ -12,17 +12,13 @@ from pathlib import Path
 
 from ramify.errors import RewardContextExceeded, RewardError, RewardSpecError
 from ramify.reward.lm_head import LmHeadReward
-from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep, ScoreUsage
+from ramify.reward.protocol import ReadRequest, ReadResult, RewardModel, RewardSession, ScoredStep, ScoreUsage
 from ramify.reward.spec_loading import spec_from_metadata
 from ramify.reward.specs import RewardSpec
 
 from ..policy.llama import LlamaPolicy, LlamaPolicySession
 from ..policy.protocol import PolicySession
-from ..runtime.messages import ReadRequest, ReadResult
-from ..runtime.serve.handle import RunHandle
-
-BESIDE = 1 << 40
-"""Added to the number of a node whose path is not read as the policy wrote it."""
+from ..runtime.serve.token_tree import TokenTree
 
 _SAMPLE = ("What is 2 + 3?", ("2 + 3 = 5\n", "The answer is 5.\n"))
 
@@ -98,16 +94,17 @@ def same_file(policy: LlamaPolicy, path: Path) -> bool:
 
 
 class OwnHeadSession:
-    """The paths of one question in the policy's own tree; `run` is the policy's, which closes it."""
+    """The paths of one question in the policy's own tree, which the policy closes."""
 
-    def __init__(self, reward: OwnHeadReward, question: str, run: RunHandle) -> None:
+    def __init__(self, reward: OwnHeadReward, question: str, tree: TokenTree) -> None:
         self._reward = reward.inner
         self._question = question
-        self._run = run
-        self._prompt = run.prompt
+        self._tree = tree
+        self._prompt = tree.prompt
         self._tag = reward.inner.layout.tag
         self._ends = frozenset(reward.policy.model.info.eog)
-        self._beside = set[int]()
+        # Nodes of paths that are not read as the policy wrote them, by the search's node.
+        self._beside: dict[int, int] = {}
         self._usage = ScoreUsage()
 
     @property
@@ -129,32 +126,30 @@ class OwnHeadSession:
         ]
         if long:
             raise RewardContextExceeded(nodes=[node for node, _ in long], tokens=long[0][1], limit=limit)
-        results = await self._run.read(requests)
+        results = await self._tree.read(requests)
         return [self._value(step, result) for step, result in zip(steps, results, strict=True)]
 
     async def release(self, nodes: Sequence[int]) -> None:
         """Free what is kept beside the policy's own nodes, which the policy frees."""
-        beside = {node + BESIDE for node in nodes} & self._beside
-        self._beside -= beside
-        self._run.release(sorted(beside))
+        self._tree.release([self._beside.pop(node) for node in nodes if node in self._beside])
 
     async def close(self) -> None:
         """Free the same of all nodes."""
-        self._run.release(sorted(self._beside))
+        self._tree.release(list(self._beside.values()))
         self._beside.clear()
 
     def _request(self, step: ScoredStep) -> ReadRequest:
         if not step.path:
             raise RewardError(f"node {step.node} has no steps to score", node=step.node)
         tokens, as_written = self._tokens(step)
-        known = self._run.knows(step.node)
+        known = self._tree.knows(step.node)
         here = as_written and known
         above = step.node if known and not here else step.parent
-        if not here:
-            self._beside.add(step.node + BESIDE)
+        if not here and step.node not in self._beside:
+            self._beside[step.node] = self._tree.new_id()
         return ReadRequest(
-            node=step.node if here else step.node + BESIDE,
-            parent=above if above is not None and self._run.knows(above) else None,
+            node=step.node if here else self._beside[step.node],
+            parent=above if above is not None and self._tree.knows(above) else None,
             tokens=tokens,
             read=(len(tokens) - 1,),
             ids=self._reward.layout.read_ids,

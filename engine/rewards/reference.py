@@ -17,7 +17,7 @@ from anyio import to_thread
 from ramify.errors import UsageError
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.mlp import MlpHead
-from ramify.reward.protocol import ScoreJob, ScoreRow
+from ramify.reward.protocol import ReadRequest, ReadResult
 from ramify.reward.specs import RewardSpec
 
 from ..library.convert.architectures import shape_of
@@ -78,14 +78,14 @@ class TorchScorer:
         """Start a question."""
         return TorchRun(self)
 
-    def evaluate(self, job: ScoreJob) -> ScoreRow:
+    def evaluate(self, job: ReadRequest) -> ReadResult:
         """Run one whole path."""
         with self._torch.no_grad():
             output = self._model(self._torch.tensor([list(job.tokens)], device=self._device))
             rows = output.logits[0] if job.what == "logits" else output.last_hidden_state[0]
             wanted = rows[list(job.read)].float().cpu().numpy()
         values = wanted[:, list(job.ids)] if job.what == "logits" else wanted
-        return ScoreRow(
+        return ReadResult(
             node=job.node,
             logits=tuple(tuple(map(float, row)) for row in values),
             evaluated_tokens=len(job.tokens),
@@ -98,7 +98,7 @@ class TorchRun:
     def __init__(self, scorer: TorchScorer) -> None:
         self._scorer = scorer
 
-    async def evaluate(self, jobs: Sequence[ScoreJob]) -> list[ScoreRow]:
+    async def evaluate(self, jobs: Sequence[ReadRequest]) -> list[ReadResult]:
         """Run the whole paths, one after the other, in a thread."""
         return await to_thread.run_sync(lambda: [self._scorer.evaluate(job) for job in jobs])
 

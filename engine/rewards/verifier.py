@@ -1,4 +1,4 @@
-"""Generative verifiers: chains of verification are lanes like any other, and their verdicts are averaged."""
+"""Generative verifiers: rewards that write chains of verification and average their verdicts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import anyio
 
 from ramify.errors import RewardContextExceeded, RewardError
-from ramify.reward.protocol import ScoredStep, ScoreUsage
+from ramify.reward.protocol import ReadRequest, ReadResult, ScoredStep, ScoreUsage
 from ramify.reward.scores import checked_scores, sigmoid
 from ramify.reward.specs import NUMBER, QUESTION, SOLUTION, VerifierSpec
 from ramify.reward.tokens import Segment, SegmentEncoder, token_of
@@ -17,15 +17,12 @@ from ramify.sampling_params import SamplingParams, StepFormat, node_seed
 
 from ..policy.prompts.presets import PromptPreset
 from ..policy.prompts.prompt import prompt_segments, special_tokens
-from ..runtime.messages import LaneRequest, LaneResult, ReadRequest, ReadResult
-from ..runtime.serve.handle import RunHandle
+from ..runtime.messages import ROOT, StepRequest, StepResult
 from ..runtime.serve.loaded_model import LoadedModel
+from ..runtime.serve.token_tree import TokenTree
 
 PARALLEL_PATHS = 8
 """Paths verified together; each has its own prompt in the cache."""
-
-FIRST_VERDICT = 1_000_000
-"""Verdicts are numbered from here in a path's run; lower numbers are those of its chains."""
 
 DECISION_TOKENS = 32
 """Tokens that are kept free for the verdict."""
@@ -149,56 +146,61 @@ class VerifierSession:
         """Do nothing; nothing is held between calls."""
 
     async def _verify(self, step: ScoredStep, prompt: tuple[int, ...], room: int) -> float:
-        run = await self._reward.model.open_run(prompt, background=True)
+        tree = await self._reward.model.open_run(prompt, background=True)
         try:
-            chains = await self._chains(run, step, room)
-            results = await run.read([self._verdict(chain, step) for chain in chains])
+            chains = await self._chains(tree, step, room)
+            results = await tree.read([self._verdict(tree.new_id(), chain, step) for chain in chains])
         finally:
-            run.close()
+            tree.close()
         for result in results:
             if result.too_long:
                 raise RewardError(f"the verification of node {step.node} does not fit its context", node=step.node)
             self._count(result)
         return math.fsum(self._reward.chance(result.logits[0]) for result in results) / len(results)
 
-    async def _chains(self, run: RunHandle, step: ScoredStep, room: int) -> list[LaneResult]:
-        spec, found = self._reward.spec, list[LaneResult]()
+    async def _chains(self, tree: TokenTree, step: ScoredStep, room: int) -> list[StepResult]:
+        """Write the chains of a path, in their order."""
+        spec, found = self._reward.spec, dict[int, StepResult]()
         stops = self._reward.stops(len(step.path))
-        lanes = [
-            LaneRequest(
-                parent=0,
-                child=number,
+        requests = [
+            StepRequest(
+                parent=ROOT,
+                child=tree.new_id(),
                 seed=node_seed(self._reward.seed, (step.node, number)),
                 max_tokens=min(spec.max_tokens, room),
                 sampling=SamplingParams(temperature=spec.temperature),
-                step=StepFormat(name="verification", pattern=stops.pattern),
             )
             for number in range(1, spec.chains + 1)
         ]
-        await run.expand(lanes, allowance=None, on_result=found.append)
-        for each in found:
-            self._count(each)
-        return sorted(found, key=lambda each: each.child)
 
-    def _verdict(self, chain: LaneResult, step: ScoredStep) -> ReadRequest:
+        def take(result: StepResult) -> None:
+            found[result.child] = result
+
+        await tree.expand(
+            requests, allowance=None, on_result=take, step=StepFormat(name="verification", pattern=stops.pattern)
+        )
+        for each in found.values():
+            self._count(each)
+        return [found[request.child] for request in requests]
+
+    def _verdict(self, node: int, chain: StepResult, step: ScoredStep) -> ReadRequest:
         """Return the request for the verdict after a chain, from which the stop itself is cut."""
         match = self._reward.stops(len(step.path)).search(chain.text)
         text = chain.text if match is None else chain.text[: match.start()]
         tokens = self._reward.prompt(self._question, step.path, reply=text + self._reward.spec.decision)
         return ReadRequest(
-            node=FIRST_VERDICT + chain.child,
+            node=node,
             parent=chain.child,
             tokens=tokens,
             read=(len(tokens) - 1,),
             ids=self._reward.verdicts,
         )
 
-    def _count(self, result: LaneResult | ReadResult) -> None:
-        written = len(result.tokens) if isinstance(result, LaneResult) else 0
-        evaluated = result.prompt_tokens if isinstance(result, LaneResult) else result.evaluated_tokens
+    def _count(self, result: StepResult | ReadResult) -> None:
+        chain = isinstance(result, StepResult)
         self.usage = self.usage + ScoreUsage(
-            evaluated_tokens=evaluated,
+            evaluated_tokens=result.prompt_tokens if chain else result.evaluated_tokens,
             cached_tokens=result.cached_tokens,
             reevaluated_tokens=result.reevaluated_tokens,
-            generated_tokens=written,
+            generated_tokens=result.generated_tokens if chain else 0,
         )

@@ -1,29 +1,52 @@
-"""What the engine and the worker say to each other: small, frozen, picklable."""
+"""Messages between the engine and the worker process: steps, and the requests and replies that carry them.
+
+All are small, frozen and picklable. `model` is the number of a loaded model, `run` that of one of its runs. Node 0 of
+a run is its prompt.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
+from ramify.errors import RamifyError
+from ramify.reward.protocol import ReadRequest, ReadResult
 from ramify.sampling_params import SamplingParams, StepFormat
+from ramify.search.node import FinishReason
 
-ReadWord = Literal["logits", "states", "tokens", "rank"]
-"""What is read at a position; the values of `ramify.reward.protocol.Reading`, which this layer does not import."""
+from .llama.config import ModelConfig, ModelInfo
 
 ROOT = 0
 """The node of a run's prompt."""
 
-FinishWord = Literal["step", "eos", "length", "budget", "cancelled", "context"]
-"""Why a lane ended; the values of `ramify.search.node.FinishReason`, which this layer does not import."""
+
+# Steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaneRequest:
-    """A child to be generated below `parent` until its step ends.
+class Turn:
+    """Text that the policy wrote earlier in a conversation, and the instruction that followed.
 
-    Node 0 is the prompt. `seed` fixes the draws, whatever else is decoded. `step` None means until end of sequence.
-    `watched` lanes have their progress reported now and then. `keep` says that text will follow even an end of
-    sequence.
+    `node` holds the text; `tokens` are its tokens, the end-of-sequence token included, empty if `text` has to be
+    tokenised.
+    """
+
+    node: int
+    text: str
+    tokens: tuple[int, ...]
+    instruction: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRequest:
+    """One child to be written below `parent`, until its step ends.
+
+    `seed` fixes the draws, whatever else is decoded. `max_tokens` bounds the step. `to_the_end` asks for the rest of
+    the path in one go instead of one step. `keep` says that text may follow even the end of the model's text.
+
+    The rest is for the policy, and does not reach the worker. `path` holds the child numbers from the root and names
+    the child whatever the order of work; `seed` is derived from it. `prefix` is the text generated so far on this path
+    (the question excluded). `turns`, oldest first, are the conversation between the question and this text; empty for
+    a step of a path.
     """
 
     parent: int
@@ -31,14 +54,37 @@ class LaneRequest:
     seed: int
     max_tokens: int
     sampling: SamplingParams = field(default_factory=SamplingParams)
-    step: StepFormat | None = None
-    watched: bool = False
+    to_the_end: bool = False
     keep: bool = False
+    path: tuple[int, ...] = ()
+    prefix: str = ""
+    turns: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """A step that a StepRequest asked for, with its own cost.
+
+    `text` excludes the end-of-sequence token, `tokens` includes it; `generated_tokens` is their number, also where a
+    backend reports no tokens. `logprob` is the sum of the natural log probabilities of the tokens at temperature 1,
+    None if the backend does not tell. The other counts are as in RoleUsage.
+    """
+
+    child: int
+    text: str
+    tokens: tuple[int, ...]
+    generated_tokens: int
+    logprob: float | None
+    finish_reason: FinishReason
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    reevaluated_tokens: int = 0
+    shared_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """A step in the making."""
+    """Progress of a step that is being generated: its tokens and its text so far."""
 
     run: int
     child: int
@@ -47,75 +93,204 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaneResult:
-    """A generated step and its own cost.
-
-    `tokens` includes the end-of-sequence token, `text` does not. `logprob` sums natural logs at temperature 1.
-    `prompt_tokens`, `cached_tokens`, `reevaluated_tokens` and `shared_tokens` are as in RoleUsage.
-    """
-
-    child: int
-    tokens: tuple[int, ...]
-    text: str
-    logprob: float
-    finish_reason: FinishWord
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    reevaluated_tokens: int = 0
-    shared_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadRequest:
-    """A path to be read: `tokens` is all of it, `read` are its positions, `what` is returned of each.
-
-    "logits" are those at `ids`, "states" the final hidden state, of a model loaded for that, "tokens" the log
-    probability of the path's next token and the distribution's self-certainty, "rank" the classifier's outputs for
-    the whole path, of a model loaded for that; for all three, `ids` is empty. `keep` says that lanes will go on from
-    the end of the path, which is read.
-    """
-
-    node: int
-    parent: int | None
-    tokens: tuple[int, ...]
-    read: tuple[int, ...]
-    ids: tuple[int, ...]
-    what: ReadWord = "logits"
-    keep: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadResult:
-    """What a ReadRequest asked for, in `logits`: one row for each position. `too_long`: it did not fit."""
-
-    node: int
-    logits: tuple[tuple[float, ...], ...]
-    evaluated_tokens: int = 0
-    cached_tokens: int = 0
-    reevaluated_tokens: int = 0
-    too_long: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """Counters of one loaded model since it was loaded; `tokens`, `lanes` and `strands` are summed over decode calls.
+    """Counters of one loaded model since it was loaded.
 
-    `tokens` were evaluated. Lanes that have written the same so far are one strand and need one token evaluated.
+    `tokens` were evaluated. `child_sequences` and `shared_sequences` are summed over decode calls: children that have
+    drawn the same tokens so far are one shared sequence, and need one token evaluated. `sequences_used` and
+    `cells_used` are in use at the moment.
     """
 
     decode_calls: int = 0
     tokens: int = 0
-    lanes: int = 0
-    strands: int = 0
+    child_sequences: int = 0
+    shared_sequences: int = 0
     decode_s: float = 0.0
     sampling_s: float = 0.0
-    reevaluated_tokens: int = 0
-    cells_used: int = 0
     sequences_used: int = 0
+    cells_used: int = 0
+
+
+RunResult = tuple[int, StepResult | ReadResult]
+"""A run's number, and a result of it."""
+
+
+# Requests to the worker
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Load a model as number `model`."""
+
+    model: int
+    config: ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """Start a run; a `background` run waits while others have work."""
+
+    model: int
+    run: int
+    prompt: tuple[int, ...]
+    background: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Add a node that was not generated in this run; `generated` says that this model wrote it in another one."""
+
+    model: int
+    run: int
+    node: int
+    parent: int
+    tokens: tuple[int, ...]
+    generated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Expand:
+    """Generate children.
+
+    `step` says where their steps end, None means only where the model ends its text. They share `allowance` tokens,
+    None for no limit. `watched` asks for their progress.
+    """
+
+    model: int
+    run: int
+    requests: tuple[StepRequest, ...]
+    step: StepFormat | None
+    allowance: int | None
+    watched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read outputs along paths."""
+
+    model: int
+    run: int
+    requests: tuple[ReadRequest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """End children now, None for all; each still gives its result, with FinishReason.CANCELLED."""
+
+    model: int
+    run: int
+    children: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Free what is kept for nodes."""
+
+    model: int
+    run: int
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRun:
+    """Free a run; its children give no result."""
+
+    model: int
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskStatistics:
+    """Report the counters of a loaded model."""
+
+    model: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the worker."""
+
+
+RunRequest = OpenRun | Adopt | Expand | Read | Interrupt | Release | CloseRun
+"""Requests about one run, for the decoder that has it."""
+
+Request = Load | RunRequest | AskStatistics | Stop
+"""Requests to the worker."""
+
+
+# Replies of the worker
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model is ready."""
+
+    model: int
+    info: ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """A model cannot be loaded."""
+
+    model: int
+    error: RamifyError
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Results of steps and reads."""
+
+    model: int
+    results: tuple[RunResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    """A run cannot go on."""
+
+    model: int
+    run: int
+    error: RamifyError
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressReport:
+    """Progress of the children that are watched."""
+
+    model: int
+    reports: tuple[Progress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsReport:
+    """The counters that AskStatistics asked for."""
+
+    model: int
+    statistics: Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The worker is at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The worker ends because of an error that is not the engine's."""
+
+    text: str
+
+
+ModelReply = Loaded | LoadFailed | Results | RunFailed | ProgressReport | StatisticsReport
+"""Replies about one loaded model."""
+
+Reply = ModelReply | Alive | Broken
+"""Replies of the worker."""
 
 
 def common_prefix(left: tuple[int, ...], right: tuple[int, ...]) -> int:
-    """Length of the longest common prefix."""
+    """Return the length of the longest common prefix."""
     limit = min(len(left), len(right))
     if left[:limit] == right[:limit]:
         return limit

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ramify.engine.control.meter import Grant, Meter
-from ramify.engine.policy.protocol import StepResult
+from ramify.engine.runtime.messages import StepResult
 from ramify.errors import BudgetError
 from ramify.reward.protocol import ScoreUsage
 from ramify.search.budget import Budget, TokenPrice

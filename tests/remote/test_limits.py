@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from ramify.engine.policy.protocol import StepResult
+from ramify.engine.runtime.messages import StepResult
 from ramify.errors import UsageError
 from ramify.search.budget import Budget
 from ramify.search.node import FinishReason

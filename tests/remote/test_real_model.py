@@ -18,7 +18,7 @@ from ramify.engine.library.catalog import resolve_model
 from ramify.engine.policy.prompts import choose_prompt_format
 from ramify.engine.policy.remote.asking import SEED_MASK
 from ramify.engine.runtime.llama.config import ModelConfig
-from ramify.engine.runtime.messages import LaneRequest, LaneResult
+from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.sampling_params import StepFormat, node_seed
 from ramify.search.strategies import Majority, Rebase
@@ -35,10 +35,10 @@ def served_model(name: str) -> Iterator[FakeServer]:
         vocabulary = loaded.tokenizer
         format = choose_prompt_format(loaded.info.metadata, vocabulary, chat_template=loaded.info.chat_template)
 
-        async def generate(tokens: tuple[int, ...], lane: LaneRequest) -> LaneResult:
-            results = list[LaneResult]()
+        async def generate(tokens: tuple[int, ...], request: StepRequest, stop: StepFormat | None) -> StepResult:
+            results = list[StepResult]()
             run = await loaded.open_run(tokens)
-            await run.expand([lane], allowance=None, on_result=results.append)
+            await run.expand([request], allowance=None, on_result=results.append, step=stop)
             run.close()
             return results[0]
 
@@ -46,9 +46,7 @@ def served_model(name: str) -> Iterator[FakeServer]:
             tokens = format.encode(ask.question, vocabulary) + tuple(vocabulary.encode(ask.prefix, special=False))
             stop = StepFormat(name="stop", pattern=re.escape(ask.body["stop"][0])) if "stop" in ask.body else None
             limit, seed = ask.body["max_tokens"], ask.seed or 0
-            result = portal.call(
-                generate, tokens, LaneRequest(parent=0, child=1, seed=seed, max_tokens=limit, step=stop)
-            )
+            result = portal.call(generate, tokens, StepRequest(parent=0, child=1, seed=seed, max_tokens=limit), stop)
             written = [token for token in result.tokens if token not in loaded.info.eog]
             return [vocabulary.piece(token).decode() for token in written]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ramify.engine.policy.protocol import Turn
+from ramify.engine.runtime.messages import Turn
 from ramify.errors import ModelLoadError
 from ramify.sampling_params import SamplingParams
 from ramify.search.node import FinishReason

@@ -12,13 +12,13 @@ import pytest
 from ramify.reward import (
     BUILTIN_SPECS,
     LmHeadReward,
+    ReadRequest,
+    ReadResult,
     RewardContextExceeded,
     RewardError,
     RewardSpec,
     RewardSpecError,
     ScoredStep,
-    ScoreJob,
-    ScoreRow,
 )
 from ramify.reward.layout import PathLayout
 from ramify.reward.mlp import MlpHead
@@ -184,8 +184,8 @@ async def test_a_missing_row_names_its_node() -> None:
             return DeafRun()
 
     class DeafRun:
-        async def evaluate(self, jobs: Sequence[ScoreJob]) -> list[ScoreRow]:
-            return [ScoreRow(node=jobs[0].node, logits=((1.0, 0.0),))]
+        async def evaluate(self, jobs: Sequence[ReadRequest]) -> list[ReadResult]:
+            return [ReadResult(node=jobs[0].node, logits=((1.0, 0.0),))]
 
         async def release(self, nodes: Sequence[int]) -> None: ...
 

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from ramify.engine.library.catalog import resolve_model
-from ramify.engine.runtime.decode.reading import read_row
+from ramify.engine.runtime.decode.jobs import read_row
 from ramify.engine.runtime.llama.config import ModelConfig
-from ramify.engine.runtime.messages import LaneRequest, ReadRequest
+from ramify.engine.runtime.messages import StepRequest
 from ramify.engine.runtime.serve.client import Runtime
-from ramify.engine.runtime.serve.handle import RunHandle
 from ramify.engine.runtime.serve.loaded_model import LoadedModel
+from ramify.engine.runtime.serve.token_tree import TokenTree
 from ramify.errors import UsageError
+from ramify.reward.protocol import ReadRequest
 
 TOKENS = (5, 40, 41, 42, 43, 44, 45, 46)
 
@@ -29,7 +30,7 @@ async def loaded_model(**settings: Any) -> AsyncGenerator[LoadedModel]:
         yield await runtime.load(ModelConfig(path=str(path), threads=1, context_tokens=1024, **settings))
 
 
-async def read(run: RunHandle, node: int, what: Any, at: tuple[int, ...], ids: tuple[int, ...] = ()) -> Any:
+async def read(run: TokenTree, node: int, what: Any, at: tuple[int, ...], ids: tuple[int, ...] = ()) -> Any:
     (row,) = await run.read([ReadRequest(node=node, parent=None, tokens=TOKENS, read=at, ids=ids, what=what)])
     return row.logits
 
@@ -80,7 +81,7 @@ async def test_a_model_for_states_reads_nothing_else_and_generates_nothing() -> 
         with pytest.raises(UsageError, match="logits are read of a model not loaded for them"):
             await read(run, 1, "logits", (1,), (0,))
         with pytest.raises(UsageError, match="loaded for reading alone"):
-            await run.expand([LaneRequest(parent=0, child=1, seed=0, max_tokens=2)], allowance=None, on_result=print)
+            await run.expand([StepRequest(parent=0, child=1, seed=0, max_tokens=2)], allowance=None, on_result=print)
     async with loaded_model() as loaded:
         run = await loaded.open_run(TOKENS[:2])
         with pytest.raises(UsageError, match="states are read of a model not loaded"):

@@ -1,4 +1,4 @@
-"""What tests of the runtime drive it with: a loaded model, lanes, and a look at the worker."""
+"""Drivers for tests of the runtime: a loaded model, requests, and the worker's state."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 import anyio
 
 from ramify.engine.runtime.llama.config import ModelConfig
-from ramify.engine.runtime.messages import LaneRequest, LaneResult
+from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.engine.runtime.serve.client import Runtime
-from ramify.engine.runtime.serve.handle import RunHandle
 from ramify.engine.runtime.serve.loaded_model import LoadedModel
 from ramify.engine.runtime.serve.processes import Isolation, ProcessWorker
+from ramify.engine.runtime.serve.token_tree import TokenTree
+from ramify.sampling_params import StepFormat
 
 PROMPT = tuple(range(40, 70))
 
@@ -29,17 +30,19 @@ async def loaded_model(path: Path, isolation: Isolation = "process", **settings:
         yield await runtime.load(config_of(path, **settings))
 
 
-def lane(child: int, parent: int = 0, *, max_tokens: int = 12, **options: Any) -> LaneRequest:
-    return LaneRequest(parent=parent, child=child, seed=1000 + child, max_tokens=max_tokens, **options)
+def lane(child: int, parent: int = 0, *, max_tokens: int = 12, **options: Any) -> StepRequest:
+    return StepRequest(parent=parent, child=child, seed=1000 + child, max_tokens=max_tokens, **options)
 
 
-async def expand(run: RunHandle, *lanes: LaneRequest, allowance: int | None = None) -> dict[int, LaneResult]:
-    results: dict[int, LaneResult] = {}
+async def expand(
+    run: TokenTree, *lanes: StepRequest, allowance: int | None = None, step: StepFormat | None = None
+) -> dict[int, StepResult]:
+    results: dict[int, StepResult] = {}
 
-    def take(result: LaneResult) -> None:
+    def take(result: StepResult) -> None:
         results[result.child] = result
 
-    await run.expand(lanes, allowance=allowance, on_result=take)
+    await run.expand(lanes, allowance=allowance, on_result=take, step=step)
     return results
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from ramify.engine.library.catalog import resolve_model
-from ramify.engine.runtime.decode.scheduler import Decoder
+from ramify.engine.runtime.decode.decoder import Decoder
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.llama.native import FLASH_SINGLES, Context, Model, flash_attention
-from ramify.engine.runtime.messages import LaneRequest, LaneResult
+from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.sampling_params import SamplingParams
 
 PROMPT = tuple(range(10, 30))
@@ -34,12 +34,12 @@ def texts(context: Context, model: Model, lanes: int) -> dict[int, str]:
     # So hot that hardly two lanes write the same.
     sampling = SamplingParams(temperature=20.0)
     requests = [
-        LaneRequest(parent=0, child=each, seed=each, max_tokens=8, sampling=sampling) for each in range(1, lanes + 1)
+        StepRequest(parent=0, child=each, seed=each, max_tokens=8, sampling=sampling) for each in range(1, lanes + 1)
     ]
     decoder.expand(1, requests, None)
     found: dict[int, str] = {}
     while decoder.busy:
-        found |= {each.child: each.text for _, each in decoder.step() if isinstance(each, LaneResult)}
+        found |= {each.child: each.text for _, each in decoder.step() if isinstance(each, StepResult)}
     return found
 
 

@@ -8,43 +8,43 @@ from typing import Any
 
 import pytest
 
-from ramify.engine.runtime.decode.scheduler import Decoder
-from ramify.engine.runtime.messages import LaneResult
+from ramify.engine.runtime.decode.decoder import Decoder
+from ramify.engine.runtime.messages import StepResult
 from ramify.engine.runtime.serve.pools import BACKGROUND_TURN, Turns
 
-from .test_decoder import FakeMachine, FakeWords, drain, lane, lanes_of
+from .test_decoder import LINE, FakeContext, FakeWords, drain, lane, lanes_of
 
 
 def test_lanes_of_background_runs_begin_after_all_others() -> None:
-    decoder = Decoder(FakeMachine(), FakeWords(), max_lanes=1)
-    decoder.open_run(1, (2, 3), True)
+    decoder = Decoder(FakeContext(), FakeWords(), max_lanes=1)
+    decoder.open_run(1, (2, 3), background=True)
     decoder.open_run(2, (2, 3, 4))
     for run in (1, 2):
-        decoder.expand(run, [lane(child, max_tokens=5, step=None) for child in range(1, 7)], None)
-    ended = [run for run, result in drain(decoder) if isinstance(result, LaneResult)]
+        decoder.expand(run, [lane(child, max_tokens=5, step=None) for child in range(1, 7)], None, step=LINE)
+    ended = [run for run, result in drain(decoder) if isinstance(result, StepResult)]
     assert ended == [2] * 6 + [1] * 6
 
 
 def test_only_the_order_differs() -> None:
     found: list[Any] = []
     for background in (False, True):
-        decoder = Decoder(FakeMachine(), FakeWords(), max_lanes=2)
-        decoder.open_run(1, (2, 3), background)
+        decoder = Decoder(FakeContext(), FakeWords(), max_lanes=2)
+        decoder.open_run(1, (2, 3), background=background)
         decoder.open_run(2, (2, 3, 4))
         for run in (1, 2):
-            decoder.expand(run, [lane(child) for child in range(1, 5)], None)
+            decoder.expand(run, [lane(child) for child in range(1, 5)], None, step=LINE)
         found.append({key: each.tokens for key, each in lanes_of(drain(decoder)).items()})
     assert found[0] == found[1]
 
 
 def test_a_decoder_is_urgent_for_runs_in_front_alone() -> None:
-    decoder = Decoder(FakeMachine(), FakeWords(), max_lanes=2)
-    decoder.open_run(1, (2, 3), True)
+    decoder = Decoder(FakeContext(), FakeWords(), max_lanes=2)
+    decoder.open_run(1, (2, 3), background=True)
     decoder.open_run(2, (2, 3))
     assert not decoder.urgent
-    decoder.expand(1, [lane(1)], None)
+    decoder.expand(1, [lane(1)], None, step=LINE)
     assert decoder.busy and not decoder.urgent
-    decoder.expand(2, [lane(1, max_tokens=1)], None)
+    decoder.expand(2, [lane(1, max_tokens=1)], None, step=LINE)
     assert decoder.urgent
     drain(decoder)
     assert not decoder.urgent

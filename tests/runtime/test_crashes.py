@@ -9,9 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ramify.engine.runtime.messages import LaneResult, ReadRequest
+from ramify.engine.runtime.messages import StepResult
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.errors import ModelCrashed
+from ramify.reward.protocol import ReadRequest
 
 from .driving import PROMPT, config_of, expand, given_up, lane, loaded_model, until, worker_pid
 
@@ -23,7 +24,7 @@ async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> Non
         run = await loaded.open_run(PROMPT)
         first = await expand(run, lane(1, max_tokens=6), lane(2, max_tokens=6))
         pid = worker_pid(loaded)
-        results: dict[int, LaneResult] = {}
+        results: dict[int, StepResult] = {}
         async with anyio.create_task_group() as tasks:
 
             async def work() -> None:
@@ -50,7 +51,7 @@ async def test_a_worker_that_hangs_is_replaced_and_the_runs_go_on(slow: Path) ->
         loaded = await runtime.load(config_of(slow, context_tokens=4096))
         run = await loaded.open_run(PROMPT)
         pid = worker_pid(loaded)
-        results: dict[int, LaneResult] = {}
+        results: dict[int, StepResult] = {}
         async with anyio.create_task_group() as tasks:
 
             async def work() -> None:

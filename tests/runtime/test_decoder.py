@@ -1,4 +1,4 @@
-"""The decoder on a machine whose logits are a function of the path: any schedule gives the same steps."""
+"""The decoder on a context whose logits are a function of the path: any schedule gives the same steps."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.engine.runtime.decode.draws import Sampler, uniforms
-from ramify.engine.runtime.decode.scheduler import Decoder
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest, ReadResult
+from ramify.engine.runtime.decode.decoder import Decoder
+from ramify.engine.runtime.decode.draws import RowSampler, uniforms
+from ramify.engine.runtime.messages import StepRequest, StepResult
+from ramify.reward.protocol import ReadRequest, ReadResult
 from ramify.sampling_params import SamplingParams, StepFormat
 
 END = 0
 NEWLINE = 1
 WORDS = 12
 LINE = StepFormat(name="line", pattern=r"\n")
-SAMPLER = Sampler(WORDS)
+SAMPLER = RowSampler(WORDS)
 
 
 def row_of(path: Sequence[int]) -> npt.NDArray[np.float32]:
@@ -29,7 +30,7 @@ def row_of(path: Sequence[int]) -> npt.NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(WORDS).astype(np.float32)
 
 
-class FakeMachine:
+class FakeContext:
     """Behaves as llama.cpp's unified cache does, and refuses whatever llama.cpp would silently do wrong."""
 
     vocabulary_size = WORDS
@@ -96,11 +97,13 @@ class FakeWords:
 
 def lane(
     child: int, parent: int = 0, *, max_tokens: int = 20, step: StepFormat | None = LINE, seed: int = 0
-) -> LaneRequest:
-    return LaneRequest(parent=parent, child=child, seed=seed or child * 7919, max_tokens=max_tokens, step=step)
+) -> StepRequest:
+    return StepRequest(
+        parent=parent, child=child, seed=seed or child * 7919, max_tokens=max_tokens, to_the_end=step is None
+    )
 
 
-def reference(path: tuple[int, ...], request: LaneRequest) -> tuple[tuple[int, ...], str]:
+def reference(path: tuple[int, ...], request: StepRequest) -> tuple[tuple[int, ...], str]:
     """Return what a lane generates, token by token."""
     tokens: list[int] = []
     while True:
@@ -110,14 +113,14 @@ def reference(path: tuple[int, ...], request: LaneRequest) -> tuple[tuple[int, .
         if token == END:
             return tuple(tokens), "eos"
         text = "".join("\n" if each == NEWLINE else "x" for each in tokens)
-        if request.step is not None and "\n" in text.lstrip():
+        if not request.to_the_end and "\n" in text.lstrip():
             return tuple(tokens), "step"
         if len(tokens) >= request.max_tokens:
             return tuple(tokens), "length"
 
 
-def drain(decoder: Decoder, limit: int = 20_000) -> list[tuple[int, LaneResult | ReadResult]]:
-    results: list[tuple[int, LaneResult | ReadResult]] = []
+def drain(decoder: Decoder, limit: int = 20_000) -> list[tuple[int, StepResult | ReadResult]]:
+    results: list[tuple[int, StepResult | ReadResult]] = []
     for _ in range(limit):
         if not decoder.busy:
             return results
@@ -125,23 +128,23 @@ def drain(decoder: Decoder, limit: int = 20_000) -> list[tuple[int, LaneResult |
     raise AssertionError("the decoder does not come to an end")
 
 
-def lanes_of(results: list[tuple[int, LaneResult | ReadResult]]) -> dict[tuple[int, int], LaneResult]:
-    return {(run, each.child): each for run, each in results if isinstance(each, LaneResult)}
+def lanes_of(results: list[tuple[int, StepResult | ReadResult]]) -> dict[tuple[int, int], StepResult]:
+    return {(run, each.child): each for run, each in results if isinstance(each, StepResult)}
 
 
-def grow(decoder: Decoder, runs: dict[int, tuple[int, ...]], depth: int, width: int) -> list[LaneResult]:
+def grow(decoder: Decoder, runs: dict[int, tuple[int, ...]], depth: int, width: int) -> list[StepResult]:
     """Expand trees level by level and compare every step with the reference."""
     paths: dict[tuple[int, int], tuple[int, ...]] = {}
     for run, prompt in runs.items():
         decoder.open_run(run, prompt)
         paths[run, 0] = prompt
-    frontier, count, everything = list(paths), 0, list[LaneResult]()
+    frontier, count, everything = list(paths), 0, list[StepResult]()
     for _ in range(depth):
-        asked: dict[tuple[int, int], LaneRequest] = {}
+        asked: dict[tuple[int, int], StepRequest] = {}
         for run, node in frontier:
             requests = [lane(count + index + 1, node) for index in range(width)]
             count += width
-            decoder.expand(run, requests, None)
+            decoder.expand(run, requests, None, step=LINE)
             asked.update(((run, each.child), each) for each in requests)
         results = lanes_of(drain(decoder))
         assert set(results) == set(asked)
@@ -158,19 +161,18 @@ def grow(decoder: Decoder, runs: dict[int, tuple[int, ...]], depth: int, width: 
 
 
 def test_every_token_is_evaluated_once() -> None:
-    machine = FakeMachine()
-    decoder = Decoder(machine, FakeWords(), max_lanes=16)
+    context = FakeContext()
+    decoder = Decoder(context, FakeWords(), max_lanes=16)
     prompt = tuple(range(2, 12)) * 4
     results = grow(decoder, {1: prompt}, depth=4, width=4)
-    # Siblings may draw the same tokens, and are one strand then.
-    assert len(set(machine.evaluated)) == len(machine.evaluated)
+    # Siblings may draw the same tokens, and share one sequence then.
+    assert len(set(context.evaluated)) == len(context.evaluated)
     assert sum(each.prompt_tokens for each in results) == len(prompt)
     assert sum(each.reevaluated_tokens for each in results) == 0
     statistics = decoder.statistics()
-    assert statistics.tokens == len(machine.evaluated)
-    assert statistics.reevaluated_tokens == 0
+    assert statistics.tokens == len(context.evaluated)
     # A prompt token is evaluated once.
-    assert sum(len(path) <= len(prompt) for path in machine.evaluated) == len(prompt)
+    assert sum(len(path) <= len(prompt) for path in context.evaluated) == len(prompt)
 
 
 @settings(max_examples=60, deadline=None)
@@ -185,49 +187,49 @@ def test_every_token_is_evaluated_once() -> None:
 def test_any_shortage_gives_the_same_steps(
     cells: int, sequences: int, batch_tokens: int, max_lanes: int, prompts: list[list[int]], width: int
 ) -> None:
-    machine = FakeMachine(cells=cells + batch_tokens, sequences=sequences, batch_tokens=batch_tokens)
-    decoder = Decoder(machine, FakeWords(), max_lanes=max_lanes)
+    context = FakeContext(cells=cells + batch_tokens, sequences=sequences, batch_tokens=batch_tokens)
+    decoder = Decoder(context, FakeWords(), max_lanes=max_lanes)
     runs = {number: tuple(prompt) for number, prompt in enumerate(prompts)}
     results = grow(decoder, runs, depth=3, width=width)
     assert sum(each.prompt_tokens for each in results) == sum(len(prompt) for prompt in prompts)
     for run in runs:
         decoder.close_run(run)
-    assert machine.used == 0
+    assert context.used == 0
     assert decoder.statistics().sequences_used == 0
 
 
 def test_a_short_cache_costs_reevaluation_which_is_counted() -> None:
-    machine = FakeMachine(cells=180, batch_tokens=32)
-    decoder = Decoder(machine, FakeWords(), max_lanes=16)
+    context = FakeContext(cells=180, batch_tokens=32)
+    decoder = Decoder(context, FakeWords(), max_lanes=16)
     results = grow(decoder, {1: tuple(range(2, 12)) * 4}, depth=5, width=6)
-    assert machine.full > 0
-    drawn_and_evaluated = len(machine.evaluated) - 40
+    assert context.full > 0
+    drawn_and_evaluated = len(context.evaluated) - 40
     again = sum(each.reevaluated_tokens for each in results)
     assert again > 0
     assert drawn_and_evaluated <= again + sum(len(each.tokens) for each in results)
 
 
 def test_a_path_that_does_not_fit_ends_alone() -> None:
-    machine = FakeMachine(cells=60, batch_tokens=16, longest=50)
-    decoder = Decoder(machine, FakeWords(), max_lanes=8)
+    context = FakeContext(cells=60, batch_tokens=16, longest=50)
+    decoder = Decoder(context, FakeWords(), max_lanes=8)
     decoder.open_run(1, tuple([5] * 45))
-    decoder.expand(1, [lane(1, step=None, max_tokens=100, seed=3)], None)
+    decoder.expand(1, [lane(1, step=None, max_tokens=100, seed=3)], None, step=LINE)
     result = lanes_of(drain(decoder))[1, 1]
     expected, reason = reference(tuple([5] * 45), lane(1, step=None, max_tokens=5, seed=3))
     assert result.tokens == expected
     assert result.finish_reason == ("context" if reason == "length" else reason)
     decoder.open_run(2, (3, 4))
-    decoder.expand(2, [lane(1)], None)
+    decoder.expand(2, [lane(1)], None, step=LINE)
     assert lanes_of(drain(decoder))[2, 1].tokens == reference((3, 4), lane(1))[0]
 
 
 def test_a_prompt_beyond_the_cache_gives_context_and_spares_others() -> None:
-    machine = FakeMachine(cells=40, batch_tokens=16, longest=100)
-    decoder = Decoder(machine, FakeWords(), max_lanes=8)
+    context = FakeContext(cells=40, batch_tokens=16, longest=100)
+    decoder = Decoder(context, FakeWords(), max_lanes=8)
     decoder.open_run(1, tuple([5] * 60))
     decoder.open_run(2, (3, 4))
-    decoder.expand(1, [lane(1), lane(2)], None)
-    decoder.expand(2, [lane(1)], None)
+    decoder.expand(1, [lane(1), lane(2)], None, step=LINE)
+    decoder.expand(2, [lane(1)], None, step=LINE)
     results = lanes_of(drain(decoder))
     assert [results[1, child].finish_reason for child in (1, 2)] == ["context", "context"]
     assert results[2, 1].tokens == reference((3, 4), lane(1))[0]
@@ -236,10 +238,10 @@ def test_a_prompt_beyond_the_cache_gives_context_and_spares_others() -> None:
 @settings(max_examples=40, deadline=None)
 @given(allowance=st.integers(0, 60), width=st.integers(1, 12), max_lanes=st.integers(1, 12))
 def test_an_allowance_is_never_exceeded(allowance: int, width: int, max_lanes: int) -> None:
-    decoder = Decoder(FakeMachine(), FakeWords(), max_lanes=max_lanes)
+    decoder = Decoder(FakeContext(), FakeWords(), max_lanes=max_lanes)
     decoder.open_run(1, (2, 3, 4))
     requests = [lane(child, step=None, max_tokens=30) for child in range(1, width + 1)]
-    decoder.expand(1, requests, allowance)
+    decoder.expand(1, requests, allowance, step=LINE)
     results = lanes_of(drain(decoder))
     assert len(results) == width
     spent = sum(len(each.tokens) for each in results.values())
@@ -253,20 +255,20 @@ def test_an_allowance_is_never_exceeded(allowance: int, width: int, max_lanes: i
 
 
 def test_runs_take_turns() -> None:
-    decoder = Decoder(FakeMachine(), FakeWords(), max_lanes=4)
+    decoder = Decoder(FakeContext(), FakeWords(), max_lanes=4)
     decoder.open_run(1, (2, 3))
     decoder.open_run(2, (4, 5))
-    decoder.expand(1, [lane(child, max_tokens=5, step=None) for child in range(1, 41)], None)
-    decoder.expand(2, [lane(1, max_tokens=5, step=None)], None)
+    decoder.expand(1, [lane(child, max_tokens=5, step=None) for child in range(1, 41)], None, step=LINE)
+    decoder.expand(2, [lane(1, max_tokens=5, step=None)], None, step=LINE)
     order = [run for run, _ in drain(decoder)]
     assert order.index(2) < 10
 
 
 def test_interrupted_lanes_keep_what_they_have() -> None:
-    decoder = Decoder(FakeMachine(), FakeWords(), max_lanes=4)
+    decoder = Decoder(FakeContext(), FakeWords(), max_lanes=4)
     decoder.open_run(1, (2, 3))
     requests = [lane(child, step=None, max_tokens=50) for child in range(1, 9)]
-    decoder.expand(1, requests, None)
+    decoder.expand(1, requests, None, step=LINE)
     for _ in range(4):
         decoder.step()
     decoder.interrupt(1)
@@ -281,32 +283,32 @@ def test_interrupted_lanes_keep_what_they_have() -> None:
 
 
 def test_a_closed_run_leaves_nothing_behind() -> None:
-    machine = FakeMachine()
-    decoder = Decoder(machine, FakeWords(), max_lanes=4)
+    context = FakeContext()
+    decoder = Decoder(context, FakeWords(), max_lanes=4)
     decoder.open_run(1, (2, 3))
-    decoder.expand(1, [lane(child, step=None) for child in range(1, 9)], None)
+    decoder.expand(1, [lane(child, step=None) for child in range(1, 9)], None, step=LINE)
     for _ in range(3):
         decoder.step()
     decoder.close_run(1)
     assert not decoder.busy
-    assert machine.used == 0
+    assert context.used == 0
 
 
 def test_released_nodes_give_their_cells_back() -> None:
-    machine = FakeMachine()
-    decoder = Decoder(machine, FakeWords(), max_lanes=8)
+    context = FakeContext()
+    decoder = Decoder(context, FakeWords(), max_lanes=8)
     decoder.open_run(1, tuple([4] * 30))
-    decoder.expand(1, [lane(child, max_tokens=10, step=None) for child in range(1, 9)], None)
+    decoder.expand(1, [lane(child, max_tokens=10, step=None) for child in range(1, 9)], None, step=LINE)
     drain(decoder)
     decoder.release(1, range(1, 9))
-    assert machine.used == 30
+    assert context.used == 30
 
 
 def read(node: int, parent: int | None, tokens: tuple[int, ...], at: tuple[int, ...] = ()) -> ReadRequest:
     return ReadRequest(node=node, parent=parent, tokens=tokens, read=at or (len(tokens) - 1,), ids=(3, 7))
 
 
-def check_reads(requests: list[ReadRequest], results: list[tuple[int, LaneResult | ReadResult]]) -> None:
+def check_reads(requests: list[ReadRequest], results: list[tuple[int, StepResult | ReadResult]]) -> None:
     found = {each.node: each for _, each in results if isinstance(each, ReadResult)}
     assert set(found) == {each.node for each in requests}
     for each in requests:
@@ -315,24 +317,24 @@ def check_reads(requests: list[ReadRequest], results: list[tuple[int, LaneResult
 
 
 def test_reads_evaluate_only_what_is_new() -> None:
-    machine = FakeMachine()
-    decoder = Decoder(machine, FakeWords(), max_lanes=8)
+    context = FakeContext()
+    decoder = Decoder(context, FakeWords(), max_lanes=8)
     prompt, first, second = (2, 3, 4, 5), (2, 3, 4, 5, 6, 7), (2, 3, 4, 5, 6, 7, 8, 9, 10)
     decoder.open_run(1, prompt)
     siblings = [read(1, None, first), read(2, None, (*prompt, 9, 9))]
     decoder.read(1, siblings)
     check_reads(siblings, drain(decoder))
-    assert len(machine.evaluated) == 4 + 2 + 2
+    assert len(context.evaluated) == 4 + 2 + 2
     decoder.read(1, [read(3, 1, second)])
     check_reads([read(3, 1, second)], drain(decoder))
-    assert len(machine.evaluated) == 4 + 2 + 2 + 3
+    assert len(context.evaluated) == 4 + 2 + 2 + 3
 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), cells=st.integers(80, 200), sequences=st.integers(3, 20), batch_tokens=st.integers(3, 40))
 def test_reads_are_right_under_any_shortage(data: st.DataObject, cells: int, sequences: int, batch_tokens: int) -> None:
-    machine = FakeMachine(cells=cells + batch_tokens, sequences=sequences, batch_tokens=batch_tokens)
-    decoder = Decoder(machine, FakeWords(), max_lanes=8)
+    context = FakeContext(cells=cells + batch_tokens, sequences=sequences, batch_tokens=batch_tokens)
+    decoder = Decoder(context, FakeWords(), max_lanes=8)
     decoder.open_run(1, (2, 3, 4))
     known: list[tuple[int | None, tuple[int, ...]]] = [(None, (2, 3, 4))]
     node = 0
@@ -350,12 +352,12 @@ def test_reads_are_right_under_any_shortage(data: st.DataObject, cells: int, seq
         check_reads(requests, drain(decoder))
         known += [(each.node, each.tokens) for each in requests]
     decoder.close_run(1)
-    assert machine.used == 0
+    assert context.used == 0
     assert decoder.statistics().sequences_used == 0
 
 
 def test_reads_of_unknown_parents_and_too_long_paths() -> None:
-    decoder = Decoder(FakeMachine(longest=10), FakeWords(), max_lanes=8)
+    decoder = Decoder(FakeContext(longest=10), FakeWords(), max_lanes=8)
     decoder.open_run(1, (2, 3))
     requests = [read(5, 4, (2, 3, 4)), read(6, None, tuple([2] * 11))]
     decoder.read(1, requests)
@@ -365,19 +367,19 @@ def test_reads_of_unknown_parents_and_too_long_paths() -> None:
 
 
 def test_a_node_read_again_with_another_path_frees_the_old_one() -> None:
-    machine = FakeMachine()
-    decoder = Decoder(machine, FakeWords(), max_lanes=8)
+    context = FakeContext()
+    decoder = Decoder(context, FakeWords(), max_lanes=8)
     decoder.open_run(1, (2, 3))
     for last in (5, 6, 7):
         decoder.read(1, [read(1, None, (2, 3, 4, last))])
         drain(decoder)
     decoder.close_run(1)
-    assert machine.used == 0
+    assert context.used == 0
 
 
 def test_logits_that_are_no_numbers_fail_their_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = FakeMachine()
-    good = machine.logits
+    context = FakeContext()
+    good = context.logits
 
     def logits(rows: int) -> npt.NDArray[np.float32]:
         block = good(rows).copy()
@@ -387,13 +389,13 @@ def test_logits_that_are_no_numbers_fail_their_run_only(monkeypatch: pytest.Monk
         return block
 
     bad = [row_of((2, 3)).tolist()]
-    monkeypatch.setattr(machine, "logits", logits)
-    decoder = Decoder(machine, FakeWords(), max_lanes=8)
+    monkeypatch.setattr(context, "logits", logits)
+    decoder = Decoder(context, FakeWords(), max_lanes=8)
     decoder.open_run(1, (2, 3))
     decoder.open_run(2, (4, 5))
-    decoder.expand(1, [lane(1), lane(2)], None)
-    decoder.expand(2, [lane(1)], None)
-    results: list[tuple[int, LaneResult | ReadResult]] = []
+    decoder.expand(1, [lane(1), lane(2)], None, step=LINE)
+    decoder.expand(2, [lane(1)], None, step=LINE)
+    results: list[tuple[int, StepResult | ReadResult]] = []
     failures: dict[int, str] = {}
     while decoder.busy:
         results += decoder.step()
@@ -403,28 +405,28 @@ def test_logits_that_are_no_numbers_fail_their_run_only(monkeypatch: pytest.Monk
     assert lanes_of(results)[2, 1].tokens == reference((4, 5), lane(1))[0]
 
 
-def test_greedy_lanes_and_restored_nodes() -> None:
-    decoder = Decoder(FakeMachine(), FakeWords(), max_lanes=8)
+def test_greedy_sequences_and_adopted_nodes() -> None:
+    decoder = Decoder(FakeContext(), FakeWords(), max_lanes=8)
     decoder.open_run(1, (2, 3))
-    decoder.restore(1, 1, 0, (4, 5))
-    decoder.restore(1, 2, 1, (6,))
-    request = LaneRequest(parent=2, child=3, seed=1, max_tokens=9, sampling=SamplingParams(temperature=0.0), step=LINE)
-    decoder.expand(1, [request], None)
+    decoder.adopt(1, 1, 0, (4, 5))
+    decoder.adopt(1, 2, 1, (6,))
+    request = StepRequest(parent=2, child=3, seed=1, max_tokens=9, sampling=SamplingParams(temperature=0.0))
+    decoder.expand(1, [request], None, step=LINE)
     result = lanes_of(drain(decoder))[1, 3]
     assert result.tokens == reference((2, 3, 4, 5, 6), request)[0]
 
 
 def test_paths_that_have_begun_go_first() -> None:
-    decoder = Decoder(FakeMachine(), FakeWords(), max_lanes=1)
+    decoder = Decoder(FakeContext(), FakeWords(), max_lanes=1)
     decoder.open_run(1, (2, 3))
-    decoder.expand(1, [lane(child) for child in (1, 2, 3)], None)
+    decoder.expand(1, [lane(child) for child in (1, 2, 3)], None, step=LINE)
     order: list[int] = []
     while decoder.busy:
         for _, result in decoder.step():
-            assert isinstance(result, LaneResult)
+            assert isinstance(result, StepResult)
             order.append(result.child)
             if result.child == 1:
-                decoder.expand(1, [lane(4, 1), lane(5, 1)], None)
+                decoder.expand(1, [lane(4, 1), lane(5, 1)], None, step=LINE)
     assert sorted(order) == [1, 2, 3, 4, 5]
     # Which of the first three comes first is for their common beginning to say.
     place = order.index(1)

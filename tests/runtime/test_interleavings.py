@@ -20,13 +20,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from ramify.engine.runtime.decode.decoder import Decoder
 from ramify.engine.runtime.decode.prefix_cache import Sequence
-from ramify.engine.runtime.decode.scheduler import Decoder
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.llama.native import Context, Model
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest
+from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.engine.runtime.serve.loaded_model import LoadedModel
 from ramify.errors import EngineClosed
+from ramify.reward.protocol import ReadRequest
 from ramify.sampling_params import SamplingParams
 
 from .driving import loaded_model
@@ -79,10 +80,10 @@ class Interleavings(RuleBasedStateMachine):
         allowance = data.draw(st.none() | st.integers(0, 30))
         children = range(self.next_node, self.next_node + lanes)
         self.next_node += lanes
-        # The colder, the more lanes are one strand.
+        # The colder, the more children share a sequence.
         sampling = SamplingParams(temperature=data.draw(st.sampled_from([0.0, 0.2, 1.0])))
         requests = [
-            LaneRequest(parent=parent, child=each, seed=each, max_tokens=tokens, keep=keep, sampling=sampling)
+            StepRequest(parent=parent, child=each, seed=each, max_tokens=tokens, keep=keep, sampling=sampling)
             for each in children
         ]
         self.decoder.expand(run, requests, allowance)
@@ -125,11 +126,11 @@ class Interleavings(RuleBasedStateMachine):
     def step(self, times: int) -> None:
         for _ in range(times):
             for run, result in self.decoder.step():
-                node = result.child if isinstance(result, LaneResult) else result.node
+                node = result.child if isinstance(result, StepResult) else result.node
                 assert run in self.runs, "a closed run got a result"
                 assert node in self.waiting[run], "a result came twice or was not asked for"
                 self.waiting[run].discard(node)
-                if isinstance(result, LaneResult) and result.tokens:
+                if isinstance(result, StepResult) and result.tokens:
                     self.runs[run].append(node)
 
     @invariant()
@@ -175,7 +176,7 @@ async def live(loaded: LoadedModel, source: random.Random) -> None:
     run = await loaded.open_run(PROMPT[: source.randint(1, len(PROMPT))])
     sampling = SamplingParams(temperature=source.choice((0.2, 1.0)))
     lanes = [
-        LaneRequest(
+        StepRequest(
             parent=0, child=child, seed=source.getrandbits(32), max_tokens=source.randint(1, 25), sampling=sampling
         )
         for child in range(1, source.randint(2, 6))
@@ -216,6 +217,6 @@ async def test_a_thousand_runs_started_stopped_and_cancelled_at_random_leave_not
         statistics = await loaded.statistics()
         assert (statistics.sequences_used, statistics.cells_used) == (0, 0)
         run = await loaded.open_run(PROMPT)
-        found: list[LaneResult] = []
-        await run.expand([LaneRequest(parent=0, child=1, seed=1, max_tokens=4)], allowance=None, on_result=found.append)
+        found: list[StepResult] = []
+        await run.expand([StepRequest(parent=0, child=1, seed=1, max_tokens=4)], allowance=None, on_result=found.append)
         assert len(found) == 1

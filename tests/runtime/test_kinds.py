@@ -11,9 +11,10 @@ import pytest
 from ramify.engine.runtime.llama import native
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.llama.native import Context, Model
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest
+from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.errors import ModelLoadError
+from ramify.reward.protocol import ReadRequest
 from ramify.sampling_params import SamplingParams
 
 from .driving import config_of, expand, lane
@@ -72,7 +73,7 @@ async def test_a_tree_over_several_windows_evaluates_each_token_once(
         first = await expand(run, *(lane(child, max_tokens=2 * WINDOW) for child in range(1, 5)))
         second = await expand(run, *(lane(child, child % 4 + 1, max_tokens=WINDOW) for child in range(5, 13)))
         last = (await expand(run, lane(20, 5, max_tokens=1, sampling=greedy)))[20]
-        results: list[LaneResult] = [*first.values(), *second.values(), last]
+        results: list[StepResult] = [*first.values(), *second.values(), last]
         assert sum(each.reevaluated_tokens for each in results) == 0
         assert sum(each.prompt_tokens for each in results) == len(PROMPT)
         # The greedy token below two steps is that of a fresh reading of the whole path.
@@ -97,7 +98,7 @@ async def test_what_cannot_branch_is_refused_with_one_line(
         assert runtime.worker is pid
         run = await loaded.open_run(PROMPT)
         await run.expand(
-            [LaneRequest(parent=0, child=1, seed=1, max_tokens=2)], allowance=None, on_result=lambda _: None
+            [StepRequest(parent=0, child=1, seed=1, max_tokens=2)], allowance=None, on_result=lambda _: None
         )
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ramify.engine.runtime.decode.scheduler import Decoder
+from ramify.engine.runtime.decode.decoder import Decoder
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.llama.memory import kv_bytes, kv_bytes_per_token
 from ramify.engine.runtime.llama.native import Context, Model
-from ramify.engine.runtime.messages import LaneRequest, LaneResult
+from ramify.engine.runtime.messages import StepRequest, StepResult
 
 from .test_devices import cache_bytes
 
@@ -51,13 +51,13 @@ def grow(decoder: Decoder, run: int, paths: Paths, parents: list[int]) -> None:
     """Generate a child below each of the parents, and add the paths of the children."""
     children = range(len(paths), len(paths) + len(parents))
     requests = [
-        LaneRequest(parent=parent, child=child, seed=child, max_tokens=TOKENS)
+        StepRequest(parent=parent, child=child, seed=child, max_tokens=TOKENS)
         for parent, child in zip(parents, children, strict=True)
     ]
     decoder.expand(run, requests, None)
     while decoder.busy:
         for _, each in decoder.step():
-            assert isinstance(each, LaneResult)
+            assert isinstance(each, StepResult)
             paths[each.child] = paths[parents[each.child - children.start]] + each.tokens
 
 

@@ -9,8 +9,9 @@ import pytest
 from ramify.engine.library.catalog import resolve_model
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.llama.native import Model
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest
+from ramify.engine.runtime.messages import CloseRun, Expand, Interrupt, OpenRun, Read, Release, StepRequest, StepResult
 from ramify.engine.runtime.serve.pools import MOST_POOLS, Pools, pool_count
+from ramify.reward.protocol import ReadRequest
 
 PROMPTS = {1: tuple(range(10, 40)), 2: tuple(range(20, 60)), 3: tuple(range(30, 50))}
 
@@ -32,16 +33,16 @@ def model() -> Iterator[Model]:
 
 def solve(pools: Pools) -> dict[tuple[int, int], str]:
     for run, prompt in PROMPTS.items():
-        pools.request("open_run", run, prompt)
-        pools.request("expand", run, [_lane(run, child) for child in range(1, 5)], None)
+        pools.handle(OpenRun(0, run, prompt))
+        pools.handle(Expand(0, run, tuple(_request(run, child) for child in range(1, 5)), None, None))
     found: dict[tuple[int, int], str] = {}
     while pools.busy:
-        found |= {(run, each.child): each.text for run, each in pools.step() if isinstance(each, LaneResult)}
+        found |= {(run, each.child): each.text for run, each in pools.step() if isinstance(each, StepResult)}
     return found
 
 
-def _lane(run: int, child: int) -> LaneRequest:
-    return LaneRequest(parent=0, child=child, seed=run * 100 + child, max_tokens=12)
+def _request(run: int, child: int) -> StepRequest:
+    return StepRequest(parent=0, child=child, seed=run * 100 + child, max_tokens=12)
 
 
 def test_pools_change_nothing_but_where_a_run_is(model: Model) -> None:
@@ -63,11 +64,11 @@ def test_a_run_goes_where_the_fewest_are_and_its_place_is_free_afterwards(model:
         homes = pools.homes
         assert [homes[run] for run in (1, 2, 3)] == [0, 1, 0]
         for run in (1, 3):
-            pools.request("close_run", run)
-        pools.request("open_run", 4, (7, 8))
+            pools.handle(CloseRun(0, run))
+        pools.handle(OpenRun(0, 4, (7, 8)))
         assert pools.homes == {2: 1, 4: 0}
         for run in (2, 4):
-            pools.request("close_run", run)
+            pools.handle(CloseRun(0, run))
         assert pools.statistics().sequences_used == 0
     finally:
         pools.close()
@@ -77,12 +78,12 @@ def test_what_comes_late_for_a_run_that_has_ended_is_turned_down(model: Model) -
     pools = Pools(model, config(2))
     try:
         solve(pools)
-        pools.request("close_run", 2)
-        pools.request("release", 2, [1])
-        pools.request("interrupt", 2)
-        pools.request("read", 2, [ReadRequest(node=9, parent=None, tokens=(1, 2), read=(1,), ids=(3,))])
+        pools.handle(CloseRun(0, 2))
+        pools.handle(Release(0, 2, (1,)))
+        pools.handle(Interrupt(0, 2))
+        pools.handle(Read(0, 2, (ReadRequest(node=9, parent=None, tokens=(1, 2), read=(1,), ids=(3,)),)))
         assert pools.take_failures() == {2: "the run has ended"}
-        pools.request("expand", 3, [_lane(3, 9)], None)
+        pools.handle(Expand(0, 3, (_request(3, 9),), None, None))
         while pools.busy:
             pools.step()
         assert not pools.take_failures()

@@ -11,11 +11,12 @@ from typing import Any
 import anyio
 import pytest
 
-from ramify.engine.runtime.messages import LaneRequest, LaneResult, ReadRequest
+from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.engine.runtime.serve.client import Runtime
-from ramify.engine.runtime.serve.handle import RunHandle
 from ramify.engine.runtime.serve.processes import Isolation
+from ramify.engine.runtime.serve.token_tree import TokenTree
 from ramify.errors import EngineClosed, ModelLoadError, QuestionTooLong, UsageError
+from ramify.reward.protocol import ReadRequest
 from ramify.sampling_params import SamplingParams, StepFormat
 
 from .driving import PROMPT, config_of, expand, lane, loaded_model, until
@@ -40,7 +41,6 @@ async def test_a_tree_grows_and_each_token_is_evaluated_once(tiny: Path, isolati
         statistics = await loaded.statistics()
         # All but the last of every step, and the last ones of the two parents.
         assert statistics.tokens == len(PROMPT) + 10 * 11 + 2
-        assert statistics.reevaluated_tokens == 0
         text = loaded.tokenizer.encode("abc", special=False)
         assert b"".join(loaded.tokenizer.piece(each) for each in text) == b"abc"
         run.close()
@@ -64,7 +64,7 @@ async def test_draws_do_not_depend_on_what_else_is_decoded(tiny: Path) -> None:
 async def test_steps_end_where_they_should(tiny: Path, ending: Path) -> None:
     async with loaded_model(tiny) as loaded:
         run = await loaded.open_run(PROMPT)
-        results = await expand(run, *(lane(child, step=ANY_A, max_tokens=200) for child in range(1, 9)))
+        results = await expand(run, *(lane(child, max_tokens=200) for child in range(1, 9)), step=ANY_A)
         for each in results.values():
             assert each.finish_reason == "step"
             pieces = [loaded.tokenizer.piece(token, special=False) for token in each.tokens]
@@ -137,7 +137,7 @@ async def test_a_small_cache_changes_the_cost_and_nothing_else(tiny: Path) -> No
 async def test_cancelled_lanes_end_at_once_and_leave_no_cells(slow: Path) -> None:
     async with loaded_model(slow, context_tokens=4096) as loaded:
         run = await loaded.open_run(PROMPT)
-        delivered: list[LaneResult] = []
+        delivered: list[StepResult] = []
         started = time.monotonic()
         with anyio.move_on_after(0.3) as scope:
             lanes = [lane(child, max_tokens=200) for child in range(1, 17)]
@@ -155,7 +155,7 @@ async def test_cancelled_lanes_end_at_once_and_leave_no_cells(slow: Path) -> Non
 async def test_interrupted_lanes_give_what_they_have(slow: Path) -> None:
     async with loaded_model(slow, context_tokens=4096) as loaded:
         run = await loaded.open_run(PROMPT)
-        results: dict[int, LaneResult] = {}
+        results: dict[int, StepResult] = {}
         async with anyio.create_task_group() as tasks:
 
             async def work() -> None:
@@ -173,7 +173,7 @@ async def test_progress_is_reported(slow: Path) -> None:
         run = await loaded.open_run(PROMPT)
         reports: list[tuple[int, int, str]] = []
         await run.expand(
-            [lane(child, max_tokens=60, watched=True) for child in range(1, 9)],
+            [lane(child, max_tokens=60) for child in range(1, 9)],
             allowance=None,
             on_result=lambda _: None,
             on_progress=lambda *report: reports.append(report),
@@ -198,9 +198,9 @@ async def test_two_models_of_one_file_work_side_by_side(tiny: Path) -> None:
     async with Runtime() as runtime:
         left, right = await runtime.load(config_of(tiny)), await runtime.load(config_of(tiny))
         runs = [await left.open_run(PROMPT), await right.open_run(PROMPT)]
-        found: list[dict[int, LaneResult]] = []
+        found: list[dict[int, StepResult]] = []
 
-        async def work(run: RunHandle) -> None:
+        async def work(run: TokenTree) -> None:
             found.append(await expand(run, *(lane(child, max_tokens=5) for child in range(1, 5))))
 
         async with anyio.create_task_group() as tasks:
@@ -233,7 +233,7 @@ async def test_wrong_requests_are_refused_and_harm_nobody(tiny: Path) -> None:
             await run.read([ReadRequest(node=1, parent=None, tokens=PROMPT, read=(30,), ids=(1,))])
         with pytest.raises(UsageError, match="ids"):
             await run.read([ReadRequest(node=1, parent=None, tokens=PROMPT, read=(3,), ids=(262,))])
-        odd = LaneRequest(parent=0, child=1, seed=-(2**70), max_tokens=3)
+        odd = StepRequest(parent=0, child=1, seed=-(2**70), max_tokens=3)
         assert len((await expand(run, odd))[1].tokens) == 3
         run.close()
         run.close()
@@ -242,7 +242,7 @@ async def test_wrong_requests_are_refused_and_harm_nobody(tiny: Path) -> None:
 
 
 async def test_an_error_of_the_listener_comes_out_where_it_waits(tiny: Path) -> None:
-    def fail(result: LaneResult) -> None:
+    def fail(result: StepResult) -> None:
         raise ZeroDivisionError(result.child)
 
     async with loaded_model(tiny) as loaded:
@@ -308,12 +308,13 @@ async def test_a_script_without_a_guard_works_and_its_output_is_its_own(tiny: Pa
         "import sys; sys.path.pop(0)\n"
         "import anyio\n"
         "from ramify.engine.runtime.serve.client import Runtime\n"
-        "from ramify.engine.runtime.messages import LaneRequest, ModelConfig\n"
+        "from ramify.engine.runtime.messages import StepRequest\n"
+        "from ramify.engine.runtime.llama.config import ModelConfig\n"
         "async def main():\n"
         "    async with Runtime() as runtime:\n"
         f"        loaded = await runtime.load(ModelConfig(path={str(tiny)!r}, threads=1))\n"
         "        run = await loaded.open_run((5, 6))\n"
-        "        lane = LaneRequest(parent=0, child=1, seed=1, max_tokens=3)\n"
+        "        lane = StepRequest(parent=0, child=1, seed=1, max_tokens=3)\n"
         "        await run.expand([lane], allowance=None, on_result=lambda r: print(len(r.tokens)))\n"
         "anyio.run(main)\n"
     )
@@ -326,7 +327,7 @@ async def test_the_worker_ends_with_its_parent(tiny: Path, tmp_path: Path) -> No
     script.write_text(
         "import anyio\n"
         "from ramify.engine.runtime.serve.client import Runtime\n"
-        "from ramify.engine.runtime.messages import ModelConfig\n"
+        "from ramify.engine.runtime.llama.config import ModelConfig\n"
         "async def main():\n"
         "    async with Runtime() as runtime:\n"
         f"        await runtime.load(ModelConfig(path={str(tiny)!r}, threads=1))\n"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.engine.runtime.decode.draws import Sampler, uniforms
+from ramify.engine.runtime.decode.draws import RowSampler, uniforms
 from ramify.errors import UsageError
 from ramify.sampling_params import SamplingParams, check_sampling
 
@@ -19,7 +19,7 @@ DRAWS = 20_000
 def sample(
     logits: Floats, params: list[SamplingParams], numbers: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    return Sampler(logits.shape[1]).draw(logits, params, numbers)
+    return RowSampler(logits.shape[1]).draw(logits, params, numbers)
 
 
 def exact(logits: Floats, params: SamplingParams) -> npt.NDArray[np.float64]:

@@ -14,7 +14,7 @@ import pytest
 
 import ramify
 from ramify.engine.policy.llama import LlamaPolicy
-from ramify.engine.runtime.messages import LaneResult
+from ramify.engine.runtime.messages import StepResult
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.engine.runtime.serve.loaded_model import LoadedModel
 from ramify.engine.runtime.serve.processes import ProcessWorker
@@ -108,7 +108,7 @@ def aborts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], N
 async def test_an_assert_in_native_code_costs_a_worker_and_no_result(
     tiny: Path, aborts: Callable[[int], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def tree() -> dict[int, LaneResult]:
+    async def tree() -> dict[int, StepResult]:
         async with loaded_model(tiny) as loaded:
             run = await loaded.open_run(PROMPT)
             first = await expand(run, *(lane(child, max_tokens=8) for child in range(1, 5)))
@@ -196,13 +196,14 @@ async def test_a_worker_in_mid_decode_ends_when_its_parent_is_killed(slow: Path,
     script.write_text(
         "import anyio\n"
         "from ramify.engine.runtime.serve.client import Runtime\n"
-        "from ramify.engine.runtime.messages import LaneRequest, ModelConfig\n"
+        "from ramify.engine.runtime.messages import StepRequest\n"
+        "from ramify.engine.runtime.llama.config import ModelConfig\n"
         "async def main():\n"
         "    async with Runtime() as runtime:\n"
         f"        loaded = await runtime.load(ModelConfig(path={str(slow)!r}, threads=1, context_tokens=8192))\n"
         "        run = await loaded.open_run((5, 6, 7))\n"
         "        lengths = [1] + [240] * 300\n"
-        "        lanes = [LaneRequest(parent=0, child=n, seed=n, max_tokens=m) for n, m in enumerate(lengths, 1)]\n"
+        "        lanes = [StepRequest(parent=0, child=n, seed=n, max_tokens=m) for n, m in enumerate(lengths, 1)]\n"
         "        say = lambda result: print(runtime.worker.process.pid, flush=True)\n"
         "        await run.expand(lanes, allowance=None, on_result=say)\n"
         "anyio.run(main)\n"

@@ -8,8 +8,8 @@ from typing import Any
 
 from ramify.sampling_params import SamplingParams
 
+from ...runtime.messages import Turn
 from ..prompts.presets import QUESTION, PromptPreset
-from ..protocol import Turn
 
 SEED_MASK = (1 << 63) - 1
 """Servers take seeds as signed 64-bit numbers."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ramify.search.node import FinishReason
 
-from ..protocol import StepRequest, StepResult
+from ...runtime.messages import StepRequest, StepResult
 from .reply import Draft
 from .stops import StepEnd
 

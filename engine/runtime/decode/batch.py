@@ -1,15 +1,40 @@
-"""What goes into the next decode: which tokens of which jobs, as the flat lists that a batch is made of."""
+"""Batch of one decode call, and the context that evaluates it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from .jobs import Job
+from .prefix_cache import KVCells
 
 
-class Feed(NamedTuple):
-    """A job's tokens from position `start` up to `end`; `rows` of them have their logits read."""
+class DecodeContext(KVCells, Protocol):
+    """A context that decodes.
+
+    `batch_tokens` bounds one decode, and `single_tokens` one in which each sequence has a single token. `longest_path`
+    is in tokens.
+    """
+
+    batch_tokens: int
+    single_tokens: int
+    longest_path: int
+    vocabulary_size: int
+
+    def decode(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[bool]) -> int:
+        """Evaluate a batch; 0, or 1 if the cache has no room."""
+        ...
+
+    def logits(self, rows: int) -> npt.NDArray[np.float32]:
+        """Rows of the last decode's outputs."""
+        ...
+
+
+class BatchEntry(NamedTuple):
+    """A job's tokens from position `start` up to `end`; the logits of `rows` of them are read."""
 
     job: Job
     start: int
@@ -19,38 +44,38 @@ class Feed(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """Feeds, and what they are in llama.cpp's terms, one entry a token."""
+    """Entries, and what they are in llama.cpp's terms: flat lists with one element a token."""
 
-    feeds: list[Feed] = field(default_factory=list[Feed])
+    entries: list[BatchEntry] = field(default_factory=list[BatchEntry])
     tokens: list[int] = field(default_factory=list[int])
     positions: list[int] = field(default_factory=list[int])
     sequences: list[int] = field(default_factory=list[int])
     outputs: list[bool] = field(default_factory=list[bool])
 
     def add_last(self, job: Job) -> None:
-        """Append the last token of a job that misses no other: what most batches consist of."""
+        """Append the last token of a job that misses no other; most batches consist of these."""
         assert job.sequence is not None
         position = len(job.target) - 1
         wanted = job.wants(position)
-        self.feeds.append(Feed(job, position, position + 1, int(wanted)))
+        self.entries.append(BatchEntry(job, position, position + 1, int(wanted)))
         self.tokens.append(job.target[position])
         self.positions.append(position)
         self.sequences.append(job.sequence.id)
         self.outputs.append(wanted)
 
     def add(self, job: Job, start: int, end: int) -> None:
-        """Append a job's tokens; it has its sequence."""
+        """Append a job's tokens from position `start` up to `end`; the job has its sequence."""
         assert job.sequence is not None
         flags = [job.wants(position) for position in range(start, end)]
-        self.feeds.append(Feed(job, start, end, sum(flags)))
+        self.entries.append(BatchEntry(job, start, end, sum(flags)))
         self.tokens += job.target[start:end]
         self.positions += range(start, end)
         self.sequences += [job.sequence.id] * (end - start)
         self.outputs += flags
 
 
-def next_batch(jobs: list[Job], *, room: int, singles: int) -> Batch:
-    """Return up to `room` tokens: jobs that miss one token first, then longer ones.
+def batch_of(jobs: list[Job], *, room: int, singles: int) -> Batch:
+    """Return a batch of up to `room` tokens: jobs that miss one token first, then longer ones.
 
     At most `singles` jobs of one token go into a batch without longer ones.
     """
@@ -63,12 +88,12 @@ def next_batch(jobs: list[Job], *, room: int, singles: int) -> Batch:
         elif missing:
             long.append(job)
     if not long:
-        # Whoever is left out comes first in the next batch, so full ones go on and on; no job needs another's step.
+        # Jobs left out come first in the next batch, so batches stay full; no job depends on another's step.
         short = short[:singles]
     batch = Batch()
     for job in short[:room]:
         batch.add_last(job)
-    room -= len(batch.feeds)
+    room -= len(batch.entries)
     for job in long:
         start = job.next_position
         end = min(len(job.target), start + room)

@@ -1,4 +1,4 @@
-"""Drawing tokens from rows of logits, each lane with its own reproducible stream of numbers; lanes may share a row."""
+"""Row sampler: draws tokens from rows of logits by reproducible numbers, several from one row if they share it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 def uniforms(seeds: Sequence[int], draws: Sequence[int]) -> Doubles:
     """Return one number in [0, 1) for each (seed, number of the draw), by SplitMix64 (Steele et al., OOPSLA 2014).
 
-    A number depends on its own seed and draw alone, so a lane draws the same whatever is decoded beside it.
+    A number depends on its own seed and draw alone, so a sequence draws the same tokens whatever is decoded beside it.
     """
     with np.errstate(over="ignore"):
         z = np.asarray(seeds, dtype=np.uint64) + (np.asarray(draws, dtype=np.uint64) + np.uint64(1)) * _GOLDEN
@@ -40,24 +40,24 @@ def uniforms(seeds: Sequence[int], draws: Sequence[int]) -> Doubles:
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-class Places(NamedTuple):
-    """Which lanes draw from which row: row r has those from `starts[r]` up to `starts[r + 1]`; `rows` is each one's."""
+class RowSpans(NamedTuple):
+    """Assignment of draws to rows: row r has draws `starts[r]` up to `starts[r + 1]`; `rows` is each draw's row."""
 
     starts: Sequence[int]
     rows: Ints
 
     @classmethod
-    def of(cls, counts: Sequence[int]) -> Places:
-        """Return the places of so many lanes a row, in the order of the rows."""
+    def of(cls, counts: Sequence[int]) -> RowSpans:
+        """Return the spans of `counts` draws for each row, in the order of the rows."""
         return cls([0, *accumulate(counts)], np.repeat(np.arange(len(counts)), counts))
 
     @classmethod
-    def single(cls, rows: int) -> Places:
-        """Return the places of one lane a row."""
+    def single(cls, rows: int) -> RowSpans:
+        """Return the spans of one draw for each row."""
         return cls(range(rows + 1), np.arange(rows))
 
 
-class Sampler:
+class RowSampler:
     """Draws tokens from rows of logits of a vocabulary of `size`."""
 
     def __init__(self, size: int) -> None:
@@ -70,28 +70,28 @@ class Sampler:
     def draw(
         self, logits: Floats, params: Sequence[SamplingParams], numbers: Doubles, counts: Sequence[int] | None = None
     ) -> tuple[Ints, Doubles]:
-        """Return a token for each lane and its log-probability at temperature 1.
+        """Return a token for each draw and its log-probability at temperature 1.
 
-        `logits` are [rows, vocabulary], each with its `params`; `counts` says how many lanes draw from each row, None
-        for one. `numbers` in [0, 1), one a lane, decide the draws by inversion of the cumulative distribution. A row
+        `logits` are [rows, vocabulary], each with its `params`; `counts` are the draws from each row, None means one
+        each. `numbers` in [0, 1), one a draw, decide the tokens by inversion of the cumulative distribution. A row
         with a NaN or without a finite logit gives token -1.
         """
         if len(logits) == 1 and self._size <= _SMALL and params[0] == PLAIN:
             return self._draw_alone(logits[0], numbers)
-        places = Places.single(len(logits)) if counts is None else Places.of(counts)
+        spans = RowSpans.single(len(logits)) if counts is None else RowSpans.of(counts)
         with np.errstate(invalid="ignore"):
             peak = logits.max(axis=1, keepdims=True)
             weights = self._weights(logits, peak)
             first = params[0]
             if first == PLAIN and all(each is first for each in params):
-                tokens, totals = self._invert(weights, numbers, places)
+                tokens, totals = self._invert(weights, numbers, spans)
             else:
-                tokens, totals = self._by_setting(logits, peak, weights, params, numbers, places)
-            chosen = logits[places.rows, tokens].astype(np.float64)
-            logprobs = chosen - (peak[:, 0] + np.log(totals))[places.rows]
+                tokens, totals = self._by_setting(logits, peak, weights, params, numbers, spans)
+            chosen = logits[spans.rows, tokens].astype(np.float64)
+            logprobs = chosen - (peak[:, 0] + np.log(totals))[spans.rows]
         finite = np.isfinite(peak[:, 0])
         if not finite.all():
-            tokens[~finite[places.rows]] = -1
+            tokens[~finite[spans.rows]] = -1
         return tokens, logprobs
 
     def _draw_alone(self, row: Floats, numbers: Doubles) -> tuple[Ints, Doubles]:
@@ -114,12 +114,12 @@ class Sampler:
         np.exp(inside, out=inside)
         return weights
 
-    def _invert(self, weights: Floats, numbers: Doubles, places: Places) -> tuple[Ints, Doubles]:
+    def _invert(self, weights: Floats, numbers: Doubles, spans: RowSpans) -> tuple[Ints, Doubles]:
         if self._size > _SMALL:
-            return _invert_blocks(weights, numbers, places)
+            return _invert_blocks(weights, numbers, spans)
         if len(self._sums) < len(weights):
             self._sums = np.empty((len(weights), self._size), dtype=np.float64)
-        return _invert(weights, numbers, places, self._sums[: len(weights)])
+        return _invert(weights, numbers, spans, self._sums[: len(weights)])
 
     def _by_setting(
         self,
@@ -128,27 +128,27 @@ class Sampler:
         weights: Floats,
         params: Sequence[SamplingParams],
         numbers: Doubles,
-        places: Places,
+        spans: RowSpans,
     ) -> tuple[Ints, Doubles]:
         totals = np.asarray(weights.sum(axis=1, dtype=np.float64))
         tokens = np.empty(len(numbers), dtype=np.int64)
         rows_of: dict[SamplingParams, list[int]] = {}
         for row, setting in enumerate(params):
             rows_of.setdefault(setting, []).append(row)
-        lanes_of = [slice(*ends) for ends in zip(places.starts, places.starts[1:], strict=False)]
+        draws_of = [slice(*ends) for ends in zip(spans.starts, spans.starts[1:], strict=False)]
         for setting, rows in rows_of.items():
             if setting.temperature == 0.0:
                 for row, best in zip(rows, logits[rows].argmax(axis=1).tolist(), strict=True):
-                    tokens[lanes_of[row]] = best
+                    tokens[draws_of[row]] = best
             elif filters(setting, self._size):
                 for row in rows:
-                    tokens[lanes_of[row]] = _draw_kept(
-                        logits[row], weights[row, : self._size], totals[row], setting, numbers[lanes_of[row]]
+                    tokens[draws_of[row]] = _draw_kept(
+                        logits[row], weights[row, : self._size], totals[row], setting, numbers[draws_of[row]]
                     )
             else:
                 heated = np.exp((logits[rows] - peak[rows]) / np.float32(setting.temperature))
-                theirs = np.concatenate([np.arange(lanes_of[row].start, lanes_of[row].stop) for row in rows])
-                among = Places.of([lanes_of[row].stop - lanes_of[row].start for row in rows])
+                theirs = np.concatenate([np.arange(draws_of[row].start, draws_of[row].stop) for row in rows])
+                among = RowSpans.of([draws_of[row].stop - draws_of[row].start for row in rows])
                 tokens[theirs] = _invert(heated, numbers[theirs], among)[0]
         return tokens, totals
 
@@ -169,33 +169,33 @@ def _invert_row(weights: Floats, numbers: Doubles) -> tuple[Ints, float]:
     return np.minimum(found, len(weights) - 1), float(sums[-1])
 
 
-def _invert(weights: Floats, numbers: Doubles, places: Places, sums: Doubles | None = None) -> tuple[Ints, Doubles]:
-    """Return for each lane the index at which its row's cumulative weight passes its number times the row's total.
+def _invert(weights: Floats, numbers: Doubles, spans: RowSpans, sums: Doubles | None = None) -> tuple[Ints, Doubles]:
+    """Return for each draw the index at which its row's cumulative weight passes its number times the row's total.
 
     The totals of the rows come second. `sums` is memory for the cumulative weights.
     """
     cumulative = np.cumsum(weights, axis=1, dtype=np.float64, out=sums)
     total = cumulative[:, -1]
-    targets = _targets(numbers, total[places.rows])
-    ends = zip(cumulative, places.starts, places.starts[1:], strict=False)
+    targets = _targets(numbers, total[spans.rows])
+    ends = zip(cumulative, spans.starts, spans.starts[1:], strict=False)
     found = np.concatenate([row.searchsorted(targets[start:end], "right") for row, start, end in ends])
     return np.minimum(found, weights.shape[1] - 1), total
 
 
-def _invert_blocks(weights: Floats, numbers: Doubles, places: Places) -> tuple[Ints, Doubles]:
-    """Do the same with sums of blocks first, so that only one block a lane is summed up element by element."""
+def _invert_blocks(weights: Floats, numbers: Doubles, spans: RowSpans) -> tuple[Ints, Doubles]:
+    """Do the same with sums of blocks first, so that only one block a draw is summed up element by element."""
     blocks = weights.reshape(len(weights), -1, _BLOCK)
     ends = blocks.sum(axis=2).cumsum(axis=1, dtype=np.float64)
     total = ends[:, -1]
-    targets = _targets(numbers, total[places.rows])
-    block = np.minimum((ends[places.rows] <= targets[:, None]).sum(axis=1), blocks.shape[1] - 1)
-    inside = blocks[places.rows, block].cumsum(axis=1, dtype=np.float64)
-    before = np.where(block > 0, ends[places.rows, block - 1], 0.0)
+    targets = _targets(numbers, total[spans.rows])
+    block = np.minimum((ends[spans.rows] <= targets[:, None]).sum(axis=1), blocks.shape[1] - 1)
+    inside = blocks[spans.rows, block].cumsum(axis=1, dtype=np.float64)
+    before = np.where(block > 0, ends[spans.rows, block - 1], 0.0)
     place = (inside <= (targets - before)[:, None]).sum(axis=1)
-    for lane in np.flatnonzero(place == _BLOCK):
+    for draw in np.flatnonzero(place == _BLOCK):
         # Rounding: the block's own partial sums fall short of its sum.
-        positive = np.flatnonzero(blocks[places.rows[lane], block[lane]])
-        place[lane] = positive[-1] if len(positive) else 0
+        positive = np.flatnonzero(blocks[spans.rows[draw], block[draw]])
+        place[draw] = positive[-1] if len(positive) else 0
     return block * _BLOCK + place, total
 
 

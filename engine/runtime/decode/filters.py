@@ -1,4 +1,4 @@
-"""What top-k, top-p and min-p leave of a row of logits, found without sorting or softening the whole vocabulary."""
+"""Filters top-k, top-p and min-p on a row of logits, without a sort or a softmax over the whole vocabulary."""
 
 from __future__ import annotations
 

@@ -1,29 +1,34 @@
-"""What a decoder works on: prompts and prefixes to be completed, strands that generate, paths to be read."""
+"""Jobs of a decoder: paths to be completed for others, and paths to be read. Generation is in `shared_sequences`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence as TokenSequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..messages import ReadRequest
-from .prefix_cache import PathNode, Sequence
+import numpy as np
+import numpy.typing as npt
+
+from ramify.reward.protocol import ReadRequest
+
+from .prefix_cache import CachedSequence, PrefixNode
 
 
 @dataclass(eq=False, slots=True)
 class Job:
     """Tokens to be evaluated on one sequence.
 
-    `target` is the whole path to be held; reading starts where the sequence ends. `outputs` are the positions whose
-    logits are wanted.
+    `target` is the whole path to be held; evaluation starts where the sequence ends. `outputs` are the positions whose
+    logits are wanted. `cached_tokens` were in the cache when the job started; of the rest, `new_tokens` were evaluated
+    for the first time and `reevaluated_tokens` again.
     """
 
-    node: PathNode
-    target: TokenSequence[int]
+    node: PrefixNode
+    target: Sequence[int]
     outputs: frozenset[int]
-    sequence: Sequence | None = None
-    cached: int = 0
-    fresh: int = 0
-    again: int = 0
+    sequence: CachedSequence | None = None
+    cached_tokens: int = 0
+    new_tokens: int = 0
+    reevaluated_tokens: int = 0
 
     @property
     def next_position(self) -> int:
@@ -40,12 +45,12 @@ class Job:
         return min(self.outputs, default=len(self.target))
 
     def advance(self, end: int) -> None:
-        """Take in that all up to position `end` is evaluated now, and tell new tokens from repeated ones."""
+        """Record that all up to position `end` is evaluated now, and tell new tokens from repeated ones."""
         assert self.sequence is not None
         start, self.sequence.length = self.sequence.length, end
         again = max(0, min(end, self._known_before()) - start)
-        self.again += again
-        self.fresh += end - start - again
+        self.reevaluated_tokens += again
+        self.new_tokens += end - start - again
         self.node.evaluated = max(self.node.evaluated, min(end, len(self.node.path)))
 
     def _known_before(self) -> int:
@@ -60,14 +65,31 @@ class Job:
 
 @dataclass(eq=False, slots=True)
 class PrefixJob(Job):
-    """Completes a node's path once for all that go on from there: strands, which need its row of logits, and reads."""
+    """Completes a node's path once for all jobs below: sequences that draw from its row of logits, and reads."""
 
     waiting: list[Job] = field(default_factory=list[Job])
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, kw_only=True)
 class ReadJob(Job):
-    """Reads logits of given ids at given positions."""
+    """Reads what `request` asks for; `values` holds what was read so far, by position."""
 
-    request: ReadRequest | None = None
-    rows: dict[int, tuple[float, ...]] = field(default_factory=dict[int, "tuple[float, ...]"])
+    request: ReadRequest
+    values: dict[int, tuple[float, ...]] = field(default_factory=dict[int, "tuple[float, ...]"])
+
+
+def read_row(request: ReadRequest, position: int, row: npt.NDArray[np.float32]) -> tuple[float, ...]:
+    """Return what `request` asks for at `position` from that position's `row` of outputs.
+
+    "tokens" gives (log probability of the path's next token, self-certainty). Self-certainty is the divergence of the
+    distribution from the uniform one, -1/V sum log(V p) (Kang et al., arXiv 2502.18581, eq. 7), in nats.
+    """
+    if request.what == "logits":
+        return tuple(row[list(request.ids)].tolist())
+    if request.what in ("states", "rank"):
+        return tuple(row.tolist())
+    logits = row.astype(np.float64)
+    peak = logits.max()
+    total = peak + np.log(np.exp(logits - peak).sum())
+    certainty = total - logits.mean() - np.log(len(logits))
+    return float(logits[request.tokens[position + 1]] - total), float(certainty)

@@ -1,4 +1,4 @@
-"""Draws the next tokens of many strands at a time, and tells which branch and which have come to their end."""
+"""Sampler: draws the next tokens of many sequences at a time, and tells which branch and which end."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..messages import FinishWord
-from .draws import Sampler, uniforms
-from .shared_sequences import Lane, Strand
+from ramify.search.node import FinishReason
+
+from .draws import RowSampler, uniforms
+from .shared_sequences import ChildSequence, SharedSequence
 
 NUMBERS_AHEAD = 16
-"""Numbers that a lane's stream is asked for at once: one call of numpy costs as much as drawing a token."""
+"""Random numbers made at once for each child: one call of numpy costs as much as drawing a token."""
 
 
-class Words(Protocol):
-    """The part of a vocabulary that drawing needs."""
+class SamplerVocabulary(Protocol):
+    """The part of a vocabulary that the sampler needs."""
 
     def piece(self, id: int, /, *, special: bool = True) -> bytes:
         """Bytes of a token."""
@@ -30,109 +31,113 @@ class Words(Protocol):
 
 
 @dataclass(slots=True)
-class Drawn:
-    """What came of a draw.
+class SamplingResult:
+    """Sequences that a draw changed in more than their next token.
 
-    `branches` are new strands beside those that they left. `ended` are strands that ended, with their last token or
-    before it. `broken` are those whose logits are no numbers.
+    `branches` are pairs of a sequence and a new one that branched off. `ended` are sequences that ended, with their
+    last token or before it. `broken` are those whose logits are no numbers.
     """
 
-    branches: list[tuple[Strand, Strand]] = field(default_factory=list[tuple[Strand, Strand]])
-    ended: list[tuple[Strand, FinishWord]] = field(default_factory=list[tuple[Strand, FinishWord]])
-    broken: list[Strand] = field(default_factory=list[Strand])
+    branches: list[tuple[SharedSequence, SharedSequence]] = field(
+        default_factory=list[tuple[SharedSequence, SharedSequence]]
+    )
+    ended: list[tuple[SharedSequence, FinishReason]] = field(default_factory=list[tuple[SharedSequence, FinishReason]])
+    broken: list[SharedSequence] = field(default_factory=list[SharedSequence])
 
 
-class Drawing:
-    """Draws for lanes of one model. `muted` are ids that are never drawn; paths end at `longest_path` tokens."""
+class Sampler:
+    """Draws tokens of one model. `muted` are ids that are never drawn; paths end at `longest_path` tokens."""
 
-    def __init__(self, words: Words, vocabulary_size: int, *, muted: Sequence[int], longest_path: int) -> None:
-        self._words = words
-        self._sampler = Sampler(vocabulary_size)
+    def __init__(
+        self, vocabulary: SamplerVocabulary, vocabulary_size: int, *, muted: Sequence[int], longest_path: int
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._row_sampler = RowSampler(vocabulary_size)
         self._muted = list(muted)
         self._longest_path = longest_path
         # None for tokens that end the text.
         self._pieces: dict[int, bytes | None] = {}
 
-    def draw(self, strands: Sequence[Strand], rows: npt.NDArray[np.float32]) -> Drawn:
-        """Give each lane a token drawn from its strand's row [strands, vocabulary]."""
+    def draw(self, sequences: Sequence[SharedSequence], rows: npt.NDArray[np.float32]) -> SamplingResult:
+        """Draw a token for each child from its sequence's row; `rows` are logits [sequences, vocabulary]."""
         if self._muted:
             rows[:, self._muted] = -np.inf
-        numbers = np.array(_numbers(strands))
-        counts = None if len(numbers) == len(strands) else [len(strand.lanes) for strand in strands]
-        drawn, logprobs = self._sampler.draw(rows, [strand.sampling for strand in strands], numbers, counts)
+        numbers = np.array(_numbers(sequences))
+        counts = None if len(numbers) == len(sequences) else [len(each.children) for each in sequences]
+        drawn, logprobs = self._row_sampler.draw(rows, [each.sampling for each in sequences], numbers, counts)
         pairs = list(zip(drawn.tolist(), logprobs.tolist(), strict=True))
-        found = Drawn()
+        result = SamplingResult()
         start = 0
-        for strand in strands:
-            end = start + len(strand.lanes)
+        for shared in sequences:
+            end = start + len(shared.children)
             if pairs[start][0] < 0:
-                found.broken.append(strand)
+                result.broken.append(shared)
             elif end == start + 1:
-                self._accept(strand, *pairs[start], found)
+                self._accept(shared, *pairs[start], result)
             else:
-                self._share(strand, pairs[start:end], found)
+                self._split(shared, pairs[start:end], result)
             start = end
-        if 0 in [strand.group.left for strand in strands]:
-            self._end_exhausted([*strands, *(branch for _, branch in found.branches)], found)
-        return found
+        if 0 in [each.group.allowance for each in sequences]:
+            self._end_exhausted([*sequences, *(branch for _, branch in result.branches)], result)
+        return result
 
-    def _share(self, strand: Strand, pairs: list[tuple[int, float]], found: Drawn) -> None:
-        """Let lanes that drew another token than the first one branch off."""
-        drawers: dict[tuple[int, float], list[Lane]] = {}
-        for lane, pair in zip(strand.lanes, pairs, strict=True):
-            drawers.setdefault(pair, []).append(lane)
+    def _split(self, shared: SharedSequence, pairs: list[tuple[int, float]], result: SamplingResult) -> None:
+        """Let children that drew another token than the first one branch off."""
+        drawers: dict[tuple[int, float], list[ChildSequence]] = {}
+        for child, pair in zip(shared.children, pairs, strict=True):
+            drawers.setdefault(pair, []).append(child)
         (first, _), *others = drawers.items()
-        branches = [(strand.branch(lanes), pair) for pair, lanes in others]
-        found.branches += [(strand, branch) for branch, _ in branches]
-        for each, pair in [(strand, first), *branches]:
-            self._accept(each, *pair, found)
+        branches = [(shared.branch(children), pair) for pair, children in others]
+        result.branches += [(shared, branch) for branch, _ in branches]
+        for each, pair in [(shared, first), *branches]:
+            self._accept(each, *pair, result)
 
-    def _accept(self, strand: Strand, token: int, logprob: float, found: Drawn) -> None:
-        """Add a token to a strand, as far as its lanes have an allowance."""
-        group = strand.group
-        if group.left is not None:
-            if group.left <= 0:
-                found.ended.append((strand, "budget"))
+    def _accept(self, shared: SharedSequence, token: int, logprob: float, result: SamplingResult) -> None:
+        """Add a token to a sequence, as far as its children have an allowance."""
+        group = shared.group
+        if group.allowance is not None:
+            if group.allowance <= 0:
+                result.ended.append((shared, FinishReason.BUDGET))
                 return
-            if group.left < len(strand.lanes):
-                found.ended.append((strand.branch(strand.lanes[group.left :]), "budget"))
-            group.left -= len(strand.lanes)
-        strand.draw(token, logprob)
-        reason = self._end_of(strand, token)
+            if group.allowance < len(shared.children):
+                result.ended.append((shared.branch(shared.children[group.allowance :]), FinishReason.BUDGET))
+            group.allowance -= len(shared.children)
+        shared.add_token(token, logprob)
+        reason = self._end_of(shared, token)
         if reason is not None:
-            found.ended.append((strand, reason))
+            result.ended.append((shared, reason))
 
-    def _end_of(self, strand: Strand, token: int) -> FinishWord | None:
-        """Return why a strand ends with its last token, if it does."""
+    def _end_of(self, shared: SharedSequence, token: int) -> FinishReason | None:
+        """Return why a sequence ends with its last token, None if it goes on."""
         try:
             piece = self._pieces[token]
         except KeyError:
-            piece = None if self._words.is_end(token) else self._words.piece(token, special=False)
+            piece = None if self._vocabulary.is_end(token) else self._vocabulary.piece(token, special=False)
             self._pieces[token] = piece
         if piece is None:
-            return "eos"
-        if strand.text.add(piece):
-            return "step"
-        if len(strand.tokens) >= strand.max_tokens:
-            return "length"
-        return "context" if len(strand.target) >= self._longest_path else None
+            return FinishReason.EOS
+        if shared.text.add(piece):
+            return FinishReason.STEP
+        if len(shared.tokens) >= shared.max_tokens:
+            return FinishReason.LENGTH
+        return FinishReason.CONTEXT if len(shared.target) >= self._longest_path else None
 
     @staticmethod
-    def _end_exhausted(strands: Sequence[Strand], found: Drawn) -> None:
-        """End the strands of exhausted allowances: nothing that one more decode gives could be used."""
-        over = {id(strand) for strand, _ in found.ended}
-        for strand in strands:
-            if strand.group.left == 0 and id(strand) not in over:
-                found.ended.append((strand, "budget"))
+    def _end_exhausted(sequences: Sequence[SharedSequence], result: SamplingResult) -> None:
+        """End the sequences of exhausted allowances: no token of another decode could be used."""
+        over = {id(shared) for shared, _ in result.ended}
+        for shared in sequences:
+            if shared.group.allowance == 0 and id(shared) not in over:
+                result.ended.append((shared, FinishReason.BUDGET))
 
 
-def _numbers(strands: Sequence[Strand]) -> list[float]:
-    """Return the next number of each lane's stream."""
-    dry = [(lane, len(strand.tokens)) for strand in strands for lane in strand.lanes if not lane.numbers]
-    if dry:
-        draws = [drawn + ahead for _, drawn in dry for ahead in range(NUMBERS_AHEAD)]
-        seeds = [lane.seed for lane, _ in dry for _ in range(NUMBERS_AHEAD)]
-        ahead = uniforms(seeds, draws).reshape(len(dry), NUMBERS_AHEAD)[:, ::-1].tolist()
-        for (lane, _), numbers in zip(dry, ahead, strict=True):
-            lane.numbers = numbers
-    return [lane.numbers.pop() for strand in strands for lane in strand.lanes]
+def _numbers(sequences: Sequence[SharedSequence]) -> list[float]:
+    """Return the next random number of each child."""
+    empty = [(child, len(shared.tokens)) for shared in sequences for child in shared.children if not child.numbers]
+    if empty:
+        draws = [drawn + ahead for _, drawn in empty for ahead in range(NUMBERS_AHEAD)]
+        seeds = [child.seed for child, _ in empty for _ in range(NUMBERS_AHEAD)]
+        made = uniforms(seeds, draws).reshape(len(empty), NUMBERS_AHEAD)[:, ::-1].tolist()
+        for (child, _), numbers in zip(empty, made, strict=True):
+            child.numbers = numbers
+    return [child.numbers.pop() for shared in sequences for child in shared.children]

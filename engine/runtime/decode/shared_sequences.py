@@ -1,89 +1,144 @@
-"""Lanes that have drawn the same tokens so far: one path, one sequence, one row of logits for all of them.
+"""Sequences that are generated, and the one cached sequence that equal ones share.
 
-Samples of one problem start alike, and those of a small or a confident model stay alike for long. Each lane draws its
-next token from the common row with a number of its own. Those that drew the same one stay together, and the others
-branch off; so every lane writes what it would have written alone.
+Samples of one problem start alike, and those of a small or a confident model stay alike for long. Children that have
+drawn the same tokens so far share one path, one cached sequence and one row of logits. Each child draws its next
+token from the common row with a random number of its own. Those that drew the same token stay together, and the
+others branch off; so every child gets the tokens that it would have drawn alone.
 """
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from ramify.sampling_params import SamplingParams
+from ramify.sampling_params import SamplingParams, StepFormat
 
-from ..messages import LaneRequest
+from ..messages import StepRequest
 from .jobs import Job
-from .prefix_cache import PathNode
-from .step_text import StepText
+from .prefix_cache import PrefixNode
 
 _SEED_MASK = (1 << 64) - 1
 
 
+@lru_cache(maxsize=64)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
 @lru_cache(maxsize=256)
-def _one_of_its_kind(sampling: SamplingParams) -> SamplingParams:
+def _interned(sampling: SamplingParams) -> SamplingParams:
     """Return the same object for equal settings, so that a batch's can be compared by identity."""
     return sampling
 
 
+class StepText:
+    """Text of a step that is being generated, from the bytes of its tokens; a broken character becomes U+FFFD.
+
+    `step` says where it ends; None means only where the model ends its text.
+    """
+
+    def __init__(self, step: StepFormat | None) -> None:
+        self._pattern = None if step is None else _compiled(step.pattern)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._whole = True
+        self.text = ""
+
+    def copy(self) -> StepText:
+        """Return an independent copy."""
+        other = StepText(None)
+        other._pattern, other._whole, other.text = self._pattern, self._whole, self.text
+        other._decoder.setstate(self._decoder.getstate())
+        return other
+
+    def add(self, piece: bytes) -> bool:
+        """Append a token's bytes; return whether the step has ended."""
+        if self._whole and piece.isascii():
+            # Nearly all pieces are ASCII, which needs no incremental decoder.
+            self.text += piece.decode()
+        else:
+            self.text += self._decoder.decode(piece)
+            self._whole = not self._decoder.getstate()[0]
+        if self._pattern is None:
+            return False
+        lead = len(self.text) - len(self.text.lstrip())
+        return lead < len(self.text) and self._pattern.search(self.text, lead) is not None
+
+    def close(self) -> str:
+        """Return the whole text, an unfinished character included."""
+        self.text += self._decoder.decode(b"", final=True)
+        return self.text
+
+
 @dataclass(eq=False, slots=True)
-class Group:
-    """Lanes that were requested together. `left` is the number of tokens they may still generate, None for any."""
+class RequestGroup:
+    """Children that were requested together.
 
-    left: int | None
+    `allowance` is the number of tokens that they may still generate, None for no limit. `watched` says that their
+    progress is reported.
+    """
+
+    allowance: int | None
+    watched: bool = False
 
 
 @dataclass(eq=False, slots=True)
-class Lane:
-    """A child in the making. `numbers` are the next ones of its own stream, last one first."""
+class ChildSequence:
+    """One requested child that is being generated. `numbers` are its next random numbers, the last one first."""
 
-    wanted: LaneRequest
+    request: StepRequest
     seed: int
     numbers: list[float] = field(default_factory=list[float])
 
 
 @dataclass(eq=False, slots=True, init=False)
-class Strand(Job):
-    """Generates a step for its lanes. `node` is the parent until the step is complete.
+class SharedSequence(Job):
+    """Generates a step for `children` that have drawn the same tokens so far.
 
-    `tokens` are what all lanes drew so far, and the logits after the last one are what it wants. Its lanes agree in
-    all that decides where a step ends. `shared` counts the tokens that were evaluated for one lane instead of more.
+    `node` is the parent until the step is complete. The children agree in all that decides where a step ends. The
+    logits after the last of `tokens` are wanted. `shared_tokens` counts the tokens that were evaluated for one child
+    instead of more.
     """
 
-    lanes: list[Lane]
-    group: Group
+    children: list[ChildSequence]
+    group: RequestGroup
     text: StepText
     sampling: SamplingParams
     max_tokens: int
     tokens: list[int]
     logprob: float
     active: bool
-    shared: int
+    shared_tokens: int
     _path: list[int]
 
-    def __init__(self, parent: PathNode, like: LaneRequest, group: Group) -> None:
+    def __init__(self, parent: PrefixNode, like: StepRequest, text: StepText, group: RequestGroup) -> None:
         self._path = list(parent.path)
         Job.__init__(self, parent, self._path, frozenset())
-        self.lanes, self.group, self.text = [], group, StepText(like.step)
-        self.sampling, self.max_tokens = _one_of_its_kind(like.sampling), like.max_tokens
-        self.tokens, self.logprob, self.active, self.shared = [], 0.0, False, 0
+        self.children, self.group, self.text = [], group, text
+        self.sampling, self.max_tokens = _interned(like.sampling), like.max_tokens
+        self.tokens, self.logprob, self.active, self.shared_tokens = [], 0.0, False, 0
 
-    def branch(self, lanes: list[Lane]) -> Strand:
-        """Move some of the lanes, in their order, to a new strand that has no sequence yet."""
-        other = Strand(self.node, lanes[0].wanted, self.group)
+    def branch(self, children: list[ChildSequence]) -> SharedSequence:
+        """Move some of the children, in their order, to a new sequence that has no cached sequence yet."""
+        other = SharedSequence(self.node, children[0].request, self.text.copy(), self.group)
         other._path += self.tokens
         other.tokens += self.tokens
-        other.text = self.text.copy()
-        other.logprob, other.cached = self.logprob, self.cached
-        leaving = {id(lane) for lane in lanes}
-        other.lanes = lanes
-        self.lanes = [lane for lane in self.lanes if id(lane) not in leaving]
+        other.logprob, other.cached_tokens = self.logprob, self.cached_tokens
+        leaving = {id(each) for each in children}
+        other.children = children
+        self.children = [each for each in self.children if id(each) not in leaving]
         return other
 
-    def lanes_of(self, children: Collection[int] | None) -> list[Lane]:
-        """Return the lanes of these children; None means all."""
-        return [lane for lane in self.lanes if children is None or lane.wanted.child in children]
+    def select(self, ids: Collection[int] | None) -> list[ChildSequence]:
+        """Return the children with these ids; None means all."""
+        return [each for each in self.children if ids is None or each.request.child in ids]
+
+    @property
+    def followed(self) -> bool:
+        """Whether text may follow even the end of the model's text."""
+        return any(each.request.keep for each in self.children)
 
     def wants(self, position: int) -> bool:
         """Tell whether the logits at a position are wanted."""
@@ -95,37 +150,40 @@ class Strand(Job):
         return len(self._path) - 1
 
     def advance(self, end: int) -> None:
-        """Take in that all up to position `end` is evaluated now, and tell new tokens from repeated ones."""
+        """Record that all up to position `end` is evaluated now, and tell new tokens from repeated ones."""
         sequence = self.sequence
         assert sequence is not None
         if sequence.length < len(self.node.path) or end < len(self._path):
-            super(Strand, self).advance(end)
+            super(SharedSequence, self).advance(end)
             return
-        # The way up the tree to what is known is spared on each token.
-        # All but its last token had been evaluated: that was drawn from the logits after the one before.
-        self.again += end - 1 - sequence.length
-        self.fresh += 1
-        self.shared += len(self.lanes) - 1
+        # This common case needs no look at the nodes above: all but the last token had been evaluated before, since
+        # that one was drawn from the logits after the one before it.
+        self.reevaluated_tokens += end - 1 - sequence.length
+        self.new_tokens += 1
+        self.shared_tokens += len(self.children) - 1
         sequence.length = end
 
     def _known_before(self) -> int:
-        # Of its own tokens, all but the last: whatever was drawn from had been evaluated.
+        # Of its own tokens, all but the last: tokens are drawn from logits of evaluated ones.
         return max(self.node.known, len(self._path) - 1 if len(self.tokens) > 1 else 0)
 
-    def draw(self, token: int, logprob: float) -> None:
-        """Take a drawn token; it is evaluated next, if the strand goes on."""
+    def add_token(self, token: int, logprob: float) -> None:
+        """Append a drawn token; it is evaluated next, if the sequence goes on."""
         self.tokens.append(token)
         self._path.append(token)
         self.logprob += logprob
 
 
-def strands_of(requests: Iterable[tuple[PathNode, LaneRequest]], group: Group) -> list[Strand]:
-    """Return lanes below their parents, together where nothing but their numbers will tell them apart."""
-    found: dict[object, Strand] = {}
+def shared_sequences_of(
+    requests: Iterable[tuple[PrefixNode, StepRequest]], step: StepFormat | None, group: RequestGroup
+) -> list[SharedSequence]:
+    """Return sequences below their parents for requests, one for those that differ in their random numbers alone."""
+    found: dict[object, SharedSequence] = {}
     for parent, request in requests:
-        key = (parent, request.step, request.sampling, request.max_tokens)
-        strand = found.get(key)
-        if strand is None:
-            strand = found[key] = Strand(parent, request, group)
-        strand.lanes.append(Lane(request, request.seed & _SEED_MASK))
+        key = (parent, request.to_the_end, request.sampling, request.max_tokens)
+        shared = found.get(key)
+        if shared is None:
+            text = StepText(None if request.to_the_end else step)
+            shared = found[key] = SharedSequence(parent, request, text, group)
+        shared.children.append(ChildSequence(request, request.seed & _SEED_MASK))
     return list(found.values())

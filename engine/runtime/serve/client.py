@@ -1,7 +1,7 @@
-"""The engine's end of a worker: loads models, carries requests and results, survives a crash of the worker once.
+"""Client of a worker: loads models, carries requests and replies, and replaces a worker that has crashed.
 
-Everything that the worker needs to go on with a run (prompt and tokens of its nodes) is kept here too, so that after
-a crash a new worker gets it and continues where the old one was.
+Everything that the worker needs to go on with a run (prompt and tokens of its nodes) is kept at this end too, so that
+after a crash a new worker gets it and continues where the old one was.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ from anyio import from_thread, lowlevel, to_thread
 from ramify.errors import EngineClosed, ModelCrashed
 
 from ..llama.config import ModelConfig
+from ..messages import Alive, Broken, Load, Reply, Request, Results, Stop
 from .loaded_model import LoadedModel
 from .processes import Isolation, WorkerHandle, start_worker
 
 log = logging.getLogger(__name__)
 
 HANG_S = 600.0
-"""Longest time without a sign of life: one decode of 512 tokens takes seconds even for a large model on few cores."""
-LOOK_S = 0.25
-"""Time between two looks at a worker that says nothing."""
+"""Longest time in seconds without a reply; one decode of 512 tokens takes seconds even for a large model."""
+POLL_S = 0.25
+"""Seconds between two checks of a worker that does not reply."""
 JOIN_S = 5.0
-"""How long a worker may take to end before it is killed."""
+"""Seconds that a worker may take to end before it is killed."""
 
 
 class Runtime:
     """A worker with its models; use it with `async with`.
 
     `isolation` "process" runs native code in a process of its own, "thread" in a thread of this one. A process that has
-    work and gives no sign of life for `hang_s` seconds is taken to hang: it is killed, and replaced as after a crash.
-    None waits for ever. Loading a model is not watched.
+    work and does not reply for `hang_s` seconds is taken to hang: it is killed, and replaced as after a crash. None
+    waits for ever. Loading a model has no time limit.
     """
 
     def __init__(self, isolation: Isolation = "process", *, hang_s: float | None = HANG_S) -> None:
@@ -49,7 +50,7 @@ class Runtime:
         self._hang_s = hang_s
         self._heard_s = time.monotonic()
         self._worker: WorkerHandle | None = None
-        self._outbox: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._models: dict[int, LoadedModel] = {}
         self._crashes = 0
@@ -67,7 +68,7 @@ class Runtime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing = True
-        self._outbox.put(("stop",))
+        self._outbox.put(Stop())
         self._outbox.put(None)
         closed = EngineClosed("the engine was closed meanwhile", "keep it open until its runs have ended")
         for model in self._models.values():
@@ -99,12 +100,12 @@ class Runtime:
             config = replace(config, extra_buffers=await to_thread.run_sync(usable_buffers, config.path))
         model = LoadedModel(self, len(self._models), config)
         self._models[model.number] = model
-        self.send("load", model.number, config)
+        self.send(Load(model.number, config))
         await model.wait_loaded()
         return model
 
-    def send(self, *message: Any) -> None:
-        """Queue a message for the worker, which is started again if it was given up; never blocks.
+    def send(self, request: Request) -> None:
+        """Queue a request for the worker, which is started again if it was given up; never blocks.
 
         Raises:
             EngineClosed: if the runtime is closed.
@@ -113,14 +114,14 @@ class Runtime:
             raise EngineClosed("the engine is closed", "open a new one")
         if self._given_up:
             self._restart()
-        self._outbox.put(message)
+        self._outbox.put(request)
 
-    def tell(self, *message: Any) -> None:
-        """Queue a message that is of no use to a worker that is gone."""
+    def tell(self, request: Request) -> None:
+        """Queue a request for the present worker; it is dropped if there is none."""
         if not self._closing and not self._given_up:
-            self._outbox.put(message)
+            self._outbox.put(request)
 
-    # The worker's life
+    # Worker
 
     def _start(self) -> None:
         worker = self._worker = start_worker(self._isolation)
@@ -132,21 +133,21 @@ class Runtime:
         for thread in self._threads:
             thread.start()
 
-    def _write(self, connection: Connection, outbox: queue.SimpleQueue[tuple[Any, ...] | None]) -> None:
-        while (message := outbox.get()) is not None:
+    def _write(self, connection: Connection, outbox: queue.SimpleQueue[Request | None]) -> None:
+        while (request := outbox.get()) is not None:
             try:
-                connection.send(message)
+                connection.send(request)
             except (OSError, ValueError):
                 return  # The reader sees the end as well, and acts on it.
 
     def _read(self, worker: WorkerHandle) -> None:
-        look_s = None if self._hang_s is None else min(LOOK_S, self._hang_s / 4)
+        poll_s = None if self._hang_s is None else min(POLL_S, self._hang_s / 4)
         with suppress(EOFError, OSError):
             while True:
-                if worker.connection.poll(look_s):
+                if worker.connection.poll(poll_s):
                     self._call(self._take, worker, worker.connection.recv())
                 else:
-                    self._call(self._look_after, worker)
+                    self._call(self._check_hang, worker)
         if not self._closing:
             how = worker.describe_end()
             worker.join(JOIN_S)
@@ -157,10 +158,10 @@ class Runtime:
         try:
             from_thread.run_sync(function, *arguments, token=self._token)
         except RuntimeError:
-            # Without a loop there is nobody left to tell.
+            # The event loop has ended, and with it every caller.
             log.debug("a reply came after the event loop had ended", exc_info=True)
 
-    def _look_after(self, worker: WorkerHandle) -> None:
+    def _check_hang(self, worker: WorkerHandle) -> None:
         """Kill a worker that hangs; that it has ended is noticed as for any other."""
         if self._hang_s is None or worker is not self._worker or self._closing:
             return
@@ -206,27 +207,18 @@ class Runtime:
         for model in self._models.values():
             model.replay()
 
-    def _take(self, worker: WorkerHandle, reply: tuple[Any, ...]) -> None:
-        kind, *rest = reply
+    def _take(self, worker: WorkerHandle, reply: Reply) -> None:
         if worker is not self._worker:
             return
         self._heard_s = time.monotonic()
-        if kind == "broken":
-            self._broken = str(rest[0])
-            return
-        if kind == "alive":
-            return
-        model = self._models[rest[0]]
-        if kind == "results":
-            self._crashes = 0
-            model.take_results(rest[1])
-        elif kind == "loaded":
-            model.take_info(rest[1])
-        elif kind == "failed":
-            model.fail(rest[1])
-        elif kind == "run_failed":
-            model.fail(rest[2], run=rest[1])
-        elif kind == "progress":
-            model.take_progress(rest[1])
-        elif kind == "statistics":
-            model.take_statistics(rest[1])
+        match reply:
+            case Alive():
+                return
+            case Broken():
+                self._broken = reply.text
+                return
+            case Results():
+                self._crashes = 0
+            case _:
+                pass
+        self._models[reply.model].take(reply)

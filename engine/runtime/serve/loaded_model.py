@@ -1,9 +1,9 @@
-"""A loaded model: its runs, and what the worker says about them."""
+"""Loaded model, at the engine's end of the worker's pipe: its runs, its vocabulary and its counters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -11,17 +11,29 @@ import anyio
 from ramify.errors import QuestionTooLong, RamifyError, UsageError
 
 from ..llama.config import ModelConfig, ModelInfo
-from ..messages import LaneRequest, LaneResult, Progress, ReadRequest, ReadResult, Statistics
-from .books import RunBooks, ignore
-from .handle import RunHandle
+from ..messages import (
+    AskStatistics,
+    Load,
+    Loaded,
+    LoadFailed,
+    ModelReply,
+    OpenRun,
+    ProgressReport,
+    Request,
+    Results,
+    RunFailed,
+    Statistics,
+    StatisticsReport,
+)
+from .token_tree import TokenTree
 
 if TYPE_CHECKING:
     from .client import Runtime
 
 
 @dataclass(eq=False, slots=True)
-class _Reply:
-    """Counters that somebody waits for."""
+class _PendingStatistics:
+    """Counters that callers wait for."""
 
     done: anyio.Event = field(default_factory=anyio.Event)
     value: Statistics | None = None
@@ -37,17 +49,17 @@ class LoadedModel:
         self._runtime = runtime
         self._info: ModelInfo | None = None
         self._ready = anyio.Event()
-        self._there = False
+        self._in_worker = False
         self._error: RamifyError | None = None
-        self._runs: dict[int, RunBooks] = {}
+        self._runs: dict[int, TokenTree] = {}
         self._next_run = 0
         self._vocabulary: Any = None
-        self._statistics_there: _Reply | None = None
+        self._pending_statistics: _PendingStatistics | None = None
         self._others: tuple[LoadedModel, ...] = ()
 
     @property
     def runtime(self) -> Runtime:
-        """The runtime that the model belongs to."""
+        """The runtime that the model is loaded in."""
         return self._runtime
 
     @property
@@ -66,7 +78,7 @@ class LoadedModel:
             self._vocabulary = Model(self.config, vocabulary_only=True)
         return self._vocabulary.vocabulary
 
-    async def open_run(self, prompt: Sequence[int], *, background: bool = False) -> RunHandle:
+    async def open_run(self, prompt: Sequence[int], *, background: bool = False) -> TokenTree:
         """Start a run whose node 0 is the prompt; a background run waits while others in the worker have work.
 
         Raises:
@@ -83,9 +95,11 @@ class LoadedModel:
         if len(tokens) > self.info.context_tokens:
             raise QuestionTooLong(len(tokens), self.info.context_tokens)
         number, self._next_run = self._next_run, self._next_run + 1
-        self.send("open_run", number, tokens, background)
-        self._runs[number] = RunBooks(tokens, background)
-        return RunHandle(self, number, self._runs[number])
+        opened = OpenRun(self.number, number, tokens, background)
+        # In this order: if the worker has to be started for it, it must not be told twice.
+        self.send(opened)
+        tree = self._runs[number] = TokenTree(self, opened)
+        return tree
 
     def check_tokens(self, tokens: Sequence[int]) -> None:
         """Check that ids are in the vocabulary.
@@ -104,36 +118,41 @@ class LoadedModel:
         Raises:
             ModelCrashed: if the worker died twice over it.
         """
-        self.send("statistics")
-        there = self._statistics_there = self._statistics_there or _Reply()
-        await there.done.wait()
-        if there.error is not None:
-            raise there.error
-        assert there.value is not None
-        return there.value
+        self.send(AskStatistics(self.number))
+        pending = self._pending_statistics = self._pending_statistics or _PendingStatistics()
+        await pending.done.wait()
+        if pending.error is not None:
+            raise pending.error
+        assert pending.value is not None
+        return pending.value
 
     def share_with(self, others: Iterable[LoadedModel]) -> None:
-        """Let runs be opened in models of other workers too, in whichever has the fewest; all hold the same model."""
+        """Let runs be opened in other workers too, in whichever has the fewest; all have loaded the same model."""
         self._others = tuple(others)
 
     @property
     def waits(self) -> bool:
-        """Whether somebody waits for results, the worker having loaded the model."""
-        return self._there and any(books.waits for books in self._runs.values())
+        """Whether a call waits for results, the worker having loaded the model."""
+        return self._in_worker and any(tree.pending for tree in self._runs.values())
 
     async def wait_loaded(self) -> None:
-        """Wait until the worker has loaded the model; raises what went wrong."""
+        """Wait until the worker has loaded the model.
+
+        Raises:
+            ModelLoadError: if it cannot be loaded.
+            ModelCrashed: if the worker died over it, twice.
+        """
         await self._ready.wait()
         if self._error is not None:
             raise self._error
 
-    def send(self, kind: str, *rest: Any) -> None:
-        """Queue a message about this model."""
-        self._runtime.send(kind, self.number, *rest)
+    def send(self, request: Request) -> None:
+        """Queue a request about this model; see `Runtime.send`."""
+        self._runtime.send(request)
 
-    def tell(self, kind: str, *rest: Any) -> None:
-        """Queue a message about this model that only the worker of now needs."""
-        self._runtime.tell(kind, self.number, *rest)
+    def tell(self, request: Request) -> None:
+        """Queue a request about this model that a new worker does not need; see `Runtime.tell`."""
+        self._runtime.tell(request)
 
     def forget(self, run: int) -> None:
         """Drop a closed run."""
@@ -147,103 +166,51 @@ class LoadedModel:
 
     # Replies
 
-    def take_info(self, info: ModelInfo) -> None:
-        """Take the news that the model is ready."""
-        self._info = info
-        self._there = True
-        self._ready.set()
-
-    def fail(self, error: RamifyError, run: int | None = None) -> None:
-        """Let everybody who waits for this model fail, or for one run of it."""
-        if run is None:
-            if not self._ready.is_set():
-                self._error = error
+    def take(self, reply: ModelReply) -> None:
+        """Take a reply of the worker about this model."""
+        match reply:
+            case Loaded():
+                self._info = reply.info
+                self._in_worker = True
                 self._ready.set()
-            self._answer_statistics(None, error)
-        for number, books in self._runs.items():
-            if run is not None and number != run:
-                continue
-            for wait in books.waits:
-                wait.error = error
-                wait.done.set()
-            books.waits.clear()
+            case LoadFailed():
+                self.fail(reply.error)
+            case Results():
+                for run, result in reply.results:
+                    if run in self._runs:
+                        self._runs[run].take_result(result)
+            case RunFailed():
+                if reply.run in self._runs:
+                    self._runs[reply.run].fail(reply.error)
+            case ProgressReport():
+                for report in reply.reports:
+                    if report.run in self._runs:
+                        self._runs[report.run].take_progress(report)
+            case StatisticsReport():
+                self._answer_statistics(reply.statistics, None)
 
-    def take_statistics(self, statistics: Statistics) -> None:
-        """Take the counters."""
-        self._answer_statistics(statistics, None)
+    def fail(self, error: RamifyError) -> None:
+        """End everything that waits for this model with an error."""
+        if not self._ready.is_set():
+            self._error = error
+            self._ready.set()
+        self._answer_statistics(None, error)
+        for tree in self._runs.values():
+            tree.fail(error)
 
     def _answer_statistics(self, value: Statistics | None, error: RamifyError | None) -> None:
-        there, self._statistics_there = self._statistics_there, None
-        if there is not None:
-            there.value, there.error = value, error
-            there.done.set()
-
-    def take_results(self, results: Iterable[tuple[int, LaneResult | ReadResult]]) -> None:
-        """Hand results to those who wait for them."""
-        for run, result in results:
-            books = self._runs.get(run)
-            if books is None:
-                continue
-            node = result.child if isinstance(result, LaneResult) else result.node
-            wait = next((each for each in books.waits if node in each.left), None)
-            if wait is None:
-                continue
-            request = wait.left.pop(node)
-            if isinstance(result, LaneResult) and isinstance(request, LaneRequest):
-                books.nodes[node] = (request.parent, result.tokens)
-                if wait.allowance is not None:
-                    wait.allowance -= len(result.tokens)
-            try:
-                wait.take(result)
-            except Exception as error:
-                # It is the caller's own error: he gets it where he waits.
-                wait.failure = error
-                wait.take = ignore
-                wait.done.set()
-            if not wait.left:
-                books.waits.remove(wait)
-                wait.done.set()
-
-    def take_progress(self, reports: Iterable[Progress]) -> None:
-        """Hand reports to those who watch."""
-        for each in reports:
-            books = self._runs.get(each.run)
-            for wait in () if books is None else books.waits:
-                if each.child not in wait.left or wait.progress is None:
-                    continue
-                try:
-                    wait.progress(each.child, each.tokens, each.text)
-                except Exception as error:
-                    wait.failure = error
-                    wait.progress = None
-                    wait.done.set()
+        pending, self._pending_statistics = self._pending_statistics, None
+        if pending is not None:
+            pending.value, pending.error = value, error
+            pending.done.set()
 
     def replay(self) -> None:
-        """Tell a new worker everything that it needs to go on."""
+        """Send a new worker everything that it needs to go on."""
         if self._error is not None:
             return
-        self._there = False
-        self.send("load", self.config)
-        if self._statistics_there is not None:
-            self.send("statistics")
-        for number, books in self._runs.items():
-            self.send("open_run", number, books.prompt, books.background)
-            for node, (parent, tokens) in books.nodes.items():
-                self.send("restore", number, node, parent, tokens)
-            for wait in [each for each in books.waits if each.abandoned]:
-                books.waits.remove(wait)
-                wait.done.set()
-            for wait in books.waits:
-                lanes = [each for each in wait.left.values() if isinstance(each, LaneRequest)]
-                reads = [each for each in wait.left.values() if isinstance(each, ReadRequest)]
-                if lanes:
-                    self.send("expand", number, lanes, wait.allowance)
-                    if wait.interrupted:
-                        self.send("interrupt", number, frozenset(wait.left))
-                if reads:
-                    self.send("read", number, [_rootless(each) for each in reads])
-
-
-def _rootless(request: ReadRequest) -> ReadRequest:
-    """Return a read that does not rely on nodes of a worker that is gone."""
-    return replace(request, parent=None)
+        self._in_worker = False
+        self.send(Load(self.number, self.config))
+        if self._pending_statistics is not None:
+            self.send(AskStatistics(self.number))
+        for tree in self._runs.values():
+            tree.replay()

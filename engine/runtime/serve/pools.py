@@ -1,20 +1,20 @@
-"""Several contexts of one model, each with the trees of some runs.
+"""Pools: several contexts of one model, each with the trees of some runs.
 
-A decode call pays for all cells of its context, whoever's they are. On a processor it is cheaper to give the trees of
-different runs a context each, as long as one run's lanes fill a decode call. A run stays in its pool; a pool is made
-when a run is opened and all others have one.
+A decode call pays for all cells of its context, whichever run they belong to. On a processor it is cheaper to give the
+trees of different runs a context each, as long as one run's sequences fill a decode call. A run stays in its pool; a
+pool is made when a run is opened and all others have one.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from ..decode.scheduler import Decoder, Result
+from ..decode.decoder import Decoder
 from ..llama.config import ModelConfig
 from ..llama.memory import kv_bytes_per_token
 from ..llama.native import DEFAULT_CELLS, Context, Model
-from ..messages import Progress, Statistics
+from ..messages import CloseRun, OpenRun, Progress, RunRequest, RunResult, Statistics
 
 MOST_POOLS = 8
 SMALL_PARAMETERS = 500_000_000
@@ -23,11 +23,11 @@ POOL_BYTES = 1 << 30
 """Memory that the cells of all pools may take where their number is not given."""
 
 BACKGROUND_TURN = 8
-"""Every so-manieth step is one for all, so that work in the background gets on beside any other."""
+"""Every 8th step serves background work too, so that it goes on beside any other."""
 
 
-class Work(Protocol):
-    """Something that may have work for the background alone."""
+class HasWork(Protocol):
+    """Something that has work or not, urgent or in the background."""
 
     @property
     def busy(self) -> bool:
@@ -40,18 +40,18 @@ class Work(Protocol):
         ...
 
 
-W = TypeVar("W", bound=Work)
+W = TypeVar("W", bound=HasWork)
 
 
 class Turns:
-    """Decides who works next: those with work, without such as have it for the background alone."""
+    """Decides who decodes next: those with work, and while any of it is urgent, mostly those with urgent work."""
 
     def __init__(self) -> None:
         self._turn = 0
 
-    def due(self, all_of_them: list[W]) -> list[W]:
+    def due(self, workers: list[W]) -> list[W]:
         """Return those that do a decode now."""
-        busy = [each for each in all_of_them if each.busy]
+        busy = [each for each in workers if each.busy]
         self._turn = (self._turn + 1) % BACKGROUND_TURN
         if len(busy) < 2 or self._turn == 0:
             return busy
@@ -72,7 +72,7 @@ def pool_count(model: Model, config: ModelConfig) -> int:
 
 
 class Pools:
-    """The contexts of one model with their decoders. Requests are a decoder's, by name, with the run first."""
+    """Contexts of one model with their decoders."""
 
     def __init__(self, model: Model, config: ModelConfig) -> None:
         self._model, self._config = model, config
@@ -94,15 +94,14 @@ class Pools:
         """The number of the pool that each open run is in."""
         return {run: self._decoders.index(decoder) for run, decoder in self._homes.items()}
 
-    def request(self, kind: str, run: int, *arguments: Any) -> None:
-        """Hand a request on to the decoder that has the run."""
-        if kind == "open_run":
-            self._homes[run] = self._emptiest()
-        # Whatever comes late for a run that has ended is for any decoder to turn down.
-        decoder = self._homes.get(run, self._decoders[0])
-        getattr(decoder, kind)(run, *arguments)
-        if kind == "close_run":
-            self._homes.pop(run, None)
+    def handle(self, request: RunRequest) -> None:
+        """Give a request to the decoder that has the run."""
+        if isinstance(request, OpenRun):
+            self._homes[request.run] = self._emptiest()
+        # A late request for a run that has ended is refused by any decoder.
+        self._homes.get(request.run, self._decoders[0]).handle(request)
+        if isinstance(request, CloseRun):
+            self._homes.pop(request.run, None)
 
     @property
     def busy(self) -> bool:
@@ -114,7 +113,7 @@ class Pools:
         """Whether there is anything to do for a run that is not in the background."""
         return any(each.urgent for each in self._decoders)
 
-    def step(self) -> list[Result]:
+    def step(self) -> list[RunResult]:
         """Do one decode in the pool whose turn it is, and return what it completed."""
         due = self._turns.due(self._decoders)
         if not due:
@@ -132,7 +131,7 @@ class Pools:
         return found
 
     def progress(self) -> list[Progress]:
-        """Return how far the lanes are that somebody watches."""
+        """Return the progress of the children that are watched."""
         return [each for decoder in self._decoders for each in decoder.progress()]
 
     def statistics(self) -> Statistics:

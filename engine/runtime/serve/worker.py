@@ -1,9 +1,6 @@
-"""The loop that owns the models: takes requests from a connection, decodes, sends results back.
+"""Worker: the loop that owns the models, takes requests from a connection, decodes, and sends replies back.
 
-It runs as a process of its own (`python -m ramify.engine.runtime.serve.worker FD`) or in a thread. A request is a tuple
-that starts with its kind; so is a reply. Replies: ("loaded", loaded, ModelInfo), ("failed", loaded, error),
-("results", loaded, [(run, result)]), ("run_failed", loaded, run, error), ("progress", loaded, [Progress]),
-("statistics", loaded, Statistics), ("alive",), ("broken", text).
+It runs as a process of its own (`python -m ramify.engine.runtime.serve.worker FD`) or in a thread.
 """
 
 from __future__ import annotations
@@ -13,28 +10,38 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
 
 from ramify.errors import ModelLoadError, RamifyError
 
 from ..llama.config import ModelConfig, ModelInfo
 from ..llama.native import Model, model_info
+from ..messages import (
+    Alive,
+    AskStatistics,
+    Broken,
+    Load,
+    Loaded,
+    LoadFailed,
+    ProgressReport,
+    Reply,
+    Request,
+    Results,
+    RunFailed,
+    StatisticsReport,
+    Stop,
+)
 from .pools import Pools, Turns
 
 PROGRESS_S = 0.1
-"""Shortest time between two reports of progress."""
+"""Shortest time in seconds between two reports of progress."""
 
 ALIVE_S = 0.5
-"""Shortest time between two signs of life."""
-
-DECODER_REQUESTS = frozenset({"open_run", "restore", "expand", "read", "release", "interrupt", "close_run"})
-"""Requests that are methods of a loaded model's decoder, by name."""
+"""Shortest time in seconds between two `Alive` replies."""
 
 
 class WorkerModel:
-    """One model with its contexts and decoders. Slots of the same file share the model."""
+    """One model with its contexts and decoders. Those of the same file share the weights."""
 
     def __init__(self, number: int, config: ModelConfig, model: Model) -> None:
         self.number = number
@@ -64,19 +71,13 @@ class Worker:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._loaded: dict[int, WorkerModel] = {}
-        self._weights: dict[tuple[Any, ...], Model] = {}
+        self._weights: dict[tuple[object, ...], Model] = {}
         self._running = True
         self._reported_s = 0.0
         self._alive_s = 0.0
         self._turns = Turns()
         self._waiting = select.poll()
         self._waiting.register(connection.fileno(), select.POLLIN)
-        self._handlers: dict[str, Callable[..., None]] = {
-            "load": self._load,
-            "unload": self._unload,
-            "statistics": self._statistics,
-            "stop": self._stop,
-        }
 
     def run(self) -> None:
         """Serve; returns when the other end has closed or asked to stop."""
@@ -85,9 +86,9 @@ class Worker:
                 self._take_requests()
                 self._step()
         except (EOFError, OSError):
-            pass  # The engine is gone, and nobody is left to answer to.
+            pass  # The engine is gone, and no one is left to reply to.
         except Exception as error:
-            self._send(("broken", f"{type(error).__name__}: {error}"))
+            self._send(Broken(f"{type(error).__name__}: {error}"))
             raise
         finally:
             self._close()
@@ -95,12 +96,18 @@ class Worker:
     def _take_requests(self) -> None:
         # Connection.poll makes a selector anew each time, which costs a good part of a tiny model's step.
         while self._running and self._waiting.poll(0 if self._busy else None):
-            kind, *rest = self._connection.recv()
-            if kind in DECODER_REQUESTS:
-                number, *arguments = rest
-                self._loaded[number].pools.request(kind, *arguments)
-            else:
-                self._handlers[kind](*rest)
+            self._handle(self._connection.recv())
+
+    def _handle(self, request: Request) -> None:
+        match request:
+            case Load():
+                self._load(request.model, request.config)
+            case AskStatistics():
+                self._send(StatisticsReport(request.model, self._loaded[request.model].pools.statistics()))
+            case Stop():
+                self._running = False
+            case _:
+                self._loaded[request.model].pools.handle(request)
 
     @property
     def _busy(self) -> bool:
@@ -110,19 +117,19 @@ class Worker:
         for loaded in self._turns.due(list(self._loaded.values())):
             number, results = loaded.number, loaded.pools.step()
             if results:
-                self._send(("results", number, results))
+                self._send(Results(number, tuple(results)))
             for run, why in loaded.pools.take_failures().items():
                 error = ModelLoadError(f"{loaded.config.path} does not work: {why}", "its file may be damaged")
-                self._send(("run_failed", number, run, error))
+                self._send(RunFailed(number, run, error))
         now_s = time.monotonic()
         if now_s - self._reported_s >= PROGRESS_S:
             self._reported_s = now_s
             for number, loaded in self._loaded.items():
                 if progress := loaded.pools.progress():
-                    self._send(("progress", number, progress))
+                    self._send(ProgressReport(number, tuple(progress)))
             if now_s - self._alive_s >= ALIVE_S:
                 self._alive_s = now_s
-                self._send(("alive",))
+                self._send(Alive())
 
     def _load(self, number: int, config: ModelConfig) -> None:
         placed = (config.gpu_layers, config.main_gpu, config.tensor_split, config.gpu_turn)
@@ -133,31 +140,18 @@ class Worker:
                 model = self._weights[key] = Model(config)
             self._loaded[number] = loaded = WorkerModel(number, config, model)
         except RamifyError as error:
-            self._send(("failed", number, error))
+            self._send(LoadFailed(number, error))
         else:
-            self._send(("loaded", number, loaded.info))
+            self._send(Loaded(number, loaded.info))
 
-    def _unload(self, number: int) -> None:
-        loaded = self._loaded.pop(number, None)
-        if loaded is None:
-            return
-        loaded.pools.close()
-        if all(other.model is not loaded.model for other in self._loaded.values()):
-            self._weights = {key: model for key, model in self._weights.items() if model is not loaded.model}
-            loaded.model.close()
-
-    def _statistics(self, number: int) -> None:
-        self._send(("statistics", number, self._loaded[number].pools.statistics()))
-
-    def _stop(self) -> None:
-        self._running = False
-
-    def _send(self, reply: tuple[Any, ...]) -> None:
+    def _send(self, reply: Reply) -> None:
         self._connection.send(reply)
 
     def _close(self) -> None:
-        for number in list(self._loaded):
-            self._unload(number)
+        for loaded in self._loaded.values():
+            loaded.pools.close()
+        for model in self._weights.values():
+            model.close()
         self._connection.close()
 
 

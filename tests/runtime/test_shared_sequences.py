@@ -1,4 +1,4 @@
-"""Lanes that write the same are one strand: one sequence and one evaluated token for all of them."""
+"""Children that write the same share one sequence, and one evaluated token is enough for all of them."""
 
 from __future__ import annotations
 
@@ -6,76 +6,76 @@ import pytest
 
 import ramify
 from ramify.engine.policy.llama import LlamaPolicy
-from ramify.engine.runtime.decode.scheduler import Decoder
-from ramify.engine.runtime.decode.step_text import StepText
-from ramify.engine.runtime.messages import LaneRequest
+from ramify.engine.runtime.decode.decoder import Decoder
+from ramify.engine.runtime.decode.shared_sequences import StepText
+from ramify.engine.runtime.messages import StepRequest
 from ramify.sampling_params import SamplingParams
 from ramify.search.strategy import AnyStrategy
 
-from .test_decoder import LINE, FakeMachine, FakeWords, drain, lane, lanes_of, reference
+from .test_decoder import LINE, FakeContext, FakeWords, drain, lane, lanes_of, reference
 
 PROMPT = (2, 3, 4)
 GREEDY = SamplingParams(temperature=0.0)
 
 
-def greedy(child: int, parent: int = 0, max_tokens: int = 5) -> LaneRequest:
-    return LaneRequest(parent=parent, child=child, seed=child, max_tokens=max_tokens, sampling=GREEDY)
+def greedy(child: int, parent: int = 0, max_tokens: int = 5) -> StepRequest:
+    return StepRequest(parent=parent, child=child, seed=child, max_tokens=max_tokens, sampling=GREEDY, to_the_end=True)
 
 
-def decoder_with(machine: FakeMachine, max_lanes: int = 8) -> Decoder:
-    decoder = Decoder(machine, FakeWords(), max_lanes=max_lanes)
+def decoder_with(context: FakeContext, max_lanes: int = 8) -> Decoder:
+    decoder = Decoder(context, FakeWords(), max_lanes=max_lanes)
     decoder.open_run(1, PROMPT)
     return decoder
 
 
 def test_lanes_that_draw_the_same_cost_one() -> None:
-    machine = FakeMachine()
-    decoder = decoder_with(machine, max_lanes=1)
-    decoder.expand(1, [greedy(child) for child in range(1, 31)], None)
+    context = FakeContext()
+    decoder = decoder_with(context, max_lanes=1)
+    decoder.expand(1, [greedy(child) for child in range(1, 31)], None, step=LINE)
     results = lanes_of(drain(decoder))
     assert {each.tokens for each in results.values()} == {reference(PROMPT, greedy(1))[0]}
     assert len(results) == 30
     # The last token waits until somebody goes on from it.
-    assert len(machine.evaluated) == len(PROMPT) + 4
+    assert len(context.evaluated) == len(PROMPT) + 4
     found = decoder.statistics()
-    assert (found.strands, found.lanes, found.tokens) == (4, 120, len(PROMPT) + 4)
+    assert (found.shared_sequences, found.child_sequences, found.tokens) == (4, 120, len(PROMPT) + 4)
     assert sum(each.shared_tokens for each in results.values()) == 4 * 29
 
 
 def test_steps_of_the_same_tokens_are_expanded_as_one() -> None:
-    machine = FakeMachine()
-    decoder = decoder_with(machine)
-    decoder.expand(1, [greedy(1), greedy(2)], None)
+    context = FakeContext()
+    decoder = decoder_with(context)
+    decoder.expand(1, [greedy(1), greedy(2)], None, step=LINE)
     drain(decoder)
-    decoder.expand(1, [greedy(3, 1), greedy(4, 2)], None)
+    decoder.expand(1, [greedy(3, 1), greedy(4, 2)], None, step=LINE)
     first, second = lanes_of(drain(decoder)).values()
     assert first.tokens == second.tokens
-    assert len(set(machine.evaluated)) == len(machine.evaluated) == len(PROMPT) + 5 + 4
+    assert len(set(context.evaluated)) == len(context.evaluated) == len(PROMPT) + 5 + 4
     # Also when they are expanded one after the other.
-    decoder.expand(1, [greedy(5, 3, 1)], None)
+    decoder.expand(1, [greedy(5, 3, 1)], None, step=LINE)
     drain(decoder)
-    evaluated = len(machine.evaluated)
-    decoder.expand(1, [greedy(6, 4, 1)], None)
+    evaluated = len(context.evaluated)
+    decoder.expand(1, [greedy(6, 4, 1)], None, step=LINE)
     drain(decoder)
-    assert len(machine.evaluated) == evaluated
+    assert len(context.evaluated) == evaluated
 
 
 def test_what_is_kept_for_one_step_is_kept_until_the_last_of_its_names_is_released() -> None:
-    machine = FakeMachine()
-    decoder = decoder_with(machine)
-    decoder.expand(1, [greedy(1), greedy(2), greedy(3)], None)
+    context = FakeContext()
+    decoder = decoder_with(context)
+    decoder.expand(1, [greedy(1), greedy(2), greedy(3)], None, step=LINE)
     drain(decoder)
-    held = machine.used
+    held = context.used
     assert held == len(PROMPT) + 4
     decoder.release(1, [1, 3])
-    assert machine.used == held
+    assert context.used == held
     decoder.release(1, [2])
-    assert machine.used == len(PROMPT)
+    assert context.used == len(PROMPT)
 
 
 def test_lanes_of_a_strand_are_interrupted_one_by_one() -> None:
-    decoder = decoder_with(FakeMachine())
-    decoder.expand(1, [greedy(child, max_tokens=9) for child in (1, 2, 3)], None)
+    decoder = decoder_with(FakeContext())
+    decoder.expand(1, [greedy(child, max_tokens=9) for child in (1, 2, 3)], None, step=LINE)
     for _ in range(4):
         decoder.step()
     decoder.interrupt(1, frozenset({2}))
@@ -89,17 +89,17 @@ def test_lanes_of_a_strand_are_interrupted_one_by_one() -> None:
 
 
 def test_an_allowance_counts_lanes_not_strands() -> None:
-    decoder = decoder_with(FakeMachine())
-    decoder.expand(1, [greedy(child) for child in range(1, 5)], 10)
+    decoder = decoder_with(FakeContext())
+    decoder.expand(1, [greedy(child) for child in range(1, 5)], 10, step=LINE)
     results = lanes_of(drain(decoder))
     assert sorted(len(each.tokens) for each in results.values()) == [2, 2, 3, 3]
     assert {each.finish_reason for each in results.values()} == {"budget"}
 
 
 def test_lanes_with_other_limits_keep_to_their_own() -> None:
-    decoder = decoder_with(FakeMachine())
-    hot = LaneRequest(parent=0, child=3, seed=3, max_tokens=7, sampling=SamplingParams(temperature=3.0))
-    decoder.expand(1, [greedy(1, max_tokens=2), greedy(2, max_tokens=7), hot, lane(4)], None)
+    decoder = decoder_with(FakeContext())
+    hot = StepRequest(parent=0, child=3, seed=3, max_tokens=7, sampling=SamplingParams(temperature=3.0))
+    decoder.expand(1, [greedy(1, max_tokens=2), greedy(2, max_tokens=7), hot, lane(4)], None, step=LINE)
     results = lanes_of(drain(decoder))
     assert results[1, 1].tokens == results[1, 2].tokens[:2]
     assert results[1, 1].finish_reason == "length"
@@ -108,22 +108,22 @@ def test_lanes_with_other_limits_keep_to_their_own() -> None:
 
 
 def test_branches_beyond_the_most_wait_and_write_what_they_would_have() -> None:
-    machine = FakeMachine()
-    decoder = decoder_with(machine, max_lanes=3)
+    context = FakeContext()
+    decoder = decoder_with(context, max_lanes=3)
     requests = [lane(child) for child in range(1, 61)]
-    decoder.expand(1, requests, None)
+    decoder.expand(1, requests, None, step=LINE)
     widest, results = 0, []
     while decoder.busy:
-        before = decoder.statistics().strands
+        before = decoder.statistics().shared_sequences
         results += decoder.step()
-        widest = max(widest, decoder.statistics().strands - before)
+        widest = max(widest, decoder.statistics().shared_sequences - before)
     assert widest == 3
     assert {child: each.tokens for (_, child), each in lanes_of(results).items()} == {
         each.child: reference(PROMPT, each)[0] for each in requests
     }
     # What waits has no cells, so its few tokens are evaluated again, and counted.
     again = sum(each.reevaluated_tokens for each in lanes_of(results).values())
-    assert again == len(machine.evaluated) - len(set(machine.evaluated))
+    assert again == len(context.evaluated) - len(set(context.evaluated))
 
 
 def test_a_text_goes_on_twice_from_the_middle_of_a_character() -> None:
@@ -149,6 +149,6 @@ async def test_no_two_tokens_on_the_same_path_are_evaluated_by_the_bundled_model
         above = () if node.parent is None else paths[node.parent]
         path = paths[node.id] = above + node.tokens
         needed |= {path[:length] for length in range(len(above) + 1, len(path))}
-    assert found.strands == len(needed)
-    assert found.lanes > 1.2 * found.strands
-    assert solution.usage.policy.shared_tokens == found.lanes - found.strands
+    assert found.shared_sequences == len(needed)
+    assert found.child_sequences > 1.2 * found.shared_sequences
+    assert solution.usage.policy.shared_tokens == found.child_sequences - found.shared_sequences

@@ -1,0 +1,448 @@
+"""Decoder of one context: takes the requests of many runs and performs one step at a time for all of them together.
+
+Every token of a tree is evaluated once. A step's last token stays pending until its node is expanded; then it is
+evaluated on one sequence, and all children draw their first token from that one row of logits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ramify.reward.protocol import ReadRequest, ReadResult
+from ramify.sampling_params import StepFormat
+from ramify.search.node import FinishReason
+
+from ..messages import (
+    ROOT,
+    Adopt,
+    CloseRun,
+    Expand,
+    Interrupt,
+    OpenRun,
+    Progress,
+    Read,
+    Release,
+    RunRequest,
+    RunResult,
+    Statistics,
+    StepRequest,
+)
+from .batch import Batch, DecodeContext
+from .jobs import Job, PrefixJob, ReadJob, read_row
+from .prefix_cache import LogitsCache, PrefixCache, PrefixNode
+from .run_state import RunState
+from .sampler import Sampler, SamplerVocabulary
+from .scheduler import Scheduler
+from .shared_sequences import RequestGroup, SharedSequence, shared_sequences_of
+
+
+@dataclass(slots=True)
+class DecodeCounters:
+    """The growing part of `Statistics`."""
+
+    decode_calls: int = 0
+    tokens: int = 0
+    child_sequences: int = 0
+    shared_sequences: int = 0
+    decode_s: float = 0.0
+    sampling_s: float = 0.0
+
+    def count(self, batch: Batch) -> None:
+        """Count a batch that has been decoded."""
+        children = [len(entry.job.children) for entry in batch.entries if isinstance(entry.job, SharedSequence)]
+        self.decode_calls += 1
+        self.tokens += len(batch.tokens)
+        self.child_sequences += sum(children)
+        self.shared_sequences += len(children)
+
+
+class Decoder:
+    """Performs the steps of one context; `step` does one decode and returns what it completed.
+
+    `max_lanes` bounds the shared sequences that generate at a time. `muted` are ids that are never drawn.
+    """
+
+    def __init__(
+        self,
+        context: DecodeContext,
+        vocabulary: SamplerVocabulary,
+        *,
+        max_lanes: int,
+        muted: tuple[int, ...] = (),
+    ) -> None:
+        self._context = context
+        self._sampler = Sampler(vocabulary, context.vocabulary_size, muted=muted, longest_path=context.longest_path)
+        self._cache = PrefixCache(context)
+        self._scheduler = Scheduler(self._cache, sequences=context.sequences, max_lanes=max_lanes)
+        self._runs = self._scheduler.runs
+        self._logits = LogitsCache(context.vocabulary_size)
+        self._counters = DecodeCounters()
+        self._results: list[RunResult] = []
+        self._failures: dict[int, str] = {}
+
+    # Requests
+
+    def handle(self, request: RunRequest) -> None:
+        """Take a request about a run."""
+        run = request.run
+        match request:
+            case OpenRun():
+                self.open_run(run, request.prompt, background=request.background)
+            case Adopt():
+                self.adopt(run, request.node, request.parent, request.tokens, generated=request.generated)
+            case Expand():
+                self.expand(run, request.requests, request.allowance, step=request.step, watched=request.watched)
+            case Read():
+                self.read(run, request.requests)
+            case Release():
+                self.release(run, request.nodes)
+            case Interrupt():
+                self.interrupt(run, request.children)
+            case CloseRun():
+                self.close_run(run)
+
+    def open_run(self, run: int, prompt: tuple[int, ...], *, background: bool = False) -> None:
+        """Start a run whose node 0 is the prompt; children of a background run begin after those of all others."""
+        state = self._runs[run] = RunState({}, background)
+        state.name(ROOT, PrefixNode.of_path(run, None, prompt))
+
+    def adopt(self, run: int, node: int, parent: int, tokens: tuple[int, ...], *, generated: bool = True) -> None:
+        """Add a node that was not generated here; it is evaluated when it is needed.
+
+        `generated` says that this model wrote it, so that evaluating it now is a repetition.
+        """
+        state = self._runs[run]
+        above, root = state.nodes[parent], state.nodes[ROOT]
+        if generated:
+            adopted = state.name(node, above.child(tokens))
+            # All but its last token: that one stays pending until the node is expanded.
+            adopted.evaluated = max(above.known, len(adopted.path) - 1)
+            root.evaluated = len(root.path)
+        else:
+            adopted = state.name(node, PrefixNode.of_path(run, above, above.path + tokens))
+            adopted.told_from = len(above.path) if above.told_from is None else above.told_from
+
+    def expand(
+        self,
+        run: int,
+        requests: Iterable[StepRequest],
+        allowance: int | None,
+        *,
+        step: StepFormat | None = None,
+        watched: bool = False,
+    ) -> None:
+        """Generate children; see `Expand`."""
+        state = self._runs.get(run)
+        if state is None:
+            self._failures[run] = "the run has ended"
+            return
+        wanted = [(state.nodes[request.parent], request) for request in requests]
+        state.enqueue(shared_sequences_of(wanted, step, RequestGroup(allowance, watched)))
+
+    def read(self, run: int, requests: Iterable[ReadRequest]) -> None:
+        """Read outputs along paths."""
+        state = self._runs.get(run)
+        if state is None:
+            self._failures[run] = "the run has ended"
+            return
+        for request in requests:
+            if len(request.tokens) > self._context.longest_path:
+                self._results.append((run, ReadResult(node=request.node, logits=(), too_long=True)))
+                continue
+            node = state.nodes.get(request.node)
+            if node is None or node.path != request.tokens:
+                if node is not None:
+                    self.release(run, (request.node,))
+                # After a crash this decoder may not know the parent; the prompt gives the same result, only slower.
+                above = state.nodes.get(ROOT if request.parent is None else request.parent, state.nodes[ROOT])
+                node = state.name(request.node, PrefixNode.of_path(run, above, request.tokens))
+            self._begin_read(ReadJob(node, request.tokens, frozenset(request.read), request=request))
+
+    def release(self, run: int, nodes: Iterable[int]) -> None:
+        """Free what is kept for nodes, unless it is kept for others too."""
+        state = self._runs.get(run)
+        if state is None:
+            return
+        for id in nodes:
+            node = state.nodes.get(id)
+            if node is not None:
+                node.ids.discard(id)
+                if not node.ids:
+                    self._cache.release(node)
+
+    def interrupt(self, run: int, children: frozenset[int] | None = None) -> None:
+        """End children of a run now, None for all; each gives its result with the tokens that it has."""
+        state = self._runs.get(run)
+        if state is None:
+            return
+        for shared in [*state.waiting]:
+            if self._cut(shared, children):
+                state.waiting.remove(shared)
+        for job in self._scheduler:
+            if job.node.run != run:
+                continue
+            if isinstance(job, SharedSequence):
+                self._cut(job, children)
+            elif isinstance(job, PrefixJob):
+                job.waiting = [
+                    each for each in job.waiting if not (isinstance(each, SharedSequence) and self._cut(each, children))
+                ]
+                if not job.waiting:
+                    self._scheduler.remove(job)
+                    if job.sequence is not None:
+                        self._cache.park(job.sequence)
+
+    def _cut(self, shared: SharedSequence, children: frozenset[int] | None) -> bool:
+        """End these children; return whether nothing is left of the sequence."""
+        cut = shared.select(children)
+        whole = len(cut) == len(shared.children)
+        if whole:
+            self._scheduler.remove(shared)
+        if cut:
+            self._end(shared if whole else shared.branch(cut), FinishReason.CANCELLED)
+        return whole
+
+    def take_failures(self) -> dict[int, str]:
+        """Return the runs that cannot go on, with the reason, and forget them."""
+        failures, self._failures = self._failures, {}
+        for run in failures:
+            self.close_run(run)
+        return failures
+
+    def close_run(self, run: int) -> None:
+        """Forget a run; its children give no result."""
+        state = self._runs.pop(run, None)
+        if state is None:
+            return
+        for job in [each for each in self._scheduler if each.node.run == run]:
+            self._scheduler.remove(job)
+            if job.sequence is not None:
+                self._cache.free(job.sequence)
+        for node in state.nodes.values():
+            self._logits.forget(node)
+            for sequence in [each for each in node.sequences if each.node is node]:
+                self._cache.free(sequence)
+        self._results = [each for each in self._results if each[0] != run]
+
+    # Reports
+
+    def progress(self) -> list[Progress]:
+        """Return the progress of the children that are watched."""
+        return [
+            Progress(run=job.node.run, child=child.request.child, tokens=len(job.tokens), text=job.text.text)
+            for job in self._scheduler.working
+            if isinstance(job, SharedSequence) and job.group.watched
+            for child in job.children
+        ]
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self._results or self._failures) or self._scheduler.busy
+
+    @property
+    def urgent(self) -> bool:
+        """Whether there is anything to do for a run that is not in the background."""
+        return self._scheduler.urgent
+
+    def statistics(self) -> Statistics:
+        """Return the counters as they stand."""
+        return Statistics(
+            **asdict(self._counters), sequences_used=self._cache.sequences_used, cells_used=self._cache.cells_used
+        )
+
+    # The step
+
+    def step(self) -> list[RunResult]:
+        """Do one decode and return what it completed; may return nothing while there is more to do."""
+        self._admit()
+        context, scheduler = self._context, self._scheduler
+        batch = scheduler.next_batch(room=context.batch_tokens, singles=context.single_tokens)
+        if batch.entries:
+            started_s = time.perf_counter()
+            code = context.decode(batch.tokens, batch.positions, batch.sequences, batch.outputs)
+            decoded_s = time.perf_counter()
+            if code == 0:
+                self._counters.count(batch)
+                scheduler.decoded(batch)
+                self._take(batch)
+            elif not scheduler.make_room():
+                self._give_up(batch.entries[0].job)
+            self._counters.decode_s += decoded_s - started_s
+            self._counters.sampling_s += time.perf_counter() - decoded_s
+        results, self._results = self._results, []
+        return [each for each in results if each[0] not in self._failures]
+
+    def _admit(self) -> None:
+        """Start queued jobs and waiting sequences, as far as there is room."""
+        while job := self._scheduler.start_queued():
+            self._complete_if_cached(job)
+        while shared := self._scheduler.next_waiting():
+            if shared.tokens:
+                self._start(shared)
+            else:
+                self._begin(shared)
+
+    def _begin(self, shared: SharedSequence) -> None:
+        """Start a sequence from its parent's row of logits, or let it wait for that row."""
+        parent = shared.node
+        if len(parent.path) >= self._context.longest_path:
+            self._end(shared, FinishReason.CONTEXT)
+            return
+        if parent.logits is not None and not self._scheduler.prefix_of(parent):
+            sequence = self._cache.fork(parent, len(parent.path))
+            if sequence is not None and sequence.length == len(parent.path):
+                shared.sequence = sequence
+                shared.cached_tokens += sequence.length
+                self._scheduler.add(shared)
+                self._draw([shared], parent.logits[None, :])
+                return
+            if sequence is not None:
+                self._cache.free(sequence)
+        self._after_prefix(shared, parent, outputs=frozenset((len(parent.path) - 1,)))
+
+    def _begin_read(self, job: ReadJob) -> None:
+        """Start a read, after its parent's path if that is not cached: siblings share it."""
+        parent, common = job.node.parent, job.node.common
+        if parent is not None and common and self._cache.cached(job.node, common) < common:
+            self._after_prefix(job, parent, outputs=frozenset())
+        else:
+            self._start(job)
+
+    def _after_prefix(self, job: Job, node: PrefixNode, *, outputs: frozenset[int]) -> None:
+        """Let a job wait until a node's path is complete."""
+        prefix = self._scheduler.prefix_of(node)
+        if prefix is None:
+            prefix = PrefixJob(node, node.path, outputs)
+            prefix.waiting.append(job)
+            self._start(prefix)
+        else:
+            prefix.waiting.append(job)
+
+    def _start(self, job: Job) -> None:
+        if self._scheduler.start(job):
+            self._complete_if_cached(job)
+
+    def _complete_if_cached(self, job: Job) -> None:
+        """Complete a job whose tokens other jobs have all evaluated since it was requested: no decode will."""
+        if not job.complete:
+            return
+        if isinstance(job, PrefixJob):
+            self._finish_prefix(job, None)
+        elif isinstance(job, ReadJob):
+            self._finish_read(job)
+
+    def _take(self, batch: Batch) -> None:
+        """Record an evaluated batch and hand out its rows."""
+        total = sum(entry.rows for entry in batch.entries)
+        rows = self._context.logits(total) if total else np.empty((0, 0), dtype=np.float32)
+        drawing: list[SharedSequence] = []
+        drawn_rows: list[int] = []
+        first = 0
+        for job, start, end, count in batch.entries:
+            job.advance(end)
+            if isinstance(job, SharedSequence):
+                if count:
+                    drawing.append(job)
+                    drawn_rows.append(first)
+            elif isinstance(job, ReadJob):
+                self._take_read(job, start, end, rows[first : first + count])
+            elif isinstance(job, PrefixJob) and job.complete:
+                self._finish_prefix(job, rows[first + count - 1] if count else None)
+            first += count
+        if drawing:
+            self._draw(drawing, rows if len(drawn_rows) == total else rows[drawn_rows])
+
+    def _take_read(self, job: ReadJob, start: int, end: int, block: npt.NDArray[np.float32]) -> None:
+        for position, row in zip([at for at in sorted(job.outputs) if start <= at < end], block, strict=True):
+            job.values[position] = read_row(job.request, position, row)
+            if job.request.keep and position == len(job.node.path) - 1:
+                self._logits.keep(job.node, row)
+        if job.complete:
+            self._finish_read(job)
+
+    def _finish_read(self, job: ReadJob) -> None:
+        assert job.sequence is not None
+        self._scheduler.remove(job)
+        self._cache.park(job.sequence)
+        self._results.append((job.node.run, self._runs[job.node.run].read_result(job)))
+
+    def _finish_prefix(self, job: PrefixJob, row: npt.NDArray[np.float32] | None) -> None:
+        """Keep the row, and start the jobs that waited for the path."""
+        assert job.sequence is not None
+        self._scheduler.remove(job)
+        self._runs[job.node.run].count_prefix(job)
+        if row is not None:
+            self._logits.keep(job.node, row)
+        self._cache.park(job.sequence)
+        for each in job.waiting:
+            if isinstance(each, SharedSequence):
+                self._begin(each)
+            else:
+                self._start(each)
+
+    def _draw(self, sequences: list[SharedSequence], rows: npt.NDArray[np.float32]) -> None:
+        """Draw a token for each child from its sequence's row, branch sequences, and end those that are complete."""
+        result = self._sampler.draw(sequences, rows)
+        for shared in result.broken:
+            self._failures[shared.node.run] = "the model gave logits that are not numbers"
+            result.ended.append((shared, FinishReason.CANCELLED))
+        if not result.branches and not result.ended:
+            return
+        ended = {id(shared): reason for shared, reason in result.ended}
+        for source, branch in result.branches:
+            self._branch_off(source, branch, ended.get(id(branch)))
+        for shared, reason in result.ended:
+            self._scheduler.remove(shared)
+            self._end(shared, reason)
+
+    def _branch_off(self, source: SharedSequence, branch: SharedSequence, ended: FinishReason | None) -> None:
+        """Give a branch its cached sequence; it waits if there is no room for it."""
+        assert source.sequence is not None
+        if (ended or self._scheduler.may_branch) and _goes_on(branch, ended):
+            branch.sequence = self._cache.branch(source.sequence)
+        if ended:
+            return
+        state = self._runs[branch.node.run]
+        if branch.sequence is None:
+            state.put_back(branch)
+        else:
+            self._scheduler.add(state.begin(branch))
+
+    def _end(self, shared: SharedSequence, reason: FinishReason) -> None:
+        """End a sequence: keep its cells if anything may follow, and add its children's results."""
+        node, sequence = shared.node.child(tuple(shared.tokens)), shared.sequence
+        # A token was drawn from the logits of what is before it.
+        node.evaluated = max(node.evaluated, len(node.path) - 1 if shared.tokens else 0)
+        if sequence is not None:
+            node.evaluated = max(node.evaluated, sequence.length)
+            if shared.tokens and _goes_on(shared, reason):
+                self._cache.move(sequence, node)
+                self._cache.park(sequence)
+            else:
+                self._cache.free(sequence)
+        run = shared.node.run
+        self._results += [(run, each) for each in self._runs[run].end(shared, node, reason)]
+
+    def _give_up(self, job: Job) -> None:
+        """End a job that does not fit the cache even alone."""
+        self._scheduler.remove(job)
+        if job.sequence is not None and not isinstance(job, SharedSequence):
+            self._cache.free(job.sequence)
+        if isinstance(job, SharedSequence):
+            self._end(job, FinishReason.CONTEXT)
+        elif isinstance(job, ReadJob):
+            self._results.append((job.node.run, ReadResult(node=job.request.node, logits=(), too_long=True)))
+        elif isinstance(job, PrefixJob):
+            for each in job.waiting:
+                self._give_up(each)
+
+
+def _goes_on(shared: SharedSequence, reason: FinishReason | None) -> bool:
+    """Tell whether a sequence that ended for `reason`, None if it did not, may have anything to follow it."""
+    return reason != FinishReason.EOS or shared.followed

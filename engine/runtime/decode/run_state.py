@@ -1,0 +1,108 @@
+"""State of one open run in a decoder: its nodes, the sequences that wait, and costs that no result has carried yet."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from ramify.reward.protocol import ReadResult
+from ramify.search.node import FinishReason
+
+from ..messages import ROOT, StepResult
+from .jobs import PrefixJob, ReadJob
+from .prefix_cache import PrefixNode
+from .shared_sequences import SharedSequence
+
+
+@dataclass(eq=False, slots=True)
+class RunState:
+    """State of one open run.
+
+    `nodes` are found by the ids that the engine uses. `background` runs begin their sequences after those of all
+    others. `waiting` holds the sequences that have not begun, or have to begin again, `active` counts those at work.
+    `prompt_tokens`, `reevaluated_tokens` and `shared_tokens` are costs that no result has carried yet.
+    """
+
+    nodes: dict[int, PrefixNode]
+    background: bool = False
+    waiting: deque[SharedSequence] = field(default_factory=deque["SharedSequence"])
+    active: int = 0
+    prompt_tokens: int = 0
+    reevaluated_tokens: int = 0
+    shared_tokens: int = 0
+
+    def name(self, id: int, node: PrefixNode) -> PrefixNode:
+        """Assign an id to a node, and return the node."""
+        self.nodes[id] = node
+        node.ids.add(id)
+        return node
+
+    def enqueue(self, sequences: list[SharedSequence]) -> None:
+        """Queue sequences; those below the prompt's node come last, so that few begun paths need cells at a time."""
+        root = self.nodes[ROOT]
+        self.waiting.extendleft(reversed([each for each in sequences if each.node is not root]))
+        self.waiting.extend(each for each in sequences if each.node is root)
+
+    def put_back(self, shared: SharedSequence) -> None:
+        """Queue a sequence that has begun before all that have not."""
+        self.waiting.appendleft(shared)
+
+    def begin(self, shared: SharedSequence) -> SharedSequence:
+        """Count a sequence among those at work, and return it."""
+        shared.active = True
+        self.active += 1
+        return shared
+
+    def count_prefix(self, job: PrefixJob) -> None:
+        """Count the cost of a path that was completed for other jobs."""
+        node = job.node
+        # A generated node's one pending token was counted when it was drawn; tokens that the model was told were not.
+        if node.parent is None:
+            told = len(node.path)
+        else:
+            told = 0 if node.told_from is None else len(node.path) - node.told_from
+        self.prompt_tokens += min(job.new_tokens, told)
+        self.reevaluated_tokens += job.reevaluated_tokens
+
+    def end(self, shared: SharedSequence, node: PrefixNode, reason: FinishReason) -> list[StepResult]:
+        """Return the results of a sequence's children, whose steps are `node`.
+
+        The first result carries all costs that wait for one.
+        """
+        if shared.active:
+            shared.active = False
+            self.active -= 1
+        self.reevaluated_tokens += shared.reevaluated_tokens
+        self.shared_tokens += shared.shared_tokens
+        text = shared.text.close()
+        for child in shared.children:
+            self.name(child.request.child, node)
+        return [self._step_result(child.request.child, shared, text, reason) for child in shared.children]
+
+    def _step_result(self, child: int, shared: SharedSequence, text: str, reason: FinishReason) -> StepResult:
+        result = StepResult(
+            child=child,
+            text=text,
+            tokens=tuple(shared.tokens),
+            generated_tokens=len(shared.tokens),
+            logprob=shared.logprob,
+            finish_reason=reason,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=shared.cached_tokens,
+            reevaluated_tokens=self.reevaluated_tokens,
+            shared_tokens=self.shared_tokens,
+        )
+        self.prompt_tokens = self.reevaluated_tokens = self.shared_tokens = 0
+        return result
+
+    def read_result(self, job: ReadJob) -> ReadResult:
+        """Return a read's result, with all costs that wait for one."""
+        result = ReadResult(
+            node=job.request.node,
+            logits=tuple(job.values[position] for position in job.request.read),
+            evaluated_tokens=job.new_tokens + self.prompt_tokens,
+            cached_tokens=job.cached_tokens,
+            reevaluated_tokens=job.reevaluated_tokens + self.reevaluated_tokens,
+        )
+        self.prompt_tokens = self.reevaluated_tokens = 0
+        return result
