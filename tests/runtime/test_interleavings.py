@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from ramify.engine.runtime.decode.decoder import Decoder
-from ramify.engine.runtime.decode.prefix_cache import Sequence
+from ramify.engine.runtime.decode.prefix_cache import CachedSequence
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.llama.native import Context, Model
 from ramify.engine.runtime.messages import StepRequest, StepResult
@@ -134,7 +134,7 @@ class Interleavings(RuleBasedStateMachine):
                     self.runs[run].append(node)
 
     @invariant()
-    def the_books_are_those_of_llama_cpp(self) -> None:
+    def the_lengths_are_those_of_llama_cpp(self) -> None:
         held = sequences_of(self.decoder)
         for each in held:
             assert self.context.length(each.id) == each.length
@@ -152,16 +152,16 @@ class Interleavings(RuleBasedStateMachine):
         self.context.close()
 
 
-def sequences_of(decoder: Decoder) -> list[Sequence]:
-    """Return all sequences that somebody holds: jobs at work, suspended ones, and what is parked."""
+def sequences_of(decoder: Decoder) -> list[CachedSequence]:
+    """Return all sequences in use: of jobs, and those that are parked."""
     found = set(decoder._cache._parked)
-    for job in decoder._work:
+    for job in decoder._scheduler:
         if job.sequence is not None:
             found.add(job.sequence)
     return list(found)
 
 
-def test_any_interleaving_keeps_the_books_right(model: Model, ending: Path) -> None:
+def test_any_interleaving_keeps_the_lengths_right(model: Model, ending: Path) -> None:
     Interleavings.path, Interleavings.model = str(ending), model
     run_state_machine_as_test(
         Interleavings,
