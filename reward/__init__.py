@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from .callable import CallableReward as CallableReward
     from .lm_head import LmHeadReward as LmHeadReward
+    from .protocol import ReadRequest as ReadRequest
+    from .protocol import ReadResult as ReadResult
     from .protocol import RewardModel as RewardModel
     from .protocol import RewardSession as RewardSession
     from .protocol import ScoredStep as ScoredStep
