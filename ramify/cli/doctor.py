@@ -254,8 +254,8 @@ async def _measure_throughput(model: str) -> list[dict[str, Any]]:
                 {
                     "lanes": lanes,
                     "tokens_per_s": usage.policy.generated_tokens / max(1e-9, usage.seconds),
-                    "occupancy": (after.lanes - before.lanes) / calls,
-                    "different": (after.strands - before.strands) / calls,
+                    "occupancy": (after.child_sequences - before.child_sequences) / calls,
+                    "different": (after.shared_sequences - before.shared_sequences) / calls,
                     "sampling_share": sampling_s / max(1e-9, decode_s + sampling_s),
                     "time_to_first_token_s": usage.time_to_first_token_s or 0.0,
                 }
