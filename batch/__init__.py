@@ -1,53 +1,36 @@
-"""Many problems in one resumable run: run directory, grading and reports."""
+"""Many problems in one resumable run: run folder, grading and reports."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ramify.errors import BadInput, BadRecord, RunFolderError
+    from ramify.errors import BadInput as BadInput
+    from ramify.errors import BadRecord as BadRecord
+    from ramify.errors import RunFolderError as RunFolderError
 
-    from .grading import grade
-    from .progress import BatchControl, BatchProgress
-    from .report.compare import Comparison, compare_runs
-    from .report.totals import BatchReport
-    from .runner import run_batch
-    from .store.config import BatchConfig
-    from .store.inputs import read_problems
+    from .grading import grade as grade
+    from .progress import BatchControl as BatchControl
+    from .progress import BatchProgress as BatchProgress
+    from .report.compare import Comparison as Comparison
+    from .report.compare import compare_runs as compare_runs
+    from .report.totals import BatchReport as BatchReport
+    from .runner import run_batch as run_batch
+    from .store.config import BatchConfig as BatchConfig
+    from .store.inputs import read_problems as read_problems
+else:
+    from ramify._lazy import lazy_names
 
-_HOMES = {
-    "BadInput": ".errors",
-    "BadRecord": ".errors",
-    "BatchConfig": "store.config",
-    "BatchControl": "progress",
-    "BatchProgress": "progress",
-    "BatchReport": "report.totals",
-    "Comparison": "report.compare",
-    "RunFolderError": ".errors",
-    "compare_runs": "report.compare",
-    "grade": "grading",
-    "read_problems": "store.inputs",
-    "run_batch": "runner",
-}
-
-__all__ = [
-    "BadInput",
-    "BadRecord",
-    "BatchConfig",
-    "BatchControl",
-    "BatchProgress",
-    "BatchReport",
-    "Comparison",
-    "RunFolderError",
-    "compare_runs",
-    "grade",
-    "read_problems",
-    "run_batch",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    __getattr__, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "ramify.batch.grading": "grade",
+            "ramify.batch.progress": "BatchControl BatchProgress",
+            "ramify.batch.report.compare": "Comparison compare_runs",
+            "ramify.batch.report.totals": "BatchReport",
+            "ramify.batch.runner": "run_batch",
+            "ramify.batch.store.config": "BatchConfig",
+            "ramify.batch.store.inputs": "read_problems",
+            "ramify.errors": "BadInput BadRecord RunFolderError",
+        },
+    )

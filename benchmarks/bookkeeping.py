@@ -16,7 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ramify.search import AnyStrategy, FinishReason, SearchTree, candidates, decide, make_strategy, strategy_names
+from ramify.search.node import FinishReason
+from ramify.search.registry import make_strategy, strategy_names
+from ramify.search.strategy import AnyStrategy
+from ramify.search.tree import SearchTree
+from ramify.search.votes import candidates, decide
 
 FLAT = ("greedy", "refine")
 """Strategies that make no trees of any size."""

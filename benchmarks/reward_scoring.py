@@ -32,7 +32,7 @@ from ramify.engine.loading import load_reward
 from ramify.models import generate_problems
 from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel, RewardSession, ScoredStep, ScoreUsage
-from ramify.search import make_strategy
+from ramify.search.registry import make_strategy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ import ramify
 from ramify.answers.checkers import make_checker
 from ramify.engine.loading import default_reward
 from ramify.models.tasks.tasks import TASKS
-from ramify.search import make_strategy, strategy_option_names
+from ramify.search.registry import make_strategy, strategy_option_names
 from ramify.statistics import paired_difference, wilson
 
 STRATEGIES = "greedy,majority,weighted,best-of-n,beam,dvts,particle,mcts,ab-mcts,widening,rebase"

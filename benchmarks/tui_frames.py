@@ -150,7 +150,8 @@ async def slowdown(questions: int) -> None:
     """Print what the UI takes from the speed of long searches, each done with it and without it."""
     from ramify.engine.engine import Engine
     from ramify.models.tasks import generate_problems
-    from ramify.search import Budget, Rebase
+    from ramify.search.limits import Budget
+    from ramify.search.strategies.rebase import Rebase
 
     problems = generate_problems(steps=(8, 8), count=questions + 1, seed=11)
     asked = RunSpec().with_options(model=MODEL, strategy="rebase", width=WIDTH, max_generated_tokens=TOKENS)

@@ -1,238 +1,103 @@
 """Asynchronous reasoning engine for GGUF models, guided by a process reward model, under compute budgets.
 
-Names load on first use (PEP 562), so that `import ramify` alone loads no model library.
+Names load on first use, so that `import ramify` alone loads no model library. More stands in the modules
+`ramify.events`, `ramify.stopping`, `ramify.errors`, `ramify.ensembles`, `ramify.history`, `ramify.batch` and
+`ramify.testing`.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ramify.answers.equality import answers_equal
-    from ramify.answers.extract import extract_answer
-    from ramify.engine.engine import Engine
-    from ramify.engine.run import Run
-    from ramify.engine.sync import solve_sync
-    from ramify.models.tasks import generate_problems
-    from ramify.reward.callable import CallableReward
-    from ramify.search.allocation import rebase_allocation
-    from ramify.search.budget import Budget
-    from ramify.search.stopping import (
-        AgreementWindow,
-        AllOf,
-        AnyOf,
-        BetaMajority,
-        CannotBeOvertaken,
-        LaneConfidence,
-        NoImprovement,
-        ScoreThreshold,
-        Stop,
-        StopReason,
-        WeightedPosterior,
+    from ramify.answers.equality import answers_equal as answers_equal
+    from ramify.answers.extract import extract_answer as extract_answer
+    from ramify.engine.engine import Engine as Engine
+    from ramify.engine.policy.protocol import PolicyModel as PolicyModel
+    from ramify.engine.run import Run as Run
+    from ramify.engine.sync import solve_sync as solve_sync
+    from ramify.models.tasks.tasks import generate_problems as generate_problems
+    from ramify.reward.callable import CallableReward as CallableReward
+    from ramify.reward.protocol import RewardModel as RewardModel
+    from ramify.search.allocation import rebase_allocation as rebase_allocation
+    from ramify.search.budget import Budget as Budget
+    from ramify.search.stopping import StopRule as StopRule
+    from ramify.search.strategies.ab_mcts import AbMcts as AbMcts
+    from ramify.search.strategies.auto import Auto as Auto
+    from ramify.search.strategies.beam import BeamSearch as BeamSearch
+    from ramify.search.strategies.dvts import Dvts as Dvts
+    from ramify.search.strategies.greedy import Greedy as Greedy
+    from ramify.search.strategies.mcts import Mcts as Mcts
+    from ramify.search.strategies.particle import ParticleFilter as ParticleFilter
+    from ramify.search.strategies.rebase import Rebase as Rebase
+    from ramify.search.strategies.refine import Refine as Refine
+    from ramify.search.strategies.sampling import BestOfN as BestOfN
+    from ramify.search.strategies.sampling import Majority as Majority
+    from ramify.search.strategies.sampling import Weighted as Weighted
+    from ramify.search.strategies.widening import Widening as Widening
+    from ramify.search.strategy import Strategy as Strategy
+    from ramify.search.tree import SearchTree as SearchTree
+
+    from .config import EngineConfig as EngineConfig
+    from .errors import EngineClosed as EngineClosed
+    from .errors import ModelCrashed as ModelCrashed
+    from .errors import ModelLoadError as ModelLoadError
+    from .errors import ModelUnreachable as ModelUnreachable
+    from .errors import RamifyError as RamifyError
+    from .errors import UsageError as UsageError
+    from .problem import Problem as Problem
+    from .sampling_params import SamplingParams as SamplingParams
+    from .solution import Solution as Solution
+    from .usage import RoleUsage as RoleUsage
+    from .usage import Usage as Usage
+
+    __version__: str
+else:
+    from . import _deprecated
+    from ._lazy import lazy_names
+
+    _public_name, __dir__, __all__ = lazy_names(
+        __name__,
+        {
+            "ramify.answers.equality": "answers_equal",
+            "ramify.answers.extract": "extract_answer",
+            "ramify.config": "EngineConfig",
+            "ramify.engine.engine": "Engine",
+            "ramify.engine.policy.protocol": "PolicyModel",
+            "ramify.engine.run": "Run",
+            "ramify.engine.sync": "solve_sync",
+            "ramify.errors": "EngineClosed ModelCrashed ModelLoadError ModelUnreachable RamifyError UsageError",
+            "ramify.models.tasks.tasks": "generate_problems",
+            "ramify.problem": "Problem",
+            "ramify.reward.callable": "CallableReward",
+            "ramify.reward.protocol": "RewardModel",
+            "ramify.sampling_params": "SamplingParams",
+            "ramify.search.allocation": "rebase_allocation",
+            "ramify.search.budget": "Budget",
+            "ramify.search.stopping": "StopRule",
+            "ramify.search.strategies.ab_mcts": "AbMcts",
+            "ramify.search.strategies.auto": "Auto",
+            "ramify.search.strategies.beam": "BeamSearch",
+            "ramify.search.strategies.dvts": "Dvts",
+            "ramify.search.strategies.greedy": "Greedy",
+            "ramify.search.strategies.mcts": "Mcts",
+            "ramify.search.strategies.particle": "ParticleFilter",
+            "ramify.search.strategies.rebase": "Rebase",
+            "ramify.search.strategies.refine": "Refine",
+            "ramify.search.strategies.sampling": "BestOfN Majority Weighted",
+            "ramify.search.strategies.widening": "Widening",
+            "ramify.search.strategy": "Strategy",
+            "ramify.search.tree": "SearchTree",
+            "ramify.solution": "Solution",
+            "ramify.usage": "RoleUsage Usage",
+        },
     )
-    from ramify.search.strategies.ab_mcts import AbMcts
-    from ramify.search.strategies.auto import Auto
-    from ramify.search.strategies.beam import BeamSearch
-    from ramify.search.strategies.dvts import Dvts
-    from ramify.search.strategies.greedy import Greedy
-    from ramify.search.strategies.mcts import Mcts
-    from ramify.search.strategies.particle import ParticleFilter
-    from ramify.search.strategies.rebase import Rebase
-    from ramify.search.strategies.refine import Refine
-    from ramify.search.strategies.sampling import BestOfN, Majority, Weighted
-    from ramify.search.strategies.widening import Widening
-    from ramify.search.tree import SearchTree
 
-    from .config import EngineConfig
-    from .errors import (
-        EngineClosed,
-        ExitCode,
-        ModelCrashed,
-        ModelLoadError,
-        NoAnswer,
-        QuestionTooLong,
-        RamifyError,
-        RewardError,
-        RewardSpecError,
-        SearchError,
-        UsageError,
-    )
-    from .events import (
-        AnswerUpdate,
-        BudgetChanged,
-        BudgetUsed,
-        Event,
-        NodeAdded,
-        NodePinned,
-        NodePruned,
-        NodeScored,
-        NodesDispatched,
-        RunFinished,
-        RunPaused,
-        RunResumed,
-        RunStarted,
-        StepProgress,
-    )
-    from .problem import Problem
-    from .sampling_params import SamplingParams
-    from .solution import Solution, SolutionCandidate
-    from .usage import RoleUsage, Usage
+    def __getattr__(name):
+        if name == "__version__":
+            from importlib.metadata import version
 
-_MODULES = {
-    "answers.equality": ("answers_equal",),
-    "answers.extract": ("extract_answer",),
-    "config": ("EngineConfig",),
-    "engine.engine": ("Engine",),
-    "errors": (
-        "RewardError",
-        "RewardSpecError",
-        "SearchError",
-        "EngineClosed",
-        "ExitCode",
-        "ModelCrashed",
-        "ModelLoadError",
-        "NoAnswer",
-        "QuestionTooLong",
-        "RamifyError",
-        "UsageError",
-    ),
-    "events": (
-        "AnswerUpdate",
-        "BudgetChanged",
-        "BudgetUsed",
-        "Event",
-        "NodeAdded",
-        "NodePinned",
-        "NodePruned",
-        "NodeScored",
-        "NodesDispatched",
-        "RunFinished",
-        "RunPaused",
-        "RunResumed",
-        "RunStarted",
-        "StepProgress",
-    ),
-    "problem": ("Problem",),
-    "engine.run": ("Run",),
-    "sampling_params": ("SamplingParams",),
-    "solution": ("Solution", "SolutionCandidate"),
-    "engine.sync": ("solve_sync",),
-    "usage": ("RoleUsage", "Usage"),
-    "models.tasks": ("generate_problems",),
-    "reward.callable": ("CallableReward",),
-    "search.allocation": ("rebase_allocation",),
-    "search.budget": ("Budget",),
-    "search.stopping": (
-        "AgreementWindow",
-        "AllOf",
-        "AnyOf",
-        "BetaMajority",
-        "CannotBeOvertaken",
-        "LaneConfidence",
-        "NoImprovement",
-        "ScoreThreshold",
-        "Stop",
-        "StopReason",
-        "WeightedPosterior",
-    ),
-    "search.strategies.ab_mcts": ("AbMcts",),
-    "search.strategies.auto": ("Auto",),
-    "search.strategies.beam": ("BeamSearch",),
-    "search.strategies.dvts": ("Dvts",),
-    "search.strategies.greedy": ("Greedy",),
-    "search.strategies.mcts": ("Mcts",),
-    "search.strategies.particle": ("ParticleFilter",),
-    "search.strategies.rebase": ("Rebase",),
-    "search.strategies.refine": ("Refine",),
-    "search.strategies.sampling": ("BestOfN", "Majority", "Weighted"),
-    "search.strategies.widening": ("Widening",),
-    "search.tree": ("SearchTree",),
-}
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+            return version("ramify")
+        return _public_name(name)
 
-__all__ = [
-    "AbMcts",
-    "AgreementWindow",
-    "AllOf",
-    "AnswerUpdate",
-    "AnyOf",
-    "Auto",
-    "BeamSearch",
-    "BestOfN",
-    "BetaMajority",
-    "Budget",
-    "BudgetChanged",
-    "BudgetUsed",
-    "CallableReward",
-    "CannotBeOvertaken",
-    "Dvts",
-    "Engine",
-    "EngineClosed",
-    "EngineConfig",
-    "Event",
-    "ExitCode",
-    "Greedy",
-    "LaneConfidence",
-    "Majority",
-    "Mcts",
-    "ModelCrashed",
-    "ModelLoadError",
-    "NoAnswer",
-    "NoImprovement",
-    "NodeAdded",
-    "NodePinned",
-    "NodePruned",
-    "NodeScored",
-    "NodesDispatched",
-    "ParticleFilter",
-    "Problem",
-    "QuestionTooLong",
-    "RamifyError",
-    "Rebase",
-    "Refine",
-    "RewardError",
-    "RewardSpecError",
-    "RoleUsage",
-    "Run",
-    "RunFinished",
-    "RunPaused",
-    "RunResumed",
-    "RunStarted",
-    "SamplingParams",
-    "ScoreThreshold",
-    "SearchError",
-    "SearchTree",
-    "Solution",
-    "SolutionCandidate",
-    "StepProgress",
-    "Stop",
-    "StopReason",
-    "Usage",
-    "UsageError",
-    "Weighted",
-    "WeightedPosterior",
-    "Widening",
-    "__version__",
-    "answers_equal",
-    "extract_answer",
-    "generate_problems",
-    "rebase_allocation",
-    "solve_sync",
-]
-
-__version__: str
-
-
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return import_module("importlib.metadata").version("ramify")
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+    _deprecated.install()

@@ -8,7 +8,7 @@ import pytest
 from ramify.cli import terminal as console
 from ramify.cli.progress import Progress
 from ramify.events import AnswerUpdate, BudgetUsed, NodeAdded, RunStarted, StepProgress
-from ramify.search import FinishReason, NodeState
+from ramify.search.node import FinishReason, NodeState
 from ramify.usage import Usage
 
 

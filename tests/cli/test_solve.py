@@ -10,7 +10,7 @@ import networkx as nx
 import pytest
 
 from ramify import Solution
-from ramify.search import SearchTree
+from ramify.search.tree import SearchTree
 from ramify.testing import ScriptedModel, ScriptedStep
 
 ANSWERS = ("5", "7", "7", "6")

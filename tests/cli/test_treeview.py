@@ -7,7 +7,8 @@ import re
 import pytest
 
 from ramify.cli.treeview import ASCII, draw
-from ramify.search import FinishReason, PruneReason, SearchTree
+from ramify.search.node import FinishReason, PruneReason
+from ramify.search.tree import SearchTree
 
 
 def add(tree: SearchTree, parent: int, text: str, score: float | None = None, answer: str | None = None) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 import ramify
-from ramify.engine.policy.prompts import PRESETS, SpecialTokens
-from ramify.engine.policy.prompts.prompt import bridge_tokens
+from ramify.engine.policy.prompts.presets import PRESETS
+from ramify.engine.policy.prompts.prompt import SpecialTokens, bridge_tokens
 from ramify.errors import ModelLoadError
 from ramify.reward.testing import PieceTokenizer
-from ramify.search import VoteRule
 from ramify.search.node import Origin
+from ramify.search.votes import VoteRule
 from ramify.testing import ScriptedModel, ScriptedReward
 
 from .test_prompts import CHATML, DEMO, SPECIAL, TOKENIZER

@@ -11,10 +11,10 @@ import pytest
 import ramify
 from ramify.engine.control import scoring
 from ramify.engine.control.scoring import DistinctSession
+from ramify.errors import RewardContextExceeded, RewardError
 from ramify.events import BudgetUsed
-from ramify.reward import RewardContextExceeded, RewardError
 from ramify.reward.protocol import ScoredStep, ScoreUsage
-from ramify.search import NodeState
+from ramify.search.node import NodeState
 from ramify.testing import ScriptedModel, ScriptedReward
 
 

@@ -7,7 +7,9 @@ import json
 import pytest
 
 import ramify
-from ramify.search import NodeState, PruneReason, SearchError
+from ramify.errors import SearchError
+from ramify.search.node import NodeState, PruneReason
+from ramify.stopping import CannotBeOvertaken
 from ramify.testing import ScriptedModel, ScriptedReward
 
 
@@ -32,7 +34,7 @@ async def test_a_run_stops_when_its_rule_says_so() -> None:
 async def test_a_stopped_run_can_go_on() -> None:
     strategy = ramify.Majority(width=9)
     async with ramify.Engine(model=ScriptedModel(unanimous), reward=None) as engine:
-        part = await engine.solve("q", strategy=strategy, stop=ramify.CannotBeOvertaken())
+        part = await engine.solve("q", strategy=strategy, stop=CannotBeOvertaken())
         rest = await engine.solve("q", strategy=strategy, tree=part.tree)
     assert len(part.candidates) == 5
     assert len(rest.candidates) == 9

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 import ramify
-from ramify import Solution, StopReason, UsageError
+from ramify import Solution, UsageError
 from ramify.engine.history import KEPT_RUNS, RunStore
+from ramify.stopping import StopReason
 from ramify.testing import ScriptedModel
 from ramify.usage import RoleUsage, Usage
 

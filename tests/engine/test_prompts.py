@@ -8,20 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramify.engine.policy.prompts import (
-    PRESETS,
+from ramify.engine.policy.prompts.chat_template import TemplateRefused, render_chat
+from ramify.engine.policy.prompts.presets import PRESETS, choose_preset
+from ramify.engine.policy.prompts.prompt import SpecialTokens, render_prompt, special_tokens
+from ramify.engine.policy.prompts.prompt_format import choose_prompt_format
+from ramify.engine.policy.prompts.step_formats import (
     STEP_FORMATS,
-    SpecialTokens,
-    choose_preset,
-    choose_prompt_format,
     choose_step_format,
     custom_step_format,
-    render_prompt,
-    special_tokens,
     split_steps,
     step_format,
 )
-from ramify.engine.policy.prompts.chat_template import TemplateRefused, render_chat
 from ramify.errors import ModelLoadError, UsageError
 from ramify.reward.testing import PieceTokenizer
 

@@ -9,7 +9,7 @@ import pytest
 
 import ramify
 from ramify.events import NodesDispatched
-from ramify.search import PruneReason
+from ramify.search.node import PruneReason
 from ramify.testing import ScriptedModel, ScriptedReward
 
 

@@ -12,7 +12,7 @@ import ramify
 from ramify.engine.run import Run
 from ramify.errors import UsageError
 from ramify.events import BudgetChanged, NodePinned, RunPaused, RunResumed
-from ramify.search import NodeState, PruneReason
+from ramify.search.node import NodeState, PruneReason
 from ramify.testing import ScriptedModel
 
 

@@ -7,7 +7,7 @@ import pytest
 import ramify
 from ramify.engine.run import Run, as_it_stands
 from ramify.events import AnswerUpdate
-from ramify.search import NodeState, PruneReason
+from ramify.search.node import NodeState, PruneReason
 from ramify.search.strategy import AnyStrategy
 from ramify.testing import ScriptedModel
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ramify import ExitCode
 from ramify.cli.app import COMMANDS
 from ramify.cli.config import known_settings
 from ramify.engine.library.catalog import list_bundled
-from ramify.search import strategy_names, strategy_option_names
+from ramify.errors import ExitCode
+from ramify.search.registry import strategy_names, strategy_option_names
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text("utf-8")

@@ -9,8 +9,8 @@ from itertools import count
 from typing import Any
 
 from ramify.engine.engine import Engine
-from ramify.engine.policy.remote import RemotePolicy, RemoteSettings
-from ramify.engine.policy.remote.settings import Patience
+from ramify.engine.policy.remote.policy import RemotePolicy
+from ramify.engine.policy.remote.settings import Patience, RemoteSettings
 from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.sampling_params import SamplingParams
 from ramify.solution import Solution

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ramify.engine.engine import Engine
-from ramify.engine.policy.remote import RemotePolicy, parse_address
+from ramify.engine.policy.remote.address import parse_address
 from ramify.engine.policy.remote.keys import ApiKey
+from ramify.engine.policy.remote.policy import RemotePolicy
 from ramify.errors import ModelLoadError, UsageError
 from ramify.search.strategies import Majority
 

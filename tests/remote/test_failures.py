@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from ramify.engine.policy.remote import RemotePolicy, RemoteSettings
-from ramify.engine.policy.remote.settings import Patience
+from ramify.engine.policy.remote.policy import RemotePolicy
+from ramify.engine.policy.remote.settings import Patience, RemoteSettings
 from ramify.errors import ModelLoadError, ModelUnreachable
 from ramify.search.node import FinishReason
 from ramify.search.strategies import Majority, Rebase

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ramify.engine.policy.remote import RemotePolicy
+from ramify.engine.policy.remote.policy import RemotePolicy
 from ramify.errors import UsageError
 from ramify.search.node import FinishReason
 

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from ramify.reward import CallableReward, RewardError, ScoredStep, ScriptedReward
+from ramify.errors import RewardError
+from ramify.reward.callable import CallableReward
+from ramify.reward.protocol import ScoredStep
+from ramify.reward.testing import ScriptedReward
 
 pytestmark = pytest.mark.anyio
 

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramify.reward import BUILTIN_SPECS, CallableReward, LmHeadReward, ScriptedReward
-from ramify.reward.testing import PieceTokenizer, ScriptedScorer
+from ramify.reward.callable import CallableReward
+from ramify.reward.lm_head import LmHeadReward
+from ramify.reward.spec_loading import BUILTIN_SPECS
+from ramify.reward.testing import PieceTokenizer, ScriptedReward, ScriptedScorer
 from ramify.statistics import auc
 from ramify.training.check import Case, check_reward
 

@@ -16,8 +16,8 @@ from ramify.cli.reward_cases import bundled_cases, read_cases
 from ramify.engine.library.catalog import resolve_model
 from ramify.errors import UsageError
 from ramify.models.tasks.arithmetic_steps import with_error
-from ramify.reward import BUILTIN_SPECS, RewardSpec
-from ramify.reward.spec_loading import parse_spec
+from ramify.reward.spec_loading import BUILTIN_SPECS, parse_spec
+from ramify.reward.specs import RewardSpec
 
 
 def test_an_error_is_carried_through_to_the_answer() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from ramify.config import EngineConfig
 from ramify.engine.loading import load_reward
-from ramify.reward import LmHeadReward, RewardModel, ScoredStep
+from ramify.reward.lm_head import LmHeadReward
+from ramify.reward.protocol import RewardModel, ScoredStep
 
 pytest.importorskip("gguf")
 torch = pytest.importorskip("torch")

@@ -12,8 +12,8 @@ import pytest
 
 from ramify.engine.rewards import judge
 from ramify.engine.rewards.judge import JudgeReward, parse_address
-from ramify.errors import UsageError
-from ramify.reward import RewardError, ScoredStep
+from ramify.errors import RewardError, UsageError
+from ramify.reward.protocol import ScoredStep
 
 Answer = Callable[[dict[str, Any]], "tuple[int, Any]"]
 

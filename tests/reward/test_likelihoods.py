@@ -13,8 +13,8 @@ import pytest
 
 from ramify.config import EngineConfig
 from ramify.engine.loading import load_models, load_reward
-from ramify.errors import UsageError
-from ramify.reward import RewardContextExceeded, RewardError, ScoredStep
+from ramify.errors import RewardContextExceeded, RewardError, UsageError
+from ramify.reward.protocol import ScoredStep
 
 pytest.importorskip("gguf")
 torch = pytest.importorskip("torch")

@@ -9,20 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ramify.reward import (
-    BUILTIN_SPECS,
-    LmHeadReward,
-    ReadRequest,
-    ReadResult,
-    RewardContextExceeded,
-    RewardError,
-    RewardSpec,
-    RewardSpecError,
-    ScoredStep,
-)
+from ramify.errors import RewardContextExceeded, RewardError, RewardSpecError
 from ramify.reward.layout import PathLayout
+from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.mlp import MlpHead
+from ramify.reward.protocol import ReadRequest, ReadResult, ScoredStep
 from ramify.reward.scores import combined, score_of, sigmoid
+from ramify.reward.spec_loading import BUILTIN_SPECS
+from ramify.reward.specs import RewardSpec
 from ramify.reward.testing import PieceTokenizer, ScriptedScorer
 
 pytestmark = pytest.mark.anyio

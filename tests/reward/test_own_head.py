@@ -16,7 +16,7 @@ from ramify.engine.library.convert.folding import HeadFiles, copy_with_head, spa
 from ramify.engine.rewards.own_head import OwnHeadReward
 from ramify.engine.runtime.serve import worker
 from ramify.models import generate_problems
-from ramify.reward import LmHeadReward
+from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.specs import RewardSpec
 from ramify.solution import Solution
 from ramify.training.head_training import HeadPlan

@@ -12,8 +12,8 @@ import pytest
 
 from ramify.config import EngineConfig
 from ramify.engine.loading import load_reward
-from ramify.errors import ModelLoadError
-from ramify.reward import RewardError, RewardSpecError, ScoredStep
+from ramify.errors import ModelLoadError, RewardError, RewardSpecError
+from ramify.reward.protocol import ScoredStep
 from ramify.reward.spec_loading import parse_spec
 
 gguf = pytest.importorskip("gguf")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ramify.reward import BUILTIN_SPECS, RewardSpec, RewardSpecError, load_spec, resolve_spec
-from ramify.reward.spec_loading import METADATA_KEY, parse_spec
+from ramify.errors import RewardSpecError
+from ramify.reward.spec_loading import BUILTIN_SPECS, METADATA_KEY, load_spec, parse_spec, resolve_spec
+from ramify.reward.specs import RewardSpec
 from ramify.reward.testing import PieceTokenizer
 
 DEMO = (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramify.reward import RewardSpecError
+from ramify.errors import RewardSpecError
 from ramify.reward.testing import PieceTokenizer
 from ramify.reward.tokens import Segment, SegmentEncoder, single_token, tokenizer_adds_space
 

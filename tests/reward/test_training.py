@@ -15,8 +15,9 @@ from ramify.engine.engine import Engine
 from ramify.engine.library.catalog import resolve_model
 from ramify.engine.library.convert.folding import HeadFiles, copy_with_head, spare_rows
 from ramify.errors import UsageError
-from ramify.reward import LmHeadReward, ScoredStep
+from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.mlp import MlpHead
+from ramify.reward.protocol import ScoredStep
 from ramify.reward.spec_loading import spec_from_metadata
 from ramify.reward.specs import RewardSpec
 from ramify.training.head_training import HeadPlan, LabelledStates, train_head

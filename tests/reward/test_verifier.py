@@ -13,9 +13,9 @@ import pytest
 from ramify.config import EngineConfig
 from ramify.engine.loading import load_reward
 from ramify.engine.rewards.verifier import VerifierReward
-from ramify.errors import ModelLoadError
-from ramify.reward import BUILTIN_SPECS, RewardContextExceeded, RewardSpecError, ScoredStep
-from ramify.reward.spec_loading import parse_spec
+from ramify.errors import ModelLoadError, RewardContextExceeded, RewardSpecError
+from ramify.reward.protocol import ScoredStep
+from ramify.reward.spec_loading import BUILTIN_SPECS, parse_spec
 from ramify.reward.specs import VerifierSpec
 
 pytest.importorskip("gguf")

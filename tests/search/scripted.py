@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from ramify.search import AnyStrategy, Ask, FinishReason, Node, NodeState, Origin, PruneReason, SearchTree
+from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
+from ramify.search.strategy import AnyStrategy, Ask
+from ramify.search.tree import SearchTree
 
 Path = tuple[int, ...]
 

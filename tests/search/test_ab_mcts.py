@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.search import AbMcts, NodeState, SearchTree, StrategyError
+from ramify.errors import StrategyError
+from ramify.search.node import NodeState
+from ramify.search.strategies.ab_mcts import AbMcts
+from ramify.search.tree import SearchTree
 
 from .scripted import Step, outcome, play, random_script, record
 

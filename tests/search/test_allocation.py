@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramify.search import (
-    AllocationError,
+from ramify.errors import AllocationError
+from ramify.search.allocation import (
     RoundingRule,
     allocate,
     independent_rounding_allocation,

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from ramify.search import (
-    Auto,
-    BeamSearch,
-    Greedy,
-    Majority,
-    Origin,
-    PruneReason,
-    Rebase,
-    SearchTree,
-    StrategyError,
-    Weighted,
-    make_strategy,
-    strategy_to_dict,
-)
+from ramify.errors import StrategyError
 from ramify.search.adaptive.difficulty import difficulty
-from ramify.search.node import Node, NodeState
+from ramify.search.node import Node, NodeState, Origin, PruneReason
+from ramify.search.registry import make_strategy, strategy_to_dict
+from ramify.search.strategies.auto import Auto
+from ramify.search.strategies.beam import BeamSearch
+from ramify.search.strategies.greedy import Greedy
+from ramify.search.strategies.rebase import Rebase
+from ramify.search.strategies.sampling import Majority, Weighted
 from ramify.search.strategy import settled
+from ramify.search.tree import SearchTree
 
 from .scripted import Path, Step, play
 

@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.search import AnyStrategy, BeamSearch, Dvts, NodeState, PruneReason, SearchTree, candidates
-from ramify.search.strategies.beam import deal_best
+from ramify.search.node import NodeState, PruneReason
+from ramify.search.strategies.beam import BeamSearch, deal_best
+from ramify.search.strategies.dvts import Dvts
+from ramify.search.strategy import AnyStrategy
+from ramify.search.tree import SearchTree
+from ramify.search.votes import candidates
 
 from .scripted import Path, Step, outcome, play, random_script
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ramify.errors import BudgetError
-from ramify.search import Budget, TokenPrice
+from ramify.search.budget import Budget, TokenPrice
 
 
 @pytest.mark.parametrize("name", ["generated_tokens", "total_tokens", "flops", "seconds", "nodes"])

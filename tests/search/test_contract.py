@@ -4,38 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from ramify.search import (
-    AbMcts,
-    Aggregation,
-    AnyStrategy,
-    Auto,
-    BeamSearch,
-    BestOfN,
-    Dvts,
-    Greedy,
-    Majority,
-    Mcts,
-    NodeState,
-    ParticleFilter,
-    PruneReason,
-    Rebase,
-    Refine,
-    Resampling,
-    RoundingRule,
-    SearchTree,
-    SelectionRule,
-    StrategyError,
-    VoteRule,
-    Weighted,
-    Widening,
-    WindsDown,
-    candidates,
-    decide,
-    make_strategy,
-    strategy_names,
-    strategy_option_names,
-    strategy_to_dict,
-)
+from ramify.errors import StrategyError
+from ramify.search.aggregation import Aggregation
+from ramify.search.allocation import RoundingRule
+from ramify.search.node import NodeState, PruneReason
+from ramify.search.registry import make_strategy, strategy_names, strategy_option_names, strategy_to_dict
+from ramify.search.selection import SelectionRule
+from ramify.search.strategies.ab_mcts import AbMcts
+from ramify.search.strategies.auto import Auto
+from ramify.search.strategies.beam import BeamSearch
+from ramify.search.strategies.dvts import Dvts
+from ramify.search.strategies.greedy import Greedy
+from ramify.search.strategies.mcts import Mcts
+from ramify.search.strategies.particle import ParticleFilter, Resampling
+from ramify.search.strategies.rebase import Rebase
+from ramify.search.strategies.refine import Refine
+from ramify.search.strategies.sampling import BestOfN, Majority, Weighted
+from ramify.search.strategies.widening import Widening
+from ramify.search.strategy import AnyStrategy, WindsDown
+from ramify.search.tree import SearchTree
+from ramify.search.votes import VoteRule, candidates, decide
 
 from .scripted import Step, outcome, play, random_script
 

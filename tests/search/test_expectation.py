@@ -8,8 +8,9 @@ from math import ceil
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.search import NodeState, Origin, PruneReason, SearchTree
 from ramify.search.expectation import STEPS, expected_rest
+from ramify.search.node import NodeState, Origin, PruneReason
+from ramify.search.tree import SearchTree
 
 
 def test_the_rest_of_a_path_is_expected_from_what_has_finished() -> None:

@@ -11,18 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramify.search import FinishReason, NodeState, PruneReason, Rebase, SearchTree, TreeError, to_dot, to_graphml
+from ramify.errors import TreeError
 from ramify.search.export import (
     TREE_FORMATS,
     cut,
     export_tree,
     printable,
     shorten,
+    to_dot,
+    to_graphml,
     to_mermaid,
     to_svg,
     visible_nodes,
 )
 from ramify.search.export.colours import ink_on, score_colour
+from ramify.search.node import FinishReason, NodeState, PruneReason
+from ramify.search.strategies.rebase import Rebase
+from ramify.search.tree import SearchTree
 
 from .scripted import play, random_script
 

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.search import Mcts, NodeState, PruneReason, SearchTree, StrategyError
+from ramify.errors import StrategyError
+from ramify.search.node import NodeState, PruneReason
 from ramify.search.selection import PUCT_BASE, SelectionRule, bounds, priors
+from ramify.search.strategies.mcts import Mcts
+from ramify.search.tree import SearchTree
 
 from .scripted import Path, Step, outcome, play, random_script, record
 

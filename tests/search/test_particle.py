@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramify.search import NodeState, ParticleFilter, Resampling, SearchTree
-from ramify.search.strategies.particle import particle_weights, resample
+from ramify.search.node import NodeState
+from ramify.search.strategies.particle import ParticleFilter, Resampling, particle_weights, resample
+from ramify.search.tree import SearchTree
 
 from .scripted import Path, Step, play, record
 

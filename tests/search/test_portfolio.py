@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramify.search import SearchError
+from ramify.errors import SearchError
 from ramify.search.adaptive import Allocator, EqualSplit, Portfolio, Standing, Tranche
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ramify.search import NoState, PruneReason, Rebase, SearchTree, candidates, decide
+from ramify.search.node import PruneReason
+from ramify.search.strategies.rebase import Rebase
+from ramify.search.strategy import NoState
+from ramify.search.tree import SearchTree
+from ramify.search.votes import candidates, decide
 
 from .scripted import Path, Step, play, record
 

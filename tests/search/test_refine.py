@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from ramify.search import (
-    NodeState,
-    Origin,
-    PruneReason,
-    Refine,
-    SearchTree,
-    StrategyError,
-    TreeError,
-    VoteRule,
-    candidates,
-    make_strategy,
-    strategy_to_dict,
-    to_dot,
-)
+from ramify.errors import StrategyError, TreeError
+from ramify.search.export import to_dot
+from ramify.search.node import NodeState, Origin, PruneReason
+from ramify.search.registry import make_strategy, strategy_to_dict
 from ramify.search.restart import restart
+from ramify.search.strategies.refine import Refine
+from ramify.search.tree import SearchTree
+from ramify.search.votes import VoteRule, candidates
 
 from .scripted import Path, Step, play
 

@@ -7,9 +7,10 @@ from random import Random
 
 import pytest
 
-from ramify.search import AnyStrategy, FinishReason, NodeState, PruneReason, SearchTree
-from ramify.search.node import Origin
+from ramify.search.node import FinishReason, NodeState, Origin, PruneReason
 from ramify.search.restart import restart
+from ramify.search.strategy import AnyStrategy
+from ramify.search.tree import SearchTree
 
 from .scripted import Path, apply, outcome, play, random_script, record, to_the_end
 from .test_contract import STRATEGIES

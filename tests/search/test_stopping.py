@@ -11,33 +11,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.search import (
+from ramify.errors import SearchError
+from ramify.search.node import FinishReason
+from ramify.search.stopping import (
     AgreementWindow,
     AllOf,
     AnyOf,
-    AnyStrategy,
     BetaMajority,
     CannotBeOvertaken,
-    FinishReason,
     LaneConfidence,
     NoImprovement,
     ScoreThreshold,
-    SearchError,
-    SearchTree,
     Situation,
     Stop,
     StopRule,
-    Vote,
-    VoteRule,
     WeightedPosterior,
-    candidates,
-    decide,
     make_stop_rule,
+    standing,
     stop_rule_names,
 )
-from ramify.search.stopping import standing
 from ramify.search.stopping.posterior import chance_of_change, majority_posterior, weighted_posteriors
-from ramify.search.strategy import settled
+from ramify.search.strategy import AnyStrategy, settled
+from ramify.search.tree import SearchTree
+from ramify.search.votes import Vote, VoteRule, candidates, decide
 
 from .scripted import apply, random_script, record, to_the_end
 from .test_contract import STRATEGIES

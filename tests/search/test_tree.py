@@ -9,7 +9,11 @@ from xml.etree import ElementTree
 import networkx as nx
 import pytest
 
-from ramify.search import FinishReason, NodeState, PruneReason, Rebase, SearchTree, TreeError, to_dot, to_graphml
+from ramify.errors import TreeError
+from ramify.search.export import to_dot, to_graphml
+from ramify.search.node import FinishReason, NodeState, PruneReason
+from ramify.search.strategies.rebase import Rebase
+from ramify.search.tree import SearchTree
 
 from .scripted import play, random_script
 

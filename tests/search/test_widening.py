@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramify.search import Rebase, StrategyError, VoteRule, Widening
+from ramify.errors import StrategyError
 from ramify.search.stopping.posterior import chance_of_change, majority_posterior
+from ramify.search.strategies.rebase import Rebase
+from ramify.search.strategies.widening import Widening
+from ramify.search.votes import VoteRule
 
 from .scripted import Path, Step, play
 

@@ -25,7 +25,8 @@ from ramify.events import (
     RunStarted,
     StepProgress,
 )
-from ramify.search import Budget, FinishReason, NodeState, PruneReason
+from ramify.search.limits import Budget
+from ramify.search.node import FinishReason, NodeState, PruneReason
 from ramify.testing import ScriptedModel
 from ramify.tui.common.themes import long_bar, score_bar, score_tint
 from ramify.tui.state.board import answer_board

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from ramify.search import NodeState
+from ramify.search.node import NodeState
 from ramify.tui.common.actions import actions_of
 
 from .conftest import Ui, spec
