@@ -1,19 +1,41 @@
-"""What is drawn of some runs, whatever draws it."""
+"""Figures of a report: accuracy against cost, votes, groups and calibration; drawn to a file or as SVG."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from ramify.errors import UsageError
+from ramify.plots import COLOURS, SUFFIXES, drawing, logarithmic_axis, new_figure, save_figure, svg_text
 from ramify.statistics import wilson
 
 from .analysis import Analysis, Share
-from .charts import Point
+
+COLUMNS = 3
+"""Figures beside each other in one image."""
+INCHES = (5.0, 3.6)
+"""Width and height of a figure."""
+SHARE_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+MOST_TICK_CHARACTERS = 60
+"""Longer names below bars are turned, so that they do not run into each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point with its 95 % interval on the vertical axis; `label` says what it is of."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Something by something else: bars with `names`, or a line of points for each entry of `series`.
+    """A chart: bars with `names`, or a line of points for each entry of `series`.
 
     The vertical axis is the accuracy from 0 to 1, or `y_title` from 0 up.
     """
@@ -31,7 +53,7 @@ class Figure:
 
 
 def figures(analyses: Sequence[Analysis]) -> list[Figure]:
-    """Return all figures that the runs have data for; each run has bars of its own."""
+    """Return all figures for which the runs have data; each run has its own bars."""
     found = [_runs(analyses, *each) for each in _COSTS]
     several = len(analyses) > 1
     votes = tuple(series for each in analyses for series in _votes(each, each.folder.name if several else ""))
@@ -45,6 +67,87 @@ def figures(analyses: Sequence[Analysis]) -> list[Figure]:
         found.append(_bars(f"Accuracy by agreement of the votes{suffix}", "share of paths that agree", each.agreement))
         found.append(_bars(f"Calibration of the scores{suffix}", "score of a path", each.calibration))
     return [each for each in found if any(points for _, points in each.series) and each.top != 0]
+
+
+def save_figures(analyses: Sequence[Analysis], path: Path) -> None:
+    """Draw all figures of some runs into one image file.
+
+    Raises:
+        UsageError: if matplotlib is not installed, there is nothing to draw, or the file cannot be written.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path} does not end in {', '.join(SUFFIXES)}", "choose one of these")
+    wanted = figures(analyses)
+    if not wanted:
+        raise UsageError("there is nothing to draw: no item has a gold answer", "")
+    rows, columns = -(-len(wanted) // COLUMNS), min(COLUMNS, len(wanted))
+    canvas = new_figure(INCHES[0] * columns, INCHES[1] * rows)
+    with drawing():
+        for number, figure in enumerate(wanted, start=1):
+            axes = canvas.add_subplot(rows, columns, number)
+            draw(axes, figure)
+            axes.set_title(figure.title)
+        save_figure(canvas, path, option="--plot")
+
+
+def figures_as_svg(wanted: Sequence[Figure]) -> list[str]:
+    """Return an SVG element for each figure, without its title.
+
+    Raises:
+        UsageError: if matplotlib is not installed.
+    """
+    found = list[str]()
+    for number, figure in enumerate(wanted, start=1):
+        canvas = new_figure(*INCHES)
+        with drawing():
+            draw(canvas.add_subplot(), figure)
+            found.append(svg_text(canvas, figure.title, f"figure{number}"))
+    return found
+
+
+def draw(axes: Any, figure: Figure) -> None:
+    """Draw a figure: bars, or lines over a logarithmic horizontal axis."""
+    if figure.names:
+        _draw_bars(axes, figure)
+    else:
+        _draw_lines(axes, figure)
+    axes.set(xlabel=figure.x_title, ylabel=figure.y_title)
+    if figure.top is None:
+        axes.set_ylim(0, 1.02)
+        axes.set_yticks(SHARE_TICKS, [f"{share:.0%}" for share in SHARE_TICKS])
+    else:
+        axes.set_ylim(0, None)
+        axes.yaxis.set_major_formatter(lambda value, place: f"{value:,.0f}")
+    axes.grid(visible=True, axis="y" if figure.names else "both", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_bars(axes: Any, figure: Figure) -> None:
+    points = figure.series[0][1]
+    x, y = [point.x for point in points], [point.y for point in points]
+    spread = _spread(points) if figure.top is None else None
+    axes.bar(x, y, yerr=spread, width=0.6, capsize=3, color=COLOURS[0], alpha=0.75)
+    crowded = sum(map(len, figure.names)) > MOST_TICK_CHARACTERS
+    axes.set_xticks(x, figure.names, rotation=30 if crowded else 0, ha="right" if crowded else "center")
+
+
+def _draw_lines(axes: Any, figure: Figure) -> None:
+    # A logarithmic axis has no place for 0.
+    shown = [(name, [point for point in points if point.x > 0]) for name, points in figure.series]
+    for number, (name, points) in enumerate(shown):
+        x, y = [point.x for point in points], [point.y for point in points]
+        colour = COLOURS[number % len(COLOURS)]
+        axes.errorbar(x, y, yerr=_spread(points), marker="o", capsize=3, label=name, color=colour)
+    costs = [point.x for _, points in shown for point in points]
+    if costs:
+        logarithmic_axis(axes, min(costs), max(costs))
+    axes.legend(fontsize="small", frameon=False)
+
+
+def _spread(points: Sequence[Point]) -> list[list[float]]:
+    """Return the distances of the interval's ends from the points, which rounding may not make negative."""
+    return [[max(0.0, p.y - p.low) for p in points], [max(0.0, p.high - p.y) for p in points]]
 
 
 _COSTS: tuple[tuple[str, Callable[[Analysis], float]], ...] = (

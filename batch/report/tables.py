@@ -1,30 +1,21 @@
-"""A report as text, Markdown, CSV and JSON: first tables, then what they look like."""
+"""Tables of a report: totals, costs, groups and the worst items of a run, and the comparison of two runs."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ramify.statistics import wilson
+from ramify.statistics import quantile, wilson
 from ramify.usage import RoleUsage
 
 from .analysis import Analysis, ItemFigures, Share
 from .compare import Comparison
 
-FORMATS = ("text", "json", "csv", "markdown", "html")
-_ITEM_COLUMNS = (
-    "id repeat status correct answer gold score agreement generated_tokens total_tokens flops seconds stop_reason error"
-).split()
-_LONGEST_CELL = 60
-
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with its title; all cells are text. `note` says what a reader must know, "" nothing."""
+    """A table of text cells with its title. `head` is all "" without headings; `note` stands below, "" for none."""
 
     title: str
     head: tuple[str, ...]
@@ -86,52 +77,6 @@ def comparison_table(comparison: Comparison) -> Table:
         tuple(rows),
         "Interval: 95 %, paired bootstrap over problems.",
     )
-
-
-def as_text(parts: Sequence[Table]) -> str:
-    """Return aligned columns under their titles."""
-    return "\n".join(_text_table(each) for each in parts)
-
-
-def as_markdown(parts: Sequence[Table]) -> str:
-    """Return Markdown tables under headings."""
-    return "\n".join(_markdown_table(each) for each in parts)
-
-
-def as_csv(analyses: Sequence[Analysis]) -> str:
-    """Return one line for each item, with the fields of its problem; the run comes first if there are several."""
-    fields = sorted({name for analysis in analyses for each in analysis.items for name in each.metadata})
-    several = len(analyses) > 1
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*(["run"] if several else []), *_ITEM_COLUMNS, *fields])
-    for analysis in analyses:
-        for each in analysis.items:
-            run = [str(analysis.folder)] if several else []
-            values = [getattr(each, name) for name in _ITEM_COLUMNS]
-            writer.writerow([*run, *values, *(each.metadata.get(name) for name in fields)])
-    return text.getvalue().rstrip("\n")
-
-
-def as_json(analyses: Sequence[Analysis], comparisons: Sequence[Comparison]) -> str:
-    """Return one object: that of the run, or `runs` and `comparisons` if there are several."""
-    runs = [each.to_dict() for each in analyses]
-    value = runs[0] if len(runs) == 1 else {"runs": runs, "comparisons": [each.to_dict() for each in comparisons]}
-    return json.dumps(value, ensure_ascii=False, indent=2)
-
-
-def present(analyses: Sequence[Analysis], comparisons: Sequence[Comparison], form: str) -> str:
-    """Return the report on some runs as `form`: one of FORMATS."""
-    if form == "json":
-        return as_json(analyses, comparisons)
-    if form == "csv":
-        return as_csv(analyses)
-    if form == "html":
-        from .page import page
-
-        return page(analyses, comparisons)
-    parts = [table for each in analyses for table in tables(each)] + [comparison_table(each) for each in comparisons]
-    return (as_markdown(parts) if form == "markdown" else as_text(parts)).rstrip("\n")
 
 
 def percent(share: float | None) -> str:
@@ -211,8 +156,6 @@ def _vote_note(analysis: Analysis) -> str:
 
 
 def _spread_row(title: str, values: Sequence[float]) -> tuple[str, ...]:
-    from ramify.statistics import quantile
-
     form = _figure if max(values, default=0) >= 1e6 or max(values, default=0) < 100 else _count
     mean = sum(values) / len(values) if values else 0.0
     return title, *(
@@ -233,32 +176,6 @@ def _worst_row(analysis: Analysis, item: ItemFigures) -> tuple[str, ...]:
         _count(item.generated_tokens),
         analysis.tree_of(item) or "-",
     )
-
-
-def _text_table(table: Table) -> str:
-    cells = [[_one_line(cell) for cell in row] for row in table.rows]
-    head = [table.head] if any(table.head) else []
-    widths = [max(len(cell) for cell in column) for column in zip(*head, *cells, strict=True)]
-    lines = [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (*head, *cells)
-    ]
-    note = [f"  {table.note}"] if table.note else []
-    return "\n".join([table.title, *lines, *note, ""])
-
-
-def _markdown_table(table: Table) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(_one_line(cell).replace("|", "\\|") for cell in cells) + " |"
-
-    lines = [f"## {_one_line(table.title)}", "", line(table.head), "|" + " --- |" * len(table.head)]
-    note = ["", table.note] if table.note else []
-    return "\n".join([*lines, *map(line, table.rows), *note, ""])
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_CELL else line[: _LONGEST_CELL - 1] + "…"
 
 
 def _count(value: float) -> str:

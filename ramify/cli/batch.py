@@ -126,15 +126,21 @@ def report(folders: tuple[Path, ...], form: str, by: tuple[str, ...], write: Pat
     """Report on the run in DIR; further folders are compared with the first, problem by problem."""
     from ramify.batch.report.analysis import analyse
     from ramify.batch.report.compare import compare_analyses
-    from ramify.batch.report.tables import present
+    from ramify.batch.report.present import check_format, present
+
+    check_format(form)
+    if plot is not None:
+        from ..plots import require_matplotlib
+
+        require_matplotlib()
 
     analyses = [analyse(folder, by=by) for folder in folders]
     comparisons = [compare_analyses(analyses[0], other) for other in analyses[1:]]
     text = present(analyses, comparisons, form)
     if plot is not None:
-        from ramify.batch.report.plot import draw
+        from ramify.batch.report.figures import save_figures
 
-        draw(analyses, plot)
+        save_figures(analyses, plot)
     if write is None:
         terminal.write(text)
         return

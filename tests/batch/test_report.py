@@ -10,11 +10,9 @@ import pytest
 from ramify import BestOfN, Engine, Majority, Rebase, UsageError
 from ramify.batch import BatchConfig, RunFolderError, compare_runs, run_batch
 from ramify.batch.report.analysis import analyse
-from ramify.batch.report.charts import Point, lines
 from ramify.batch.report.compare import compare_analyses
-from ramify.batch.report.figures import figures
-from ramify.batch.report.plot import draw
-from ramify.batch.report.tables import present
+from ramify.batch.report.figures import Figure, Point, figures, figures_as_svg, save_figures
+from ramify.batch.report.present import present
 from ramify.batch.report.totals import accuracy_interval
 from ramify.problem import Problem
 from ramify.statistics import wilson
@@ -171,6 +169,7 @@ class Balance(HTMLParser):
 
 
 async def test_the_page_needs_nothing_else(best, tmp_path):
+    pytest.importorskip("matplotlib")
     await run(tmp_path / "<other>", Majority(width=8))
     runs = [analyse(best), analyse(tmp_path / "<other>")]
     text = present(runs, [compare_analyses(*runs)], "html")
@@ -205,9 +204,21 @@ async def test_each_of_several_runs_has_figures_of_its_own(best, tmp_path):
 
 
 def test_numbers_on_an_axis_are_written_as_people_do():
-    drawn = lines([("run", [Point(0.3, 0.5, 0.4, 0.6), Point(30, 0.5, 0.4, 0.6)])], "seconds")
-    assert all(f">{each}</text>" in drawn for each in ("0.5", "1", "20"))
-    assert ">5e8</text>" in lines([("run", [Point(5e8, 0.5, 0.4, 0.6)])], "FLOPs")
+    pytest.importorskip("matplotlib")
+    seconds = Figure("t", "seconds", (("run", (Point(0.3, 0.5, 0.4, 0.6), Point(30, 0.5, 0.4, 0.6))),))
+    flops = Figure("t", "FLOPs", (("run", (Point(5e8, 0.5, 0.4, 0.6),)),))
+    drawn = figures_as_svg([seconds, flops])
+    assert all(f">{each}</text>" in drawn[0] for each in ("0.5", "1", "20", "50%", "seconds"))
+    assert ">5e8</text>" in drawn[1]
+
+
+def test_labels_are_text_and_not_formulas():
+    pytest.importorskip("matplotlib")
+    names = ("$x", "<b>", "漢$")
+    bars = Figure("t", "field $^$", (("", tuple(Point(n, 0.5, 0.4, 0.6) for n in range(3))),), names)
+    (drawn,) = figures_as_svg([bars])
+    assert all(f">{each}</text>" in drawn for each in ("$x", "&lt;b&gt;", "漢$", "field $^$"))
+    assert figures_as_svg([bars]) == [drawn]
 
 
 async def test_items_are_grouped_by_the_model_that_decided(best):
@@ -246,10 +257,10 @@ async def test_markdown_tables_are_of_one_width(best):
 async def test_plots_are_drawn(best, tmp_path):
     pytest.importorskip("matplotlib")
     for name in ("a.png", "a.svg"):
-        draw([analyse(best)], tmp_path / name)
+        save_figures([analyse(best)], tmp_path / name)
         assert (tmp_path / name).stat().st_size > 1000
     with pytest.raises(UsageError, match="does not end in"):
-        draw([analyse(best)], tmp_path / "a.docx")
+        save_figures([analyse(best)], tmp_path / "a.docx")
 
 
 async def test_plots_without_matplotlib_say_what_to_install(best, tmp_path, monkeypatch):
@@ -257,7 +268,10 @@ async def test_plots_without_matplotlib_say_what_to_install(best, tmp_path, monk
 
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UsageError, match=r"ramify\[plot\]"):
-        draw([analyse(best)], tmp_path / "a.png")
+        save_figures([analyse(best)], tmp_path / "a.png")
+    with pytest.raises(UsageError, match=r"figures of an HTML page need matplotlib; .*ramify\[plot\]"):
+        present([analyse(best)], [], "html")
+    assert "accuracy" in present([analyse(best)], [], "text")
 
 
 def test_a_folder_that_is_no_run(tmp_path):
