@@ -17,7 +17,7 @@ from ramify.errors import EngineDied, EnginesLost, ModelCrashed
 from ramify.problem import Problem
 from ramify.search.adaptive.portfolio import Portfolio, Standing
 from ramify.search.budget import Budget
-from ramify.search.strategies.sampling import Majority, Weighted
+from ramify.search.strategies.sampling import MajorityVote, WeightedVote
 from ramify.solution import Solution
 from ramify.usage import Usage
 
@@ -198,7 +198,7 @@ class AdaptiveBatchRun(BatchRun):
         del self._samples[item.key]
 
 
-def allocator(strategy: Majority | Weighted) -> Portfolio:
+def allocator(strategy: MajorityVote | WeightedVote) -> Portfolio:
     """Return the allocator; a problem gets at most as many samples as the strategy's width."""
     usual = Portfolio()
     return Portfolio(

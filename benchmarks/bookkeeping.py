@@ -18,7 +18,7 @@ from typing import Any
 
 from ramify.search.node import FinishReason
 from ramify.search.registry import make_strategy, strategy_names
-from ramify.search.strategy import AnyStrategy
+from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 from ramify.search.votes import candidates, decide
 
@@ -40,12 +40,12 @@ def options(name: str, nodes: int) -> dict[str, Any]:
     return special.get(name, {"width": wide})
 
 
-def grow(strategy: AnyStrategy, nodes: int) -> tuple[SearchTree, float]:
+def grow(strategy: Strategy, nodes: int) -> tuple[SearchTree, float]:
     """Search until the tree has `nodes` nodes or the strategy is done; return the tree and the seconds."""
-    draws, tree, state = random.Random(0), SearchTree(), strategy.start()
+    draws, tree = random.Random(0), SearchTree()
     began = time.process_time()
     while len(tree) < nodes:
-        ask = strategy.ask(tree, state)
+        ask = strategy.decide(tree)
         for node, reason in ask.prune:
             tree.prune(node, reason)
         told = [
@@ -62,7 +62,6 @@ def grow(strategy: AnyStrategy, nodes: int) -> tuple[SearchTree, float]:
                 tree.finish(node, str(draws.randrange(10)))
             if strategy.uses_reward:
                 tree.score(node, draws.random())
-        state = strategy.tell(tree, state, told)
     decide(candidates(tree, strategy.aggregation), strategy.vote, str.__eq__)
     return tree, time.process_time() - began
 

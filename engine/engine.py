@@ -26,7 +26,7 @@ from ramify.search.registry import make_strategy
 from ramify.search.restart import restart
 from ramify.search.stopping import PathRule, StopRule, make_stop_rule
 from ramify.search.strategies.rebase import Rebase
-from ramify.search.strategies.sampling import Majority
+from ramify.search.strategies.sampling import MajorityVote
 from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 from ramify.solution import Solution
@@ -120,7 +120,7 @@ class Engine:
         self,
         problem: Problem | str,
         *,
-        strategy: Strategy[Any] | str | None = None,
+        strategy: Strategy | str | None = None,
         budget: Budget = DEFAULT_BUDGET,
         seed: int = 0,
         sampling: SamplingParams | None = None,
@@ -199,9 +199,9 @@ class Engine:
         reward = None if self._reward is None else self._reward.name
         return profile_for(self.policy.name, reward, self.config.profile)
 
-    def _strategy(self, strategy: Strategy[Any] | str | None, budget: Budget) -> Strategy[Any]:
+    def _strategy(self, strategy: Strategy | str | None, budget: Budget) -> Strategy:
         if strategy is None:
-            strategy = Majority(width=DEFAULT_WIDTH) if self._reward is None else Rebase(width=DEFAULT_WIDTH)
+            strategy = MajorityVote(width=DEFAULT_WIDTH) if self._reward is None else Rebase(width=DEFAULT_WIDTH)
         elif strategy == AUTO:
             strategy = plan(self.profile(), budget)
         elif isinstance(strategy, str):
@@ -214,7 +214,7 @@ class Engine:
         return strategy
 
     def _make_run(
-        self, problem: Problem, strategy: Strategy[Any], config: RunConfig, tree: SearchTree | None, *, progress: bool
+        self, problem: Problem, strategy: Strategy, config: RunConfig, tree: SearchTree | None, *, progress: bool
     ) -> Run:
         policy = self.policy
         reward = self._reward if strategy.uses_reward else None

@@ -29,7 +29,7 @@ from ramify.search.budget import Budget
 from ramify.search.node import NodeState, PruneReason
 from ramify.search.registry import strategy_to_dict
 from ramify.search.stopping import StopReason
-from ramify.search.strategy import AnyStrategy, settled
+from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 from ramify.search.votes import VoteRule, candidates, decide
 from ramify.solution import Solution
@@ -380,7 +380,7 @@ def _single(error: Exception) -> Exception:
 
 
 def as_it_stands(
-    run: Run, strategy: AnyStrategy, *, seed: int, model: Mapping[str, Any], pinned: int | None = None
+    run: Run, strategy: Strategy, *, seed: int, model: Mapping[str, Any], pinned: int | None = None
 ) -> Solution:
     """Return the solution of a run that cannot be waited for; the run itself stays as it is.
 
@@ -391,7 +391,7 @@ def as_it_stands(
     for node in (*tree.pending(), *tree.open_leaves()):
         if node.parent is not None and node.state is not NodeState.PRUNED:
             tree.prune(node.id, PruneReason.STOPPED)
-    chosen = settled(strategy, tree)
+    chosen = strategy.settled(tree)
     paths = candidates(tree, chosen.aggregation)
     scored = all(each.score is not None for each in paths if each.answer is not None)
     vote = decide(paths, chosen.vote if scored else VoteRule.MAJORITY, str.__eq__)

@@ -8,7 +8,7 @@ from ramify.events import AnswerUpdate, NodeAdded, NodePruned
 
 async def main() -> None:
     problem = ramify.generate_problems(steps=(4, 4), count=1, seed=1)[0]
-    async with ramify.Engine() as engine, engine.run(problem, strategy=ramify.Majority(width=16)) as run:
+    async with ramify.Engine() as engine, engine.run(problem, strategy=ramify.MajorityVote(width=16)) as run:
         async for event in run:
             match event:
                 case NodeAdded(node=node, text=text):

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from ramify.search.allocation import rebase_allocation as rebase_allocation
     from ramify.search.budget import Budget as Budget
     from ramify.search.stopping import StopRule as StopRule
-    from ramify.search.strategies.ab_mcts import AbMcts as AbMcts
+    from ramify.search.strategies.ab_mcts import ABMCTS as ABMCTS
     from ramify.search.strategies.auto import Auto as Auto
     from ramify.search.strategies.beam import BeamSearch as BeamSearch
-    from ramify.search.strategies.dvts import Dvts as Dvts
-    from ramify.search.strategies.greedy import Greedy as Greedy
-    from ramify.search.strategies.mcts import Mcts as Mcts
+    from ramify.search.strategies.dvts import DVTS as DVTS
+    from ramify.search.strategies.mcts import MCTS as MCTS
     from ramify.search.strategies.particle import ParticleFilter as ParticleFilter
     from ramify.search.strategies.rebase import Rebase as Rebase
     from ramify.search.strategies.refine import Refine as Refine
     from ramify.search.strategies.sampling import BestOfN as BestOfN
-    from ramify.search.strategies.sampling import Majority as Majority
-    from ramify.search.strategies.sampling import Weighted as Weighted
+    from ramify.search.strategies.sampling import Greedy as Greedy
+    from ramify.search.strategies.sampling import MajorityVote as MajorityVote
+    from ramify.search.strategies.sampling import WeightedVote as WeightedVote
     from ramify.search.strategies.widening import Widening as Widening
     from ramify.search.strategy import Strategy as Strategy
     from ramify.search.tree import SearchTree as SearchTree
@@ -75,16 +75,15 @@ else:
             "ramify.search.allocation": "rebase_allocation",
             "ramify.search.budget": "Budget",
             "ramify.search.stopping": "StopRule",
-            "ramify.search.strategies.ab_mcts": "AbMcts",
+            "ramify.search.strategies.ab_mcts": "ABMCTS",
             "ramify.search.strategies.auto": "Auto",
             "ramify.search.strategies.beam": "BeamSearch",
-            "ramify.search.strategies.dvts": "Dvts",
-            "ramify.search.strategies.greedy": "Greedy",
-            "ramify.search.strategies.mcts": "Mcts",
+            "ramify.search.strategies.dvts": "DVTS",
+            "ramify.search.strategies.mcts": "MCTS",
             "ramify.search.strategies.particle": "ParticleFilter",
             "ramify.search.strategies.rebase": "Rebase",
             "ramify.search.strategies.refine": "Refine",
-            "ramify.search.strategies.sampling": "BestOfN Majority Weighted",
+            "ramify.search.strategies.sampling": "BestOfN Greedy MajorityVote WeightedVote",
             "ramify.search.strategies.widening": "Widening",
             "ramify.search.strategy": "Strategy",
             "ramify.search.tree": "SearchTree",

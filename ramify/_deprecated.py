@@ -146,10 +146,15 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.reward.other_specs": "ramify.reward.specs",
     "ramify.reward.spec": "ramify.reward.specs",
     "ramify.reward.spec_files": "ramify.reward.spec_loading",
+    "ramify.search.adaptive.difficulty": "ramify.search.strategies.auto",
+    "ramify.search.aggregation": "ramify.search.votes",
     "ramify.search.errors": "ramify.errors",
     "ramify.search.limits": "ramify.search.budget",
     "ramify.search.prices": "ramify.search.budget",
+    "ramify.search.selection": "ramify.search.strategies.mcts",
+    "ramify.search.stopping.posterior": "ramify.search.votes",
     "ramify.search.stopping.reasons": "ramify.search.reasons",
+    "ramify.search.strategies.greedy": "ramify.search.strategies.sampling",
     "ramify.tui.actions": "ramify.tui.common.actions",
     "ramify.tui.engine_host": "ramify.tui.state.engine_host",
     "ramify.tui.errors": "ramify.tui.common.program",
@@ -222,12 +227,11 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
     },
     "ramify.search": {
         "ramify": (
-            "AbMcts Auto BeamSearch BestOfN Budget Dvts Greedy Majority Mcts ParticleFilter Rebase Refine "
-            "SearchTree StopRule Strategy Weighted Widening rebase_allocation"
+            "Auto BeamSearch BestOfN Budget Greedy ParticleFilter Rebase Refine SearchTree StopRule Strategy "
+            "Widening rebase_allocation"
         ),
         "ramify.engine.control.meter": "Grant",
         "ramify.errors": "AllocationError BudgetError SearchError StrategyError TreeError",
-        "ramify.search.aggregation": "Aggregation aggregate",
         "ramify.search.allocation": (
             "RoundingRule allocate independent_rounding_allocation largest_remainder_allocation"
         ),
@@ -239,11 +243,13 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
         "ramify.search.export.svg": "to_svg",
         "ramify.search.node": "FinishReason Node NodeState Origin PruneReason",
         "ramify.search.registry": "make_strategy strategy_names strategy_option_names strategy_to_dict",
-        "ramify.search.selection": "SelectionRule",
         "ramify.search.stopping.parse": "stop_rule_names",
+        "ramify.search.strategies.mcts": "SelectionRule",
         "ramify.search.strategies.particle": "Resampling",
-        "ramify.search.strategy": "AnyStrategy Ask Converses Expansion NoState Settles WindsDown",
-        "ramify.search.votes": "AnswerGroup Candidate Vote VoteRule candidates decide group_answers",
+        "ramify.search.strategy": "Ask Expansion",
+        "ramify.search.votes": (
+            "Aggregation AnswerGroup Candidate Vote VoteRule aggregate candidates decide group_answers"
+        ),
         "ramify.stopping": (
             "AgreementWindow AllOf AnyOf BetaMajority CannotBeOvertaken LaneConfidence NoImprovement PathRule "
             "ScoreThreshold Situation Stop StopReason WeightedPosterior make_stop_rule"
@@ -259,9 +265,26 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
 }
 
 RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {
+    ("ramify", "AbMcts"): ("ramify", "ABMCTS"),
+    ("ramify", "Dvts"): ("ramify", "DVTS"),
+    ("ramify", "Majority"): ("ramify", "MajorityVote"),
+    ("ramify", "Mcts"): ("ramify", "MCTS"),
+    ("ramify", "Weighted"): ("ramify", "WeightedVote"),
     ("ramify.batch.executors.actor", "ActorError"): ("ramify.errors", "UnpicklableError"),
     ("ramify.reward", "ScoreJob"): ("ramify.reward.protocol", "ReadRequest"),
     ("ramify.reward", "ScoreRow"): ("ramify.reward.protocol", "ReadResult"),
+    ("ramify.search", "AbMcts"): ("ramify", "ABMCTS"),
+    ("ramify.search", "AnyStrategy"): ("ramify", "Strategy"),
+    ("ramify.search", "Dvts"): ("ramify", "DVTS"),
+    ("ramify.search", "Majority"): ("ramify", "MajorityVote"),
+    ("ramify.search", "Mcts"): ("ramify", "MCTS"),
+    ("ramify.search", "Weighted"): ("ramify", "WeightedVote"),
+    ("ramify.search.strategies.ab_mcts", "AbMcts"): ("ramify", "ABMCTS"),
+    ("ramify.search.strategies.dvts", "Dvts"): ("ramify", "DVTS"),
+    ("ramify.search.strategies.mcts", "Mcts"): ("ramify", "MCTS"),
+    ("ramify.search.strategies.sampling", "Majority"): ("ramify", "MajorityVote"),
+    ("ramify.search.strategies.sampling", "Weighted"): ("ramify", "WeightedVote"),
+    ("ramify.search.strategy", "AnyStrategy"): ("ramify", "Strategy"),
 }
 
 

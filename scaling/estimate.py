@@ -74,10 +74,10 @@ async def pilot(unit: Unit, problems: Sequence[Problem], threads: int | None, wi
     """Return the seconds for a unit of `Cost.work` on this machine, from a narrow search of a few problems."""
     from ramify.engine.engine import Engine
     from ramify.search.budget import Budget
-    from ramify.search.strategies.sampling import Majority, Weighted
+    from ramify.search.strategies.sampling import MajorityVote, WeightedVote
 
     reward = reward_name(unit)
-    strategy = Majority(width=width) if reward is None else Weighted(width=width)
+    strategy = MajorityVote(width=width) if reward is None else WeightedVote(width=width)
     async with Engine(unit.policy, reward, threads=threads) as engine:
         started = time.monotonic()
         tokens = 0

@@ -22,7 +22,7 @@ from ramify.reward.noise import NOISY
 from ramify.reward.protocol import RewardModel
 from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy, strategy_option_names
-from ramify.search.strategies.sampling import Majority
+from ramify.search.strategies.sampling import MajorityVote
 from ramify.solution import Solution
 
 from .chains import chains_of, sample_row, score_chains
@@ -121,7 +121,9 @@ async def _sample(
         clock.start()
 
         async def work(problem: Problem) -> None:
-            solution = await engine.solve(problem, strategy=Majority(width=unit.width), seed=unit.seed, budget=Budget())
+            solution = await engine.solve(
+                problem, strategy=MajorityVote(width=unit.width), seed=unit.seed, budget=Budget()
+            )
             finish(problem, await sampled(solution, problem, engine, rewards, (*config.widths, config.noise_width)))
 
         await _each(problems, parallel_for(unit.width), work)

@@ -20,7 +20,7 @@ from ramify.engine.loading import load_reward
 from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel
 from ramify.search.budget import Budget
-from ramify.search.strategies.sampling import Majority
+from ramify.search.strategies.sampling import MajorityVote
 from ramify.solution import Solution
 
 from .chains import Chain, chains_of, sample_row, score_chains
@@ -118,7 +118,7 @@ async def _sample(engine: Engine, block: Sequence[Problem], unit: Unit) -> tuple
     started = time.monotonic()
     found = dict[str | None, Solution]()
     stream = engine.solve_many(
-        block, parallel=len(block), strategy=Majority(width=unit.width), seed=unit.seed, budget=Budget()
+        block, parallel=len(block), strategy=MajorityVote(width=unit.width), seed=unit.seed, budget=Budget()
     )
     async with stream:
         async for solution in stream:

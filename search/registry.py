@@ -9,21 +9,21 @@ from typing import Any, cast
 from ramify.errors import StrategyError
 from ramify.text import nearest
 
-from .strategy import AnyStrategy
+from .strategy import Strategy
 
 _MODULES = {
-    "ab-mcts": ("ab_mcts", "AbMcts"),
+    "ab-mcts": ("ab_mcts", "ABMCTS"),
     "beam": ("beam", "BeamSearch"),
     "best-of-n": ("sampling", "BestOfN"),
-    "dvts": ("dvts", "Dvts"),
-    "greedy": ("greedy", "Greedy"),
-    "majority": ("sampling", "Majority"),
-    "mcts": ("mcts", "Mcts"),
+    "dvts": ("dvts", "DVTS"),
+    "greedy": ("sampling", "Greedy"),
+    "majority": ("sampling", "MajorityVote"),
+    "mcts": ("mcts", "MCTS"),
     "particle": ("particle", "ParticleFilter"),
     "rebase": ("rebase", "Rebase"),
     "refine": ("refine", "Refine"),
     "widening": ("widening", "Widening"),
-    "weighted": ("sampling", "Weighted"),
+    "weighted": ("sampling", "WeightedVote"),
 }
 _COMPOSED = {"auto": ("auto", "Auto")}
 """Strategies that are made of others and not by name alone."""
@@ -36,25 +36,25 @@ def strategy_names() -> list[str]:
 
 def strategy_option_names(name: str) -> list[str]:
     """Return the names of a strategy's options, in the order of its documentation."""
-    return [field.name for field in fields(_strategy_type(name))]
+    return [field.name for field in fields(_strategy_type(name)) if field.init]
 
 
-def make_strategy(name: str, **options: Any) -> AnyStrategy:
+def make_strategy(name: str, **options: Any) -> Strategy:
     """Return the named strategy with the given options, the rest at their defaults.
 
     Raises StrategyError for an unknown name or option (naming the nearest) and for a value out of range.
     """
     kind = _strategy_type(name)
-    known = [field.name for field in fields(kind)]
+    known = strategy_option_names(name)
     for option in options:
         if option not in known:
             raise StrategyError(f"{name} has no option {option!r}{nearest(option, known)}")
     return kind(**options)
 
 
-def strategy_to_dict(strategy: AnyStrategy) -> dict[str, Any]:
+def strategy_to_dict(strategy: Strategy) -> dict[str, Any]:
     """Return a strategy as JSON-ready values; `make_strategy(**values)` gives an equal one."""
-    options = {field.name: getattr(strategy, field.name) for field in fields(_strategy_type(strategy.name))}
+    options = {name: getattr(strategy, name) for name in strategy_option_names(strategy.name)}
     return {"name": strategy.name} | {key: _plain(value) for key, value in options.items()}
 
 
@@ -62,7 +62,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, tuple):
-        return [strategy_to_dict(each) if hasattr(each, "ask") else each for each in cast("tuple[Any, ...]", value)]
+        values = cast("tuple[Any, ...]", value)
+        return [strategy_to_dict(each) if isinstance(each, Strategy) else each for each in values]
     return value
 
 

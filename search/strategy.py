@@ -1,44 +1,41 @@
-"""What a search strategy is: a frozen configuration that is asked what to do next and told what came back.
+"""Base class of search strategies: a frozen configuration whose pure decisions grow a search tree.
 
 The contract, which the tests hold every strategy to:
 
-- `ask` and `tell` change neither the tree nor the state they get; all that evolves is the tree and a frozen state.
-- `ask` never asks again for what is pending, and asks again for what it asked before only if it was not done.
-- `tell` is idempotent and does not depend on the order in which results arrive.
+- `decide` changes nothing. What a search has done so far is in the tree and nowhere else.
+- `decide` never asks again for what is pending, and asks again for what it asked before only if it was not done.
 - Finished and pruned nodes are never expanded.
-- What is decided depends on paths and scores, not on node ids, so scheduling cannot change the outcome.
+- Decisions depend on paths and scores, not on node ids, so scheduling cannot change the outcome.
 
-The run's part: it applies an Ask at once (prunes, then `add_pending` for each child it may afford); it completes a
-node and finishes, prunes or leaves it open before the next `ask`; it tells a node after scoring it.
+The engine's part: it applies an Ask at once (prunes, then `add_pending` for each child it can afford). Before the next
+call of `decide` it completes a node and finishes it, prunes it or leaves it open; a score may come later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, TypeVar
 
 from ramify.errors import StrategyError
 from ramify.text import nearest
 
-from .aggregation import Aggregation
 from .node import Origin
-from .tree import NodeState, PruneReason, SearchTree
-from .votes import VoteRule
+from .tree import PruneReason, SearchTree
+from .votes import Aggregation, VoteRule
 
-StateT = TypeVar("StateT")
 ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """A wish for more children of an open node.
+    """A request for more children of an open node.
 
     `temperature` is the sampling temperature; None takes the run's, 0 is greedy. `to_the_end` asks for children that
     hold the rest of their path, all steps in one, instead of one step each. `about` and `origin` ask for a critique or
-    a revision of that finished node's text instead (see `Converses`); None for steps.
+    a revision of that finished node's text instead (see `Strategy.converses`); None for steps.
     """
 
     node: int
@@ -51,7 +48,7 @@ class Expansion:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a strategy wants done now. Nothing at all means: wait for what is pending.
+    """Decision of a strategy: children to add and nodes to prune. Empty and not `done`: wait for what is pending.
 
     `done` means that nothing is left to do once `prune` is applied.
     """
@@ -61,113 +58,60 @@ class Ask:
     done: bool = False
 
 
-class Strategy(Protocol[StateT]):
-    """A way to spend a budget on a search tree; see the module's contract."""
+class Strategy(ABC):
+    """A way to spend a budget on a search tree; the module's docstring has the contract.
+
+    A strategy is a frozen dataclass derived from this class: the attributes below are its fields, those that are no
+    options with `field(init=False)`.
+    """
+
+    __slots__ = ()
 
     name: ClassVar[str]
+    """Name on the command line and in saved runs."""
+    leaves_only: ClassVar[bool] = False
+    """True if a node that has children never gets more of them; what is kept to expand it is then freed."""
+    converses: ClassVar[bool] = False
+    """True if finished texts may be followed by critiques or revisions, so that they are kept."""
+    sampling_temperature: ClassVar[float | None] = None
+    """Sampling temperature of every step, 0 for greedy decoding; None takes the run's."""
+
+    width: int
+    """Most paths that are alive or finished at once."""
+    max_depth: int
+    """Most steps on a path."""
+    vote: VoteRule
+    """Rule by which finished paths decide the answer."""
+    aggregation: Aggregation
+    """Aggregation of a path's step scores to the score that votes."""
+    explore_share: float = 1.0
+    """Share of the budget, above 0 to 1, after which `decide` is called with `winding_down`; 1 for never."""
 
     @property
     def uses_reward(self) -> bool:
-        """Whether steps must be scored."""
-        ...
+        """True if steps must be scored; by default if the vote needs scores."""
+        return self.vote is not VoteRule.MAJORITY
 
-    @property
-    def vote(self) -> VoteRule:
-        """How finished paths decide the answer."""
-        ...
+    @abstractmethod
+    def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
+        """Return what to do next.
 
-    @property
-    def aggregation(self) -> Aggregation:
-        """How the scores of a path's steps become one."""
-        ...
+        `winding_down` says that exploring is over and unfinished paths are to be brought to their ends: only finished
+        paths vote, so what is unfinished when the budget ends was spent for nothing. Once set it stays set, and it is
+        first set while nothing is pending. Strategies that do not explore ignore it.
+        """
 
-    @property
-    def width(self) -> int:
-        """Most paths that are alive or finished at once."""
-        ...
-
-    @property
-    def max_depth(self) -> int:
-        """Most steps on a path."""
-        ...
-
-    def start(self) -> StateT:
-        """Return the state of a new run."""
-        ...
-
-    def ask(self, tree: SearchTree, state: StateT) -> Ask:
-        """Return what to do next."""
-        ...
-
-    def tell(self, tree: SearchTree, state: StateT, node_ids: Iterable[int]) -> StateT:
-        """Return the state after these nodes got their result."""
-        ...
-
-
-AnyStrategy = Strategy[Any]
-
-
-@runtime_checkable
-class WindsDown(Protocol[StateT]):
-    """A strategy that can leave exploring and bring its best unfinished paths to their ends.
-
-    Only finished paths vote, so what is unfinished when the budget ends was spent for nothing.
-    """
-
-    @property
-    def explore_share(self) -> float:
-        """Share of the budget, from 0 to 1, after which the run calls `wind_down`."""
-        ...
-
-    def wind_down(self, tree: SearchTree, state: StateT) -> StateT:
-        """Return the state from which `ask` only finishes paths; called at most once, while nothing is pending."""
-        ...
-
-
-@runtime_checkable
-class Settles(Protocol):
-    """A strategy that chooses another one on the way."""
-
-    def settled(self, tree: SearchTree) -> AnyStrategy:
-        """Return the strategy whose vote, aggregation and width count as the tree stands."""
-        ...
-
-
-def settled(strategy: AnyStrategy, tree: SearchTree) -> AnyStrategy:
-    """Return the strategy whose vote, aggregation and width count: the one itself, or the one it has chosen."""
-    return strategy.settled(tree) if isinstance(strategy, Settles) else strategy
-
-
-def expands_leaves_only(strategy: AnyStrategy, tree: SearchTree) -> bool:
-    """Tell whether a strategy says by its `leaves_only` that it never comes back to a node that has children.
-
-    What is kept for such nodes is freed then, all but the question's.
-    """
-    return bool(getattr(settled(strategy, tree), "leaves_only", False))
-
-
-@runtime_checkable
-class Converses(Protocol):
-    """A strategy that talks with the policy about what it wrote, so that finished texts are needed on."""
+    def settled(self, tree: SearchTree) -> Strategy:
+        """Return the strategy whose vote, aggregation and width count: this one, or the one that it has chosen."""
+        return self
 
     def instruction(self, origin: Origin) -> str:
-        """Return what is said to the policy to get a critique or a revision of the text before."""
-        ...
+        """Return what is said to the policy to get a critique or a revision of the text before.
 
-
-@dataclass(frozen=True, slots=True)
-class NoState:
-    """State of a strategy that decides from the tree alone."""
-
-
-def check_told(tree: SearchTree, node_ids: Iterable[int], *, scored: bool) -> None:
-    """Raise StrategyError, naming the node, if a told node is still pending or lacks the score it needs."""
-    for node_id in node_ids:
-        node = tree.node(node_id)
-        if node.state is NodeState.PENDING:
-            raise StrategyError(f"node {node_id} was told while pending; complete it first")
-        if scored and node.score is None and node.state is not NodeState.PRUNED:
-            raise StrategyError(f"node {node_id} was told without a score; score it first")
+        Raises:
+            StrategyError: if the strategy does not converse.
+        """
+        raise StrategyError(f"the strategy {self.name} asks for no {origin}; leave it out")
 
 
 def check_count(name: str, value: object) -> None:

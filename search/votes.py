@@ -9,16 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
-from math import fsum, inf
+from functools import lru_cache
+from math import comb, exp, fsum, inf, lgamma, log, prod
 from typing import assert_never
 
 from ramify.errors import SearchError
 
-from .aggregation import Aggregation, aggregate
 from .tree import SearchTree
 
 Same = Callable[[str, str], bool]
 """Says whether two answers mean the same."""
+
+
+CERTAINTY = 1e-3
+"""Scores count as no surer than this in a posterior: a reward model that says 1.0 does not know."""
+
+
+class Aggregation(StrEnum):
+    """Which number stands for a path of scored steps; the REBASE paper allocates and votes by the last."""
+
+    LAST = auto()
+    """Score of the last step, which a process reward model gives for the whole prefix."""
+    MIN = auto()
+    """The weakest step's score."""
+    PRODUCT = auto()
+    """Product of all scores: every doubtful step lowers it, so longer paths score lower."""
+    MEAN = auto()
+    """Arithmetic mean of all scores."""
 
 
 class VoteRule(StrEnum):
@@ -95,6 +112,21 @@ class Vote:
         return self.groups[0].count / total if total else 0.0
 
 
+def aggregate(scores: Sequence[float], how: Aggregation = Aggregation.LAST) -> float:
+    """Return one score for a path from its steps' scores, first step first; raises SearchError if there are none."""
+    if not len(scores):
+        raise SearchError("a path without scored steps has no score; score its steps first")
+    match Aggregation(how):
+        case Aggregation.LAST:
+            return scores[-1]
+        case Aggregation.MIN:
+            return min(scores)
+        case Aggregation.PRODUCT:
+            return prod(scores)
+        case Aggregation.MEAN:
+            return fsum(scores) / len(scores)
+
+
 def candidates(tree: SearchTree, aggregation: Aggregation = Aggregation.LAST) -> list[Candidate]:
     """Return the finished paths of a tree, in path order; the score is None where a step has none."""
     found = list[Candidate]()
@@ -169,3 +201,66 @@ def _group(members: Sequence[Candidate]) -> AnswerGroup:
 
 def _or_lowest(score: float | None) -> float:
     return -inf if score is None else score
+
+
+@lru_cache(maxsize=4096)
+def majority_posterior(leader: int, runner_up: int) -> float:
+    """Return the chance that the leader is truly the likelier of two answers, given their counts.
+
+    1 - I_0.5(v1 + 1, v2 + 1), the posterior of a Beta(1, 1) prior (Aggarwal et al., "Let's Sample Step by Step",
+    arXiv 2305.11860, section 3). For whole counts the incomplete beta function is a binomial sum, which is exact.
+    """
+    trials = leader + runner_up + 1
+    return sum(comb(trials, i) for i in range(leader + 1)) / 2**trials
+
+
+@lru_cache(maxsize=4096)
+def chance_of_change(leader: int, runner_up: int, more: int) -> float:
+    """Return the chance that the runner-up leads after `more` votes, if all of them go to one of the two.
+
+    The share of the leader has the Beta posterior of `majority_posterior`, so the votes that the leader gets are
+    Beta-binomial (the predictive distribution; Gelman et al., "Bayesian Data Analysis", 3rd edition, section 2.4).
+    """
+    a, b = leader + 1, runner_up + 1
+    chance = 0.0
+    for gets in range(more + 1):
+        if runner_up + more - gets > leader + gets:
+            chance += exp(_log_comb(more, gets) + _log_beta(a + gets, b + more - gets) - _log_beta(a, b))
+    return chance
+
+
+def _log_comb(n: int, k: int) -> float:
+    return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
+
+
+def _log_beta(a: int, b: int) -> float:
+    return lgamma(a) + lgamma(b) - lgamma(a + b)
+
+
+def vote_posterior(vote: Vote) -> float:
+    """Return `majority_posterior` of a vote's two most frequent answers; 0 if nothing voted."""
+    counts = sorted((group.count for group in vote.groups), reverse=True)
+    if not counts:
+        return 0.0
+    return majority_posterior(counts[0], counts[1] if len(counts) > 1 else 0)
+
+
+def weighted_posteriors(scores: Sequence[Sequence[float]]) -> list[float]:
+    """Return the chance of each answer, given the scores of the paths that gave it.
+
+    A path with score c is taken to say the right answer with chance c and each other one alike, among the answers
+    that were given and one that was not: naive Bayes over the paths, in the manner of CGES (Aghazadeh et al.,
+    arXiv 2511.02603), whose own likelihood this need not be. The chances add up to less than 1: the rest is the
+    answer that nobody gave.
+    """
+    others = len(scores)
+    logs = [0.0] * (len(scores) + 1)
+    for given, path_scores in enumerate(scores):
+        for score in path_scores:
+            chance = min(1 - CERTAINTY, max(CERTAINTY, score))
+            wrong = log((1 - chance) / others)
+            logs = [total + (log(chance) if answer == given else wrong) for answer, total in enumerate(logs)]
+    top = max(logs)
+    weights = [exp(value - top) for value in logs]
+    total = fsum(weights)
+    return [weight / total for weight in weights[:-1]]

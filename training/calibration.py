@@ -16,21 +16,21 @@ from ramify.problem import Problem
 from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy, strategy_option_names, strategy_to_dict
 from ramify.search.strategies.auto import Auto
-from ramify.search.strategies.sampling import Majority, Weighted
-from ramify.search.strategy import AnyStrategy
+from ramify.search.strategies.sampling import MajorityVote, WeightedVote
+from ramify.search.strategy import Strategy
 from ramify.solution import Solution
 
 WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 NO_LIMIT = Budget()
 
 
-def grid(names: Sequence[str], widths: Sequence[int] = WIDTHS, *, has_reward: bool) -> list[AnyStrategy]:
+def grid(names: Sequence[str], widths: Sequence[int] = WIDTHS, *, has_reward: bool) -> list[Strategy]:
     """Return each named strategy at each width; those without a width once, those that need a reward only with one.
 
     Raises:
         StrategyError: if a name is unknown.
     """
-    found = list[AnyStrategy]()
+    found = list[Strategy]()
     for name in names:
         sized = "width" in strategy_option_names(name)
         made = [make_strategy(name, width=width) for width in widths] if sized else [make_strategy(name)]
@@ -41,7 +41,7 @@ def grid(names: Sequence[str], widths: Sequence[int] = WIDTHS, *, has_reward: bo
 async def calibrate(
     engine: Engine,
     problems: Sequence[Problem],
-    strategies: Iterable[AnyStrategy],
+    strategies: Iterable[Strategy],
     *,
     source: str,
     seed: int = 0,
@@ -100,7 +100,7 @@ def _check(problems: Sequence[Problem], source: str, seed: int, known: Profile |
 async def measure(
     engine: Engine,
     problems: Sequence[Problem],
-    strategy: AnyStrategy,
+    strategy: Strategy,
     *,
     seed: int = 0,
     parallel: int = 1,
@@ -124,14 +124,14 @@ async def measure_difficulty(
     engine: Engine, problems: Sequence[Problem], *, seed: int = 0, parallel: int = 1, **options: Any
 ) -> tuple[float, ...]:
     """Return how hard each problem looks after the paths of a probe."""
-    alone = Majority(width=PROBE_PATHS) if engine.reward is None else Weighted(width=PROBE_PATHS)
+    alone = MajorityVote(width=PROBE_PATHS) if engine.reward is None else WeightedVote(width=PROBE_PATHS)
     probe = Auto(choices=(alone,), probe_paths=PROBE_PATHS)
     solved = await _solve_all(engine, problems, probe, seed=seed, parallel=parallel, **options)
     return tuple(1.0 if each.tree is None else probe.difficulty(each.tree) for each in solved)
 
 
 async def _solve_all(
-    engine: Engine, problems: Sequence[Problem], strategy: AnyStrategy, *, seed: int, parallel: int, **options: Any
+    engine: Engine, problems: Sequence[Problem], strategy: Strategy, *, seed: int, parallel: int, **options: Any
 ) -> list[Solution]:
     """Return the solutions in the order of the problems."""
     solved = dict[str | None, Solution]()

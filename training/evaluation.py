@@ -13,12 +13,11 @@ from ramify.engine.engine import Engine
 from ramify.errors import RewardContextExceeded, UsageError
 from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel, ScoredStep
-from ramify.search.aggregation import Aggregation
 from ramify.search.budget import Budget
 from ramify.search.strategies.rebase import Rebase
-from ramify.search.strategies.sampling import Weighted
+from ramify.search.strategies.sampling import WeightedVote
 from ramify.search.tree import SearchTree
-from ramify.search.votes import VoteRule, candidates, decide
+from ramify.search.votes import Aggregation, VoteRule, candidates, decide
 from ramify.solution import Solution
 from ramify.usage import Usage
 
@@ -144,7 +143,7 @@ async def _scores(reward: RewardModel, label: LabelledSolution) -> list[float]:
 async def _evaluate_one(
     engine: Engine, problem: Problem, steps: StepCheck | None, width: int, seed: int, *, search: bool
 ) -> Outcome:
-    sampled = await engine.solve(problem, strategy=Weighted(width=width), budget=NO_LIMIT, seed=seed)
+    sampled = await engine.solve(problem, strategy=WeightedVote(width=width), budget=NO_LIMIT, seed=seed)
     solutions = {"majority": sampled, "weighted": sampled, "best-of-n": sampled}
     if search:
         solutions[SEARCH] = await engine.solve(problem, strategy=Rebase(width=width), budget=NO_LIMIT, seed=seed)

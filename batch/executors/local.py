@@ -15,7 +15,7 @@ from ramify.engine.rewards.loading import RewardSource
 from ramify.errors import ModelCrashed, ModelUnreachable, RamifyError
 from ramify.events import BudgetUsed
 from ramify.problem import Problem
-from ramify.search.strategy import AnyStrategy
+from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 from ramify.solution import Solution
 from ramify.usage import RoleUsage, Usage
@@ -31,7 +31,7 @@ class SearchRequest:
     """One problem to search, in a form to be pickled; `tree` is the tree to go on with, None for a new one."""
 
     problem: Problem
-    strategy: AnyStrategy
+    strategy: Strategy
     run: RunConfig
     tree: SearchTree | None = None
 

@@ -16,8 +16,8 @@ from ramify.engine.planning.strategy_choice import plan
 from ramify.errors import UsageError
 from ramify.search.registry import make_strategy
 from ramify.search.strategies.rebase import Rebase
-from ramify.search.strategies.sampling import Majority, Weighted
-from ramify.search.strategy import AnyStrategy
+from ramify.search.strategies.sampling import MajorityVote, WeightedVote
+from ramify.search.strategy import Strategy
 
 from ..store.config import BatchConfig
 from ..store.folder import SCHEMA_VERSION
@@ -32,7 +32,7 @@ class Setup:
     `fallback` None without a second model.
     """
 
-    strategy: AnyStrategy
+    strategy: Strategy
     engine: EngineConfig
     model: Mapping[str, Any]
     reward: Mapping[str, Any] | None
@@ -112,13 +112,13 @@ def reward_source(config: BatchConfig, setup: Setup) -> str | Path | None:
     return default_reward(config.model) if config.reward == "default" else config.reward
 
 
-def check_adaptive(strategy: AnyStrategy) -> Majority | Weighted:
+def check_adaptive(strategy: Strategy) -> MajorityVote | WeightedVote:
     """Return the strategy if its samples can be bought in tranches.
 
     Raises:
         UsageError: if they cannot.
     """
-    if not isinstance(strategy, Majority | Weighted):
+    if not isinstance(strategy, MajorityVote | WeightedVote):
         raise UsageError(
             f"the adaptive allocation adds independent samples, which {strategy.name} does not take",
             "use the strategy majority or weighted",
@@ -137,11 +137,11 @@ def _extras(config: BatchConfig, fallback: Mapping[str, Any] | None) -> dict[str
     return found
 
 
-def _strategy(config: BatchConfig, settings: EngineConfig, names: tuple[str, str | None]) -> AnyStrategy:
+def _strategy(config: BatchConfig, settings: EngineConfig, names: tuple[str, str | None]) -> Strategy:
     """Return the strategy; `names` are the names of the policy and of the reward, None without a reward."""
     strategy, has_reward = config.strategy, names[1] is not None
     if strategy is None:
-        return Rebase(width=DEFAULT_WIDTH) if has_reward else Majority(width=DEFAULT_WIDTH)
+        return Rebase(width=DEFAULT_WIDTH) if has_reward else MajorityVote(width=DEFAULT_WIDTH)
     if strategy == AUTO:
         strategy = plan(profile_for(*names, settings.profile), config.run.budget)
     elif isinstance(strategy, str):

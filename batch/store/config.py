@@ -10,7 +10,7 @@ from typing import Literal
 from ramify.config import DEFAULT_BUDGET, EngineConfig, RunConfig
 from ramify.engine.ensembles.fallback import Fallback
 from ramify.errors import UsageError
-from ramify.search.strategy import AnyStrategy
+from ramify.search.strategy import Strategy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class BatchConfig:
     model: str | Path = "demo-m"
     reward: str | Path | None = "default"
     engine: EngineConfig = field(default_factory=EngineConfig)
-    strategy: AnyStrategy | str | None = None
+    strategy: Strategy | str | None = None
     fallback: Fallback | None = None
     allocation: Literal["even", "adaptive"] = "even"
     run: RunConfig = field(default_factory=RunConfig)

@@ -16,7 +16,7 @@ from ramify.engine.policy.remote.address import is_remote, parse_address
 from ramify.engine.rewards.confidence import CONFIDENCES
 from ramify.errors import ModelLoadError
 from ramify.search.registry import strategy_to_dict
-from ramify.search.strategy import AnyStrategy
+from ramify.search.strategy import Strategy
 from ramify.settings import declared
 
 HASH_VERSION = 1
@@ -100,7 +100,7 @@ def configuration(
     model: Mapping[str, Any],
     reward: Mapping[str, Any] | None,
     engine: EngineConfig,
-    strategy: AnyStrategy,
+    strategy: Strategy,
     run: RunConfig,
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """The state of one run and every decision about it, without I/O or waiting.
 
-The controller owns the tree, the strategy's state and the meter. The run around it only carries work to the models
+The controller owns the tree and the meter. The run around it only carries work to the models
 and results back, so that a search can be driven, paused, replayed and tested without either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
 
 from ramify.config import RunConfig
 from ramify.errors import UsageError
@@ -16,7 +15,7 @@ from ramify.reward.protocol import ScoreUsage
 from ramify.search.budget import Budget
 from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.stopping import Situation, Stop, StopReason
-from ramify.search.strategy import AnyStrategy, Ask, Converses, Expansion, WindsDown, expands_leaves_only
+from ramify.search.strategy import Ask, Expansion, Strategy
 from ramify.search.tree import ROOT, SearchTree
 from ramify.search.votes import Candidate, Vote
 
@@ -30,7 +29,7 @@ from .votes import VoteCounter
 
 
 class SearchController:
-    """Owns one run's tree, strategy state and meter; see the module's docstring.
+    """Owns one run's tree and meter; see the module's docstring.
 
     `extract` reads an answer from a path's text, `same` tells whether two answers are equal, `emit` takes events.
     `tree` is one to go on from, whose nodes the policy has to take in (`take_adopted`); None starts with the question.
@@ -39,7 +38,7 @@ class SearchController:
     def __init__(
         self,
         *,
-        strategy: AnyStrategy,
+        strategy: Strategy,
         config: RunConfig,
         meter: Meter,
         extract: Callable[[str], str | None],
@@ -53,12 +52,9 @@ class SearchController:
         self.steering = Steering(self.tree)
         self.stop_reason: StopReason | None = None
         self.stopped_by: Stop | None = None
-        self._state = strategy.start()
         self._config = config
         self._emit = emit
-        # Asked once: a check against a protocol takes longer than most of a step's bookkeeping.
-        self._converses = isinstance(strategy, Converses)
-        self._requests = Requests(self.tree, strategy, config, keep=self._converses)
+        self._requests = Requests(self.tree, strategy, config)
         self._path_ends = PathEnds(self.tree, extract, config.max_path_tokens)
         self._votes = VoteCounter(self.tree, strategy, same, emit)
         self._writing: set[int] = set()
@@ -117,23 +113,19 @@ class SearchController:
     def _ask(self) -> Ask:
         """Ask the strategy and prune as it says, again where it only pruned and has not said that it is done."""
         while True:
-            ask = self.strategy.ask(self.tree, self._state)
+            ask = self.strategy.decide(self.tree, winding_down=self._winding_down)
             for node, reason in ask.prune:
                 self._prune(node, reason)
             if ask.expansions or ask.done or not ask.prune:
                 return ask
 
     def _wind_down(self) -> None:
-        """Tell a strategy that explores when its share of the budget is used.
+        """End exploring when the strategy's share of the budget is used.
 
         Only between its rounds, so that the order of results within a round cannot change what it sees.
         """
-        if self._winding_down or not self.idle or not isinstance(self.strategy, WindsDown):
-            return
-        strategy = cast("WindsDown[Any]", self.strategy)
-        if self.meter.progress() >= strategy.explore_share:
-            self._winding_down = True
-            self._state = strategy.wind_down(self.tree, self._state)
+        if not self._winding_down and self.idle:
+            self._winding_down = self.meter.progress() >= self.strategy.explore_share
 
     def finishing_touch(self) -> Dispatch | None:
         """Return one greedy continuation of the best unfinished path if the budget ended a run without an answer.
@@ -242,7 +234,7 @@ class SearchController:
         if answer is None and node.finish_reason is not FinishReason.EOS:
             return
         self.tree.finish(node.id, answer)
-        if not self._converses:
+        if not self.strategy.converses:
             self._released.append(node.id)
         if answer is None:
             return
@@ -257,7 +249,6 @@ class SearchController:
     def _tell(self, node_id: int) -> None:
         node = self.tree.node(node_id)
         self.meter.settle(node_id)
-        self._state = self.strategy.tell(self.tree, self._state, (node_id,))
         if node.parent in self._children_due:
             self._count_off(node.parent)
 
@@ -267,7 +258,7 @@ class SearchController:
         if self._children_due[parent]:
             return
         del self._children_due[parent]
-        if parent != ROOT and expands_leaves_only(self.strategy, self.tree):
+        if parent != ROOT and self.strategy.settled(self.tree).leaves_only:
             # Its children have what they share with it.
             self._released.append(parent)
 

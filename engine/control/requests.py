@@ -9,8 +9,7 @@ from ramify.config import RunConfig
 from ramify.sampling_params import SamplingParams, node_seed
 from ramify.search.expectation import expected_rest
 from ramify.search.node import Node, Origin
-from ramify.search.strategies.greedy import Greedy
-from ramify.search.strategy import AnyStrategy, Converses, Expansion
+from ramify.search.strategy import Expansion, Strategy
 from ramify.search.tree import SearchTree
 
 from ..runtime.messages import StepRequest, Turn
@@ -27,15 +26,11 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Writes the requests of one run. It reads the tree, and changes it only to add pending nodes.
-
-    `keep` says that finished texts may be followed by a turn of a conversation.
-    """
+    """Writes the requests of one run. It reads the tree, and changes it only to add pending nodes."""
 
     tree: SearchTree
-    strategy: AnyStrategy
+    strategy: Strategy
     config: RunConfig
-    keep: bool
 
     def room(self, wish: Expansion) -> int:
         """Return the most tokens that a child may have."""
@@ -56,8 +51,7 @@ class Requests:
     def wish(self, node: Node) -> Expansion:
         """Return what must have been wished for a pending node of a saved tree."""
         assert node.parent is not None
-        # Of all strategies greedy decoding alone draws otherwise than the run says.
-        temperature = 0.0 if isinstance(self.strategy, Greedy) else None
+        temperature = self.strategy.sampling_temperature
         if node.about is not None:
             return Expansion(node.parent, 1, temperature, True, node.about, node.origin)
         return Expansion(node.parent, 1, temperature, to_the_end=node.origin is Origin.REST)
@@ -74,14 +68,13 @@ class Requests:
             sampling=self._sampling(wish.temperature),
             to_the_end=wish.to_the_end,
             turns=self._turns(node),
-            keep=self.keep,
+            keep=self.strategy.converses,
         )
 
     def _turns(self, node: Node) -> tuple[Turn, ...]:
         """Return the conversation that a critique or a revision goes on from, oldest text first."""
         turns = list[Turn]()
         while node.about is not None:
-            assert isinstance(self.strategy, Converses)
             instruction, node = self.strategy.instruction(node.origin), self.tree.node(node.about)
             turns.append(Turn(node=node.id, text=node.text, tokens=node.tokens, instruction=instruction))
         return tuple(reversed(turns))

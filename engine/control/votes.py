@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ramify.events import AnswerUpdate, Event
-from ramify.search.strategy import AnyStrategy, Settles, settled
+from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate, Vote, candidates, decide
 
@@ -19,22 +19,21 @@ class VoteCounter:
     def __init__(
         self,
         tree: SearchTree,
-        strategy: AnyStrategy,
+        strategy: Strategy,
         same: Callable[[str, str], bool],
         emit: Callable[[Event], None],
     ) -> None:
         self.news = False
         self._tree = tree
         self._strategy = strategy
-        self._settles = isinstance(strategy, Settles)
         self._same = same
         self._emit = emit
         self._vote: Vote | None = None
 
     @property
-    def strategy(self) -> AnyStrategy:
+    def strategy(self) -> Strategy:
         """The strategy whose vote, aggregation and width count as the tree stands."""
-        return settled(self._strategy, self._tree) if self._settles else self._strategy
+        return self._strategy.settled(self._tree)
 
     def candidates(self) -> list[Candidate]:
         """Return the finished paths, in path order; those without an answer do not vote."""

@@ -11,8 +11,7 @@ import anyio
 from ramify.answers.checkers import DEFAULT_CHECK
 from ramify.errors import UsageError
 from ramify.problem import Problem
-from ramify.search.stopping.posterior import majority_posterior
-from ramify.search.votes import VoteRule
+from ramify.search.votes import VoteRule, majority_posterior
 from ramify.solution import Solution
 
 from ..engine import Engine
@@ -25,7 +24,7 @@ async def cascade(
     """Ask the engines in order until one is sure; the last one decides.
 
     An engine is sure if its two most frequent answers leave no doubt, with a posterior of at least `confidence` (see
-    `ramify.search.stopping.posterior.majority_posterior`). The solution is that of the engine that decided, with the
+    `ramify.search.votes.majority_posterior`). The solution is that of the engine that decided, with the
     usage of all that were asked. `options` are those of `Engine.run`.
 
     Raises:

@@ -12,7 +12,7 @@ from ramify.errors import UsageError
 from ramify.problem import Problem
 from ramify.search.adaptive.portfolio import Allocator, Portfolio, Standing, Tranche
 from ramify.search.budget import Budget
-from ramify.search.strategies.sampling import Majority, Weighted
+from ramify.search.strategies.sampling import MajorityVote, WeightedVote
 from ramify.solution import Solution
 from ramify.usage import Usage
 
@@ -66,7 +66,7 @@ class _Spender:
     def __init__(self, engine: Engine, problems: Sequence[Problem], *, weighted: bool, options: dict[str, Any]) -> None:
         self._engine = engine
         self._problems = problems
-        self._strategy = Weighted if weighted else Majority
+        self._strategy = WeightedVote if weighted else MajorityVote
         self._options = options
         self._solutions: list[Solution | None] = [None] * len(problems)
         self._usage = [Usage() for _ in problems]

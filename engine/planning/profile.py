@@ -14,7 +14,7 @@ from ramify.errors import UsageError
 from ramify.files import write_text
 from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy
-from ramify.search.strategy import AnyStrategy
+from ramify.search.strategy import Strategy
 
 from ..library.catalog import profile_path
 
@@ -56,7 +56,7 @@ class Point(BaseModel):
         """Share of problems answered right."""
         return self.right / self.problems
 
-    def make(self) -> AnyStrategy:
+    def make(self) -> Strategy:
         """Return the strategy.
 
         Raises:
@@ -68,7 +68,7 @@ class Point(BaseModel):
 class Profile(BaseModel):
     """All points of one policy and reward model. `problems` says what they were measured on.
 
-    `difficulty` is how hard each problem looked after `probe_paths` paths (see `ramify.search.adaptive.difficulty`), in
+    `difficulty` is that of each problem after `probe_paths` paths (see `ramify.search.strategies.auto.difficulty`), in
     the order of the outcomes; empty if it was not measured.
     """
 

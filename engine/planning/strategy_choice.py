@@ -8,7 +8,7 @@ from itertools import groupby
 
 from ramify.search.budget import Budget
 from ramify.search.strategies.auto import Auto
-from ramify.search.strategy import AnyStrategy
+from ramify.search.strategy import Strategy
 from ramify.statistics import sign_test
 
 from .profile import Point, Profile
@@ -19,7 +19,7 @@ SIGNIFICANCE = 0.05
 """Chance of any choice by difficulty at all where in truth difficulty makes no difference (Bonferroni)."""
 
 
-def plan(profile: Profile, budget: Budget) -> AnyStrategy:
+def plan(profile: Profile, budget: Budget) -> Strategy:
     """Return the strategy for a budget.
 
     It is the best of the profile within the budget, unless another one beats it among the problems of some quintile of
@@ -61,7 +61,7 @@ def _best_of_bin(best: Point, rivals: Sequence[Point], problems: Sequence[int], 
     return chosen
 
 
-def _composed(chosen: Sequence[Point], edges: Sequence[float], probe_paths: int) -> AnyStrategy:
+def _composed(chosen: Sequence[Point], edges: Sequence[float], probe_paths: int) -> Strategy:
     runs = [list(group) for _, group in groupby(range(len(chosen)), key=lambda place: id(chosen[place]))]
     if len(runs) == 1:
         return chosen[0].make()

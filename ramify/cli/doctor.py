@@ -180,7 +180,7 @@ def _try_model(model: str) -> dict[str, Any]:
 
     from ramify.engine.engine import Engine
     from ramify.search.budget import Budget
-    from ramify.search.strategies.greedy import Greedy
+    from ramify.search.strategies.sampling import Greedy
 
     async def attempt() -> dict[str, Any]:
         started_s = time.monotonic()
@@ -266,12 +266,12 @@ async def _measure_throughput(model: str) -> list[dict[str, Any]]:
 async def _write(engine: Any, lanes: int) -> Any:
     from ramify.models.tasks import generate_problems
     from ramify.search.budget import Budget
-    from ramify.search.strategies.sampling import Majority
+    from ramify.search.strategies.sampling import MajorityVote
 
     problem = generate_problems(steps=(STEPS, STEPS), count=1, seed=1)[0]
     solution = await engine.solve(
         problem.question,
-        strategy=Majority(width=lanes, max_depth=50),
+        strategy=MajorityVote(width=lanes, max_depth=50),
         budget=Budget(),
         max_path_tokens=PATH_TOKENS,
         seed=lanes,

@@ -19,7 +19,7 @@ from .option_types import Assignment, SettingType
 if TYPE_CHECKING:
     from ramify.engine.ensembles.fallback import Fallback
     from ramify.search.stopping import StopRule
-    from ramify.search.strategy import AnyStrategy
+    from ramify.search.strategy import Strategy
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -158,7 +158,7 @@ class SearchPlan:
             plan.strategy(has_reward=plan.reward is not None)
         return plan
 
-    def strategy(self, *, has_reward: bool) -> AnyStrategy:
+    def strategy(self, *, has_reward: bool) -> Strategy:
         """Return the strategy, chosen by whether there is a reward model if none was named.
 
         Raises:
@@ -183,7 +183,7 @@ class SearchPlan:
             )
         return strategy
 
-    def _measured_best(self, *, has_reward: bool) -> AnyStrategy:
+    def _measured_best(self, *, has_reward: bool) -> Strategy:
         from ramify.engine.loading import default_reward
         from ramify.engine.planning.profile import profile_for
         from ramify.engine.planning.strategy_choice import plan

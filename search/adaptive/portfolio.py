@@ -1,7 +1,7 @@
 """Which problems the next samples go to when many share one budget.
 
 Every problem gets a first tranche. From then on the next one goes where a token is expected to bring most: the chance
-that it changes the leading answer (see `ramify.search.stopping.posterior.chance_of_change`), times the share of votes
+that it changes the leading answer (see `ramify.search.votes.chance_of_change`), times the share of votes
 that the new leader would have, over what a tranche costs. This is a knowledge gradient (Frazier, Powell and Dayanik,
 "A Knowledge-Gradient Policy for Sequential Information Collection", 2008, eq. 3.1) with agreement in the place of the
 unknown accuracy: a problem on which every sample says something else is as open as can be, but hardly worth more.
@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ramify.errors import SearchError
 
-from ..stopping.posterior import chance_of_change
+from ..votes import chance_of_change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,7 @@ from typing import ClassVar
 
 from ramify.errors import SearchError
 
-from ..votes import Vote, VoteRule
-from .posterior import vote_posterior, weighted_posteriors
+from ..votes import Vote, VoteRule, vote_posterior, weighted_posteriors
 from .rule import Situation, Stop
 
 

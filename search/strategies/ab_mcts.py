@@ -13,7 +13,6 @@ are brought to their ends. The selections of a batch are spread by the randomnes
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
@@ -21,18 +20,17 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..aggregation import Aggregation
-from ..strategy import Ask, Expansion, check_count, check_share, check_told, check_whole, choice
+from ..strategy import Ask, Expansion, Strategy, check_count, check_share, check_whole, choice
 from ..tree import Node, NodeState, SearchTree
-from ..votes import VoteRule
-from .finishing import Exploring, finish, missing
+from ..votes import Aggregation, VoteRule
+from .growth import explores, finish_leaves, missing
 
 PRIOR = 0.5
 """Both parameters of the Beta prior (Jeffreys)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AbMcts:
+class ABMCTS(Strategy):
     """Draw between wider and deeper, then finish the best leaves.
 
     `width` is the number of finished paths that end the search. `batch` children are chosen before they are written
@@ -69,26 +67,13 @@ class AbMcts:
         """Always: the posteriors are of scores."""
         return True
 
-    def start(self) -> Exploring:
-        """Return the state of a new run."""
-        return Exploring()
-
-    def ask(self, tree: SearchTree, state: Exploring) -> Ask:
+    def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next round once the last one is complete and scored."""
         if tree.pending_count or tree.unscored_count:
             return Ask()
-        if state.explores(tree, self.width, self.explore_steps):
+        if explores(tree, width=self.width, steps=self.explore_steps, winding_down=winding_down):
             return Ask(self._round(tree))
-        return finish(tree, width=self.width, max_depth=self.max_depth)
-
-    def tell(self, tree: SearchTree, state: Exploring, node_ids: Iterable[int]) -> Exploring:
-        """Check that every step is scored; the tree backs the scores up."""
-        check_told(tree, node_ids, scored=True)
-        return state
-
-    def wind_down(self, tree: SearchTree, state: Exploring) -> Exploring:
-        """Return the state in which leaves are only finished."""
-        return Exploring(winding_down=True)
+        return finish_leaves(tree, width=self.width, max_depth=self.max_depth)
 
     def _round(self, tree: SearchTree) -> tuple[Expansion, ...]:
         # Of paths, not ids: the size of the tree and its scores are the same whatever the order of results was.

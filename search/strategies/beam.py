@@ -6,19 +6,18 @@ beam: it is kept as a result, is never copied, and takes its place in the width 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..aggregation import Aggregation, aggregate
-from ..strategy import Ask, NoState, check_count, check_told, choice
+from ..strategy import Ask, Strategy, check_count, choice
 from ..tree import Node, SearchTree
-from ..votes import VoteRule
-from .levels import ask_levels
+from ..votes import Aggregation, VoteRule, aggregate
+from .growth import grow_level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BeamSearch:
+class BeamSearch(Strategy):
     """Keep the best `width` / `children` steps of each depth and continue each `children` times.
 
     With W places left the best ceil(W / `children`) steps are kept, and the places are dealt to them in turn, best
@@ -47,23 +46,14 @@ class BeamSearch:
         """Always: beams are chosen by score."""
         return True
 
-    def start(self) -> NoState:
-        """Return the state of a new run."""
-        return NoState()
-
-    def ask(self, tree: SearchTree, state: NoState) -> Ask:
+    def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next depth's expansions and prunes, or nothing while the present depth is incomplete."""
 
         def share(rivals: Sequence[Node], left: int, depth: int) -> list[int]:
             scores = [aggregate(tree.path_scores(node.id), self.aggregation) for node in rivals]
             return deal_best(scores, left, self.children)
 
-        return ask_levels(tree, width=self.width, max_depth=self.max_depth, share=share)
-
-    def tell(self, tree: SearchTree, state: NoState, node_ids: Iterable[int]) -> NoState:
-        """Check that every step is scored; the tree holds all there is to know."""
-        check_told(tree, node_ids, scored=True)
-        return state
+        return grow_level(tree, width=self.width, max_depth=self.max_depth, share=share)
 
 
 def deal_best(scores: Sequence[float], places: int, most: int) -> list[int]:

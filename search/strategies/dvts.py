@@ -12,20 +12,19 @@ finished paths vote, and each path that has finished takes a place of its subtre
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar
 
-from ..aggregation import Aggregation, aggregate
-from ..strategy import Ask, NoState, check_count, check_told, choice
+from ..strategy import Ask, Strategy, check_count, choice
 from ..tree import Node, NodeState, SearchTree
-from ..votes import VoteRule
-from .levels import ask_levels, competes
+from ..votes import Aggregation, VoteRule, aggregate
+from .growth import competes, grow_level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dvts:
+class DVTS(Strategy):
     """Search `width` / `children` subtrees greedily by reward, each with `children` samples a step.
 
     If `children` does not divide `width`, the last subtree is smaller. Equal scores go by path. `aggregation` makes
@@ -53,11 +52,7 @@ class Dvts:
         """Always: the step to continue is chosen by score."""
         return True
 
-    def start(self) -> NoState:
-        """Return the state of a new run."""
-        return NoState()
-
-    def ask(self, tree: SearchTree, state: NoState) -> Ask:
+    def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next depth's expansions and prunes, or nothing while the present depth is incomplete."""
 
         def share(rivals: Sequence[Node], left: int, depth: int) -> list[int]:
@@ -66,12 +61,7 @@ class Dvts:
             places = dict(self._next(tree, siblings, finished) for siblings in self._by_subtree(level))
             return [places.get(node.id, 0) for node in rivals]
 
-        return ask_levels(tree, width=self.width, max_depth=self.max_depth, share=share)
-
-    def tell(self, tree: SearchTree, state: NoState, node_ids: Iterable[int]) -> NoState:
-        """Check that every step is scored; the tree holds all there is to know."""
-        check_told(tree, node_ids, scored=True)
-        return state
+        return grow_level(tree, width=self.width, max_depth=self.max_depth, share=share)
 
     def _subtree(self, node: Node) -> int:
         return node.path[0] // self.children

@@ -1,9 +1,12 @@
 """Monte Carlo tree search over reasoning steps, with a process reward in place of random playouts.
 
-Selection goes from the root to a node that may get more children, always to the child with the highest bound (see
-`ramify.search.selection`). New steps are evaluated by their reward, which is backed up to all ancestors as a running
-mean (Wu et al., arXiv 2408.00724, appendix B). With `widening` k and exponent a, a node visited N times may have
-ceil(k N^a) children (progressive widening; Couetoux et al., "Continuous Upper Confidence Trees", 2011).
+Selection goes from the root to a node that may get more children, always to the child with the highest bound: UCT or
+PUCT over Q, the mean of the scores at and below a node (`Node.value_sum / Node.visits`). Selections of one batch see
+each other as visits that brought nothing (virtual loss; Chaslot et al., "Parallel Monte-Carlo Tree Search", 2008,
+section 3.3), so that they spread over the tree instead of choosing the same leaf. New steps are evaluated by their
+reward, which is backed up to all ancestors as a running mean (Wu et al., arXiv 2408.00724, appendix B). With `widening`
+k and exponent a, a node visited N times may have ceil(k N^a) children (progressive widening; Couetoux et al.,
+"Continuous Upper Confidence Trees", 2011).
 
 The paper's MCTS loses because many of its paths stay unfinished and do not vote. Here the search explores for a
 number of steps or a share of the budget, and then brings the best leaves to their ends, so that `width` paths vote.
@@ -13,21 +16,32 @@ A round of selections is decoded as one batch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
+from enum import StrEnum, auto
+from math import ceil, exp, log, sqrt
 from typing import ClassVar
 
-from ..aggregation import Aggregation
-from ..selection import SelectionRule, bounds
-from ..strategy import Ask, Expansion, check_count, check_flag, check_positive, check_share, check_told, choice
+from ..strategy import Ask, Expansion, Strategy, check_count, check_flag, check_positive, check_share, choice
 from ..tree import ROOT, Node, NodeState, SearchTree
-from ..votes import VoteRule
-from .finishing import Exploring, finish, missing
+from ..votes import Aggregation, VoteRule
+from .growth import explores, finish_leaves, missing
+
+PUCT_BASE = 19_652
+"""Growth of PUCT's exploration constant with the visits, as in AlphaZero (Silver et al., Science 362, 2018)."""
+
+
+class SelectionRule(StrEnum):
+    """Which bound a search follows down the tree."""
+
+    UCT = auto()
+    """Q + c sqrt(ln N(parent) / N) (Kocsis and Szepesvari, 2006; as in Wu et al., arXiv 2408.00724, appendix B)."""
+    PUCT = auto()
+    """Q + c P sqrt(N(parent)) / (1 + N), where the prior P comes from the policy (AlphaZero)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mcts:
+class MCTS(Strategy):
     """Explore by bounds, then finish the best leaves.
 
     `width` is the number of finished paths that end the search. `selection` and `exploration` make the bound; the
@@ -77,28 +91,15 @@ class Mcts:
         """Always: it evaluates the steps."""
         return True
 
-    def start(self) -> Exploring:
-        """Return the state of a new run."""
-        return Exploring()
-
-    def ask(self, tree: SearchTree, state: Exploring) -> Ask:
+    def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next round once the last one is complete and scored."""
         if tree.pending_count or tree.unscored_count:
             return Ask()
-        if state.explores(tree, self.width, self.explore_steps):
+        if explores(tree, width=self.width, steps=self.explore_steps, winding_down=winding_down):
             plan = self._rollouts(tree) or self._round(tree)
             if plan:
                 return Ask(plan)
-        return finish(tree, width=self.width, max_depth=self.max_depth)
-
-    def tell(self, tree: SearchTree, state: Exploring, node_ids: Iterable[int]) -> Exploring:
-        """Check that every step is scored; the tree backs the scores up."""
-        check_told(tree, node_ids, scored=True)
-        return state
-
-    def wind_down(self, tree: SearchTree, state: Exploring) -> Exploring:
-        """Return the state in which leaves are only finished."""
-        return Exploring(winding_down=True)
+        return finish_leaves(tree, width=self.width, max_depth=self.max_depth)
 
     # Exploring
 
@@ -153,3 +154,32 @@ class Mcts:
 
     def _root_children(self) -> int:
         return max(1, self.width // 2) if self.root_children is None else self.root_children
+
+
+def bounds(
+    rule: SelectionRule, parent: Node, children: Sequence[Node], exploration: float, virtual: Mapping[int, int]
+) -> list[float]:
+    """Return the upper bound of each scored child, in order.
+
+    `virtual` holds the selections of this batch by node id. `exploration` is c of UCT; PUCT adds it to the slowly
+    growing ln((N + base + 1) / base).
+    """
+    above = parent.visits + virtual.get(parent.id, 0)
+    visits = [max(1, child.visits + virtual.get(child.id, 0)) for child in children]
+    means = [child.value_sum / count for child, count in zip(children, visits, strict=True)]
+    if rule is SelectionRule.UCT:
+        spread = log(max(1, above))
+        return [mean + exploration * sqrt(spread / count) for mean, count in zip(means, visits, strict=True)]
+    weight = (log((above + PUCT_BASE + 1) / PUCT_BASE) + exploration) * sqrt(above)
+    return [
+        mean + weight * prior / (1 + count) for mean, prior, count in zip(means, priors(children), visits, strict=True)
+    ]
+
+
+def priors(siblings: Sequence[Node]) -> list[float]:
+    """Return P of each sibling: proportional to exp of its step's mean log-probability, equal if one is unknown."""
+    if any(node.logprob is None or not node.token_count for node in siblings):
+        return [1 / len(siblings)] * len(siblings)
+    weights = [exp((node.logprob or 0.0) / node.token_count) for node in siblings]
+    total = sum(weights)
+    return [weight / total for weight in weights] if total else [1 / len(siblings)] * len(siblings)

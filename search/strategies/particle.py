@@ -13,7 +13,7 @@ one uniform number a depth, and a particle of weight w is drawn floor(n w) or ce
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from itertools import accumulate
@@ -21,11 +21,10 @@ from math import exp, log
 from random import Random
 from typing import ClassVar
 
-from ..aggregation import Aggregation, aggregate
-from ..strategy import Ask, NoState, check_count, check_positive, check_told, check_whole, choice
+from ..strategy import Ask, Strategy, check_count, check_positive, check_whole, choice
 from ..tree import Node, SearchTree
-from ..votes import VoteRule
-from .levels import ask_levels
+from ..votes import Aggregation, VoteRule, aggregate
+from .growth import grow_level
 
 CERTAINTY = 1e-6
 """Scores are kept this far from 0 and 1, where the logit is infinite."""
@@ -41,7 +40,7 @@ class Resampling(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ParticleFilter:
+class ParticleFilter(Strategy):
     """Resample `width` paths after each step by their reward.
 
     `temperature` is T of the weights: low follows the best, high keeps all. The draws depend on `resampling_seed` and
@@ -75,11 +74,7 @@ class ParticleFilter:
         """Always: the weights come from scores."""
         return True
 
-    def start(self) -> NoState:
-        """Return the state of a new run."""
-        return NoState()
-
-    def ask(self, tree: SearchTree, state: NoState) -> Ask:
+    def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next step of the resampled particles, or nothing while the present step is incomplete."""
 
         def share(rivals: Sequence[Node], left: int, depth: int) -> list[int]:
@@ -87,12 +82,7 @@ class ParticleFilter:
             draws = Random(f"{self.resampling_seed} {depth}")
             return resample(particle_weights(scores, self.temperature), left, self.resampling, draws)
 
-        return ask_levels(tree, width=self.width, max_depth=self.max_depth, share=share)
-
-    def tell(self, tree: SearchTree, state: NoState, node_ids: Iterable[int]) -> NoState:
-        """Check that every step is scored; the tree holds all there is to know."""
-        check_told(tree, node_ids, scored=True)
-        return state
+        return grow_level(tree, width=self.width, max_depth=self.max_depth, share=share)
 
 
 def particle_weights(scores: Sequence[float], temperature: float) -> list[float]:

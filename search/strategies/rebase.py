@@ -14,16 +14,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
-from ..aggregation import Aggregation, aggregate
 from ..allocation import RoundingRule, allocate
-from ..strategy import Ask, NoState, check_count, check_flag, check_positive, check_told, choice
+from ..strategy import Ask, Strategy, check_count, check_flag, check_positive, choice
 from ..tree import Node, SearchTree
-from ..votes import VoteRule
-from .levels import ask_levels, competes
+from ..votes import Aggregation, VoteRule, aggregate
+from .growth import competes, grow_level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rebase:
+class Rebase(Strategy):
     """Share a width among the steps of each depth by their reward.
 
     `width` is the number of paths. `temperature` balances exploration (high) and exploitation (low); the paper uses
@@ -64,24 +63,15 @@ class Rebase:
         """Always: the shares come from scores."""
         return True
 
-    def start(self) -> NoState:
-        """Return the state of a new run."""
-        return NoState()
-
-    def ask(self, tree: SearchTree, state: NoState) -> Ask:
+    def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next depth's expansions and prunes, or nothing while the present depth is incomplete."""
-        return ask_levels(
+        return grow_level(
             tree,
             width=self.width,
             max_depth=self.max_depth,
             share=lambda rivals, left, depth: self._shares(tree, rivals, left),
             duplicates=_duplicates if self.merge_duplicates else None,
         )
-
-    def tell(self, tree: SearchTree, state: NoState, node_ids: Iterable[int]) -> NoState:
-        """Check that every step is scored; the tree holds all there is to know."""
-        check_told(tree, node_ids, scored=True)
-        return state
 
     def _shares(self, tree: SearchTree, rivals: Sequence[Node], width: int) -> list[int]:
         scores = [aggregate(tree.path_scores(node.id), self.aggregation) for node in rivals]

@@ -11,15 +11,14 @@ other path.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..aggregation import Aggregation
 from ..node import Origin, PruneReason
-from ..strategy import Ask, Expansion, NoState, check_count, check_flag, check_told, check_whole, choice
+from ..strategy import Ask, Expansion, Strategy, check_count, check_flag, check_whole, choice
 from ..tree import ROOT, Node, NodeState, SearchTree
-from ..votes import VoteRule
+from ..votes import Aggregation, VoteRule
 
 CRITIQUE_PROMPT = (
     "Check the solution above step by step. If something is wrong, say which step it is and why. "
@@ -30,7 +29,7 @@ DIRECT_PROMPT = "Check the solution above, and write the whole solution again wi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refine:
+class Refine(Strategy):
     """Write drafts, and after each as many revisions one after another.
 
     `width` is the number of answers, drafts and revisions together: width / (1 + `revisions`) chains, rounded down,
@@ -43,12 +42,15 @@ class Refine:
     """
 
     name: ClassVar[str] = "refine"
+    converses: ClassVar[bool] = True
     width: int = 16
     revisions: int = 1
     critique: bool = True
     critique_prompt: str = ""
     revision_prompt: str = ""
     vote: VoteRule = VoteRule.MAJORITY
+    aggregation: Aggregation = field(default=Aggregation.LAST, init=False, repr=False)
+    max_depth: int = field(default=1, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_count("width", self.width)
@@ -56,32 +58,13 @@ class Refine:
         check_flag("critique", self.critique)
         object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
 
-    @property
-    def uses_reward(self) -> bool:
-        """Only to vote by score."""
-        return self.vote is not VoteRule.MAJORITY
-
-    @property
-    def aggregation(self) -> Aggregation:
-        """Without effect: a whole answer has one score."""
-        return Aggregation.LAST
-
-    @property
-    def max_depth(self) -> int:
-        """Every answer is one node."""
-        return 1
-
     def instruction(self, origin: Origin) -> str:
         """Return what the policy is told to get a critique or a revision."""
         if origin is Origin.CRITIQUE:
             return self.critique_prompt or CRITIQUE_PROMPT
         return self.revision_prompt or (REVISION_PROMPT if self.critique else DIRECT_PROMPT)
 
-    def start(self) -> NoState:
-        """Return the state of a new run."""
-        return NoState()
-
-    def ask(self, tree: SearchTree, state: NoState) -> Ask:
+    def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the drafts that are missing, and what follows each text, once all that was asked for is complete.
 
         In rounds, because a text's number, and with it its draws, must not depend on which chain was faster.
@@ -99,12 +82,6 @@ class Refine:
             expansions += self._next(draft, followers)
         prune = tuple((node.id, PruneReason.DEPTH) for node in texts if node.state is NodeState.OPEN)
         return Ask(tuple(expansions), prune, done=not expansions)
-
-    def tell(self, tree: SearchTree, state: NoState, node_ids: Iterable[int]) -> NoState:
-        """Check the results; the tree holds all there is to know."""
-        answers = [node for node in node_ids if tree.node(node).origin is not Origin.CRITIQUE]
-        check_told(tree, answers, scored=self.uses_reward)
-        return state
 
     def _chains(self) -> int:
         return max(1, self.width // (1 + self.revisions))

@@ -1,7 +1,7 @@
 """Sampling that starts narrow and doubles while the vote is uncertain.
 
 A wave of chains is written together; the next one, as large as all before it, starts only if the vote is still open:
-the leading answer's posterior is below `confidence` (see `ramify.search.stopping.posterior`) and the chance that the
+the leading answer's posterior is below `confidence` (see `ramify.search.votes`) and the chance that the
 next wave changes the answer is at least `min_change`. Doubling bounds what is spent beyond need by a factor of two
 and keeps the lanes full, where sampling one by one (Adaptive-Consistency, arXiv 2305.11860) leaves them empty.
 """
@@ -9,22 +9,20 @@ and keeps the lanes full, where sampling one by one (Adaptive-Consistency, arXiv
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ramify.errors import StrategyError
 
-from ..aggregation import Aggregation, aggregate
-from ..stopping.posterior import chance_of_change, majority_posterior, weighted_posteriors
-from ..strategy import Ask, NoState, check_count, check_told, choice
+from ..strategy import Ask, Strategy, check_count, choice
 from ..tree import ROOT, Node, SearchTree
-from ..votes import VoteRule
-from .chains import ask_chains
+from ..votes import Aggregation, VoteRule, aggregate, chance_of_change, majority_posterior, weighted_posteriors
+from .growth import grow_chains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Widening:
+class Widening(Strategy):
     """Sample in doubling waves, from `start_width` paths to at most `width`.
 
     `confidence` is the posterior at which sampling ends, `min_change` the least chance of another answer that a
@@ -57,31 +55,17 @@ class Widening:
         if self.vote is VoteRule.BEST:
             raise StrategyError("vote cannot be 'best': a best score has no posterior; use majority or weighted")
 
-    @property
-    def uses_reward(self) -> bool:
-        """Only to vote by weight."""
-        return self.vote is VoteRule.WEIGHTED
-
-    def start(self) -> NoState:
-        """Return the state of a new run."""
-        return NoState()
-
-    def ask(self, tree: SearchTree, state: NoState) -> Ask:
+    def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next step of every chain that waits for one, or the next wave."""
         begun = tree.child_count(ROOT)
         wave = begun or min(self.start_width, self.width)
-        ask = ask_chains(tree, width=wave, max_depth=self.max_depth, scored=self.uses_reward)
-        if not ask.done or begun >= self.width or self._settled(tree, begun):
+        ask = grow_chains(tree, width=wave, max_depth=self.max_depth, scored=self.uses_reward)
+        if not ask.done or begun >= self.width or self._decided(tree, begun):
             return ask
-        more = ask_chains(tree, width=min(self.width, 2 * begun), max_depth=self.max_depth, scored=self.uses_reward)
+        more = grow_chains(tree, width=min(self.width, 2 * begun), max_depth=self.max_depth, scored=self.uses_reward)
         return Ask(more.expansions, more.prune)
 
-    def tell(self, tree: SearchTree, state: NoState, node_ids: Iterable[int]) -> NoState:
-        """Check the results; the tree holds all there is to know."""
-        check_told(tree, node_ids, scored=self.uses_reward)
-        return state
-
-    def _settled(self, tree: SearchTree, wave: int) -> bool:
+    def _decided(self, tree: SearchTree, wave: int) -> bool:
         answered = [node for node in tree.finished_nodes() if node.answer is not None]
         counts = [count for _, count in Counter(node.answer for node in answered).most_common(2)]
         if not counts:

@@ -7,7 +7,7 @@ import json
 import anyio
 import pytest
 
-from ramify import Budget, Majority, ModelCrashed, UsageError
+from ramify import Budget, MajorityVote, ModelCrashed, UsageError
 from ramify.batch import BatchConfig, BatchControl, RunFolderError, run_batch
 from ramify.config import RunConfig
 from ramify.engine.ensembles.fallback import Fallback
@@ -30,7 +30,7 @@ def questions() -> list[Problem]:
 
 
 def config(paths: int, **options) -> BatchConfig:
-    settings = {"strategy": Majority(width=16), "parallel": 2, "allocation": "adaptive"}
+    settings = {"strategy": MajorityVote(width=16), "parallel": 2, "allocation": "adaptive"}
     return BatchConfig(**{**settings, "budget_generated_tokens": paths * PATH_TOKENS, **options})
 
 
@@ -56,7 +56,7 @@ async def test_samples_are_those_of_a_run_of_that_width(scripted, questions, row
         assert len(whole) >= 4
         for row in whole:
             problem = next(each for each in questions if each.id == row["id"])
-            alone = await engine.solve(problem, strategy=Majority(width=row["strategy"]["width"]))
+            alone = await engine.solve(problem, strategy=MajorityVote(width=row["strategy"]["width"]))
             assert row["answer"] == alone.answer
             assert sorted(each["text"] for each in row["candidates"]) == sorted(each.text for each in alone.candidates)
             assert (tmp_path / "trees" / f"{row['key']}.json").is_file()

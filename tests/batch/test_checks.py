@@ -18,7 +18,7 @@ from ramify.cli import main
 from ramify.engine.engine import Engine
 from ramify.errors import BadInput
 from ramify.problem import Problem
-from ramify.search.strategies.sampling import Majority
+from ramify.search.strategies.sampling import MajorityVote
 from ramify.testing import ScriptedModel
 
 ROWS: list[dict[str, Any]] = [
@@ -43,7 +43,7 @@ def test_problems_name_their_checker(tmp_path: Path) -> None:
 
 async def solve(out: Path, problems: list[Problem]) -> list[dict[str, Any]]:
     async with Engine(ScriptedModel(lambda question, path: "The answer is color"), None) as engine:
-        await run_batch(problems, out, BatchConfig(strategy=Majority(width=2)), engine=engine)
+        await run_batch(problems, out, BatchConfig(strategy=MajorityVote(width=2)), engine=engine)
     return sorted(read_items(out), key=lambda row: row["index"])
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ramify import Engine, Majority, UsageError, generate_problems
+from ramify import Engine, MajorityVote, UsageError, generate_problems
 from ramify.batch import BatchConfig, RunFolderError, run_batch
 from ramify.batch.executors.local import LocalExecutor, SearchRequest
 from ramify.cli import main
@@ -57,7 +57,7 @@ def away(**options) -> LateEngine:
 
 
 def request(problem: Problem) -> SearchRequest:
-    return SearchRequest(problem=problem, strategy=Majority(width=4), run=RunConfig())
+    return SearchRequest(problem=problem, strategy=MajorityVote(width=4), run=RunConfig())
 
 
 async def test_the_second_model_is_asked_only_where_the_first_leaves_doubt():
@@ -147,7 +147,7 @@ def bundled() -> None:
 
 async def test_rows_say_who_decided_and_the_pair_is_part_of_the_configuration(bundled, rows, tmp_path):
     problems = generate_problems(steps=(2, 4), count=8, seed=7)
-    settings = {"model": "demo-s", "reward": None, "strategy": Majority(width=4)}
+    settings = {"model": "demo-s", "reward": None, "strategy": MajorityVote(width=4)}
     pair = BatchConfig(**settings, fallback=Fallback(model="demo-m"))
     report = await run_batch(problems, tmp_path, pair)
     found = rows(tmp_path)

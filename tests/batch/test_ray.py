@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import pytest
 
-from ramify import Budget, Majority, ModelLoadError, generate_problems
+from ramify import Budget, MajorityVote, ModelLoadError, generate_problems
 from ramify.batch import BatchConfig, run_batch
 from ramify.batch.executors import ray_executor
 from ramify.cli import main
@@ -50,7 +50,7 @@ def problems() -> list[Problem]:
 
 def config(**options: Any) -> BatchConfig:
     budget = Budget(generated_tokens=400)
-    settings = {"strategy": Majority(width=4), "parallel": 2, "run": RunConfig(seed=5, budget=budget)}
+    settings = {"strategy": MajorityVote(width=4), "parallel": 2, "run": RunConfig(seed=5, budget=budget)}
     return BatchConfig(**{"model": "demo-s", "reward": None, **settings, **options})
 
 
@@ -68,7 +68,7 @@ def engine_processes() -> list[int]:
 
 async def test_two_engines_give_the_answers_of_one(ray, problems, rows, tmp_path):
     # One path at a time in each engine, because what is decoded beside a path changes the last bits of its arithmetic.
-    single = {"strategy": Majority(width=1), "parallel": 1, "engine": EngineConfig(threads=1)}
+    single = {"strategy": MajorityVote(width=1), "parallel": 1, "engine": EngineConfig(threads=1)}
     await run_batch(problems, tmp_path / "local", config(**single))
     seen = []
     report = await run_batch(problems, tmp_path / "ray", config(executor="ray", actors=2, **single), watch=seen.append)

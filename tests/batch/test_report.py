@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from ramify import BestOfN, Engine, Majority, Rebase, UsageError
+from ramify import BestOfN, Engine, MajorityVote, Rebase, UsageError
 from ramify.batch import BatchConfig, RunFolderError, compare_runs, run_batch
 from ramify.batch.report.analysis import analyse
 from ramify.batch.report.compare import compare_analyses
@@ -110,7 +110,7 @@ async def test_failed_items_are_counted_and_listed(tmp_path):
     def broken(question, path):
         return paths(question, path) if question != "easy" else 1 / 0
 
-    await run(tmp_path, Majority(width=2), script=broken)
+    await run(tmp_path, MajorityVote(width=2), script=broken)
     found = analyse(tmp_path)
     assert (found.report.failed, found.report.errors) == (1, {"ZeroDivisionError": 1})
     assert found.worst[0].id == "e"
@@ -127,12 +127,12 @@ async def test_the_interval_of_repeated_problems_is_one_over_problems():
 
 
 async def test_two_runs_are_compared_problem_by_problem(best, tmp_path):
-    await run(tmp_path / "majority", Majority(width=4))
+    await run(tmp_path / "majority", MajorityVote(width=4))
     found = compare_runs(tmp_path / "majority", best)
     # Majority over four paths without scores: a tie on "hard" goes to the first path, which says 1.
     assert (found.problems, found.both, found.only_first, found.only_second, found.neither) == (4, 2, 0, 0, 2)
     assert (found.difference, found.low, found.high, found.p_value, found.token_ratio) == (0, 0, 0, 1, 2)
-    await run(tmp_path / "eight", Majority(width=8))
+    await run(tmp_path / "eight", MajorityVote(width=8))
     found = compare_runs(best, tmp_path / "eight")
     assert (found.only_first, found.only_second, found.difference, found.token_ratio) == (0, 1, 0.25, 1)
     assert (found.low, found.p_value) == (0, 1)
@@ -145,7 +145,7 @@ async def test_repeated_problems_have_no_mcnemar(best, tmp_path):
 
 
 async def test_runs_without_a_problem_in_common_are_not_compared(best, tmp_path):
-    await run(tmp_path / "other", Majority(width=2), problems=[Problem("x", "another", "2")])
+    await run(tmp_path / "other", MajorityVote(width=2), problems=[Problem("x", "another", "2")])
     with pytest.raises(RunFolderError, match="no graded problem in common"):
         compare_runs(best, tmp_path / "other")
 
@@ -170,7 +170,7 @@ class Balance(HTMLParser):
 
 async def test_the_page_needs_nothing_else(best, tmp_path):
     pytest.importorskip("matplotlib")
-    await run(tmp_path / "<other>", Majority(width=8))
+    await run(tmp_path / "<other>", MajorityVote(width=8))
     runs = [analyse(best), analyse(tmp_path / "<other>")]
     text = present(runs, [compare_analyses(*runs)], "html")
     parser = Balance()
@@ -182,7 +182,7 @@ async def test_the_page_needs_nothing_else(best, tmp_path):
 
 
 async def test_each_of_several_runs_has_figures_of_its_own(best, tmp_path):
-    await run(tmp_path / "majority", Majority(width=8))
+    await run(tmp_path / "majority", MajorityVote(width=8))
     runs = [analyse(tmp_path / "majority"), analyse(best)]
     titles = [each.title for each in figures(runs)]
     for name in ("majority", "best"):

@@ -6,14 +6,14 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from ramify import Budget, Greedy, Majority, ModelCrashed, Solution, UsageError
+from ramify import Budget, Greedy, MajorityVote, ModelCrashed, Solution, UsageError
 from ramify.batch import BatchConfig, BatchControl, RunFolderError, run_batch
 from ramify.batch.report.totals import summarise
 from ramify.config import RunConfig
 from ramify.problem import Problem
 from ramify.search.stopping import make_stop_rule
 
-TWO = Majority(width=2)
+TWO = MajorityVote(width=2)
 TOKENS = 2 * 8
 """Generated tokens of an item: two paths of "Let me think." (3) and "The answer is N." (4) with its end (1)."""
 
@@ -238,7 +238,7 @@ async def test_a_selection_can_grow_in_the_same_folder(scripted, problems, rows,
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
-        ({"strategy": Majority(width=3)}, "strategy.width was 2 and is now 3"),
+        ({"strategy": MajorityVote(width=3)}, "strategy.width was 2 and is now 3"),
         ({"strategy": Greedy()}, "strategy.name was majority and is now greedy"),
         ({"run": RunConfig(seed=1)}, "seed was 0 and is now 1"),
         ({"run": RunConfig(budget=Budget(nodes=50))}, "budget.nodes was null and is now 50"),
@@ -395,11 +395,11 @@ async def test_a_strategy_without_its_reward_is_refused_before_anything_is_writt
 
 async def test_stop_rules_belong_to_the_configuration(scripted, problems, rows, tmp_path):
     rule = make_stop_rule("lead")
-    five = config(strategy=Majority(width=5), run=RunConfig(stop=rule))
+    five = config(strategy=MajorityVote(width=5), run=RunConfig(stop=rule))
     async with scripted() as engine:
         report = await run_batch(problems, tmp_path, five, engine=engine)
         with pytest.raises(RunFolderError, match="stop was"):
-            await run_batch(problems, tmp_path, config(strategy=Majority(width=5)), engine=engine)
+            await run_batch(problems, tmp_path, config(strategy=MajorityVote(width=5)), engine=engine)
     assert report.stop_reasons == {"early_stop": 6}
     assert all(row["stop"]["rule"] == "lead" for row in rows(tmp_path))
 

@@ -13,7 +13,7 @@ import pytest
 from ramify.batch.store.identity import configuration
 from ramify.config import EngineConfig, RunConfig
 from ramify.engine.engine import Engine
-from ramify.search.strategies.sampling import Majority
+from ramify.search.strategies.sampling import MajorityVote
 from ramify.testing import ScriptedModel
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +102,7 @@ def test_only_the_kv_type_makes_another_item_of_a_batch():
             model={"sha256": "a", "name": "m"},
             reward=None,
             engine=EngineConfig(**engine),
-            strategy=Majority(width=1),
+            strategy=MajorityVote(width=1),
             run=RunConfig(),
         )
 

@@ -16,10 +16,18 @@ from ramify.engine.testing import ScriptedModel
 from ramify.reward.testing import ScriptedReward
 from ramify.search.budget import Budget
 from ramify.search.node import NodeState
-from ramify.search.strategies import BestOfN, Greedy, Majority, Rebase, Weighted
+from ramify.search.strategies.rebase import Rebase
+from ramify.search.strategies.sampling import BestOfN, Greedy, MajorityVote, WeightedVote
 from ramify.solution import Solution
 
-STRATEGIES = [Greedy(), Majority(width=5), Weighted(width=5), BestOfN(width=5), Rebase(width=5), Rebase(width=12)]
+STRATEGIES = [
+    Greedy(),
+    MajorityVote(width=5),
+    WeightedVote(width=5),
+    BestOfN(width=5),
+    Rebase(width=5),
+    Rebase(width=12),
+]
 
 
 def model(seed: int) -> ScriptedModel:
@@ -80,7 +88,7 @@ def six_steps(question: str, path: tuple[int, ...]) -> str:
     return "The answer is 7." if len(path) == 6 else "a step of five words\n"
 
 
-@pytest.mark.parametrize("strategy", [ramify.Mcts(width=8), ramify.AbMcts(width=8)], ids=lambda each: each.name)
+@pytest.mark.parametrize("strategy", [ramify.MCTS(width=8), ramify.ABMCTS(width=8)], ids=lambda each: each.name)
 async def test_near_its_end_a_budget_finishes_some_paths_instead_of_cutting_all(strategy: Any) -> None:
     reward = ScriptedReward(lambda question, steps: 0.5)
     async with ramify.Engine(model=ScriptedModel(six_steps), reward=reward) as engine:

@@ -49,7 +49,7 @@ async def test_the_same_seed_gives_the_same_tree_and_another_seed_another() -> N
         trees = [
             {node.path: node.text for node in solution.tree or ()}
             for solution in [
-                await engine.solve(PROBLEMS[0], strategy=ramify.Majority(width=4), seed=seed) for seed in (5, 5, 6)
+                await engine.solve(PROBLEMS[0], strategy=ramify.MajorityVote(width=4), seed=seed) for seed in (5, 5, 6)
             ]
         ]
     assert trees[0] == trees[1]
@@ -88,12 +88,12 @@ async def test_a_killed_worker_is_replaced_and_the_run_goes_on() -> None:
         assert isinstance(policy, LlamaPolicy)
         worker = policy.model.runtime.worker
         assert isinstance(worker, ProcessWorker)
-        async with engine.run(PROBLEMS[2], strategy=ramify.Majority(width=12), seed=3) as run:
+        async with engine.run(PROBLEMS[2], strategy=ramify.MajorityVote(width=12), seed=3) as run:
             async for event in run:
                 if isinstance(event, NodeAdded) and worker.process.poll() is None:
                     os.kill(worker.process.pid, signal.SIGKILL)
             crashed = await run.result()
-        again = await engine.solve(PROBLEMS[2], strategy=ramify.Majority(width=12), seed=3)
+        again = await engine.solve(PROBLEMS[2], strategy=ramify.MajorityVote(width=12), seed=3)
     assert worker.process.returncode == -signal.SIGKILL
     assert len(crashed.candidates) == len(again.candidates) == 12
     assert crashed.answer == again.answer
@@ -110,14 +110,14 @@ async def test_cancelling_a_run_leaves_the_engine_usable() -> None:
 
 async def test_thread_isolation_gives_the_same_answer() -> None:
     async with ramify.Engine(isolation="thread") as engine:
-        thread = await engine.solve(PROBLEMS[4], strategy=ramify.Majority(width=8), seed=1)
+        thread = await engine.solve(PROBLEMS[4], strategy=ramify.MajorityVote(width=8), seed=1)
     async with ramify.Engine() as engine:
-        process = await engine.solve(PROBLEMS[4], strategy=ramify.Majority(width=8), seed=1)
+        process = await engine.solve(PROBLEMS[4], strategy=ramify.MajorityVote(width=8), seed=1)
     assert thread.answer == process.answer
 
 
 def test_solve_sync_needs_no_event_loop() -> None:
-    solution = ramify.solve_sync(PROBLEMS[5], strategy=ramify.Majority(width=4))
+    solution = ramify.solve_sync(PROBLEMS[5], strategy=ramify.MajorityVote(width=4))
     assert len(solution.candidates) == 4
 
 
@@ -143,7 +143,7 @@ async def test_bad_questions_and_models_are_named(tmp_path: Path) -> None:
 
 async def test_a_reward_may_be_a_plain_function() -> None:
     async with ramify.Engine(reward=lambda question, steps: 1.0 / (1 + len(steps))) as engine:
-        solution = await engine.solve(PROBLEMS[6], strategy=ramify.Weighted(width=4))
+        solution = await engine.solve(PROBLEMS[6], strategy=ramify.WeightedVote(width=4))
     assert solution.usage.reward.prompt_tokens == 0
     assert all(candidate.score is not None for candidate in solution.candidates)
 
@@ -152,14 +152,14 @@ async def test_a_reward_may_be_a_plain_function() -> None:
 def test_the_engine_runs_on_both_event_loops(backend: str) -> None:
     async def solve() -> ramify.Solution:
         async with ramify.Engine(reward=None) as engine:
-            return await engine.solve(PROBLEMS[7], strategy=ramify.Majority(width=3))
+            return await engine.solve(PROBLEMS[7], strategy=ramify.MajorityVote(width=3))
 
     assert len(anyio.run(solve, backend=backend).candidates) == 3
 
 
 async def test_a_step_written_by_hand_is_read_by_the_real_model() -> None:
     problem = ramify.generate_problems(steps=(3, 3), count=1, seed=5)[0]
-    async with ramify.Engine() as engine, engine.run(problem, strategy=ramify.Majority(width=1)) as run:
+    async with ramify.Engine() as engine, engine.run(problem, strategy=ramify.MajorityVote(width=1)) as run:
         run.pause()
         run.step()
         while len(run.tree) == 1 or run.tree.pending_count:

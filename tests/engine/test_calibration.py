@@ -103,21 +103,21 @@ def planned(*points: Point, difficulty: tuple[float, ...] = HARDNESS) -> Any:
 
 def test_one_strategy_is_run_where_difficulty_makes_no_difference() -> None:
     alike = measured("majority", 4, "10" * 50), measured("majority", 8, "10" * 49 + "11")
-    assert planned(*alike) == ramify.Majority(width=8)
+    assert planned(*alike) == ramify.MajorityVote(width=8)
 
 
 def test_what_is_better_on_hard_problems_alone_is_run_on_those() -> None:
     easy, hard = measured("majority", 8, "1" * 70 + "0" * 30), measured("majority", 4, "0" * 70 + "1" * 20 + "0" * 10)
     found = planned(easy, hard)
     assert isinstance(found, ramify.Auto)
-    assert found.choices == (ramify.Majority(width=8), ramify.Majority(width=4))
+    assert found.choices == (ramify.MajorityVote(width=8), ramify.MajorityVote(width=4))
     assert found.edges == (0.8,)
 
 
 def test_a_difference_that_chance_explains_changes_nothing() -> None:
     # Seven of seven in one quintile: 1 in 128, but there are five quintiles and one rival, so 1 in 100 is needed.
     lucky = measured("majority", 4, "0" * 80 + "1" * 6 + "0" * 14)
-    assert planned(measured("majority", 8, "1" * 80 + "0" * 20), lucky) == ramify.Majority(width=8)
+    assert planned(measured("majority", 8, "1" * 80 + "0" * 20), lucky) == ramify.MajorityVote(width=8)
     luckier = measured("majority", 4, "0" * 80 + "1" * 7 + "0" * 13)
     assert isinstance(planned(measured("majority", 8, "1" * 80 + "0" * 20), luckier), ramify.Auto)
 
@@ -130,12 +130,12 @@ def test_the_sign_test_is_exact() -> None:
 
 def test_what_is_narrower_than_the_probe_is_not_chosen_by_difficulty() -> None:
     narrow = measured("majority", 2, "0" * 80 + "1" * 20)
-    assert planned(measured("majority", 8, "1" * 80 + "0" * 20), narrow) == ramify.Majority(width=8)
+    assert planned(measured("majority", 8, "1" * 80 + "0" * 20), narrow) == ramify.MajorityVote(width=8)
 
 
 def test_without_difficulties_one_strategy_is_chosen() -> None:
     rival = measured("majority", 4, "0" * 80 + "1" * 20)
-    assert planned(measured("majority", 8, "1" * 80 + "0" * 20), rival, difficulty=()) == ramify.Majority(width=8)
+    assert planned(measured("majority", 8, "1" * 80 + "0" * 20), rival, difficulty=()) == ramify.MajorityVote(width=8)
 
 
 def test_a_saved_profile_is_read_back(tmp_path: Path) -> None:
@@ -164,13 +164,13 @@ def half_right(question: str, path: tuple[int, ...]) -> str:
 
 async def test_a_point_holds_what_was_right_and_what_it_cost() -> None:
     async with ramify.Engine(model=ScriptedModel(half_right), reward=None) as engine:
-        found = await measure(engine, PROBLEMS, ramify.Majority(width=3))
+        found = await measure(engine, PROBLEMS, ramify.MajorityVote(width=3))
     assert (found.problems, found.right, found.accuracy) == (4, 2, 0.5)
     # Four tokens and the end, three times; the price of a scripted token is 2 million FLOPs, one more for the prompt.
     assert found.costs["generated_tokens"] == Cost(mean=15, p90=15)
     assert found.costs["flops"].mean == 2e6 * 16
     assert found.costs["nodes"].mean == 3
-    assert found.make() == ramify.Majority(width=3)
+    assert found.make() == ramify.MajorityVote(width=3)
 
 
 async def test_a_calibration_goes_on_where_it_was() -> None:

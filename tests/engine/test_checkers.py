@@ -12,7 +12,7 @@ from ramify.engine.engine import Engine
 from ramify.engine.ensembles.cascade import ensemble
 from ramify.errors import UsageError
 from ramify.problem import Problem
-from ramify.search.strategies.sampling import Majority
+from ramify.search.strategies.sampling import MajorityVote
 from ramify.testing import ScriptedModel
 from ramify.training.calibration import measure
 
@@ -120,9 +120,9 @@ def model() -> ScriptedModel:
 async def test_paths_vote_by_the_problems_checker(check: Check, groups: list[int]) -> None:
     problem = Problem(id="1", question="?", check=check)
     async with Engine(model(), None) as engine, Engine(model(), None) as other:
-        solution = await engine.solve(problem, strategy=Majority(width=5))
+        solution = await engine.solve(problem, strategy=MajorityVote(width=5))
         assert solution.vote_counts() == groups
-        pooled = await ensemble([engine, other], problem, strategy=Majority(width=5))
+        pooled = await ensemble([engine, other], problem, strategy=MajorityVote(width=5))
         assert pooled.vote_counts() == [2 * each for each in groups]
 
 
@@ -140,5 +140,5 @@ async def test_calibration_grades_by_the_checker() -> None:
         Problem(id="2", question="?", answer="a", check="exact"),
     ]
     async with Engine(ScriptedModel(lambda question, path: "The answer is A"), None) as engine:
-        point = await measure(engine, problems, Majority(width=1))
+        point = await measure(engine, problems, MajorityVote(width=1))
     assert point.right == 1

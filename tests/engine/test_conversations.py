@@ -114,7 +114,7 @@ async def test_the_bundled_model_evaluates_no_token_of_a_conversation_twice() ->
         usage = solution.usage.policy
         assert usage.generated_tokens == tree.generated_tokens
         assert usage.reevaluated_tokens == 0
-        drafts_only = await engine.solve(problem, strategy=ramify.Majority(width=1), seed=3)
+        drafts_only = await engine.solve(problem, strategy=ramify.MajorityVote(width=1), seed=3)
         # Beyond the question, what is read is what it was told: at least a few tokens a critique and a revision.
         assert usage.prompt_tokens > drafts_only.usage.policy.prompt_tokens + 5 * (len(critiques) + len(revisions))
         again = await engine.solve(problem, strategy=ramify.Refine(width=4, revisions=1), seed=3, tree=tree)

@@ -142,10 +142,10 @@ def few_words(question: str, path: tuple[int, ...]) -> str:
 
 
 STRATEGIES = [
-    ramify.Weighted(width=12),
+    ramify.WeightedVote(width=12),
     ramify.Rebase(width=12),
     ramify.BeamSearch(width=8, children=4),
-    ramify.Mcts(width=24),
+    ramify.MCTS(width=24),
     ramify.ParticleFilter(width=8),
 ]
 
@@ -210,7 +210,7 @@ async def test_what_is_not_read_is_not_paid() -> None:
 @pytest.mark.parametrize("reward", ["demo-prm", "self-certainty", "mean-logprob:demo-m"])
 async def test_on_the_bundled_models(reward: str, alone: pytest.MonkeyPatch) -> None:
     problem = ramify.generate_problems(steps=(4, 4), count=1, seed=5)[0]
-    strategy = ramify.Weighted(width=16)
+    strategy = ramify.WeightedVote(width=16)
     async with ramify.Engine("demo-s", reward) as engine:
         before = await engine.solve(problem, strategy=strategy)
         alone.undo()

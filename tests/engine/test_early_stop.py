@@ -20,7 +20,7 @@ def unanimous(question: str, path: tuple[int, ...]) -> str:
 
 async def test_a_run_stops_when_its_rule_says_so() -> None:
     async with ramify.Engine(model=ScriptedModel(unanimous), reward=None) as engine:
-        solution = await engine.solve("q", strategy=ramify.Majority(width=12), stop="beta:0.95")
+        solution = await engine.solve("q", strategy=ramify.MajorityVote(width=12), stop="beta:0.95")
     assert (solution.answer, solution.stop_reason) == ("7", "early_stop")
     assert solution.stop is not None
     assert (solution.stop.rule, solution.stop.detail["posterior"]) == ("beta", 1 - 1 / 32)
@@ -32,7 +32,7 @@ async def test_a_run_stops_when_its_rule_says_so() -> None:
 
 
 async def test_a_stopped_run_can_go_on() -> None:
-    strategy = ramify.Majority(width=9)
+    strategy = ramify.MajorityVote(width=9)
     async with ramify.Engine(model=ScriptedModel(unanimous), reward=None) as engine:
         part = await engine.solve("q", strategy=strategy, stop=CannotBeOvertaken())
         rest = await engine.solve("q", strategy=strategy, tree=part.tree)
@@ -43,7 +43,7 @@ async def test_a_stopped_run_can_go_on() -> None:
 
 async def test_a_rule_that_never_fires_changes_nothing() -> None:
     async with ramify.Engine(model=ScriptedModel(unanimous), reward=None) as engine:
-        solution = await engine.solve("q", strategy=ramify.Majority(width=3), stop="score:1.0")
+        solution = await engine.solve("q", strategy=ramify.MajorityVote(width=3), stop="score:1.0")
     assert (solution.stop_reason, solution.stop, len(solution.candidates)) == ("completed", None, 3)
 
 
@@ -55,7 +55,7 @@ async def test_cut_paths_say_why() -> None:
             return [leaf.id for leaf in tree.open_leaves() if leaf.path[:1] == (1,)]
 
     async with ramify.Engine(model=ScriptedModel(unanimous), reward=None) as engine:
-        solution = await engine.solve("q", strategy=ramify.Majority(width=3), cut=Cutter())
+        solution = await engine.solve("q", strategy=ramify.MajorityVote(width=3), cut=Cutter())
     assert solution.tree is not None
     cut = [node.path for node in solution.tree if node.prune_reason is PruneReason.CONFIDENCE]
     assert cut == [(1,)]
@@ -65,7 +65,7 @@ async def test_cut_paths_say_why() -> None:
 async def test_with_a_reward_the_posterior_stops() -> None:
     reward = ScriptedReward(lambda question, steps: 0.9)
     async with ramify.Engine(model=ScriptedModel(unanimous), reward=reward) as engine:
-        solution = await engine.solve("q", strategy=ramify.Weighted(width=8), stop="posterior:0.95")
+        solution = await engine.solve("q", strategy=ramify.WeightedVote(width=8), stop="posterior:0.95")
     assert solution.stop_reason == "early_stop"
     # With one answer given and one not: 0.9 against 0.1, then 0.99 to 0.01.
     assert len(solution.candidates) == 2

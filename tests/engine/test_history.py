@@ -62,7 +62,7 @@ def file_of(store: RunStore, run_id: str) -> Path:
 
 async def test_a_run_comes_back_with_its_tree_and_options(store: RunStore) -> None:
     async with ramify.Engine(model=ScriptedModel(lambda question, path: "The answer is 7."), reward=None) as engine:
-        solved = await engine.solve("How many \ud800?", strategy=ramify.Majority(width=3))
+        solved = await engine.solve("How many \ud800?", strategy=ramify.MajorityVote(width=3))
     run_id = store.save(solved, {"width": 3, "model": "demo-m", "strategy": None})
     run = store.load(run_id)
     assert run.id == run_id and run.created == START + timedelta(minutes=1)

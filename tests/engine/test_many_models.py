@@ -38,7 +38,7 @@ async def test_tranches_give_the_paths_of_one_wide_run() -> None:
         (found,) = await solve_set(
             engine, PROBLEMS[1:2], generated_tokens=1000, allocator=EqualSplit(tranche=3, most=12), parallel=2
         )
-        whole = await engine.solve(PROBLEMS[1], strategy=ramify.Majority(width=12))
+        whole = await engine.solve(PROBLEMS[1], strategy=ramify.MajorityVote(width=12))
     assert found is not None
     assert [each.answer for each in found.candidates] == [each.answer for each in whole.candidates]
     assert found.usage.policy.generated_tokens == whole.usage.policy.generated_tokens
@@ -85,7 +85,7 @@ def unsure(question: str, path: tuple[int, ...]) -> str:
 
 
 async def test_a_cascade_asks_the_larger_model_only_in_doubt() -> None:
-    strategy = ramify.Majority(width=6)
+    strategy = ramify.MajorityVote(width=6)
     small, large = ScriptedModel(answers, name="small"), ScriptedModel(lambda q, p: "The answer is 9.", name="large")
     async with ramify.Engine(model=small, reward=None) as one, ramify.Engine(model=large, reward=None) as two:
         easy = await cascade([one, two], "easy", strategy=strategy)
@@ -97,8 +97,8 @@ async def test_a_cascade_asks_the_larger_model_only_in_doubt() -> None:
 
 async def test_certainty_is_the_posterior_of_the_answer() -> None:
     async with ramify.Engine(model=ScriptedModel(answers), reward=None) as engine:
-        sure = await engine.solve("easy", strategy=ramify.Majority(width=4))
-        open_vote = await engine.solve("hard", strategy=ramify.Majority(width=6))
+        sure = await engine.solve("easy", strategy=ramify.MajorityVote(width=4))
+        open_vote = await engine.solve("hard", strategy=ramify.MajorityVote(width=6))
     assert certainty(sure) == 1 - 1 / 32
     # Four to two: of seven trials at most four.
     assert certainty(open_vote) == (1 + 7 + 21 + 35 + 35) / 128
@@ -106,13 +106,13 @@ async def test_certainty_is_the_posterior_of_the_answer() -> None:
 
 async def test_certainty_when_all_differ() -> None:
     async with ramify.Engine(model=ScriptedModel(unsure), reward=None) as engine:
-        assert certainty(await engine.solve("q", strategy=ramify.Majority(width=3))) == 0.5
+        assert certainty(await engine.solve("q", strategy=ramify.MajorityVote(width=3))) == 0.5
 
 
 async def test_an_ensemble_votes_together() -> None:
     one, two = ScriptedModel(unsure, name="one"), ScriptedModel(lambda q, p: "The answer is 2.", name="two")
     async with ramify.Engine(model=one, reward=None) as first, ramify.Engine(model=two, reward=None) as second:
-        solution = await ensemble([first, second], "q", strategy=ramify.Majority(width=3))
+        solution = await ensemble([first, second], "q", strategy=ramify.MajorityVote(width=3))
     assert (solution.answer, len(solution.candidates)) == ("2", 6)
     assert solution.model["policy"] == "one + two"
 

@@ -19,7 +19,7 @@ async def solved(answers: dict[tuple[int, ...], str], strategy: Any, reward: Any
 
 
 async def test_pooled_paths_vote_together_and_costs_add_up() -> None:
-    one = await solved({(0,): "1", (1,): "2"}, ramify.Majority(width=2))
+    one = await solved({(0,): "1", (1,): "2"}, ramify.MajorityVote(width=2))
     two = await solved({(0,): "2.0"}, ramify.Greedy())
     both = await pool([one, two])
     assert both.answer == "2"
@@ -31,16 +31,16 @@ async def test_pooled_paths_vote_together_and_costs_add_up() -> None:
 
 async def test_pooling_by_weight_leaves_out_what_was_not_scored() -> None:
     reward = ScriptedReward(lambda question, steps: 0.3)
-    one = await solved({(0,): "1"}, ramify.Weighted(width=1), reward)
-    two = await solved({(0,): "2", (1,): "2"}, ramify.Majority(width=2))
+    one = await solved({(0,): "1"}, ramify.WeightedVote(width=1), reward)
+    two = await solved({(0,): "2", (1,): "2"}, ramify.MajorityVote(width=2))
     both = await pool([one, two], "weighted")
     assert (both.answer, both.score) == ("1", 0.3)
 
 
 async def test_a_path_without_a_score_counts_as_one_in_a_weight() -> None:
     reward = ScriptedReward(lambda question, steps: 0.25)
-    scored = await solved({(0,): "1", (1,): "2"}, ramify.Weighted(width=2), reward)
-    plain = await solved({(0,): "1", (1,): "3"}, ramify.Majority(width=2))
+    scored = await solved({(0,): "1", (1,): "2"}, ramify.WeightedVote(width=2), reward)
+    plain = await solved({(0,): "1", (1,): "3"}, ramify.MajorityVote(width=2))
     assert [each.weight for each in plain.candidates] == [1, 1]
     mixed = await pool([scored, plain])
     assert [(each.answer, each.votes, each.weight) for each in mixed.candidates] == [

@@ -29,8 +29,8 @@ def wander(question: str, path: tuple[int, ...]) -> str:
 
 STRATEGIES = [
     ramify.Greedy(),
-    ramify.Majority(width=5),
-    ramify.Weighted(width=4),
+    ramify.MajorityVote(width=5),
+    ramify.WeightedVote(width=4),
     ramify.Rebase(width=6),
     ramify.BeamSearch(width=6, children=2),
     ramify.ParticleFilter(width=5),
@@ -71,7 +71,7 @@ async def test_chains_that_ran_out_of_budget_end_like_those_that_did_not(strateg
             assert outcome(rest.tree) == outcome(whole.tree), nodes
 
 
-@pytest.mark.parametrize("strategy", [ramify.Rebase(width=8), ramify.Majority(width=8)], ids=lambda each: each.name)
+@pytest.mark.parametrize("strategy", [ramify.Rebase(width=8), ramify.MajorityVote(width=8)], ids=lambda each: each.name)
 async def test_on_the_bundled_model(strategy: Any) -> None:
     problem = ramify.generate_problems(steps=(4, 4), count=1, seed=12)[0]
     async with ramify.Engine() as engine:
@@ -93,26 +93,26 @@ async def test_on_the_bundled_model(strategy: Any) -> None:
 
 async def test_a_finished_run_has_nothing_to_go_on_with() -> None:
     async with ramify.Engine(model=ScriptedModel(wander), reward=None) as engine:
-        whole = await engine.solve("q", strategy=ramify.Majority(width=3))
-        again = await engine.solve("q", strategy=ramify.Majority(width=3), tree=saved(whole))
+        whole = await engine.solve("q", strategy=ramify.MajorityVote(width=3))
+        again = await engine.solve("q", strategy=ramify.MajorityVote(width=3), tree=saved(whole))
     assert again.answer == whole.answer
     assert again.usage.policy.generated_tokens == 0
 
 
 async def test_a_finished_run_goes_on_with_a_greater_width() -> None:
     async with ramify.Engine(model=ScriptedModel(wander), reward=None) as engine:
-        small = await engine.solve("q", strategy=ramify.Majority(width=3))
-        large = await engine.solve("q", strategy=ramify.Majority(width=6), tree=saved(small))
-        whole = await engine.solve("q", strategy=ramify.Majority(width=6))
+        small = await engine.solve("q", strategy=ramify.MajorityVote(width=3))
+        large = await engine.solve("q", strategy=ramify.MajorityVote(width=6), tree=saved(small))
+        whole = await engine.solve("q", strategy=ramify.MajorityVote(width=6))
     assert outcome(large.tree) == outcome(whole.tree)
 
 
 async def test_a_strategy_that_needs_scores_refuses_a_tree_without_them() -> None:
     reward = ScriptedReward(lambda question, steps: 0.5)
     async with ramify.Engine(model=ScriptedModel(wander), reward=reward) as engine:
-        votes = await engine.solve("q", strategy=ramify.Majority(width=3))
+        votes = await engine.solve("q", strategy=ramify.MajorityVote(width=3))
         with pytest.raises(ramify.UsageError, match="have no scores, which the strategy rebase needs"):
             await engine.solve("q", strategy=ramify.Rebase(width=6), tree=saved(votes))
-        scored = await engine.solve("q", strategy=ramify.Weighted(width=3))
-        more = await engine.solve("q", strategy=ramify.Weighted(width=6), tree=saved(scored))
+        scored = await engine.solve("q", strategy=ramify.WeightedVote(width=3))
+        more = await engine.solve("q", strategy=ramify.WeightedVote(width=6), tree=saved(scored))
     assert len(more.candidates) == 6

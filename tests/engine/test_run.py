@@ -15,9 +15,10 @@ from ramify.reward.testing import ScriptedReward
 from ramify.search.budget import Budget
 from ramify.search.node import FinishReason, NodeState, PruneReason
 from ramify.search.stopping import StopReason
-from ramify.search.strategies import BestOfN, Greedy, Majority, Rebase, Weighted
-from ramify.search.strategies.mcts import Mcts
-from ramify.search.strategy import AnyStrategy
+from ramify.search.strategies.mcts import MCTS
+from ramify.search.strategies.rebase import Rebase
+from ramify.search.strategies.sampling import BestOfN, Greedy, MajorityVote, WeightedVote
+from ramify.search.strategy import Strategy
 from ramify.solution import Solution
 
 SCRIPT: Mapping[tuple[int, ...], str] = {
@@ -97,8 +98,8 @@ def chain(question: str, path: tuple[int, ...]) -> str:
     return f"The answer is {path[0] % 3}." if len(path) == 3 else f"step {len(path)} of {path[0]}\n"
 
 
-@pytest.mark.parametrize("strategy", [Majority(width=7), Weighted(width=7), BestOfN(width=7), Greedy()])
-async def test_sampling_strategies_finish_every_chain(strategy: Majority | Weighted | BestOfN | Greedy) -> None:
+@pytest.mark.parametrize("strategy", [MajorityVote(width=7), WeightedVote(width=7), BestOfN(width=7), Greedy()])
+async def test_sampling_strategies_finish_every_chain(strategy: MajorityVote | WeightedVote | BestOfN | Greedy) -> None:
     reward = ScriptedReward(lambda question, path: 0.5 + 0.1 * path[0].endswith("5\n"))
     solution = await solve(ScriptedModel(chain), reward, strategy=strategy)
     assert len(solution.candidates) == strategy.width
@@ -109,7 +110,9 @@ async def test_sampling_strategies_finish_every_chain(strategy: Majority | Weigh
 
 async def test_a_token_budget_is_never_exceeded_and_still_gives_an_answer() -> None:
     for limit in range(8, 90, 3):
-        solution = await solve(ScriptedModel(chain), strategy=Majority(width=7), budget=Budget(generated_tokens=limit))
+        solution = await solve(
+            ScriptedModel(chain), strategy=MajorityVote(width=7), budget=Budget(generated_tokens=limit)
+        )
         assert solution.usage.policy.generated_tokens <= limit
         if limit >= 32:
             assert solution.answer == "0", limit
@@ -119,7 +122,7 @@ async def test_the_reserve_brings_one_path_to_its_end() -> None:
     def long(question: str, path: tuple[int, ...]) -> str:
         return "one two three four five six seven eight\n" * 2 if len(path) < 2 else "The answer is 9."
 
-    solution = await solve(ScriptedModel(long), strategy=Majority(width=4), budget=Budget(generated_tokens=80))
+    solution = await solve(ScriptedModel(long), strategy=MajorityVote(width=4), budget=Budget(generated_tokens=80))
     assert solution.stop_reason is StopReason.BUDGET_GENERATED_TOKENS
     assert solution.answer == "9"
     assert solution.usage.policy.generated_tokens <= 80
@@ -127,7 +130,7 @@ async def test_the_reserve_brings_one_path_to_its_end() -> None:
 
 async def test_nothing_finished_means_no_answer_and_no_crash() -> None:
     endless = ScriptedModel(lambda question, path: "on and on\n")
-    solution = await solve(endless, strategy=Majority(width=3), budget=Budget(generated_tokens=50))
+    solution = await solve(endless, strategy=MajorityVote(width=3), budget=Budget(generated_tokens=50))
     assert solution.answer is None and solution.text == "" and solution.candidates == ()
     assert solution.stop_reason is StopReason.BUDGET_GENERATED_TOKENS
     assert solution.tree is not None
@@ -136,7 +139,7 @@ async def test_nothing_finished_means_no_answer_and_no_crash() -> None:
 
 async def test_a_path_limit_prunes_what_never_ends() -> None:
     endless = ScriptedModel(lambda question, path: "on and on\n")
-    solution = await solve(endless, strategy=Majority(width=2, max_depth=25), max_path_tokens=9, budget=Budget())
+    solution = await solve(endless, strategy=MajorityVote(width=2, max_depth=25), max_path_tokens=9, budget=Budget())
     assert solution.stop_reason is StopReason.COMPLETED
     assert solution.tree is not None
     assert {node.prune_reason for node in solution.tree if node.prune_reason} == {PruneReason.PATH_LENGTH}
@@ -152,7 +155,7 @@ async def test_a_cut_step_never_yields_an_answer() -> None:
 
 async def test_the_end_of_a_path_without_an_answer_does_not_vote() -> None:
     model = ScriptedModel({(0,): ScriptedStep(text="I give up.", end=True), (1,): "The answer is 3."})
-    solution = await solve(model, strategy=Majority(width=2))
+    solution = await solve(model, strategy=MajorityVote(width=2))
     assert solution.answer == "3"
     assert [candidate.answer for candidate in solution.candidates] == [None, "3"]
     assert [candidate.votes for candidate in solution.candidates] == [0, 1]
@@ -160,7 +163,7 @@ async def test_the_end_of_a_path_without_an_answer_does_not_vote() -> None:
 
 async def test_seconds_limit_ends_a_slow_run() -> None:
     slow = ScriptedModel(lambda question, path: "on and on\n", delay_s=0.02)
-    solution = await solve(slow, strategy=Majority(width=2, max_depth=10_000), budget=Budget(seconds=0.3))
+    solution = await solve(slow, strategy=MajorityVote(width=2, max_depth=10_000), budget=Budget(seconds=0.3))
     assert solution.stop_reason is StopReason.BUDGET_SECONDS
     assert solution.usage.seconds < 5
 
@@ -170,7 +173,7 @@ async def test_stop_gives_the_best_answer_so_far() -> None:
         return "The answer is 5." if path == (0,) else "on and on\n"
 
     model = ScriptedModel(endless_but_first, delay_s=0.001)
-    async with Engine(model, None) as engine, engine.run("?", strategy=Majority(width=2, max_depth=10_000)) as run:
+    async with Engine(model, None) as engine, engine.run("?", strategy=MajorityVote(width=2, max_depth=10_000)) as run:
         async for event in run:
             if isinstance(event, AnswerUpdate):
                 run.stop()
@@ -182,7 +185,7 @@ async def test_stop_gives_the_best_answer_so_far() -> None:
 async def test_leaving_the_block_cancels() -> None:
     model = ScriptedModel(lambda question, path: "on and on\n", delay_s=0.001)
     async with Engine(model, None) as engine:
-        async with engine.run("?", strategy=Majority(width=2, max_depth=10_000)) as run:
+        async with engine.run("?", strategy=MajorityVote(width=2, max_depth=10_000)) as run:
             await anyio.sleep(0.02)
         assert run.finished
         written = len(model.expanded)
@@ -227,7 +230,9 @@ async def test_a_closed_engine_says_so() -> None:
 async def test_solve_many_solves_each_once_whatever_the_parallelism() -> None:
     async with Engine(ScriptedModel(chain, delay_s=0.0005), None) as engine:
         questions = [f"question {number}" for number in range(9)]
-        found = [solution async for solution in engine.solve_many(questions, parallel=4, strategy=Majority(width=3))]
+        found = [
+            solution async for solution in engine.solve_many(questions, parallel=4, strategy=MajorityVote(width=3))
+        ]
     assert sorted(solution.question for solution in found) == questions
 
 
@@ -254,10 +259,10 @@ def test_runs_on_both_event_loops(backend: str) -> None:
 
 @pytest.mark.parametrize(
     ("strategy", "comes_back"),
-    [(Majority(width=3), False), (Rebase(width=4), False), (Mcts(width=4), True)],
+    [(MajorityVote(width=3), False), (Rebase(width=4), False), (MCTS(width=4), True)],
 )
 async def test_steps_that_have_children_are_released_if_the_strategy_never_comes_back(
-    strategy: AnyStrategy, comes_back: bool
+    strategy: Strategy, comes_back: bool
 ) -> None:
     model = ScriptedModel(lambda question, path: ["a\n", "b\n", "The answer is 1."][len(path) - 1])
     solution = await solve(model, ScriptedReward(lambda question, steps: 0.5), strategy=strategy)

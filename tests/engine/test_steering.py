@@ -27,7 +27,7 @@ async def paused_run(width: int = 2, **options: object) -> AsyncIterator[tuple[R
     model = ScriptedModel(chain)
     async with (
         ramify.Engine(model=model, reward=None) as engine,
-        engine.run("q", strategy=ramify.Majority(width=width), **options) as run,  # type: ignore[arg-type]
+        engine.run("q", strategy=ramify.MajorityVote(width=width), **options) as run,  # type: ignore[arg-type]
     ):
         run.pause()
         run.step()
@@ -88,7 +88,7 @@ async def test_a_step_in_the_making_is_pruned_when_it_is_there() -> None:
     model = ScriptedModel(chain, delay_s=0.02)
     async with (
         ramify.Engine(model=model, reward=None) as engine,
-        engine.run("q", strategy=ramify.Majority(width=2)) as run,
+        engine.run("q", strategy=ramify.MajorityVote(width=2)) as run,
     ):
         while run.tree.pending_count < 2:
             await anyio.sleep(0)
@@ -178,7 +178,7 @@ async def test_a_later_deadline_is_kept() -> None:
     model = ScriptedModel(chain, delay_s=0.05)
     async with (
         ramify.Engine(model=model, reward=None) as engine,
-        engine.run("q", strategy=ramify.Majority(width=2), budget=ramify.Budget(seconds=0.1)) as run,
+        engine.run("q", strategy=ramify.MajorityVote(width=2), budget=ramify.Budget(seconds=0.1)) as run,
     ):
         run.set_budget(ramify.Budget(seconds=60))
         solution = await run.result()

@@ -8,7 +8,7 @@ import ramify
 from ramify.engine.run import Run, as_it_stands
 from ramify.events import AnswerUpdate
 from ramify.search.node import NodeState, PruneReason
-from ramify.search.strategy import AnyStrategy
+from ramify.search.strategy import Strategy
 from ramify.testing import ScriptedModel
 
 
@@ -27,8 +27,10 @@ async def first_answers(run: Run) -> None:
             return
 
 
-@pytest.mark.parametrize(("strategy", "weight"), [(ramify.Majority(width=4), 2.0), (ramify.Weighted(width=4), 0.5)])
-async def test_a_run_as_it_stands_says_what_a_finished_one_would(strategy: AnyStrategy, weight: float) -> None:
+@pytest.mark.parametrize(
+    ("strategy", "weight"), [(ramify.MajorityVote(width=4), 2.0), (ramify.WeightedVote(width=4), 0.5)]
+)
+async def test_a_run_as_it_stands_says_what_a_finished_one_would(strategy: Strategy, weight: float) -> None:
     async with (
         ramify.Engine(model=ScriptedModel(chain), reward=lambda question, steps: 0.25) as engine,
         engine.run("q", strategy=strategy) as run,
@@ -47,7 +49,7 @@ async def test_a_run_as_it_stands_says_what_a_finished_one_would(strategy: AnySt
 
 
 async def test_a_pinned_answer_stands_in_a_run_that_is_cut() -> None:
-    strategy = ramify.Majority(width=4)
+    strategy = ramify.MajorityVote(width=4)
     model = ScriptedModel(lambda question, path: f"The answer is {path[0]}." if path[0] < 2 else "step\n")
     async with ramify.Engine(model=model, reward=None) as engine, engine.run("q", strategy=strategy) as run:
         await first_answers(run)

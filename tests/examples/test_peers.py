@@ -102,7 +102,7 @@ def test_completions_take_the_prompt_as_text(address: str) -> None:
 
 async def test_scores_are_those_of_a_search(address: str) -> None:
     likeliest = ramify.SamplingParams(temperature=0.0)
-    expected = await solve(REWARD, strategy=ramify.Weighted(width=1), sampling=likeliest)
+    expected = await solve(REWARD, strategy=ramify.WeightedVote(width=1), sampling=likeliest)
     text = expected.candidates[0].text
     steps = text.splitlines(keepends=True)
     texts = ["".join(steps[: end + 1]).rstrip("\n") for end in range(len(steps))]
@@ -117,7 +117,7 @@ async def test_a_search_over_http_is_charged_what_it_reports(address: str, monke
     async with ramify.Engine(model, None, prompt_preset="chat:plain", step_format="line") as engine:
         await engine.solve("How many?", strategy=ramify.Greedy())
         post(f"{address}/take", {}, "search")
-        solution = await engine.solve(QUESTION, strategy=ramify.Majority(width=4))
+        solution = await engine.solve(QUESTION, strategy=ramify.MajorityVote(width=4))
     used = post(f"{address}/take", {}, "search")
     policy = solution.usage.policy
     assert policy.generated_tokens == used["generated_tokens"] > 0

@@ -48,7 +48,9 @@ OLD_NAMES = {
     "ramify.tui": "RamifyApp RunSpec",
 }
 """The public names before the modules moved, by the package that had them."""
-REMOVED = {("ramify.search", "BudgetMeter"), ("ramify.search", "Remaining"), ("ramify.search", "Spent")}
+REMOVED = {
+    ("ramify.search", name) for name in "BudgetMeter Converses NoState Remaining Settles Spent WindsDown".split()
+}
 """Old public names of things that are no more."""
 DOCUMENTED = [
     ("ramify.engine.cascade", "cascade"),

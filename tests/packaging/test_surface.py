@@ -12,10 +12,11 @@ import pytest
 import ramify
 
 SURFACE = """
-    AbMcts Auto BeamSearch BestOfN Budget CallableReward Dvts Engine EngineClosed EngineConfig Greedy Majority Mcts
-    ModelCrashed ModelLoadError ModelUnreachable ParticleFilter PolicyModel Problem RamifyError Rebase Refine
-    RewardModel RoleUsage Run SamplingParams SearchTree Solution StopRule Strategy Usage UsageError Weighted Widening
-    answers_equal extract_answer generate_problems rebase_allocation solve_sync
+    ABMCTS Auto BeamSearch BestOfN Budget CallableReward DVTS Engine EngineClosed EngineConfig Greedy MCTS
+    MajorityVote ModelCrashed ModelLoadError ModelUnreachable ParticleFilter PolicyModel Problem RamifyError
+    Rebase Refine RewardModel RoleUsage Run SamplingParams SearchTree Solution StopRule Strategy Usage
+    UsageError WeightedVote Widening answers_equal extract_answer generate_problems rebase_allocation
+    solve_sync
 """.split()
 MODULES = ["ensembles", "history", "stopping", "testing"]
 

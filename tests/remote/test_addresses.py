@@ -16,7 +16,7 @@ from ramify.engine.policy.remote.address import parse_address
 from ramify.engine.policy.remote.keys import ApiKey
 from ramify.engine.policy.remote.policy import RemotePolicy
 from ramify.errors import ModelLoadError, UsageError
-from ramify.search.strategies import Majority
+from ramify.search.strategies.sampling import MajorityVote
 
 from .asking import SECRET, connect, solve, write
 from .http_server import serving
@@ -45,11 +45,11 @@ async def test_a_key_is_sent_and_shown_nowhere(
     monkeypatch.setenv("RAMIFY_API_KEY", f" {SECRET}\n")
     with serving(write, SECRET) as server:
         policy = await connect(server)
-        solution = await solve(policy, strategy=Majority(width=2))
+        solution = await solve(policy, strategy=MajorityVote(width=2))
         assert {each["Authorization"] for each in server.headers} == {f"Bearer {SECRET}"}
         server.key = "changed"
         with pytest.raises(ModelLoadError, match="refuses the key") as caught:
-            await solve(policy, strategy=Majority(width=2))
+            await solve(policy, strategy=MajorityVote(width=2))
     captured = capfd.readouterr()
     objects = (policy, vars(policy), vars(policy.pool), vars(policy.pool.endpoints[0].transport), caught.value)
     shown = [json.dumps(solution.to_dict(tree=True)), policy.name, str(caught.value), *map(repr, objects)]

@@ -13,7 +13,8 @@ from ramify.engine.policy.remote.policy import RemotePolicy
 from ramify.engine.policy.remote.settings import Patience, RemoteSettings
 from ramify.errors import ModelLoadError, ModelUnreachable
 from ramify.search.node import FinishReason
-from ramify.search.strategies import Majority, Rebase
+from ramify.search.strategies.rebase import Rebase
+from ramify.search.strategies.sampling import MajorityVote
 
 from .asking import QUICK, connect, expand, failing, request, reward, shape, solve, write
 from .http_server import FakeServer, serving
@@ -116,7 +117,7 @@ async def test_when_all_are_dead_the_error_says_so() -> None:
         one.stop()
         two.stop()
         with pytest.raises(ModelUnreachable, match=r"every server of openai:.* cannot be used") as caught:
-            await solve(policy, strategy=Majority(width=8))
+            await solve(policy, strategy=MajorityVote(width=8))
     assert caught.value.exit_code == 3
     with pytest.raises(ModelUnreachable, match=r"the server of openai:.* cannot be used: connection refused"):
         await connect(one)
@@ -151,5 +152,5 @@ async def test_what_waits_for_a_dead_server_fails_together_and_later_work_is_tri
 async def test_a_refusal_is_not_repeated(fault: Any, message: str) -> None:
     with serving(write, fault=lambda number, body: fault) as server:
         with pytest.raises(ModelLoadError, match=message):
-            await solve(await connect(server), strategy=Majority(width=1))
+            await solve(await connect(server), strategy=MajorityVote(width=1))
         assert len(server.texts) == 1

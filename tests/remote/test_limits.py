@@ -9,7 +9,7 @@ from ramify.engine.runtime.messages import StepResult
 from ramify.errors import UsageError
 from ramify.search.budget import Budget
 from ramify.search.node import FinishReason
-from ramify.search.strategies import Majority
+from ramify.search.strategies.sampling import MajorityVote
 from ramify.solution import Solution
 
 from .asking import QUESTION, connect, expand, request, solve, write
@@ -49,7 +49,7 @@ def test_an_interrupt_ends_what_is_in_flight(backend: str) -> None:
 def test_a_deadline_ends_a_search_on_a_hanging_server(backend: str) -> None:
     async def main() -> Solution:
         policy = await connect(server)
-        return await solve(policy, strategy=Majority(width=4), budget=Budget(seconds=0.5))
+        return await solve(policy, strategy=MajorityVote(width=4), budget=Budget(seconds=0.5))
 
     with serving(write, fault=lambda number, body: "hang" if number > 3 else None) as server:
         solution = anyio.run(main, backend=backend)
@@ -74,7 +74,7 @@ async def test_a_common_allowance_is_kept_and_used() -> None:
 async def test_a_token_budget_is_not_exceeded(limit: int) -> None:
     with serving(write) as server:
         budget = Budget(generated_tokens=limit)
-        solution = await solve(await connect(server), strategy=Majority(width=6), budget=budget)
+        solution = await solve(await connect(server), strategy=MajorityVote(width=6), budget=budget)
         assert server.generated == solution.usage.policy.generated_tokens <= limit
 
 
@@ -82,4 +82,4 @@ async def test_flops_cannot_be_limited() -> None:
     with serving(write) as server:
         policy = await connect(server)
         with pytest.raises(UsageError, match="FLOPs are limited"):
-            await solve(policy, strategy=Majority(width=2), budget=Budget(flops=1e9))
+            await solve(policy, strategy=MajorityVote(width=2), budget=Budget(flops=1e9))

@@ -21,7 +21,8 @@ from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.sampling_params import StepFormat, node_seed
-from ramify.search.strategies import Majority, Rebase
+from ramify.search.strategies.rebase import Rebase
+from ramify.search.strategies.sampling import MajorityVote
 
 from .asking import shape
 from .http_server import Ask, FakeServer, serving
@@ -54,13 +55,13 @@ def served_model(name: str) -> Iterator[FakeServer]:
             yield server
 
 
-@pytest.mark.parametrize(("strategy", "equal"), [(Majority(width=64), 64), (Rebase(width=16), 16)])
+@pytest.mark.parametrize(("strategy", "equal"), [(MajorityVote(width=64), 64), (Rebase(width=16), 16)])
 async def test_a_served_model_writes_what_it_writes_here(
     strategy: Any, equal: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requests, "node_seed", lambda seed, path: node_seed(seed, path) & SEED_MASK)
     problem = generate_problems(steps=(3, 3), count=1, seed=7)[0]
-    scorer = None if isinstance(strategy, Majority) else (lambda question, steps: len(steps[-1]) / 100)
+    scorer = None if isinstance(strategy, MajorityVote) else (lambda question, steps: len(steps[-1]) / 100)
     async with Engine("demo-m", scorer, isolation="thread", threads=1) as engine:
         here = await engine.solve(problem, strategy=strategy, seed=4)
     with served_model("demo-m") as server:

@@ -10,7 +10,8 @@ from ramify.engine.runtime.messages import Turn
 from ramify.errors import ModelLoadError
 from ramify.sampling_params import SamplingParams
 from ramify.search.node import FinishReason
-from ramify.search.strategies import Majority, Rebase
+from ramify.search.strategies.rebase import Rebase
+from ramify.search.strategies.sampling import MajorityVote
 
 from .asking import QUESTION, connect, expand, request, reward, shape, solve, write
 from .http_server import serving
@@ -33,7 +34,7 @@ async def test_the_tree_does_not_depend_on_the_server(tells: str, preset: str | 
 async def test_a_vote_counts_what_the_server_generated() -> None:
     with serving(write) as server:
         policy = await connect(server)
-        solution = await solve(policy, strategy=Majority(width=8), seed=1)
+        solution = await solve(policy, strategy=MajorityVote(width=8), seed=1)
         assert solution.usage.policy.generated_tokens == server.generated == 8 * (2 * 4 + 5)
     assert solution.answer == "4"
     assert len(solution.candidates) == 8

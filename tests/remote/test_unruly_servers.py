@@ -8,7 +8,7 @@ import pytest
 from ramify.errors import ModelLoadError
 from ramify.sampling_params import SamplingParams
 from ramify.search.node import FinishReason
-from ramify.search.strategies import Majority
+from ramify.search.strategies.sampling import MajorityVote
 
 from .asking import connect, expand, request, shape, solve, write
 from .http_server import Ask, serving
@@ -16,8 +16,8 @@ from .http_server import Ask, serving
 
 async def test_a_server_that_ignores_stop_is_cut_and_noticed(caplog: pytest.LogCaptureFixture) -> None:
     with serving(write) as good, serving(write, ignore_stop=True, stream=False) as bad:
-        expected = await solve(await connect(good), strategy=Majority(width=4))
-        found = await solve(await connect(bad), strategy=Majority(width=4))
+        expected = await solve(await connect(good), strategy=MajorityVote(width=4))
+        found = await solve(await connect(bad), strategy=MajorityVote(width=4))
         assert [row[:2] for row in shape(found)] == [row[:2] for row in shape(expected)]
         assert found.usage.policy.generated_tokens == bad.generated > expected.usage.policy.generated_tokens
     assert [record.message for record in caplog.records if "ignores stop" in record.message] == [

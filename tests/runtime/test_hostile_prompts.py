@@ -34,7 +34,7 @@ async def test_no_question_becomes_a_special_token_or_breaks_the_engine() -> Non
             assert found == usual, question
         budget = ramify.Budget(generated_tokens=20)
         for question in HOSTILE:
-            solution = await engine.solve(question, strategy=ramify.Majority(width=2), budget=budget)
+            solution = await engine.solve(question, strategy=ramify.MajorityVote(width=2), budget=budget)
             assert solution.usage.policy.generated_tokens <= 20
 
 

@@ -23,7 +23,7 @@ from ramify.search.stopping import StopReason
 from .test_survival import workers_of
 
 PROBLEM = ramify.generate_problems(steps=(5, 6), count=1, seed=8)[0]
-WIDE = ramify.Majority(width=40)
+WIDE = ramify.MajorityVote(width=40)
 
 
 async def test_a_search_on_a_cache_too_small_for_it_completes_and_shows_the_cost() -> None:
@@ -45,7 +45,7 @@ async def test_a_path_longer_than_the_context_is_cut_and_ends_alone(tiny: Path) 
     settings = {"prompt_preset": "plain", "step_format": "line", "context_tokens": 256}
     async with ramify.Engine(model=tiny, reward=None, **settings) as engine:
         solution = await engine.solve(
-            "q" * 100, strategy=ramify.Majority(width=2), max_step_tokens=4096, max_path_tokens=4096
+            "q" * 100, strategy=ramify.MajorityVote(width=2), max_step_tokens=4096, max_path_tokens=4096
         )
     assert solution.tree is not None
     last = [node for node in solution.tree if node.finish_reason is FinishReason.CONTEXT]
@@ -89,7 +89,7 @@ async def cancel_one_of_two(engine: ramify.Engine) -> None:
     found: list[ramify.Solution] = []
 
     async def keep() -> None:
-        found.append(await engine.solve(PROBLEM, strategy=ramify.Majority(width=3), seed=9))
+        found.append(await engine.solve(PROBLEM, strategy=ramify.MajorityVote(width=3), seed=9))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(keep)
@@ -99,7 +99,7 @@ async def cancel_one_of_two(engine: ramify.Engine) -> None:
 
 
 async def leave_a_stream(engine: ramify.Engine) -> None:
-    stream = engine.solve_many([PROBLEM] * 6, parallel=3, strategy=ramify.Majority(width=8))
+    stream = engine.solve_many([PROBLEM] * 6, parallel=3, strategy=ramify.MajorityVote(width=8))
     async with stream:
         async for _ in stream:
             break
@@ -121,7 +121,7 @@ def test_a_search_given_up_stops_at_once_frees_all_and_disturbs_no_other(
     async def main() -> None:
         async with ramify.Engine() as engine:
             loaded_models = models_of(engine)
-            calm = await engine.solve(PROBLEM, strategy=ramify.Majority(width=3), seed=1)
+            calm = await engine.solve(PROBLEM, strategy=ramify.MajorityVote(width=3), seed=1)
             for way in ways:
                 await way(engine)
                 before = [await loaded.statistics() for loaded in loaded_models]
@@ -131,7 +131,7 @@ def test_a_search_given_up_stops_at_once_frees_all_and_disturbs_no_other(
                 assert [(each.cells_used, each.sequences_used) for each in after] == [(0, 0)] * len(loaded_models), (
                     way.__name__
                 )
-                again = await engine.solve(PROBLEM, strategy=ramify.Majority(width=3), seed=1)
+                again = await engine.solve(PROBLEM, strategy=ramify.MajorityVote(width=3), seed=1)
                 assert texts(again) == texts(calm), f"{way.__name__}: the next run differs"
 
     anyio.run(main, backend=backend)
@@ -156,7 +156,7 @@ async def main():
     async with ramify.Engine() as engine:
         print(engine.policy.model.runtime.worker.process.pid, flush=True)
         while True:
-            await engine.solve(sys.argv[2], strategy=ramify.Majority(width=40))
+            await engine.solve(sys.argv[2], strategy=ramify.MajorityVote(width=40))
 
 try:
     anyio.run(main, backend=sys.argv[1])

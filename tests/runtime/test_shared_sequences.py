@@ -10,7 +10,7 @@ from ramify.engine.runtime.decode.decoder import Decoder
 from ramify.engine.runtime.decode.shared_sequences import StepText
 from ramify.engine.runtime.messages import StepRequest
 from ramify.sampling_params import SamplingParams
-from ramify.search.strategy import AnyStrategy
+from ramify.search.strategy import Strategy
 
 from .test_decoder import LINE, FakeContext, FakeWords, drain, lane, lanes_of, reference
 
@@ -135,8 +135,8 @@ def test_a_text_goes_on_twice_from_the_middle_of_a_character() -> None:
     assert (text.text, other.text) == ("aé", "aè\n")
 
 
-@pytest.mark.parametrize("strategy", [ramify.Majority(width=24), ramify.Rebase(width=16)])
-async def test_no_two_tokens_on_the_same_path_are_evaluated_by_the_bundled_models(strategy: AnyStrategy) -> None:
+@pytest.mark.parametrize("strategy", [ramify.MajorityVote(width=24), ramify.Rebase(width=16)])
+async def test_no_two_tokens_on_the_same_path_are_evaluated_by_the_bundled_models(strategy: Strategy) -> None:
     problem = ramify.generate_problems(steps=(5, 8), count=1, seed=4)[0]
     async with ramify.Engine() as engine:
         assert isinstance(engine.policy, LlamaPolicy)

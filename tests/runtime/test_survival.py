@@ -167,7 +167,7 @@ async def test_a_search_survives_kill_9_in_mid_decode_with_the_same_answers() ->
 
         async def search(*, kill_after: int | None) -> ramify.Solution:
             added = 0
-            async with engine.run(PROBLEM, strategy=ramify.Majority(width=12), seed=3) as run:
+            async with engine.run(PROBLEM, strategy=ramify.MajorityVote(width=12), seed=3) as run:
                 async for event in run:
                     added += isinstance(event, NodeAdded)
                     worker = policy.model.runtime.worker

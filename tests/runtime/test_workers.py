@@ -17,7 +17,7 @@ from ramify.errors import UsageError
 from .test_survival import workers_of
 
 PROBLEMS = ramify.generate_problems(steps=(2, 4), count=6, seed=12)
-STRATEGY = ramify.Majority(width=4)
+STRATEGY = ramify.MajorityVote(width=4)
 
 
 @pytest.fixture(autouse=True)

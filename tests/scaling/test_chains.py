@@ -24,10 +24,10 @@ async def test_prefixes_of_a_wide_run_are_the_narrow_runs(reward: str) -> None:
     async with ramify.Engine(model="demo-s", reward=reward) as engine:
         assert engine.reward is not None
         for problem in PROBLEMS:
-            wide = await engine.solve(problem, strategy=ramify.Majority(width=8), seed=3, budget=NO_LIMIT)
+            wide = await engine.solve(problem, strategy=ramify.MajorityVote(width=8), seed=3, budget=NO_LIMIT)
             row = await sampled(wide, problem, engine, [(reward, engine.reward)], WIDTHS)
             for width in WIDTHS:
-                narrow = await engine.solve(problem, strategy=ramify.Weighted(width=width), seed=3, budget=NO_LIMIT)
+                narrow = await engine.solve(problem, strategy=ramify.WeightedVote(width=width), seed=3, budget=NO_LIMIT)
                 assert narrow.tree is not None
                 chains = chains_of(narrow.tree)
                 assert [chain.generated_tokens for chain in chains] == row["tokens"][:width]
@@ -71,7 +71,7 @@ async def test_a_saved_score_with_noise_is_that_of_the_noisy_reward() -> None:
     plain = ScriptedReward(lambda question, steps: 0.1 + 0.2 * (steps[0].count("1") + 2 * steps[0].count("2")))
     noisy = NoisyReward(plain, 1.5)
     async with ramify.Engine(model=model, reward=None) as engine:
-        solution = await engine.solve("q", strategy=ramify.Majority(width=3))
+        solution = await engine.solve("q", strategy=ramify.MajorityVote(width=3))
         problem = ramify.Problem("q", "q", "2")
         row = await sampled(solution, problem, engine, [("r", plain)], (1, 3))
     assert solution.tree is not None

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
-from ramify.search.strategy import AnyStrategy, Ask
+from ramify.search.strategy import Ask, Strategy
 from ramify.search.tree import SearchTree
 
 Path = tuple[int, ...]
@@ -39,18 +39,18 @@ def random_script(seed: int, *, finish: float = 0.25, die: float = 0.1) -> Scrip
     return step
 
 
-def play(strategy: AnyStrategy, script: Script, *, seed: int = 0, burst: int = 1) -> SearchTree:
+def play(strategy: Strategy, script: Script, *, seed: int = 0, burst: int = 1) -> SearchTree:
     """Run to the end. Results arrive in an order drawn from `seed`, up to `burst` of them between two asks."""
-    random, tree, state = Random(seed), SearchTree(), strategy.start()
+    random, tree = Random(seed), SearchTree()
     whole = set[int]()
     for _ in range(10_000):
         before = tree.to_dict()
-        ask = strategy.ask(tree, state)
-        assert strategy.ask(tree, state) == ask
+        ask = strategy.decide(tree)
+        assert strategy.decide(tree) == ask
         assert tree.to_dict() == before
         whole |= {child.id for child in apply(tree, ask)}
         if ask.expansions:
-            again = strategy.ask(tree, state)
+            again = strategy.decide(tree)
             assert not again.expansions and not again.prune and not again.done
         pending = tree.pending()
         if not pending:
@@ -65,8 +65,6 @@ def play(strategy: AnyStrategy, script: Script, *, seed: int = 0, burst: int = 1
                 to_the_end(script, node.path) if node.id in whole else script(node.path),
                 scored=strategy.uses_reward,
             )
-        state = strategy.tell(tree, state, [node.id for node in told])
-        assert strategy.tell(tree, state, [node.id for node in reversed(told)]) == state
     raise AssertionError("the search does not end")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ramify.errors import StrategyError
 from ramify.search.node import NodeState
-from ramify.search.strategies.ab_mcts import AbMcts
+from ramify.search.strategies.ab_mcts import ABMCTS
 from ramify.search.tree import SearchTree
 
 from .scripted import Step, outcome, play, random_script, record
@@ -28,14 +28,14 @@ def chosen(tree: SearchTree, draws: int = 300) -> Counter[int]:
     """What single selections choose under many seeds."""
     counts = Counter[int]()
     for seed in range(draws):
-        strategy = AbMcts(width=50, batch=1, selection_seed=seed)
-        counts.update(wish.node for wish in strategy.ask(tree, strategy.start()).expansions)
+        strategy = ABMCTS(width=50, batch=1, selection_seed=seed)
+        counts.update(wish.node for wish in strategy.decide(tree).expansions)
     return counts
 
 
 def test_the_first_round_widens_the_root() -> None:
-    strategy, tree = AbMcts(width=8, batch=4), SearchTree()
-    ask = strategy.ask(tree, strategy.start())
+    strategy, tree = ABMCTS(width=8, batch=4), SearchTree()
+    ask = strategy.decide(tree)
     assert [(wish.node, wish.children, wish.to_the_end) for wish in ask.expansions] == [(0, 4, False)]
 
 
@@ -90,30 +90,30 @@ def test_finished_children_are_never_entered() -> None:
 
 
 def test_a_round_never_asks_for_more_paths_than_are_missing() -> None:
-    strategy, tree = AbMcts(width=3, batch=16), SearchTree()
-    ask = strategy.ask(tree, strategy.start())
+    strategy, tree = ABMCTS(width=3, batch=16), SearchTree()
+    ask = strategy.decide(tree)
     assert sum(wish.children for wish in ask.expansions) == 3
 
 
 def test_after_exploring_the_best_leaves_are_brought_to_their_ends() -> None:
-    strategy, tree = AbMcts(width=2, explore_steps=3), SearchTree()
+    strategy, tree = ABMCTS(width=2, explore_steps=3), SearchTree()
     grow(tree, 0, 0.3, 0.9, 0.6)
-    ask = strategy.ask(tree, strategy.start())
+    ask = strategy.decide(tree)
     assert [(wish.node, wish.children, wish.to_the_end) for wish in ask.expansions] == [(2, 1, True), (3, 1, True)]
     assert [node for node, _ in ask.prune] == [1]
 
 
 def test_winding_down_only_finishes() -> None:
-    strategy, tree = AbMcts(width=2), SearchTree()
+    strategy, tree = ABMCTS(width=2), SearchTree()
     grow(tree, 0, 0.3, 0.9, 0.6)
-    ask = strategy.ask(tree, strategy.wind_down(tree, strategy.start()))
+    ask = strategy.decide(tree, winding_down=True)
     assert all(wish.to_the_end for wish in ask.expansions)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.builds(
-        AbMcts,
+        ABMCTS,
         width=st.integers(1, 10),
         batch=st.integers(1, 8),
         explore_steps=st.integers(1, 50),
@@ -123,7 +123,7 @@ def test_winding_down_only_finishes() -> None:
     st.integers(0, 10_000),
     st.sampled_from([1, 3, 100]),
 )
-def test_whatever_the_configuration(strategy: AbMcts, seed: int, burst: int) -> None:
+def test_whatever_the_configuration(strategy: ABMCTS, seed: int, burst: int) -> None:
     tree = play(strategy, random_script(seed), seed=seed, burst=burst)
     assert tree.finished_count <= strategy.width
     assert tree.open_leaf_count == 0
@@ -134,6 +134,6 @@ def test_whatever_the_configuration(strategy: AbMcts, seed: int, burst: int) -> 
 
 def test_options_out_of_range() -> None:
     with pytest.raises(StrategyError, match="explore_share is 2"):
-        AbMcts(explore_share=2)
+        ABMCTS(explore_share=2)
     with pytest.raises(StrategyError, match="batch is 0"):
-        AbMcts(batch=0)
+        ABMCTS(batch=0)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ramify.errors import StrategyError
-from ramify.search.adaptive.difficulty import difficulty
 from ramify.search.node import Node, NodeState, Origin, PruneReason
 from ramify.search.registry import make_strategy, strategy_to_dict
-from ramify.search.strategies.auto import Auto
+from ramify.search.strategies.auto import Auto, difficulty
 from ramify.search.strategies.beam import BeamSearch
-from ramify.search.strategies.greedy import Greedy
 from ramify.search.strategies.rebase import Rebase
-from ramify.search.strategies.sampling import Majority, Weighted
-from ramify.search.strategy import settled
+from ramify.search.strategies.sampling import Greedy, MajorityVote, WeightedVote
 from ramify.search.tree import SearchTree
 
 from .scripted import Path, Step, play
@@ -44,16 +41,16 @@ def test_with_scores_it_is_the_mean_of_agreement_and_score() -> None:
 
 @pytest.mark.parametrize("burst", [1, 3, 100])
 def test_an_easy_problem_gets_the_first_choice_and_a_hard_one_the_last(burst: int) -> None:
-    auto = Auto(choices=(Majority(width=4), Rebase(width=8)), edges=(0.3,), probe_paths=4)
+    auto = Auto(choices=(MajorityVote(width=4), Rebase(width=8)), edges=(0.3,), probe_paths=4)
     easy, hard = play(auto, agreeing, burst=burst), play(auto, differing, burst=burst)
-    assert auto.settled(easy) == Majority(width=4)
+    assert auto.settled(easy) == MajorityVote(width=4)
     assert auto.settled(hard) == Rebase(width=8)
     assert len(easy) == 1 + 4
     assert hard.finished_count == 8
 
 
 def test_the_probe_is_part_of_the_width() -> None:
-    tree = play(Auto(choices=(Weighted(width=6),), probe_paths=4), agreeing, burst=100)
+    tree = play(Auto(choices=(WeightedVote(width=6),), probe_paths=4), agreeing, burst=100)
     assert [each.origin for each in tree.level(1)] == [Origin.MODEL] * 6
     assert [tree.child_count(each.id) for each in tree.level(1)] == [0, 0, 0, 0, 1, 1]
 
@@ -66,17 +63,17 @@ def test_what_searches_by_steps_fills_up_the_width(chosen: Rebase | BeamSearch) 
 
 def test_a_probe_that_dies_counts_as_hard() -> None:
     script = lambda path: Step(0.9, PruneReason.EMPTY) if path[0] < 2 else Step(0.9, "7")  # noqa: E731
-    auto = Auto(choices=(Majority(width=2), Majority(width=5)), edges=(0.9,), probe_paths=2)
+    auto = Auto(choices=(MajorityVote(width=2), MajorityVote(width=5)), edges=(0.9,), probe_paths=2)
     assert play(auto, script).finished_count == 3
 
 
 def test_until_the_probe_is_complete_the_widest_choice_counts() -> None:
-    auto = Auto(choices=(Majority(width=4), Rebase(width=8)), edges=(0.3,))
-    assert settled(auto, SearchTree()).width == 8
+    auto = Auto(choices=(MajorityVote(width=4), Rebase(width=8)), edges=(0.3,))
+    assert auto.settled(SearchTree()).width == 8
 
 
 def test_it_survives_saving() -> None:
-    auto = Auto(choices=(Majority(width=4), Rebase(width=8, depth_widths=(4, 2))), edges=(0.3,))
+    auto = Auto(choices=(MajorityVote(width=4), Rebase(width=8, depth_widths=(4, 2))), edges=(0.3,))
     assert make_strategy(**strategy_to_dict(auto)) == auto
 
 
@@ -84,8 +81,8 @@ def test_it_survives_saving() -> None:
     ("options", "message"),
     [
         ({"choices": ()}, "0 choices with 0 edges"),
-        ({"choices": (Majority(), Rebase())}, "2 choices with 0 edges"),
-        ({"choices": (Majority(), Rebase(), Majority()), "edges": (0.5, 0.5)}, "do not ascend"),
+        ({"choices": (MajorityVote(), Rebase())}, "2 choices with 0 edges"),
+        ({"choices": (MajorityVote(), Rebase(), MajorityVote()), "edges": (0.5, 0.5)}, "do not ascend"),
         ({"choices": (Greedy(),)}, "narrower than the probe of 4 paths"),
     ],
 )

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from ramify.search.node import NodeState, PruneReason
 from ramify.search.strategies.beam import BeamSearch, deal_best
-from ramify.search.strategies.dvts import Dvts
-from ramify.search.strategy import AnyStrategy
+from ramify.search.strategies.dvts import DVTS
+from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 from ramify.search.votes import candidates
 
@@ -83,7 +83,7 @@ def test_dvts_searches_subtrees_on_their_own() -> None:
     def script(path: Path) -> Step:
         return Step(scores[path]) if path in scores else Step(0.5, "done")
 
-    tree = play(Dvts(width=4, children=2), script)
+    tree = play(DVTS(width=4, children=2), script)
     assert pruned(tree) == {(1,), (2,), (0, 0), (3, 1)}
     assert [node.path for node in tree.finished_nodes()] == [(0, 1, 0), (0, 1, 1), (3, 0, 0), (3, 0, 1)]
 
@@ -92,7 +92,7 @@ def test_a_dvts_subtree_ends_with_its_best_step() -> None:
     def script(path: Path) -> Step:
         return Step(0.9, "best") if path == (0,) else Step(0.5, None if len(path) < 3 else "late")
 
-    tree = play(Dvts(width=4, children=2), script)
+    tree = play(DVTS(width=4, children=2), script)
     # (1) is pruned as its subtree has its result; (2) wins the tie of the other subtree.
     assert [node.path for node in tree.finished_nodes()] == [(0,), (2, 0, 0), (2, 0, 1)]
     assert {(1,), (3,), (2, 1)} == pruned(tree)
@@ -102,12 +102,12 @@ def test_a_finished_sibling_takes_a_place_of_its_dvts_subtree() -> None:
     def script(path: Path) -> Step:
         return Step(0.1, "poor") if path == (0,) else Step(0.5, None if len(path) < 2 else "good")
 
-    tree = play(Dvts(width=3, children=3), script)
+    tree = play(DVTS(width=3, children=3), script)
     assert [node.path for node in tree.finished_nodes()] == [(0,), (1, 0), (1, 1)]
 
 
-@pytest.mark.parametrize("strategy", [BeamSearch(width=6, children=3), Dvts(width=6, children=3)])
-def test_unfinished_siblings_never_vote(strategy: AnyStrategy) -> None:
+@pytest.mark.parametrize("strategy", [BeamSearch(width=6, children=3), DVTS(width=6, children=3)])
+def test_unfinished_siblings_never_vote(strategy: Strategy) -> None:
     for seed in range(20):
         tree = play(strategy, random_script(seed))
         voters = {each.node for each in candidates(tree)}
@@ -117,7 +117,7 @@ def test_unfinished_siblings_never_vote(strategy: AnyStrategy) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from([BeamSearch, Dvts]),
+    st.sampled_from([BeamSearch, DVTS]),
     st.integers(1, 12),
     st.integers(1, 6),
     st.integers(0, 10_000),

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from ramify.errors import StrategyError
 from ramify.search.node import NodeState, PruneReason
-from ramify.search.selection import PUCT_BASE, SelectionRule, bounds, priors
-from ramify.search.strategies.mcts import Mcts
+from ramify.search.strategies.mcts import MCTS, PUCT_BASE, SelectionRule, bounds, priors
 from ramify.search.tree import SearchTree
 
 from .scripted import Path, Step, outcome, play, random_script, record
@@ -83,7 +82,7 @@ def test_exact_tree() -> None:
     def script(path: Path) -> Step:
         return Step(scores[path]) if path in scores else Step(0.5, str(path[:2]))
 
-    tree = play(Mcts(width=2, root_children=2, batch=1, explore_steps=6), script)
+    tree = play(MCTS(width=2, root_children=2, batch=1, explore_steps=6), script)
     assert {node.path for node in tree} == {(), *scores, (1, 0, 0), (1, 1, 0)}
     assert [node.answer for node in tree.finished_nodes()] == ["(1, 0)", "(1, 1)"]
     pruned = {node.path: node.prune_reason for node in tree if node.state is NodeState.PRUNED}
@@ -93,14 +92,14 @@ def test_exact_tree() -> None:
 def test_a_batch_spreads_over_the_tree() -> None:
     tree = SearchTree()
     grow(tree, 0, 0.8, 0.75, 0.1)
-    ask = Mcts(width=8, root_children=3, batch=2).ask(tree, Mcts().start())
+    ask = MCTS(width=8, root_children=3, batch=2).decide(tree)
     assert [(wish.node, wish.children) for wish in ask.expansions] == [(1, 2), (2, 2)]
 
 
 def test_a_batch_never_asks_for_more_paths_than_are_missing() -> None:
     tree = SearchTree()
     grow(tree, 0, *[0.5] * 4)
-    ask = Mcts(width=3, root_children=4, batch=8).ask(tree, Mcts().start())
+    ask = MCTS(width=3, root_children=4, batch=8).decide(tree)
     assert sum(wish.children for wish in ask.expansions) == 3
 
 
@@ -109,7 +108,7 @@ def test_finished_children_are_not_selected() -> None:
     first = tree.add_pending(0)
     record(tree, first.id, Step(1.0, "42"), scored=True)
     (other,) = grow(tree, 0, 0.1)
-    ask = Mcts(width=4, root_children=2).ask(tree, Mcts().start())
+    ask = MCTS(width=4, root_children=2).decide(tree)
     assert [(wish.node, wish.children) for wish in ask.expansions] == [(other, 2)]
 
 
@@ -118,7 +117,7 @@ def test_an_exhausted_subtree_is_left() -> None:
     good, poor = grow(tree, 0, 0.9, 0.1)
     for _ in range(2):
         record(tree, tree.add_pending(good).id, Step(0.9, PruneReason.EMPTY), scored=True)
-    ask = Mcts(width=4, root_children=2).ask(tree, Mcts().start())
+    ask = MCTS(width=4, root_children=2).decide(tree)
     assert [wish.node for wish in ask.expansions] == [poor]
 
 
@@ -126,32 +125,32 @@ def test_widening_lets_a_visited_node_have_more_children() -> None:
     tree = SearchTree()
     grow(tree, 0, 0.9, 0.8, 0.7, 0.6)
     # The root was visited 4 times: ceil(3 * 4 ** 0.5) = 6 children.
-    ask = Mcts(width=16, root_children=2, widening=3, batch=1).ask(tree, Mcts().start())
+    ask = MCTS(width=16, root_children=2, widening=3, batch=1).decide(tree)
     assert [(wish.node, wish.children) for wish in ask.expansions] == [(0, 2)]
 
 
 def test_with_rollouts_every_new_step_is_continued_to_its_end() -> None:
     tree = SearchTree()
     grow(tree, 0, 0.9, 0.8)
-    ask = Mcts(width=4, root_children=2, rollouts=True).ask(tree, Mcts().start())
+    ask = MCTS(width=4, root_children=2, rollouts=True).decide(tree)
     assert [(wish.node, wish.to_the_end) for wish in ask.expansions] == [(1, True), (2, True)]
 
 
 def test_winding_down_only_finishes() -> None:
-    strategy, tree = Mcts(width=3), SearchTree()
+    strategy, tree = MCTS(width=3), SearchTree()
     grow(tree, 0, 0.2, 0.9)
-    ask = strategy.ask(tree, strategy.wind_down(tree, strategy.start()))
+    ask = strategy.decide(tree, winding_down=True)
     assert [(wish.node, wish.children, wish.to_the_end) for wish in ask.expansions] == [(2, 2, True), (1, 1, True)]
 
 
 def test_winding_down_before_the_first_step_still_gives_paths() -> None:
-    strategy, tree = Mcts(width=3), SearchTree()
-    ask = strategy.ask(tree, strategy.wind_down(tree, strategy.start()))
+    strategy, tree = MCTS(width=3), SearchTree()
+    ask = strategy.decide(tree, winding_down=True)
     assert [(wish.node, wish.children, wish.to_the_end) for wish in ask.expansions] == [(0, 3, True)]
 
 
 configurations = st.builds(
-    Mcts,
+    MCTS,
     width=st.integers(1, 12),
     selection=st.sampled_from(SelectionRule),
     exploration=st.floats(0.1, 4),
@@ -166,7 +165,7 @@ configurations = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(configurations, st.integers(0, 10_000), st.integers(0, 100), st.sampled_from([1, 3, 100]))
-def test_whatever_the_configuration(strategy: Mcts, script_seed: int, order: int, burst: int) -> None:
+def test_whatever_the_configuration(strategy: MCTS, script_seed: int, order: int, burst: int) -> None:
     tree = play(strategy, random_script(script_seed), seed=order, burst=burst)
     assert tree.finished_count <= strategy.width
     assert tree.open_leaf_count == 0
@@ -187,4 +186,4 @@ def test_whatever_the_configuration(strategy: Mcts, script_seed: int, order: int
 )
 def test_options_out_of_range(options: dict[str, object], message: str) -> None:
     with pytest.raises(StrategyError, match=message):
-        Mcts(**options)  # type: ignore[arg-type]
+        MCTS(**options)  # type: ignore[arg-type]

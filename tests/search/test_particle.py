@@ -92,7 +92,7 @@ def test_the_seed_and_the_depth_fix_the_draws() -> None:
         strategy, tree = ParticleFilter(width=8, resampling_seed=seed), SearchTree()
         for _ in range(8):
             record(tree, tree.add_pending(0).id, Step(0.6), scored=True)
-        return [(wish.node, wish.children) for wish in strategy.ask(tree, strategy.start()).expansions]
+        return [(wish.node, wish.children) for wish in strategy.decide(tree).expansions]
 
     assert ask(1) == ask(1)
     assert sum(count for _, count in ask(1)) == 8

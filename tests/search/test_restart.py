@@ -9,7 +9,7 @@ import pytest
 
 from ramify.search.node import FinishReason, NodeState, Origin, PruneReason
 from ramify.search.restart import restart
-from ramify.search.strategy import AnyStrategy
+from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 
 from .scripted import Path, apply, outcome, play, random_script, record, to_the_end
@@ -27,28 +27,27 @@ def cut(tree: SearchTree) -> SearchTree:
     return SearchTree.from_dict(json.loads(json.dumps(tree.to_dict())))
 
 
-def play_with_cuts(strategy: AnyStrategy, script_seed: int, *, seed: int, chance: float) -> SearchTree:
+def play_with_cuts(strategy: Strategy, script_seed: int, *, seed: int, chance: float) -> SearchTree:
     """Run to the end, cutting, saving and restarting now and then."""
     script, random = random_script(script_seed), Random(seed)
-    tree, state, whole = SearchTree(), strategy.start(), set[Path]()
+    tree, whole = SearchTree(), set[Path]()
     while True:
-        ask = strategy.ask(tree, state)
+        ask = strategy.decide(tree)
         whole |= {child.path for child in apply(tree, ask)}
         pending = tree.pending()
         if not pending:
             return tree
         if random.random() < chance:
             whole = {node.path for node in pending if node.path in whole}
-            tree, state = restart(cut(tree)), strategy.start()
+            tree = restart(cut(tree))
             continue
         node = random.choice(pending)
         step = to_the_end(script, node.path) if node.path in whole else script(node.path)
         record(tree, node.id, step, scored=strategy.uses_reward)
-        state = strategy.tell(tree, state, [node.id])
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda each: each.name)
-def test_cuts_change_nothing(strategy: AnyStrategy) -> None:
+def test_cuts_change_nothing(strategy: Strategy) -> None:
     for seed in range(6):
         expected = outcome(play(strategy, random_script(seed)))
         assert outcome(play_with_cuts(strategy, seed, seed=seed, chance=0.1)) == expected

@@ -30,10 +30,17 @@ from ramify.search.stopping import (
     standing,
     stop_rule_names,
 )
-from ramify.search.stopping.posterior import chance_of_change, majority_posterior, weighted_posteriors
-from ramify.search.strategy import AnyStrategy, settled
+from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
-from ramify.search.votes import Vote, VoteRule, candidates, decide
+from ramify.search.votes import (
+    Vote,
+    VoteRule,
+    candidates,
+    chance_of_change,
+    decide,
+    majority_posterior,
+    weighted_posteriors,
+)
 
 from .scripted import apply, random_script, record, to_the_end
 from .test_contract import STRATEGIES
@@ -217,13 +224,13 @@ def test_a_stop_is_plain_data() -> None:
     assert Stop(**json.loads(json.dumps(asdict(stop)))) == stop
 
 
-def replay(strategy: AnyStrategy, script_seed: int, order: int) -> tuple[list[Vote], list[Stop | None]]:
+def replay(strategy: Strategy, script_seed: int, order: int) -> tuple[list[Vote], list[Stop | None]]:
     """Play a search, and return the vote and what the exact rule says after each finished path."""
     script, random = random_script(script_seed), Random(order)
-    tree, state, whole = SearchTree(), strategy.start(), set[int]()
+    tree, whole = SearchTree(), set[int]()
     votes, stops = list[Vote](), list[Stop | None]()
     while True:
-        ask = strategy.ask(tree, state)
+        ask = strategy.decide(tree)
         whole |= {child.id for child in apply(tree, ask)}
         pending = tree.pending()
         if not pending:
@@ -232,16 +239,15 @@ def replay(strategy: AnyStrategy, script_seed: int, order: int) -> tuple[list[Vo
         before = tree.finished_count
         step = to_the_end(script, node.path) if node.id in whole else script(node.path)
         record(tree, node.id, step, scored=strategy.uses_reward)
-        state = strategy.tell(tree, state, [node.id])
         if tree.finished_count > before:
-            now = settled(strategy, tree)
+            now = strategy.settled(tree)
             votes.append(decide(candidates(tree, now.aggregation), now.vote, str.__eq__))
             stops.append(CannotBeOvertaken()(Situation(tree, votes[-1], now.width)))
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(STRATEGIES), st.integers(0, 100_000), st.integers(0, 100))
-def test_the_exact_rule_never_changes_the_answer(strategy: AnyStrategy, script_seed: int, order: int) -> None:
+def test_the_exact_rule_never_changes_the_answer(strategy: Strategy, script_seed: int, order: int) -> None:
     votes, stops = replay(strategy, script_seed, order)
     for vote, stop in zip(votes, stops, strict=True):
         if stop is not None:

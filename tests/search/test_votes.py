@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramify.errors import SearchError
-from ramify.search.aggregation import Aggregation, aggregate
 from ramify.search.tree import SearchTree
-from ramify.search.votes import Candidate, VoteRule, candidates, decide, group_answers
+from ramify.search.votes import Aggregation, Candidate, VoteRule, aggregate, candidates, decide, group_answers
 
 
 def candidate(index: int, answer: str | None, score: float | None = 0.5) -> Candidate:

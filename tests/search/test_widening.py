@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramify.errors import StrategyError
-from ramify.search.stopping.posterior import chance_of_change, majority_posterior
 from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.widening import Widening
-from ramify.search.votes import VoteRule
+from ramify.search.votes import VoteRule, chance_of_change, majority_posterior
 
 from .scripted import Path, Step, play
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ramify.engine.history import RunStore
     from ramify.engine.run import Run
     from ramify.search.budget import Budget
-    from ramify.search.strategy import AnyStrategy
+    from ramify.search.strategy import Strategy
     from ramify.solution import Solution
 
     from .engine_host import EngineHost
@@ -96,7 +96,7 @@ class LiveSession(Session):
         self._store = store
         self._begins_paused = paused
         self._run: Run | None = None
-        self._strategy: AnyStrategy | None = None
+        self._strategy: Strategy | None = None
         self._scope = anyio.CancelScope()
         self._holds = False
         self._task = asyncio.create_task(self._drive(), name="ramify-run")
@@ -107,7 +107,7 @@ class LiveSession(Session):
         return self._task
 
     @property
-    def strategy(self) -> AnyStrategy | None:
+    def strategy(self) -> Strategy | None:
         """The strategy, None while the models are being loaded."""
         return self._strategy
 
@@ -118,10 +118,9 @@ class LiveSession(Session):
             return ""
         from ramify.answers.checkers import make_checker
         from ramify.search.stopping import Situation, standing
-        from ramify.search.strategy import settled
         from ramify.search.votes import candidates, decide
 
-        tree, strategy = self._run.tree, settled(self._strategy, self._run.tree)
+        tree, strategy = self._run.tree, self._strategy.settled(self._run.tree)
         same = make_checker(self._run.problem.check).same_quickly
         # What only a long look at two answers would tell is left open; the rule itself waits for it.
         vote = decide(candidates(tree, strategy.aggregation), strategy.vote, lambda a, b: same(a, b) is True)

@@ -15,7 +15,7 @@ from ramify.settings import declared
 from ramify.text import SCALES, TIMES, split_quantity
 
 if TYPE_CHECKING:
-    from ramify.search.strategy import AnyStrategy
+    from ramify.search.strategy import Strategy
 
 DEFAULTS: Mapping[str, Any] = {
     **{key: setting.default for key, setting in SETTINGS.items()},
@@ -54,7 +54,7 @@ class Plan(Protocol):
         """Settings of the run."""
         ...
 
-    def strategy(self, *, has_reward: bool) -> AnyStrategy:
+    def strategy(self, *, has_reward: bool) -> Strategy:
         """Return the strategy."""
         ...
 
@@ -177,7 +177,7 @@ def python_code(spec: RunSpec, plan: Plan, *, has_reward: bool) -> str:
     )
 
 
-def _strategy_call(strategy: AnyStrategy) -> str:
+def _strategy_call(strategy: Strategy) -> str:
     from ramify.search.registry import make_strategy, strategy_to_dict
 
     usual = strategy_to_dict(make_strategy(strategy.name))
