@@ -28,6 +28,7 @@ from ramify.engine.loading import default_reward
 from ramify.models.tasks.tasks import TASKS
 from ramify.search.registry import make_strategy, strategy_option_names
 from ramify.statistics import paired_difference, wilson
+from ramify.tables import markdown_table
 
 STRATEGIES = "greedy,majority,weighted,best-of-n,beam,dvts,particle,mcts,ab-mcts,widening,rebase"
 PARALLEL = 4
@@ -125,19 +126,26 @@ async def measure(
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table, a block for each budget."""
-    lines = [
-        "| budget | strategy | reward | accuracy | 95 % interval | minus REBASE | minus majority | generated tokens "
-        "| reward tokens | GFLOPs | seconds |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = list[tuple[str, ...]]()
     for row in sorted(rows, key=lambda each: each.budget_tokens):
         name = f"{row.strategy}@{row.width}" if row.width > 1 else row.strategy
         lines.append(
-            f"| {row.budget_tokens} | {name}{' + ' + row.stop if row.stop else ''} | {row.reward} | {row.accuracy:.3f} "
-            f"| {row.low:.3f} to {row.high:.3f} | {versus(row, 'rebase', rows)} | {versus(row, 'majority', rows)} "
-            f"| {row.generated_tokens:.0f} | {row.reward_tokens:.0f} | {row.gflops:.2f} | {row.seconds:.2f} |"
+            (
+                str(row.budget_tokens),
+                f"{name}{' + ' + row.stop if row.stop else ''}",
+                row.reward,
+                f"{row.accuracy:.3f}",
+                f"{row.low:.3f} to {row.high:.3f}",
+                versus(row, "rebase", rows),
+                versus(row, "majority", rows),
+                f"{row.generated_tokens:.0f}",
+                f"{row.reward_tokens:.0f}",
+                f"{row.gflops:.2f}",
+                f"{row.seconds:.2f}",
+            )
         )
-    return "\n".join(lines)
+    head = "budget, strategy, reward, accuracy, 95 % interval, minus REBASE, minus majority, generated tokens"
+    return markdown_table(f"{head}, reward tokens, GFLOPs, seconds".split(", "), lines)
 
 
 def versus(row: Row, strategy: str, rows: Sequence[Row]) -> str:

@@ -38,7 +38,12 @@ def require_matplotlib(purpose: str = "plots need", alternative: str = "") -> No
 
 @contextmanager
 def drawing() -> Generator[None]:
-    """Apply the settings of all figures: labels are plain text, never formulas; characters need not be in the font."""
+    """Apply the settings of all figures: labels are plain text, never formulas; characters need not be in the font.
+
+    Raises:
+        UsageError: if matplotlib is not installed.
+    """
+    require_matplotlib()
     matplotlib: Any = import_module("matplotlib")
     # With a salt the same figure has the same ids each time.
     settings = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "ramify"}
@@ -95,6 +100,14 @@ def logarithmic_axis(axes: Any, low: float, high: float) -> None:
     ticks = [value for value in powers if bottom <= log10(value) <= top]
     axes.set_xticks(ticks, [tick_text(value) for value in ticks])
     axes.set_xticks([], minor=True)
+
+
+def label_logarithms(axis: Any) -> None:
+    """Label a logarithmic axis at 1, 2 and 5 times the powers of ten, as people write numbers."""
+    ticker: Any = import_module("matplotlib.ticker")
+    axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(lambda value, place: tick_text(value))
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def tick_text(value: float) -> str:

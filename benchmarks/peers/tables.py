@@ -9,6 +9,7 @@ from results import Entry, Item, Results
 
 from ramify.scaling.fits import Array
 from ramify.statistics import Estimate, bootstrap_ratio, paired_difference, wilson
+from ramify.tables import markdown_table
 
 
 def tables(results: Results) -> str:
@@ -21,23 +22,28 @@ def tables(results: Results) -> str:
 def _costs(entries: Sequence[Entry], results: Results) -> str:
     limit = int(results.settings["budget_tokens"])
     base = next((each for each in entries if each.side == "ramify" and each.name == "majority"), None)
-    lines = [
-        "| side | method | accuracy | 95 % interval | policy tokens | of these generated | all tokens | seconds "
-        f"| ratio | budget of {limit} generated tokens |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    head = "side, method, accuracy, 95 % interval, policy tokens, of these generated, all tokens, seconds, ratio"
+    rows = list[tuple[str, ...]]()
     for entry in entries:
         right, count = sum(item.correct for item in entry.items), len(entry.items)
         low, high = wilson(right, count)
         seconds = _mean(entry, lambda item: item.seconds)
         ratio = "" if base is None else f"{seconds / _mean(base, lambda item: item.seconds):.2f}"
-        lines.append(
-            f"| {entry.side} | {entry.name} | {right / count:.3f} | {low:.3f} to {high:.3f} "
-            f"| {_mean(entry, lambda item: item.policy_tokens):.0f} "
-            f"| {_mean(entry, lambda item: item.generated_tokens):.0f} | {_mean(entry, _all_tokens):.0f} "
-            f"| {seconds:.3f} | {ratio} | {_honoured(entry, limit)} |"
+        rows.append(
+            (
+                entry.side,
+                entry.name,
+                f"{right / count:.3f}",
+                f"{low:.3f} to {high:.3f}",
+                f"{_mean(entry, lambda item: item.policy_tokens):.0f}",
+                f"{_mean(entry, lambda item: item.generated_tokens):.0f}",
+                f"{_mean(entry, _all_tokens):.0f}",
+                f"{seconds:.3f}",
+                ratio,
+                _honoured(entry, limit),
+            )
         )
-    return "\n".join(lines)
+    return markdown_table([*head.split(", "), f"budget of {limit} generated tokens"], rows)
 
 
 def _honoured(entry: Entry, limit: int) -> str:
@@ -54,25 +60,27 @@ def _equal(entries: Sequence[Entry]) -> str:
     peers = [entry for entry in entries if not entry.side.startswith("ramify")]
     if not ours or not peers:
         return ""
-    lines = [
-        "| peer | ramify | accuracy, ramify - peer | seconds, ramify / peer | all tokens, ramify / peer "
-        "| half the seconds and not more tokens |",
-        "|---|---|---|---|---|---|",
-    ]
+    head = (
+        "peer",
+        "ramify",
+        "accuracy, ramify - peer",
+        "seconds, ramify / peer",
+        "all tokens, ramify / peer",
+        "half the seconds and not more tokens",
+    )
+    rows = list[tuple[str, ...]]()
     for peer in peers:
         able = [entry for entry in ours if _gain(entry, peer).high >= 0]
         if not able:
-            lines.append(f"| {peer.side}, {peer.name} | none | | | | no |")
+            rows.append((f"{peer.side}, {peer.name}", "none", "", "", "", "no"))
             continue
         best = min(able, key=lambda entry: _mean(entry, lambda item: item.seconds))
         time = _ratio(best, peer, lambda item: item.seconds)
         tokens = _ratio(best, peer, _all_tokens)
         met = "yes" if time.value <= 0.5 and tokens.low <= 1.0 else "no"
-        lines.append(
-            f"| {peer.side}, {peer.name} | {best.name} | {_gain(best, peer)} "
-            f"| {_shown(time)} | {_shown(tokens)} | {met} |"
-        )
-    return "\n".join(lines)
+        gain = str(_gain(best, peer))
+        rows.append((f"{peer.side}, {peer.name}", best.name, gain, _shown(time), _shown(tokens), met))
+    return markdown_table(head, rows)
 
 
 def _shown(estimate: Estimate) -> str:
@@ -96,16 +104,17 @@ def _pairs(entry: Entry, peer: Entry, value: Callable[[Item], float]) -> tuple[A
 
 
 def _failures(entries: Sequence[Entry]) -> str:
-    rows = [f"| {each.side}, {each.name} | {_cell(each.failure)} |" for each in entries if each.failure]
+    rows = [(f"{each.side}, {each.name}", _line(each.failure)) for each in entries if each.failure]
     for entry in entries:
         wrong = [item.error for item in entry.items if item.error]
         if wrong:
-            rows.append(f"| {entry.side}, {entry.name} | {len(wrong)} problems without an answer: {_cell(wrong[0])} |")
-    return "\n".join(["| failed | why |", "|---|---|", *rows]) if rows else "Nothing failed to run."
+            why = f"{len(wrong)} problems without an answer: {_line(wrong[0])}"
+            rows.append((f"{entry.side}, {entry.name}", why))
+    return markdown_table(("failed", "why"), rows) if rows else "Nothing failed to run."
 
 
-def _cell(text: str | None) -> str:
-    return " ".join((text or "").replace("|", "\\|").split())
+def _line(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 def _mean(entry: Entry, value: Callable[[Item], float]) -> float:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
+from ..tables import text_table
+
 STDOUT, STDERR = 1, 2
 CLEAR_LINE = "\r\x1b[K"
 RED, DIM = "31", "2"
@@ -48,9 +50,7 @@ def write_json(value: Any, *, indent: int | None = None) -> None:
 
 def write_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Write rows in aligned columns below their headings."""
-    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    write(text_table(head, rows))
 
 
 @contextmanager

@@ -1,16 +1,15 @@
-"""The plots of a measurement, by matplotlib, which is loaded only here."""
+"""Plots of a scaling measurement: error against FLOPs, Pareto fronts, votes and noisy rewards."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ramify.batch.store.folder import writing
-from ramify.errors import UsageError
+from ramify.plots import drawing, label_logarithms, new_figure
 from ramify.statistics import bootstrap_mean
 
 from ..cells import Board, Cell
@@ -27,16 +26,17 @@ ALL = "all"
 
 
 def draw(found: Board, folder: Path, view: str = ALL, claims: Sequence[int] = CLAIMS) -> list[Path]:
-    """Draw what belongs to the claims of a view and has figures, and return the files; names begin with `view`.
+    """Draw the plots of a view's claims that have data, and return the files; their names begin with `view`.
 
     Raises:
         UsageError: if matplotlib is not installed.
         RunFolderError: if the files cannot be written.
     """
-    try:
-        figure: Any = import_module("matplotlib.figure").Figure
-    except ImportError as error:
-        raise UsageError("plots need matplotlib", "pip install 'ramify[plot]'") from error
+    with drawing():
+        return _draw(found, folder, view, claims)
+
+
+def _draw(found: Board, folder: Path, view: str, claims: Sequence[int]) -> list[Path]:
     written = list[Path]()
 
     def save(name: str, canvas: Any) -> None:
@@ -50,26 +50,26 @@ def draw(found: Board, folder: Path, view: str = ALL, claims: Sequence[int] = CL
     compared = {1, 3, 6} & {*claims}
     for counted in (True, False) if compared else ():
         name = "all" if counted else "policy"
-        canvas, axes = _canvas(figure)
+        canvas, axes = _canvas()
         _fronts(axes, plain, counted=counted)
         save(f"fronts-{name}-flops", canvas)
         for policy in found.config.policies:
             own = [cell for cell in plain if cell.label.policy == policy]
             if own:
-                canvas, axes = _canvas(figure)
+                canvas, axes = _canvas()
                 _strategies(axes, own, policy, counted=counted)
                 save(f"{_file_name(policy)}-{name}-flops", canvas)
     for name, plot, claim in (("saturation", _saturation, 2), ("noise", _noise, 3)):
         if claim not in claims:
             continue
-        canvas, axes = _canvas(figure)
+        canvas, axes = _canvas()
         if plot(axes, found):
             save(name, canvas)
     return written
 
 
-def _canvas(figure: Any) -> tuple[Any, Any]:
-    canvas = figure(figsize=INCHES, layout="constrained")
+def _canvas() -> tuple[Any, Any]:
+    canvas = new_figure(*INCHES)
     axes = canvas.add_subplot()
     axes.grid(visible=True, which="both", alpha=0.25)
     return canvas, axes
@@ -100,7 +100,7 @@ def _fronts(axes: Any, cells: Sequence[Cell], *, counted: bool) -> None:
 
 
 def _errors(axes: Any, cells: Sequence[Cell], name: str, colour: str, marker: str, *, counted: bool) -> None:
-    """Draw a line with its 95 % band."""
+    """Draw a line through the errors of some cells, with its 95 % band."""
     ordered = sorted(cells, key=lambda cell: cell.cost(counted=counted))
     costs = [cell.cost(counted=counted) for cell in ordered]
     bands = [bootstrap_mean(cell.right) for cell in ordered]
@@ -122,11 +122,13 @@ def _errors(axes: Any, cells: Sequence[Cell], name: str, colour: str, marker: st
 def _finish(axes: Any, title: str, *, counted: bool) -> None:
     what = "policy and reward" if counted else "policy alone"
     axes.set(title=title, xlabel=f"FLOPs a problem ({what})", ylabel="error (1 - accuracy)", xscale="log", yscale="log")
+    label_logarithms(axes.xaxis)
+    label_logarithms(axes.yaxis)
     axes.legend(fontsize="x-small")
 
 
 def _saturation(axes: Any, found: Board) -> bool:
-    """Draw the votes against their width, with their fits; tell whether there are any."""
+    """Draw the votes against their width, with their fits; return whether there are any."""
     drawn = 0
     for policy in found.config.policies:
         for strategy, reward in [("majority", None), *(("weighted", each) for each in found.config.rewards)]:
@@ -143,13 +145,14 @@ def _saturation(axes: Any, found: Board) -> bool:
                 axes.plot(widths, [fit.at(width) for width in widths], linewidth=1, color=f"C{drawn % 10}")
             drawn += 1
     axes.set(title="Votes against their width", xlabel="samples", ylabel="accuracy", xscale="log")
+    label_logarithms(axes.xaxis)
     if drawn:
         axes.legend(fontsize="x-small")
     return drawn > 0
 
 
 def _noise(axes: Any, found: Board) -> bool:
-    """Draw accuracy against the noise on the rewards; tell whether there is any."""
+    """Draw accuracy against the noise on the rewards; return whether there is any."""
     drawn = 0
     for policy in found.config.policies:
         for reward in found.config.rewards:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ramify.batch.store.folder import read_manifest, write_file
 from ramify.statistics import bootstrap_mean
+from ramify.tables import markdown_table
 
 from ..cells import Board, Cell, Row, board
 from ..folder import read_rows
@@ -110,7 +111,7 @@ def markdown(found: Outcome) -> str:
         if verdict.findings:
             parts.append("\n".join(f"- {line}" for line in verdict.findings))
         if verdict.table:
-            parts.append(table(verdict.table[0], verdict.table[1:]))
+            parts.append(markdown_table(verdict.table[0], verdict.table[1:]))
     for name, each in found.boards.items():
         parts += [f"## All settings{_named(name)}", _cells(each)]
     return "\n\n".join(parts) + "\n"
@@ -119,13 +120,7 @@ def markdown(found: Outcome) -> str:
 def markdown_verdicts(verdicts: Sequence[Verdict]) -> str:
     """Return the verdicts as a Markdown table."""
     rows = [(str(each.number), each.claim, str(each.outcome)) for each in verdicts]
-    return table(("", "claim", "verdict"), rows)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown_table(("", "claim", "verdict"), rows)
 
 
 def _named(name: str) -> str:
@@ -171,7 +166,7 @@ def _cells(found: Board) -> str:
         for cell in sorted(found.cells, key=lambda cell: cell.cost(counted=True))
     ]
     head = ("setting", "accuracy", "95 % band", "tokens", "policy GFLOPs", "all GFLOPs", "seeds", "on the front")
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _band(cell: Cell) -> tuple[float, float]:
