@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from ramify.answers.checkers import make_checker
 from ramify.answers.extract import extract_answer
 from ramify.answers.verdicts import AnswerEquality
-from ramify.config import DEFAULT_BUDGET, EngineConfig, RunConfig
+from ramify.config import DEFAULT_RUN, EngineConfig, RunConfig
 from ramify.errors import EngineClosed, UsageError
 from ramify.events import Event
 from ramify.problem import Problem
@@ -121,11 +121,11 @@ class Engine:
         problem: Problem | str,
         *,
         strategy: Strategy | str | None = None,
-        budget: Budget = DEFAULT_BUDGET,
-        seed: int = 0,
+        budget: Budget = DEFAULT_RUN.budget,
+        seed: int = DEFAULT_RUN.seed,
         sampling: SamplingParams | None = None,
-        max_step_tokens: int = 256,
-        max_path_tokens: int = 1024,
+        max_step_tokens: int = DEFAULT_RUN.max_step_tokens,
+        max_path_tokens: int = DEFAULT_RUN.max_path_tokens,
         stop: StopRule | str | None = None,
         cut: PathRule | None = None,
         tree: SearchTree | None = None,

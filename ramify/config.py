@@ -277,7 +277,12 @@ class RunConfig:
     budget: Budget = DEFAULT_BUDGET
     sampling: SamplingParams = field(default_factory=SamplingParams)
     seed: int = setting(
-        0, INTEGER, group="sampling", help="Fixes all sampling.", explanation="fixes all sampling; 0 by default"
+        0,
+        INTEGER,
+        group="sampling",
+        help="Fixes all sampling.",
+        explanation="fixes all sampling; 0 by default",
+        identity="always",
     )
     max_step_tokens: int = setting(
         256,
@@ -287,6 +292,7 @@ class RunConfig:
         help="Longest step in tokens.",
         default=None,
         explanation="tokens of a step, 256 by default; one that is cut there goes on in the next",
+        identity="always",
     )
     max_path_tokens: int = setting(
         1024,
@@ -296,6 +302,7 @@ class RunConfig:
         help="Longest path in tokens.",
         default=None,
         explanation="tokens of a path, 1,024 by default; one that reaches it is given up",
+        identity="always",
     )
     stop: StopRule | None = setting(
         None,
@@ -304,6 +311,7 @@ class RunConfig:
         help="End early, such as beta:0.95 or lead; see below.",
         unset="never",
         explanation="rules that end a search early ([strategies.md](strategies.md))",
+        identity="always",
     )
     cut: PathRule | None = None
 
@@ -311,6 +319,8 @@ class RunConfig:
         verify(self)
         verify(self.sampling)
 
+
+DEFAULT_RUN = RunConfig()
 
 OWN_SETTINGS = (
     Setting(

@@ -26,6 +26,7 @@ class SamplingParams:
         letter="t",
         help="Of sampling; 0 greedy.",
         explanation="1.0 by default; 0 always takes the likeliest token",
+        identity="always",
     )
     top_k: int = setting(
         0,
@@ -34,6 +35,7 @@ class SamplingParams:
         group="sampling",
         help="Sample from the K likeliest; 0 off.",
         explanation="take only from the K likeliest tokens; 0, which is off, by default",
+        identity="always",
     )
     top_p: float = setting(
         1.0,
@@ -44,6 +46,7 @@ class SamplingParams:
         group="sampling",
         help="Nucleus sampling; 1 off.",
         explanation="take only from the likeliest tokens that make up the share P; 1, which is off, by default",
+        identity="always",
     )
     min_p: float = setting(
         0.0,
@@ -53,6 +56,7 @@ class SamplingParams:
         group="sampling",
         help="Least share of the likeliest token; 0 off.",
         explanation="take only from tokens of at least the share P of the likeliest; 0, which is off, by default",
+        identity="always",
     )
 
 

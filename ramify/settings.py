@@ -194,6 +194,24 @@ def declared(holder: type) -> tuple[Setting, ...]:
     return tuple(found)
 
 
+def values_of(holder: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass's instance by name, as they are."""
+    return {each.name: getattr(holder, each.name) for each in fields(holder)}
+
+
+def identity_of(holder: Any) -> dict[str, Any]:
+    """Return the settings of a dataclass's instance that make another item of a batch, by field.
+
+    Those that only change the speed are left out, and the younger ones at their default.
+    """
+    counted = dict[str, Any]()
+    for each in declared(type(holder)):
+        value = getattr(holder, each.attribute)
+        if each.identity == "always" or (each.identity == "changed" and value != each.default):
+            counted[each.attribute] = value
+    return counted
+
+
 def verify(holder: Any) -> None:
     """Check all settings that an instance of a dataclass holds.
 

@@ -33,6 +33,7 @@ class Budget:
         group="limits",
         help="Limit of generated tokens, such as 20k.",
         explanation="tokens that the policy generates",
+        identity="always",
     )
     total_tokens: int | None = setting(
         None,
@@ -42,6 +43,7 @@ class Budget:
         group="limits",
         help="Limit of all evaluated tokens, reward model included.",
         explanation="tokens that are evaluated, prompts and the reward's included",
+        identity="always",
     )
     flops: float | None = setting(
         None,
@@ -51,6 +53,7 @@ class Budget:
         group="limits",
         help="Limit of floating point operations, such as 1e12.",
         explanation="2 × weights × tokens evaluated, of both models",
+        identity="always",
     )
     seconds: float | None = setting(
         None,
@@ -60,6 +63,7 @@ class Budget:
         group="limits",
         help="Limit of time, such as 90s or 2m.",
         explanation="time; `90s`, `2m` or `500ms`",
+        identity="always",
     )
     nodes: int | None = setting(
         None,
@@ -69,6 +73,7 @@ class Budget:
         group="limits",
         help="Limit of steps in the tree.",
         explanation="steps in the tree",
+        identity="always",
     )
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from ramify.events import BudgetUsed
 from ramify.problem import Problem
 from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
+from ramify.settings import values_of
 from ramify.solution import Solution
 from ramify.usage import RoleUsage, Usage
 
@@ -132,18 +133,12 @@ def late_engine(fallback: Fallback | None, reward: RewardSource, settings: Engin
 
 async def search(engine: Engine, request: SearchRequest, on_usage: OnUsage) -> Solution:
     """Search a problem with one engine; see Executor.search."""
-    run, known = request.run, Usage()
+    known = Usage()
     async with engine.run(
         request.problem,
         strategy=request.strategy,
-        budget=run.budget,
-        seed=run.seed,
-        sampling=run.sampling,
-        max_step_tokens=run.max_step_tokens,
-        max_path_tokens=run.max_path_tokens,
-        stop=run.stop,
-        cut=run.cut,
         tree=request.tree,
+        **values_of(request.run),
     ) as searching:
         before = 0 if request.tree is None else searching.tree.generated_tokens
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,7 @@ from ramify.engine.rewards.confidence import CONFIDENCES
 from ramify.errors import ModelLoadError
 from ramify.search.registry import strategy_to_dict
 from ramify.search.strategy import Strategy
-from ramify.settings import declared
+from ramify.settings import identity_of
 
 HASH_VERSION = 1
 _KEY_DIGITS = 24
@@ -108,13 +108,7 @@ def configuration(
 
     `more` is what only some runs have.
     """
-    # Settings that only change the speed are left out; of the profile, the strategy that it chose counts. Others that
-    # are younger than the hash are left out at their default, so that the hashes of earlier runs stay as they are.
-    settings = {
-        each.attribute: getattr(engine, each.attribute)
-        for each in declared(EngineConfig)
-        if each.identity == "always" or (each.identity == "changed" and getattr(engine, each.attribute) != each.default)
-    }
+    settings = identity_of(engine)
     spec = engine.reward_spec
     if reward is None:
         settings["reward_spec"] = None
@@ -126,11 +120,9 @@ def configuration(
         "reward": None if reward is None else reward["sha256"] or reward["name"],
         "engine": settings,
         "strategy": strategy_to_dict(strategy),
-        "sampling": asdict(run.sampling),
-        "budget": run.budget.to_dict(),
-        "seed": run.seed,
-        "max_step_tokens": run.max_step_tokens,
-        "max_path_tokens": run.max_path_tokens,
+        "sampling": identity_of(run.sampling),
+        "budget": identity_of(run.budget),
+        **identity_of(run),
         "stop": _rule(run.stop),
         "cut": _rule(run.cut),
         **(more or {}),

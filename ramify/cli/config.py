@@ -79,8 +79,8 @@ save_option = click.option(
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """A value and where it comes from, in words. None means that the program decides."""
+class SettingValue:
+    """Value of a setting and where it comes from, in words. The value None is left to the program."""
 
     value: Any
     source: str
@@ -99,7 +99,7 @@ def known_settings() -> Mapping[str, click.Parameter]:
     return {str(each.name): each for each in reversed(declared) if not each.multiple}
 
 
-def given_settings() -> dict[str, Setting]:
+def given_settings() -> dict[str, SettingValue]:
     """Return what the environment and the file set, in the order of the options.
 
     Raises:
@@ -110,13 +110,13 @@ def given_settings() -> dict[str, Setting]:
     return {key: found[key] for key in known_settings() if key in found}
 
 
-def all_settings() -> dict[str, Setting]:
+def all_settings() -> dict[str, SettingValue]:
     """Return every setting with its source; raises as `given_settings`."""
     given = given_settings()
-    return {key: given.get(key, Setting(_built_in(each), "built-in")) for key, each in known_settings().items()}
+    return {key: given.get(key, SettingValue(_built_in(each), "built-in")) for key, each in known_settings().items()}
 
 
-def given_keys() -> dict[str, Setting]:
+def given_keys() -> dict[str, SettingValue]:
     """Return the keys of the terminal UI that the file sets, by action; values are a key or a list of them.
 
     Raises:
@@ -133,13 +133,13 @@ def given_keys() -> dict[str, Setting]:
         return {}
     from ramify.tui.common.keymap import remapped
 
-    found, body = dict[str, Setting](), _line_of(KEYS, text)
+    found, body = dict[str, SettingValue](), _line_of(KEYS, text)
     for action, keys in cast("dict[str, Any]", table).items():
         place = f"{path}:{_line_of(action, text, body)}"
         listed = cast("list[Any]", keys) if isinstance(keys, list) else [keys]
         if not all(isinstance(each, str) for each in listed):
             raise UsageError(f"{place}: {action} has to be a key or a list of keys", f"write it like {_KEY}")
-        found[action] = Setting(keys, place)
+        found[action] = SettingValue(keys, place)
         try:
             remapped({name: setting.value for name, setting in found.items()})
         except UsageError as error:
@@ -199,13 +199,15 @@ def _built_in(option: click.Parameter) -> Any:
     return value if isinstance(value, str | int | float) else None
 
 
-def _from_environment() -> dict[str, Setting]:
-    found = dict[str, Setting]()
+def _from_environment() -> dict[str, SettingValue]:
+    found = dict[str, SettingValue]()
     for key, option in known_settings().items():
         variable = f"RAMIFY_{key.upper()}"
         text = os.environ.get(variable)
         if text:
-            found[key] = Setting(_converted(option, text, f"the environment variable {variable}"), f"env {variable}")
+            found[key] = SettingValue(
+                _converted(option, text, f"the environment variable {variable}"), f"env {variable}"
+            )
     return found
 
 
@@ -218,9 +220,9 @@ def _parsed(path: Path) -> tuple[dict[str, Any], str]:
         raise UsageError(f"{path} is not TOML: {message[:1].lower()}{message[1:]}", "correct the file") from error
 
 
-def _from_file(path: Path) -> dict[str, Setting]:
+def _from_file(path: Path) -> dict[str, SettingValue]:
     values, text = _parsed(path)
-    found = dict[str, Setting]()
+    found = dict[str, SettingValue]()
     for key, value in values.items():
         if key == KEYS:
             continue
@@ -230,7 +232,7 @@ def _from_file(path: Path) -> dict[str, Setting]:
             raise UsageError(f"{place}: there is no setting {key!r}", _nearest(key, list(known_settings())))
         if not isinstance(value, str | int | float):
             raise UsageError(f"{place}: {key} has to be one value", f"write it like {key} = …")
-        found[key] = Setting(_converted(option, str(value), f"{place}: {key}"), place)
+        found[key] = SettingValue(_converted(option, str(value), f"{place}: {key}"), place)
     return found
 
 

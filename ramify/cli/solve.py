@@ -141,11 +141,11 @@ def read_question(words: Sequence[str]) -> str:
 def _stdin(*, wanted: bool) -> str:
     try:
         descriptor = sys.stdin.fileno()
-        terminal = sys.stdin.isatty()
+        is_terminal = sys.stdin.isatty()
     except (AttributeError, OSError, ValueError):
         # Closed, or replaced by something that is no file and so need not be waited for.
         return "" if sys.stdin is None or sys.stdin.closed else sys.stdin.read()  # pyright: ignore[reportUnnecessaryComparison]
-    if terminal or not (wanted or _speaks(descriptor)):
+    if is_terminal or not (wanted or _speaks(descriptor)):
         return ""
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig")

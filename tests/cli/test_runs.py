@@ -76,8 +76,12 @@ def test_an_answer_is_given_even_if_it_cannot_be_saved(ramify, model, monkeypatc
 
 
 def test_an_answer_is_given_even_if_its_tree_cannot_be_written(ramify, model, monkeypatch, tmp_path):
-    def full(*arguments, **options):
-        raise OSError(28, "No space left on device")
+    write = Path.write_text
+
+    def full(path, *arguments, **options):
+        if path.name == "tree.svg":
+            raise OSError(28, "No space left on device")
+        return write(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "write_text", full)
     result = ramify("-r", "none", "-w", "4", "-q", "--save-tree", str(tmp_path / "tree.svg"), "How many?")

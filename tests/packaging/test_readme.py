@@ -48,6 +48,10 @@ def test_every_option_of_a_search_is_explained():
             assert re.search(rf"`{option}[`=]", text) or option in {"width", "temperature"}, (strategy, option)
 
 
+def test_the_settings_are_explained_as_they_are_declared():
+    subprocess.run([sys.executable, ROOT / "scripts" / "options.py", "--check"], check=True)
+
+
 def test_links_between_the_documents_lead_somewhere():
     for source in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")):
         for link in re.findall(r"\]\(([^)#\s]+)\)", source.read_text("utf-8")):

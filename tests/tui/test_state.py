@@ -25,7 +25,7 @@ from ramify.events import (
     RunStarted,
     StepProgress,
 )
-from ramify.search.limits import Budget
+from ramify.search.budget import Budget
 from ramify.search.node import FinishReason, NodeState, PruneReason
 from ramify.testing import ScriptedModel
 from ramify.tui.common.themes import long_bar, score_bar, score_tint

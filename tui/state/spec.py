@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ramify.config import SETTINGS
+from ramify.config import SETTINGS, RunConfig
 from ramify.errors import UsageError
+from ramify.sampling_params import SamplingParams
 from ramify.search.budget import Budget
 from ramify.settings import declared
 from ramify.text import SCALES, TIMES, split_quantity
@@ -23,6 +24,8 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """Every option with its default, None where the library decides."""
 LIMITS = tuple(each.key for each in declared(Budget))
+_SAMPLING = tuple(each.key for each in declared(SamplingParams))
+_LENGTHS = tuple(each.key for each in declared(RunConfig) if each.key not in ("seed", "stop"))
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "fast": {"max_generated_tokens": 2048, "max_seconds": 20.0},
     "balanced": {"max_generated_tokens": 8192, "max_seconds": 120.0},
@@ -159,10 +162,10 @@ def python_code(spec: RunSpec, plan: Plan, *, has_reward: bool) -> str:
         lines.append(f"budget=ramify.Budget({_arguments(limits)}),")
     if spec.get("stop") is not None:
         lines.append(f"stop={spec.get('stop')!r},")
-    sampling = {name: spec.get(name) for name in ("temperature", "top_k", "top_p", "min_p") if name in spec.options}
+    sampling = {name: spec.get(name) for name in _SAMPLING if name in spec.options}
     if sampling:
         lines.append(f"sampling=ramify.SamplingParams({_arguments(sampling)}),")
-    lines += [f"{name}={run[name]}," for name in ("max_step_tokens", "max_path_tokens") if name in run]
+    lines += [f"{name}={run[name]}," for name in _LENGTHS if name in run]
     lines.append(f"seed={spec.get('seed')},")
     engine = {name: value for name, value in plan.engine_options.items() if name in spec.options}
     models = ", ".join([f"model={plan.model!r}", f"reward={plan.reward!r}", *filter(None, [_arguments(engine)])])

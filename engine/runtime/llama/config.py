@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ramify.config import ModelSettings
-from ramify.settings import INTEGER, setting
+from ramify.settings import INTEGER, declared, setting
 
 BufferWord = Literal["all", "repacked", "none"]
 """Which of llama.cpp's extra CPU buffers weights may go to: "repacked" leaves out those that crash on some machines."""
@@ -42,7 +42,7 @@ class ModelConfig(ModelSettings):
     @classmethod
     def of(cls, settings: ModelSettings, path: str | Path, **more: Any) -> ModelConfig:
         """Return the configuration of the model at `path` with the settings of an engine; `more` are further fields."""
-        shared = {each.name: getattr(settings, each.name) for each in fields(ModelSettings)}
+        shared = {each.attribute: getattr(settings, each.attribute) for each in declared(ModelSettings)}
         return cls(path=str(path), **{**shared, **more})
 
 
