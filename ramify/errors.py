@@ -2,9 +2,12 @@
 
     RamifyError                     1    base of all; also for what no other class says
     ├── UsageError                  2    the call, the question or an input file is wrong
+    │   ├── ArgumentError           2    an argument of a function has a value that it cannot have
     │   ├── QuestionTooLong         2    the question does not fit the model's context
     │   ├── BadInput                2    records of a batch's input file cannot be read
-    │   └── RunFolderError          2    a run folder is in use, damaged, full, or of another configuration
+    │   ├── RunFolderError          2    a run folder is in use, damaged, full, or of another configuration
+    │   ├── DamagedJournal          2    a line of a journal is no JSON object
+    │   └── LockHeld                2    another process holds a lock
     ├── SearchError                 2    the search layer was given something that it cannot use
     │   ├── TreeError               2    the state of a node does not allow an operation; a damaged tree file
     │   ├── StrategyError           2    an unknown strategy, or a wrong option of one
@@ -21,10 +24,11 @@
     ├── NoAnswer                    4    the run ended before any path finished with an answer
     ├── EngineClosed                1    the engine was used outside its `async with` block
     ├── LoadingCancelled            1    the loading of a model was cancelled
+    ├── InternalError               1    something is not as it must be; a bug in ramify or in llama.cpp
     └── UnpicklableError            1    stands for an error that cannot be pickled, raised in another process
 
-The number is `exit_code`, the exit code of the command line. SearchError and RewardError, and what stands below them,
-are ValueErrors too. All errors can be pickled with their attributes and notes.
+The number is `exit_code`, the exit code of the command line. ArgumentError, DamagedJournal, SearchError and
+RewardError, and what stands below them, are ValueErrors too. All errors can be pickled with their attributes and notes.
 """
 
 from __future__ import annotations
@@ -94,6 +98,10 @@ class UsageError(RamifyError):
     exit_code = ExitCode.USAGE
 
 
+class ArgumentError(UsageError, ValueError):
+    """Raised when an argument of a function has a value that it cannot have."""
+
+
 class QuestionTooLong(UsageError):
     """Raised when the prompt leaves no room for an answer in the model's context; both lengths are in tokens."""
 
@@ -149,6 +157,28 @@ class RunFolderError(UsageError):
                 "make room and give the same command again",
             )
         return cls(f"{path} cannot be written ({error.strerror})", "give the same command again when that is mended")
+
+
+class DamagedJournal(UsageError, ValueError):
+    """Raised when a line of the journal at `path` is no JSON object; `line` counts from 1."""
+
+    title = "Damaged journal"
+
+    def __init__(self, path: Path, line: int) -> None:
+        super().__init__(f"{path} line {line} is damaged")
+        self.path = path
+        self.line = line
+
+
+class LockHeld(UsageError):
+    """Raised when another process holds the lock file at `path`; `holder` is the text in it."""
+
+    title = "In use"
+
+    def __init__(self, path: Path, holder: str) -> None:
+        super().__init__(f"{path} is held by {holder}")
+        self.path = path
+        self.holder = holder
 
 
 class SearchError(RamifyError, ValueError):
@@ -263,6 +293,12 @@ class LoadingCancelled(RamifyError):
     """Raised when the loading of a model was cancelled."""
 
     title = "Loading cancelled"
+
+
+class InternalError(RamifyError):
+    """Raised when something is not as it must be; a bug in ramify or in llama.cpp."""
+
+    title = "Internal error"
 
 
 class UnpicklableError(RamifyError):

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from .errors import DamagedJournal, LockHeld
+
 if TYPE_CHECKING:
     from platformdirs.api import PlatformDirsABC
 
@@ -80,15 +82,6 @@ def _sync(path: Path) -> None:
 
 
 # Journals
-
-
-class DamagedJournal(ValueError):
-    """Raised when a line of a journal is no JSON object; `line` counts from 1."""
-
-    def __init__(self, path: Path, line: int) -> None:
-        super().__init__(f"{path} line {line} is damaged")
-        self.path = path
-        self.line = line
 
 
 def read_journal(path: Path, *, strict: bool = False) -> Iterator[tuple[dict[str, Any], int]]:
@@ -184,15 +177,6 @@ class Journal:
 
 
 # Locks
-
-
-class LockHeld(Exception):
-    """Raised when another process holds a lock; `holder` is the text in the lock file."""
-
-    def __init__(self, path: Path, holder: str) -> None:
-        super().__init__(f"{path} is held by {holder}")
-        self.path = path
-        self.holder = holder
 
 
 @contextmanager

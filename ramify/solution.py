@@ -11,6 +11,7 @@ from ramify.search.stopping import Stop, StopReason
 from ramify.search.tree import SearchTree
 from ramify.search.votes import AnswerGroup, Candidate
 
+from .errors import ArgumentError
 from .usage import Usage
 
 SCHEMA_VERSION = 1
@@ -102,10 +103,12 @@ class Solution:
         """Rebuild a solution from `to_dict()`.
 
         Raises:
-            ValueError: if the data was written by a newer version.
+            ArgumentError: if the data was written by a newer version.
         """
         if data["version"] > SCHEMA_VERSION:
-            raise ValueError(f"solution version {data['version']} is newer than this ramify reads ({SCHEMA_VERSION})")
+            raise ArgumentError(
+                f"solution version {data['version']} is newer than this ramify reads ({SCHEMA_VERSION})"
+            )
         tree = data.get("tree")
         return cls(
             problem_id=data["problem_id"],

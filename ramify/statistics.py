@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from .errors import ArgumentError
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -60,7 +62,7 @@ def bootstrap_mean(values: Sequence[float] | Array, *, draws: int = DRAWS, seed:
     """Return the mean with its percentile interval (Efron 1979); values are resampled, so give one for each problem.
 
     Raises:
-        ValueError: without values.
+        ArgumentError: without values.
     """
     import numpy as np
 
@@ -75,7 +77,7 @@ def bootstrap_ratio(
     """Return the ratio of two sums over the same problems, which are resampled together.
 
     Raises:
-        ValueError: without values.
+        ArgumentError: without values.
     """
     import numpy as np
 
@@ -93,7 +95,7 @@ def bootstrap_statistic(
     half, the bounds are infinite.
 
     Raises:
-        ValueError: if there are no problems.
+        ArgumentError: if there are no problems.
     """
     import numpy as np
 
@@ -113,12 +115,12 @@ def paired_difference(
     """Return the mean of left - right over the same problems, with its paired bootstrap interval.
 
     Raises:
-        ValueError: without values, or if the numbers of values differ.
+        ArgumentError: without values, or if the numbers of values differ.
     """
     import numpy as np
 
     if len(left) != len(right):
-        raise ValueError(f"{len(left)} values cannot be paired with {len(right)}")
+        raise ArgumentError(f"{len(left)} values cannot be paired with {len(right)}")
     differences = np.asarray(left, dtype=np.float64) - np.asarray(right, dtype=np.float64)
     return bootstrap_mean(differences, draws=draws, seed=seed)
 
@@ -169,7 +171,7 @@ def _resamples(count: int, draws: int, seed: int) -> Iterator[Places]:
     import numpy as np
 
     if count == 0:
-        raise ValueError("there is nothing to resample")
+        raise ArgumentError("there is nothing to resample")
     if count * draws <= _BLOCK:
         yield _kept_resamples(count, draws, seed)
         return

@@ -16,7 +16,7 @@ from .layout import PathLayout
 from .protocol import Tokenizer
 from .published import BUILTIN_SPECS as BUILTIN_SPECS
 from .published import FAMILIES, Family
-from .specs import ImplicitSpec, RewardSpec, VerifierSpec
+from .specs import ImplicitSpec, RewardSpec, VerifierSpec, invalid_spec
 from .tokens import token_of
 
 NAME_KEYS = (
@@ -172,7 +172,4 @@ def _validated(parse: Callable[[], Spec]) -> Spec:
     try:
         return parse()
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'spec'}: {item['msg']}" for item in error.errors(include_url=False)
-        )
-        raise RewardSpecError(f"the reward spec is not valid ({wrong}); correct these fields") from error
+        raise invalid_spec(error) from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ramify.errors import RewardSpecError
 
 QUESTION = "{question}"
 STEP = "{step}"
@@ -13,7 +15,33 @@ Text = Annotated[str, Field(min_length=1)]
 Index = Annotated[int, Field(ge=0)]
 
 
-class RewardSpec(BaseModel):
+class _Spec(BaseModel):
+    """What the kinds of specs share: no fields but the known ones, none of which changes, and errors of ramify."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, /, **fields: Any) -> None:
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise invalid_spec(error) from error
+
+
+def invalid_spec(error: ValidationError) -> RewardSpecError:
+    """Return the error that names each wrong field of a spec."""
+    wrong = list[str]()
+    for item in error.errors(include_url=False):
+        inner = item.get("ctx", {}).get("error")
+        if isinstance(inner, RewardSpecError):
+            # Validation of a file's text calls the constructor, which has named the fields already.
+            return inner
+        wrong.append(f"{'.'.join(map(str, item['loc'])) or 'spec'}: {item['msg']}")
+    return RewardSpecError(f"the reward spec is not valid ({'; '.join(wrong)}); correct these fields")
+
+
+class RewardSpec(_Spec):
     """How a reward model reads a question and its steps, and how a score is read from it.
 
     The model reads `prompt_template`, then `step_template` once a step; `first_step_template` replaces it for the
@@ -43,8 +71,6 @@ class RewardSpec(BaseModel):
     is the longest path in tokens that it reads. `strip_steps` removes white space around each step, `newline` (None:
     unchanged) replaces line breaks within.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Text
     head: Literal["lm_head", "mlp", "rank"] = "lm_head"
@@ -111,7 +137,7 @@ SOLUTION = "{solution}"
 NUMBER = "{number}"
 
 
-class VerifierSpec(BaseModel):
+class VerifierSpec(_Spec):
     """How a generative verifier is asked, and where its verdict stands.
 
     The chat model gets `instruction`, with the question and the steps so far, as the user's message; its reply is
@@ -120,8 +146,6 @@ class VerifierSpec(BaseModel):
     there, or after `max_tokens`; the score is P(`yes`) against P(`no`) (one token each) after `decision`, at
     `decision_temperature`, averaged over `chains` chains sampled at `temperature`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Text
     head: Literal["generative"] = "generative"
@@ -148,14 +172,12 @@ class VerifierSpec(BaseModel):
         return self
 
 
-class ImplicitSpec(BaseModel):
+class ImplicitSpec(_Spec):
     """A reward that two language models hold between them, as `beta` times the logarithm of their ratio.
 
     The score is the sigmoid of the sum over the generated tokens. `reference` names the second model as `--model`
     does. `preset` is how both are asked, None for what their files say.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Text
     head: Literal["implicit"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 
-from ramify.errors import RewardError
+from ramify.errors import InternalError, RewardError
 
 from .protocol import ReadRequest, ReadResult, ScoredStep, ScoreUsage
 from .scores import checked_scores
@@ -126,7 +126,7 @@ class PieceTokenizer:
             id = self._ids.get(rest[:length])
             if id is not None and (special or id not in self._special):
                 return id
-        raise AssertionError("every byte is a piece")
+        raise InternalError("a byte of the text is no piece")
 
 
 Logits = Callable[[tuple[int, ...], tuple[int, ...]], Sequence[float]]

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from platformdirs.macos import MacOS
 
+from ramify.errors import DamagedJournal, LockHeld
 from ramify.files import (
-    DamagedJournal,
     Journal,
-    LockHeld,
     cache_folder,
     config_path,
     data_folder,

@@ -22,11 +22,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
-from ramify.errors import RunFolderError
+from ramify.errors import DamagedJournal, LockHeld, RunFolderError
 from ramify.files import (
-    DamagedJournal,
     Journal,
-    LockHeld,
     is_temporary,
     lock,
     read_journal,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ramify.errors import ModelLoadError, UsageError
-from ramify.files import LockHeld, lock, models_folder
+from ramify.errors import LockHeld, ModelLoadError, UsageError
+from ramify.files import lock, models_folder
 
 from ..runtime.llama.gguf_check import check_gguf
 from .catalog import list_bundled

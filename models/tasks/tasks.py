@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ramify.errors import ArgumentError
 from ramify.problem import Problem
 
 from . import arithmetic_steps, list_steps, lists
@@ -60,15 +61,15 @@ def generate_problems(
     models were trained on, whatever the seed.
 
     Raises:
-        ValueError: if there is no such task, if `steps` is reversed or leaves 1 to 12, or if `count` is negative.
+        ArgumentError: if there is no such task, if `steps` is reversed or leaves 1 to 12, or if `count` is negative.
     """
     low, high = steps
     if task not in TASKS:
-        raise ValueError(f"there is no task {task!r}; the tasks are {', '.join(TASKS)}")
+        raise ArgumentError(f"there is no task {task!r}; the tasks are {', '.join(TASKS)}")
     if not 1 <= low <= high <= MOST_STEPS:
-        raise ValueError(f"steps must satisfy 1 <= low <= high <= {MOST_STEPS}, got {low}-{high}")
+        raise ArgumentError(f"steps must satisfy 1 <= low <= high <= {MOST_STEPS}, got {low}-{high}")
     if count < 0:
-        raise ValueError(f"count must not be negative, got {count}")
+        raise ArgumentError(f"count must not be negative, got {count}")
     return TASKS[task].problems((low, high), count, seed)
 
 

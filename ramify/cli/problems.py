@@ -28,9 +28,11 @@ def problems(task: str, steps: tuple[int, int], count: int, seed: int, solutions
     """
     from ramify.models.tasks import generate_problems
 
+    from ..errors import ArgumentError
+
     try:
         generated = generate_problems(steps=steps, count=count, seed=seed, task=task)
-    except ValueError as error:
+    except ArgumentError as error:
         raise click.UsageError(str(error)) from error
     for problem in generated:
         terminal.write_json(_line(problem, solutions=solutions))

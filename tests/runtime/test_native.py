@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.llama.native import Context, Model, model_info
-from ramify.errors import ModelLoadError, UsageError
+from ramify.errors import InternalError, ModelLoadError, UsageError
 
 from .tiny_gguf import write_tiny
 
@@ -65,14 +65,14 @@ def test_a_full_cache_says_so_and_goes_on(model: Model, tiny: Path) -> None:
 
 def test_what_would_abort_is_an_error(context: Context) -> None:
     for tokens, sequences in (([], []), ([-1], [0]), ([262], [0]), ([1], [-1]), ([1], [context.sequences])):
-        with pytest.raises(ValueError):
+        with pytest.raises(InternalError):
             context.decode(tokens, [0] * len(tokens), sequences, [True] * len(tokens))
     too_many = context.batch_tokens + 1
-    with pytest.raises(ValueError):
+    with pytest.raises(InternalError):
         context.decode([1] * too_many, list(range(too_many)), [0] * too_many, [True] * too_many)
-    with pytest.raises(ValueError):
+    with pytest.raises(InternalError):
         context.copy(0, 256, 0)
-    with pytest.raises(ValueError):
+    with pytest.raises(InternalError):
         context.cut(-1, 0)
 
 
@@ -93,7 +93,7 @@ def test_special_tokens_in_plain_text_are_plain(model: Model) -> None:
     assert vocabulary.encode("a<|end|>b", special=True).count(258) == 1
     assert vocabulary.piece(258) == b"<|end|>"
     assert vocabulary.piece(258, special=False) == b""
-    with pytest.raises(ValueError):
+    with pytest.raises(InternalError):
         vocabulary.piece(262)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ramify.config import KV_TYPES, FlashWord
-from ramify.errors import ModelLoadError
+from ramify.errors import InternalError, ModelLoadError
 
 from .config import ModelConfig, ModelInfo
 from .devices import FLASH_NUMBERS, place
@@ -109,7 +109,7 @@ class Vocabulary:
         found = self._pieces.get(key)
         if found is None:
             if not 0 <= id < self.size:
-                raise ValueError(f"token {id} is not in the vocabulary of {self.size}")
+                raise InternalError(f"token {id} is not in the vocabulary of {self.size}")
             room = 64
             while True:
                 buffer = ctypes.create_string_buffer(room)
@@ -251,20 +251,19 @@ class Context:
         """Decode a batch; return 0, or 1 if there was no room in the cache (nothing has changed then).
 
         Raises:
-            ValueError: if the batch would make native code abort.
-            RuntimeError: if llama.cpp fails otherwise.
+            InternalError: if the batch would make native code abort, or llama.cpp fails it.
         """
         if not 0 < len(tokens) <= self.batch_tokens:
-            raise ValueError(f"a batch of {len(tokens)} tokens; 1 to {self.batch_tokens} are possible")
+            raise InternalError(f"a batch of {len(tokens)} tokens; 1 to {self.batch_tokens} are possible")
         if min(tokens) < 0 or max(tokens) >= self.vocabulary_size:
-            raise ValueError("a token outside the vocabulary")
+            raise InternalError("a token outside the vocabulary")
         if min(sequences) < 0 or max(sequences) >= self.sequences:
-            raise ValueError("a sequence id out of range")
+            raise InternalError("a sequence id out of range")
         if self.states or self.rank:
             self._flagged, self._sequences, outputs = outputs, sequences, [True] * len(tokens)
         code = self._lib.llama_decode(self.pointer, self._batch.fill(tokens, positions, sequences, outputs))
         if code not in (0, 1):
-            raise RuntimeError(f"llama_decode failed with code {code}: {_reason()}")
+            raise InternalError(f"llama_decode failed with code {code}: {_reason()}")
         return int(code)
 
     def logits(self, rows: int) -> npt.NDArray[np.float32]:
@@ -299,7 +298,7 @@ class Context:
         """Keep only the first `length` cells of a sequence."""
         self._check(sequence)
         if not self._lib.llama_memory_seq_rm(self.memory, sequence, length, -1):
-            raise RuntimeError("this model's memory cannot be cut inside a sequence")
+            raise InternalError("this model's memory cannot be cut inside a sequence")
 
     def length(self, sequence: int) -> int:
         """Number of cells of a sequence, as llama.cpp counts them."""
@@ -314,7 +313,7 @@ class Context:
 
     def _check(self, sequence: int) -> None:
         if not 0 <= sequence < self.sequences:
-            raise ValueError(f"sequence {sequence} is out of range")
+            raise InternalError(f"sequence {sequence} is out of range")
 
 
 class _Batch:
