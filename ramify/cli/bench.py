@@ -1,18 +1,19 @@
-"""`ramify bench`: measurements of ramify itself."""
+"""`ramify bench`: measurement of inference scaling laws."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ExitCode, UsageError
+from ..settings import NUMBER, Setting
 from ..text import duration_text
 from . import terminal
 from .exits import Finished
-from .option_types import StepRange
+from .option_types import WIDTHS, WORDS, ListType, StepRange
+from .options import setting_option
 
 if TYPE_CHECKING:
     from ramify.scaling.claims.report import Outcome
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 REPEAT_S = 10.0
 """Shortest time between two lines of progress where a line cannot be rewritten."""
 PARTS = ("samples", "search", "noise", "quantization")
+_PARTS = ListType(Setting(choices=PARTS))
+_SIGMAS = ListType(Setting(kind=NUMBER, low=0))
 
 
 @click.group()
@@ -43,21 +46,25 @@ def bench() -> None:
 @click.option("--problem-seed", type=int, help="Of the generated problems.  [default: a fixed one that is unused]")
 @click.option("--steps", type=StepRange(), help="Fewest and most steps of the problems.  [default: 2-8]")
 @click.option("--seeds", type=click.IntRange(min=1), help="Number of sampling seeds.  [--full: 3]")
-@click.option("--policies", help="Models, joined with commas.  [default: demo-s,demo-m,demo-l]")
-@click.option("--rewards", help="Rewards, joined with commas, or 'none'.  [--full: demo-prm,mean-logprob:demo-l]")
+@click.option("--policies", type=WORDS, help="Models, joined with commas.  [default: demo-s,demo-m,demo-l]")
 @click.option(
-    "--strategies", help="Names, joined with commas; NAME+RULES with stop rules, such as majority+lead.  [--full: all]"
+    "--rewards", type=WORDS, help="Rewards, joined with commas, or 'none'.  [--full: demo-prm,mean-logprob:demo-l]"
 )
-@click.option("--widths", help="Numbers of paths, joined with commas.  [--full: 1,2,4,8,16,32,64,128]")
-@click.option("--sigmas", help="Noise on the rewards' logits, joined with commas.  [--full: 0,1,2,4]")
+@click.option(
+    "--strategies",
+    type=WORDS,
+    help="Names, joined with commas; NAME+RULES with stop rules, such as majority+lead.  [--full: all]",
+)
+@click.option("--widths", type=WIDTHS, help="Numbers of paths, joined with commas.  [--full: 1,2,4,8,16,32,64,128]")
+@click.option("--sigmas", type=_SIGMAS, help="Noise on the rewards' logits, joined with commas.  [--full: 0,1,2,4]")
 @click.option("--noise-width", type=click.IntRange(min=1), help="Width at which noise is measured.  [--full: 16]")
 @click.option("--quantization-width", type=click.IntRange(min=1), help="Samples of each model file.  [--full: 16]")
-@click.option("--quantizations", help="Files to be made, or 'none'.  [--full: f16,q8_0,q5_k_m,q4_k_m,q4_0]")
-@click.option("--parts", help=f"Which of {', '.join(PARTS)}, joined with commas.  [default: all]")
+@click.option("--quantizations", type=WORDS, help="Files to be made, or 'none'.  [--full: f16,q8_0,q5_k_m,q4_k_m,q4_0]")
+@click.option("--parts", type=_PARTS, help=f"Which of {', '.join(PARTS)}, joined with commas.  [default: all]")
 @click.option(
     "--parallel", type=click.IntRange(min=1), help="Settings measured at a time.  [default: a processor for each]"
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of each setting.  [default: an equal share]")
+@setting_option("threads", help="Threads of each setting.", unset="an equal share")
 @click.option("--plan", "plan_only", is_flag=True, help="Only say what there is to do and what it will cost.")
 @click.option("--report", "report_only", is_flag=True, help="Measure nothing; compute the results of what is there.")
 @click.option("--no-plots", is_flag=True, help="Draw nothing; plots need matplotlib.")
@@ -124,44 +131,11 @@ def _plan(options: dict[str, Any]) -> Plan:
     is_quick, is_full = options.pop("quick"), options.pop("full")
     if is_quick and is_full:
         raise UsageError("--quick and --full are two plans", "choose one of them")
-    settings = dict[str, Any]()
-    readers: dict[str, Callable[[str], Any]] = {
-        "policies": str,
-        "rewards": str,
-        "strategies": str,
-        "quantizations": str,
-        "parts": _part,
-        "widths": _number(int),
-        "sigmas": _number(float),
-    }
-    for name, value in options.items():
-        if value is None:
-            continue
-        settings[name] = _listed(value, readers[name]) if name in readers else value
+    settings = {name: value for name, value in options.items() if value is not None}
     for name in ("rewards", "quantizations"):
         if settings.get(name) == ("none",):
             settings[name] = ()
     return quick(**settings) if is_quick else crossed(**settings) if is_full else hour(**settings)
-
-
-def _listed(text: str, read: Callable[[str], Any]) -> tuple[Any, ...]:
-    return tuple(dict.fromkeys(read(part.strip()) for part in text.split(",") if part.strip()))
-
-
-def _number(kind: type[int] | type[float]) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            return kind(text)
-        except ValueError:
-            raise UsageError(f"{text!r} is no number", "write numbers joined with commas, like 1,2,4") from None
-
-    return read
-
-
-def _part(text: str) -> str:
-    if text not in PARTS:
-        raise UsageError(f"there is no part {text!r}", f"use {', '.join(PARTS)}")
-    return text
 
 
 def _forecast(plan: Plan, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""`ramify calibrate`: which strategy and width are best within which budget."""
+"""`ramify calibrate`: measurement of strategies and widths, for the strategy "auto"."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UsageError
 from . import terminal
-from .option_types import COUNT
+from .option_types import COUNT, WIDTHS, WORDS
+from .options import setting_option
 
 if TYPE_CHECKING:
     from ramify.engine.planning.profile import Point, Profile
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
     from ..problem import Problem
 
 STRATEGIES = "greedy,majority,weighted,best-of-n,rebase,beam,dvts,particle,mcts"
-WIDTHS = "2,4,8,16,32"
 
 
 @click.command(
     epilog="Problems come from --problems FILE (anything that `ramify batch run` reads, with answers) or, for the "
     "bundled models, from the generator. An interrupted calibration goes on from its --out file."
 )
-@click.option("--model", "-m", default="demo-m", show_default=True, help="Bundled name or path of a .gguf file.")
-@click.option("--reward", "-r", default="default", help="Reward model, or 'none'.  [default: the bundled one]")
+@setting_option("model", help="Bundled name or path of a .gguf file.")
+@setting_option("reward", help="Reward model, or 'none'.", unset="the bundled one")
 @click.option("--problems", "source", type=click.Path(path_type=Path), help="File of problems with answers.")
 @click.option("--count", type=COUNT, default=100, show_default=True, help="Number of problems, at most.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the generated problems and of the sampling.")
-@click.option("--strategies", default=STRATEGIES, show_default=True, help="Names, joined with commas.")
-@click.option("--widths", default=WIDTHS, show_default=True, help="Numbers of paths, joined with commas.")
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
+@click.option("--strategies", type=WORDS, default=STRATEGIES, show_default=True, help="Names, joined with commas.")
+@click.option(
+    "--widths", type=WIDTHS, default="2,4,8,16,32", show_default=True, help="Numbers of paths, joined with commas."
+)
+@setting_option("threads")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Profile to be written, a .json file.")
 def calibrate(**options: Any) -> None:
     """Measure strategies on problems with known answers and write a profile for --strategy auto."""
@@ -42,9 +43,8 @@ def calibrate(**options: Any) -> None:
     out: Path = options["out"]
     known = load_profile(out) if out.exists() else None
     problems, source = _problems(options)
-    widths = _widths(options["widths"])
     with terminal.owned_stdout():
-        profile = anyio.run(_measure, options, problems, source, widths, known)
+        profile = anyio.run(_measure, options, problems, source, known)
     profile.save(out)
     terminal.write(_table(profile))
 
@@ -60,29 +60,19 @@ def _problems(options: dict[str, Any]) -> tuple[list[Problem], str]:
     return list(read_problems(options["source"]))[: options["count"]], str(options["source"])
 
 
-def _widths(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"the widths {text!r} are not numbers", "write them like 4,8,16") from None
-
-
-async def _measure(
-    options: dict[str, Any], problems: list[Problem], source: str, widths: list[int], known: Profile | None
-) -> Profile:
+async def _measure(options: dict[str, Any], problems: list[Problem], source: str, known: Profile | None) -> Profile:
     from ramify.engine.engine import Engine
     from ramify.training.calibration import calibrate as measure
     from ramify.training.calibration import grid
 
     reward = None if options["reward"] == "none" else options["reward"]
-    names = [name.strip() for name in options["strategies"].split(",")]
 
     def keep(point: Point, so_far: Profile) -> None:
         terminal.say(_line(point))
         so_far.save(options["out"])
 
     async with Engine(model=options["model"], reward=reward, threads=options["threads"]) as engine:
-        strategies = grid(names, widths, has_reward=engine.reward is not None)
+        strategies = grid(options["strategies"], options["widths"], has_reward=engine.reward is not None)
         return await measure(
             engine, problems, strategies, source=source, seed=options["seed"], on_point=keep, known=known
         )

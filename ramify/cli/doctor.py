@@ -13,10 +13,11 @@ import click
 from ..errors import ExitCode, RamifyError
 from . import terminal
 from .exits import Finished
+from .options import setting_option
 
 
 @click.command()
-@click.option("--model", "-m", default="demo-m", show_default=True, help="Model of the test run: name or path.")
+@setting_option("model", help="Model of the test run: name or path.")
 @click.option("--no-run", is_flag=True, help="Do not load the model.")
 @click.option("--bench", is_flag=True, help="Measure how fast the model writes with 1 to 64 paths.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")

@@ -157,7 +157,7 @@ def pull(reference: str, name: str | None, force: bool, as_json: bool) -> None:
 @click.option("--type", "kind", metavar="TYPE", help="Type.  [default: as the name of OUT tells]")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--allow-requantize", is_flag=True, help="Take a file that is quantized already.")
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
+@setting_option("threads", unset="all available")
 def quantize(model: str, out: str, kind: str | None, force: bool, allow_requantize: bool, threads: int | None) -> None:
     """Quantize the model IN, best from F16 or F32, to the file OUT or to a TYPE.
 

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from .. import settings
+from ..config import SETTINGS
 from ..errors import UsageError
 from ..settings import Setting
 
@@ -43,7 +44,24 @@ class SettingType(click.ParamType):  # pyright: ignore[reportMissingTypeArgument
         return [CompletionItem(each) for each in self.setting.choices if each.startswith(incomplete)]
 
 
+class ListType(SettingType):
+    """Values of a declared setting joined with commas, each counted once; the result is a tuple."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the values in the order of the text."""
+        if not isinstance(value, str):
+            return value
+        parts = (part.strip() for part in value.split(","))
+        return tuple(dict.fromkeys(super(ListType, self).convert(part, param, ctx) for part in parts if part))
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """Return the choices, or the kind of the values."""
+        return super().get_metavar(param, ctx) or f"{self.name.upper()},..."
+
+
 COUNT = SettingType(Setting(kind=settings.COUNT))
+WORDS = ListType(Setting(kind=settings.TEXT))
+WIDTHS = ListType(SETTINGS["width"])
 
 
 class StepRange(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]

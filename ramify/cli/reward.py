@@ -10,6 +10,7 @@ import click
 
 from . import terminal
 from .option_types import COUNT
+from .options import setting_option
 from .problems import TASK_NAMES
 from .reward_eval import evaluate
 from .reward_label import label
@@ -69,12 +70,12 @@ def convert(source: Path, out: Path, spec: str | None, separator: str, kind: str
 
 @reward.command()
 @click.argument("model", metavar="REWARD")
-@click.option("--reward-spec", metavar="NAME|FILE", help="Its format.  [default: as the file says]")
+@setting_option("reward_spec", help="Its format.")
 @click.option("--cases", type=_FILE, help="JSON lines: question, steps, first_error.  [default: bundled problems]")
 @click.option("--task", type=click.Choice(TASK_NAMES), default="arithmetic", show_default=True, help="Bundled task.")
 @click.option("--count", type=COUNT, default=30, show_default=True, help="Number of bundled problems.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Which bundled problems.")
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
+@setting_option("threads")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def check(
     model: str,
@@ -114,7 +115,7 @@ def check(
     "--held-out", type=click.FloatRange(0.01, 0.9), default=0.15, show_default=True, help="Share of problems."
 )
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
+@setting_option("threads")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, **settings: Any) -> None:
     """Train a reward model from LABELS, on the hidden states of a GGUF model as it is served.

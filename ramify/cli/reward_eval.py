@@ -12,6 +12,7 @@ import click
 
 from . import terminal
 from .option_types import COUNT, StepRange
+from .options import setting_option
 from .problems import TASK_NAMES
 from .reward_label import read_answered
 
@@ -44,8 +45,8 @@ class _Wishes:
 @click.argument("reward", metavar="REWARD")
 @click.option("--problems", type=_FILE, help="JSON lines: id, question, answer, check.  [default: bundled problems]")
 @click.option("--labels", type=_FILE, help="Labels of other problems than it was trained on: the truth about steps.")
-@click.option("--model", "-m", default="demo-m", show_default=True, help="The policy whose paths are scored.")
-@click.option("--reward-spec", metavar="NAME|FILE", help="The reward's format.  [default: as the file says]")
+@setting_option("model", help="The policy whose paths are scored.")
+@setting_option("reward_spec", help="The reward's format.")
 @click.option(
     "--against",
     default=AGAINST_DEFAULT,
@@ -61,7 +62,7 @@ class _Wishes:
 )
 @click.option("--no-search", is_flag=True, help="Leave out REBASE; with --labels, write no paths at all.")
 @click.option("--parallel", type=click.IntRange(min=1), default=2, show_default=True, help="Problems at a time.")
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
+@setting_option("threads")
 @click.option(
     "--out",
     "-o",

@@ -9,6 +9,7 @@ import click
 
 from . import terminal
 from .option_types import COUNT
+from .options import setting_option
 from .problems import TASK_NAMES
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ DEFAULT_ROLLOUTS = 8
 
 
 @click.command()
-@click.option("--model", "-m", default="demo-m", show_default=True, help="The policy: name or path of a .gguf file.")
+@setting_option("model", help="The policy: name or path of a .gguf file.")
 @click.option(
     "--problems",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -39,10 +40,10 @@ DEFAULT_ROLLOUTS = 8
 @click.option("--hard", is_flag=True, help="Label 1 or 0, and roll out from a prefix only until one rollout is right.")
 @click.option("--search", is_flag=True, help="Bisect wrong solutions for their first error; labels are hard.")
 @click.option("--balance", is_flag=True, help="Keep as many wrong as right solutions of each problem.")
-@click.option("--max-step-tokens", type=click.IntRange(min=1), default=64, show_default=True)
+@setting_option("max_step_tokens", default=64, unset="")
 @click.option("--max-rollout-tokens", type=click.IntRange(min=1), default=256, show_default=True)
 @click.option("--parallel", type=click.IntRange(min=1), default=2, show_default=True, help="Problems at a time.")
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads.  [default: all available]")
+@setting_option("threads")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--out",
