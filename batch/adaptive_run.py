@@ -15,8 +15,8 @@ from anyio.to_thread import run_sync
 
 from ramify.errors import EngineDied, EnginesLost, ModelCrashed
 from ramify.problem import Problem
-from ramify.search.adaptive.portfolio import Portfolio, Standing
 from ramify.search.budget import Budget
+from ramify.search.budget_sharing import Portfolio, Standing
 from ramify.search.strategies.sampling import MajorityVote, WeightedVote
 from ramify.solution import Solution
 from ramify.usage import Usage

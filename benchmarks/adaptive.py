@@ -19,7 +19,7 @@ import anyio
 
 import ramify
 from ramify.engine.ensembles.shared_budget import solve_set
-from ramify.search.adaptive import Allocator, EqualSplit, Portfolio
+from ramify.search.budget_sharing import Allocator, EqualSplit, Portfolio
 from ramify.statistics import paired_difference, wilson
 
 

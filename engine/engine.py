@@ -22,9 +22,9 @@ from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel
 from ramify.sampling_params import SamplingParams
 from ramify.search.budget import Budget, TokenPrice
+from ramify.search.path_rules import PathRule
 from ramify.search.registry import make_strategy
-from ramify.search.restart import restart
-from ramify.search.stopping import PathRule, StopRule, make_stop_rule
+from ramify.search.stopping import StopRule, make_stop_rule
 from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import MajorityVote
 from ramify.search.strategy import Strategy
@@ -240,7 +240,7 @@ class Engine:
                 extract=extract_answer,
                 same=equality.same,
                 emit=emit,
-                tree=None if tree is None else restart(tree),
+                tree=None if tree is None else tree.restarted(),
             )
 
         return Run(

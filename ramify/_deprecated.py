@@ -145,14 +145,16 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.reward.other_specs": "ramify.reward.specs",
     "ramify.reward.spec": "ramify.reward.specs",
     "ramify.reward.spec_files": "ramify.reward.spec_loading",
+    "ramify.search.adaptive": "ramify.search.budget_sharing",
     "ramify.search.adaptive.difficulty": "ramify.search.strategies.auto",
+    "ramify.search.adaptive.portfolio": "ramify.search.budget_sharing",
     "ramify.search.aggregation": "ramify.search.votes",
     "ramify.search.errors": "ramify.errors",
+    "ramify.search.layout": "ramify.search.export.layout",
     "ramify.search.limits": "ramify.search.budget",
     "ramify.search.prices": "ramify.search.budget",
+    "ramify.search.reasons": "ramify.search.stopping",
     "ramify.search.selection": "ramify.search.strategies.mcts",
-    "ramify.search.stopping.posterior": "ramify.search.votes",
-    "ramify.search.stopping.reasons": "ramify.search.reasons",
     "ramify.search.strategies.finishing": "ramify.search.strategies.growth",
     "ramify.search.strategies.greedy": "ramify.search.strategies.sampling",
     "ramify.search.strategies.levels": "ramify.search.strategies.growth",
@@ -176,8 +178,8 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
         ),
         "ramify.solution": "SolutionCandidate",
         "ramify.stopping": (
-            "AgreementWindow AllOf AnyOf BetaMajority CannotBeOvertaken LaneConfidence NoImprovement "
-            "ScoreThreshold Stop StopReason WeightedPosterior"
+            "AgreementWindow AllOf AnyOf BetaMajority CannotBeOvertaken NoImprovement ScoreThreshold "
+            "Stop StopReason WeightedPosterior"
         ),
     },
     "ramify.batch.formats": {
@@ -238,13 +240,10 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
         ),
         "ramify.search.budget": "TokenPrice",
         "ramify.search.export": "export_tree",
-        "ramify.search.export.dot": "to_dot",
-        "ramify.search.export.graphml": "to_graphml",
-        "ramify.search.export.mermaid": "to_mermaid",
+        "ramify.search.export.graphs": "to_dot to_graphml to_mermaid",
         "ramify.search.export.svg": "to_svg",
         "ramify.search.node": "FinishReason Node NodeState Origin PruneReason",
         "ramify.search.registry": "make_strategy strategy_names strategy_option_names strategy_to_dict",
-        "ramify.search.stopping.parse": "stop_rule_names",
         "ramify.search.strategies.mcts": "SelectionRule",
         "ramify.search.strategies.particle": "Resampling",
         "ramify.search.strategy": "Ask Expansion",
@@ -252,9 +251,15 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
             "Aggregation AnswerGroup Candidate Vote VoteRule aggregate candidates decide group_answers"
         ),
         "ramify.stopping": (
-            "AgreementWindow AllOf AnyOf BetaMajority CannotBeOvertaken LaneConfidence NoImprovement PathRule "
+            "AgreementWindow AllOf AnyOf BetaMajority CannotBeOvertaken NoImprovement PathRule "
             "ScoreThreshold Situation Stop StopReason WeightedPosterior make_stop_rule"
         ),
+    },
+    "ramify.search.export": {
+        "ramify.text": "cut one_line printable shorten",
+    },
+    "ramify.search.stopping": {
+        "ramify.stopping": "PathRule",
     },
     "ramify.tui": {
         "ramify.tui.app": "RamifyApp",
@@ -268,6 +273,7 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
 RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {
     ("ramify", "AbMcts"): ("ramify", "ABMCTS"),
     ("ramify", "Dvts"): ("ramify", "DVTS"),
+    ("ramify", "LaneConfidence"): ("ramify.stopping", "PathConfidence"),
     ("ramify", "Majority"): ("ramify", "MajorityVote"),
     ("ramify", "Mcts"): ("ramify", "MCTS"),
     ("ramify", "Weighted"): ("ramify", "WeightedVote"),
@@ -277,9 +283,11 @@ RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {
     ("ramify.search", "AbMcts"): ("ramify", "ABMCTS"),
     ("ramify.search", "AnyStrategy"): ("ramify", "Strategy"),
     ("ramify.search", "Dvts"): ("ramify", "DVTS"),
+    ("ramify.search", "LaneConfidence"): ("ramify.stopping", "PathConfidence"),
     ("ramify.search", "Majority"): ("ramify", "MajorityVote"),
     ("ramify.search", "Mcts"): ("ramify", "MCTS"),
     ("ramify.search", "Weighted"): ("ramify", "WeightedVote"),
+    ("ramify.search.stopping", "LaneConfidence"): ("ramify.stopping", "PathConfidence"),
     ("ramify.search.strategies.ab_mcts", "AbMcts"): ("ramify", "ABMCTS"),
     ("ramify.search.strategies.dvts", "Dvts"): ("ramify", "DVTS"),
     ("ramify.search.strategies.mcts", "Mcts"): ("ramify", "MCTS"),

@@ -13,7 +13,8 @@ from .sampling_params import SamplingParams
 from .settings import COMPACT, COUNT, GROUPS, INTEGER, NUMBER, Setting, declared, setting, verify
 
 if TYPE_CHECKING:
-    from ramify.search.stopping import PathRule, StopRule
+    from ramify.search.path_rules import PathRule
+    from ramify.search.stopping import StopRule
 
 DEFAULT_BUDGET = Budget(generated_tokens=8192, seconds=120.0)
 """Ends a run on the bundled models within seconds, and any run within two minutes."""

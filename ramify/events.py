@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ramify.search.budget import Budget
@@ -132,13 +132,3 @@ Event = (
     | NodePinned
     | RunFinished
 )
-
-
-def event_to_dict(event: Event) -> dict[str, Any]:
-    """Return plain JSON types with the event's class name as `type`."""
-    if isinstance(event, RunFinished):
-        return {"type": "RunFinished", "solution": event.solution.to_dict()}
-    data: dict[str, Any] = {"type": type(event).__name__, **asdict(event)}
-    if isinstance(event, BudgetUsed):
-        data["usage"] = event.usage.to_dict()
-    return data

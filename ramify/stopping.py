@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from ramify.search.path_rules import PathConfidence, PathRule
 from ramify.search.stopping import (
     AgreementWindow,
     AllOf,
     AnyOf,
     BetaMajority,
     CannotBeOvertaken,
-    LaneConfidence,
     NoImprovement,
-    PathRule,
     ScoreThreshold,
     Situation,
     Stop,
@@ -26,8 +25,8 @@ __all__ = [
     "AnyOf",
     "BetaMajority",
     "CannotBeOvertaken",
-    "LaneConfidence",
     "NoImprovement",
+    "PathConfidence",
     "PathRule",
     "ScoreThreshold",
     "Situation",

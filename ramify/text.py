@@ -1,10 +1,14 @@
-"""Text for people: quantities and times, and the nearest of the known words."""
+"""Text for people: quantities and times, the nearest of the known words, and texts of models made fit to be shown.
+
+Models may write anything, so their texts are cleaned before they go into files, drawings and terminals.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from unicodedata import category, combining, east_asian_width
 
 SCALES: Mapping[str, float] = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
 """Decimal prefixes of counts, in lower case."""
@@ -12,6 +16,11 @@ TIMES: Mapping[str, float] = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 6
 """Units of time in seconds, in lower case."""
 
 _QUANTITY = re.compile(r"(?P<number>[+-]?[\d_]*\.?\d+(?:[eE][+-]?\d+)?)\s*(?P<unit>.*)", re.DOTALL)
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+ELLIPSIS = "…"
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_REORDERS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Marks that turn the direction of what follows, which could make text read as something else."""
 
 
 def split_quantity(text: str) -> tuple[float, str] | None:
@@ -68,3 +77,52 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the known word nearest to `word`, or the list of known words."""
     choices = sorted(str(each) for each in known)
     return "; " + did_you_mean(word.lower(), choices, f"choose one of: {', '.join(choices)}")
+
+
+def xml_text(text: str) -> str:
+    """Return text with U+FFFD for each character that XML cannot hold; markup is not escaped."""
+    return _NOT_XML.sub(REPLACEMENT, text)
+
+
+def printable(text: str) -> str:
+    """Return text that does nothing but show: without controls (line breaks and tabs stay) and lone surrogates."""
+    plain = _REORDERS.sub(REPLACEMENT, xml_text(text))
+    if plain.isprintable():
+        return plain
+    return "".join(REPLACEMENT if category(c) == "Cc" and c not in "\n\t" else c for c in plain)
+
+
+def one_line(text: str) -> str:
+    """Return text on one line, with single spaces."""
+    return " ".join(printable(" ".join(text.split())).split())
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return text on one line, cut to `limit` characters with an ellipsis."""
+    line = one_line(text)
+    return line if len(line) <= limit else line[: max(0, limit - 1)].rstrip() + ELLIPSIS
+
+
+def cut(text: str, columns: int) -> str:
+    """Return text on one line, cut to `columns` columns of a fixed-width font; wide characters take two."""
+    line = one_line(text)
+    if len(line) * 2 <= columns or width_of(line) <= columns:
+        return line
+    kept, room = list[str](), columns - 1
+    for character in line:
+        room -= _columns(character)
+        if room < 0:
+            break
+        kept.append(character)
+    return "".join(kept).rstrip() + ELLIPSIS if columns > 0 else ""
+
+
+def width_of(text: str) -> int:
+    """Return the columns that text takes in a fixed-width font."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    if combining(character) or category(character) == "Cf":
+        return 0
+    return 2 if east_asian_width(character) in "WF" else 1

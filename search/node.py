@@ -29,8 +29,6 @@ class FinishReason(StrEnum):
     """The step's closing pattern was found."""
     EOS = auto()
     """The model ended its text."""
-    ANSWER = auto()
-    """The text holds an answer."""
     LENGTH = auto()
     """The step reached its token limit."""
     BUDGET = auto()
@@ -54,8 +52,6 @@ class PruneReason(StrEnum):
     """The run's budget ended before its path did."""
     DUPLICATE = auto()
     """A sibling says the same; that one represents both."""
-    NO_ANSWER = auto()
-    """The path ended without an answer."""
     USER = auto()
     """Pruned by hand."""
     STOPPED = auto()
@@ -81,6 +77,10 @@ class Origin(StrEnum):
     """The policy says what is wrong with the finished text of another node; it holds no answer and never votes."""
     REVISION = auto()
     """The policy wrote the whole solution anew after its own earlier one."""
+
+
+VALUE_UNIT = 2.0**-32
+"""Scores are rounded to multiples of this before they are summed in `Node.value_sum`."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -124,3 +124,11 @@ class Node:
     def order(self) -> tuple[int, tuple[int, ...]]:
         """Sort key by depth, then path."""
         return len(self.path), self.path
+
+
+def summed(score: float) -> float:
+    """Return a score as it is added to `Node.value_sum`.
+
+    Whole multiples of a small power of two add up exactly, so that the order of results cannot change a sum.
+    """
+    return round(score / VALUE_UNIT) * VALUE_UNIT

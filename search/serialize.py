@@ -1,4 +1,4 @@
-"""Nodes to JSON-ready dictionaries and back; what is read back is checked, since tree files come from outside."""
+"""JSON forms of nodes, checked when they are read back since tree files come from outside, and of cut searches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from ramify.errors import TreeError
 
-from .node import FinishReason, Node, NodeState, Origin, PruneReason
+from .node import FinishReason, Node, NodeState, Origin, PruneReason, summed
 
 T = TypeVar("T")
 
@@ -48,6 +48,46 @@ def nodes_from_dict(data: object) -> list[Node]:
         paths.add(node.path)
         nodes.append(node)
     return nodes
+
+
+CUT = (PruneReason.BUDGET, PruneReason.STOPPED)
+"""Reasons that the end of a run gives to what it had not finished."""
+CUT_SHORT = (FinishReason.BUDGET, FinishReason.CANCELLED)
+"""Reasons after which a step's text is not complete."""
+_UNWRITTEN: dict[str, Any] = {
+    "state": str(NodeState.PENDING),
+    "text": "",
+    "tokens": [],
+    "token_count": 0,
+    "logprob": None,
+    "score": None,
+    "finish_reason": None,
+    "prune_reason": None,
+}
+
+
+def reopen_cut_nodes(entries: list[dict[str, Any]]) -> None:
+    """Change the saved nodes of a tree so that what the end of a run cut can go on; see `SearchTree.restarted`."""
+    # A rescue is the last thing that a run writes, so leaving it out moves no other node's number.
+    while entries[-1]["origin"] == Origin.RESCUE:
+        _take_back(entries, entries.pop())
+    for entry in entries:
+        if entry["finish_reason"] in CUT_SHORT:
+            entry |= _UNWRITTEN
+        elif entry["prune_reason"] in CUT:
+            entry |= {"state": str(NodeState.OPEN), "prune_reason": None}
+
+
+def _take_back(entries: list[dict[str, Any]], left_out: dict[str, Any]) -> None:
+    """Take the score of a node that is left out back from the sums of its ancestors."""
+    if left_out["score"] is None:
+        return
+    value = summed(left_out["score"])
+    above: int | None = left_out["parent"]
+    while above is not None:
+        entries[above]["visits"] -= 1
+        entries[above]["value_sum"] -= value
+        above = entries[above]["parent"]
 
 
 def _node(position: int, entry: object) -> Node:

@@ -14,8 +14,8 @@ import networkx as nx
 
 from ramify.errors import TreeError
 
-from .node import FinishReason, Node, NodeState, Origin, PruneReason
-from .serialize import node_to_dict, nodes_from_dict
+from .node import FinishReason, Node, NodeState, Origin, PruneReason, summed
+from .serialize import node_to_dict, nodes_from_dict, reopen_cut_nodes
 
 if TYPE_CHECKING:
     Graph = nx.DiGraph[int]
@@ -26,8 +26,6 @@ ROOT = 0
 """Id of the root node: the question, with no text of its own."""
 FORMAT_VERSION = 1
 """Version written by `SearchTree.to_dict`."""
-VALUE_UNIT = 2.0**-32
-"""Scores are rounded to multiples of this before they are summed in `Node.value_sum`."""
 
 
 class SearchTree:
@@ -140,7 +138,7 @@ class SearchTree:
         return node
 
     def prune(self, node_id: int, reason: PruneReason) -> Node:
-        """Give up a pending or open node; its descendants stay as they are (see `prune_subtree`).
+        """Give up a pending or open node; its descendants stay as they are.
 
         Complete a step that was cut short before pruning it, so that its tokens are counted.
         """
@@ -149,14 +147,6 @@ class SearchTree:
         self._move(node, NodeState.PRUNED)
         self._unscored.discard(node_id)
         return node
-
-    def prune_subtree(self, node_id: int, reason: PruneReason) -> list[int]:
-        """Give up a node and all pending and open nodes below it; return their ids, parents first."""
-        self._expect(node_id, "pruned", NodeState.PENDING, NodeState.OPEN)
-        doomed = [i for i in self.subtree(node_id) if self._nodes[i].state in (NodeState.PENDING, NodeState.OPEN)]
-        for each in doomed:
-            self.prune(each, reason)
-        return doomed
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -181,11 +171,6 @@ class SearchTree:
         if node_id not in self:
             raise TreeError(f"node {node_id} does not exist; the tree has nodes 0 to {len(self._nodes) - 1}")
         return self._nodes[node_id]
-
-    def at(self, path: Sequence[int]) -> Node | None:
-        """Return the node at a path of child numbers, or None."""
-        found = self._by_path.get(tuple(path))
-        return None if found is None else self._nodes[found]
 
     def children(self, node_id: int) -> list[Node]:
         """Children in the order of their numbers, in whatever state."""
@@ -292,16 +277,6 @@ class SearchTree:
         return len(self._states[NodeState.PENDING])
 
     @property
-    def open_count(self) -> int:
-        """Number of open nodes, root included while it is open."""
-        return len(self._states[NodeState.OPEN])
-
-    @property
-    def open_leaf_count(self) -> int:
-        """Number of open nodes without children."""
-        return len(self._leaves)
-
-    @property
     def finished_count(self) -> int:
         """Number of finished paths, critiques not among them."""
         return len(self._states[NodeState.FINISHED]) - len(self._critiques)
@@ -340,9 +315,19 @@ class SearchTree:
                 tree._unscored.add(node.id)
         return tree
 
+    def restarted(self) -> SearchTree:
+        """Return a copy in which what the end of a run cut can go on.
+
+        Steps that were complete are open again. Steps in the making and those cut short are pending, to be written
+        anew: under the same path, and so with the same draws. What was written only to save the best unfinished path
+        when the budget ended (`Origin.RESCUE`) is left out.
+        """
+        data = self.to_dict()
+        reopen_cut_nodes(data["nodes"])
+        return SearchTree.from_dict(data)
+
     def _credit(self, node: Node, score: float) -> None:
-        # Whole multiples of a small power of two add up exactly, so that the order of results cannot change a sum.
-        value, above = round(score / VALUE_UNIT) * VALUE_UNIT, node
+        value, above = summed(score), node
         while True:
             above.visits += 1
             above.value_sum += value

@@ -21,7 +21,7 @@ from ramify.errors import BudgetError
 from ramify.reward.protocol import ScoreUsage
 from ramify.search.budget import UNITS, Budget, TokenPrice
 from ramify.search.node import FinishReason
-from ramify.search.reasons import StopReason
+from ramify.search.stopping import StopReason
 from ramify.usage import RoleUsage, Usage
 
 from ..runtime.messages import StepResult

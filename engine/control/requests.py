@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 from ramify.config import RunConfig
 from ramify.sampling_params import SamplingParams, node_seed
-from ramify.search.expectation import expected_rest
 from ramify.search.node import Node, Origin
 from ramify.search.strategy import Expansion, Strategy
 from ramify.search.tree import SearchTree
 
 from ..runtime.messages import StepRequest, Turn
 from .meter import Grant
+
+STEPS_PER_PATH = 8
+"""Steps of a path where none has finished yet: solutions of school problems have about as many."""
 
 
 @dataclass(slots=True)
@@ -82,3 +85,16 @@ class Requests:
     def _sampling(self, temperature: float | None) -> SamplingParams:
         sampling = self.config.sampling
         return sampling if temperature is None else replace(sampling, temperature=temperature)
+
+
+def expected_rest(tree: SearchTree, node_ids: Iterable[int]) -> int:
+    """Return the mean number of tokens that paths from these nodes to their ends are expected to take.
+
+    Finished paths tell how long paths are; without any, the steps so far do. 0 where nothing is known yet.
+    """
+    here = [tree.path_token_count(node) for node in node_ids]
+    if not here or not tree.written_count:
+        return 0
+    step = tree.generated_tokens / tree.written_count
+    whole = tree.finished_tokens / tree.finished_count if tree.finished_count else STEPS_PER_PATH * step
+    return ceil(sum(max(step, whole - each) for each in here) / len(here))

@@ -10,8 +10,8 @@ import anyio
 
 from ramify.errors import UsageError
 from ramify.problem import Problem
-from ramify.search.adaptive.portfolio import Allocator, Portfolio, Standing, Tranche
 from ramify.search.budget import Budget
+from ramify.search.budget_sharing import Allocator, Portfolio, Standing, Tranche
 from ramify.search.strategies.sampling import MajorityVote, WeightedVote
 from ramify.solution import Solution
 from ramify.usage import Usage

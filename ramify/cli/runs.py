@@ -18,10 +18,10 @@ from .option_types import TreeFile
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunSummary, SavedRun
+    from ramify.search.export.terminal import Paint, Signs
     from ramify.search.tree import SearchTree
 
     from ..solution import Solution
-    from .treeview import Paint, Signs
 
 PIPE_COLUMNS = 100
 """Width where there is no terminal and COLUMNS does not say."""
@@ -132,7 +132,7 @@ def _tree(run: SavedRun) -> SearchTree:
 
 
 def _write_table(summaries: list[RunSummary]) -> None:
-    from ramify.search.export import cut
+    from ..text import cut
 
     head = ("ID", "SAVED", "STRATEGY", "MODEL", "TOKENS", "SECONDS", "ANSWER", "QUESTION")
     rows = [
@@ -154,10 +154,10 @@ def _write_table(summaries: list[RunSummary]) -> None:
 
 
 def _shown(run: SavedRun, width: int, everything: bool) -> Iterator[str]:
-    from ramify.search.export import printable
+    from ramify.search.export.terminal import SHOWN, draw
 
+    from ..text import printable
     from .progress import summary_line
-    from .treeview import SHOWN, draw
 
     solution = run.solution
     paint = _paint()
@@ -184,7 +184,7 @@ def _shown(run: SavedRun, width: int, everything: bool) -> Iterator[str]:
 def _replayed(tree: SearchTree, width: int) -> Iterator[str]:
     from textwrap import wrap
 
-    from ramify.search.export import one_line, printable
+    from ..text import one_line, printable
 
     paint = _paint()
     for node in tree:
@@ -225,7 +225,7 @@ def _is_terminal() -> bool:
 
 
 def _signs() -> Signs:
-    from .treeview import ASCII, Signs
+    from ramify.search.export.terminal import ASCII, Signs
 
     try:
         "├│└─…".encode(sys.stdout.encoding or "utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ramify.search.adaptive import Allocator, EqualSplit, Portfolio, Standing
+from ramify.search.budget_sharing import Allocator, EqualSplit, Portfolio, Standing
 from ramify.search.strategies.widening import Widening
 from ramify.search.votes import VoteRule
 from ramify.statistics import bootstrap_ratio, paired_difference

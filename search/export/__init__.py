@@ -1,4 +1,4 @@
-"""A search tree in other formats: JSON to load again, GraphML, DOT and Mermaid for other tools, SVG to look at."""
+"""Exports of a search tree: JSON to load again, GraphML, DOT and Mermaid for other tools, SVG and terminal lines."""
 
 from __future__ import annotations
 
@@ -8,28 +8,8 @@ from collections.abc import Callable
 from ramify.errors import TreeError
 
 from ..tree import SearchTree
-from .dot import to_dot
-from .graphml import to_graphml
-from .mermaid import to_mermaid
+from .graphs import to_dot, to_graphml, to_mermaid
 from .svg import to_svg
-from .text import cut, one_line, printable, shorten, spoken_of
-from .visible import Visible, visible_nodes
-
-__all__ = [
-    "TREE_FORMATS",
-    "Visible",
-    "cut",
-    "export_tree",
-    "one_line",
-    "printable",
-    "shorten",
-    "spoken_of",
-    "to_dot",
-    "to_graphml",
-    "to_mermaid",
-    "to_svg",
-    "visible_nodes",
-]
 
 TREE_FORMATS: dict[str, Callable[[SearchTree, int | None, str], str]] = {
     ".json": lambda tree, winner, question: json.dumps(tree.to_dict()) + "\n",
@@ -38,7 +18,7 @@ TREE_FORMATS: dict[str, Callable[[SearchTree, int | None, str], str]] = {
     ".mmd": lambda tree, winner, question: to_mermaid(tree, winner=winner),
     ".svg": lambda tree, winner, question: to_svg(tree, winner=winner, question=question),
 }
-"""What writes a file of each ending."""
+"""Writer of the files of each ending: (tree, node whose path is marked, question) to text."""
 
 
 def export_tree(tree: SearchTree, ending: str, *, winner: int | None = None, question: str = "") -> str:

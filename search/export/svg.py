@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from ..layout import tidy_positions
+from ramify.text import cut, xml_text
+
 from ..node import Node, NodeState
 from ..tree import SearchTree
-from .colours import UNSCORED, WINNER, ink_on, score_colour
-from .text import cut, state_of, winning_ids, xml_text
+from .labels import UNSCORED, WINNER, ink_on, score_colour, state_of, winning_ids
+from .layout import tidy_positions
 
 BOX_LIMIT = 400
 """Nodes up to which they are drawn as boxes."""

@@ -8,7 +8,7 @@ import ramify
 from ramify.engine.ensembles.cascade import cascade, certainty, ensemble
 from ramify.engine.ensembles.shared_budget import solve_set
 from ramify.errors import UsageError
-from ramify.search.adaptive import EqualSplit, Portfolio
+from ramify.search.budget_sharing import EqualSplit, Portfolio
 from ramify.testing import ScriptedModel, ScriptedReward
 
 

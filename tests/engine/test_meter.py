@@ -16,7 +16,7 @@ from ramify.errors import BudgetError
 from ramify.reward.protocol import ScoreUsage
 from ramify.search.budget import Budget, TokenPrice
 from ramify.search.node import FinishReason
-from ramify.search.reasons import StopReason
+from ramify.search.stopping import StopReason
 
 TINY = 1e-9
 

@@ -43,7 +43,7 @@ async def test_a_run_as_it_stands_says_what_a_finished_one_would(strategy: Strat
         assert ramify.Solution.from_dict(found.to_dict(tree=True)) == found
         assert found.tree is not None and found.tree is not run.tree
         assert {node.prune_reason for node in found.tree if node.state is NodeState.PRUNED} <= {PruneReason.STOPPED}
-        assert not found.tree.pending_count and found.tree.open_leaf_count == 0
+        assert not found.tree.pending_count and not found.tree.open_leaves()
         run.resume()
         assert len((await run.result()).candidates) == 4
 
@@ -53,7 +53,6 @@ async def test_a_pinned_answer_stands_in_a_run_that_is_cut() -> None:
     model = ScriptedModel(lambda question, path: f"The answer is {path[0]}." if path[0] < 2 else "step\n")
     async with ramify.Engine(model=model, reward=None) as engine, engine.run("q", strategy=strategy) as run:
         await first_answers(run)
-        pinned = run.tree.at((1,))
-        assert pinned is not None
+        pinned = next(node for node in run.tree if node.path == (1,))
         found = as_it_stands(run, strategy, seed=0, model={}, pinned=pinned.id)
         assert (found.answer, found.candidates[0].answer) == ("1", "0")

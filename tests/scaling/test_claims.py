@@ -9,7 +9,7 @@ import pytest
 from ramify.scaling.claims import law, quantization, rebase, saving, small_models, votes_saturate
 from ramify.scaling.claims.report import judge
 from ramify.scaling.claims.verdict import Outcome, Verdict, merged
-from ramify.search.adaptive import EqualSplit, Portfolio
+from ramify.search.budget_sharing import EqualSplit, Portfolio
 
 WIDTHS = (1, 2, 4, 8, 16)
 

@@ -95,7 +95,7 @@ def to_the_end(script: Script, path: Path) -> Step:
 
 def record(tree: SearchTree, node_id: int, step: Step, *, scored: bool) -> None:
     """Book a scripted result as a run does: complete, then end or prune, then score."""
-    reason = FinishReason.ANSWER if isinstance(step.end, str) else FinishReason.STEP
+    reason = FinishReason.EOS if isinstance(step.end, str) else FinishReason.STEP
     tree.complete(node_id, step.text, (1, 2, 3), -1.5, reason)
     if tree.node(node_id).origin is Origin.CRITIQUE:
         tree.finish(node_id, None)

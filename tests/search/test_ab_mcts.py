@@ -126,7 +126,7 @@ def test_winding_down_only_finishes() -> None:
 def test_whatever_the_configuration(strategy: ABMCTS, seed: int, burst: int) -> None:
     tree = play(strategy, random_script(seed), seed=seed, burst=burst)
     assert tree.finished_count <= strategy.width
-    assert tree.open_leaf_count == 0
+    assert not tree.open_leaves()
     assert tree.depth <= strategy.max_depth
     assert all(tree.child_count(node.id) == 0 for node in tree if node.state is NodeState.FINISHED)
     assert outcome(tree) == outcome(play(strategy, random_script(seed)))

@@ -127,5 +127,5 @@ def test_whatever_the_configuration(kind: type, width: int, children: int, seed:
     strategy = kind(width=width, children=children, max_depth=8)
     tree = play(strategy, random_script(seed), seed=seed, burst=burst)
     assert tree.finished_count <= width
-    assert tree.open_leaf_count == 0
+    assert not tree.open_leaves()
     assert outcome(tree) == outcome(play(strategy, random_script(seed)))

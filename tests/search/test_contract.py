@@ -71,7 +71,7 @@ def test_every_search_ends_with_nothing_left_open(strategy: Strategy) -> None:
     for seed in range(20):
         tree = play(strategy, random_script(seed), seed=seed)
         assert tree.pending_count == 0
-        assert tree.open_leaf_count == 0
+        assert not tree.open_leaves()
         assert tree.finished_count <= strategy.width
 
 

@@ -12,22 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramify.errors import TreeError
-from ramify.search.export import (
-    TREE_FORMATS,
-    cut,
-    export_tree,
-    printable,
-    shorten,
-    to_dot,
-    to_graphml,
-    to_mermaid,
-    to_svg,
-    visible_nodes,
-)
-from ramify.search.export.colours import ink_on, score_colour
+from ramify.search.export import TREE_FORMATS, export_tree
+from ramify.search.export.graphs import to_dot, to_graphml, to_mermaid
+from ramify.search.export.labels import ink_on, score_colour, visible_nodes
+from ramify.search.export.svg import to_svg
 from ramify.search.node import FinishReason, NodeState, PruneReason
 from ramify.search.strategies.rebase import Rebase
 from ramify.search.tree import SearchTree
+from ramify.text import cut, printable, shorten
 
 from .scripted import play, random_script
 
@@ -53,7 +45,7 @@ def tree() -> SearchTree:
     tree = SearchTree()
     for _ in range(3):
         tree.add_pending(0)
-    tree.complete(1, "one ", (10, 11), -0.5, FinishReason.ANSWER)
+    tree.complete(1, "one ", (10, 11), -0.5, FinishReason.EOS)
     tree.finish(1, "42")
     tree.score(1, 0.9)
     tree.complete(2, "two ", (20,), -1.25)

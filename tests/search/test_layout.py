@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramify.search.layout import tidy_positions
+from ramify.search.export.layout import tidy_positions
 
 Children = list[list[int]]
 

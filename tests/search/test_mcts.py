@@ -168,7 +168,7 @@ configurations = st.builds(
 def test_whatever_the_configuration(strategy: MCTS, script_seed: int, order: int, burst: int) -> None:
     tree = play(strategy, random_script(script_seed), seed=order, burst=burst)
     assert tree.finished_count <= strategy.width
-    assert tree.open_leaf_count == 0
+    assert not tree.open_leaves()
     assert tree.depth <= strategy.max_depth
     assert outcome(tree) == outcome(play(strategy, random_script(script_seed)))
 

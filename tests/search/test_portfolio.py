@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramify.errors import SearchError
-from ramify.search.adaptive import Allocator, EqualSplit, Portfolio, Standing, Tranche
+from ramify.search.budget_sharing import Allocator, EqualSplit, Portfolio, Standing, Tranche
 
 
 def standing(*votes: int, each: int = 10) -> Standing:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ramify.errors import StrategyError, TreeError
-from ramify.search.export import to_dot
+from ramify.search.export.graphs import to_dot
 from ramify.search.node import NodeState, Origin, PruneReason
 from ramify.search.registry import make_strategy, strategy_to_dict
-from ramify.search.restart import restart
 from ramify.search.strategies.refine import Refine
 from ramify.search.tree import SearchTree
 from ramify.search.votes import VoteRule, candidates
@@ -89,7 +88,7 @@ def test_options_are_checked_and_survive_saving() -> None:
 def test_what_a_node_is_about_survives_saving_and_is_checked() -> None:
     tree = play(Refine(width=2, revisions=1), answers, burst=100)
     data = tree.to_dict()
-    assert SearchTree.from_dict(data).to_dict() == data == restart(tree).to_dict()
+    assert SearchTree.from_dict(data).to_dict() == data == tree.restarted().to_dict()
     data["nodes"][2]["about"] = 3
     with pytest.raises(TreeError, match="node 2 is about node 3, which is no finished node before it"):
         SearchTree.from_dict(data)

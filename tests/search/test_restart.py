@@ -8,7 +8,6 @@ from random import Random
 import pytest
 
 from ramify.search.node import FinishReason, NodeState, Origin, PruneReason
-from ramify.search.restart import restart
 from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 
@@ -39,7 +38,7 @@ def play_with_cuts(strategy: Strategy, script_seed: int, *, seed: int, chance: f
             return tree
         if random.random() < chance:
             whole = {node.path for node in pending if node.path in whole}
-            tree = restart(cut(tree))
+            tree = cut(tree).restarted()
             continue
         node = random.choice(pending)
         step = to_the_end(script, node.path) if node.path in whole else script(node.path)
@@ -61,7 +60,7 @@ def test_what_was_cut_short_is_written_again_and_what_was_whole_is_open() -> Non
     tree.prune(1, PruneReason.BUDGET)
     tree.complete(2, "whole\n", (1, 2), -1.0)
     tree.prune(2, PruneReason.BUDGET)
-    copy = restart(tree)
+    copy = tree.restarted()
     assert [(node.path, node.state, node.text) for node in copy] == [
         ((), NodeState.OPEN, ""),
         ((0,), NodeState.PENDING, ""),
@@ -74,7 +73,7 @@ def test_what_a_strategy_gave_up_stays_given_up() -> None:
     tree = SearchTree()
     tree.complete(tree.add_pending(0).id, "a\n")
     tree.prune(1, PruneReason.ALLOCATION)
-    assert restart(tree).node(1).prune_reason is PruneReason.ALLOCATION
+    assert tree.restarted().node(1).prune_reason is PruneReason.ALLOCATION
 
 
 def test_the_step_that_only_saved_an_answer_is_left_out() -> None:
@@ -83,7 +82,7 @@ def test_the_step_that_only_saved_an_answer_is_left_out() -> None:
     saved = tree.add_pending(1, origin=Origin.RESCUE)
     tree.complete(saved.id, "The answer is 3.", (1,), -1.0, FinishReason.EOS)
     tree.finish(saved.id, "3")
-    assert [node.path for node in restart(tree)] == [(), (0,)]
+    assert [node.path for node in tree.restarted()] == [(), (0,)]
 
 
 def test_the_score_of_what_is_left_out_counts_no_longer() -> None:
@@ -95,4 +94,4 @@ def test_the_score_of_what_is_left_out_counts_no_longer() -> None:
     tree.complete(saved.id, "The answer is 3.", (1,), -1.0, FinishReason.EOS)
     tree.finish(saved.id, "3")
     tree.score(saved.id, 0.7)
-    assert [(node.visits, node.value_sum) for node in restart(tree)] == before
+    assert [(node.visits, node.value_sum) for node in tree.restarted()] == before

@@ -17,9 +17,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option as ListOption
 
 from ramify.errors import RamifyError
-from ramify.search.export import cut, one_line
-from ramify.search.export.text import width_of
-from ramify.text import duration_text
+from ramify.text import cut, duration_text, one_line, width_of
 
 from ..common.actions import bindings
 from ..common.program import Program

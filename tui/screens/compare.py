@@ -13,8 +13,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
-from ramify.search.export import cut, one_line, printable
-from ramify.text import duration_text
+from ramify.text import cut, duration_text, one_line, printable
 
 from ..common.actions import Action, bindings
 from ..common.program import program_of

@@ -13,7 +13,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Log, Static
 
-from ramify.search.export import printable
+from ramify.text import printable
 
 from ..common.program import program_of
 

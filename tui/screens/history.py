@@ -14,8 +14,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option as ListOption
 
 from ramify.errors import UsageError
-from ramify.search.export import cut, one_line, printable
-from ramify.text import duration_text
+from ramify.text import cut, duration_text, one_line, printable
 
 from ..common.actions import bindings
 from ..state.spec import RunSpec

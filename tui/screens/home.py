@@ -384,13 +384,13 @@ def _models() -> tuple[list[Option], list[Option], list[Option]]:
 
 
 def _going_line(question: str, title: str) -> Content:
-    from ramify.search.export import one_line
+    from ramify.text import one_line
 
     return Content.assemble((" ● running  ", "$accent"), (f"{title}  ", "$faint"), one_line(question))
 
 
 def _recent_line(run: RunSummary) -> Content:
-    from ramify.search.export import cut, one_line
+    from ramify.text import cut, one_line
 
     answer = "–" if run.answer is None else cut(run.answer, 10)
     return Content.assemble(

@@ -14,9 +14,8 @@ from textual.widgets import Static
 
 from ramify.errors import UsageError
 from ramify.search.budget import Budget
-from ramify.search.export import cut, one_line, printable
 from ramify.search.node import NodeState
-from ramify.text import duration_text
+from ramify.text import cut, duration_text, one_line, printable
 
 from ..common.actions import Action, bindings
 from ..state.run_view import ROOT, Phase, RunView

@@ -6,8 +6,7 @@ from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
-from ramify.search.export import cut, one_line
-from ramify.search.export.text import width_of
+from ramify.text import cut, one_line, width_of
 
 from ..common.themes import long_bar
 from ..state.board import AnswerRow, answer_board

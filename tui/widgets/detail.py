@@ -7,8 +7,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from ramify.search.export import printable
 from ramify.search.node import NodeState
+from ramify.text import printable
 
 from ..common.program import program_of
 from ..common.themes import long_bar, score_tint

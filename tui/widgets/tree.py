@@ -13,8 +13,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from ramify.search.export import cut
 from ramify.search.node import NodeState
+from ramify.text import cut
 
 from ..common.program import program_of
 from ..common.themes import score_bar, score_tint

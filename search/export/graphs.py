@@ -1,20 +1,100 @@
-"""Mermaid, which GitHub, GitLab and many editors draw inside Markdown."""
+"""Text formats of other tools: GraphML for graph tools, DOT for Graphviz, Mermaid for Markdown."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+import networkx as nx
+
+from ramify.text import shorten, xml_text
+
 from ..node import Node
 from ..tree import SearchTree
-from .colours import WINNER, ink_on, score_colour
-from .text import shorten, state_of, winning_ids
-from .visible import Visible, visible_nodes
+from .labels import (
+    STATE_COLOURS,
+    WINNER,
+    Visible,
+    ink_on,
+    label_lines,
+    score_colour,
+    state_of,
+    visible_nodes,
+    winning_ids,
+)
 
-TEXT_LIMIT = 40
-"""Characters of a step's text that a box shows."""
+DOT_TEXT_LIMIT = 80
+"""Characters of a step's text that a box of Graphviz shows."""
+MERMAID_TEXT_LIMIT = 40
+"""Characters of a step's text that a box of Mermaid shows."""
 EDGE_LIMIT = 480
 """Mermaid refuses 500 edges unless the page that shows the chart allows more."""
 CHARACTER_LIMIT = 45_000
 """Mermaid refuses more than 50 000 characters, likewise."""
 _SHADES = 5
+
+
+def to_graphml(tree: SearchTree, *, winner: int | None = None) -> str:
+    """Return the tree as GraphML, with a node's fields as attributes; what is unknown is left out.
+
+    `winner` is the node whose path gets the attribute `winning`. Characters that XML cannot hold become U+FFFD.
+    """
+    winning = winning_ids(tree, winner)
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    for node in tree:
+        graph.add_node(node.id, **_attributes(node, node.id in winning))  # pyright: ignore[reportUnknownMemberType]
+    graph.add_edges_from(tree.graph.edges)  # pyright: ignore[reportUnknownMemberType]
+    lines = cast("Iterator[str]", nx.generate_graphml(graph))  # pyright: ignore[reportUnknownMemberType]
+    return "\n".join(lines) + "\n"
+
+
+def _attributes(node: Node, winning: bool) -> dict[str, str | int | float | bool]:
+    values: dict[str, str | int | float | bool | None] = {
+        "path": ".".join(map(str, node.path)),
+        "depth": node.depth,
+        "text": node.text,
+        "token_count": node.token_count,
+        "logprob": node.logprob,
+        "score": node.score,
+        "state": str(node.state),
+        "finish_reason": None if node.finish_reason is None else str(node.finish_reason),
+        "prune_reason": None if node.prune_reason is None else str(node.prune_reason),
+        "answer": node.answer,
+        "visits": node.visits,
+        "value_sum": node.value_sum,
+        "origin": str(node.origin),
+        "about": node.about,
+        "winning": winning,
+    }
+    return {
+        name: xml_text(value) if isinstance(value, str) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def to_dot(tree: SearchTree, *, winner: int | None = None, text_limit: int = DOT_TEXT_LIMIT) -> str:
+    """Return the tree in the DOT language: score, state and shortened text of each step.
+
+    Colours show states; the path that ends at `winner` is drawn bold.
+    """
+    winning = winning_ids(tree, winner)
+    lines = ["digraph search {", '  node [shape=box, style=filled, fontname="sans-serif"];']
+    for node in tree:
+        bold = ", penwidth=3" if node.id in winning else ""
+        label = _quote(label_lines(node, text_limit))
+        lines.append(f"  {node.id} [label={label}, fillcolor={STATE_COLOURS[node.state]}{bold}];")
+    for node in tree:
+        if node.parent is not None:
+            bold = " [penwidth=3]" if node.id in winning else ""
+            lines.append(f"  {node.parent} -> {node.id}{bold};")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _quote(lines: Iterable[str]) -> str:
+    # Graphviz reads backslash sequences and character entities inside quotes.
+    escaped = (line.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for line in lines)
+    return '"' + "\\n".join(escaped) + '"'
 
 
 def to_mermaid(tree: SearchTree, *, winner: int | None = None, node_limit: int = EDGE_LIMIT) -> str:
@@ -58,10 +138,10 @@ def _box(node: Node) -> str:
     head = f"{node.id} {state_of(node)}" if node.score is None else f"{node.id} {state_of(node)} {node.score:.3f}"
     label = spelled(head)
     # In quotation marks, because a line that begins like a Markdown list or heading is not drawn as text.
-    if text := shorten(node.text, TEXT_LIMIT):
+    if text := shorten(node.text, MERMAID_TEXT_LIMIT):
         label += f"<br/>“{spelled(text)}”"
     if node.answer is not None:
-        label += f"<br/>answer#58; {spelled(shorten(node.answer, TEXT_LIMIT))}"
+        label += f"<br/>answer#58; {spelled(shorten(node.answer, MERMAID_TEXT_LIMIT))}"
     return f'[["{label}"]]' if node.answer is not None else f'["{label}"]'
 
 

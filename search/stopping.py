@@ -1,17 +1,160 @@
-"""The rules. Each costs time in proportion to the paths that have finished, at most."""
+"""Stop rules: why runs end, and rules that end one early when going on is not worth it.
+
+Each rule takes time in proportion to the finished paths, at most.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum, auto
 from itertools import takewhile
 from math import floor
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 from ramify.errors import SearchError
+from ramify.text import nearest
 
-from ..votes import Vote, VoteRule, vote_posterior, weighted_posteriors
-from .rule import Situation, Stop
+from .tree import SearchTree
+from .votes import Vote, VoteRule, vote_posterior, weighted_posteriors
+
+
+class StopReason(StrEnum):
+    """Why a run ended."""
+
+    COMPLETED = auto()
+    """The strategy had nothing left to do."""
+    BUDGET_GENERATED_TOKENS = auto()
+    """The limit of generated tokens was reached."""
+    BUDGET_TOTAL_TOKENS = auto()
+    """The limit of all evaluated tokens was reached."""
+    BUDGET_FLOPS = auto()
+    """The limit of floating point operations was reached."""
+    BUDGET_SECONDS = auto()
+    """The time was up."""
+    BUDGET_NODES = auto()
+    """The limit of nodes was reached."""
+    EARLY_STOP = auto()
+    """A stop rule saw that going on is not worth it."""
+    USER = auto()
+    """Stopped by hand; the best answer so far stands."""
+
+    @property
+    def is_budget(self) -> bool:
+        """Whether a limit of the budget ended the run."""
+        return self.startswith("budget_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Why a rule ends a run: the rule's name, a sentence for the user, and its figures in plain JSON types."""
+
+    rule: str
+    reason: str
+    detail: Mapping[str, float | str] = field(default_factory=dict[str, "float | str"])
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """How a run stands after a path has finished.
+
+    `vote` is the vote if the run ended now. `width` is the most paths that may finish in all, those that have
+    included; steering by hand can add to it.
+    """
+
+    tree: SearchTree
+    vote: Vote
+    width: int
+
+    @property
+    def left(self) -> int:
+        """Number of paths that may still finish."""
+        return max(0, self.width - self.tree.finished_count)
+
+
+class StopRule(Protocol):
+    """Looks at a run each time that a path has finished, and may end it early. It changes nothing."""
+
+    name: ClassVar[str]
+
+    def __call__(self, situation: Situation) -> Stop | None:
+        """Return why to stop, or None to go on."""
+        ...
+
+
+@runtime_checkable
+class Gauged(Protocol):
+    """A stop rule that can say how far it is from stopping."""
+
+    def standing(self, situation: Situation) -> str:
+        """Return its figure and what it waits for, such as `beta 0.87 of 0.95`; "" if there is nothing to say yet."""
+        ...
+
+
+def standing(rule: StopRule, situation: Situation) -> str:
+    """Return how far a rule is from stopping, "" if it cannot say."""
+    return rule.standing(situation) if isinstance(rule, Gauged) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Stops as soon as one of `rules` does; the first in order says why.
+
+    Raises SearchError if there are none.
+    """
+
+    name: ClassVar[str] = "any-of"
+    rules: Sequence[StopRule]
+
+    def __post_init__(self) -> None:
+        _check_rules(self.rules)
+
+    def __call__(self, situation: Situation) -> Stop | None:
+        """Return the first rule's reason, or None to go on."""
+        return next((stop for rule in self.rules if (stop := rule(situation)) is not None), None)
+
+    def standing(self, situation: Situation) -> str:
+        """Return how far each rule is."""
+        return _standings(self.rules, situation, ", ")
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Stops when all of `rules` would.
+
+    Raises SearchError if there are none.
+    """
+
+    name: ClassVar[str] = "all-of"
+    rules: Sequence[StopRule]
+
+    def __post_init__(self) -> None:
+        _check_rules(self.rules)
+
+    def __call__(self, situation: Situation) -> Stop | None:
+        """Return all reasons in one, or None to go on."""
+        stops = [rule(situation) for rule in self.rules]
+        found = [stop for stop in stops if stop is not None]
+        if len(found) < len(stops):
+            return None
+        return Stop(
+            rule=" and ".join(stop.rule for stop in found),
+            reason="; ".join(stop.reason for stop in found),
+            detail={f"{stop.rule}.{name}": value for stop in found for name, value in stop.detail.items()},
+        )
+
+    def standing(self, situation: Situation) -> str:
+        """Return how far each rule is."""
+        return _standings(self.rules, situation, " and ")
+
+
+def _standings(rules: Sequence[StopRule], situation: Situation, between: str) -> str:
+    return between.join(said for rule in rules if (said := standing(rule, situation)))
+
+
+def _check_rules(rules: Sequence[StopRule]) -> None:
+    if not rules:
+        raise SearchError("a combination of stop rules has no rules; give it at least one")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,3 +392,38 @@ def _check_share(name: str, value: float) -> None:
 def _check_whole(name: str, value: int) -> None:
     if value < 1 or value != int(value):
         raise SearchError(f"{name} is {value}; use a whole number of 1 or more")
+
+
+_RULES: dict[str, Callable[[str], StopRule]] = {
+    "beta": lambda text: BetaMajority(confidence=float(text)) if text else BetaMajority(),
+    "lead": lambda text: CannotBeOvertaken() if not text else _no_number(text),
+    "patience": lambda text: NoImprovement(paths=int(text)) if text else NoImprovement(),
+    "posterior": lambda text: WeightedPosterior(confidence=float(text)) if text else WeightedPosterior(),
+    "score": lambda text: ScoreThreshold(score=float(text)) if text else ScoreThreshold(),
+    "window": lambda text: AgreementWindow(window=int(text)) if text else AgreementWindow(),
+}
+
+
+def make_stop_rule(text: str) -> StopRule:
+    """Return the rule that `text` describes: NAME or NAME:NUMBER, several separated by commas (any of them stops).
+
+    Raises SearchError for an unknown name (naming the nearest) or a number that does not fit.
+    """
+    rules = [_one(part.strip()) for part in text.split(",")]
+    return rules[0] if len(rules) == 1 else AnyOf(tuple(rules))
+
+
+def _one(text: str) -> StopRule:
+    name, _, number = text.partition(":")
+    if name not in _RULES:
+        raise SearchError(f"there is no stop rule {name!r}{nearest(name, _RULES)}")
+    try:
+        return _RULES[name](number)
+    except SearchError:
+        raise
+    except ValueError:
+        raise SearchError(f"the stop rule {name} cannot take {number!r}; give it a number") from None
+
+
+def _no_number(text: str) -> StopRule:
+    raise ValueError(text)

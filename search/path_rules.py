@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 from ramify.errors import SearchError
 
-from ..tree import Node, SearchTree
+from .tree import Node, SearchTree
 
 
 class PathRule(Protocol):
@@ -23,7 +23,7 @@ class PathRule(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaneConfidence:
+class PathConfidence:
     """Cut paths whose running confidence falls below a percentile of the first finished ones.
 
     Confidence is the mean log-probability of a path's tokens. The first `warm_up` paths by their child numbers are

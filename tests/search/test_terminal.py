@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ramify.cli.treeview import ASCII, draw
+from ramify.search.export.terminal import ASCII, draw
 from ramify.search.node import FinishReason, PruneReason
 from ramify.search.tree import SearchTree
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ramify.errors import SearchError
 
-from ..votes import chance_of_change
+from .votes import chance_of_change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""How many tokens the rest of a path is expected to take."""
+"""Expected length of the rest of a path."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import ceil
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.search.expectation import STEPS, expected_rest
+from ramify.engine.control.requests import STEPS_PER_PATH, expected_rest
 from ramify.search.node import NodeState, Origin, PruneReason
 from ramify.search.tree import SearchTree
 
@@ -35,7 +35,7 @@ def by_walking(tree: SearchTree, node_ids: Iterable[int]) -> int:
     if not here or not steps:
         return 0
     step = sum(steps) / len(steps)
-    whole = sum(finished) / len(finished) if finished else STEPS * step
+    whole = sum(finished) / len(finished) if finished else STEPS_PER_PATH * step
     return ceil(sum(max(step, whole - each) for each in here) / len(here))
 
 

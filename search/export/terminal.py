@@ -1,4 +1,4 @@
-"""A search tree as lines for a terminal.
+"""Lines of a search tree for a terminal.
 
 Steps that follow each other without a choice stand below each other; branches are indented. Each line has the score,
 a mark (`*` on the winning path, `x` for what was given up) and the step's text, cut to the width.
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ramify.search.export import cut, spoken_of, visible_nodes
-from ramify.search.node import Node, NodeState
-from ramify.search.tree import SearchTree
+from ramify.text import cut
+
+from ..node import Node, NodeState
+from ..tree import SearchTree
+from .labels import spoken_of, visible_nodes
 
 SHOWN = 80
 """Nodes that are shown of a tree unless all are asked for."""
