@@ -18,7 +18,7 @@ Head = Callable[[Sequence[float]], Sequence[float]]
 class LmHeadReward:
     """A reward model that is read at tags, run by `scorer`.
 
-    Each new step costs only its own tokens: a job names the whole path, and the scorer evaluates what it has not
+    Each new step costs only its own tokens: a request names the whole path, and the scorer evaluates what it has not
     cached. `split` cuts the text of a node into steps as the policy writes them; None takes each node as one step,
     and a separator in the spec comes before both. A node of several steps gets the aggregate, after the spec, of
     their scores. `head` runs on hidden states if the spec asks for a head other than the model's own. `parameters` is
@@ -124,7 +124,7 @@ class LmHeadSession:
         paths = [self._tokens(step) for step in steps]
         self._check_lengths(steps, paths)
         ids = self._reward.layout.read_ids
-        jobs = [
+        requests = [
             ReadRequest(
                 node=step.node,
                 parent=step.parent,
@@ -135,9 +135,9 @@ class LmHeadSession:
             )
             for step, path in zip(steps, paths, strict=True)
         ]
-        rows = {row.node: row for row in await self._run.evaluate(jobs)}
-        self._count(rows.values())
-        return [self._score(job, rows.get(job.node)) for job in jobs]
+        results = {each.node: each for each in await self._run.evaluate(requests)}
+        self._count(results.values())
+        return [self._score(each, results.get(each.node)) for each in requests]
 
     async def release(self, nodes: Sequence[int]) -> None:
         """Free what is cached for these nodes."""
@@ -164,23 +164,27 @@ class LmHeadSession:
         if long:
             raise RewardContextExceeded(nodes=[node for node, _ in long], tokens=long[0][1], limit=limit)
 
-    def _score(self, job: ReadRequest, row: ReadResult | None) -> float:
-        if row is None or len(row.logits) != len(job.read) or any(_incomplete(job, each) for each in row.logits):
-            raise RewardError(f"the reward model returned no complete score for node {job.node}", node=job.node)
-        scores = [self._reward.value(job.node, each) for each in row.logits]
+    def _score(self, request: ReadRequest, result: ReadResult | None) -> float:
+        if (
+            result is None
+            or len(result.logits) != len(request.read)
+            or any(_incomplete(request, each) for each in result.logits)
+        ):
+            raise RewardError(f"the reward model returned no complete score for node {request.node}", node=request.node)
+        scores = [self._reward.value(request.node, each) for each in result.logits]
         return combined(scores, self._reward.spec.aggregation)
 
-    def _count(self, rows: Iterable[ReadResult]) -> None:
-        for row in rows:
+    def _count(self, results: Iterable[ReadResult]) -> None:
+        for result in results:
             self._usage += ScoreUsage(
-                evaluated_tokens=row.evaluated_tokens,
-                cached_tokens=row.cached_tokens,
-                reevaluated_tokens=row.reevaluated_tokens,
+                evaluated_tokens=result.evaluated_tokens,
+                cached_tokens=result.cached_tokens,
+                reevaluated_tokens=result.reevaluated_tokens,
             )
 
 
-def _incomplete(job: ReadRequest, row: Sequence[float]) -> bool:
-    return len(row) != len(job.ids) if job.what == "logits" else not row
+def _incomplete(request: ReadRequest, row: Sequence[float]) -> bool:
+    return len(row) != len(request.ids) if request.what == "logits" else not row
 
 
 def _separated(separator: str) -> Callable[[str], Sequence[str]]:

@@ -136,13 +136,13 @@ class ScriptedScorer:
     """A TokenScorer without a model.
 
     `logits` gives, for the tokens up to and including a reading position and for the wanted ids, one logit an id.
-    Caching is imitated: a job's tokens count as cached as far as they agree with those of any earlier job.
+    Caching is imitated: a request's tokens count as cached as far as they agree with those of any earlier request.
     """
 
     def __init__(self, logits: Logits) -> None:
         self._logits = logits
-        self.jobs: list[ReadRequest] = []
-        """Jobs in the order in which they were evaluated."""
+        self.requests: list[ReadRequest] = []
+        """Requests in the order in which they were evaluated."""
         self.released: list[int] = []
         """Node ids in the order in which they were released."""
         self.open_runs = 0
@@ -162,9 +162,9 @@ class ScriptedScorerRun:
         self._logits = logits
         self._seen: list[tuple[int, ...]] = []
 
-    async def evaluate(self, jobs: Sequence[ReadRequest]) -> list[ReadResult]:
+    async def evaluate(self, requests: Sequence[ReadRequest]) -> list[ReadResult]:
         """Return the scripted logits."""
-        return [self._row(job) for job in jobs]
+        return [self._result(each) for each in requests]
 
     async def release(self, nodes: Sequence[int]) -> None:
         """Note the released nodes in `ScriptedScorer.released`."""
@@ -174,14 +174,14 @@ class ScriptedScorerRun:
         """Count the run as closed."""
         self._scorer.open_runs -= 1
 
-    def _row(self, job: ReadRequest) -> ReadResult:
-        cached = max((_common(job.tokens, seen) for seen in self._seen), default=0)
-        self._seen.append(job.tokens)
-        self._scorer.jobs.append(job)
+    def _result(self, request: ReadRequest) -> ReadResult:
+        cached = max((_common(request.tokens, seen) for seen in self._seen), default=0)
+        self._seen.append(request.tokens)
+        self._scorer.requests.append(request)
         return ReadResult(
-            node=job.node,
-            logits=tuple(tuple(self._logits(job.tokens[: at + 1], job.ids)) for at in job.read),
-            evaluated_tokens=len(job.tokens) - cached,
+            node=request.node,
+            logits=tuple(tuple(self._logits(request.tokens[: at + 1], request.ids)) for at in request.read),
+            evaluated_tokens=len(request.tokens) - cached,
             cached_tokens=cached,
         )
 

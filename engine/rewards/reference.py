@@ -78,17 +78,17 @@ class TorchScorer:
         """Start a question."""
         return TorchRun(self)
 
-    def evaluate(self, job: ReadRequest) -> ReadResult:
+    def evaluate(self, request: ReadRequest) -> ReadResult:
         """Run one whole path."""
         with self._torch.no_grad():
-            output = self._model(self._torch.tensor([list(job.tokens)], device=self._device))
-            rows = output.logits[0] if job.what == "logits" else output.last_hidden_state[0]
-            wanted = rows[list(job.read)].float().cpu().numpy()
-        values = wanted[:, list(job.ids)] if job.what == "logits" else wanted
+            output = self._model(self._torch.tensor([list(request.tokens)], device=self._device))
+            rows = output.logits[0] if request.what == "logits" else output.last_hidden_state[0]
+            wanted = rows[list(request.read)].float().cpu().numpy()
+        values = wanted[:, list(request.ids)] if request.what == "logits" else wanted
         return ReadResult(
-            node=job.node,
+            node=request.node,
             logits=tuple(tuple(map(float, row)) for row in values),
-            evaluated_tokens=len(job.tokens),
+            evaluated_tokens=len(request.tokens),
         )
 
 
@@ -98,9 +98,9 @@ class TorchRun:
     def __init__(self, scorer: TorchScorer) -> None:
         self._scorer = scorer
 
-    async def evaluate(self, jobs: Sequence[ReadRequest]) -> list[ReadResult]:
+    async def evaluate(self, requests: Sequence[ReadRequest]) -> list[ReadResult]:
         """Run the whole paths, one after the other, in a thread."""
-        return await to_thread.run_sync(lambda: [self._scorer.evaluate(job) for job in jobs])
+        return await to_thread.run_sync(lambda: [self._scorer.evaluate(each) for each in requests])
 
     async def release(self, nodes: Sequence[int]) -> None:
         """Do nothing; nothing is kept."""

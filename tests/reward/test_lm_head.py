@@ -1,4 +1,4 @@
-"""LM-head rewards: formats, reading positions, incremental jobs, limits and checks."""
+"""LM-head rewards: formats, reading positions, incremental requests, limits and checks."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_each_step_costs_only_its_own_tokens() -> None:
     assert session.usage.evaluated_tokens == 10
     await session.score([step(2, "aaaa\n", "bb\n", parent=1)])
     assert (session.usage.evaluated_tokens, session.usage.cached_tokens) == (14, 10)
-    assert (scorer.jobs[1].parent, scorer.jobs[1].ids) == (1, (3, 4))
+    assert (scorer.requests[1].parent, scorer.requests[1].ids) == (1, (3, 4))
     await session.release([1])
     await session.close()
     assert (scorer.released, scorer.open_runs) == ([1], 0)
@@ -126,7 +126,7 @@ async def test_one_logit_and_sigmoid() -> None:
     scorer = ScriptedScorer(lambda tokens, ids: [0.0] * len(ids))
     session = await LmHeadReward(spec, DEMO_VOCABULARY, scorer).open("Q?")
     assert await session.score([step(1, "a")]) == [0.5]
-    assert scorer.jobs[0].ids == (3,)
+    assert scorer.requests[0].ids == (3,)
 
 
 @pytest.mark.parametrize(("how", "expected"), [("last", 2), ("min", 0), ("product", None), ("mean", None)])
@@ -141,8 +141,8 @@ async def test_a_node_of_several_steps_is_read_at_each_of_its_own(how: str, expe
     )
     session = await reward.open("Q?")
     score = (await session.score([step(2, "a\nb\n", "c\nd\ne", parent=1)]))[0]
-    assert len(scorer.jobs[0].read) == 3
-    assert text(DEMO_VOCABULARY, scorer.jobs[0].tokens).count("<|step|>") == 5
+    assert len(scorer.requests[0].read) == 3
+    assert text(DEMO_VOCABULARY, scorer.requests[0].tokens).count("<|step|>") == 5
     own = [1 / (1 + math.exp(-value)) for value in (0.0, 3.0, 1.0)]
     wanted = own[expected] if expected is not None else {"product": math.prod(own), "mean": sum(own) / 3}[how]
     assert score == pytest.approx(wanted)
@@ -154,7 +154,7 @@ async def test_paths_that_are_too_long_are_named_before_anything_is_evaluated() 
     with pytest.raises(RewardContextExceeded, match=r"node 2 \(and 1 more\) takes 35 tokens .* reads 20") as caught:
         await session.score([step(1, "a"), step(2, "b" * 30), step(3, "c" * 40)])
     assert caught.value.nodes == (2, 3)
-    assert scorer.jobs == []
+    assert scorer.requests == []
     assert len(await session.score([step(1, "a")])) == 1
 
 
@@ -178,8 +178,8 @@ async def test_a_missing_row_names_its_node() -> None:
             return DeafRun()
 
     class DeafRun:
-        async def evaluate(self, jobs: Sequence[ReadRequest]) -> list[ReadResult]:
-            return [ReadResult(node=jobs[0].node, logits=((1.0, 0.0),))]
+        async def evaluate(self, requests: Sequence[ReadRequest]) -> list[ReadResult]:
+            return [ReadResult(node=requests[0].node, logits=((1.0, 0.0),))]
 
         async def release(self, nodes: Sequence[int]) -> None: ...
 
@@ -218,7 +218,7 @@ async def test_a_head_of_its_own_runs_on_hidden_states() -> None:
     score = (await (await reward.open("Q?")).score([step(1, "a")]))[0]
     # Six tokens: the outputs are 2 and 6 - 5, and the score is the softmax of the second.
     assert score == pytest.approx(1 / (1 + math.exp(1)))
-    assert (scorer.jobs[0].what, scorer.jobs[0].ids) == ("states", ())
+    assert (scorer.requests[0].what, scorer.requests[0].ids) == ("states", ())
     with pytest.raises(RewardSpecError, match="no such head is loaded"):
         LmHeadReward(spec, DEMO_VOCABULARY, scorer)
 
@@ -247,8 +247,8 @@ async def test_the_specs_separator_cuts_nodes_into_steps() -> None:
     scorer = ScriptedScorer(level(DEMO_VOCABULARY))
     session = await LmHeadReward(spec, DEMO_VOCABULARY, scorer, split=lambda text: text.splitlines()).open("Q?")
     await session.score([step(1, "a\nb\n\nc\n\n")])
-    assert text(DEMO_VOCABULARY, scorer.jobs[0].tokens) == "<|user|>Q?<|assistant|>a\nb<|step|>c<|step|>"
-    assert len(scorer.jobs[0].read) == 2
+    assert text(DEMO_VOCABULARY, scorer.requests[0].tokens) == "<|user|>Q?<|assistant|>a\nb<|step|>c<|step|>"
+    assert len(scorer.requests[0].read) == 2
 
 
 @pytest.mark.parametrize(
