@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from types import TracebackType
+from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -15,6 +16,7 @@ from ramify.solution import Solution
 END_S = 5.0
 """How long searches that nobody wants any more may take to end."""
 
+Item = TypeVar("Item")
 Problems = Iterable[Problem | str] | AsyncIterable[Problem | str]
 
 
@@ -105,3 +107,25 @@ async def _each(problems: Problems) -> AsyncGenerator[Problem]:
 def as_problem(problem: Problem | str, number: int = 0) -> Problem:
     """Return `problem`, or wrap a bare question with its number as id."""
     return Problem(id=str(number), question=problem) if isinstance(problem, str) else problem
+
+
+async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[None]], *, parallel: int) -> None:
+    """Call `work` with each item, `parallel` at a time, in order; the first error ends all and is raised as it is."""
+    queue = iter(items)
+    failures: list[Exception] = []
+
+    async def take() -> None:
+        for item in queue:
+            try:
+                await work(item)
+            except Exception as error:
+                # Raised below, so that it does not come in a group.
+                failures.append(error)
+                tasks.cancel_scope.cancel()
+                return
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(parallel):
+            tasks.start_soon(take)
+    if failures:
+        raise failures[0]

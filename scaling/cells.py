@@ -1,10 +1,11 @@
-"""From rows to cells: one configuration's figures on every problem, means over its sampling seeds."""
+"""Cells of a scaling measurement: the figures of one setting on every problem, from the rows of a folder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import fsum, inf
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from ramify.search.votes import VoteRule
 
 from .config import SAMPLED, ScalingConfig, is_sized, split_strategy, units
 from .fits import Array
-from .votes import winner
 
 Row = Mapping[str, Any]
 RULES = {"majority": VoteRule.MAJORITY, "weighted": VoteRule.WEIGHTED, "best-of-n": VoteRule.BEST}
@@ -22,7 +22,7 @@ RULES = {"majority": VoteRule.MAJORITY, "weighted": VoteRule.WEIGHTED, "best-of-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """What a cell is of. `reward` is None for strategies without one; `sigma` is the noise on its logits."""
+    """Setting that a cell measures; `reward` is None for strategies without one, `sigma` the noise on its logits."""
 
     policy: str
     reward: str | None
@@ -38,8 +38,8 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """One search of one problem; tokens that the policy wrote, FLOPs of both roles."""
+class SearchFigures:
+    """One search of one problem: whether its answer is right, the tokens that the policy generated, and FLOPs."""
 
     right: bool
     tokens: int
@@ -49,9 +49,9 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A configuration on all problems of a board; arrays have a value for each, means over the sampling seeds.
+    """A setting on all problems; arrays [problems] hold means over the sampling seeds.
 
-    `first` is whether the first sampling seed's answer is right; `seeds` the number of sampling seeds.
+    `first` is 1 where the first sampling seed's answer is right; `seeds` is the number of sampling seeds.
     """
 
     label: Label
@@ -78,10 +78,10 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Board:
-    """All complete cells, and the rows of samples by (policy, sampling seed, problem).
+class Measurements:
+    """All complete cells, the rows of samples by (policy, sampling seed, problem), and those of quantized files.
 
-    `left_out` are the labels of cells that have not been measured on all problems.
+    `quantized` is by (policy, problem). `left_out` are the labels of cells that lack some problems.
     """
 
     config: ScalingConfig
@@ -110,12 +110,12 @@ class Board:
         return found if all(found) else []
 
 
-def board(rows: Sequence[Row], config: ScalingConfig, problems: Sequence[str]) -> Board:
-    """Return the board of a plan, from all rows of its folder."""
+def measurements(rows: Sequence[Row], config: ScalingConfig, problems: Sequence[str]) -> Measurements:
+    """Return the measurements of a plan, from all rows of its folder."""
     wanted, planned = {*problems}, {unit.key for unit in units(config)}
     samples = dict[tuple[str, int, str], Row]()
     quantized = dict[tuple[str, str], Row]()
-    outcomes = dict[Label, dict[tuple[str, int], Outcome]]()
+    found_by_label = dict[Label, dict[tuple[str, int], SearchFigures]]()
     parameters = dict[str, int]()
     for row in rows:
         if row["problem"] not in wanted or row["policy"] not in config.policies or row["seed"] >= config.seeds:
@@ -137,18 +137,18 @@ def board(rows: Sequence[Row], config: ScalingConfig, problems: Sequence[str]) -
                 width=row["width"],
                 sigma=row["sigma"],
             )
-            outcomes.setdefault(label, {})[(row["problem"], row["seed"])] = _searched(row)
+            found_by_label.setdefault(label, {})[(row["problem"], row["seed"])] = _searched(row)
     for (_, seed, problem), row in samples.items():
-        for label, outcome in sampled_outcomes(row, config):
-            outcomes.setdefault(label, {})[(problem, seed)] = outcome
+        for label, figures in sampled_figures(row, config):
+            found_by_label.setdefault(label, {})[(problem, seed)] = figures
     cells, left_out = list[Cell](), list[str]()
-    for label, found in outcomes.items():
+    for label, found in found_by_label.items():
         cell = _cell(label, parameters[label.policy], found, problems)
         if cell is None:
             left_out.append(str(label))
         else:
             cells.append(cell)
-    return Board(
+    return Measurements(
         config=config,
         problems=tuple(problems),
         cells=tuple(sorted(cells, key=lambda cell: str(cell.label))),
@@ -158,9 +158,9 @@ def board(rows: Sequence[Row], config: ScalingConfig, problems: Sequence[str]) -
     )
 
 
-def sampled_outcomes(row: Row, config: ScalingConfig) -> list[tuple[Label, Outcome]]:
-    """Return what each narrower vote among a row's samples would have found and cost."""
-    found = list[tuple[Label, Outcome]]()
+def sampled_figures(row: Row, config: ScalingConfig) -> list[tuple[Label, SearchFigures]]:
+    """Return the figures of each narrower vote among a row's samples."""
+    found = list[tuple[Label, SearchFigures]]()
     for strategy in SAMPLED:
         if strategy not in config.strategies:
             continue
@@ -171,20 +171,20 @@ def sampled_outcomes(row: Row, config: ScalingConfig) -> list[tuple[Label, Outco
                 for width in widths:
                     if width <= len(row["groups"]) and (reward is None or str(width) in row["scored"][reward]["read"]):
                         label = Label(policy=row["policy"], reward=reward, strategy=strategy, width=width, sigma=sigma)
-                        found.append((label, prefix_outcome(row, strategy, width, reward, sigma)))
+                        found.append((label, prefix_figures(row, strategy, width, reward, sigma)))
     return found
 
 
-def prefix_outcome(row: Row, strategy: str, width: int, reward: str | None, sigma: float = 0.0) -> Outcome:
-    """Return what the first `width` samples of a row come to; `strategy` is one of SAMPLED."""
+def prefix_figures(row: Row, strategy: str, width: int, reward: str | None, sigma: float = 0.0) -> SearchFigures:
+    """Return the figures of a vote among the first `width` samples of a row; `strategy` is one of SAMPLED."""
     groups = row["groups"][:width]
     scores = None if reward is None else scores_of(row, reward, sigma)[:width]
     chosen = winner(groups, RULES[strategy], scores)
     tokens = sum(row["tokens"][:width])
-    # Memory is short only in the wide run: what had to be evaluated again there is no cost of a narrower one.
+    # Only the wide run may be short of memory, so its tokens evaluated again are no cost of a narrower one.
     again = row.get("reevaluated_tokens", 0) if width == len(row["groups"]) else 0
     judged = None if reward is None else row["scored"][reward]
-    return Outcome(
+    return SearchFigures(
         right=chosen in row["right"],
         tokens=tokens,
         policy_flops=2.0 * row["parameters"] * (row["prompt_tokens"] + tokens + again),
@@ -200,8 +200,33 @@ def scores_of(row: Row, reward: str, sigma: float = 0.0) -> list[float | None]:
     ]
 
 
-def _searched(row: Row) -> Outcome:
-    return Outcome(
+def winner(groups: Sequence[int], rule: VoteRule, scores: Sequence[float | None] | None = None) -> int:
+    """Return the group that wins, -1 if nothing voted; `scores` None means that there are none.
+
+    Ties go to the group with the better best score, then to the one that came first.
+    """
+    members = dict[int, list[float]]()
+    for place, group in enumerate(groups):
+        if group < 0:
+            continue
+        score = None if scores is None else scores[place]
+        members.setdefault(group, []).append(-inf if score is None else score)
+    if not members:
+        return -1
+    first = {group: place for place, group in enumerate(members)}
+
+    def rank(group: int) -> tuple[float, float, int]:
+        values = members[group]
+        best = max(values)
+        if rule is VoteRule.MAJORITY:
+            return -len(values), -best, first[group]
+        return -(fsum(values) if rule is VoteRule.WEIGHTED else best), -best, first[group]
+
+    return min(members, key=rank)
+
+
+def _searched(row: Row) -> SearchFigures:
+    return SearchFigures(
         right=row["right"],
         tokens=row["generated_tokens"],
         policy_flops=row["policy_flops"],
@@ -210,7 +235,7 @@ def _searched(row: Row) -> Outcome:
 
 
 def _cell(
-    label: Label, parameters: int, found: Mapping[tuple[str, int], Outcome], problems: Sequence[str]
+    label: Label, parameters: int, found: Mapping[tuple[str, int], SearchFigures], problems: Sequence[str]
 ) -> Cell | None:
     """Return the cell, with the sampling seeds that all problems have; None if there is none."""
     seeds = [seed for seed in sorted({seed for _, seed in found}) if all((each, seed) in found for each in problems)]

@@ -1,7 +1,7 @@
-"""Independent samples: taken from a search tree, scored, and counted for every smaller width.
+"""Chains: independent samples of a search tree, scored and counted for every smaller width.
 
 The chains of a run of width w are exactly the first w of a wider run with the same seed, because a step's draws depend
-on its place in the tree alone. So one wide run tells what each narrower one would have found and cost.
+on its place in the tree alone. So one wide run gives the results and costs of each narrower one.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ class Chain:
 
     @property
     def generated_tokens(self) -> int:
-        """Tokens written for it."""
+        """Tokens generated for it."""
         return sum(node.token_count for node in self.nodes)
 
     @property
     def scorable(self) -> tuple[Node, ...]:
-        """The nodes that a reward model would have been shown."""
+        """The nodes that a search would have shown to the reward model."""
         return tuple(node for node in self.nodes if node.prune_reason in SCORED_WHEN_PRUNED)
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Scores of chains: the last step's for each, None if that was not scored; tokens read for each narrower width."""
+    """Scores of chains: that of each last step (None: not scored), and the tokens read for each narrower width."""
 
     values: tuple[float | None, ...]
     tokens: dict[int, int]
@@ -60,7 +60,7 @@ def _chain(tree: SearchTree, first: Node) -> Chain:
 
 
 async def score_chains(reward: RewardModel, question: str, chains: Sequence[Chain], widths: Sequence[int]) -> Scores:
-    """Score chains, those of each width before those that only a wider one has, so that its cost is known.
+    """Score chains, the narrowest width first, so that the cost of each width is known.
 
     As in a search, each distinct path is scored once, and steps are kept for those that begin alike.
 
@@ -99,7 +99,7 @@ def _step(chain: Chain, depth: int) -> ScoredStep:
 
 
 def sample_row(question: str, gold: str, chains: Sequence[Chain], same: Same, accepts: Same) -> dict[str, Any]:
-    """Return what is kept of samples, in JSON types.
+    """Return the row of samples, in JSON types.
 
     `groups` has the number of each chain's answer in `answers`, -1 without an answer; `right` the numbers of those that
     are right; `noise` a standard normal draw for the text of each chain.

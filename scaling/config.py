@@ -1,4 +1,4 @@
-"""What is to be measured: the plan's settings, and the units of work that they come to."""
+"""Configuration of a scaling measurement, and the units of work that it consists of."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ramify.search.stopping import make_stop_rule
 
 Part = Literal["samples", "search", "noise", "quantization"]
 PARTS: tuple[Part, ...] = get_args(Part)
-"""What can be measured: independent samples, guided and stopped searches, worse rewards, other quantizations."""
+"""Parts of a measurement: independent samples, guided and stopped searches, noisy rewards, quantizations."""
 SAMPLED = ("majority", "weighted", "best-of-n")
 """Strategies whose smaller widths are prefixes of the largest one, so that one run serves them all."""
 AUTO = "auto"
 PROBLEM_SEED = 20261203
-"""Of the generated problems; nothing was trained, chosen or tuned on it."""
+"""Seed of the generated problems; nothing was trained, chosen or tuned on them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,9 @@ class ScalingConfig:
     at `noise_width`; 0 is the reward itself. `quantization_width` is the number of samples of each file of a policy:
     those that come with it, and those of `quantizations` that do not, which are made of the F16 one.
     `threads` None means all processors.
+
+    Raises:
+        UsageError: if a number is out of range, a list is empty, or a name is unknown.
     """
 
     policies: tuple[str, ...] = ("demo-s", "demo-m", "demo-l")
@@ -79,7 +82,7 @@ class ScalingConfig:
         return max(self.widths)
 
     def identity(self) -> dict[str, Any]:
-        """Return what all rows of one folder must share."""
+        """Return the settings that all rows of one folder share."""
         return {"problem_seed": self.problem_seed, "steps": list(self.steps)}
 
 
@@ -100,7 +103,7 @@ QUICK: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """A piece of work: one configuration over all problems.
+    """A unit of work: one setting on all problems.
 
     `rewards` of the part "samples" score the same samples; the part "search" has one at most, with noise of `sigma`.
     `quantizations` are files that the part "quantization" makes if they do not come with the models. `strategy` may
@@ -137,7 +140,7 @@ def units(config: ScalingConfig) -> list[Unit]:
     for seed in range(config.seeds):
         for policy in config.policies:
             found += _samples(config, policy, seed)
-            # The sweep asks how much a reward's errors cost, for which one sampling seed is enough.
+            # The cost of a reward's errors shows with one sampling seed already.
             searches = _searches(config, policy, seed) + (_noise(config, policy) if seed == 0 else [])
             # Those with the same models follow one another, so that these are loaded once.
             found += sorted(searches, key=lambda unit: (unit.rewards, unit.sigma))
@@ -152,12 +155,12 @@ def split_strategy(text: str) -> tuple[str, str | None]:
 
 
 def is_sized(name: str) -> bool:
-    """Tell whether a strategy is measured at each width."""
+    """Return whether a strategy is measured at each width."""
     return name == AUTO or "width" in strategy_option_names(name)
 
 
 def uses_reward(name: str) -> bool:
-    """Tell whether a strategy needs a reward model."""
+    """Return whether a strategy needs a reward model."""
     return name == AUTO or make_strategy(name).uses_reward
 
 

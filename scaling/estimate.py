@@ -1,4 +1,4 @@
-"""What a plan will cost, before it is begun, and how long the rest of it will take."""
+"""Estimates of a plan's cost in tokens and FLOPs, and of the time that the rest of it takes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .measure import reward_name
 from .quantizations import files_of
 
 TOKENS_PER_PATH = 80
-"""What the bundled policies write for a path of the bundled task."""
+"""Generated tokens of a path of the bundled task by the bundled policies."""
 TYPICAL_PARAMETERS = 1_000_000
-"""For models whose size is not known without loading them."""
+"""Weights of models whose size is not known without loading them."""
 TOKEN_WORK = 1_500_000
 """Cost of a token beside its weights, as a number of weights: sampling and bookkeeping. Measured on two cores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """A cost of work: searches of one problem, tokens that the policies write, FLOPs of policies and rewards.
+    """A cost: searches of one problem, tokens that the policies generate, FLOPs of policies and rewards.
 
     `work` is in proportion to the expected time.
     """
@@ -44,11 +44,11 @@ class Cost:
 
 
 def cost_of(unit: Unit, problems: int) -> Cost:
-    """Return what a unit is expected to cost on so many problems."""
+    """Return the expected cost of a unit on a number of problems."""
     files = len(files_of(unit.policy, unit.quantizations)) if unit.part == "quantization" else 1
     tokens = unit.width * TOKENS_PER_PATH * problems * files
     policy, rewards = parameters_of(unit.policy), [parameters_of(each) for each in unit.rewards]
-    # A reward of the policy's kind reads about every token that is written.
+    # A reward reads about every token that the policy generates.
     weights = policy + sum(rewards)
     overhead = TOKEN_WORK * (1 + len(rewards))
     return Cost(
@@ -88,8 +88,8 @@ async def pilot(unit: Unit, problems: Sequence[Problem], threads: int | None, wi
     return seconds / max(1, tokens) / (cost.work / cost.generated_tokens)
 
 
-class Eta:
-    """Expects the rest to take as long for its work as what was done; `seconds_per_work` holds until then."""
+class TimeEstimate:
+    """Estimates the time left from the time of the finished work, at first from `seconds_per_work`."""
 
     def __init__(self, total: Cost, seconds_per_work: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._left = total.work
@@ -99,21 +99,21 @@ class Eta:
         self._started_s = clock()
 
     def add(self, done: Cost) -> None:
-        """Take in finished work."""
+        """Add finished work."""
         self._done += done.work
         self._left -= done.work
 
     @property
     def share(self) -> float:
-        """Share of the work that is done."""
+        """Finished share of the work, 1.0 without any work."""
         total = self._done + self._left
         return self._done / total if total > 0 else 1.0
 
     @property
     def seconds_left(self) -> float:
-        """Seconds that the rest will take."""
+        """Expected seconds for the rest of the work."""
         elapsed_s = self._clock() - self._started_s
-        # The first rows say little, so the guess made before fades out.
+        # The first rows say little, so the first estimate counts like a twentieth of the work.
         prior = (self._done + self._left) / 20
         rate = (elapsed_s + self._rate * prior) / (self._done + prior) if self._done + prior > 0 else 0.0
         return max(0.0, self._left) * rate

@@ -44,7 +44,7 @@ class Saturation:
         return self.limit - self.gap * width**-self.exponent
 
 
-def saturation(widths: Sequence[int], accuracies: Array) -> Saturation | None:
+def fit_saturation(widths: Sequence[int], accuracies: Array) -> Saturation | None:
     """Fit a saturating curve by least squares, the exponent from a grid; None with fewer than four widths."""
     if len(widths) < 4:
         return None
@@ -61,7 +61,7 @@ def saturation(widths: Sequence[int], accuracies: Array) -> Saturation | None:
     return None if best is None else best[1]
 
 
-def line(x: Array, y: Array) -> tuple[float, float] | None:
+def fit_line(x: Array, y: Array) -> tuple[float, float] | None:
     """Return slope and offset of a least-squares line; None if all x are the same."""
     spread = x - x.mean()
     if not float(spread @ spread) > 1e-12:

@@ -1,21 +1,21 @@
-"""Does the units of a plan, a row for each problem, and writes every row down at once."""
+"""Measurement of the units of a plan: a row for each problem, passed on as soon as it is complete."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import anyio
 from anyio.to_thread import run_sync
 
 from ramify.answers.checkers import make_checker
 from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
 from ramify.engine.loading import load_reward
+from ramify.engine.many import for_each
 from ramify.errors import ModelLoadError
 from ramify.problem import Problem
 from ramify.reward.noise import NOISY
@@ -30,24 +30,22 @@ from .config import AUTO, ScalingConfig, Unit, split_strategy
 from .quantizations import alternate
 
 AUTO_TOKENS_PER_PATH = 100
-"""What "auto" may generate for each path of the width in whose place it stands; a path takes about 80."""
-LANES = 128
-"""Paths that are written together: narrow searches go through several problems at a time."""
+"""Generated tokens that "auto" may use for each path of its width; a path takes about 80."""
+MOST_PATHS = 128
+"""Paths that are generated at a time: narrow searches take several problems together."""
 MOST_PARALLEL = 16
+"""Most problems at a time."""
 
 Keep = Callable[[dict[str, Any]], None]
 
 
 class Models:
-    """Keeps the engine of a search open for the next one, as long as that has the same models; one task's own.
-
-    Use it with `async with`.
-    """
+    """Engine of one task that stays open while the searches have the same models; used with `async with`."""
 
     def __init__(self, threads: int | None, folder: Path) -> None:
         self.threads = threads
         self.folder = folder
-        """Where model files are put that have to be made."""
+        """Folder of the model files that have to be made."""
         self._stack = AsyncExitStack()
         self._names: tuple[str, str | None] | None = None
         self._engine: Engine | None = None
@@ -126,7 +124,7 @@ async def _sample(
             )
             finish(problem, await sampled(solution, problem, engine, rewards, (*config.widths, config.noise_width)))
 
-        await _each(problems, parallel_for(unit.width), work)
+        await for_each(problems, work, parallel=parallel_for(unit.width))
 
 
 async def sampled(
@@ -184,7 +182,7 @@ async def _search(unit: Unit, problems: Sequence[Problem], engine: Engine, finis
         }
         finish(problem, row)
 
-    await _each(problems, parallel_for(unit.width), work)
+    await for_each(problems, work, parallel=parallel_for(unit.width))
 
 
 def reward_name(unit: Unit) -> str | None:
@@ -207,8 +205,8 @@ async def open_reward(stack: AsyncExitStack, name: str, threads: int | None) -> 
 
 
 def parallel_for(width: int) -> int:
-    """Return how many problems are searched at a time: enough to fill the lanes, and two at least."""
-    return max(2, min(MOST_PARALLEL, LANES // width))
+    """Return how many problems are searched at a time: enough for MOST_PATHS paths, and two at least."""
+    return max(2, min(MOST_PARALLEL, MOST_PATHS // width))
 
 
 def _head(unit: Unit, problem: Problem) -> dict[str, Any]:
@@ -229,30 +227,8 @@ def _right(solution: Solution, problem: Problem) -> bool:
     return solution.answer is not None and make_checker(problem.check).accepts(solution.answer, problem.answer or "")
 
 
-async def _each(problems: Sequence[Problem], parallel: int, work: Callable[[Problem], Awaitable[None]]) -> None:
-    """Do the work for every problem; the first error ends the rest and comes out as it is."""
-    limiter = anyio.Semaphore(parallel)
-    failures = list[Exception]()
-
-    async def one(problem: Problem) -> None:
-        try:
-            await work(problem)
-        except Exception as error:
-            failures.append(error)
-            tasks.cancel_scope.cancel()
-        finally:
-            limiter.release()
-
-    async with anyio.create_task_group() as tasks:
-        for problem in problems:
-            await limiter.acquire()
-            tasks.start_soon(one, problem)
-    if failures:
-        raise failures[0]
-
-
 class _Clock:
-    """Shares the wall-clock time of work side by side among what comes out of it."""
+    """Divides the wall-clock time of searches in parallel among their results."""
 
     def __init__(self) -> None:
         self.start()
@@ -262,6 +238,6 @@ class _Clock:
         self._last_s = time.monotonic()
 
     def lap(self) -> float:
-        """Return the seconds since the last call, or the start."""
+        """Return the seconds since the last call or the start."""
         before, self._last_s = self._last_s, time.monotonic()
         return self._last_s - before

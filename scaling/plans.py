@@ -1,4 +1,4 @@
-"""The plans of a scaling measurement: what is measured in which order, and which figures answer which claim."""
+"""Plans of a scaling measurement: its stages in order, and the views on which each claim is judged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UP_TO_256 = (*UP_TO_16, 32, 64, 128, 256)
 class View:
     """Settings that were measured on the same problems, and the claims that are judged on them.
 
-    `name` says which, for people and in names of files.
+    `name` stands in reports and file names.
     """
 
     name: str
@@ -39,10 +39,10 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is measured, stage by stage, and how it is looked at.
+    """The stages of a measurement, and the views of its results.
 
-    Stages share their problems: a stage of fewer has the first ones of the others. What an earlier stage has measured
-    is not measured again.
+    Stages share their problems: a smaller stage has the first problems of a larger one. Units of an earlier stage are
+    not measured again.
     """
 
     name: str

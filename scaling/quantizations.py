@@ -1,4 +1,4 @@
-"""The same model in several quantizations, by turns, so that a slow minute of the machine hits all of them."""
+"""Measurement of one model in several quantizations, in turns, so that slow minutes of the machine affect all."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from .chains import Chain, chains_of, sample_row, score_chains
 from .config import Unit
 
 WHOLE = "f16"
-"""The bundled files that others are made of."""
+"""Quantization of the bundled files that others are made of."""
 BLOCK = 8
-"""Problems that one file is given before it is the next one's turn."""
+"""Problems of one file before the turn of the next file."""
 
 _making = threading.Lock()
-"""Settings that are measured at a time need the same files."""
+"""Units that are measured at the same time may need the same file."""
 
 
 def files_of(name: str, more: Sequence[str] = ()) -> list[str]:

@@ -10,6 +10,7 @@ from anyio.to_thread import run_sync
 
 from ramify.answers.checkers import Checker, make_checker
 from ramify.engine.engine import Engine
+from ramify.engine.many import for_each
 from ramify.errors import RewardContextExceeded, UsageError
 from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel, ScoredStep
@@ -22,7 +23,6 @@ from ramify.solution import Solution
 from ramify.usage import Usage
 
 from .labels import LabelledSolution
-from .workers import for_each
 
 VOTES = {"majority": VoteRule.MAJORITY, "weighted": VoteRule.WEIGHTED, "best-of-n": VoteRule.BEST}
 SEARCH = "rebase"

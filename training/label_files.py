@@ -21,6 +21,7 @@ import anyio
 from ramify.answers.checkers import make_checker
 from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
+from ramify.engine.many import for_each
 from ramify.engine.policy.llama import LlamaPolicy
 from ramify.engine.policy.protocol import PolicyModel
 from ramify.errors import QuestionTooLong, UsageError
@@ -29,7 +30,6 @@ from ramify.problem import Problem
 
 from .labelling import Labeller, split_lines
 from .labels import LabelCost, LabelledSolution, LabelPlan
-from .workers import for_each
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,9 @@ from .option_types import WIDTHS, WORDS, ListType, StepRange
 from .options import setting_option
 
 if TYPE_CHECKING:
-    from ramify.scaling.claims.report import Outcome
+    from ramify.scaling.claims.report import ScalingResults
     from ramify.scaling.plans import Plan
-    from ramify.scaling.run import Forecast
-    from ramify.scaling.work import Standing
+    from ramify.scaling.run import Forecast, ScalingProgress
 
 REPEAT_S = 10.0
 """Shortest time between two lines of progress where a line cannot be rewritten."""
@@ -96,8 +95,8 @@ def scaling(
     def announce(forecast: Forecast) -> None:
         line.say(_forecast_text(forecast))
 
-    def watch(standing: Standing) -> None:
-        line.update(lambda: _standing_text(standing))
+    def watch(progress: ScalingProgress) -> None:
+        line.update(lambda: _standing_text(progress))
 
     if plan_only:
         _forecast(plan, out)
@@ -157,11 +156,11 @@ def _expect_plots() -> None:
         raise UsageError("plots need matplotlib", "pip install 'ramify[plot]', or use --no-plots")
 
 
-def _draw(found: Outcome, out: Path, line: terminal.ProgressLine) -> None:
+def _draw(found: ScalingResults, out: Path, line: terminal.ProgressLine) -> None:
     from ramify.scaling.claims.plots import draw
 
     views, folder = found.plan.views, out / "plots"
-    written = [path for view in views for path in draw(found.boards[view.name], folder, view.name, view.claims)]
+    written = [path for view in views for path in draw(found.measured[view.name], folder, view.name, view.claims)]
     line.say(f"{len(written)} plots are in {out / 'plots'}")
 
 
@@ -179,8 +178,8 @@ def _forecast_text(forecast: Forecast) -> str:
     return " · ".join(parts)
 
 
-def _standing_text(standing: Standing) -> str:
+def _standing_text(progress: ScalingProgress) -> str:
     return (
-        f"{standing.share:.0%} · {standing.done}/{standing.units} settings · "
-        f"{duration_text(standing.seconds_left)} left · {standing.unit.replace('|', ' ')}"
+        f"{progress.share:.0%} · {progress.done}/{progress.units} settings · "
+        f"{duration_text(progress.seconds_left)} left · {progress.unit.replace('|', ' ')}"
     )

@@ -1,1 +1,1 @@
-"""One module for each claim; each looks at the measured cells and returns a verdict."""
+"""Claims on scaling: one module for each, with a function that returns its verdict on the measured cells."""

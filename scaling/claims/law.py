@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from ramify.statistics import Estimate, bootstrap_statistic
 
-from ..cells import Board, Cell
-from ..fits import Array, line
-from .verdict import Outcome, Verdict
+from ..cells import Cell, Measurements
+from ..fits import Array, fit_line
+from .verdict import Verdict, VerdictOutcome
 
 CLAIM = "The optimal model grows with the budget: log10 C = a log10 N + b"
 PAPER = (1.19, 2.03)
@@ -26,24 +26,24 @@ TEST = (
 )
 
 
-def judge(board: Board) -> Verdict:
+def judge(measured: Measurements) -> Verdict:
     """Return the verdict over all cells without noise."""
-    cells = [cell for cell in board.cells if cell.label.sigma == 0]
+    cells = [cell for cell in measured.cells if cell.label.sigma == 0]
     sizes = sorted({cell.parameters for cell in cells})
     if len(sizes) < 2:
-        return Verdict(number=6, claim=CLAIM, outcome=Outcome.NOT_MEASURED, test=TEST)
+        return Verdict(number=6, claim=CLAIM, outcome=VerdictOutcome.NOT_MEASURED, test=TEST)
     costs = np.stack([cell.flops(counted=True) for cell in cells])
     right = np.stack([cell.right for cell in cells])
 
     def fitted(places: npt.NDArray[np.intp]) -> _Law:
         return _Law(cells, costs[:, places].mean(axis=1), right[:, places].mean(axis=1))
 
-    count = len(board.problems)
+    count = len(measured.problems)
     law = fitted(np.arange(count))
     slope = bootstrap_statistic(count, lambda places: fitted(places).slope)
     offset = bootstrap_statistic(count, lambda places: fitted(places).offset)
     width = bootstrap_statistic(count, lambda places: fitted(places).width_slope)
-    findings = [f"best within its budget: {text}" for text in law.story()]
+    findings = [f"best within its budget: {text}" for text in law.best_by_budget()]
     if slope is None or offset is None:
         findings.append("one model is the best at every budget, so there is no law to be fitted")
     else:
@@ -78,14 +78,14 @@ class _Law:
         affordable = costs[None, :] <= budgets[:, None] * (1 + 1e-9)
         self._best = [int(place) for place in np.where(affordable, right[None, :], -1.0).argmax(axis=1)]
         sizes = np.log10([cells[place].parameters for place in self._best])
-        found = line(sizes, np.log10(budgets))
+        found = fit_line(sizes, np.log10(budgets))
         self.slope = None if found is None else found[0]
         self.offset = None if found is None else found[1]
-        widths = line(np.log10(budgets), np.log10([cells[place].label.width for place in self._best]))
+        widths = fit_line(np.log10(budgets), np.log10([cells[place].label.width for place in self._best]))
         self.width_slope = None if widths is None else widths[0]
 
-    def story(self) -> list[str]:
-        """Say which cell is the best from which budget on."""
+    def best_by_budget(self) -> list[str]:
+        """Return a line for each change of the best cell, with the budget from which on it is the best."""
         lines, before = list[str](), -1
         for budget, place in zip(self._budgets, self._best, strict=True):
             if place != before:
@@ -95,8 +95,8 @@ class _Law:
         return lines
 
 
-def _outcome(slope: Estimate | None) -> Outcome:
-    return Outcome.SUPPORTED if slope is not None and slope.low > 0 else Outcome.NOT_SUPPORTED
+def _outcome(slope: Estimate | None) -> VerdictOutcome:
+    return VerdictOutcome.SUPPORTED if slope is not None and slope.low > 0 else VerdictOutcome.NOT_SUPPORTED
 
 
 def _band(found: Estimate) -> str:

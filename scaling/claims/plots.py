@@ -12,8 +12,8 @@ from ramify.batch.store.folder import writing
 from ramify.plots import drawing, label_logarithms, new_figure
 from ramify.statistics import bootstrap_mean
 
-from ..cells import Board, Cell
-from ..fits import saturation
+from ..cells import Cell, Measurements
+from ..fits import fit_saturation
 from ..plans import CLAIMS
 from .rebase import noise_sweep
 from .verdict import front
@@ -25,7 +25,7 @@ ALL = "all"
 """The view of a plan that has only one."""
 
 
-def draw(found: Board, folder: Path, view: str = ALL, claims: Sequence[int] = CLAIMS) -> list[Path]:
+def draw(found: Measurements, folder: Path, view: str = ALL, claims: Sequence[int] = CLAIMS) -> list[Path]:
     """Draw the plots of a view's claims that have data, and return the files; their names begin with `view`.
 
     Raises:
@@ -36,7 +36,7 @@ def draw(found: Board, folder: Path, view: str = ALL, claims: Sequence[int] = CL
         return _draw(found, folder, view, claims)
 
 
-def _draw(found: Board, folder: Path, view: str, claims: Sequence[int]) -> list[Path]:
+def _draw(found: Measurements, folder: Path, view: str, claims: Sequence[int]) -> list[Path]:
     written = list[Path]()
 
     def save(name: str, canvas: Any) -> None:
@@ -127,7 +127,7 @@ def _finish(axes: Any, title: str, *, counted: bool) -> None:
     axes.legend(fontsize="x-small")
 
 
-def _saturation(axes: Any, found: Board) -> bool:
+def _saturation(axes: Any, found: Measurements) -> bool:
     """Draw the votes against their width, with their fits; return whether there are any."""
     drawn = 0
     for policy in found.config.policies:
@@ -140,7 +140,7 @@ def _saturation(axes: Any, found: Board) -> bool:
             axes.plot(
                 widths, accuracies, "o", markersize=4, color=f"C{drawn % 10}", label=f"{policy} {strategy}{judged}"
             )
-            fit = saturation(widths, np.array(accuracies))
+            fit = fit_saturation(widths, np.array(accuracies))
             if fit is not None:
                 axes.plot(widths, [fit.at(width) for width in widths], linewidth=1, color=f"C{drawn % 10}")
             drawn += 1
@@ -151,7 +151,7 @@ def _saturation(axes: Any, found: Board) -> bool:
     return drawn > 0
 
 
-def _noise(axes: Any, found: Board) -> bool:
+def _noise(axes: Any, found: Measurements) -> bool:
     """Draw accuracy against the noise on the rewards; return whether there is any."""
     drawn = 0
     for policy in found.config.policies:

@@ -10,10 +10,9 @@ import numpy as np
 from ramify.search.votes import VoteRule
 from ramify.statistics import Estimate, bootstrap_ratio, paired_difference
 
-from ..cells import Board, Row
+from ..cells import Measurements, Row, winner
 from ..fits import Array
 from ..quantizations import BLOCK
-from ..votes import winner
 from .verdict import Verdict, level, summed_up
 
 LEAST_BLOCKS = 4
@@ -27,16 +26,16 @@ TEST = (
 )
 
 
-def judge(board: Board) -> Verdict:
+def judge(measured: Measurements) -> Verdict:
     """Return the verdict over all policies; the table also has the files of reward models."""
     table: list[tuple[str, ...]] = [
         ("file", "samples", "accuracy", "tokens/s", "speed", "at equal seconds", "minus the largest file")
     ]
     findings, good, cases = list[str](), 0, 0
     figures = dict[str, Any]()
-    for policy in board.config.policies:
-        rows = [row for each in board.problems if (row := board.quantized.get((policy, each))) is not None]
-        if len(rows) < len(board.problems):
+    for policy in measured.config.policies:
+        rows = [row for each in measured.problems if (row := measured.quantized.get((policy, each))) is not None]
+        if len(rows) < len(measured.problems):
             continue
         files = list(rows[0]["files"])
         base = _largest(files)
@@ -110,7 +109,7 @@ def _faster(rows: Sequence[Row], name: str, base: str) -> Estimate:
 
 
 def _blocks(seconds: Array) -> Array:
-    """Return the sums over problems that were timed together; what is left over goes with the last of them."""
+    """Return the sums over problems that were timed together; the rest belongs to the last block."""
     starts = np.arange(0, max(1, len(seconds) // BLOCK) * BLOCK, BLOCK)
     return np.add.reduceat(seconds, starts)
 
@@ -128,7 +127,7 @@ def _column(rows: Sequence[Row], name: str, key: str) -> Array:
 
 
 def _rewards(rows: Sequence[Row]) -> tuple[list[str], dict[str, Any]]:
-    """Return what each file of a reward makes of the same samples by weighted vote, and its speed."""
+    """Return, in words and as figures, the weighted-vote accuracy and the speed of each file of a reward."""
     told, figures = list[str](), dict[str, Any]()
     samples = [next(iter(row["files"].values())) for row in rows]
     for name in rows[0]["reward_files"]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ramify.reward.noise import disturbed
 from ramify.statistics import auc, bootstrap_statistic, paired_difference
 
-from ..cells import Board, Cell, Row
+from ..cells import Cell, Measurements, Row
 from .verdict import Verdict, best, summed_up, within
 
 REBASE = "rebase"
@@ -27,17 +27,17 @@ TEST = (
 )
 
 
-def judge(board: Board) -> Verdict:
+def judge(measured: Measurements) -> Verdict:
     """Return the verdict over all policies and rewards; the table also has REBASE with noise on the scores."""
     table: list[tuple[str, ...]] = [
         ("REBASE", "accuracy", "GFLOPs", "best other", "accuracy", "difference", "place", "reward")
     ]
     findings, good, cases = list[str](), 0, 0
     figures = dict[str, Any]()
-    for policy in board.config.policies:
-        for reward in board.config.rewards:
-            ours = board.of(policy, REBASE, reward)
-            rivals = _rivals(board, policy, reward)
+    for policy in measured.config.policies:
+        for reward in measured.config.rewards:
+            ours = measured.of(policy, REBASE, reward)
+            rivals = _rivals(measured, policy, reward)
             if not ours or not rivals:
                 continue
             name = f"{policy} with {reward}"
@@ -53,12 +53,12 @@ def judge(board: Board) -> Verdict:
                     f"{places.count('beaten')}"
                 )
                 figures[name][told] = {kind: places.count(kind) for kind in ("front", "level", "beaten")} | _factors(
-                    board, ours, counted=counted
+                    measured, ours, counted=counted
                 )
-            findings += _told_factors(name, figures[name]["with the reward counted"])
-            swept = noise_sweep(board, policy, reward)
+            findings += _describe_factors(name, figures[name]["with the reward counted"])
+            swept = noise_sweep(measured, policy, reward)
             figures[name]["noise"] = swept
-            findings += [_told_noise(name, each) for each in swept]
+            findings += [_describe_noise(name, each) for each in swept]
     return Verdict(
         number=3,
         claim=CLAIM,
@@ -70,10 +70,10 @@ def judge(board: Board) -> Verdict:
     )
 
 
-def _rivals(board: Board, policy: str, reward: str) -> list[Cell]:
+def _rivals(measured: Measurements, policy: str, reward: str) -> list[Cell]:
     return [
         cell
-        for cell in board.cells
+        for cell in measured.cells
         if cell.label.policy == policy
         and cell.label.reward in (None, reward)
         and cell.label.strategy != REBASE
@@ -82,7 +82,7 @@ def _rivals(board: Board, policy: str, reward: str) -> list[Cell]:
 
 
 def _places(ours: Sequence[Cell], rivals: Sequence[Cell], *, counted: bool) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Return where REBASE stands at each width ("front", "level" or "beaten"), and the rows."""
+    """Return the place of REBASE at each width ("front", "level" or "beaten"), and the rows of the table."""
     places, rows = list[str](), list[tuple[str, ...]]()
     for cell in ours:
         cost = cell.cost(counted=counted)
@@ -109,17 +109,17 @@ def _places(ours: Sequence[Cell], rivals: Sequence[Cell], *, counted: bool) -> t
     return places, rows
 
 
-def _factors(board: Board, ours: Sequence[Cell], *, counted: bool) -> dict[str, Any]:
-    """Return by which factor REBASE is cheaper than each vote at its largest width; None if it never gets there."""
+def _factors(measured: Measurements, ours: Sequence[Cell], *, counted: bool) -> dict[str, Any]:
+    """Return the factor by which REBASE is cheaper than each vote at its largest width; None if it never is as good."""
     label = ours[0].label
     found = dict[str, Any]()
     for strategy, reward in (("weighted", label.reward), ("majority", None)):
-        cells = board.of(label.policy, strategy, reward)
+        cells = measured.of(label.policy, strategy, reward)
         if not cells:
             continue
         target = cells[-1]
         factor = bootstrap_statistic(
-            len(board.problems), lambda places, target=target: reach_factor(ours, target, places, counted=counted)
+            len(measured.problems), lambda places, target=target: reach_factor(ours, target, places, counted=counted)
         )
         finite = factor is not None and np.isfinite(factor.high)
         found[f"factor_to_{strategy}@{target.label.width}"] = (
@@ -142,7 +142,7 @@ def reach_factor(ours: Sequence[Cell], target: Cell, places: npt.NDArray[np.intp
     return None
 
 
-def _told_factors(name: str, found: dict[str, Any]) -> list[str]:
+def _describe_factors(name: str, found: dict[str, Any]) -> list[str]:
     lines = list[str]()
     for key, value in found.items():
         if key.startswith("factor_to_"):
@@ -157,20 +157,20 @@ def _told_factors(name: str, found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def noise_sweep(board: Board, policy: str, reward: str) -> list[dict[str, Any]]:
-    """Return, for each noise, how well the reward prefers right samples and what each strategy makes of it.
+def noise_sweep(measured: Measurements, policy: str, reward: str) -> list[dict[str, Any]]:
+    """Return, for each noise, how well the reward prefers right samples, and the accuracy of each strategy.
 
     `preference` is the share of pairs of a right and a wrong sample of one problem in which the right one scores
     higher, None without such pairs.
     """
-    width = board.config.noise_width
-    plain = next((cell for cell in board.of(policy, "majority", None) if cell.label.width == width), None)
+    width = measured.config.noise_width
+    plain = next((cell for cell in measured.of(policy, "majority", None) if cell.label.width == width), None)
     found = list[dict[str, Any]]()
-    rows = [row for problem in board.rows(policy) for row in problem]
-    for sigma in board.config.sigmas:
+    rows = [row for problem in measured.rows(policy) for row in problem]
+    for sigma in measured.config.sigmas:
         row: dict[str, Any] = {"sigma": sigma, "width": width, "preference": preference(rows, reward, sigma)}
         for strategy in (REBASE, "weighted", "best-of-n"):
-            cells = board.of(policy, strategy, reward, sigma=sigma)
+            cells = measured.of(policy, strategy, reward, sigma=sigma)
             cell = next((each for each in cells if each.label.width == width), None)
             if cell is not None:
                 row[strategy] = cell.accuracy
@@ -198,7 +198,7 @@ def preference(rows: Sequence[Row], reward: str, sigma: float) -> float | None:
     return sum(shares) / len(shares) if shares else None
 
 
-def _told_noise(name: str, row: dict[str, Any]) -> str:
+def _describe_noise(name: str, row: dict[str, Any]) -> str:
     share = "no pairs" if row["preference"] is None else f"right above wrong in {row['preference']:.0%} of pairs"
     parts = [f"{strategy} {row[strategy]:.3f}" for strategy in (REBASE, "weighted", "best-of-n") if strategy in row]
     gain = row.get("rebase_minus_majority")

@@ -1,4 +1,4 @@
-"""The results of a measurement: JSON of all cells, Markdown tables, plots and the verdicts."""
+"""Results of a scaling measurement: verdicts of all claims, JSON of all cells, and a Markdown report."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from ramify.batch.store.folder import read_manifest, write_file
 from ramify.statistics import bootstrap_mean
 from ramify.tables import markdown_table
 
-from ..cells import Board, Cell, Row, board
-from ..folder import read_rows
+from ..cells import Cell, Measurements, Row, measurements
 from ..plans import Plan
-from ..work import problems_of
+from ..run import problems_of, read_rows
 from . import law, quantization, rebase, saving, small_models, votes_saturate
 from .verdict import Verdict, front, merged
 
@@ -27,44 +26,44 @@ ENOUGH_PROBLEMS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """The figures of a plan by view, and what they say about each claim, in the order of the claims."""
+class ScalingResults:
+    """The measurements of a plan by view, and the verdicts on all claims in their order."""
 
     plan: Plan
-    boards: dict[str, Board]
+    measured: dict[str, Measurements]
     verdicts: tuple[Verdict, ...]
 
 
-def judge(found: Board) -> list[Verdict]:
-    """Return the verdicts of all claims on one board, in their order."""
+def judge(found: Measurements) -> list[Verdict]:
+    """Return the verdicts of all claims on one set of measurements, in their order."""
     return [claim.judge(found) for claim in CLAIMS]
 
 
-def outcome(plan: Plan, rows: Sequence[Row]) -> Outcome:
-    """Return what the rows of a folder come to."""
-    boards = dict[str, Board]()
+def results_of(plan: Plan, rows: Sequence[Row]) -> ScalingResults:
+    """Return the measurements and verdicts of a folder's rows."""
+    measured = dict[str, Measurements]()
     for view in plan.views:
-        boards[view.name] = board(rows, view.config, [problem.id for problem in problems_of(view.config)])
+        measured[view.name] = measurements(rows, view.config, [problem.id for problem in problems_of(view.config)])
     verdicts = list[Verdict]()
     for number, claim in enumerate(CLAIMS, 1):
         views = [view.name for view in plan.views if number in view.claims] or [plan.views[0].name]
-        verdicts.append(merged([(_where(boards[name], views), claim.judge(boards[name])) for name in views]))
-    return Outcome(plan=plan, boards=boards, verdicts=tuple(verdicts))
+        verdicts.append(merged([(_where(measured[name], views), claim.judge(measured[name])) for name in views]))
+    return ScalingResults(plan=plan, measured=measured, verdicts=tuple(verdicts))
 
 
-def summarise(plan: Plan, out: Path) -> Outcome:
+def summarise(plan: Plan, out: Path) -> ScalingResults:
     """Compute everything from the rows of a folder, and write it there: JSON and Markdown.
 
     Raises:
         RunFolderError: if the folder is damaged or cannot be written.
     """
-    found = outcome(plan, read_rows(out))
+    found = results_of(plan, read_rows(out))
     write_file(out / RESULTS, json.dumps(to_dict(found, read_manifest(out)), separators=(",", ":")) + "\n")
     write_file(out / REPORT, markdown(found))
     return found
 
 
-def to_dict(found: Outcome, manifest: dict[str, Any] | None) -> dict[str, Any]:
+def to_dict(found: ScalingResults, manifest: dict[str, Any] | None) -> dict[str, Any]:
     """Return all results in plain JSON types."""
     return {
         "version": RESULTS_VERSION,
@@ -77,9 +76,9 @@ def to_dict(found: Outcome, manifest: dict[str, Any] | None) -> dict[str, Any]:
                 "name": view.name,
                 "claims": list(view.claims),
                 "config": asdict(view.config),
-                "problems": len(found.boards[view.name].problems),
-                "cells": [cell_to_dict(cell) for cell in found.boards[view.name].cells],
-                "left_out": list(found.boards[view.name].left_out),
+                "problems": len(found.measured[view.name].problems),
+                "cells": [cell_to_dict(cell) for cell in found.measured[view.name].cells],
+                "left_out": list(found.measured[view.name].left_out),
             }
             for view in found.plan.views
         ],
@@ -101,9 +100,9 @@ def cell_to_dict(cell: Cell) -> dict[str, Any]:
     }
 
 
-def markdown(found: Outcome) -> str:
+def markdown(found: ScalingResults) -> str:
     """Return the report."""
-    parts = ["# Inference scaling laws", *(_size(name, each) for name, each in found.boards.items())]
+    parts = ["# Inference scaling laws", *(_size(name, each) for name, each in found.measured.items())]
     parts += ["## Verdicts", markdown_verdicts(found.verdicts)]
     for verdict in found.verdicts:
         parts.append(f"## {verdict.number}. {verdict.claim}")
@@ -112,7 +111,7 @@ def markdown(found: Outcome) -> str:
             parts.append("\n".join(f"- {line}" for line in verdict.findings))
         if verdict.table:
             parts.append(markdown_table(verdict.table[0], verdict.table[1:]))
-    for name, each in found.boards.items():
+    for name, each in found.measured.items():
         parts += [f"## All settings{_named(name)}", _cells(each)]
     return "\n\n".join(parts) + "\n"
 
@@ -127,12 +126,12 @@ def _named(name: str) -> str:
     return "" if name == "all" else f": {name}"
 
 
-def _where(found: Board, views: Sequence[str]) -> str:
-    """Return what sets the findings of one view apart from those of others."""
+def _where(found: Measurements, views: Sequence[str]) -> str:
+    """Return the text that tells the findings of one view from those of others, "" if there is one view."""
     return f"{len(found.problems)} problems" if len(views) > 1 else ""
 
 
-def _size(name: str, found: Board) -> str:
+def _size(name: str, found: Measurements) -> str:
     config = found.config
     text = (
         f"{'' if name == 'all' else f'**{name}**: '}{len(found.problems)} problems of {config.steps[0]} to "
@@ -150,7 +149,7 @@ def _size(name: str, found: Board) -> str:
     return text
 
 
-def _cells(found: Board) -> str:
+def _cells(found: Measurements) -> str:
     ahead = {id(cell) for cell in front([each for each in found.cells if each.label.sigma == 0], counted=True)}
     rows = [
         (

@@ -12,10 +12,9 @@ from ramify.search.strategies.widening import Widening
 from ramify.search.votes import VoteRule
 from ramify.statistics import bootstrap_ratio, paired_difference
 
-from ..cells import Board, Cell, Row
+from ..cells import Cell, Measurements, Row, winner
 from ..config import split_strategy
 from ..fits import Array
-from ..votes import winner
 from .verdict import Verdict, level, summed_up
 
 CLAIM = "Early stopping and adaptive allocation save tokens at equal accuracy"
@@ -26,19 +25,19 @@ TEST = (
     "of the first seed: the portfolio against an equal split of the same total."
 )
 SHARED_WIDTHS = (4, 8, 16, 32)
-"""Samples a problem that the shared budgets are enough for on average."""
+"""Mean samples of a problem that the shared budgets allow."""
 TRANCHES = 4
 AT_A_TIME = 8
-"""Problems that are given samples before the standings are looked at again."""
+"""Problems that get samples before the allocator decides again."""
 
 
-def judge(board: Board) -> Verdict:
+def judge(measured: Measurements) -> Verdict:
     """Return the verdict over all policies."""
     table: list[tuple[str, ...]] = [("search", "accuracy", "against", "accuracy", "difference", "tokens spent")]
     findings, good, cases = list[str](), 0, 0
     figures = dict[str, Any]()
-    for policy in board.config.policies:
-        for cell, plain in _pairs(board, policy):
+    for policy in measured.config.policies:
+        for cell, plain in _pairs(measured, policy):
             found, spent = paired_difference(cell.right, plain.right), bootstrap_ratio(cell.tokens, plain.tokens)
             fine = level(found) and spent.high < 1
             cases, good = cases + 1, good + fine
@@ -53,7 +52,7 @@ def judge(board: Board) -> Verdict:
                 )
             )
             figures[str(cell.label)] = {"difference": found.to_dict(), "tokens": spent.to_dict(), "saves": fine}
-        rows = board.rows(policy)
+        rows = measured.rows(policy)
         for width in SHARED_WIDTHS if rows else ():
             if 4 * width > min(len(row[0]["groups"]) for row in rows):
                 continue
@@ -76,17 +75,17 @@ def judge(board: Board) -> Verdict:
     )
 
 
-def _pairs(board: Board, policy: str) -> list[tuple[Cell, Cell]]:
-    """Return searches that end early with the same search to its end, without widths that have nothing to save."""
+def _pairs(measured: Measurements, policy: str) -> list[tuple[Cell, Cell]]:
+    """Return pairs of a search that ends early and the same search to its end, at widths where it can save."""
     found = list[tuple[Cell, Cell]]()
-    for cell in board.cells:
+    for cell in measured.cells:
         label = cell.label
         name, rules = split_strategy(label.strategy)
         whole = "majority" if name == "widening" else name
         nothing_to_save = label.width <= (Widening().start_width if name == "widening" else 1)
         if label.policy != policy or (rules is None and name != "widening") or nothing_to_save:
             continue
-        plain = board.of(policy, whole, None if whole == "majority" else label.reward)
+        plain = measured.of(policy, whole, None if whole == "majority" else label.reward)
         found += [(cell, each) for each in plain if each.label.width == label.width]
     return sorted(found, key=lambda pair: (pair[0].label.strategy, pair[0].label.width))
 
@@ -113,9 +112,9 @@ def _shared(rows: Sequence[Row], width: int) -> tuple[str, dict[str, Any]]:
 
 
 def replay(rows: Sequence[Row], allocator: Allocator, budget: int) -> tuple[Array, int]:
-    """Return whether each problem is right, and the tokens spent, if the allocator had given out the saved samples.
+    """Return whether each problem is right, and the tokens spent, with the saved samples given out by the allocator.
 
-    A sample that the rest of the budget is not enough for is not taken, and ends the replay of its tranche.
+    A sample that exceeds the rest of the budget is not taken, and ends its tranche.
     """
     taken, left = [0] * len(rows), budget
     standings = [_standing(row, 0) for row in rows]

@@ -7,12 +7,12 @@ from typing import Any
 
 from ramify.statistics import mcnemar, paired_difference
 
-from ..cells import Board, Cell
-from .verdict import MARGIN, Choice, Verdict, best, front, level, summed_up, within
+from ..cells import Cell, Measurements
+from .verdict import MARGIN, BestSetting, Verdict, best, front, level, summed_up, within
 
 SHARE = 0.5
 PLAIN = ("greedy", "majority", "weighted")
-"""How the larger model is asked."""
+"""Strategies of the larger model."""
 CLAIM = "A smaller model with a better strategy matches a larger one at no more than half of the FLOPs"
 TEST = (
     "For each setting of the larger model (greedy, majority, weighted), the most accurate setting of the smaller "
@@ -22,21 +22,21 @@ TEST = (
 )
 
 
-def judge(board: Board) -> Verdict:
+def judge(measured: Measurements) -> Verdict:
     """Return the verdict, with the reward model's FLOPs counted; the table has both."""
     table: list[tuple[str, ...]] = [
         ("larger", "accuracy", "GFLOPs", "smaller", "accuracy", "GFLOPs", "difference", "McNemar p", "reward")
     ]
     findings, matched, cases = list[str](), 0, 0
     figures = dict[str, Any]()
-    for small, large in _pairs(board):
+    for small, large in _pairs(measured):
         for counted in (True, False):
-            good, of, rows = _compare(board, small, large, counted=counted)
+            good, of, rows = _compare(measured, small, large, counted=counted)
             table += rows
             if not of:
                 continue
             name = "with the reward counted" if counted else "policy alone"
-            change = _takeover(board, small, large, counted=counted)
+            change = _takeover(measured, small, large, counted=counted)
             findings.append(f"{small} matches {large} in {good} of {of} settings, {name}; {change}")
             figures[f"{small}<{large}, {name}"] = {"matched": good, "of": of}
             if counted:
@@ -52,17 +52,19 @@ def judge(board: Board) -> Verdict:
     )
 
 
-def _pairs(board: Board) -> list[tuple[str, str]]:
-    sizes = {cell.label.policy: cell.parameters for cell in board.cells}
+def _pairs(measured: Measurements) -> list[tuple[str, str]]:
+    sizes = {cell.label.policy: cell.parameters for cell in measured.cells}
     ordered = sorted(sizes, key=lambda name: sizes[name])
     return [(small, large) for small, large in combinations(ordered, 2) if sizes[small] < sizes[large]]
 
 
-def _compare(board: Board, small: str, large: str, *, counted: bool) -> tuple[int, int, list[tuple[str, ...]]]:
+def _compare(
+    measured: Measurements, small: str, large: str, *, counted: bool
+) -> tuple[int, int, list[tuple[str, ...]]]:
     """Return how many settings are matched, of how many, and their rows."""
-    cheap = _cells(board, small)
+    cheap = _cells(measured, small)
     good, of, rows = 0, 0, list[tuple[str, ...]]()
-    targets = [cell for cell in _cells(board, large) if cell.label.strategy in PLAIN]
+    targets = [cell for cell in _cells(measured, large) if cell.label.strategy in PLAIN]
     for target in sorted(targets, key=lambda cell: cell.cost(counted=counted)):
         reach = within(cheap, SHARE * target.cost(counted=counted), counted=counted)
         if not reach:
@@ -87,9 +89,9 @@ def _compare(board: Board, small: str, large: str, *, counted: bool) -> tuple[in
     return good, of, rows
 
 
-def _takeover(board: Board, small: str, large: str, *, counted: bool) -> str:
-    """Say from which budget on the larger model is the better buy."""
-    cheap, dear = _cells(board, small), _cells(board, large)
+def _takeover(measured: Measurements, small: str, large: str, *, counted: bool) -> str:
+    """Return in words from which budget on the larger model is better at equal FLOPs."""
+    cheap, dear = _cells(measured, small), _cells(measured, large)
     ahead: tuple[float, str] | None = None
     for cell in reversed(front(dear, counted=counted)):
         cost = cell.cost(counted=counted)
@@ -107,10 +109,10 @@ def _takeover(board: Board, small: str, large: str, *, counted: bool) -> str:
     return f"{large} takes over from {ahead[0] / 1e9:.3g} GFLOPs a problem on (by {ahead[1]} there)"
 
 
-def _cells(board: Board, policy: str) -> list[Cell]:
-    return [cell for cell in board.cells if cell.label.policy == policy and cell.label.sigma == 0]
+def _cells(measured: Measurements, policy: str) -> list[Cell]:
+    return [cell for cell in measured.cells if cell.label.policy == policy and cell.label.sigma == 0]
 
 
-def _mcnemar(rival: Choice, target: Cell) -> float:
+def _mcnemar(rival: BestSetting, target: Cell) -> float:
     # Exact integers of any size, which numpy's are not.
     return mcnemar(int((rival.first > target.first).sum()), int((rival.first < target.first).sum()))

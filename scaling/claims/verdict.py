@@ -1,4 +1,4 @@
-"""What a claim came to, and the choices that all claims share."""
+"""Verdicts on claims, and the selections of cells that all claims share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARGIN = 0.02
 """Accuracies are level if the 95 % band of their difference lies above minus this; fixed before any measurement."""
 
 
-class Outcome(StrEnum):
+class VerdictOutcome(StrEnum):
     """The possible verdicts."""
 
     SUPPORTED = "supported"
@@ -29,11 +29,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A verdict: `test` says how it was computed, `findings` what was found, `table` the figures (head first)."""
+    """A verdict on a claim: `test` describes its computation; `table` begins with its headings."""
 
     number: int
     claim: str
-    outcome: Outcome
+    outcome: VerdictOutcome
     test: str
     findings: tuple[str, ...] = ()
     table: tuple[tuple[str, ...], ...] = ()
@@ -53,8 +53,8 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The best of some cells, chosen by halves: what it has on each problem, and which ones were chosen."""
+class BestSetting:
+    """The best of some cells, chosen by halves: its figures on each problem, and the labels of the two choices."""
 
     right: Array
     first: Array
@@ -67,10 +67,10 @@ class Choice:
         return " / ".join(dict.fromkeys(self.labels))
 
 
-def best(cells: Sequence[Cell], *, counted: bool) -> Choice:
+def best(cells: Sequence[Cell], *, counted: bool) -> BestSetting:
     """Return the most accurate cell, chosen on one half of the problems for the other."""
     right, chosen = crossfit([cell.right for cell in cells])
-    return Choice(
+    return BestSetting(
         right=right,
         first=_mixed([cell.first for cell in cells], chosen),
         flops=_mixed([cell.flops(counted=counted) for cell in cells], chosen),
@@ -79,20 +79,20 @@ def best(cells: Sequence[Cell], *, counted: bool) -> Choice:
 
 
 def within(cells: Sequence[Cell], flops: float, *, counted: bool) -> list[Cell]:
-    """Return the cells that cost no more on average."""
+    """Return the cells whose mean FLOPs are at most `flops`."""
     return [cell for cell in cells if cell.cost(counted=counted) <= flops]
 
 
 def level(found: Estimate) -> bool:
-    """Tell whether the left side is at least as good, but for the margin."""
+    """Return whether the left side is at least as good, apart from MARGIN."""
     return found.low > -MARGIN
 
 
-def summed_up(good: int, of: int) -> Outcome:
+def summed_up(good: int, of: int) -> VerdictOutcome:
     """Return the verdict of several cases of one claim."""
     if of == 0:
-        return Outcome.NOT_MEASURED
-    return Outcome.SUPPORTED if good == of else Outcome.PARTLY if good else Outcome.NOT_SUPPORTED
+        return VerdictOutcome.NOT_MEASURED
+    return VerdictOutcome.SUPPORTED if good == of else VerdictOutcome.PARTLY if good else VerdictOutcome.NOT_SUPPORTED
 
 
 def merged(parts: Sequence[tuple[str, Verdict]]) -> Verdict:
@@ -102,12 +102,12 @@ def merged(parts: Sequence[tuple[str, Verdict]]) -> Verdict:
     """
     if len(parts) == 1:
         return parts[0][1]
-    told = [(name, each) for name, each in parts if each.outcome is not Outcome.NOT_MEASURED] or list(parts)
+    told = [(name, each) for name, each in parts if each.outcome is not VerdictOutcome.NOT_MEASURED] or list(parts)
     outcomes = {each.outcome for _, each in told}
     first = told[0][1]
     return replace(
         first,
-        outcome=outcomes.pop() if len(outcomes) == 1 else Outcome.PARTLY,
+        outcome=outcomes.pop() if len(outcomes) == 1 else VerdictOutcome.PARTLY,
         findings=tuple(f"{name}: {line}" for name, each in told for line in each.findings),
         table=(*first.table[:1], *(row for _, each in told for row in each.table[1:])),
         figures={name: each.figures for name, each in told},
@@ -115,7 +115,7 @@ def merged(parts: Sequence[tuple[str, Verdict]]) -> Verdict:
 
 
 def front(cells: Sequence[Cell], *, counted: bool) -> list[Cell]:
-    """Return the cells that no other beats at the same cost or less, cheapest first."""
+    """Return the Pareto front: the cells that no other beats at the same cost or less, cheapest first."""
     kept = list[Cell]()
     for cell in sorted(cells, key=lambda each: (each.cost(counted=counted), -each.accuracy)):
         if not kept or cell.accuracy > kept[-1].accuracy:

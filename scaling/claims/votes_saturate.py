@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from ramify.statistics import Estimate, bootstrap_mean, bootstrap_statistic, paired_difference
 
-from ..cells import Board, Cell, Row, scores_of
-from ..fits import Array, Saturation, saturation
+from ..cells import Cell, Measurements, Row, scores_of
+from ..fits import Array, Saturation, fit_saturation
 from .verdict import Verdict, summed_up
 
 CLAIM = "Majority vote saturates at the accuracy of the most likely answer; weighted vote saturates higher"
@@ -26,16 +26,16 @@ TEST = (
 RIGHT = "right"
 
 
-def judge(board: Board) -> Verdict:
+def judge(measured: Measurements) -> Verdict:
     """Return the verdict over all policies and rewards."""
     table: list[tuple[str, ...]] = [
         ("vote", "N=1", "largest N", "fitted limit", "empirical argmax", "samples", "last doubling")
     ]
     findings, good, cases = list[str](), 0, 0
     figures = dict[str, Any]()
-    for policy in board.config.policies:
-        rows = board.rows(policy)
-        plain = board.of(policy, "majority", None)
+    for policy in measured.config.policies:
+        rows = measured.rows(policy)
+        plain = measured.of(policy, "majority", None)
         if not rows or len(plain) < 3:
             continue
         argmax = pooled(rows, None)
@@ -50,8 +50,8 @@ def judge(board: Board) -> Verdict:
             f"limit {shape.limit_text()}, argmax {argmax.mean():.3f})"
         )
         figures[policy] = {"majority": shape.figures(argmax)}
-        for reward in board.config.rewards:
-            weighted = board.of(policy, "weighted", reward)
+        for reward in measured.config.rewards:
+            weighted = measured.of(policy, "weighted", reward)
             if len(weighted) < 3:
                 continue
             curve, limit = _Curve(weighted), pooled(rows, reward)
@@ -96,32 +96,32 @@ def _winner(rows: Sequence[Row], reward: str | None) -> str | None:
 
 
 class _Curve:
-    """Accuracy against width."""
+    """Accuracy of a vote against its width, with its fitted limit."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self._cells = cells
         self._widths = [cell.label.width for cell in cells]
         self._right = np.stack([cell.right for cell in cells])
-        self.fit: Saturation | None = saturation(self._widths, self._right.mean(axis=1))
+        self.fit: Saturation | None = fit_saturation(self._widths, self._right.mean(axis=1))
         self.limit: Estimate | None = bootstrap_statistic(self._right.shape[1], self._limit)
         self.before = bootstrap_mean(self._earlier())
         self.last = bootstrap_mean(self._right[-1] - self._right[-2])
 
     def _limit(self, places: npt.NDArray[np.intp]) -> float | None:
-        fit = saturation(self._widths, self._right[:, places].mean(axis=1))
+        fit = fit_saturation(self._widths, self._right[:, places].mean(axis=1))
         return None if fit is None else fit.limit
 
     def slows(self) -> bool:
-        """Tell whether the last doubling gains less than those before it."""
+        """Return whether the last doubling gains less than those before it."""
         return bootstrap_mean(self._earlier() - (self._right[-1] - self._right[-2])).low > 0
 
     def _earlier(self) -> Array:
-        """Return what a doubling before the last one gains on average."""
+        """Return the mean gain of a doubling before the last one."""
         doublings = np.log2(self._widths[-2] / self._widths[0])
         return (self._right[-2] - self._right[0]) / doublings
 
     def holds(self, value: float) -> bool:
-        """Tell whether the limit may be `value`."""
+        """Return whether the interval of the limit holds `value`."""
         return self.limit is not None and self.limit.low <= value <= self.limit.high
 
     def limit_text(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from ramify.scaling.cells import Board, Cell, Label
+from ramify.scaling.cells import Cell, Label, Measurements
 from ramify.scaling.config import ScalingConfig
 
 COUNT = 400
@@ -49,11 +49,11 @@ def make_cell() -> Callable[..., Cell]:
 
 
 @pytest.fixture
-def make_board() -> Callable[[Sequence[Cell]], Board]:
-    def make(cells: Sequence[Cell]) -> Board:
+def make_measurements() -> Callable[[Sequence[Cell]], Measurements]:
+    def make(cells: Sequence[Cell]) -> Measurements:
         policies = tuple(dict.fromkeys(cell.label.policy for cell in cells))
         rewards = tuple(dict.fromkeys(cell.label.reward for cell in cells if cell.label.reward))
-        return Board(
+        return Measurements(
             config=ScalingConfig(policies=policies, rewards=rewards, seeds=1, problems=COUNT),
             problems=tuple(map(str, range(COUNT))),
             cells=tuple(cells),

@@ -6,11 +6,10 @@ import pytest
 
 import ramify
 from ramify.reward.noise import NoisyReward
-from ramify.scaling.cells import Label, prefix_outcome, sampled_outcomes
+from ramify.scaling.cells import Label, prefix_figures, sampled_figures, winner
 from ramify.scaling.chains import chains_of, score_chains
 from ramify.scaling.config import ScalingConfig
 from ramify.scaling.measure import sampled
-from ramify.scaling.votes import winner
 from ramify.search.votes import VoteRule
 from ramify.testing import ScriptedModel, ScriptedReward
 
@@ -34,7 +33,7 @@ async def test_prefixes_of_a_wide_run_are_the_narrow_runs(reward: str) -> None:
                 assert [chain.nodes[-1].score for chain in chains] == pytest.approx(
                     row["scored"][reward]["scores"][:width], abs=0.01
                 )
-                found = prefix_outcome(row, "weighted", width, reward)
+                found = prefix_figures(row, "weighted", width, reward)
                 gold = problem.answer or ""
                 if clear(narrow):
                     assert found.right == (narrow.answer is not None and ramify.answers_equal(narrow.answer, gold))
@@ -94,7 +93,7 @@ def test_a_row_gives_a_cell_for_every_width_and_noise_at_one() -> None:
         policies=("p",), rewards=("r",), strategies=("majority", "best-of-n"), widths=(1, 2, 4),
         sigmas=(0, 1), noise_width=4
     )  # fmt: skip
-    found = dict(sampled_outcomes(row, config))
+    found = dict(sampled_figures(row, config))
     assert len(found) == 3 + 3 + 1
     two = found[Label(policy="p", reward="r", strategy="best-of-n", width=2)]
     assert (two.right, two.tokens, two.policy_flops, two.reward_flops) == (False, 30, 200 * 35, 2000 * 31)

@@ -8,7 +8,7 @@ import pytest
 
 from ramify.scaling.claims import law, quantization, rebase, saving, small_models, votes_saturate
 from ramify.scaling.claims.report import judge
-from ramify.scaling.claims.verdict import Outcome, Verdict, merged
+from ramify.scaling.claims.verdict import Verdict, VerdictOutcome, merged
 from ramify.search.budget_sharing import EqualSplit, Portfolio
 
 WIDTHS = (1, 2, 4, 8, 16)
@@ -18,28 +18,31 @@ def curve(width: int, limit: float, gap: float = 0.3, exponent: float = 1.0) -> 
     return limit - gap * width**-exponent
 
 
-@pytest.mark.parametrize(("strong", "outcome"), [(0.6, Outcome.SUPPORTED), (0.3, Outcome.NOT_SUPPORTED)])
-def test_a_small_model_matches_a_large_one_or_does_not(make_cell, make_board, strong, outcome):
+@pytest.mark.parametrize(("strong", "outcome"), [(0.6, VerdictOutcome.SUPPORTED), (0.3, VerdictOutcome.NOT_SUPPORTED)])
+def test_a_small_model_matches_a_large_one_or_does_not(make_cell, make_measurements, strong, outcome):
     small = [make_cell("majority", 1, 0.2), make_cell("majority", 4, strong)]
     large = [make_cell("greedy", 1, 0.55, policy="large", parameters=1000)]
-    found = small_models.judge(make_board(small + large))
+    found = small_models.judge(make_measurements(small + large))
     assert found.outcome is outcome
     assert found.table[1][3] == "small majority@4"
 
 
-def test_half_of_the_flops_count_and_the_rewards_too(make_cell, make_board):
+def test_half_of_the_flops_count_and_the_rewards_too(make_cell, make_measurements):
     large = [make_cell("greedy", 1, 0.5, policy="large", parameters=1000)]
     dear = make_cell("rebase", 4, 0.6, reward="r", reward_flops=1e6)
-    found = small_models.judge(make_board([dear, *large]))
-    assert found.outcome is Outcome.NOT_MEASURED
+    found = small_models.judge(make_measurements([dear, *large]))
+    assert found.outcome is VerdictOutcome.NOT_MEASURED
     assert "policy alone" in found.findings[0] and "1 of 1" in found.findings[0]
-    assert small_models.judge(make_board([make_cell("majority", 6, 0.6), *large])).outcome is Outcome.NOT_MEASURED
+    assert (
+        small_models.judge(make_measurements([make_cell("majority", 6, 0.6), *large])).outcome
+        is VerdictOutcome.NOT_MEASURED
+    )
 
 
-def test_the_takeover_is_where_the_large_model_leads_to_the_end(make_cell, make_board):
+def test_the_takeover_is_where_the_large_model_leads_to_the_end(make_cell, make_measurements):
     small = [make_cell("majority", width, 0.4 + 0.01 * place) for place, width in enumerate((1, 10, 100))]
     large = [make_cell("majority", width, acc, policy="large", parameters=1000) for width, acc in ((1, 0.3), (5, 0.7))]
-    found = small_models.judge(make_board(small + large))
+    found = small_models.judge(make_measurements(small + large))
     assert "large takes over from 0.001 GFLOPs" in found.findings[0]
 
 
@@ -55,36 +58,36 @@ def rows(policy: str, count: int, right_share: float) -> dict:
     return made
 
 
-def test_majority_saturates_at_the_most_frequent_answer_and_weighted_higher(make_cell, make_board):
+def test_majority_saturates_at_the_most_frequent_answer_and_weighted_higher(make_cell, make_measurements):
     plain = [make_cell("majority", width, curve(width, 0.6)) for width in WIDTHS]
     weighted = [make_cell("weighted", width, curve(width, 0.99, 0.6), reward="r") for width in WIDTHS]
-    board = replace(make_board(plain + weighted), samples=rows("small", 400, 0.6))
-    found = votes_saturate.judge(board)
-    assert found.outcome is Outcome.SUPPORTED
+    measured = replace(make_measurements(plain + weighted), samples=rows("small", 400, 0.6))
+    found = votes_saturate.judge(measured)
+    assert found.outcome is VerdictOutcome.SUPPORTED
     assert found.figures["small"]["majority"]["limit"]["value"] == pytest.approx(0.6, abs=0.01)
     assert found.figures["small"]["weighted by r"]["argmax"] == 1.0
-    elsewhere = votes_saturate.judge(replace(board, samples=rows("small", 400, 0.9)))
-    assert elsewhere.outcome is Outcome.PARTLY
+    elsewhere = votes_saturate.judge(replace(measured, samples=rows("small", 400, 0.9)))
+    assert elsewhere.outcome is VerdictOutcome.PARTLY
 
 
-def test_a_curve_that_still_rises_does_not_saturate(make_cell, make_board):
+def test_a_curve_that_still_rises_does_not_saturate(make_cell, make_measurements):
     plain = [make_cell("majority", width, 0.1 + 0.1 * place) for place, width in enumerate(WIDTHS)]
-    found = votes_saturate.judge(replace(make_board(plain), samples=rows("small", 400, 0.9)))
-    assert found.outcome is Outcome.NOT_SUPPORTED
+    found = votes_saturate.judge(replace(make_measurements(plain), samples=rows("small", 400, 0.9)))
+    assert found.outcome is VerdictOutcome.NOT_SUPPORTED
 
 
-@pytest.mark.parametrize(("ours", "outcome"), [(0.1, Outcome.SUPPORTED), (-0.1, Outcome.NOT_SUPPORTED)])
-def test_rebase_is_on_the_front_or_is_not(make_cell, make_board, ours, outcome):
+@pytest.mark.parametrize(("ours", "outcome"), [(0.1, VerdictOutcome.SUPPORTED), (-0.1, VerdictOutcome.NOT_SUPPORTED)])
+def test_rebase_is_on_the_front_or_is_not(make_cell, make_measurements, ours, outcome):
     theirs = [make_cell("weighted", width, curve(width, 0.6), reward="r", reward_flops=width) for width in WIDTHS]
     own = [make_cell("rebase", width, curve(width, 0.6) + ours, reward="r", reward_flops=width) for width in WIDTHS]
-    found = rebase.judge(make_board(theirs + own))
+    found = rebase.judge(make_measurements(theirs + own))
     assert found.outcome is outcome
     factor = found.figures["small with r"]["with the reward counted"]["factor_to_weighted@16"]
     # 0.6 - 0.3 / 16 is reached by 0.7 - 0.3 / width between widths 2 and 4.
     assert factor is None if ours < 0 else factor["value"] == pytest.approx(6.3, abs=0.3)
 
 
-def test_the_sweep_says_how_good_the_reward_is_and_what_rebase_makes_of_it(make_cell, make_board):
+def test_the_sweep_says_how_good_the_reward_is_and_what_rebase_makes_of_it(make_cell, make_measurements):
     cells = [
         make_cell("rebase", 16, 0.7, reward="r"),
         make_cell("rebase", 16, 0.4, reward="r", sigma=4.0),
@@ -94,36 +97,40 @@ def test_the_sweep_says_how_good_the_reward_is_and_what_rebase_makes_of_it(make_
     samples = rows("small", 400, 0.6)
     for row in samples.values():
         row["noise"] = [-9.0, 9.0, -9.0, 9.0]
-    swept = rebase.noise_sweep(replace(make_board(cells), samples=samples), "small", "r")
+    swept = rebase.noise_sweep(replace(make_measurements(cells), samples=samples), "small", "r")
     assert [(row["sigma"], row["preference"]) for row in swept] == [(0.0, 1.0), (4.0, pytest.approx(0.4 / 3))]
     assert swept[0]["rebase_minus_majority"]["low"] > 0 > swept[1]["rebase_minus_majority"]["high"]
 
 
-@pytest.mark.parametrize(("seconds", "outcome"), [(1.0, Outcome.SUPPORTED), (3.0, Outcome.NOT_SUPPORTED)])
-def test_a_quantized_file_must_be_faster_and_no_worse(make_cell, make_board, seconds, outcome):
+@pytest.mark.parametrize(("seconds", "outcome"), [(1.0, VerdictOutcome.SUPPORTED), (3.0, VerdictOutcome.NOT_SUPPORTED)])
+def test_a_quantized_file_must_be_faster_and_no_worse(make_cell, make_measurements, seconds, outcome):
     def samples(groups: list[int], spent: float) -> dict:
         return {"groups": groups, "right": [0], "tokens": [10] * 4, "seconds": spent}
 
-    board = make_board([make_cell("greedy", 1, 0.5)])
+    measured = make_measurements([make_cell("greedy", 1, 0.5)])
     quantized = {
         ("small", each): {
             "files": {"small:q8_0": samples([0, 1, 0, 0], seconds), "small:f16": samples([0, 0, 1, 0], 2.0)},
             "reward_files": {},
         }
-        for each in board.problems
+        for each in measured.problems
     }
-    found = quantization.judge(replace(board, quantized=quantized))
+    found = quantization.judge(replace(measured, quantized=quantized))
     assert found.outcome is outcome
     assert found.table[2][5] == ("4 against 2 samples" if seconds < 2 else "4 against 4 samples")
 
 
 @pytest.mark.parametrize(
     ("accuracy", "tokens", "outcome"),
-    [(0.5, 900, Outcome.SUPPORTED), (0.4, 900, Outcome.NOT_SUPPORTED), (0.5, 1600, Outcome.NOT_SUPPORTED)],
+    [
+        (0.5, 900, VerdictOutcome.SUPPORTED),
+        (0.4, 900, VerdictOutcome.NOT_SUPPORTED),
+        (0.5, 1600, VerdictOutcome.NOT_SUPPORTED),
+    ],
 )
-def test_stopping_early_must_save_and_lose_nothing(make_cell, make_board, accuracy, tokens, outcome):
+def test_stopping_early_must_save_and_lose_nothing(make_cell, make_measurements, accuracy, tokens, outcome):
     cells = [make_cell("majority", 16, 0.5), make_cell("majority+lead", 16, accuracy, tokens=tokens)]
-    assert saving.judge(make_board(cells)).outcome is outcome
+    assert saving.judge(make_measurements(cells)).outcome is outcome
 
 
 def test_the_replayed_portfolio_spends_where_answers_are_open():
@@ -137,7 +144,7 @@ def test_the_replayed_portfolio_spends_where_answers_are_open():
     assert spent <= 200
 
 
-def test_the_law_has_the_slope_of_the_front(make_cell, make_board):
+def test_the_law_has_the_slope_of_the_front(make_cell, make_measurements):
     cells = [
         make_cell(
             "greedy",
@@ -149,26 +156,26 @@ def test_the_law_has_the_slope_of_the_front(make_cell, make_board):
         )
         for place in range(3)
     ]
-    found = law.judge(make_board(cells))
-    assert found.outcome is Outcome.SUPPORTED
+    found = law.judge(make_measurements(cells))
+    assert found.outcome is VerdictOutcome.SUPPORTED
     assert 1.0 < found.figures["a"]["value"] < 2.5
     backwards = [replace(cell, right=1 - cell.right) for cell in cells]
-    assert law.judge(make_board(backwards)).outcome is Outcome.NOT_SUPPORTED
+    assert law.judge(make_measurements(backwards)).outcome is VerdictOutcome.NOT_SUPPORTED
 
 
-def test_without_figures_nothing_is_claimed(make_cell, make_board):
-    found = judge(make_board([make_cell("greedy", 1, 0.5)]))
+def test_without_figures_nothing_is_claimed(make_cell, make_measurements):
+    found = judge(make_measurements([make_cell("greedy", 1, 0.5)]))
     assert [verdict.number for verdict in found] == [1, 2, 3, 4, 5, 6]
-    assert {verdict.outcome for verdict in found} == {Outcome.NOT_MEASURED}
+    assert {verdict.outcome for verdict in found} == {VerdictOutcome.NOT_MEASURED}
 
 
 @pytest.mark.parametrize(
     ("outcomes", "together"),
     [
-        ([Outcome.SUPPORTED, Outcome.SUPPORTED], Outcome.SUPPORTED),
-        ([Outcome.SUPPORTED, Outcome.NOT_SUPPORTED], Outcome.PARTLY),
-        ([Outcome.NOT_SUPPORTED, Outcome.NOT_MEASURED], Outcome.NOT_SUPPORTED),
-        ([Outcome.NOT_MEASURED, Outcome.NOT_MEASURED], Outcome.NOT_MEASURED),
+        ([VerdictOutcome.SUPPORTED, VerdictOutcome.SUPPORTED], VerdictOutcome.SUPPORTED),
+        ([VerdictOutcome.SUPPORTED, VerdictOutcome.NOT_SUPPORTED], VerdictOutcome.PARTLY),
+        ([VerdictOutcome.NOT_SUPPORTED, VerdictOutcome.NOT_MEASURED], VerdictOutcome.NOT_SUPPORTED),
+        ([VerdictOutcome.NOT_MEASURED, VerdictOutcome.NOT_MEASURED], VerdictOutcome.NOT_MEASURED),
     ],
 )
 def test_a_claim_on_two_sets_of_problems_holds_where_it_holds_on_both(outcomes, together):

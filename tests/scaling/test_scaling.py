@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 
 from ramify.errors import RunFolderError, UsageError
-from ramify.scaling.claims.report import outcome
+from ramify.scaling.claims.report import results_of
 from ramify.scaling.config import PARTS, QUICK, ScalingConfig, units
-from ramify.scaling.folder import Stock
 from ramify.scaling.plans import Plan, View, crossed, hour, quick
-from ramify.scaling.run import remaining, run
-from ramify.scaling.work import Standing, planned, problems_of, todo_of
+from ramify.scaling.run import MeasuredUnits, ScalingProgress, feasible_units, problems_of, remaining, run, todo_of
 
 SMALL = [
     "--quick", "--problems", "2", "--policies", "demo-s", "--rewards", "demo-prm", "--strategies",
@@ -54,10 +52,10 @@ def rows(out: Path) -> list[dict[str, Any]]:
 @pytest.mark.slow
 async def test_a_measurement_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    seen = list[Standing]()
+    seen = list[ScalingProgress]()
 
-    def stop(standing: Standing) -> None:
-        seen.append(standing)
+    def stop(progress: ScalingProgress) -> None:
+        seen.append(progress)
         if len(seen) == 7:
             raise Stopped
 
@@ -122,7 +120,9 @@ def test_samples_are_drawn_once_for_all_widths_rewards_and_votes() -> None:
 
 def test_auto_is_left_out_where_there_is_no_profile() -> None:
     notes = list[str]()
-    kept = {(unit.policy, unit.rewards) for unit in planned(ScalingConfig(), notes.append) if unit.strategy == "auto"}
+    kept = {
+        (unit.policy, unit.rewards) for unit in feasible_units(ScalingConfig(), notes.append) if unit.strategy == "auto"
+    }
     assert kept == {("demo-m", ("demo-prm",))}
     assert len(notes) == 5 and "demo-s has no profile with demo-prm" in notes[0]
 
@@ -158,7 +158,7 @@ async def test_quantizations_that_do_not_come_with_a_model_are_made_once(tmp_pat
 
 def test_the_plan_of_an_hour_measures_what_its_views_look_at() -> None:
     plan, notes = hour(), list[str]()
-    todo = todo_of(plan, Stock([]), notes.append)
+    todo = todo_of(plan, MeasuredUnits([]), notes.append)
     assert sum(task.unit.width * len(task.left) for task in todo) < 500_000
     assert {len(task.left) for task in todo if task.unit.strategy == "greedy"} == {500}
     assert {task.unit.policy for task in todo} == {"demo-s", "demo-m", "demo-l"}
@@ -202,7 +202,7 @@ async def test_two_at_a_time_measure_the_same_and_views_share_rows(tmp_path: Pat
 
     assert right(alone).keys() == right(both).keys()
     assert len(right(both)) == 4 + 4 + 2 + 2
-    found = outcome(plan, rows(both))
-    widths = {name: sorted(cell.label.width for cell in board.cells) for name, board in found.boards.items()}
+    found = results_of(plan, rows(both))
+    widths = {name: sorted(cell.label.width for cell in measured.cells) for name, measured in found.measured.items()}
     assert widths == {"whole": [1, 1, 2], "part": [1, 1, 2, 2, 4]}
-    assert [len(board.problems) for board in found.boards.values()] == [4, 2]
+    assert [len(measured.problems) for measured in found.measured.values()] == [4, 2]
