@@ -23,10 +23,7 @@ from ramify.reward.protocol import RewardModel
 from ramify.sampling_params import SamplingParams
 from ramify.search.budget import Budget, TokenPrice
 from ramify.search.path_rules import PathRule
-from ramify.search.registry import make_strategy
 from ramify.search.stopping import StopRule, make_stop_rule
-from ramify.search.strategies.rebase import Rebase
-from ramify.search.strategies.sampling import MajorityVote
 from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 from ramify.solution import Solution
@@ -39,13 +36,10 @@ from .interrupts import plain_interrupts
 from .loading import load_models
 from .many import Problems, SolutionStream, as_problem
 from .planning.profile import Profile, profile_for
-from .planning.strategy_choice import plan
+from .planning.strategy_choice import choose_strategy
 from .policy.protocol import PolicyModel
 from .run import Run
 
-AUTO = "auto"
-"""Instead of a strategy: what the profile of the models finds best within the budget."""
-DEFAULT_WIDTH = 16
 MIN_STEP_TOKENS = 16
 """With fewer tokens a step is unlikely to end, so near its limit a run starts fewer steps instead."""
 
@@ -200,18 +194,7 @@ class Engine:
         return profile_for(self.policy.name, reward, self.config.profile)
 
     def _strategy(self, strategy: Strategy | str | None, budget: Budget) -> Strategy:
-        if strategy is None:
-            strategy = MajorityVote(width=DEFAULT_WIDTH) if self._reward is None else Rebase(width=DEFAULT_WIDTH)
-        elif strategy == AUTO:
-            strategy = plan(self.profile(), budget)
-        elif isinstance(strategy, str):
-            strategy = make_strategy(strategy)
-        if strategy.uses_reward and self._reward is None:
-            raise UsageError(
-                f"the strategy {strategy.name} needs a reward model and there is none",
-                "load one with reward=..., or use majority or greedy",
-            )
-        return strategy
+        return choose_strategy(strategy, has_reward=self._reward is not None, budget=budget, profile=self.profile)
 
     def _make_run(
         self, problem: Problem, strategy: Strategy, config: RunConfig, tree: SearchTree | None, *, progress: bool

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ramify.config import EngineConfig
-from ramify.engine.engine import AUTO, DEFAULT_WIDTH, Engine
+from ramify.engine.engine import Engine
 from ramify.engine.loading import default_reward
 from ramify.engine.planning.profile import profile_for
-from ramify.engine.planning.strategy_choice import plan
+from ramify.engine.planning.strategy_choice import choose_strategy
 from ramify.errors import UsageError
-from ramify.search.registry import make_strategy
-from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import MajorityVote, WeightedVote
 from ramify.search.strategy import Strategy
 
@@ -139,16 +137,9 @@ def _extras(config: BatchConfig, fallback: Mapping[str, Any] | None) -> dict[str
 
 def _strategy(config: BatchConfig, settings: EngineConfig, names: tuple[str, str | None]) -> Strategy:
     """Return the strategy; `names` are the names of the policy and of the reward, None without a reward."""
-    strategy, has_reward = config.strategy, names[1] is not None
-    if strategy is None:
-        return Rebase(width=DEFAULT_WIDTH) if has_reward else MajorityVote(width=DEFAULT_WIDTH)
-    if strategy == AUTO:
-        strategy = plan(profile_for(*names, settings.profile), config.run.budget)
-    elif isinstance(strategy, str):
-        strategy = make_strategy(strategy)
-    if strategy.uses_reward and not has_reward:
-        raise UsageError(
-            f"the strategy {strategy.name} needs a reward model and there is none",
-            "name one, or use majority or greedy",
-        )
-    return strategy
+    return choose_strategy(
+        config.strategy,
+        has_reward=names[1] is not None,
+        budget=config.run.budget,
+        profile=lambda: profile_for(*names, settings.profile),
+    )

@@ -1,22 +1,64 @@
-"""Choice of a strategy from a measured profile: one for all problems, or one by difficulty."""
+"""Choice of a strategy: the one that was named, the default, or the best of a measured profile within a budget."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
+from ramify.errors import UsageError
 from ramify.search.budget import Budget
+from ramify.search.registry import make_strategy
 from ramify.search.strategies.auto import Auto
 from ramify.search.strategy import Strategy
 from ramify.statistics import sign_test
 
 from .profile import Point, Profile
 
+AUTO = "auto"
+"""Instead of a strategy: the best of the models' profile within the budget."""
 BINS = 5
 """Quintiles of difficulty (Snell et al., arXiv 2408.03314, section 3.2)."""
 SIGNIFICANCE = 0.05
 """Chance of any choice by difficulty at all where in truth difficulty makes no difference (Bonferroni)."""
+
+
+def default_strategy(*, has_reward: bool) -> str:
+    """Return the name of the strategy of a run for which none was chosen."""
+    return "rebase" if has_reward else "majority"
+
+
+def choose_strategy(
+    wanted: Strategy | str | None,
+    *,
+    has_reward: bool,
+    budget: Budget,
+    profile: Callable[[], Profile],
+    options: Mapping[str, Any] | None = None,
+    remedy: str = "load one with reward=..., or use majority or greedy",
+) -> Strategy:
+    """Return the strategy of a run.
+
+    `wanted` is a strategy or a name; None means the default strategy, and AUTO what `profile` finds best within the
+    budget. `options` are those of a strategy by name and of the default one; None leaves them at their defaults.
+    `remedy` is the advice of the error where a reward model is missing.
+
+    Raises:
+        UsageError: if the strategy needs a reward model and there is none, or there is no profile for AUTO.
+        StrategyError: if there is no strategy of that name, or it refuses an option.
+    """
+    if wanted is None:
+        wanted = default_strategy(has_reward=has_reward)
+    if wanted == AUTO:
+        strategy = plan(profile(), budget)
+    elif isinstance(wanted, str):
+        strategy = make_strategy(wanted, **(options or {}))
+    else:
+        strategy = wanted
+    if strategy.uses_reward and not has_reward:
+        raise UsageError(f"the strategy {strategy.name} needs a reward model and there is none", remedy)
+    return strategy
 
 
 def plan(profile: Profile, budget: Budget) -> Strategy:

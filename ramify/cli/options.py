@@ -18,13 +18,13 @@ from .option_types import Assignment, SettingType
 
 if TYPE_CHECKING:
     from ramify.engine.ensembles.fallback import Fallback
+    from ramify.engine.planning.profile import Profile
     from ramify.search.stopping import StopRule
     from ramify.search.strategy import Strategy
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 NO_REWARD = "none"
-AUTO = "auto"
 
 
 def setting_option(declared: Setting | str, **changed: Any) -> Callable[[Decorated], Decorated]:
@@ -165,34 +165,39 @@ class SearchPlan:
             UsageError: if it needs a reward model and there is none, or does not have an option that was given.
             SearchError: if there is no strategy of that name.
         """
-        from ramify.search.registry import make_strategy, strategy_option_names
+        from ramify.engine.planning.strategy_choice import choose_strategy
 
-        name = self.strategy_name or ("rebase" if has_reward else "majority")
+        self._check_strategy_options(has_reward=has_reward)
+        return choose_strategy(
+            self.strategy_name,
+            has_reward=has_reward,
+            budget=self.run_options.get("budget", DEFAULT_BUDGET),
+            profile=lambda: self._profile(has_reward=has_reward),
+            options=self.strategy_options,
+            remedy="name one with --reward, or use --strategy majority",
+        )
+
+    def _check_strategy_options(self, *, has_reward: bool) -> None:
+        from ramify.engine.planning.strategy_choice import AUTO, default_strategy
+        from ramify.search.registry import strategy_option_names
+
+        name = self.strategy_name or default_strategy(has_reward=has_reward)
         if name == AUTO:
-            return self._measured_best(has_reward=has_reward)
+            if self.strategy_options:
+                raise UsageError("--strategy auto chooses all options itself", "leave --width and the others out")
+            return
         known = strategy_option_names(name)
         for key in STRATEGY_KEYS:
             option, flag = SETTINGS[key].attribute, SETTINGS[key].flags[0]
             if option in self.strategy_options and option not in known:
                 raise UsageError(f"the strategy {name} has no {flag}", f"leave {flag} out or choose another --strategy")
-        strategy = make_strategy(name, **self.strategy_options)
-        if strategy.uses_reward and not has_reward:
-            raise UsageError(
-                f"the strategy {name} needs a reward model and there is none",
-                "name one with --reward, or use --strategy majority",
-            )
-        return strategy
 
-    def _measured_best(self, *, has_reward: bool) -> Strategy:
+    def _profile(self, *, has_reward: bool) -> Profile:
         from ramify.engine.loading import default_reward
         from ramify.engine.planning.profile import profile_for
-        from ramify.engine.planning.strategy_choice import plan
 
-        if self.strategy_options:
-            raise UsageError("--strategy auto chooses all options itself", "leave --width and the others out")
         reward = default_reward(self.model) if self.reward == "default" else self.reward
-        profile = profile_for(self.model, reward if has_reward else None, self.profile)
-        return plan(profile, self.run_options.get("budget", DEFAULT_BUDGET))
+        return profile_for(self.model, reward if has_reward else None, self.profile)
 
 
 def _held(holder: type, options: dict[str, Any]) -> dict[str, Any]:
