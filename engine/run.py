@@ -38,7 +38,7 @@ from ramify.usage import Usage
 from .control.controller import SearchController
 from .control.requests import Dispatch
 from .control.scoring import Scorer
-from .control.summary import outcome
+from .control.summary import voted_fields
 from .policy.protocol import PolicyModel, PolicySession
 from .rewards.own_head import open_beside
 from .runtime.messages import StepResult
@@ -396,7 +396,7 @@ def as_it_stands(
     scored = all(each.score is not None for each in paths if each.answer is not None)
     vote = decide(paths, chosen.vote if scored else VoteRule.MAJORITY, str.__eq__)
     return Solution(
-        **outcome(paths, vote, pinned=pinned),
+        **voted_fields(paths, vote, pinned=pinned),
         problem_id=run.problem.id,
         question=run.problem.question,
         stop_reason=StopReason.USER,

@@ -176,7 +176,6 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
             "AnswerUpdate BudgetChanged BudgetUsed Event NodeAdded NodePinned NodePruned NodeScored "
             "NodesDispatched RunFinished RunPaused RunResumed RunStarted StepProgress"
         ),
-        "ramify.solution": "SolutionCandidate",
         "ramify.stopping": (
             "AgreementWindow AllOf AnyOf BetaMajority CannotBeOvertaken NoImprovement ScoreThreshold "
             "Stop StopReason WeightedPosterior"
@@ -195,7 +194,6 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
     "ramify.engine": {
         "ramify": "Engine EngineConfig Problem RoleUsage Run Solution Usage solve_sync",
         "ramify.config": "RunConfig",
-        "ramify.solution": "SolutionCandidate",
     },
     "ramify.engine.planning": {
         "ramify.engine.planning.strategy_choice": "plan",
@@ -276,8 +274,11 @@ RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {
     ("ramify", "LaneConfidence"): ("ramify.stopping", "PathConfidence"),
     ("ramify", "Majority"): ("ramify", "MajorityVote"),
     ("ramify", "Mcts"): ("ramify", "MCTS"),
+    ("ramify", "SolutionCandidate"): ("ramify.search.votes", "Candidate"),
     ("ramify", "Weighted"): ("ramify", "WeightedVote"),
     ("ramify.batch.executors.actor", "ActorError"): ("ramify.errors", "UnpicklableError"),
+    ("ramify.engine", "SolutionCandidate"): ("ramify.search.votes", "Candidate"),
+    ("ramify.engine.solution", "SolutionCandidate"): ("ramify.search.votes", "Candidate"),
     ("ramify.reward", "ScoreJob"): ("ramify.reward.protocol", "ReadRequest"),
     ("ramify.reward", "ScoreRow"): ("ramify.reward.protocol", "ReadResult"),
     ("ramify.search", "AbMcts"): ("ramify", "ABMCTS"),

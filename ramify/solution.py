@@ -9,42 +9,12 @@ from typing import Any
 
 from ramify.search.stopping import Stop, StopReason
 from ramify.search.tree import SearchTree
-from ramify.search.votes import AnswerGroup, Candidate
+from ramify.search.votes import Candidate
 
 from .errors import ArgumentError
 from .usage import Usage
 
 SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SolutionCandidate:
-    """One finished path. `answer` is None if no answer could be read from it; then it did not vote.
-
-    `score` is the path's aggregated reward in [0, 1], None if the run had no reward model. `votes` is the number of
-    finished paths with an equal answer and `weight` the sum of their scores, where a path without one counts as 1.
-    """
-
-    node: int
-    answer: str | None
-    score: float | None
-    generated_tokens: int
-    text: str
-    votes: int = 0
-    weight: float = 0.0
-
-    @classmethod
-    def of(cls, path: Candidate, group: AnswerGroup | None) -> SolutionCandidate:
-        """Return a finished path with the count and the weight of its answer's group, None if it has none."""
-        return cls(
-            node=path.node,
-            answer=path.answer,
-            score=path.score,
-            generated_tokens=path.token_count,
-            text=path.text,
-            votes=0 if group is None else group.count,
-            weight=0.0 if group is None else group.weight,
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +34,7 @@ class Solution:
     score: float | None
     stop_reason: StopReason
     usage: Usage
-    candidates: tuple[SolutionCandidate, ...]
+    candidates: tuple[Candidate, ...]
     seed: int
     strategy: Mapping[str, Any]
     model: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -89,7 +59,7 @@ class Solution:
             "stop_reason": str(self.stop_reason),
             "stop": None if self.stop is None else asdict(self.stop),
             "usage": self.usage.to_dict(),
-            "candidates": [_candidate_to_dict(candidate) for candidate in self.candidates],
+            "candidates": [candidate.to_dict() for candidate in self.candidates],
             "seed": self.seed,
             "strategy": dict(self.strategy),
             "model": dict(self.model),
@@ -119,13 +89,9 @@ class Solution:
             stop_reason=StopReason(data["stop_reason"]),
             stop=None if data.get("stop") is None else Stop(**data["stop"]),
             usage=Usage.from_dict(data["usage"]),
-            candidates=tuple(SolutionCandidate(**candidate) for candidate in data["candidates"]),
+            candidates=tuple(Candidate(**candidate) for candidate in data["candidates"]),
             seed=data["seed"],
             strategy=data["strategy"],
             model=data["model"],
             tree=None if tree is None else SearchTree.from_dict(tree),
         )
-
-
-def _candidate_to_dict(candidate: SolutionCandidate) -> dict[str, Any]:
-    return {name: getattr(candidate, name) for name in SolutionCandidate.__slots__}

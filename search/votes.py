@@ -7,11 +7,11 @@ equivalence needs a parser, which this layer does not know). Results do not depe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum, auto
 from functools import lru_cache
 from math import comb, exp, fsum, inf, lgamma, log, prod
-from typing import assert_never
+from typing import Any, assert_never
 
 from ramify.errors import SearchError
 
@@ -51,14 +51,27 @@ class VoteRule(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A finished path. `answer` None does not vote; `score` is the aggregated score, None if it was not scored."""
+    """A finished path.
+
+    `answer` is None if no answer could be read from it; then it does not vote. `score` is the path's aggregated
+    reward in [0, 1], None if it was not scored. Of a solution's candidates `votes` is the number of finished paths
+    with an equal answer and `weight` the sum of their scores, where a path without one counts as 1; both are 0 before
+    the vote and for a path without an answer. `path` are the child numbers from the root, by which candidates are
+    ordered; it is not saved.
+    """
 
     node: int
-    path: tuple[int, ...]
     answer: str | None
     score: float | None
+    generated_tokens: int
     text: str
-    token_count: int
+    votes: int = 0
+    weight: float = 0.0
+    path: tuple[int, ...] = field(default=(), compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; `Candidate(**values)` gives an equal one."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.compare}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +118,14 @@ class Vote:
     winner: Candidate | None
     rule: VoteRule
 
+    def counted(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+        """Return candidates with the count and the weight of their answer's group."""
+        groups = {member.node: group for group in self.groups for member in group.members}
+        return tuple(
+            each if (group := groups.get(each.node)) is None else replace(each, votes=group.count, weight=group.weight)
+            for each in candidates
+        )
+
     @property
     def agreement(self) -> float:
         """Share of the voting paths that gave the winning answer, 0 if nothing voted."""
@@ -142,7 +163,7 @@ def candidates(tree: SearchTree, aggregation: Aggregation = Aggregation.LAST) ->
                 answer=node.answer,
                 score=aggregate(scores, aggregation) if usable else None,
                 text="".join(step.text for step in steps),
-                token_count=sum(step.token_count for step in steps),
+                generated_tokens=sum(step.token_count for step in steps),
             )
         )
     return found

@@ -180,7 +180,7 @@ class _Figures:
                     counts = self._votes[str(rule), k]
                     counts[0] += 1
                     counts[1] += right
-                    counts[2] += sum(each.token_count for each in paths[:k])
+                    counts[2] += sum(each.generated_tokens for each in paths[:k])
 
     def vote_shares(self) -> tuple[Share, ...]:
         """Return the votes by rule and k, without sizes that only few items reach."""
@@ -217,17 +217,7 @@ def _sizes(row: Mapping[str, Any], paths: int) -> Iterable[int]:
 
 
 def _candidates(row: Mapping[str, Any]) -> list[Candidate]:
-    return [
-        Candidate(
-            node=each["node"],
-            path=(number,),
-            answer=each["answer"],
-            score=each["score"],
-            text=each["text"],
-            token_count=each["generated_tokens"],
-        )
-        for number, each in enumerate(row["candidates"])
-    ]
+    return [Candidate(**each, path=(number,)) for number, each in enumerate(row["candidates"])]
 
 
 def _figures(row: Mapping[str, Any]) -> ItemFigures:

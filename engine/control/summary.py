@@ -10,29 +10,28 @@ from ramify.problem import Problem
 from ramify.search.registry import strategy_to_dict
 from ramify.search.stopping import StopReason
 from ramify.search.votes import Candidate, Vote
-from ramify.solution import Solution, SolutionCandidate
+from ramify.solution import Solution
 
 from .controller import SearchController
 
 
-class Outcome(TypedDict):
-    """What a vote says in a solution."""
+class VotedFields(TypedDict):
+    """Fields of a solution that its vote decides."""
 
     answer: str | None
     text: str
     score: float | None
-    candidates: tuple[SolutionCandidate, ...]
+    candidates: tuple[Candidate, ...]
 
 
-def outcome(paths: Sequence[Candidate], vote: Vote, *, pinned: int | None = None) -> Outcome:
-    """Return the outcome of a vote among finished paths; the path at the node `pinned` wins in any case."""
+def voted_fields(paths: Sequence[Candidate], vote: Vote, *, pinned: int | None = None) -> VotedFields:
+    """Return what a vote among finished paths decides; the path at the node `pinned` wins in any case."""
     winner = next((each for each in paths if each.node == pinned), vote.winner)
-    groups = {member.node: group for group in vote.groups for member in group.members}
-    return Outcome(
+    return VotedFields(
         answer=None if winner is None else winner.answer,
         text="" if winner is None else winner.text,
         score=None if winner is None else winner.score,
-        candidates=tuple(SolutionCandidate.of(each, groups.get(each.node)) for each in paths),
+        candidates=vote.counted(paths),
     )
 
 
@@ -46,7 +45,7 @@ def conclude(
     """Return the solution of a search that has ended."""
     done.meter.stop()
     return Solution(
-        **outcome(done.candidates(), done.vote(), pinned=done.steering.pinned),
+        **voted_fields(done.candidates(), done.vote(), pinned=done.steering.pinned),
         problem_id=problem.id,
         question=problem.question,
         stop_reason=done.stop_reason or StopReason.COMPLETED,

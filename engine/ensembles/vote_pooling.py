@@ -15,7 +15,7 @@ from ramify.errors import UsageError
 from ramify.search.votes import Candidate, Vote, VoteRule, decide
 from ramify.solution import Solution
 
-from ..control.summary import outcome
+from ..control.summary import voted_fields
 
 
 async def pool(
@@ -35,19 +35,19 @@ async def pool(
     if len(solutions) == 1:
         return solutions[0]
     paths = [
-        Candidate(
+        replace(
+            each,
             node=number,
             path=(number,),
             answer=None if rule is not VoteRule.MAJORITY and each.score is None else each.answer,
-            score=each.score,
-            text=each.text,
-            token_count=each.generated_tokens,
+            votes=0,
+            weight=0.0,
         )
         for number, each in enumerate(each for solution in solutions for each in solution.candidates)
     ]
     return replace(
         solutions[-1],
-        **outcome(paths, await _settled(paths, rule, check)),
+        **voted_fields(paths, await _settled(paths, rule, check)),
         usage=reduce(add, (solution.usage for solution in solutions)),
         strategy={"name": "pool", "vote": str(rule), "of": [dict(solution.strategy) for solution in solutions]},
         model={"policy": _names(solutions, "policy"), "reward": _names(solutions, "reward")},

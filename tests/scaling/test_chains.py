@@ -57,7 +57,12 @@ def test_the_vote_agrees_with_the_searchs_own(rule: VoteRule) -> None:
     for scores in ([0.5, 0.2, 0.9, 0.3, 0.5, 0.1, 0.1], [0.5] * 7, [0.1, 0.1, 0.1, 0.1, 0.6, 0.6, 0.2]):
         paths = [
             Candidate(
-                node=n, path=(n,), answer=None if group < 0 else str(group), score=scores[n], text="", token_count=1
+                node=n,
+                path=(n,),
+                answer=None if group < 0 else str(group),
+                score=scores[n],
+                text="",
+                generated_tokens=1,
             )
             for n, group in enumerate(groups)
         ]

@@ -12,7 +12,7 @@ from ramify.search.votes import Aggregation, Candidate, VoteRule, aggregate, can
 
 
 def candidate(index: int, answer: str | None, score: float | None = 0.5) -> Candidate:
-    return Candidate(node=index + 1, path=(index,), answer=answer, score=score, text="", token_count=1)
+    return Candidate(node=index + 1, path=(index,), answer=answer, score=score, text="", generated_tokens=1)
 
 
 def same(a: str, b: str) -> bool:
@@ -145,4 +145,4 @@ def test_candidates_are_the_finished_paths_alone() -> None:
     assert [(each.node, each.answer, each.score) for each in candidates(tree)] == [(1, "4", 0.5), (leaf, None, None)]
     tree.score(leaf, 0.8)
     last, product = candidates(tree)[1], candidates(tree, Aggregation.PRODUCT)[1]
-    assert (last.score, product.score, last.text, last.token_count) == (0.8, 0.4, "cdgh", 3)
+    assert (last.score, product.score, last.text, last.generated_tokens) == (0.8, 0.4, "cdgh", 3)

@@ -18,7 +18,7 @@ from ramify.events import (
     RunStarted,
 )
 from ramify.search.node import FinishReason, Node, NodeState, Origin
-from ramify.solution import SolutionCandidate
+from ramify.search.votes import Candidate
 
 from .run_view import RunView
 
@@ -61,7 +61,7 @@ def with_tree(solution: Solution) -> Solution:
         return solution
     from ramify.search.tree import ROOT, SearchTree
 
-    tree, moved = SearchTree(), list[SolutionCandidate]()
+    tree, moved = SearchTree(), list[Candidate]()
     for candidate in solution.candidates:
         node = tree.add_pending(ROOT, origin=Origin.REST)
         tree.complete(node.id, candidate.text, (), None, FinishReason.EOS, token_count=candidate.generated_tokens)
