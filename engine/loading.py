@@ -30,7 +30,7 @@ OTHER_REWARDS = {"demo-lists": "mean-logprob"}
 async def load_models(
     stack: AsyncExitStack, model: str | Path | PolicyModel, reward: RewardSource, config: EngineConfig
 ) -> tuple[PolicyModel, RewardModel | None]:
-    """Load the policy and the reward, both in each worker; what must be closed later goes onto `stack`.
+    """Load the policy and the reward into each worker; `stack` closes them.
 
     Raises:
         ModelLoadError: if a file cannot be loaded or is no reward model, or a remote model cannot be used.

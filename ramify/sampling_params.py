@@ -1,4 +1,4 @@
-"""Sampling parameters and step formats: how tokens are drawn and where a step ends."""
+"""Sampling parameters, step formats and node seeds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .settings import INTEGER, NUMBER, setting, verify
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How tokens are drawn.
+    """Parameters of the sampling of tokens.
 
     `temperature` 0 is greedy (ties to the lowest id). `top_k` 0, `top_p` 1.0 and `min_p` 0.0 switch the filter off.
     Filters apply in the order top-k, top-p, min-p to the distribution at temperature 1, then the temperature.
@@ -62,7 +62,7 @@ class SamplingParams:
 
 @lru_cache(maxsize=256)
 def check_sampling(params: SamplingParams) -> None:
-    """Check that tokens can be drawn like this.
+    """Check sampling parameters.
 
     Raises:
         UsageError: if a number is out of range.
@@ -72,7 +72,7 @@ def check_sampling(params: SamplingParams) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFormat:
-    """What ends a step: the first token after which `pattern` is found in the step's text, beyond leading space."""
+    """End of a step: the first token after which `pattern` is found in the step's text, leading space aside."""
 
     name: str
     pattern: str
@@ -81,7 +81,7 @@ class StepFormat:
 def node_seed(run_seed: int, path: tuple[int, ...]) -> int:
     """Return the 64-bit seed of the node at `path` (child numbers from the root) in a run seeded with `run_seed`.
 
-    It depends on where a step stands in the tree, never on when or beside what it is decoded.
+    It depends on the place of a step in the tree alone, not on the time of its decoding or on the rest of the batch.
     """
     key = f"{run_seed}:{'.'.join(map(str, path))}".encode()
     return int.from_bytes(blake2b(key, digest_size=8).digest(), "little")

@@ -49,7 +49,7 @@ def _number(text: str) -> float:
 
 
 def _quantity(name: str, units: Mapping[str, float], example: str, *, whole: bool = False) -> Kind:
-    """Return the kind of numbers above 0 with a unit of `units`; `whole` ones are read as int."""
+    """Return the kind of numbers above 0 with one of `units`; `whole` accepts whole numbers alone, as int."""
 
     def read(text: str) -> float | int:
         value = read_quantity(text, units)
@@ -80,8 +80,9 @@ class Setting:
     """Declaration of one setting.
 
     `key` is its name in the settings file and in saved runs, and with hyphens its option; in capitals behind RAMIFY_
-    it is its environment variable. `attribute` is the field that holds it, the same as `key` unless it is declared
-    otherwise. `default` None leaves the value to the library, and `unset` says then what that chooses.
+    it is its environment variable. `attribute` is the field that holds it, "" if it has the same name. `default` None
+    leaves the value to the library. `unset` is shown in the help as the default, "" for `default` itself. `unit` is
+    the unit of a number for people, "" for none.
 
     Values lie between `low` and `high`, None for no bound; `low_excluded` refuses `low` itself in texts.
     `choices` are the possible values, () for any. `check` raises UsageError for a text that is wrong in another way.
@@ -195,14 +196,14 @@ def declared(holder: type) -> tuple[Setting, ...]:
 
 
 def values_of(holder: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass's instance by name, as they are."""
+    """Return the fields of an instance of a dataclass by name, without copying the values."""
     return {each.name: getattr(holder, each.name) for each in fields(holder)}
 
 
 def identity_of(holder: Any) -> dict[str, Any]:
-    """Return the settings of a dataclass's instance that make another item of a batch, by field.
+    """Return the settings of an instance of a dataclass that make another item of a batch, by field.
 
-    Those that only change the speed are left out, and the younger ones at their default.
+    Settings that only change the speed are left out, and those declared as "changed" at their default.
     """
     counted = dict[str, Any]()
     for each in declared(type(holder)):

@@ -1,4 +1,4 @@
-"""The command line. Nothing here imports a model library, numpy or pydantic until a command needs it."""
+"""Command line of ramify; model libraries, numpy and pydantic are imported by the commands that need them."""
 
 from __future__ import annotations
 

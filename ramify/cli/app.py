@@ -1,4 +1,4 @@
-"""The command `ramify` and how its arguments find their command."""
+"""Root command `ramify`, and the routing of its arguments to a command."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ cat file | ramify "QUESTION"   both texts together are the question
 
 
 class RootGroup(click.Group):
-    """A group in which what is no command is a question."""
+    """Group of commands; arguments without a command are a question for `solve`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands in the order of the help."""
@@ -56,7 +56,7 @@ class RootGroup(click.Group):
         return getattr(import_module(f".{cmd_name}", __package__), cmd_name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Find the command, then parse as usual."""
+        """Route the arguments to their command, with the settings as defaults of its options, and parse them."""
         arguments = route(args, COMMANDS)
         if not HELP_OPTIONS & {*arguments}:
             ctx.default_map = default_map(arguments[0], self.get_command(ctx, arguments[0]))
@@ -64,9 +64,9 @@ class RootGroup(click.Group):
 
 
 def route(arguments: Sequence[str], commands: Collection[str]) -> list[str]:
-    """Return the arguments with the command that they mean in front.
+    """Return the arguments with their command in front.
 
-    A single word that is nearly a command is taken for a mistyped one, not for a question.
+    A single word that is nearly a command counts as a mistyped command, not as a question.
 
     Raises:
         click.UsageError: for such a word.
@@ -101,4 +101,4 @@ def _is_terminal(stream: TextIO | None) -> bool:
 )
 @click.version_option(package_name="ramify", message="%(prog)s %(version)s")
 def app() -> None:
-    """The root command; what it says of itself is HELP."""
+    """Root command; HELP is its help."""

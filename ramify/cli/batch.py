@@ -1,4 +1,4 @@
-"""`ramify batch`: many problems from a file, and what came of them."""
+"""`ramify batch`: runs over the problems of a file, their progress, and reports on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from ..errors import ExitCode, UsageError
 from ..text import duration_text
 from . import terminal
-from .config import fitting
+from .config import without_unfit_defaults
 from .exits import Finished
 from .option_types import COUNT, FieldMap
 from .options import SearchPlan, fallback_from, fallback_options, search_options
@@ -96,14 +96,14 @@ def run(source: str, out: Path, quiet: bool, **options: Any) -> None:
     The same command goes on where the last one stopped, however it stopped. Ctrl-C once finishes the items in
     flight, twice stops at once.
     """
-    plan = SearchPlan.from_options(fitting(options))
+    plan = SearchPlan.from_options(without_unfit_defaults(options))
     config = _config(plan, options)
     if config.reward is None and plan.reward is not None and not quiet:
         terminal.note(f"no reward model goes with {plan.model}, so paths vote by {config.strategy_name}")
     problems = read_input(source, options)
     if not problems:
         raise UsageError(f"{source} holds no problems", "")
-    line = BatchLine(quiet=quiet)
+    line = BatchProgressLine(quiet=quiet)
     with terminal.owned_stdout():
         try:
             report = run_interruptibly(problems, out, config, line)
@@ -168,7 +168,7 @@ def read_input(source: str, options: dict[str, Any]) -> list[Problem]:
 
 
 def note_bad(record: BadRecord) -> None:
-    """Say that a record is left out."""
+    """Write a note about a record that is left out."""
     terminal.note(f"line {record.line} is left out: {record.reason}")
 
 
@@ -202,24 +202,24 @@ def _finish(report: BatchReport) -> None:
         raise Finished(ExitCode.ITEMS_FAILED)
 
 
-class BatchLine:
-    """Shows the progress of a batch on stderr; `quiet` says nothing at all."""
+class BatchProgressLine:
+    """Progress of a batch on stderr; `quiet` shows nothing."""
 
     def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._line = terminal.ProgressLine(quiet=quiet, repeat_s=REPEAT_S, clock=clock)
         self._draining = False
 
     def watch(self, progress: BatchProgress) -> None:
-        """Show where the batch stands, if it is time to."""
+        """Show the state of the batch, if the last one is old enough."""
         self._line.update(lambda: progress_line(progress, draining=self._draining))
 
     def drain(self) -> None:
-        """Say that the batch is being ended."""
+        """Say that the batch ends after the items in flight."""
         self._draining = True
         self.note("finishing the items in flight; Ctrl-C again stops at once")
 
     def note(self, line: str) -> None:
-        """Say something that the user may not expect."""
+        """Write a line about something that the user may not expect."""
         self._line.note(line)
 
     def clear(self) -> None:
@@ -227,12 +227,12 @@ class BatchLine:
         self._line.clear()
 
     def summary(self, report: BatchReport, out: Path) -> None:
-        """Say what the run folder holds now."""
+        """Write the content of the run folder in one line."""
         self._line.say(summary_line(report, out))
 
 
 def progress_line(progress: BatchProgress, *, draining: bool = False) -> str:
-    """Return where a batch stands, in one line."""
+    """Return the state of a batch in one line."""
     parts = [f"{progress.done}/{progress.items} done"]
     if progress.failed:
         parts.append(f"{progress.failed} failed")
@@ -250,7 +250,7 @@ def progress_line(progress: BatchProgress, *, draining: bool = False) -> str:
 
 
 def summary_line(report: BatchReport, out: Path) -> str:
-    """Return what a run folder holds, in one line."""
+    """Return the content of a run folder in one line."""
     parts = [f"{report.done} of {report.items} done"] if report.pending else [f"{report.done} done"]
     if report.failed:
         parts.append(f"{report.failed} failed")
@@ -274,7 +274,7 @@ _ENDS = {
 
 
 def run_interruptibly(
-    problems: Sequence[Problem], out: Path, config: BatchConfig, line: BatchLine
+    problems: Sequence[Problem], out: Path, config: BatchConfig, line: BatchProgressLine
 ) -> BatchReport | None:
     """Run a batch to its end, or None if it was stopped at once by a second Ctrl-C.
 

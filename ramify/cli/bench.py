@@ -145,7 +145,7 @@ def _forecast(plan: Plan, out: Path) -> None:
 
 
 def _expect_plots() -> None:
-    """Say before hours of work, not after, that something is missing.
+    """Check before hours of work that plots can be drawn.
 
     Raises:
         UsageError: if matplotlib is not installed.

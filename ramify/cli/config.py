@@ -1,4 +1,9 @@
-"""`ramify config`: the user's own defaults."""
+"""`ramify config` and the user's defaults of the settings: a TOML file and environment variables.
+
+An option on the command line comes first, then the variable RAMIFY_…, then the file, then the built-in default. A key
+is the name of the option with underscores, such as `max_generated_tokens`. The table `[keys]` of the file has keys of
+the terminal UI.
+"""
 
 from __future__ import annotations
 
@@ -68,8 +73,8 @@ def _plain(value: Any) -> str:
 
 KEYS = "keys"
 """Table of the file that gives actions of the terminal UI other keys."""
-_MARK = "strategy"
-"""A command that has this option searches, so the settings are its defaults."""
+_SEARCH_OPTION = "strategy"
+"""Option of the commands that search, whose defaults the settings are."""
 
 _KEY = 'stop = "s"'
 
@@ -88,7 +93,7 @@ class SettingValue:
 
 @cache
 def known_settings() -> Mapping[str, click.Parameter]:
-    """Return what can be set, by key: options with one value, and how many runs are kept."""
+    """Return the options that have a key: those of a search with one value, and the number of runs that are kept."""
 
     @search_options
     @save_option
@@ -100,7 +105,7 @@ def known_settings() -> Mapping[str, click.Parameter]:
 
 
 def given_settings() -> dict[str, SettingValue]:
-    """Return what the environment and the file set, in the order of the options.
+    """Return the settings of the environment and the file, in the order of the options.
 
     Raises:
         UsageError: if the file cannot be read, or a key or value is wrong; the message says where.
@@ -111,7 +116,11 @@ def given_settings() -> dict[str, SettingValue]:
 
 
 def all_settings() -> dict[str, SettingValue]:
-    """Return every setting with its source; raises as `given_settings`."""
+    """Return every setting with its source.
+
+    Raises:
+        UsageError: as `given_settings`.
+    """
     given = given_settings()
     return {key: given.get(key, SettingValue(_built_in(each), "built-in")) for key, each in known_settings().items()}
 
@@ -154,10 +163,10 @@ def default_map(name: str, command: click.Command | None) -> dict[str, Any]:
     return {name: _defaults(command, {key: setting.value for key, setting in given_settings().items()})}
 
 
-def fitting(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of the running command without those settings that its strategy does not have.
+def without_unfit_defaults(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the running command without the user's defaults that its strategy does not have.
 
-    So a width in the file does not stand in the way of `--strategy greedy`; one that was typed still does.
+    With a width in the file, `--strategy greedy` is accepted; with `--width` on the command line it is refused.
     """
     from ramify.search.registry import strategy_names, strategy_option_names
 
@@ -184,7 +193,7 @@ def open_store() -> RunStore:
 def _searches(command: click.Command) -> bool:
     if isinstance(command, click.Group):
         return any(map(_searches, command.commands.values()))
-    return any(each.name == _MARK for each in command.params)
+    return any(each.name == _SEARCH_OPTION for each in command.params)
 
 
 def _defaults(command: click.Command, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,7 +266,7 @@ def _converted(option: click.Parameter, text: str, place: str) -> Any:
 
 
 def _line_of(key: str, text: str, after: int = 0) -> int:
-    """Return the number of the line that sets a key behind another line, that one if it is written unusually."""
+    """Return the number of the line that sets a key after line `after`; that number if no line is found."""
     pattern = re.compile(rf"""\s*\[?\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
     lines = list(enumerate(text.splitlines(), start=1))[after:]
     return next((number for number, line in lines if pattern.match(line)), max(1, after))

@@ -1,4 +1,4 @@
-"""`ramify doctor`: does ramify work here, and if not, why."""
+"""`ramify doctor`: checks of the installation, a test run, throughput, and advice on the build of llama.cpp."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ QUESTION = "Tom has 3 apples. Tom buys 4 more apples. How many apples does Tom h
 
 
 def examine(*, run: bool, model: str) -> dict[str, Any]:
-    """Return everything there is to know, in plain JSON types.
+    """Return the state of the installation in plain JSON types.
 
-    `run` loads `model` and solves a tiny problem with it. `problems` in the result lists what is wrong.
+    `run` loads `model` and solves a tiny problem with it. The key `problems` lists what is wrong.
     """
     import platform
 
@@ -211,11 +211,11 @@ STEPS = 8
 
 
 def measure_throughput(model: str) -> list[dict[str, Any]]:
-    """Return a row for each number of lanes: tokens a second, and where the time of a decode step goes.
+    """Return a row for each number of paths: tokens a second, and the shares of the time of a decode step.
 
-    `occupancy` is the mean number of paths in a decode step, which falls as paths end; `different` is how many of them
-    differ so far, for those that do not are decoded as one. `sampling_share` is the share of drawing tokens in the time
-    of decoding and drawing.
+    `occupancy` is the mean number of paths in a decode step, which falls as paths end; `different` is the number of
+    different ones, since equal paths are decoded as one. `sampling_share` is the share of sampling in the time of
+    decoding and sampling.
 
     Raises:
         RamifyError: if the model cannot be loaded.
@@ -287,7 +287,7 @@ _SWITCHES = (
     ({"avx512_vnni"}, ("AVX512_VNNI",)),
     ({"avx512_bf16"}, ("AVX512_BF16",)),
 )
-"""What /proc/cpuinfo calls the features that are needed together, and the switches of llama.cpp for them."""
+"""Features in the words of /proc/cpuinfo that are needed together, and the switches of llama.cpp for them."""
 
 
 def build_command(flags: Collection[str]) -> str | None:

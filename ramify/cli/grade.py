@@ -1,4 +1,4 @@
-"""`ramify grade`: predictions made elsewhere, graded like those of a batch."""
+"""`ramify grade`: grading of predictions made elsewhere."""
 
 from __future__ import annotations
 

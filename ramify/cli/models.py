@@ -199,13 +199,13 @@ class DownloadProgress:
         self._first: tuple[float, int] | None = None
 
     def begin(self, file: str, size_bytes: int | None) -> None:
-        """Say that a file is being fetched."""
+        """Write that a file is being fetched."""
         self._file, self._size_bytes, self._first = file, size_bytes, None
         self._line.restart()
         self._line.say(f"fetching {file}" + (f" ({size_text(size_bytes)})" if size_bytes is not None else ""))
 
     def advance(self, have_bytes: int) -> None:
-        """Take in how much is there and say so, if it is time to."""
+        """Show how many bytes are there, if the last state shown is old enough."""
         now_s = self._clock()
         if self._first is None:
             self._first = now_s, have_bytes
@@ -214,7 +214,7 @@ class DownloadProgress:
         self._line.update(lambda: self.line(have_bytes, now_s))
 
     def line(self, have_bytes: int, now_s: float) -> str:
-        """Return where the download stands."""
+        """Return the state of the download."""
         size = self._size_bytes
         parts = [size_text(have_bytes) if size is None else f"{size_text(have_bytes)} of {size_text(size)}"]
         if size:
@@ -228,7 +228,7 @@ class DownloadProgress:
         return f"{self._file}: " + " · ".join(parts)
 
     def note(self, line: str) -> None:
-        """Say something that the user may not expect."""
+        """Write a line about something that the user may not expect."""
         self._line.note(line)
 
     def clear(self) -> None:
@@ -288,9 +288,9 @@ def _entry(entry: CatalogEntry) -> dict[str, Any]:
 
 
 def _millions(entry: CatalogEntry) -> str:
-    """Return the number of weights, from the file's header if no card tells; of a damaged file nothing is known.
+    """Return the number of weights, from the header of the file if no card tells it.
 
-    The header of a split model's first part tells about that part alone.
+    The header of the first part of a split model tells about that part alone.
     """
     from ramify.engine.library.catalog import model_parts
     from ramify.engine.runtime.llama.gguf_check import check_gguf

@@ -27,7 +27,7 @@ class SettingType(click.ParamType):  # pyright: ignore[reportMissingTypeArgument
         self.setting = setting
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return what the text stands for; a value that is no text is taken as it is."""
+        """Return the value of a text; another value is returned as it is."""
         if not isinstance(value, str):
             return value
         try:
@@ -40,7 +40,7 @@ class SettingType(click.ParamType):  # pyright: ignore[reportMissingTypeArgument
         return f"[{'|'.join(self.setting.choices)}]" if self.setting.choices else None
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the choices that begin like this."""
+        """Return the choices that begin with `incomplete`."""
         return [CompletionItem(each) for each in self.setting.choices if each.startswith(incomplete)]
 
 
@@ -79,7 +79,7 @@ class StepRange(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
 
 
 class TreeFile(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
-    """A file to be written, in a folder that exists, whose ending says the format."""
+    """A file to be written in a folder that exists, with the ending of a tree format."""
 
     name = "file"
 
@@ -109,7 +109,7 @@ class FieldMap(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
 
 
 class Assignment(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
-    """An option's name and value: `children=4`; numbers, lists of them (8,4) and true or false are read as such."""
+    """Name and value of an option: `children=4`; numbers, lists of them (8,4), true and false are read as such."""
 
     name = "name=value"
 

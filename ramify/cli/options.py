@@ -28,7 +28,7 @@ NO_REWARD = "none"
 
 
 def setting_option(declared: Setting | str, **changed: Any) -> Callable[[Decorated], Decorated]:
-    """Return the option of a setting, or of the setting of a search with this key; `changed` are other declarations."""
+    """Return the option of a setting, given as itself or by the key of a search's one; `changed` are fields of it."""
     setting = replace(SETTINGS[declared] if isinstance(declared, str) else declared, **changed)
     default = setting.unset or ("" if setting.default is None else str(setting.default))
     notes = [f"default: {default}" if default else "", setting.bounds]
@@ -112,10 +112,10 @@ def fallback_from(options: dict[str, Any]) -> Fallback | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPlan:
-    """What the options ask for.
+    """Models, strategy and settings of a search, made of the options.
 
     `strategy_name` None leaves the choice to `strategy`. `strategy_options`, `engine_options` and `run_options` hold
-    only what was asked for; the rest is left to the defaults of the library.
+    the given options alone; the library has defaults for the others.
     """
 
     model: str
@@ -128,15 +128,15 @@ class SearchPlan:
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> SearchPlan:
-        """Build a plan and check all of it that can be checked without a model.
+        """Return the plan of the options, checked as far as that goes without a model.
 
         Raises:
             UsageError: if options contradict each other.
             SearchError: if the strategy does not exist or refuses an option.
         """
-        engine = _held(EngineConfig, options)
-        run = _held(RunConfig, options)
-        budget = _held(Budget, options)
+        engine = _given(EngineConfig, options)
+        run = _given(RunConfig, options)
+        budget = _given(Budget, options)
         plan = cls(
             model=options["model"],
             reward=None if options["reward"] == NO_REWARD else options["reward"],
@@ -149,7 +149,7 @@ class SearchPlan:
             engine_options=engine,
             run_options={
                 **run,
-                "sampling": SamplingParams(**_held(SamplingParams, options)),
+                "sampling": SamplingParams(**_given(SamplingParams, options)),
                 **({"stop": _rule(run["stop"])} if "stop" in run else {}),
                 **({"budget": Budget(**budget)} if budget else {}),
             },
@@ -200,8 +200,8 @@ class SearchPlan:
         return profile_for(self.model, reward if has_reward else None, self.profile)
 
 
-def _held(holder: type, options: dict[str, Any]) -> dict[str, Any]:
-    """Return those options that were given and are settings of a dataclass, by its fields."""
+def _given(holder: type, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the given options among the settings of a dataclass, by its fields."""
     asked = ((each.attribute, options[each.key]) for each in declared(holder) if each.option)
     return {attribute: value for attribute, value in asked if value is not None}
 

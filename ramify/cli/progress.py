@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 ANSWER_CHARACTERS = 30
 
 
-class Progress:
-    """Takes the events of a run and keeps the user informed; `quiet` says nothing at all."""
+class SearchProgress:
+    """Progress of a search on stderr, made of the events of the run; `quiet` shows nothing."""
 
     def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._line = terminal.ProgressLine(quiet=quiet, clock=clock)
@@ -34,15 +34,15 @@ class Progress:
         return self._line.interactive
 
     def loading(self, model: str) -> None:
-        """Say that the model is being loaded."""
+        """Show that the model is being loaded."""
         self._line.show(f"loading {model} …")
 
     def note(self, line: str) -> None:
-        """Say something that the user may not expect."""
+        """Write a line about something that the user may not expect."""
         self._line.note(line)
 
     def take(self, event: Event) -> None:
-        """Take in an event and show where the run stands, if it is time to."""
+        """Take an event, and show the state of the run if the last one is old enough."""
         from ..events import AnswerUpdate, BudgetUsed, NodeAdded, RunStarted, StepProgress
 
         if isinstance(event, RunStarted):
@@ -61,7 +61,7 @@ class Progress:
         self._line.update(self.line)
 
     def line(self) -> str:
-        """Return where the run stands."""
+        """Return the state of the run."""
         tokens = self._done_tokens + sum(self._open_tokens.values())
         elapsed_s = self._clock() - self._started_s
         parts = [f"{tokens:,} tokens"]
@@ -79,12 +79,12 @@ class Progress:
         self._line.clear()
 
     def summary(self, solution: Solution) -> None:
-        """Say in one line what the run was."""
+        """Write the result and the cost of a run in one line."""
         self._line.say(summary_line(solution), style=terminal.DIM)
 
 
 def summary_line(solution: Solution) -> str:
-    """Return what a run found and cost, in one line."""
+    """Return the result and the cost of a run in one line."""
     usage = solution.usage
     finished = [candidate for candidate in solution.candidates if candidate.answer is not None]
     votes = max((candidate.votes for candidate in finished if candidate.text == solution.text), default=0)

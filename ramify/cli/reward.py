@@ -1,4 +1,4 @@
-"""`ramify reward`: convert, check, label and train reward models."""
+"""`ramify reward`: conversion, checks and training of reward models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Right and wrong solutions to check a reward model with: of bundled problems, or from a file."""
+"""Right and wrong solutions for the check of a reward model, of bundled problems or from a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ramify reward eval`: how good a reward is, and what it buys."""
+"""`ramify reward eval`: quality of a reward model, and the gain of searches with it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ AGAINST_DEFAULT, NONE = "default", "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Wishes:
-    """What to measure and how."""
+class _EvaluationOptions:
+    """Options of an evaluation that are passed on."""
 
     model: str
     width: int
@@ -92,14 +92,14 @@ def evaluate(
     """
     import anyio
 
-    wishes = _Wishes(**settings, search=not no_search)
+    chosen = _EvaluationOptions(**settings, search=not no_search)
     given = None if labels is None else _labels(labels)
     todo: list[Problem] = []
     if given is None or not no_search:
-        todo = _bundled(task, steps, count, wishes.seed) if problems is None else read_answered(problems)
-    rewards = _rewards(reward, against, wishes.model)
+        todo = _bundled(task, steps, count, chosen.seed) if problems is None else read_answered(problems)
+    rewards = _rewards(reward, against, chosen.model)
     with terminal.owned_stdout():
-        report, paths, fits = anyio.run(_measure, rewards, reward_spec, todo, given, wishes)
+        report, paths, fits = anyio.run(_measure, rewards, reward_spec, todo, given, chosen)
         if as_json:
             terminal.write_json(report, indent=2)
         else:
@@ -113,7 +113,7 @@ async def _measure(
     spec: str | None,
     problems: Sequence[Problem],
     labels: Sequence[LabelledSolution] | None,
-    wishes: _Wishes,
+    chosen: _EvaluationOptions,
 ) -> tuple[dict[str, Any], dict[str, list[ScoredPath]], dict[str, Calibration]]:
     """Return the report, and by reward the scored paths and the calibration."""
     from ramify.training.quality import quality
@@ -123,20 +123,20 @@ async def _measure(
     for number, name in enumerate(rewards):
         own_spec = spec if number == 0 else None
         if problems:
-            outcomes[name] = await _search(name, own_spec, problems, wishes)
+            outcomes[name] = await _search(name, own_spec, problems, chosen)
             paths[name] = [path for each in outcomes[name] for path in each.paths]
         if labels is not None:
-            paths[name] = await _score(name, own_spec, labels, wishes)
-    found = {name: quality(each, threshold=wishes.threshold, seed=wishes.seed) for name, each in paths.items()}
+            paths[name] = await _score(name, own_spec, labels, chosen)
+    found = {name: quality(each, threshold=chosen.threshold, seed=chosen.seed) for name, each in paths.items()}
     for name, each in found.items():
         if each.first_error is None:
             terminal.note(f"nothing says which steps {name} should score low; use --labels, or worked solutions")
     report: dict[str, Any] = {
         "reward": rewards[0],
         "against": rewards[1] if len(rewards) > 1 else None,
-        "model": wishes.model,
-        "width": wishes.width,
-        "seed": wishes.seed,
+        "model": chosen.model,
+        "width": chosen.width,
+        "seed": chosen.seed,
         "problems": len(problems),
         "truth": "labels" if labels is not None else "worked solutions",
         "quality": {name: quality_facts(each) for name, each in found.items()},
@@ -146,28 +146,32 @@ async def _measure(
     return report, paths, fits
 
 
-async def _search(name: str, spec: str | None, problems: Sequence[Problem], wishes: _Wishes) -> list[Outcome]:
+async def _search(
+    name: str, spec: str | None, problems: Sequence[Problem], chosen: _EvaluationOptions
+) -> list[Outcome]:
     from ramify.engine.engine import Engine
     from ramify.training.evaluation import evaluate as evaluate_reward
 
     from ..config import EngineConfig
 
-    terminal.say(f"solving {len(problems)} problems with {wishes.model} and {name}, {wishes.width} paths each")
-    config = EngineConfig(threads=wishes.threads, reward_spec=spec)
-    async with Engine(wishes.model, name, config=config) as engine:
+    terminal.say(f"solving {len(problems)} problems with {chosen.model} and {name}, {chosen.width} paths each")
+    config = EngineConfig(threads=chosen.threads, reward_spec=spec)
+    async with Engine(chosen.model, name, config=config) as engine:
         return await evaluate_reward(
             engine,
             problems,
-            width=wishes.width,
-            seed=wishes.seed,
+            width=chosen.width,
+            seed=chosen.seed,
             check_steps=_step_check,
-            search=wishes.search,
-            parallel=wishes.parallel,
+            search=chosen.search,
+            parallel=chosen.parallel,
             on_problem=_counter(len(problems), "problems"),
         )
 
 
-async def _score(name: str, spec: str | None, labels: Sequence[LabelledSolution], wishes: _Wishes) -> list[ScoredPath]:
+async def _score(
+    name: str, spec: str | None, labels: Sequence[LabelledSolution], chosen: _EvaluationOptions
+) -> list[ScoredPath]:
     from contextlib import AsyncExitStack
 
     from ramify.engine.loading import load_reward
@@ -177,7 +181,7 @@ async def _score(name: str, spec: str | None, labels: Sequence[LabelledSolution]
 
     terminal.say(f"scoring {len(labels)} labelled solutions with {name}")
     async with AsyncExitStack() as stack:
-        loaded = await load_reward(stack, name, EngineConfig(threads=wishes.threads, reward_spec=spec))
+        loaded = await load_reward(stack, name, EngineConfig(threads=chosen.threads, reward_spec=spec))
         assert loaded is not None
         return await score_labels(loaded, labels, on_path=_counter(len(labels), "solutions"))
 
@@ -253,12 +257,12 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gain:
-    """One way to choose an answer. `reward` is None for the majority, which has none.
+class SearchGain:
+    """Accuracy and cost of one way to choose an answer; `reward` is None for the majority vote.
 
     `interval` is Wilson's. `versus_majority` and `versus_other` are differences on the same problems with their
     bootstrap interval and McNemar's exact p-value; the latter is to the same method with the reward compared with.
-    Tokens are means a problem.
+    `generated_tokens` and `reward_tokens` are means over the problems.
     """
 
     method: str
@@ -271,7 +275,7 @@ class Gain:
     reward_tokens: float
 
 
-def gains(outcomes: Mapping[str, Sequence[Outcome]]) -> list[Gain]:
+def gains(outcomes: Mapping[str, Sequence[Outcome]]) -> list[SearchGain]:
     """Return the rows of the search gain; `outcomes` are by reward, that under test first, then that compared with."""
     names = list(outcomes)
     own = outcomes[names[0]]
@@ -292,12 +296,12 @@ def _gain(
     outcomes: Sequence[Outcome],
     plain: Sequence[bool] | None,
     other: Sequence[bool] | None,
-) -> Gain:
+) -> SearchGain:
     from ..statistics import wilson
 
     correct = [each.correct[method] for each in outcomes]
     usages = [each.usage[method] for each in outcomes]
-    return Gain(
+    return SearchGain(
         method=method,
         reward=reward,
         accuracy=sum(correct) / len(correct),

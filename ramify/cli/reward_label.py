@@ -1,4 +1,4 @@
-"""`ramify reward label`: step labels by Monte Carlo rollouts."""
+"""`ramify reward label`: labels of steps from Monte Carlo rollouts."""
 
 from __future__ import annotations
 

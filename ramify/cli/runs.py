@@ -1,4 +1,4 @@
-"""`ramify runs`: the history of searches."""
+"""`ramify runs`: the history of searches, and the saving of a run and its tree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..solution import Solution
 
 PIPE_COLUMNS = 100
-"""Width where there is no terminal and COLUMNS does not say."""
+"""Width of a line without a terminal and without COLUMNS."""
 _ANSWER_COLUMNS = 16
 _QUESTION_COLUMNS = 24
 
@@ -209,7 +209,7 @@ def _columns() -> int:
 
 
 def _paint() -> Paint:
-    """Return what colours a text, or leaves it as it is where stdout is no terminal or colours are not wanted."""
+    """Return the function that colours a text; without a terminal, or with NO_COLOR, it returns the text."""
     styles: dict[str, Any] = {"winning": "1;33", "given up": "2", "finished": "36", "more": "2"}
     wanted = _is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     if not wanted:
@@ -235,7 +235,7 @@ def _signs() -> Signs:
 
 
 def winning_node(solution: Solution) -> int | None:
-    """Return the node at which the path behind the answer ends, None without an answer or a tree."""
+    """Return the last node of the path of the answer, None without an answer or a tree."""
     if solution.answer is None or solution.tree is None:
         return None
     chosen = (each for each in solution.candidates if each.text == solution.text and each.score == solution.score)
@@ -243,7 +243,7 @@ def winning_node(solution: Solution) -> int | None:
 
 
 def write_tree(solution: Solution, path: Path) -> None:
-    """Write a run's tree in the format that the path's ending names.
+    """Write the tree of a run in the format that the ending of the path names.
 
     Raises:
         UsageError: if there is no tree or the file cannot be written.
@@ -260,7 +260,7 @@ def write_tree(solution: Solution, path: Path) -> None:
 
 
 def keep_run(solution: Solution, options: dict[str, Any]) -> None:
-    """Save a run to the history. What goes wrong is only noted, because the answer is already there."""
+    """Save a run to the history; an error is only noted, because the answer is there already."""
     from .config import open_store
 
     try:

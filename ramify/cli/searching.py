@@ -1,4 +1,4 @@
-"""One search from the command line: load, run, listen, and end well when interrupted."""
+"""Search of one question from the command line, with its fallback and its interrupts."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
     from ..solution import Solution
     from .options import SearchPlan
-    from .progress import Progress
+    from .progress import SearchProgress
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a search ended. `solution` is None only if it was interrupted before it had one."""
+class SearchOutcome:
+    """Result of a search; `solution` is None only if it was interrupted before it had one."""
 
     solution: Solution | None
     interrupted: bool
 
 
 class Interrupts:
-    """What Ctrl-C does: the first ends the search softly, the second cancels it, the third leaves at once."""
+    """Handler of Ctrl-C: the first stops the search with its best answer, the second cancels it, the third exits."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -46,11 +46,11 @@ class Interrupts:
         self._stop: Callable[[], None] = self.scope.cancel
 
     def soften(self, stop: Callable[[], None]) -> None:
-        """Let the first interrupt call `stop`, as from now there is something worth keeping."""
+        """Let the first interrupt call `stop` instead of cancelling."""
         self._stop = stop
 
     def press(self) -> None:
-        """Take one interrupt."""
+        """Handle one interrupt."""
         self.count += 1
         if self.count == 1:
             self._stop()
@@ -61,7 +61,7 @@ class Interrupts:
 
     @contextmanager
     def listening(self) -> Generator[None]:
-        """Take interrupts of this process during the block, which is cancelled if they ask for it."""
+        """Handle the interrupts of this process during the block; the second cancels it."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self.press)
         try:
@@ -71,8 +71,10 @@ class Interrupts:
             loop.remove_signal_handler(signal.SIGINT)
 
 
-async def search(plan: SearchPlan, question: str, progress: Progress, fallback: Fallback | None = None) -> Outcome:
-    """Solve one question as planned; `fallback` is asked as well if that leaves doubt.
+async def search(
+    plan: SearchPlan, question: str, progress: SearchProgress, fallback: Fallback | None = None
+) -> SearchOutcome:
+    """Solve one question as planned; `fallback` is asked as well if the answer is not certain.
 
     Raises:
         RamifyError: if the model cannot be loaded, the question is wrong or the search fails.
@@ -85,17 +87,17 @@ async def search(plan: SearchPlan, question: str, progress: Progress, fallback: 
             if engine.reward is None and plan.reward is not None:
                 progress.note(f"no reward model goes with {plan.model}, so paths vote by {strategy.name}")
             options: dict[str, Any] = {**plan.run_options, "strategy": strategy, "progress": progress.interactive}
-            solution = await _followed(engine, question, options, progress, lambda run: interrupts.soften(run.stop))
+            solution = await _run_to_end(engine, question, options, progress, lambda run: interrupts.soften(run.stop))
         if fallback is not None and not interrupts.count:
-            solution = await _settled(plan, fallback, solution, options, progress, interrupts)
-        return Outcome(solution, bool(interrupts.count))
-    return Outcome(None, interrupted=True)
+            solution = await _with_fallback(plan, fallback, solution, options, progress, interrupts)
+        return SearchOutcome(solution, bool(interrupts.count))
+    return SearchOutcome(None, interrupted=True)
 
 
-async def _followed(
-    engine: Engine, question: str, options: dict[str, Any], progress: Progress, begun: Callable[[Run], None]
+async def _run_to_end(
+    engine: Engine, question: str, options: dict[str, Any], progress: SearchProgress, begun: Callable[[Run], None]
 ) -> Solution:
-    """Search and show it; `begun` gets the run when it has begun."""
+    """Search with progress, and return the solution; `begun` gets the run when it has begun."""
     async with engine.run(question, **options) as run:
         begun(run)
         async for event in run:
@@ -103,15 +105,15 @@ async def _followed(
         return await run.result()
 
 
-async def _settled(
+async def _with_fallback(
     plan: SearchPlan,
     fallback: Fallback,
     first: Solution,
     options: dict[str, Any],
-    progress: Progress,
+    progress: SearchProgress,
     interrupts: Interrupts,
 ) -> Solution:
-    """Return the first model's solution, or that of the fallback if the first leaves doubt; usage of both.
+    """Return the first model's solution, or that of the fallback if the first is not certain; usage of both.
 
     An interrupt before the fallback has begun leaves the first model's solution.
 
@@ -130,7 +132,7 @@ async def _settled(
     async def ask() -> Solution:
         progress.loading(str(fallback.model))
         async with Engine(model=fallback.model, reward=reward, config=settings) as engine:
-            return await _followed(engine, first.question, options, progress, begun)
+            return await _run_to_end(engine, first.question, options, progress, begun)
 
     with anyio.CancelScope() as asking:
         interrupts.soften(asking.cancel)

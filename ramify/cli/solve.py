@@ -1,4 +1,4 @@
-"""`ramify solve`: one question, one answer."""
+"""`ramify solve`: the answer to one question, which comes from the arguments, stdin or both."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import click
 
 from ..errors import ExitCode, NoAnswer
 from . import terminal
-from .config import fitting, save_option
+from .config import save_option, without_unfit_defaults
 from .exits import Finished
 from .option_types import TreeFile
 from .options import SearchPlan, fallback_from, fallback_options, search_options
-from .progress import Progress
+from .progress import SearchProgress
 from .runs import keep_run, write_tree
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ def solve(
     The question may also come from stdin; with both, stdin's text comes first. Ctrl-C ends the search and writes the
     best answer so far.
     """
-    options = fitting(options)
+    options = without_unfit_defaults(options)
     plan = SearchPlan.from_options(options)
     fallback = fallback_from(options)
     text = read_question(question)
-    progress = Progress(quiet=quiet)
+    progress = SearchProgress(quiet=quiet)
     with terminal.owned_stdout():
         try:
             solution, interrupted = _search(plan, fallback, text, progress)
@@ -82,7 +82,7 @@ def solve(
 
 
 def _search(
-    plan: SearchPlan, fallback: Fallback | None, question: str, progress: Progress
+    plan: SearchPlan, fallback: Fallback | None, question: str, progress: SearchProgress
 ) -> tuple[Solution | None, bool]:
     import anyio
 
@@ -92,7 +92,7 @@ def _search(
     return outcome.solution, outcome.interrupted
 
 
-def _report(solution: Solution, progress: Progress, *, as_json: bool) -> None:
+def _report(solution: Solution, progress: SearchProgress, *, as_json: bool) -> None:
     if as_json:
         terminal.write_json(solution.to_dict())
     elif solution.answer is not None:
@@ -101,7 +101,7 @@ def _report(solution: Solution, progress: Progress, *, as_json: bool) -> None:
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """Return what was asked for in plain JSON types."""
+    """Return the given options in plain JSON types."""
     plain = {name: value for name, value in options.items() if value is not None}
     return plain | {"strategy_extras": dict(options["strategy_extras"])}
 
@@ -114,15 +114,15 @@ def _no_answer(solution: Solution | None) -> NoAnswer:
 
 
 PATIENCE_S = 1.0
-"""How long stdin may stay silent when there is a question in the arguments already."""
+"""Longest wait for stdin when the arguments have a question."""
 STDIN_MARK = "-"
 
 
 def read_question(words: Sequence[str]) -> str:
-    """Return the question: what stdin holds and the arguments, joined by a blank line.
+    """Return the question: the text of stdin and the arguments, joined by a blank line.
 
-    Without arguments stdin is waited for. With arguments a silent stdin is left alone after PATIENCE_S, because a
-    pipe that nobody writes to or closes is common where programs start programs; `-` among the arguments waits.
+    Without arguments, or with `-` among them, it waits for stdin. Otherwise it waits PATIENCE_S, because programs often
+    start others with a pipe as stdin that nobody writes to or closes.
 
     Raises:
         click.UsageError: if there is no question, or stdin is not text.
@@ -145,7 +145,7 @@ def _stdin(*, wanted: bool) -> str:
     except (AttributeError, OSError, ValueError):
         # Closed, or replaced by something that is no file and so need not be waited for.
         return "" if sys.stdin is None or sys.stdin.closed else sys.stdin.read()  # pyright: ignore[reportUnnecessaryComparison]
-    if is_terminal or not (wanted or _speaks(descriptor)):
+    if is_terminal or not (wanted or _has_text(descriptor)):
         return ""
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig")
@@ -155,8 +155,8 @@ def _stdin(*, wanted: bool) -> str:
         return ""
 
 
-def _speaks(descriptor: int) -> bool:
-    """Tell whether stdin has something to say, or has ended."""
+def _has_text(descriptor: int) -> bool:
+    """Tell whether stdin has text or has ended."""
     try:
         mode = os.fstat(descriptor).st_mode
     except OSError:

@@ -55,7 +55,7 @@ def write_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 @contextmanager
 def owned_stdout() -> Generator[None]:
-    """For the block, let only `write` reach stdout; what native code writes to its descriptor goes to stderr."""
+    """Reserve stdout for `write` during the block; what native code writes to its descriptor goes to stderr."""
     if not _is_real():
         yield
         return
@@ -91,7 +91,7 @@ def note(line: str) -> None:
 
 
 def error(line: str) -> None:
-    """Write what went wrong."""
+    """Write an error."""
     _write(f"{_styled('error:', RED)} {line}\n")
 
 
@@ -119,11 +119,11 @@ class ProgressLine:
         self._shown = False
 
     def restart(self) -> None:
-        """Count the time to the next state from now."""
+        """Start the time to the next line again."""
         self._last_s = self._clock()
 
     def update(self, line: Callable[[], str]) -> None:
-        """Show the text that `line` returns, if it is time to."""
+        """Show the text that `line` returns, if the last one is old enough."""
         now_s = self._clock()
         if self._quiet or now_s - self._last_s < self._period_s:
             return
@@ -134,7 +134,7 @@ class ProgressLine:
             say(line())
 
     def show(self, text: str) -> None:
-        """Show `text` at once, cut to the terminal's width, in place of what was shown; nowhere else than there."""
+        """Show `text` at once in place of what was shown, cut to the width; nothing where lines are not rewritten."""
         if self._in_place:
             width = max(20, shutil.get_terminal_size().columns - 1)
             _write(CLEAR_LINE + (text if len(text) <= width else text[: width - 1] + "…"))

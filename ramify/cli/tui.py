@@ -30,7 +30,7 @@ def tui(
 ) -> None:
     """Open the terminal UI: watch a search think, and steer it.
 
-    With QUESTION it begins to search at once; the options are what its form starts with.
+    With QUESTION it begins to search at once; the options are the first values of its form.
     """
     if not on_terminal():
         raise UsageError("the terminal UI needs a terminal", 'use `ramify solve "QUESTION"` in scripts and pipes')
@@ -59,7 +59,7 @@ def tui(
 
 
 def on_terminal() -> bool:
-    """Tell whether there is somebody who sees the screen and can press keys."""
+    """Tell whether stdin and stdout are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 

@@ -13,7 +13,7 @@ import pytest
 from ramify.batch import BatchProgress
 from ramify.batch.report.totals import BatchReport
 from ramify.cli import main
-from ramify.cli.batch import BatchLine, progress_line, summary_line
+from ramify.cli.batch import BatchProgressLine, progress_line, summary_line
 from ramify.engine.engine import Engine
 from ramify.engine.library.catalog import list_bundled
 from ramify.testing import ScriptedModel
@@ -214,7 +214,7 @@ def test_the_line_of_progress():
 
 def test_plain_lines_come_now_and_then(capsys):
     now = [0.0]
-    line = BatchLine(clock=lambda: now[0])
+    line = BatchProgressLine(clock=lambda: now[0])
     for now[0] in (1.0, 9.0, 10.0, 11.0, 20.0):
         line.watch(progress())
     assert len(capsys.readouterr().err.splitlines()) == 2

@@ -37,7 +37,7 @@ def test_problems_from_a_file_need_answers(ramify, tmp_path):
 
 def test_wrong_widths_and_profiles_are_said(ramify, tmp_path):
     result = ramify("calibrate", "--widths", "4,x", "--out", str(tmp_path / "p.json"))
-    assert (result.code, "not numbers" in result.err) == (2, True)
+    assert (result.code, "invalid value for '--widths': 'x' is not a valid integer" in result.err) == (2, True)
     (tmp_path / "p.json").write_text("{}", encoding="utf-8")
     result = ramify("calibrate", "--out", str(tmp_path / "p.json"))
     assert (result.code, "is not a profile" in result.err) == (2, True)

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from ramify.cli import terminal as console
-from ramify.cli.progress import Progress
+from ramify.cli import terminal
+from ramify.cli.progress import SearchProgress
 from ramify.events import AnswerUpdate, BudgetUsed, NodeAdded, RunStarted, StepProgress
 from ramify.search.node import FinishReason, NodeState
 from ramify.usage import Usage
@@ -45,7 +45,7 @@ def events():
 
 def test_where_a_run_stands_in_one_line():
     clock = Clock()
-    progress = Progress(clock=clock)
+    progress = SearchProgress(clock=clock)
     for event in events():
         progress.take(event)
     clock.now = 2.0
@@ -54,7 +54,7 @@ def test_where_a_run_stands_in_one_line():
 
 def test_elsewhere_than_on_a_terminal_lines_are_rare(capsys):
     clock = Clock()
-    progress = Progress(clock=clock)
+    progress = SearchProgress(clock=clock)
     for number, event in enumerate(events()):
         clock.now = number * 2.0
         progress.take(event)
@@ -64,18 +64,18 @@ def test_elsewhere_than_on_a_terminal_lines_are_rare(capsys):
 
 
 def test_on_a_terminal_the_line_is_rewritten_and_cut_to_its_width(monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "30")
     clock = Clock()
-    progress = Progress(clock=clock)
+    progress = SearchProgress(clock=clock)
     for number, event in enumerate(events()):
         clock.now = number * 2.0
         progress.take(event)
     progress.clear()
-    frames = terminal.getvalue().split(console.CLEAR_LINE)
-    assert "\n" not in terminal.getvalue()
+    frames = screen.getvalue().split(terminal.CLEAR_LINE)
+    assert "\n" not in screen.getvalue()
     assert len(frames) > 3
     assert max(map(len, frames)) <= 29
     assert frames[-1] == ""
@@ -83,9 +83,9 @@ def test_on_a_terminal_the_line_is_rewritten_and_cut_to_its_width(monkeypatch):
 
 @pytest.mark.parametrize(("no_color", "decorated"), [("", True), ("1", False)])
 def test_no_color_is_honoured(monkeypatch, no_color, decorated):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", no_color)
-    console.error("cause; next step")
-    assert ("\x1b[" in terminal.getvalue()) is decorated
+    terminal.error("cause; next step")
+    assert ("\x1b[" in screen.getvalue()) is decorated

@@ -48,10 +48,10 @@ class ModelConfig(ModelSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """What is known of a loaded model.
+    """Description of a loaded model.
 
-    `context_tokens` is the longest path, `cells` the KV cells of all paths. `window_tokens` is how far back layers with
-    a sliding window see, 0 without such layers.
+    `context_tokens` is the longest path, `cells` the KV cells of all paths. `window_tokens` is the
+    length of the window of layers with a sliding window, 0 without such layers.
     """
 
     path: str
