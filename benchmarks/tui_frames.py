@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import deque
 
 from ramify.cli.options import SearchPlan
 from ramify.events import Event, NodeAdded, NodeScored, NodesDispatched
@@ -59,45 +59,57 @@ def main() -> None:
         asyncio.run(slowdown(arguments.questions))
 
 
-def grown(nodes: int, seed: int = 0) -> Iterator[Event]:
-    """Yield the events of a tree that grows at random places."""
-    draw = random.Random(seed)
-    for node in range(1, nodes + 1):
-        parent = draw.randrange(max(0, node - 64), node)
-        yield NodesDispatched(parent=parent, nodes=(node,))
-        yield NodeAdded(
-            node=node,
-            parent=parent,
-            depth=1,
-            text=f"Step {node}: there are {draw.randrange(100)} pears in the basket now.\n",
-            generated_tokens=12,
-            logprob=-3.0,
-            state=NodeState.OPEN,
-            finish_reason=FinishReason.STEP,
-            answer=None,
-        )
-        yield NodeScored(node=node, score=draw.random())
-
-
 class Growing(Session):
-    """A run that grows by a frame's events at a time."""
+    """A run whose tree grows at random places; the events of a frame are taken in when it is drawn."""
 
-    def __init__(self, nodes: int, frames: int) -> None:
+    def __init__(self, nodes: int, seed: int = 0) -> None:
         super().__init__(RunSpec("How many pears?"), RunView("How many pears?"))
-        self._events = grown(nodes + EVENTS_A_FRAME * (frames + 2) // 3 + 10)
+        self._draw = random.Random(seed)
+        self._events = deque[Event]()
         self.view.set_phase(Phase.RUNNING)
-        self.grow(nodes * 3)
+        for _ in range(nodes):
+            self._add_node()
+        self.take_in(len(self._events))
 
-    def grow(self, count: int = EVENTS_A_FRAME) -> None:
+    def search(self) -> None:
+        """Grow the tree by a frame's events, as the engine does between two frames."""
+        while len(self._events) < EVENTS_A_FRAME:
+            self._add_node()
+
+    def take_in(self, count: int = EVENTS_A_FRAME) -> None:
         """Take in the next events."""
         for _ in range(count):
-            self.view.apply(next(self._events))
+            self.view.apply(self._events.popleft())
+
+    def _add_node(self) -> None:
+        tree, draw = self.view.tree, self._draw
+        node = len(tree)
+        parent = draw.randrange(max(0, node - 64), node)
+        text, score = f"Step {node}: there are {draw.randrange(100)} pears in the basket now.\n", draw.random()
+        tree.add_pending(parent)
+        tree.complete(node, text, (), -3.0, token_count=12)
+        tree.score(node, score)
+        self._events += [
+            NodesDispatched(parent=parent, nodes=(node,)),
+            NodeAdded(
+                node=node,
+                parent=parent,
+                depth=tree.node(node).depth,
+                text=text,
+                generated_tokens=12,
+                logprob=-3.0,
+                state=NodeState.OPEN,
+                finish_reason=FinishReason.STEP,
+                answer=None,
+            ),
+            NodeScored(node=node, score=score),
+        ]
 
 
 async def frames(nodes: int, count: int) -> list[float]:
     """Return the processor time in milliseconds of each frame, from the events to the painted screen."""
     app = RamifyApp(SearchPlan.from_options)
-    session = Growing(nodes, count)
+    session = Growing(nodes)
     times = list[float]()
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause(1.0)
@@ -108,8 +120,9 @@ async def frames(nodes: int, count: int) -> list[float]:
         screen._frames.stop()
         for _ in range(count):
             await pilot.pause()
+            session.search()
             began_s = time.thread_time()
-            session.grow()
+            session.take_in()
             screen.frame()
             await pilot.pause()
             times.append((time.thread_time() - began_s) * 1000)
@@ -150,7 +163,7 @@ async def slowdown(questions: int) -> None:
     """Print what the UI takes from the speed of long searches, each done with it and without it."""
     from ramify.engine.engine import Engine
     from ramify.models.tasks import generate_problems
-    from ramify.search.limits import Budget
+    from ramify.search.budget import Budget
     from ramify.search.strategies.rebase import Rebase
 
     problems = generate_problems(steps=(8, 8), count=questions + 1, seed=11)

@@ -31,7 +31,7 @@ from ramify.search.registry import strategy_to_dict
 from ramify.search.stopping import StopReason
 from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
-from ramify.search.votes import VoteRule, candidates, decide
+from ramify.search.votes import candidates, decide_by_text
 from ramify.solution import Solution
 from ramify.usage import Usage
 
@@ -393,8 +393,7 @@ def as_it_stands(
             tree.prune(node.id, PruneReason.STOPPED)
     chosen = strategy.settled(tree)
     paths = candidates(tree, chosen.aggregation)
-    scored = all(each.score is not None for each in paths if each.answer is not None)
-    vote = decide(paths, chosen.vote if scored else VoteRule.MAJORITY, str.__eq__)
+    vote = decide_by_text(paths, chosen.vote)
     return Solution(
         **voted_fields(paths, vote, pinned=pinned),
         problem_id=run.problem.id,

@@ -42,6 +42,14 @@ class Solution:
     problem_id: str | None = None
     tree: SearchTree | None = field(default=None, repr=False, compare=False)
 
+    @property
+    def winner(self) -> int | None:
+        """The node at which the path behind the answer ends; None without an answer, or if no candidate has it."""
+        if self.answer is None:
+            return None
+        paths = (each for each in self.candidates if each.text == self.text and each.score == self.score)
+        return next((each.node for each in paths), None)
+
     def vote_counts(self) -> list[int]:
         """Return how many paths gave each answer, the largest number first."""
         sizes = Counter(each.votes for each in self.candidates if each.answer is not None)

@@ -210,6 +210,15 @@ def decide(candidates: Iterable[Candidate], rule: VoteRule, same: Same) -> Vote:
     return Vote(answer=winner.answer if winner else None, groups=tuple(groups), winner=winner, rule=rule)
 
 
+def decide_by_text(candidates: Sequence[Candidate], rule: VoteRule) -> Vote:
+    """Hold the vote without comparing answers: they are equal only if they are written alike.
+
+    The majority decides if a voting candidate has no score.
+    """
+    scored = all(each.score is not None for each in candidates if each.answer is not None)
+    return decide(candidates, rule if scored else VoteRule.MAJORITY, str.__eq__)
+
+
 def _group(members: Sequence[Candidate]) -> AnswerGroup:
     return AnswerGroup(
         answer=members[0].answer or "",

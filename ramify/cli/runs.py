@@ -171,9 +171,7 @@ def _shown(run: SavedRun, width: int, everything: bool) -> Iterator[str]:
         yield "this run has no tree"
     else:
         limit = None if everything else SHOWN
-        yield from draw(
-            solution.tree, winner=winning_node(solution), width=width, limit=limit, paint=paint, signs=_signs()
-        )
+        yield from draw(solution.tree, winner=solution.winner, width=width, limit=limit, paint=paint, signs=_signs())
         if limit is not None and len(solution.tree) > limit:
             yield f"({len(solution.tree) - 1} steps in all; --all shows each)"
     if solution.text.strip():
@@ -234,14 +232,6 @@ def _signs() -> Signs:
     return Signs()
 
 
-def winning_node(solution: Solution) -> int | None:
-    """Return the last node of the path of the answer, None without an answer or a tree."""
-    if solution.answer is None or solution.tree is None:
-        return None
-    chosen = (each for each in solution.candidates if each.text == solution.text and each.score == solution.score)
-    return next((each.node for each in chosen), None)
-
-
 def write_tree(solution: Solution, path: Path) -> None:
     """Write the tree of a run in the format that the ending of the path names.
 
@@ -252,7 +242,7 @@ def write_tree(solution: Solution, path: Path) -> None:
 
     if solution.tree is None:
         raise UsageError("this run has no tree", "runs that pool several searches have none")
-    text = export_tree(solution.tree, path.suffix, winner=winning_node(solution), question=solution.question)
+    text = export_tree(solution.tree, path.suffix, winner=solution.winner, question=solution.question)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -93,7 +93,7 @@ class Ui:
 
     async def still(self) -> None:
         """Wait until a paused run stands still."""
-        await self.until(lambda: self.view.phase == "paused" and not self.view.pending_count)
+        await self.until(lambda: self.view.phase == "paused" and not self.view.tree.pending_count)
         seen = -1
         while seen != self.view.version:
             seen = self.view.version

@@ -18,11 +18,11 @@ async def test_an_example_is_searched_steered_saved_and_replayed(ui, store):
         await hand.until(lambda: hasattr(hand.app.screen, "session"))
         await hand.until(lambda: hand.view.phase == "paused")
         await hand.press("n")
-        await hand.until(lambda: len(hand.view) == 16 and not hand.view.pending_count)
+        await hand.until(lambda: hand.view.step_count == 16 and not hand.view.tree.pending_count)
         await hand.until(lambda: hand.view.scored)
         await hand.still()
         await hand.press("home", "down", "p")
-        await hand.until(lambda: hand.view.pruned_count == 1)
+        await hand.until(lambda: hand.view.tree.pruned_count == 1)
         await hand.press("space")
         await hand.over()
         assert hand.view.answer is not None

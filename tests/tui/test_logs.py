@@ -8,7 +8,7 @@ import sys
 import warnings
 
 from ramify.tui.common.logs import own_terminal
-from ramify.tui.state.pace import FRAME_S, MOST_SKIPPED, SHARE, Pace
+from ramify.tui.screens.base import FRAME_S, MOST_SKIPPED, SHARE, FrameLimiter
 
 
 def test_what_native_code_writes_goes_to_the_log_and_not_to_the_terminal(capfd):
@@ -41,9 +41,9 @@ def test_the_log_has_messages_and_warnings_while_the_screen_is_there():
 
 def frames(cost_s: float, ticks: int = 100) -> int:
     """How many of so many ticks draw if a frame costs this much processor time."""
-    pace, thread_s, drawn = Pace(), 0.0, 0
+    limiter, thread_s, drawn = FrameLimiter(), 0.0, 0
     for _ in range(ticks):
-        if pace.due(thread_s):
+        if limiter.due(thread_s):
             drawn += 1
             thread_s += cost_s
     return drawn
@@ -53,15 +53,15 @@ def test_cheap_frames_are_drawn_at_each_tick():
     assert frames(SHARE * FRAME_S * 0.5) == 100
 
 
-def test_dear_frames_are_drawn_less_often_but_never_stop():
+def test_expensive_frames_are_drawn_less_often_but_never_stop():
     assert 40 <= frames(SHARE * FRAME_S * 1.5) <= 60
     assert frames(10.0) >= 100 // (MOST_SKIPPED + 1)
 
 
 def test_a_key_has_the_next_tick_draw():
-    pace = Pace()
-    pace.due(0.0)
-    pace.due(10.0)
-    assert not pace.due(10.0)
-    pace.hurry()
-    assert pace.due(10.0)
+    limiter = FrameLimiter()
+    limiter.due(0.0)
+    limiter.due(10.0)
+    assert not limiter.due(10.0)
+    limiter.hurry()
+    assert limiter.due(10.0)

@@ -68,7 +68,7 @@ async def test_settings_reach_the_search(ui, store):
         await hand.ask()
         await hand.over()
         assert hand.view.strategy == "majority"
-        assert len(hand.view.finished) == 4
+        assert hand.view.tree.finished_count == 4
         assert not hand.view.scored
     saved = store.load("last")
     assert saved.options["width"] == 4
@@ -173,7 +173,7 @@ async def test_the_path_of_the_selected_step_is_shown_with_scores(ui):
         await hand.ask()
         await hand.over()
         await hand.press("home", "down", "down")
-        node = hand.view.node(hand.run.branches.cursor)
+        node = hand.view.tree.node(hand.run.branches.cursor)
         assert hand.run.query_one(NodeDetail).border_title == f"Path to step {node.id}"
         assert f"{node.score:.3f}" in hand.text()
 
@@ -250,7 +250,7 @@ async def test_what_was_given_up_can_be_hidden(ui):
         await hand.press("n")
         await hand.still()
         await hand.press("home", "down", "p")
-        await hand.until(lambda: hand.view.pruned_count == 1)
+        await hand.until(lambda: hand.view.tree.pruned_count == 1)
         await hand.until(lambda: "pruned by hand" in hand.text())
         await hand.press("h", "end")
         assert "pruned by hand" not in hand.text()

@@ -51,7 +51,7 @@ def test_every_action_says_what_it_does():
 async def test_quitting_in_mid_run_saves_it(ui, store):
     async with ui(model=ScriptedModel(chain, delay_s=0.2)) as hand:
         await hand.ask()
-        await hand.until(lambda: len(hand.view.node(0).children) > 4)
+        await hand.until(lambda: hand.view.tree.child_count(0) > 4)
         await hand.press("ctrl+q")
         await hand.until(lambda: store.list())
     [run] = store.list()
@@ -65,11 +65,11 @@ async def test_a_step_that_takes_too_long_is_not_waited_for_and_the_rest_is_save
         await hand.ask(key="f6")
         await hand.until(lambda: hand.view.phase == "paused")
         await hand.press("n")
-        await hand.until(lambda: len(hand.view) == 2)
+        await hand.until(lambda: hand.view.step_count == 2)
         await hand.still()
         slow.delay_s = 60.0
         await hand.press("n")
-        await hand.until(lambda: hand.view.pending_count)
+        await hand.until(lambda: hand.view.tree.pending_count)
         began_s = time.monotonic()
         await hand.app.action_quit()
         assert time.monotonic() - began_s < 30

@@ -18,7 +18,6 @@ from ramify.events import (
     NodeAdded,
     NodePinned,
     NodePruned,
-    NodeScored,
     NodesDispatched,
     RunPaused,
     RunResumed,
@@ -26,15 +25,15 @@ from ramify.events import (
     StepProgress,
 )
 from ramify.search.budget import Budget
-from ramify.search.node import FinishReason, NodeState, PruneReason
+from ramify.search.node import FinishReason, Origin, PruneReason
+from ramify.search.tree import SearchTree
 from ramify.testing import ScriptedModel
-from ramify.tui.common.themes import long_bar, score_bar, score_tint
-from ramify.tui.state.board import answer_board
-from ramify.tui.state.gauges import budget_gauges, forecast, short
-from ramify.tui.state.replay import beats, replayed, with_tree
+from ramify.tui.common.themes import long_bar, score_bar, score_tint, spark_line
+from ramify.tui.state.panels import Speed, amount_text, answer_table, forecast, used_amounts
+from ramify.tui.state.replay import PartialTree, with_tree
 from ramify.tui.state.rows import tree_rows
 from ramify.tui.state.run_view import Phase, RunView
-from ramify.tui.state.spark import Speed
+from ramify.tui.state.session import SavedSession
 from ramify.tui.state.spec import DEFAULTS, RunSpec, budget_name, parse_budget, python_code
 from ramify.usage import RoleUsage, Usage
 
@@ -42,27 +41,39 @@ from .conftest import chain, scores
 
 
 def dispatched(view: RunView, parent: int, *nodes: int) -> None:
+    """Begin steps, as the engine does: first in the tree, then as an event."""
+    assert [view.tree.add_pending(parent).id for _ in nodes] == list(nodes)
     view.apply(NodesDispatched(parent=parent, nodes=nodes))
 
 
 def added(
-    view: RunView, node: int, parent: int, text: str = "step\n", answer: str | None = None, score: float | None = None
+    view: RunView, node: int, text: str = "step\n", answer: str | None = None, score: float | None = None
 ) -> None:
+    reason = FinishReason.STEP if answer is None else FinishReason.EOS
+    view.tree.complete(node, text, (), -1.0, reason, token_count=4)
+    if score is not None:
+        view.tree.score(node, score)
+    if answer is not None:
+        view.tree.finish(node, answer)
+    made = view.tree.node(node)
     view.apply(
         NodeAdded(
             node=node,
-            parent=parent,
-            depth=view.node(parent).depth + 1,
+            parent=made.parent or 0,
+            depth=made.depth,
             text=text,
             generated_tokens=4,
             logprob=-1.0,
-            state=NodeState.OPEN if answer is None else NodeState.FINISHED,
-            finish_reason=FinishReason.STEP if answer is None else FinishReason.EOS,
+            state=made.state,
+            finish_reason=reason,
             answer=answer,
         )
     )
-    if score is not None:
-        view.apply(NodeScored(node=node, score=score))
+
+
+def pruned(view: RunView, node: int, reason: PruneReason) -> None:
+    view.tree.prune(node, reason)
+    view.apply(NodePruned(node=node, reason=reason))
 
 
 def voted(view: RunView, *groups: tuple[str, int, float]) -> None:
@@ -75,32 +86,41 @@ def small() -> RunView:
     view = RunView("q")
     view.apply(RunStarted(question="q", strategy="rebase", prompt_tokens=3))
     dispatched(view, 0, 1, 2)
-    added(view, 1, 0, score=0.4)
-    added(view, 2, 0, score=0.6)
+    added(view, 1, score=0.4)
+    added(view, 2, score=0.6)
     dispatched(view, 1, 3)
     dispatched(view, 2, 4, 5)
-    added(view, 3, 1, answer="7", score=0.5)
-    added(view, 4, 2, score=0.1)
-    added(view, 5, 2, score=0.8)
-    view.apply(NodePruned(node=4, reason=PruneReason.ALLOCATION))
+    added(view, 3, answer="7", score=0.5)
+    added(view, 4, score=0.1)
+    added(view, 5, score=0.8)
+    pruned(view, 4, PruneReason.ALLOCATION)
     return view
 
 
-def test_counts_follow_the_events(small):
-    assert (len(small), small.finished, small.pruned_count, small.pending_count) == (5, [3], 1, 0)
+def test_counts_are_those_of_the_tree(small):
+    tree = small.tree
+    assert (small.step_count, tree.finished_count, tree.pruned_count, tree.pending_count) == (5, 1, 1, 0)
     assert small.generated_tokens == 20
+    assert small.scored
     assert small.phase is Phase.RUNNING
+
+
+def test_every_event_has_the_screen_drawn_again(small):
+    version = small.version
+    dispatched(small, 5, 6)
+    assert small.version == version + 1
 
 
 def test_a_step_in_the_making_grows_and_its_tokens_count_once():
     view = RunView("q")
     dispatched(view, 0, 1)
     view.apply(StepProgress(node=1, generated_tokens=2, text="st"))
-    assert (view.node(1).text, view.generated_tokens) == ("st", 2)
-    added(view, 1, 0)
-    assert (view.node(1).text, view.generated_tokens) == ("step\n", 4)
+    node = view.tree.node(1)
+    assert (view.text_of(node), view.path_text(1), view.tokens_of(node), view.generated_tokens) == ("st", "st", 2, 2)
+    added(view, 1)
+    assert (view.text_of(node), view.tokens_of(node), view.generated_tokens) == ("step\n", 4, 4)
     view.apply(StepProgress(node=1, generated_tokens=9, text="late"))
-    assert view.generated_tokens == 4
+    assert (view.text_of(node), view.generated_tokens) == ("step\n", 4)
 
 
 def test_the_best_path_is_the_most_promising_one_until_there_is_an_answer(small):
@@ -112,17 +132,12 @@ def test_the_best_path_is_the_most_promising_one_until_there_is_an_answer(small)
 
 def test_a_pinned_path_is_the_best(small):
     voted(small, ("7", 1, 0.5))
-    added(small, 6, 5, answer="8", score=0.2)
+    dispatched(small, 5, 6)
+    added(small, 6, answer="8", score=0.2)
     small.apply(NodePinned(node=6))
     assert small.best() == 6
     small.apply(NodePinned(node=None))
     assert small.best() == 3
-
-
-def test_a_step_nobody_announced_was_written_by_hand(small):
-    added(small, 6, 1)
-    assert small.node(6).by_hand
-    assert not small.node(3).by_hand
 
 
 def test_pausing_before_the_start_stays():
@@ -136,7 +151,8 @@ def test_pausing_before_the_start_stays():
 
 def test_an_unknown_event_changes_nothing(small):
     small.apply(object())  # type: ignore[arg-type]
-    assert len(small) == 5
+    assert small.step_count == 5
+    assert small.phase is Phase.RUNNING
 
 
 def test_rows_indent_branches_and_keep_chains_below_each_other(small):
@@ -151,19 +167,19 @@ def test_folded_rows_count_what_they_hide(small):
 
 def test_hiding_leaves_out_dead_branches_only(small):
     assert [row.node for row in tree_rows(small, keep_pruned=False)] == [0, 1, 3, 2, 5]
-    small.apply(NodePruned(node=5, reason=PruneReason.USER))
+    pruned(small, 5, PruneReason.USER)
     assert [row.node for row in tree_rows(small, keep_pruned=False)] == [0, 1, 3]
 
 
-def test_the_board_ranks_by_what_decides(small):
+def test_the_answers_are_ranked_by_what_decides(small):
     voted(small, ("7", 3, 0.9), ("8", 1, 0.8))
-    board = answer_board(small)
-    assert [(row.answer, row.share, row.leads) for row in board.rows] == [("7", 0.75, True), ("8", 0.25, False)]
-    assert board.margin == "2 votes ahead"
+    table = answer_table(small)
+    assert [(row.answer, row.share, row.leads) for row in table.rows] == [("7", 0.75, True), ("8", 0.25, False)]
+    assert table.margin == "2 votes ahead"
     small.vote = "weighted"
-    assert answer_board(small).margin == "0.10 weight ahead"
+    assert answer_table(small).margin == "0.10 weight ahead"
     small.vote = "best"
-    assert answer_board(small).rows[0].share == 0.5
+    assert answer_table(small).rows[0].share == 0.5
 
 
 @pytest.mark.parametrize(
@@ -172,16 +188,16 @@ def test_the_board_ranks_by_what_decides(small):
 )
 def test_the_margin_in_words(small, groups, margin):
     voted(small, *groups)
-    assert answer_board(small).margin == margin
+    assert answer_table(small).margin == margin
 
 
-def test_gauges_put_limits_first(small):
+def test_amounts_with_limits_come_first(small):
     small.budget = Budget(generated_tokens=40, flops=1e9)
     small.apply(BudgetUsed(usage=Usage(reward=RoleUsage(prompt_tokens=9, flops=2.5e8)), fraction=0.5))
-    gauges = budget_gauges(small, 3.0)
-    assert [gauge.label for gauge in gauges] == ["generated", "compute", "time", "reward"]
-    assert [gauge.text for gauge in gauges] == ["20 of 40", "250 MFLOP of 1 GFLOP", "3 s", "9"]
-    assert [gauge.share for gauge in gauges] == [0.5, 0.25, 0.0, 0.0]
+    amounts = used_amounts(small, 3.0)
+    assert [amount.label for amount in amounts] == ["generated", "compute", "time", "reward"]
+    assert [amount.text for amount in amounts] == ["20 of 40", "250 MFLOP of 1 GFLOP", "3 s", "9"]
+    assert [amount.share for amount in amounts] == [0.5, 0.25, 0.0, 0.0]
     assert forecast(small, 3.0) == "budget lasts about 3 s more"
 
 
@@ -201,7 +217,7 @@ def test_no_forecast_without_a_limit_or_at_the_very_start(small):
     ],
 )
 def test_amounts(value, kind, text):
-    assert short(value, kind) == text
+    assert amount_text(value, kind) == text
 
 
 def test_speed_is_tokens_in_periods():
@@ -209,10 +225,11 @@ def test_speed_is_tokens_in_periods():
     for quarter in range(5):
         speed.sample(quarter * 0.25, quarter * 50)
     assert list(speed.rates) == [200.0] * 4
-    assert (speed.current, speed.bars(3)) == (200.0, "███")
+    assert (speed.current, spark_line(speed.rates, 3)) == (200.0, "███")
     speed.sample(1.1, 210)
     assert len(speed.rates) == 4
-    assert Speed().bars(5) == ""
+    assert spark_line(Speed().rates, 5) == ""
+    assert spark_line([0.0, 100.0, 400.0], 5) == " ▃█"
 
 
 def test_scores_are_told_apart_without_colour():
@@ -222,29 +239,71 @@ def test_scores_are_told_apart_without_colour():
     assert long_bar(1.0, 4) == ("━━━━", "")
 
 
-async def test_a_replay_ends_where_the_run_did():
+def nodes_of(tree: SearchTree) -> list[object]:
+    """What a screen shows of each node."""
+    return [(node.id, node.parent, node.text, node.score, node.state, node.answer, node.origin) for node in tree]
+
+
+async def test_a_saved_run_is_shown_as_it_was_at_its_end():
     async with (
         Engine(model=ScriptedModel(chain), reward=scores) as engine,
         engine.run("q", strategy="rebase", progress=True) as run,
     ):
-        view = RunView("q")
+        view = RunView("q", tree=run.tree, vote="weighted")
         async for event in run:
             view.apply(event)
         solution = await run.result()
-    again = replayed(solution, vote="weighted")
-    assert [(node.id, node.parent, node.text, node.score, node.state) for node in again] == [
-        (node.id, node.parent, node.text, node.score, node.state) for node in view
-    ]
-    assert again.groups == view.groups
+    again = SavedSession(RunSpec("q"), solution).view
+    assert nodes_of(again.tree) == nodes_of(view.tree)
+    assert again.votes == view.votes
     assert again.best() == view.best()
+    assert (again.vote, again.answer, again.strategy) == (view.vote, view.answer, view.strategy)
     assert again.phase is Phase.FINISHED
 
 
-async def test_each_beat_adds_one_step():
-    async with Engine(model=ScriptedModel(chain), reward=None) as engine:
-        solution = await engine.solve("q")
-    sizes = [len(replayed(solution, until=count)) for count in range(1, len(beats(solution)) + 1)]
+@pytest.mark.parametrize("strategy", ["rebase", "majority", "mcts", "dvts", "refine"])
+async def test_each_position_of_a_replay_adds_one_step(strategy):
+    async with Engine(model=ScriptedModel(chain), reward=scores) as engine:
+        solution = await engine.solve("q", strategy=strategy)
+    session = SavedSession(RunSpec("q"), solution)
+    sizes = list[int]()
+    for position in range(1, len(session) + 1):
+        session.seek(position)
+        sizes.append(session.view.step_count)
     assert sizes == [*range(len(solution.tree)), len(solution.tree) - 1]
+    assert session.view.phase is Phase.FINISHED
+    # The last step but the end has all steps; what was given up at the deepest level is still open there.
+    session.seek(len(session) - 1)
+    told = [(node.id, node.text, node.score, node.answer) for node in session.view.tree]
+    assert told == [(node.id, node.text, node.score, node.answer) for node in solution.tree]
+    assert session.view.phase is Phase.RUNNING
+    assert session.view.answer == solution.answer
+
+
+async def test_a_replay_goes_backwards_to_the_same_tree():
+    async with Engine(model=ScriptedModel(chain), reward=scores) as engine:
+        solution = await engine.solve("q")
+    forwards, jumping = PartialTree(solution.tree), PartialTree(solution.tree)
+    jumping.seek(len(solution.tree) - 1)
+    for steps in (3, 10, 7):
+        forwards = PartialTree(solution.tree)
+        forwards.seek(steps)
+        jumping.seek(steps)
+        assert nodes_of(jumping.tree) == nodes_of(forwards.tree)
+
+
+def test_a_replay_gives_up_a_step_when_the_search_goes_on_below_it():
+    whole = SearchTree()
+    for parent in (0, 0, 1, 2):
+        whole.complete(whole.add_pending(parent).id, "step\n")
+    for node in (1, 2, 3):
+        whole.prune(node, PruneReason.ALLOCATION)
+    part = PartialTree(whole)
+    states = list[str]()
+    for steps in range(1, 5):
+        part.seek(steps)
+        states.append(" ".join(str(node.state) for node in part.tree if node.parent is not None))
+    assert states == ["open", "open open", "open open open", "pruned open open open"]
 
 
 async def test_a_solution_without_a_tree_gets_one_of_its_paths():
@@ -252,15 +311,19 @@ async def test_a_solution_without_a_tree_gets_one_of_its_paths():
 
     async with Engine(model=ScriptedModel(chain), reward=scores) as engine:
         solution = await engine.solve("q")
-    view = replayed(with_tree(replace(solution, tree=None)))
-    assert len(view) == len(solution.candidates)
-    assert view.node(view.best()).answer == solution.answer
+    view = SavedSession(RunSpec("q"), replace(solution, tree=None)).view
+    assert view.tree is not solution.tree
+    assert view.step_count == len(solution.candidates)
+    assert {node.origin for node in view.tree if node.parent is not None} == {Origin.REST}
+    assert view.tree.node(view.best()).answer == solution.answer
+    assert with_tree(solution) is solution
 
 
 def test_a_large_tree_is_flattened_without_recursion():
     view = RunView("q")
     for node in range(1, 3000):
         dispatched(view, node - 1, node)
+        added(view, node)
     assert len(tree_rows(view)) == 3000
     assert tree_rows(view)[-1].lead == ""
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from ramify.search.node import NodeState
+from ramify.search.node import NodeState, Origin
 from ramify.tui.common.actions import actions_of
 
 from .conftest import Ui, spec
@@ -22,7 +22,7 @@ def paused(ui):
             await hand.ask(key="f6")
             await hand.until(lambda: hand.view.phase == "paused")
             await hand.press("n")
-            await hand.until(lambda: len(hand.view) == 4)
+            await hand.until(lambda: hand.view.step_count == 4)
             await hand.still()
             yield hand
 
@@ -30,14 +30,15 @@ def paused(ui):
 
 
 def depths(hand: Ui) -> list[int]:
-    return sorted(node.depth for node in hand.view if not node.children and node.parent is not None)
+    tree = hand.view.tree
+    return sorted(node.depth for node in tree if not tree.child_count(node.id) and node.parent is not None)
 
 
 async def test_step_goes_on_for_one_round_and_resume_to_the_end(paused):
     async with paused() as hand:
         assert depths(hand) == [1] * 4
         await hand.press("n")
-        await hand.until(lambda: len(hand.view) == 8)
+        await hand.until(lambda: hand.view.step_count == 8)
         await hand.still()
         assert depths(hand) == [2] * 4
         assert "‖ paused" in hand.lines()[0]
@@ -64,7 +65,7 @@ async def test_space_pauses_a_search_that_runs(ui):
 async def test_stop_takes_the_best_answer_so_far(paused, store):
     async with paused() as hand:
         await hand.press("n")
-        await hand.until(lambda: len(hand.view) == 8)
+        await hand.until(lambda: hand.view.step_count == 8)
         await hand.press("x")
         await hand.over()
         assert hand.view.solution.stop_reason == "user"
@@ -75,11 +76,11 @@ async def test_stop_takes_the_best_answer_so_far(paused, store):
 async def test_prune_gives_up_the_selected_step(paused):
     async with paused() as hand:
         await hand.press("home", "down", "p")
-        await hand.until(lambda: hand.view.node(1).state is NodeState.PRUNED)
+        await hand.until(lambda: hand.view.tree.node(1).state is NodeState.PRUNED)
         await hand.until(lambda: "pruned by hand" in hand.text())
         await hand.press("space")
         await hand.over()
-        assert len(hand.view.finished) == 3
+        assert hand.view.tree.finished_count == 3
 
 
 async def test_expand_writes_more_children(paused):
@@ -87,7 +88,7 @@ async def test_expand_writes_more_children(paused):
         await hand.press("home", "down", "plus")
         await hand.press("2", "enter")
         await hand.press("n")
-        await hand.until(lambda: len(hand.view.node(1).children) == 2)
+        await hand.until(lambda: hand.view.tree.child_count(1) == 2)
         await hand.press("space")
         await hand.over()
 
@@ -97,29 +98,29 @@ async def test_an_edited_step_is_marked_and_gone_on_from(paused):
         await hand.press("home", "down", "e")
         await hand.press(*" indeed")
         await hand.press("ctrl+s")
-        await hand.until(lambda: any(node.by_hand for node in hand.view))
-        [mine] = [node for node in hand.view if node.by_hand]
+        await hand.until(lambda: any(node.origin is Origin.HAND for node in hand.view.tree))
+        [mine] = [node for node in hand.view.tree if node.origin is Origin.HAND]
         assert mine.text == "step 0 of the path indeed\n"
         await hand.until(lambda: "✎ step 0 of the path indeed" in hand.text())
         await hand.until(lambda: hand.run.branches.cursor == mine.id)
         await hand.press("n")
-        await hand.until(lambda: hand.view.node(mine.id).children)
+        await hand.until(lambda: hand.view.tree.child_count(mine.id))
 
 
 async def test_leaving_the_editor_changes_nothing(paused):
     async with paused() as hand:
         await hand.press("home", "down", "e", "x", "escape")
-        assert not any(node.by_hand for node in hand.view)
+        assert not any(node.origin is Origin.HAND for node in hand.view.tree)
 
 
 async def test_a_pinned_path_is_the_result(paused):
     async with paused() as hand:
         await hand.press("n")
-        await hand.until(lambda: len(hand.view) == 8)
+        await hand.until(lambda: hand.view.step_count == 8)
         await hand.still()
         await hand.press("n")
-        await hand.until(lambda: len(hand.view.finished) == 4)
-        [other] = [each for each in hand.view.finished if hand.view.node(each).answer == "1"]
+        await hand.until(lambda: hand.view.tree.finished_count == 4)
+        [other] = [node.id for node in hand.view.tree.finished_nodes() if node.answer == "1"]
         hand.run.branches.follow = False
         hand.run.branches.select(other)
         await hand.press("a")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from textual.theme import Theme
 
-from ..state.spark import BARS
-
+BARS = "▁▂▃▄▅▆▇█"
+"""Eight heights of a bar in one character."""
 DARK = Theme(
     name="ramify-dark",
     primary="#7aa2c8",
@@ -86,6 +88,13 @@ def score_tint(score: float | None, *, dark: bool = True) -> str:
 def score_bar(score: float | None) -> str:
     """Return a score as one character that shows it without colour."""
     return " " if score is None else BARS[min(7, int(max(score, 0.0) * 8))]
+
+
+def spark_line(values: Iterable[float], columns: int) -> str:
+    """Return the last values as bars, at most `columns` of them, the largest at full height."""
+    recent = list(values)[-columns:] if columns > 0 else []
+    top = max(recent, default=0.0)
+    return "".join(BARS[min(7, int(value / top * 8))] if top > 0 and value > 0 else " " for value in recent)
 
 
 def long_bar(share: float, columns: int) -> tuple[str, str]:

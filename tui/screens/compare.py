@@ -20,10 +20,10 @@ from ..common.program import program_of
 from ..state.run_view import Phase
 from ..state.session import LiveSession
 from ..state.spec import RunSpec, budget_name
-from ..widgets.answers import AnswerBoard
+from ..widgets.answers import AnswersPanel
+from ..widgets.budget import BudgetPanel
 from ..widgets.choice import Choice, Option
 from ..widgets.footer import ActionFooter
-from ..widgets.gauges import Gauges
 from ..widgets.tree import TreeView
 from .base import RamifyScreen
 from .home import REWARDS_FALLBACK, STRATEGIES, WIDTHS, check_width
@@ -112,8 +112,8 @@ class Side(Vertical):
         """Lay out head, tree, answers and budget."""
         yield Static(classes="side-head")
         yield TreeView()
-        yield AnswerBoard(self.session)
-        yield Gauges(self.session)
+        yield AnswersPanel(self.session)
+        yield BudgetPanel(self.session)
 
     def frame(self) -> bool:
         """Draw what has changed; False once the run is over."""
@@ -125,8 +125,8 @@ class Side(Vertical):
         if self._drawn != view.version:
             self._drawn = view.version
             self.query_one(TreeView).refresh_view()
-            self.query_one(AnswerBoard).refresh_board()
-        self.query_one(Gauges).refresh()
+            self.query_one(AnswersPanel).refresh_votes()
+        self.query_one(BudgetPanel).refresh()
         self.query_one(".side-head", Static).update(self._head(), layout=False)
         return True
 

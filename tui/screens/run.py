@@ -15,17 +15,18 @@ from textual.widgets import Static
 from ramify.errors import UsageError
 from ramify.search.budget import Budget
 from ramify.search.node import NodeState
+from ramify.search.tree import ROOT
 from ramify.text import cut, duration_text, one_line, printable
 
 from ..common.actions import Action, bindings
-from ..state.run_view import ROOT, Phase, RunView
+from ..state.run_view import Phase, RunView
 from ..state.session import LiveSession, SavedSession, Session
 from ..state.spec import LIMITS, RunSpec, parse_budget, python_code
-from ..widgets.answers import AnswerBoard
+from ..widgets.answers import AnswersPanel
+from ..widgets.budget import BudgetPanel
 from ..widgets.choice import Option, Picker
 from ..widgets.detail import NodeDetail
 from ..widgets.footer import ActionFooter
-from ..widgets.gauges import Gauges
 from ..widgets.tree import TreeView
 from .base import RamifyScreen
 from .dialogs import EditStep, PathReader
@@ -54,8 +55,8 @@ class RunScreen(RamifyScreen):
         with Container(id="body"):
             with Container(id="main"):
                 with Vertical(id="side"):
-                    yield AnswerBoard(self.session, id="answers")
-                    yield Gauges(self.session, id="gauges")
+                    yield AnswersPanel(self.session, id="answers")
+                    yield BudgetPanel(self.session, id="budget")
                 yield TreeView(id="tree")
             yield NodeDetail(id="detail")
         yield ActionFooter(self.area)
@@ -98,9 +99,9 @@ class RunScreen(RamifyScreen):
         self._drawn = drawn
         self.query_one("#head", Static).update(self._head(), layout=False)
         if over or self._turn % 2:
-            self.query_one(Gauges).refresh()
+            self.query_one(BudgetPanel).refresh()
         if changed:
-            self.query_one(AnswerBoard).refresh_board()
+            self.query_one(AnswersPanel).refresh_votes()
             self.branches.refresh_view()
             self._show_detail()
         if view.phase is not self._phase:
@@ -116,7 +117,7 @@ class RunScreen(RamifyScreen):
 
     def _phase_changed(self) -> None:
         self.refresh_footer()
-        self.query_one(AnswerBoard).border_title = (
+        self.query_one(AnswersPanel).border_title = (
             "Answer" if self.view.phase is Phase.FINISHED and self.view.answer is not None else "Answers"
         )
 
@@ -150,7 +151,8 @@ class RunScreen(RamifyScreen):
             case Phase.RUNNING:
                 return spinner, "$success", f"searching, {duration_text(session.seconds)}"
             case Phase.PAUSED:
-                busy = f"paused, {view.pending_count} being written" if view.pending_count else "paused"
+                writing = view.tree.pending_count
+                busy = f"paused, {writing} being written" if writing else "paused"
                 return "‖", "$warning", busy
             case Phase.STOPPING:
                 return spinner, "$warning", "stopping"
@@ -192,7 +194,8 @@ class RunScreen(RamifyScreen):
         return True
 
     def _fits(self, action: str) -> bool:
-        node = self.view.node(self.branches.cursor) if self.branches.cursor in self.view else None
+        tree, cursor = self.view.tree, self.branches.cursor
+        node = tree.node(cursor) if cursor in tree else None
         if node is None or action in ("pause", "step", "raise_budget"):
             return True
         match action:
@@ -274,8 +277,8 @@ class RunScreen(RamifyScreen):
 
     def action_edit(self) -> None:
         """Write the selected step by hand."""
-        node = self.view.node(self.branches.cursor)
-        self.program.push_screen(EditStep(node.id, node.text), lambda text: self._edit(node.id, text))
+        node = self.view.tree.node(self.branches.cursor)
+        self.program.push_screen(EditStep(node.id, self.view.text_of(node)), lambda text: self._edit(node.id, text))
 
     def _edit(self, node: int, text: str | None) -> None:
         if text is None:
@@ -316,9 +319,9 @@ class RunScreen(RamifyScreen):
         tree = self.branches
         tree.follow = not self._replaying
         tree.show(self.view)
-        self.query_one(AnswerBoard).show(session)
+        self.query_one(AnswersPanel).show(session)
         if self._replaying:
-            tree.select(max((node.id for node in self.view), default=ROOT))
+            tree.select(self.view.step_count)
         self.wake()
         self.frame()
 

@@ -1,66 +1,69 @@
-"""A saved run told again: its tree as the events that could have made it."""
+"""A saved run at one of its steps: a copy of its search tree that is grown in the order in which steps were begun."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ramify.events import (
-    AnswerUpdate,
-    Event,
-    NodeAdded,
-    NodePruned,
-    NodeScored,
-    NodesDispatched,
-    RunFinished,
-    RunStarted,
-)
-from ramify.search.node import FinishReason, Node, NodeState, Origin
+from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
+from ramify.search.tree import ROOT, SearchTree
 from ramify.search.votes import Candidate
 
-from .run_view import RunView
+from .run_view import AnswerVotes
 
 if TYPE_CHECKING:
-    from ramify.search.tree import SearchTree
     from ramify.solution import Solution
 
-Beat = tuple[Event, ...]
-"""Events that are shown as one."""
 
+class PartialTree:
+    """The first steps of a finished tree; `tree` holds them, growing forwards is cheap and backwards begins again.
 
-def beats(solution: Solution, vote: str = "majority") -> list[Beat]:
-    """Return a run step by step, in the order in which the steps were begun; the last beat ends it.
-
-    A tree does not say when something was given up: it is shown when the search goes on below that depth. `vote` is
-    what ranked the answers meanwhile.
+    A tree does not say when something was given up: that is shown when the search goes on below that depth, and not
+    before the last step after it has begun.
     """
-    tree = solution.tree
-    start = RunStarted(
-        question=solution.question,
-        strategy=str(solution.strategy.get("name", "")),
-        prompt_tokens=solution.usage.policy.prompt_tokens,
-    )
-    middle = [] if tree is None else [*_grown(tree, vote)]
-    return [(start,), *middle, (_final(solution), RunFinished(solution=solution))]
 
+    def __init__(self, whole: SearchTree) -> None:
+        self._whole = whole
+        self._last_child = {node.parent: node.id for node in whole}
+        self._restart()
 
-def replayed(solution: Solution, *, vote: str = "majority", until: int | None = None) -> RunView:
-    """Return the view of a saved run after its first `until` beats, None for all."""
-    view = RunView(solution.question, vote=vote)
-    for beat in beats(solution, vote)[:until]:
-        for event in beat:
-            view.apply(event)
-    return view
+    def _restart(self) -> None:
+        self.tree = SearchTree()
+        self._to_prune: list[Node] = []
+
+    def seek(self, steps: int) -> None:
+        """Hold the first `steps` steps, from 0 to all."""
+        if steps < len(self.tree) - 1:
+            self._restart()
+        while len(self.tree) - 1 < steps:
+            self._add(self._whole.node(len(self.tree)))
+
+    def _add(self, node: Node) -> None:
+        assert node.parent is not None
+        kept = list[Node]()
+        for each in self._to_prune:
+            if each.depth < node.depth and self._last_child.get(each.id, ROOT) < node.id:
+                self.tree.prune(each.id, each.prune_reason or PruneReason.STOPPED)
+            else:
+                kept.append(each)
+        self._to_prune = kept
+        self.tree.add_pending(node.parent, node.index, origin=node.origin, about=node.about)
+        if node.finish_reason is not None or node.id in self._last_child:
+            reason = node.finish_reason or FinishReason.STEP
+            self.tree.complete(node.id, node.text, node.tokens, node.logprob, reason, token_count=node.token_count)
+            if node.score is not None:
+                self.tree.score(node.id, node.score)
+            if node.state is NodeState.FINISHED:
+                self.tree.finish(node.id, node.answer)
+        if node.state is NodeState.PRUNED:
+            self._to_prune.append(node)
 
 
 def with_tree(solution: Solution) -> Solution:
     """Return a solution that has a tree: its own, else one of its finished paths, each in one step."""
     if solution.tree is not None:
         return solution
-    from ramify.search.tree import ROOT, SearchTree
-
     tree, moved = SearchTree(), list[Candidate]()
     for candidate in solution.candidates:
         node = tree.add_pending(ROOT, origin=Origin.REST)
@@ -72,66 +75,17 @@ def with_tree(solution: Solution) -> Solution:
     return replace(solution, tree=tree, candidates=tuple(moved))
 
 
-def _grown(tree: SearchTree, vote: str) -> Iterator[Beat]:
-    votes = dict[str, tuple[int, float]]()
-    waiting = list[Node]()
-    for node in tree:
-        if node.parent is None:
-            continue
-        early = [each for each in waiting if each.depth < node.depth]
-        waiting = [each for each in waiting if each.depth >= node.depth]
-        told: list[Event] = [*map(_pruned, early), *_made(node)]
-        if node.answer is not None and node.state is NodeState.FINISHED:
-            count, weight = votes.get(node.answer, (0, 0.0))
-            votes[node.answer] = count + 1, weight + (1.0 if node.score is None else node.score)
-            told.append(_update(votes, vote))
-        if node.state is NodeState.PRUNED:
-            waiting.append(node)
-        yield tuple(told)
-    if waiting:
-        yield tuple(map(_pruned, waiting))
+def final_votes(solution: Solution) -> tuple[AnswerVotes, ...]:
+    """Return the vote that decided, the result first.
 
-
-def _made(node: Node) -> Iterator[Event]:
-    assert node.parent is not None
-    if node.origin is not Origin.HAND:
-        yield NodesDispatched(parent=node.parent, nodes=(node.id,))
-    if node.state is NodeState.PENDING:
-        return
-    yield NodeAdded(
-        node=node.id,
-        parent=node.parent,
-        depth=node.depth,
-        text=node.text,
-        generated_tokens=node.token_count,
-        logprob=node.logprob,
-        state=NodeState.FINISHED if node.state is NodeState.FINISHED else NodeState.OPEN,
-        finish_reason=node.finish_reason or FinishReason.STEP,
-        answer=node.answer,
-    )
-    if node.score is not None:
-        yield NodeScored(node=node.id, score=node.score)
-
-
-def _pruned(node: Node) -> Event:
-    assert node.prune_reason is not None
-    return NodePruned(node=node.id, reason=node.prune_reason)
-
-
-def _update(votes: dict[str, tuple[int, float]], vote: str) -> Event:
-    groups = [(answer, count, weight) for answer, (count, weight) in votes.items()]
-    by_weight = vote == "weighted"
-    ranked = sorted(groups, key=lambda each: (each[2], each[1]) if by_weight else (each[1], each[2]), reverse=True)
-    return AnswerUpdate(answer=ranked[0][0], groups=tuple(ranked))
-
-
-def _final(solution: Solution) -> Event:
-    """Return the vote that decided: equal answers count together even where they are written differently."""
+    Equal answers count together even where they are written differently.
+    """
     alike = Counter(each.answer for each in solution.candidates)
-    groups = dict[tuple[int, float, str], tuple[str, int, float]]()
+    groups = dict[tuple[int, float, str], AnswerVotes]()
     for each in solution.candidates:
         if each.answer is not None:
             apart = each.answer if alike[each.answer] == each.votes else ""
-            groups.setdefault((each.votes, round(each.weight, 9), apart), (each.answer, each.votes, each.weight))
-    ranked = sorted(groups.values(), key=lambda group: (group[0] != solution.answer, -group[1], -group[2]))
-    return AnswerUpdate(answer=solution.answer, groups=tuple(ranked))
+            key = each.votes, round(each.weight, 9), apart
+            groups.setdefault(key, AnswerVotes(each.answer, each.votes, each.weight))
+    ranked = sorted(groups.values(), key=lambda group: (group.answer != solution.answer, -group.votes, -group.weight))
+    return tuple(ranked)

@@ -1,11 +1,9 @@
-"""One run as it is shown: takes events, keeps counts, and says what has changed by version numbers."""
+"""One run as it is shown: its search tree, its vote and its cost, with version numbers that say when to draw again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ramify.events import (
     AnswerUpdate,
@@ -15,24 +13,19 @@ from ramify.events import (
     NodeAdded,
     NodePinned,
     NodePruned,
-    NodeScored,
-    NodesDispatched,
     RunFinished,
     RunPaused,
     RunResumed,
     RunStarted,
     StepProgress,
 )
-from ramify.search.node import FinishReason, NodeState
-
-from .nodes import NodeView
+from ramify.search.node import Node, NodeState
+from ramify.search.tree import ROOT, SearchTree
 
 if TYPE_CHECKING:
     from ramify.search.budget import Budget
     from ramify.solution import Solution
     from ramify.usage import Usage
-
-ROOT = 0
 
 
 class Phase(StrEnum):
@@ -43,7 +36,7 @@ class Phase(StrEnum):
     RUNNING = auto()
     PAUSED = auto()
     STOPPING = auto()
-    """Asked to stop; what is in flight is being cut."""
+    """Asked to stop; the steps in flight are being cut."""
     FINISHED = auto()
     FAILED = auto()
     """It ended with an error, or was cancelled before it had anything."""
@@ -59,9 +52,8 @@ class Phase(StrEnum):
         return self in (Phase.RUNNING, Phase.PAUSED)
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """An answer, the paths that gave it and the sum of their scores."""
+class AnswerVotes(NamedTuple):
+    """An answer, the number of finished paths that gave it, and the sum of their scores."""
 
     answer: str
     votes: int
@@ -69,114 +61,119 @@ class Group:
 
 
 class RunView:
-    """A run's tree, vote and cost, from its events alone.
+    """A run for the screens: reads the search tree itself, and takes from events what the tree does not hold.
 
-    `version` grows with every change, `shape` with every node that is added. `vote` is the name of the rule that
-    decides ("majority", "weighted" or "best"). `budget` None means that the limits are not known.
+    `tree` is that of the running search or of a saved solution; it is never written to. `version` grows with every
+    change. `vote` is the name of the rule that decides ("majority", "weighted" or "best"). `budget` None means that
+    the limits are not known. `fraction` is the share used of the tightest limit, None without one.
     """
 
-    def __init__(self, question: str = "", *, vote: str = "majority", budget: Budget | None = None) -> None:
+    def __init__(
+        self,
+        question: str = "",
+        *,
+        tree: SearchTree | None = None,
+        vote: str = "majority",
+        budget: Budget | None = None,
+    ) -> None:
         self.question = question
+        self.tree = SearchTree() if tree is None else tree
         self.vote = vote
         self.budget = budget
         self.version = 0
-        self.shape = 0
         self.phase = Phase.WAITING
         self.strategy = ""
-        self.prompt_tokens = 0
-        self.groups: tuple[Group, ...] = ()
+        self.votes: tuple[AnswerVotes, ...] = ()
         self.answer: str | None = None
         self.pinned: int | None = None
         self.usage: Usage | None = None
         self.fraction: float | None = None
         self.solution: Solution | None = None
-        self.finished: list[int] = []
-        self.pruned_count = 0
-        self.scored = False
-        self._nodes: dict[int, NodeView] = {ROOT: NodeView(id=ROOT, parent=None, depth=0, state=NodeState.OPEN)}
-        self._pending: dict[int, None] = {}
-        self._done_tokens = 0
-        self._live_tokens = 0
-        self._winner: int | None = None
+        self._progress: dict[int, StepProgress] = {}
+        self._best: int | None = None
+        self._indexed = self.tree
+        self._children: list[list[int]] = []
 
     # Reading
 
     @property
-    def generated_tokens(self) -> int:
-        """Tokens so far, those of steps in the making included."""
-        return self._done_tokens + self._live_tokens
+    def step_count(self) -> int:
+        """Number of steps; the question is none."""
+        return len(self.tree) - 1
 
     @property
-    def pending_count(self) -> int:
-        """Number of steps being written now."""
-        return len(self._pending)
+    def generated_tokens(self) -> int:
+        """Tokens so far, those of unfinished steps included."""
+        return self.tree.generated_tokens + sum(
+            each.generated_tokens for each in self._progress.values() if self._pending(each.node)
+        )
 
-    def __len__(self) -> int:
-        """Number of steps; the question is none."""
-        return len(self._nodes) - 1
+    @property
+    def scored(self) -> bool:
+        """True once a step has a score."""
+        return self.tree.root.visits > 0
 
-    def __contains__(self, node_id: int) -> bool:
-        return node_id in self._nodes
+    def children(self) -> list[list[int]]:
+        """Return the children of every node by its id, in the order in which they were begun; only to be read.
 
-    def __iter__(self) -> Iterator[NodeView]:
-        return iter(self._nodes.values())
+        `SearchTree.children` checks and sorts, which is too much for every node in every frame.
+        """
+        tree = self.tree
+        if self._indexed is not tree:
+            self._indexed, self._children = tree, []
+        children = self._children
+        for node_id in range(len(children), len(tree)):
+            children.append([])
+            parent = tree.node(node_id).parent
+            if parent is not None:
+                children[parent].append(node_id)
+        return children
 
-    def node(self, node_id: int) -> NodeView:
-        """Return a node; raises KeyError if there is none of this id."""
-        return self._nodes[node_id]
+    def text_of(self, node: Node) -> str:
+        """Return the text of a step as far as it is written."""
+        written = self._progress.get(node.id) if node.state is NodeState.PENDING else None
+        return node.text if written is None else written.text
 
-    def path(self, node_id: int) -> list[NodeView]:
-        """Return the steps from the first to this one; none for the question."""
-        found = list[NodeView]()
-        node = self._nodes[node_id]
-        while node.parent is not None:
-            found.append(node)
-            node = self._nodes[node.parent]
-        found.reverse()
-        return found
+    def tokens_of(self, node: Node) -> int:
+        """Return the number of tokens of a step as far as it is written."""
+        written = self._progress.get(node.id) if node.state is NodeState.PENDING else None
+        return node.token_count if written is None else written.generated_tokens
 
     def path_text(self, node_id: int) -> str:
-        """Return the text of a path as it was written."""
-        return "".join(node.text for node in self.path(node_id))
+        """Return the text of a path as far as it is written; "" for the question."""
+        return "".join(map(self.text_of, self.tree.path_nodes(node_id)))
 
     def best(self) -> int | None:
-        """Return the node whose path would be the result now; without an answer, the most promising one."""
-        if self._winner is None:
-            self._winner = self._find_best()
-        return self._winner if self._winner != ROOT else None
+        """Return the node whose path would be the result now; without an answer, the most promising one.
+
+        None before the first step.
+        """
+        if self._best is None:
+            self._best = self._find_best()
+        return self._best if self._best != ROOT else None
 
     def best_path(self) -> set[int]:
         """Return the ids of the best path, the question's included; none before the first step."""
         best = self.best()
-        return set() if best is None else {ROOT, *(node.id for node in self.path(best))}
+        return set() if best is None else {ROOT, *(node.id for node in self.tree.path_nodes(best))}
 
     def best_score(self, answer: str) -> float | None:
         """Return the highest score of a finished path with this answer, None if none has one."""
-        scores = (self._nodes[each].score for each in self.finished if self._nodes[each].answer == answer)
+        scores = (node.score for node in self.tree.finished_nodes() if node.answer == answer)
         return max((score for score in scores if score is not None), default=None)
 
     # Changing
 
     def apply(self, event: Event) -> None:
-        """Take in an event; kinds that are not known are left alone."""
-        self.version += 1
-        self._winner = None
+        """Take in an event; of kinds that the tree answers for, only that something has changed."""
         match event:
             case StepProgress():
-                self._progress(event)
-            case NodesDispatched():
-                for node in event.nodes:
-                    self._add(node, event.parent)
-                    self._pending[node] = None
-            case NodeAdded():
-                self._complete(event)
-            case NodeScored():
-                self._score(event)
-            case NodePruned():
-                self._prune(event)
+                self._progress[event.node] = event
+            case NodeAdded() | NodePruned():
+                self._progress.pop(event.node, None)
             case AnswerUpdate():
                 self.answer = event.answer
-                self.groups = tuple(Group(*group) for group in event.groups)
+                self.votes = tuple(AnswerVotes(*group) for group in event.groups)
             case BudgetUsed():
                 self.usage, self.fraction = event.usage, event.fraction
             case NodePinned():
@@ -184,7 +181,7 @@ class RunView:
             case BudgetChanged():
                 self.budget = event.budget
             case RunStarted():
-                self.strategy, self.prompt_tokens = event.strategy, event.prompt_tokens
+                self.strategy = event.strategy
                 if self.phase is Phase.WAITING:
                     self.phase = Phase.RUNNING
             case RunPaused():
@@ -192,87 +189,44 @@ class RunView:
             case RunResumed():
                 self.phase = Phase.RUNNING
             case RunFinished():
-                self._finish(event.solution)
+                self.solution, self.usage = event.solution, event.solution.usage
+                self.answer = event.solution.answer
+                self.phase = Phase.FINISHED
+            case _:
+                pass
+        self.touch()
 
     def set_phase(self, phase: Phase) -> None:
         """Say from outside where the run stands."""
         self.phase = phase
+        self.touch()
+
+    def touch(self) -> None:
+        """Have everything drawn again, as something has changed."""
         self.version += 1
+        self._best = None
 
-    def _add(self, node_id: int, parent: int) -> NodeView:
-        above = self._nodes[parent]
-        node = self._nodes[node_id] = NodeView(id=node_id, parent=parent, depth=above.depth + 1)
-        above.children.append(node_id)
-        self.shape += 1
-        return node
-
-    def _progress(self, event: StepProgress) -> None:
-        node = self._nodes.get(event.node)
-        if node is not None and node.state is NodeState.PENDING:
-            self._live_tokens += event.generated_tokens - node.tokens
-            node.tokens, node.text = event.generated_tokens, event.text
-
-    def _complete(self, event: NodeAdded) -> None:
-        node = self._nodes.get(event.node)
-        if node is None:
-            # The search announces its own steps before they are written, so this one came from a person.
-            node = self._add(event.node, event.parent)
-            node.by_hand = True
-        self._pending.pop(node.id, None)
-        self._live_tokens -= node.tokens
-        self._done_tokens += event.generated_tokens
-        node.text, node.tokens, node.logprob = event.text, event.generated_tokens, event.logprob
-        node.finish_reason, node.answer = event.finish_reason, event.answer
-        ended = event.answer is not None or event.finish_reason is FinishReason.EOS
-        node.state = NodeState.FINISHED if ended else event.state
-        if ended:
-            self.finished.append(node.id)
-
-    def _score(self, event: NodeScored) -> None:
-        node = self._nodes.get(event.node)
-        if node is not None:
-            node.score = event.score
-            self.scored = True
-
-    def _prune(self, event: NodePruned) -> None:
-        node = self._nodes.get(event.node)
-        if node is None or node.state is NodeState.PRUNED:
-            return
-        if node.state is NodeState.FINISHED:
-            self.finished.remove(node.id)
-        self._pending.pop(node.id, None)
-        node.state, node.prune_reason = NodeState.PRUNED, event.reason
-        self.pruned_count += 1
-
-    def _finish(self, solution: Solution) -> None:
-        self.solution, self.usage = solution, solution.usage
-        self.answer = solution.answer
-        self.phase = Phase.FINISHED
+    def _pending(self, node_id: int) -> bool:
+        return self.tree.node(node_id).state is NodeState.PENDING
 
     def _find_best(self) -> int:
-        chosen = self._chosen()
-        if chosen is not None:
+        chosen = self.pinned if self.solution is None else self.solution.winner
+        if chosen is not None and chosen in self.tree:
             return chosen
-        wanted = [each for each in self.finished if self.answer is not None and self._nodes[each].answer == self.answer]
-        if wanted:
-            return max(wanted, key=lambda each: (self._nodes[each].score or 0.0, -each))
-        living = (node for node in self._nodes.values() if not node.ended and not node.children and node.depth)
-        return max(living, key=lambda node: (self._worth(node), node.depth, -node.id), default=self._nodes[ROOT]).id
+        if self.answer is not None:
+            wanted = [node for node in self.tree.finished_nodes() if node.answer == self.answer]
+            if wanted:
+                return max(wanted, key=lambda node: (node.score or 0.0, -node.id)).id
+        children = self.children()
+        growing = (node for node in self.tree if node.state in _GROWING and not children[node.id])
+        return max(growing, key=self._promise, default=self.tree.root).id
 
-    def _chosen(self) -> int | None:
-        """Return what the result or a person has chosen."""
-        if self.solution is not None:
-            same = (
-                each.node
-                for each in self.solution.candidates
-                if each.text == self.solution.text and each.score == self.solution.score
-            )
-            found = next(same, None) if self.solution.answer is not None else None
-            return found if found in self._nodes else None
-        return self.pinned
+    def _promise(self, node: Node) -> tuple[float, int, int]:
+        """Return the sort key of an unfinished path: a step without a score counts as the scored one above it."""
+        scored = node
+        while scored.score is None and scored.parent is not None:
+            scored = self.tree.node(scored.parent)
+        return scored.score or 0.0, node.depth, -node.id
 
-    def _worth(self, node: NodeView) -> float:
-        """Return the score of a step, or of the step above while it has none."""
-        while node.score is None and node.parent is not None:
-            node = self._nodes[node.parent]
-        return node.score or 0.0
+
+_GROWING = (NodeState.PENDING, NodeState.OPEN)

@@ -1,4 +1,4 @@
-"""One run from question to saved solution, in a task of its own that no screen owns."""
+"""Runs that the screens show: a search in a task of its own, from question to saved solution, or a saved run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import anyio
 
 from ramify.errors import LoadingCancelled, ModelCrashed, UsageError
 
-from .run_view import Phase, RunView
-from .spark import Speed
+from .panels import Speed
+from .run_view import AnswerVotes, Phase, RunView
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunStore
     from ramify.engine.run import Run
     from ramify.search.budget import Budget
     from ramify.search.strategy import Strategy
+    from ramify.search.tree import SearchTree
+    from ramify.search.votes import Aggregation
     from ramify.solution import Solution
 
     from .engine_host import EngineHost
@@ -31,10 +33,10 @@ Clock = Callable[[], float]
 
 
 class Session:
-    """A run that is shown: a live one, or a saved one in `SavedSession`.
+    """A run that is shown: a live one in `LiveSession`, or a saved one in `SavedSession`.
 
-    `error` is what ended a run that failed. `run_id` is its id in the history, None until it is saved. `max_lanes` is
-    how many steps the engine writes at a time, None if that is not known. `models` names what is really loaded.
+    `error` ended a run that failed. `run_id` is its id in the history, None until it is saved. `max_sequences` is the
+    number of steps that the engine decodes at the same time, None if that is not known. `models` names the loaded ones.
     """
 
     live = True
@@ -46,10 +48,10 @@ class Session:
         self.clock = clock
         self.error: Exception | None = None
         self.run_id: str | None = None
-        self.max_lanes: int | None = None
+        self.max_sequences: int | None = None
         self.models = str(spec.get("model"))
         self.has_reward = spec.get("reward") != "none"
-        self._begun_s = clock()
+        self._began_s = clock()
 
     def stop_standing(self) -> str:
         """Return how far a stop rule is from ending the search, "" without one or where that is not known."""
@@ -61,12 +63,12 @@ class Session:
         usage = self.view.usage
         if self.view.phase.over or not self.live:
             return 0.0 if usage is None else usage.seconds
-        return 0.0 if self.view.phase is Phase.WAITING else self.clock() - self._begun_s
+        return 0.0 if self.view.phase is Phase.WAITING else self.clock() - self._began_s
 
     @property
     def waited_s(self) -> float:
         """Seconds since the session was made or its search began."""
-        return self.clock() - self._begun_s
+        return self.clock() - self._began_s
 
     def tick(self) -> None:
         """Take a sample of the speed; called with each frame."""
@@ -94,11 +96,11 @@ class LiveSession(Session):
         self._plan = plan
         self._host = host
         self._store = store
-        self._begins_paused = paused
+        self._starts_paused = paused
         self._run: Run | None = None
         self._strategy: Strategy | None = None
         self._scope = anyio.CancelScope()
-        self._holds = False
+        self._has_engine = False
         self._task = asyncio.create_task(self._drive(), name="ramify-run")
 
     @property
@@ -190,13 +192,13 @@ class LiveSession(Session):
             except Exception as error:
                 log.warning("the run failed: %s", error, exc_info=not isinstance(error, UsageError))
                 self._fail(error)
-        self._give_back()
+        self._release_engine()
         if not self.view.phase.over:
             self._fail(LoadingCancelled("the run was cancelled", "start it again"))
 
     async def _search(self) -> None:
         engine = await self._host.acquire(self._plan)
-        self._holds = True
+        self._has_engine = True
         self.has_reward = engine.reward is not None
         self._strategy = self._plan.strategy(has_reward=self.has_reward)
         names = [engine.policy.name]
@@ -204,13 +206,13 @@ class LiveSession(Session):
             names.append(engine.reward.name)
         self.models = " + ".join(names)
         self.view.vote = str(self._strategy.vote)
-        self.max_lanes = engine.config.max_lanes
+        self.max_sequences = engine.config.max_lanes
         options: dict[str, Any] = {**self._plan.run_options, "strategy": self._strategy, "progress": True}
         async with engine.run(self.spec.question, **options) as run:
             self._run = run
-            self.view.budget = run.budget
-            self._begun_s = self.clock()
-            if self._begins_paused:
+            self.view.tree, self.view.budget = run.tree, run.budget
+            self._began_s = self.clock()
+            if self._starts_paused:
                 run.pause()
             async for event in run:
                 self.view.apply(event)
@@ -227,7 +229,7 @@ class LiveSession(Session):
                 self.run_id = await anyio.to_thread.run_sync(store.save, solution, options)
         except UsageError as error:
             log.warning("the run was not saved: %s", error)
-        self.view.version += 1
+        self.view.touch()
 
     def _so_far(self, run: Run) -> Solution:
         from ramify.engine.run import as_it_stands
@@ -240,50 +242,67 @@ class LiveSession(Session):
         self.error = error
         self.view.set_phase(Phase.FAILED)
 
-    def _give_back(self) -> None:
-        if self._holds:
-            self._holds = False
+    def _release_engine(self) -> None:
+        if self._has_engine:
+            self._has_engine = False
             self._host.release(self._plan, broken=isinstance(self.error, ModelCrashed))
 
 
 class SavedSession(Session):
-    """A run from the history, whole or up to one of its steps."""
+    """A run from the history or a batch, whole or up to one of its steps."""
 
     live = False
 
     def __init__(self, spec: RunSpec, solution: Solution, run_id: str | None = None) -> None:
-        from .replay import beats, with_tree
+        from .replay import PartialTree, with_tree
 
-        solution = with_tree(solution)
-        self._vote = vote = _vote_of(solution.strategy)
-        self._beats = beats(solution, vote)
+        self.solution = with_tree(solution)
+        tree = self.solution.tree
+        assert tree is not None
+        rule, self._aggregation = _vote_of(solution.strategy, tree)
         # Of an item of a batch the limits are not known.
-        self._budget = None if run_id is None else _budget(spec)
-        super().__init__(spec, RunView(solution.question, vote=vote, budget=self._budget))
-        self.solution = solution
+        budget = None if run_id is None else _budget(spec)
+        super().__init__(spec, RunView(solution.question, tree=tree, vote=rule, budget=budget))
+        self.view.strategy = str(solution.strategy.get("name", ""))
         self.run_id = run_id
         self.models = " + ".join(str(name) for name in solution.model.values() if name)
         self.has_reward = solution.model.get("reward") is not None
-        self.position = 0
-        self.seek(len(self._beats))
+        self._whole = tree
+        self._part = PartialTree(tree)
+        self.position = len(self)
+        self._show_whole()
 
     def __len__(self) -> int:
-        """Number of steps of the replay."""
-        return len(self._beats)
+        """Number of positions of a replay: the question, each step, and the end with the vote that decided."""
+        return len(self._whole) + 1
 
     def seek(self, position: int) -> None:
-        """Show the run after so many beats; forwards is cheap, backwards starts again."""
-        position = min(max(position, 1), len(self._beats))
+        """Show the run at a position, 1 for the question alone; forwards is cheap, backwards begins again."""
+        self.position = min(max(position, 1), len(self))
+        if self.position == len(self):
+            self._show_whole()
+        else:
+            self._part.seek(self.position - 1)
+            self._show_part()
+        self.view.touch()
+
+    def _show_whole(self) -> None:
+        from .replay import final_votes
+
         view = self.view
-        if position < self.position:
-            old = view
-            view = self.view = RunView(self.solution.question, vote=self._vote, budget=self._budget)
-            view.version, view.shape = old.version + 1, old.shape + 1
-            self.position = 0
-        for beat in self._beats[self.position : position]:
-            for event in beat:
-                view.apply(event)
-        self.position = position
+        view.tree, view.phase = self._whole, Phase.FINISHED
+        view.solution, view.usage = self.solution, self.solution.usage
+        view.answer, view.votes = self.solution.answer, final_votes(self.solution)
+
+    def _show_part(self) -> None:
+        from ramify.search.votes import VoteRule, candidates, decide_by_text
+
+        view, tree = self.view, self._part.tree
+        vote = decide_by_text(candidates(tree, self._aggregation), VoteRule(view.vote))
+        view.tree, view.phase = tree, Phase.RUNNING
+        view.solution = view.usage = None
+        view.answer = vote.answer
+        view.votes = tuple(AnswerVotes(each.answer, each.count, each.weight) for each in vote.groups)
 
 
 def _budget(spec: RunSpec) -> Budget:
@@ -296,11 +315,13 @@ def _budget(spec: RunSpec) -> Budget:
     return Budget(**limits) if limits else DEFAULT_BUDGET
 
 
-def _vote_of(strategy: Mapping[str, Any]) -> str:
-    """Return the vote of a saved strategy, "majority" if this version does not know it."""
+def _vote_of(strategy: Mapping[str, Any], tree: SearchTree) -> tuple[str, Aggregation]:
+    """Return vote and aggregation of a saved strategy, majority and last if this version does not know it."""
     from ramify.search.registry import make_strategy
+    from ramify.search.votes import Aggregation
 
     try:
-        return str(make_strategy(**strategy).vote)
+        found = make_strategy(**strategy)
     except (TypeError, ValueError):
-        return "majority"
+        return "majority", Aggregation.LAST
+    return str(found.vote), found.settled(tree).aggregation

@@ -1,4 +1,4 @@
-"""The answer board: what the finished paths say, and how sure that is."""
+"""The panel of the answers: votes of the finished paths, the margin, and the stop rule."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from textual.widget import Widget
 from ramify.text import cut, one_line, width_of
 
 from ..common.themes import long_bar
-from ..state.board import AnswerRow, answer_board
+from ..state.panels import AnswerRow, answer_table
 from ..state.run_view import Phase
 from ..state.session import Session
 
-Part = str | tuple[str, str]
 
-
-class AnswerBoard(Widget):
-    """Votes and weights of the answers, the margin, and the stop rule."""
+class AnswersPanel(Widget):
+    """Votes and weights of the answers, the margin, and how far the stop rule is."""
 
     BORDER_TITLE = "Answers"
     help_text = (
@@ -30,10 +28,10 @@ class AnswerBoard(Widget):
         self._session = session
         self._drawn: object = None
 
-    def refresh_board(self) -> None:
-        """Draw the board again if the vote has changed."""
+    def refresh_votes(self) -> None:
+        """Draw the panel again if the vote has changed."""
         view = self._session.view
-        drawn = (id(view), view.groups, view.phase, view.pinned, len(view.finished), view.scored)
+        drawn = (id(view), view.votes, view.phase, view.pinned, view.tree.finished_count, view.scored)
         if drawn != self._drawn:
             self._drawn = drawn
             self.refresh()
@@ -44,14 +42,14 @@ class AnswerBoard(Widget):
         self.refresh()
 
     def render(self) -> RenderResult:
-        """Return the board as text."""
+        """Return the panel as text."""
         width, height = self.content_size.width, self.content_size.height
-        board = answer_board(self._session.view)
-        notes = self._notes(board.margin, board.unanswered)
+        table = answer_table(self._session.view)
+        notes = self._notes(table.margin, table.unanswered)
         room = max(1, height - len(notes) - (1 if height > 8 else 0))
-        lines = [self._row(row, width) for row in board.rows[:room]]
-        if len(board.rows) > room:
-            lines[-1] = Content.styled(f"  and {len(board.rows) - room + 1} more answers", "$faint")
+        lines = [self._row(row, width) for row in table.rows[:room]]
+        if len(table.rows) > room:
+            lines[-1] = Content.styled(f"  and {len(table.rows) - room + 1} more answers", "$faint")
         if not lines:
             lines = [Content.styled(self._empty(), "$faint")]
         lines += [Content("")] * max(0, min(1, height - len(lines) - len(notes)))

@@ -7,13 +7,14 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from ramify.search.node import NodeState
+from ramify.search.node import Node, NodeState, Origin
+from ramify.search.tree import ROOT
 from ramify.text import printable
 
 from ..common.program import program_of
 from ..common.themes import long_bar, score_tint
-from ..state.nodes import NodeView, reason_text
-from ..state.run_view import ROOT, RunView
+from ..state.panels import prune_text
+from ..state.run_view import RunView
 
 
 class NodeDetail(VerticalScroll, can_focus=True):
@@ -35,10 +36,10 @@ class NodeDetail(VerticalScroll, can_focus=True):
 
     def show(self, view: RunView, node_id: int) -> None:
         """Show the path to a node as it is now."""
-        if node_id not in view:
+        if node_id not in view.tree:
             node_id = ROOT
-        path = view.path(node_id)
-        steps = tuple((each.tokens, each.score, each.state) for each in path)
+        path = view.tree.path_nodes(node_id)
+        steps = tuple((view.tokens_of(each), each.score, each.state) for each in path)
         stamp = (id(view), node_id, (program_of(self).theme, steps))
         if stamp == self._drawn:
             return
@@ -55,45 +56,51 @@ def path_content(view: RunView, node_id: int, *, dark: bool) -> Content:
     """Return the text of a path: the figures of its last step, then all steps."""
     if node_id == ROOT:
         return Content(printable(view.question))
-    lines = [_figures(view, view.node(node_id)), Content("")]
-    for number, step in enumerate(view.path(node_id), start=1):
+    lines = [_facts(view, view.tree.node(node_id)), Content("")]
+    for number, step in enumerate(view.tree.path_nodes(node_id), start=1):
         lines.append(_head(number, step, dark=dark))
         tone = "$foreground" if step.state is not NodeState.PENDING else "$primary"
-        text = printable(step.text).strip("\n") or ("…" if step.state is NodeState.PENDING else "")
+        text = printable(view.text_of(step)).strip("\n") or ("…" if step.state is NodeState.PENDING else "")
         lines += [Content.styled(text, tone), Content("")]
-    answer = view.node(node_id).answer
+    answer = view.tree.node(node_id).answer
     if answer is not None:
         lines.append(Content.assemble(("= ", "$success"), (printable(answer), "bold $success")))
     return Content("\n").join(lines)
 
 
-def _head(number: int, step: NodeView, *, dark: bool) -> Content:
+def _head(number: int, step: Node, *, dark: bool) -> Content:
     label = (f"{number:>2} ", "$faint")
     if step.score is None:
-        note = "being written" if step.state is NodeState.PENDING else "by hand" if step.by_hand else "not scored"
+        note = (
+            "being written"
+            if step.state is NodeState.PENDING
+            else "by hand"
+            if step.origin is Origin.HAND
+            else "not scored"
+        )
         return Content.assemble(label, (note, "$faint"))
     full, empty = long_bar(step.score, 16)
     tint = score_tint(step.score, dark=dark)
-    note = "  by hand" if step.by_hand else ""
+    note = "  by hand" if step.origin is Origin.HAND else ""
     return Content.assemble(
         label, (full, tint), (empty, "$guide"), (f" {step.score:.3f}", f"bold {tint}"), (note, "$accent")
     )
 
 
-def _figures(view: RunView, node: NodeView) -> Content:
-    facts = [_standing(node), f"{node.tokens} tokens"]
-    if node.logprob is not None and node.tokens:
-        facts.append(f"log-probability {node.logprob:z.2f} ({node.logprob / node.tokens:z.3f} a token)")
-    facts.append(f"{sum(each.tokens for each in view.path(node.id))} tokens on the path")
+def _facts(view: RunView, node: Node) -> Content:
+    facts = [_state_text(node), f"{view.tokens_of(node)} tokens"]
+    if node.logprob is not None and node.token_count:
+        facts.append(f"log-probability {node.logprob:z.2f} ({node.logprob / node.token_count:z.3f} a token)")
+    facts.append(f"{sum(map(view.tokens_of, view.tree.path_nodes(node.id)))} tokens on the path")
     return Content.styled(" · ".join(facts), "$faint")
 
 
-def _standing(node: NodeView) -> str:
+def _state_text(node: Node) -> str:
     match node.state:
         case NodeState.PENDING:
             return "being written"
         case NodeState.PRUNED:
-            return f"given up: {reason_text(node.prune_reason)}"
+            return f"given up: {prune_text(node.prune_reason)}"
         case NodeState.FINISHED:
             return "finished" if node.answer is not None else "finished without an answer"
         case _:

@@ -1,4 +1,4 @@
-"""The tree, drawn line by line: only the lines on the screen cost anything, however many nodes there are."""
+"""The search tree as a list of rows; only the lines on the screen are drawn, however many nodes there are."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from ramify.search.node import NodeState
+from ramify.search.node import Node, NodeState, Origin
+from ramify.search.tree import ROOT
 from ramify.text import cut
 
 from ..common.program import program_of
 from ..common.themes import score_bar, score_tint
-from ..state.nodes import NodeView, reason_text
-from ..state.rows import Row, tree_rows
-from ..state.run_view import ROOT, RunView
+from ..state.panels import prune_text
+from ..state.rows import TreeRow, tree_rows
+from ..state.run_view import RunView
 
 KEPT_LINES = 1000
-"""Lines that are kept as they were drawn."""
+"""Number of drawn lines that are kept."""
 LEAST_TEXT = 24
 """Columns that stay free for score and text however deep a branch is."""
 SIGN = {NodeState.PENDING: "◌", NodeState.OPEN: "·", NodeState.FINISHED: "✓", NodeState.PRUNED: "×"}
@@ -85,14 +86,14 @@ class TreeView(ScrollView, can_focus=True):
         self.keep_pruned = True
         self.folded = set[int]()
         self._view = RunView()
-        self._rows: list[Row] = []
+        self._rows: list[TreeRow] = []
         self._place: dict[int, int] = {}
         self._cursor = ROOT
         self._awaited: int | None = None
         self._best: set[int] = set()
         self._drawn: object = None
         self._shape: object = None
-        self._beat = 0
+        self._frame_count = 0
         self._titles = ("", "")
         self._style_cache: dict[str, Style] = {}
         self._strips: dict[object, Strip] = {}
@@ -105,7 +106,7 @@ class TreeView(ScrollView, can_focus=True):
         return self._cursor
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TreeRow]:
         """The rows as they are shown, the question first."""
         return self._rows
 
@@ -113,7 +114,7 @@ class TreeView(ScrollView, can_focus=True):
         """Show a run, keeping the selected node if it has it."""
         self._view = view
         self._strips.clear()
-        if self._cursor not in view:
+        if self._cursor not in view.tree:
             self._cursor = ROOT
         self.refresh_view(force=True)
 
@@ -124,15 +125,15 @@ class TreeView(ScrollView, can_focus=True):
         if drawn == self._drawn and not force:
             return False
         self._drawn = drawn
-        self._beat += 1
+        self._frame_count += 1
         self._best = view.best_path()
-        shape = (id(view), view.shape, *drawn[1:], self.keep_pruned or view.version)
+        shape = (id(view.tree), len(view.tree), *drawn[1:], self.keep_pruned or view.version)
         if shape != self._shape or force:
             self._shape = shape
             self._rows = tree_rows(view, folded=self.folded, keep_pruned=self.keep_pruned)
             self._place = {row.node: place for place, row in enumerate(self._rows)}
             self._fit()
-        if self._awaited is not None and self._awaited in view:
+        if self._awaited is not None and self._awaited in view.tree:
             awaited, self._awaited, self.follow = self._awaited, None, False
             self._select(awaited)
         elif self.follow:
@@ -140,17 +141,17 @@ class TreeView(ScrollView, can_focus=True):
             self._select(ROOT if best is None else best)
         elif self._cursor not in self._place:
             self._select(self._nearest(self._cursor))
-        self._entitle()
+        self._update_title()
         self.refresh()
         return True
 
     def select(self, node: int) -> None:
         """Select a node, unfolding what hides it; one that is not there yet is selected when it comes."""
-        if node not in self._view:
+        if node not in self._view.tree:
             self._awaited = node
             return
         self._awaited = None
-        above = {ROOT, *(each.id for each in self._view.path(node)[:-1])}
+        above = {ROOT, *(each.id for each in self._view.tree.path_nodes(node)[:-1])}
         if above & self.folded or node not in self._place:
             self.folded -= above
             if node not in self._place:
@@ -179,14 +180,14 @@ class TreeView(ScrollView, can_focus=True):
             strip = self._strips[key] = self._drawn_line(row, width)
         return strip
 
-    def _key(self, row: Row, width: int) -> object:
+    def _key(self, row: TreeRow, width: int) -> object:
         """Return all that a line depends on, so that a line that looks as before is not made again."""
-        node, cursor = self._view.node(row.node), self._cursor == row.node
-        pending = self._beat // 2 % 4 if node.state is NodeState.PENDING else -1
+        node, cursor = self._view.tree.node(row.node), self._cursor == row.node
+        pending = self._frame_count // 2 % 4 if node.state is NodeState.PENDING else -1
         marks = (row.node in self._best, cursor, cursor and self.has_focus, node.id == self._view.pinned)
-        return row, width, node.tokens, node.score, node.state, node.by_hand, self._view.scored, pending, marks
+        return row, width, self._view.tokens_of(node), node.score, node.state, self._view.scored, pending, marks
 
-    def _drawn_line(self, row: Row, width: int) -> Strip:
+    def _drawn_line(self, row: TreeRow, width: int) -> Strip:
         strip = Strip(self._segments(row, width)).adjust_cell_length(width)
         if row.node == self._cursor:
             strip = strip.apply_style(self._style("tree--cursor" if self.has_focus else "tree--cursor-blurred"))
@@ -204,8 +205,8 @@ class TreeView(ScrollView, can_focus=True):
             found = self._style_cache[name] = self.get_component_rich_style(name, partial=True)
         return found
 
-    def _segments(self, row: Row, width: int) -> list[Segment]:
-        node = self._view.node(row.node)
+    def _segments(self, row: TreeRow, width: int) -> list[Segment]:
+        node = self._view.tree.node(row.node)
         if node.parent is None:
             text = cut(self._view.question or "question", width - 2)
             return [Segment("? ", self._style("tree--best")), Segment(text, self._style("tree--text"))]
@@ -221,26 +222,26 @@ class TreeView(ScrollView, can_focus=True):
             parts.append(Segment(more, self._style("tree--reason")))
         return parts
 
-    def _score(self, node: NodeView) -> list[Segment]:
+    def _score(self, node: Node) -> list[Segment]:
         if node.score is None:
             return [Segment("       ", None)] if self._view.scored else []
         dim = node.state is NodeState.PRUNED and node.id not in self._best
         tint = Style(color=score_tint(node.score, dark=program_of(self).current_theme.dark), dim=dim)
         return [Segment(f"{score_bar(node.score)} {node.score:.2f} ", tint)]
 
-    def _sign(self, node: NodeView, best: bool) -> tuple[str, str]:
+    def _sign(self, node: Node, best: bool) -> tuple[str, str]:
         if node.id == self._view.pinned:
             return "⚑", "tree--best"
         if best:
             return "●", "tree--best"
-        if node.by_hand:
+        if node.origin is Origin.HAND:
             return "✎", "tree--hand"
         if node.state is NodeState.PENDING:
-            return "◌◍●◍"[self._beat // 2 % 4], "tree--pending"
+            return "◌◍●◍"[self._frame_count // 2 % 4], "tree--pending"
         kind = {NodeState.FINISHED: "tree--answer", NodeState.PRUNED: "tree--pruned"}.get(node.state, "tree--text")
         return SIGN[node.state], kind
 
-    def _words(self, node: NodeView, kind: str, room: int) -> list[Segment]:
+    def _words(self, node: Node, kind: str, room: int) -> list[Segment]:
         if node.state is NodeState.FINISHED:
             said = "no answer" if node.answer is None else f"= {cut(node.answer, 24)}"
             style = self._style("tree--answer" if kind != "tree--best" else kind)
@@ -249,16 +250,16 @@ class TreeView(ScrollView, can_focus=True):
                 Segment(_rest(node.text, room - len(said)), self._style("tree--reason")),
             ]
         if node.state is NodeState.PRUNED:
-            reason = cut(reason_text(node.prune_reason), room)
+            reason = cut(prune_text(node.prune_reason), room)
             text = _rest(node.text, room - len(reason))
             return [Segment(reason, self._style("tree--reason")), Segment(text, self._style("tree--pruned"))]
         if node.state is NodeState.PENDING:
-            return [Segment(cut(node.text or "…", room), self._style("tree--pending"))]
+            return [Segment(cut(self._view.text_of(node) or "…", room), self._style("tree--pending"))]
         style = "tree--text" if kind not in ("tree--best", "tree--hand") else kind
         return [Segment(cut(node.text, room), self._style(style))]
 
-    def _entitle(self) -> None:
-        count = len(self._view)
+    def _update_title(self) -> None:
+        count = self._view.step_count
         title = f"Tree · {count:,} steps" if count else "Tree"
         notes = ["following the best path"] if self.follow else []
         notes += [] if self.keep_pruned else ["given up hidden"]
@@ -283,13 +284,13 @@ class TreeView(ScrollView, can_focus=True):
 
     def action_fold(self) -> None:
         """Fold the selected node, or select the one above it."""
-        node = self._view.node(self._cursor)
-        if node.children and node.id not in self.folded and node.id != ROOT:
+        node = self._view.tree.node(self._cursor)
+        if self._view.children()[node.id] and node.id not in self.folded and node.id != ROOT:
             self.folded.add(node.id)
             self.follow = False
             self.refresh_view(force=True)
         elif node.parent is not None:
-            self._by_hand(node.parent)
+            self._move_to(node.parent)
 
     def action_unfold(self) -> None:
         """Unfold the selected node, or select its first child."""
@@ -318,7 +319,7 @@ class TreeView(ScrollView, can_focus=True):
     def on_resize(self) -> None:
         """Keep the width of what can be scrolled to that of the widget."""
         self._fit()
-        self._reveal()
+        self._scroll_to_cursor()
 
     def _fit(self) -> None:
         """Let the scroll bar know how many rows there are, without laying out the screen if it is there already."""
@@ -335,12 +336,12 @@ class TreeView(ScrollView, can_focus=True):
 
     def _go(self, place: int) -> None:
         if self._rows:
-            self._by_hand(self._rows[min(max(place, 0), len(self._rows) - 1)].node)
+            self._move_to(self._rows[min(max(place, 0), len(self._rows) - 1)].node)
 
-    def _by_hand(self, node: int) -> None:
+    def _move_to(self, node: int) -> None:
         if self.follow:
             self.follow = False
-            self._entitle()
+            self._update_title()
         self._select(node)
 
     def _select(self, node: int) -> None:
@@ -348,7 +349,7 @@ class TreeView(ScrollView, can_focus=True):
             node = self._nearest(node)
         moved = node != self._cursor
         self._cursor = node
-        self._reveal()
+        self._scroll_to_cursor()
         if moved:
             self.refresh()
             self.post_message(self.Selected(self, node))
@@ -357,10 +358,10 @@ class TreeView(ScrollView, can_focus=True):
         """Return the node itself or the nearest one above it that is shown."""
         current: int | None = node_id
         while current is not None and current not in self._place:
-            current = self._view.node(current).parent if current in self._view else ROOT
+            current = self._view.tree.node(current).parent if current in self._view.tree else ROOT
         return ROOT if current is None else current
 
-    def _reveal(self) -> None:
+    def _scroll_to_cursor(self) -> None:
         place, height = self._place.get(self._cursor), self.scrollable_content_region.height
         if place is None or height < 1:
             return

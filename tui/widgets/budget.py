@@ -1,4 +1,4 @@
-"""What the run costs: budget gauges, how long the budget lasts, and the speed over time."""
+"""The panel of the budget: amounts used, how long the budget lasts, and the speed over time."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
-from ..common.themes import long_bar
-from ..state.gauges import Gauge, budget_gauges, forecast
+from ..common.themes import long_bar, spark_line
+from ..state.panels import UsedAmount, forecast, used_amounts
 from ..state.session import Session
 
 LABEL = 10
 
 
-class Gauges(Widget):
-    """Tokens, time and FLOPs against their limits, the lanes in use, and a sparkline of tokens per second."""
+class BudgetPanel(Widget):
+    """Tokens, time and FLOPs against their limits, the sequences in use, and a sparkline of tokens per second."""
 
     BORDER_TITLE = "Budget"
     help_text = (
         "What the search has used and its limits: tokens the policy generated, tokens the reward model read, time and "
-        "floating point operations. Lanes are the steps that are written at the same moment. The bars at the bottom "
-        "are tokens per second, newest on the right."
+        "floating point operations. Sequences are the steps that are written at the same moment. The bars at the "
+        "bottom are tokens per second, newest on the right."
     )
 
     def __init__(self, session: Session, *, id: str | None = None) -> None:
@@ -33,23 +33,23 @@ class Gauges(Widget):
         self.refresh()
 
     def render(self) -> RenderResult:
-        """Return the gauges as text, as many lines as there is room for."""
+        """Return the amounts as text, as many lines as there is room for."""
         width, height = self.content_size.width, self.content_size.height
         session = self._session
-        gauges = budget_gauges(session.view, session.seconds)
+        amounts = used_amounts(session.view, session.seconds)
         if not session.live and not session.view.phase.over:
             # A tree does not say what had been spent when.
-            return _line(gauges[0], width)
-        lines = [_line(gauge, width) for gauge in gauges]
+            return _line(amounts[0], width)
+        lines = [_line(amount, width) for amount in amounts]
         if session.live and not session.view.phase.over:
-            lines.append(self._lanes(width))
+            lines.append(self._sequences(width))
         tail = self._tail(width)
         return Content("\n").join([*lines[: max(1, height - len(tail))], *tail])
 
-    def _lanes(self, width: int) -> Content:
-        count, most = self._session.view.pending_count, self._session.max_lanes
-        gauge = Gauge("lanes", count, None if most is None else float(most), "nodes")
-        return _line(gauge, width)
+    def _sequences(self, width: int) -> Content:
+        count, most = self._session.view.tree.pending_count, self._session.max_sequences
+        amount = UsedAmount("sequences", count, None if most is None else float(most), "nodes")
+        return _line(amount, width)
 
     def _tail(self, width: int) -> list[Content]:
         session = self._session
@@ -62,22 +62,22 @@ class Gauges(Widget):
             usage = session.view.usage
             rate = 0.0 if usage is None else usage.tokens_per_s
         label = f"{rate:,.0f} tokens/s "
-        bars = session.speed.bars(max(0, width - len(label)))
+        bars = spark_line(session.speed.rates, max(0, width - len(label)))
         lines.append(Content.assemble((label, "$foreground 80%"), (bars, "$primary")))
         return lines
 
 
-def _line(gauge: Gauge, width: int) -> Content:
-    text = gauge.text
+def _line(amount: UsedAmount, width: int) -> Content:
+    text = amount.text
     room = width - LABEL - len(text) - 2
-    if gauge.limit is None or room < 3:
+    if amount.limit is None or room < 3:
         return Content.assemble(
-            (gauge.label.ljust(LABEL), "$faint"), (text.rjust(max(0, width - LABEL)), "$foreground 85%")
+            (amount.label.ljust(LABEL), "$faint"), (text.rjust(max(0, width - LABEL)), "$foreground 85%")
         )
-    full, empty = long_bar(gauge.share, min(room, 20))
-    tone = "$warning" if gauge.share >= 0.9 else "$primary"
+    full, empty = long_bar(amount.share, min(room, 20))
+    tone = "$warning" if amount.share >= 0.9 else "$primary"
     return Content.assemble(
-        (gauge.label.ljust(LABEL), "$faint"),
+        (amount.label.ljust(LABEL), "$faint"),
         (full, tone),
         (empty, "$guide"),
         (text.rjust(width - LABEL - len(full) - len(empty)), "$foreground 85%"),
