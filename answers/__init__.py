@@ -1,4 +1,4 @@
-"""Reading answers from generated text, and telling whether two answers are the same."""
+"""Answers: extraction from generated text, equality, and checks against gold answers."""
 
 from __future__ import annotations
 

@@ -1,22 +1,27 @@
-"""What makes an answer right: checkers by name, or a function of the answer and the gold answer.
+"""Checkers of answers, by name or as a function of the answer and the gold answer.
 
-A checker says two things: whether an answer is right (`accepts`), and whether two answers without rank mean the same
-(`same`), which is what paths vote by. The gold answer never takes part in a vote.
+A checker says whether an answer is right (`accepts`), and whether two answers, neither of them the gold answer, mean
+the same (`same`), by which paths vote. The gold answer never takes part in a vote.
+
+Gold answers that are regular expressions are matched with the library `regex`: Python's own `re` cannot be stopped, and
+some patterns take longer than anybody waits; `regex` has a time limit on any thread, and lets other threads run.
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
+from typing import Any
 
 from ramify.errors import UsageError
 
 from .equality import answers_equal, decide_quickly
 from .normalise import normalise
-from .patterns import matches, matches_quickly
 from .quantities import parse_quantity
 
 Check = str | Callable[[str, str], bool]
@@ -26,10 +31,16 @@ DEFAULT_CHECK = "math"
 CHECK_NAMES = ("math", "exact", "regex", "numeric")
 DEFAULT_TOLERANCE = 1e-6
 
+PATTERN_LIMIT_S = 1.0
+QUICK_PATTERN_LIMIT_S = 0.01
+"""Seconds of this process's processor time, so that a busy machine decides no answer."""
+
+_log = logging.getLogger("ramify.answers")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checker:
-    """Compares answers. The quick forms return None where only the others, which may take seconds, can tell.
+    """Comparison of answers. The quick forms return None where only the others, which may take seconds, can tell.
 
     `accepts` takes the answer and the gold answer, `same` two answers in any order.
     """
@@ -39,6 +50,46 @@ class Checker:
     accepts_quickly: Callable[[str, str], bool | None]
     same: Callable[[str, str], bool]
     same_quickly: Callable[[str, str], bool | None]
+
+
+class AnswerEquality:
+    """Which answers of one problem mean the same, without holding up the event loop; each pair is compared once.
+
+    `quick` decides at once or returns None; `slow` may take seconds and runs in a thread. A pair that only `slow` can
+    decide counts as different until `resolve` has been awaited.
+    """
+
+    def __init__(self, quick: Callable[[str, str], bool | None], slow: Callable[[str, str], bool]) -> None:
+        self._quick = quick
+        self._slow = slow
+        self._verdicts: dict[tuple[str, str], bool] = {}
+        self._open: set[tuple[str, str]] = set()
+
+    @property
+    def unresolved(self) -> bool:
+        """True if `same` called a pair different, since the last `resolve`, that only `slow` can decide."""
+        return bool(self._open)
+
+    def same(self, left: str, right: str) -> bool:
+        """Return whether two answers are known to mean the same."""
+        pair = (left, right) if left <= right else (right, left)
+        verdict = self._verdicts.get(pair)
+        if verdict is None:
+            verdict = self._quick(*pair)
+            if verdict is None:
+                self._open.add(pair)
+                return False
+            self._verdicts[pair] = verdict
+        return verdict
+
+    async def resolve(self) -> None:
+        """Decide all pairs that only `slow` can decide."""
+        from anyio.to_thread import run_sync
+
+        pairs = sorted(self._open)
+        verdicts = await run_sync(lambda: [self._slow(*pair) for pair in pairs])
+        self._verdicts.update(zip(pairs, verdicts, strict=True))
+        self._open.difference_update(pairs)
 
 
 def make_checker(check: Check) -> Checker:
@@ -75,8 +126,8 @@ def _named(text: str) -> Checker:
         return _quick(text, _equal_texts)
     return Checker(
         name=text,
-        accepts=matches,
-        accepts_quickly=matches_quickly,
+        accepts=_matches,
+        accepts_quickly=_matches_quickly,
         same=_equal_texts,
         same_quickly=_equal_texts,
     )
@@ -96,7 +147,7 @@ def _called(function: Callable[[str, str], bool]) -> Checker:
         try:
             return _equal_texts(left, right) or bool(function(left, right) and function(right, left))
         except Exception:
-            # It is written for gold answers; what it cannot take as one is no equal.
+            # The function is written for gold answers; an answer that it cannot take as one equals nothing.
             return False
 
     return Checker(
@@ -141,3 +192,44 @@ def _tolerance(text: str) -> float:
     if not 0 <= value < math.inf:
         raise UsageError(f"the tolerance {text!r} is no number from 0 upwards", "write it like numeric:0.01")
     return value
+
+
+def _matches(answer: str, pattern: str) -> bool:
+    """Return whether `pattern` matches all of `answer`; False, with a warning, after `PATTERN_LIMIT_S` seconds."""
+    return _match_logged(answer.strip(), pattern)
+
+
+def _matches_quickly(answer: str, pattern: str) -> bool | None:
+    """Return the same; None if it takes longer than `QUICK_PATTERN_LIMIT_S` seconds."""
+    try:
+        return _full_match(answer.strip(), pattern, QUICK_PATTERN_LIMIT_S)
+    except TimeoutError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _match_logged(answer: str, pattern: str) -> bool:
+    try:
+        return _full_match(answer, pattern, PATTERN_LIMIT_S)
+    except TimeoutError:
+        shown = pattern if len(pattern) <= 100 else f"{pattern[:100]}..."
+        _log.warning(
+            "the pattern %r took longer than %g s on an answer, which counts as wrong; simplify it",
+            shown,
+            PATTERN_LIMIT_S,
+        )
+        return False
+
+
+def _full_match(answer: str, pattern: str, limit_s: float) -> bool:
+    return _compiled_pattern(pattern).fullmatch(answer, concurrent=True, timeout=limit_s) is not None
+
+
+@lru_cache(maxsize=1024)
+def _compiled_pattern(text: str) -> Any:
+    # The library has no type annotations.
+    regex: Any = import_module("regex")
+    try:
+        return regex.compile(text)
+    except regex.error as error:
+        raise UsageError(f"the gold answer {text!r} is no regular expression ({error})", "correct it") from error

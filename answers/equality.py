@@ -1,7 +1,7 @@
-"""Tells whether two answers are the same mathematically.
+"""Mathematical equality of two answers.
 
-Ordinary answers (equal text, plain numbers, words) are decided here and now. Everything else is decided by math-verify
-in a helper process, because it can take any amount of time and memory, and its own time limit needs the main thread.
+Ordinary answers (equal text, plain numbers, words) are compared in this process. All others are compared by math-verify
+in a child process, because it can take any amount of time and memory, and its own time limit needs the main thread.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from .math_verify_process import MathVerifyProcess
 from .normalise import normalise
-from .prover import Prover
 from .quantities import is_unit_word, parse_based, parse_quantity, same_quantity
 
 TIME_LIMIT_S = 2.0
@@ -20,13 +20,13 @@ LONGEST = 2048
 _LETTER = re.compile(r"\(?([A-Za-z])\)?")
 _WORDS = re.compile(r"[A-Za-z']+(?:[ -][A-Za-z']+)*")
 
-_prover = Prover()
+_math_verify = MathVerifyProcess()
 
 
 def answers_equal(a: str, b: str, *, time_limit_s: float = TIME_LIMIT_S) -> bool:
-    """Tell whether two answers are mathematically equal; symmetric, and safe from any thread.
+    """Return whether two answers are mathematically equal; the order does not matter. It may be called in any thread.
 
-    What cannot be decided within `time_limit_s` counts as different. An empty answer equals nothing.
+    Answers that cannot be compared within `time_limit_s` seconds count as different. An empty answer equals nothing.
     """
     decided = decide_quickly(a, b)
     if decided is not None:
@@ -39,7 +39,7 @@ def answers_equal(a: str, b: str, *, time_limit_s: float = TIME_LIMIT_S) -> bool
 
 
 def decide_quickly(a: str, b: str) -> bool | None:
-    """Return whether two answers are equal if that takes no algebra, else None."""
+    """Return whether two answers are equal; None if that takes algebra."""
     if max(len(a), len(b)) > LONGEST:
         return a.strip() == b.strip()
     left, right = normalise(a), normalise(b)
@@ -62,19 +62,19 @@ def decide_quickly(a: str, b: str) -> bool | None:
 
 
 class _Undecided(Exception):
-    """Raised, so that it is not cached, when the helper gave no result in time."""
+    """Raised when math-verify gave no result in time, so that this is not cached."""
 
 
 @lru_cache(maxsize=4096)
 def _proved(a: str, b: str, time_limit_s: float) -> bool:
-    result = _prover.equal(a, b, time_limit_s=time_limit_s)
+    result = _math_verify.equal(a, b, time_limit_s=time_limit_s)
     if result is None:
         raise _Undecided
     return result
 
 
 def _plain_word(text: str) -> str | None:
-    """Return an answer in plain words, or a choice such as "(A)", in one way of writing; None if it is neither."""
+    """Return the normal form of an answer in plain words, or of a choice such as "(A)"; None if it is neither."""
     letter = _LETTER.fullmatch(text)
     if letter:
         return letter[1]

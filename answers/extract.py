@@ -1,7 +1,7 @@
-r"""Reads the final answer from generated text.
+r"""Extraction of the final answer from generated text.
 
-Four forms mark an answer: `\boxed{...}`, `#### ...`, "the answer is ..." and a line `A: ...`. The form that starts
-last in the text counts, whichever it is. All scans are linear in the length of the text.
+Four forms mark an answer: `\boxed{...}`, `#### ...`, "the answer is ..." and a line `A: ...`. The one that
+starts last in the text counts, of whatever form. All scans are linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
 def extract_answer(text: str) -> str | None:
-    r"""Return the last answer in `text`, None if there is none.
+    r"""Return the last answer in `text`; None if there is none.
 
     Wrapping `$...$`, `\(...\)` and `**...**` and a closing full stop are removed; units and currency signs stay.
     """
@@ -62,7 +62,7 @@ def _first_sentence(text: str) -> str:
     end = _SENTENCE_END.search(text)
     text = text if end is None else text[: end.start()]
     if "{" not in text:
-        # The brace of a box around the whole sentence.
+        # The closing brace of a box around the whole sentence.
         text = text.partition("}")[0]
-    # Emphasis that began before the phrase.
+    # The end of emphasis that began before the phrase.
     return text.removesuffix("**") if text.count("**") == 1 else text

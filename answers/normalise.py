@@ -1,4 +1,4 @@
-"""The textual normal form of an answer: what differs only in writing becomes equal."""
+"""Textual normal form of an answer: answers that differ only in notation become equal."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def normalise(text: str) -> str:
-    """Return the text in normal form: one way of writing signs, spaces and LaTeX commands, wrapping removed."""
+    """Return the text with one notation for signs, spaces and LaTeX commands, and without wrapping."""
     text = unwrap(text.translate(_CHARACTERS))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)

@@ -1,4 +1,4 @@
-"""Plain numbers with or without a unit: exact comparison without a computer algebra system."""
+"""Quantities: plain numbers with or without a unit, compared exactly without a computer algebra system."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Quantity:
 
 
 def parse_quantity(text: str) -> Quantity | None:
-    """Return the quantity that normalised `text` writes, None if it is anything else."""
+    """Return the quantity that the normalised `text` is; None if it is anything else."""
     match = _QUANTITY.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None or (match["sign"] and match["inner"]):
         return None
@@ -86,7 +86,7 @@ def parse_quantity(text: str) -> Quantity | None:
 
 
 def same_quantity(a: Quantity, b: Quantity) -> bool:
-    """Tell whether two quantities are equal.
+    """Return whether two quantities are equal.
 
     A missing unit equals any, different units differ. A percentage equals both its number and its hundredth. A
     decimal of six places or more equals the ratio that it is rounded from; places after the ninth don't count.
@@ -114,7 +114,7 @@ def parse_based(text: str) -> int | None:
 
 
 def is_unit_word(word: str) -> bool:
-    """Tell whether a word is plain language, not mathematics written in letters."""
+    """Return whether a word is plain language, not mathematics in letters."""
     return len(word) > 1 and word.lower() not in _NOT_UNITS
 
 
@@ -140,7 +140,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
 
 
 def _unit(text: str, currency: str) -> str | None:
-    """Return the unit in one way of writing, "" for none, None if `text` may be mathematics."""
+    """Return the normal form of a unit, "" for none; None if `text` may be mathematics."""
     spaced, text = text.startswith(" "), text.strip(" .")
     if not text:
         return _UNITS.get(currency, "")

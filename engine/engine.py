@@ -12,9 +12,8 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from ramify.answers.checkers import make_checker
+from ramify.answers.checkers import AnswerEquality, make_checker
 from ramify.answers.extract import extract_answer
-from ramify.answers.verdicts import AnswerEquality
 from ramify.config import DEFAULT_RUN, EngineConfig, RunConfig
 from ramify.errors import EngineClosed, UsageError
 from ramify.events import Event

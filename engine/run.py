@@ -10,7 +10,7 @@ from typing import Any, cast
 import anyio
 from anyio.abc import TaskGroup
 
-from ramify.answers.verdicts import AnswerEquality
+from ramify.answers.checkers import AnswerEquality
 from ramify.errors import RamifyError, UsageError
 from ramify.events import (
     BudgetChanged,

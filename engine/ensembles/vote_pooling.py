@@ -9,8 +9,7 @@ from operator import add
 
 from anyio.to_thread import run_sync
 
-from ramify.answers.checkers import DEFAULT_CHECK, Check, make_checker
-from ramify.answers.verdicts import AnswerEquality
+from ramify.answers.checkers import DEFAULT_CHECK, AnswerEquality, Check, make_checker
 from ramify.errors import UsageError
 from ramify.search.votes import Candidate, Vote, VoteRule, decide
 from ramify.solution import Solution

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ramify.answers import answers_equal, extract_answer, normalise
 from ramify.answers.equality import decide_quickly
-from ramify.answers.prover import Prover
+from ramify.answers.math_verify_process import MathVerifyProcess
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the benchmark files are not here")
@@ -204,7 +204,7 @@ def test_short_hostile_text_is_cut_off(text: str) -> None:
     assert answers_equal("y+1", "1+y")
 
 
-def test_many_threads_share_one_helper() -> None:
+def test_many_threads_share_one_process() -> None:
     pairs = [(f"x+{n}", f"{n}+x") for n in range(20)] + [(f"x+{n}", f"x-{n + 1}") for n in range(20)]
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(answers_equal, *zip(*pairs, strict=True)))
@@ -221,16 +221,16 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def test_a_killed_helper_is_replaced_and_a_closed_one_is_gone() -> None:
-    prover = Prover()
-    assert prover.equal("x+1", "1+x", time_limit_s=5) is True
-    process = prover._process  # pyright: ignore[reportPrivateUsage]
+def test_a_killed_process_is_replaced_and_a_closed_one_is_gone() -> None:
+    comparison = MathVerifyProcess()
+    assert comparison.equal("x+1", "1+x", time_limit_s=5) is True
+    process = comparison._process  # pyright: ignore[reportPrivateUsage]
     assert process is not None
     process.kill()
     process.wait()
-    assert prover.equal("x+1", "1+x", time_limit_s=5) is True
-    replacement = prover._process  # pyright: ignore[reportPrivateUsage]
-    prover.close()
+    assert comparison.equal("x+1", "1+x", time_limit_s=5) is True
+    replacement = comparison._process  # pyright: ignore[reportPrivateUsage]
+    comparison.close()
     assert replacement is not None and replacement.poll() is not None
 
 
@@ -238,10 +238,10 @@ def test_ordinary_comparisons_load_no_algebra_and_leave_nothing_running() -> Non
     code = (
         "import sys; from ramify.answers import answers_equal, equality; "
         "assert answers_equal('1/2', '0.5') and not answers_equal('3', '4'); "
-        "assert equality._prover._process is None; "
+        "assert equality._math_verify._process is None; "
         "assert answers_equal('x+1', '1+x'); "
         "assert not {'sympy', 'math_verify'} & set(sys.modules); "
-        "print(equality._prover._process.pid)"
+        "print(equality._math_verify._process.pid)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not Path(f"/proc/{done.stdout.strip()}").exists()

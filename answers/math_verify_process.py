@@ -1,4 +1,8 @@
-"""The parent's side of the helper process that runs math-verify."""
+"""Process that runs math-verify: requests with a time limit, a kill when it is over, and restarts.
+
+A process pool of the standard library, of pebble or of anyio would import the user's main module in the child, which a
+script without `if __name__ == "__main__"` and a program from stdin do not survive; this one runs a file of ramify only.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,17 @@ from pathlib import Path
 from threading import Lock, Timer
 
 START_LIMIT_S = 60.0
-_HELPER = Path(__file__).with_name("helper.py")
+_PROGRAM = Path(__file__).with_name("math_verify_program.py")
 _MOST_FAILED_STARTS = 3
 _REPLIES = {b"1\n": True, b"0\n": False}
 
 _log = logging.getLogger("ramify.answers")
 
 
-class Prover:
-    """One helper process, started when it is first needed, killed when it takes too long, and replaced then.
+class MathVerifyProcess:
+    """A child process that compares answers; started at the first request, replaced after one that took too long.
 
-    Safe from any thread; requests wait for each other, and the time limit of a request starts when its turn comes.
+    It may be used from any thread. Requests wait for each other; the time limit of a request starts with its turn.
     """
 
     def __init__(self) -> None:
@@ -32,7 +36,7 @@ class Prover:
         self._failed_starts = 0
 
     def equal(self, a: str, b: str, *, time_limit_s: float) -> bool | None:
-        """Return whether math-verify finds two answers equal, None if it did not say in time."""
+        """Return whether math-verify finds two answers equal; None without a reply within `time_limit_s` seconds."""
         request = json.dumps([a, b, time_limit_s]).encode() + b"\n"
         with self._lock:
             process = self._running()
@@ -44,13 +48,13 @@ class Prover:
             return reply
 
     def close(self) -> None:
-        """End the helper; the next request starts another."""
+        """End the process; the next request starts another."""
         with self._lock:
             self._discard()
 
     def _running(self) -> subprocess.Popen[bytes] | None:
         if self._owner != os.getpid():
-            # After a fork the helper is the other process's.
+            # After a fork the child belongs to the other process.
             self._process, self._owner = None, os.getpid()
         if self._process is not None and self._process.poll() is not None:
             self._discard()
@@ -59,9 +63,9 @@ class Prover:
         return self._process
 
     def _start(self) -> None:
-        # -P keeps the helper's own folder off its module path; a session of its own keeps Ctrl-C away from it.
+        # -P keeps the program's folder off its module path; in a session of its own it gets no Ctrl-C.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_HELPER)],
+            [sys.executable, "-P", str(_PROGRAM)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -78,7 +82,7 @@ class Prover:
             _log.warning("math-verify does not start; answers are compared as text and as plain numbers only")
 
     def _exchange(self, process: subprocess.Popen[bytes], request: bytes, time_limit_s: float) -> bytes:
-        """Send a request and return the reply; b"" if the helper died or was killed for taking too long."""
+        """Send a request and return the reply; b"" if the process died or was killed at the time limit."""
         assert process.stdin is not None and process.stdout is not None
         timer = Timer(time_limit_s, process.kill)
         timer.daemon = True
@@ -91,7 +95,7 @@ class Prover:
             return b""
         finally:
             timer.cancel()
-            # Joined, so that a late timer cannot kill the helper in the middle of the next request.
+            # Joined, so that a late timer cannot kill the process during the next request.
             timer.join()
 
     def _discard(self) -> None:

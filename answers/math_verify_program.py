@@ -1,7 +1,8 @@
-"""The program of the helper process: reads pairs of answers, writes whether math-verify finds them equal.
+"""Program that compares pairs of answers with math-verify, in a process of its own with a memory limit.
 
-Run as a file, never imported by ramify. One request a line, a JSON list [answer, answer, seconds]; one reply a line,
-"1" or "0". The parent kills this process when a request takes too long; the alarm is for when the parent is gone.
+Run as a file, never imported by ramify, so that nothing of the user's program runs in it. A request is a line with the
+JSON list [answer, answer, seconds]; a reply is the line "1" (equal) or "0". The parent kills the process when a request
+takes too long; the alarm ends it when the parent is gone.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ MEMORY_LIMIT_BYTES = 2 << 30
 
 
 def main() -> None:
-    """Serve requests until the input ends."""
+    """Reply to requests until the input ends."""
     logging.disable(logging.CRITICAL)
     limit_memory()
     equal = load_equality()
-    # The first comparison loads what later ones use, so it belongs to the start.
+    # The first comparison loads what later ones use; it must not count against the first request's time.
     equal("x^2+1", "1+x^2")
     sys.stdout.write("ready\n")
     sys.stdout.flush()
@@ -38,7 +39,7 @@ def main() -> None:
 
 
 def load_equality() -> Callable[[str, str], bool]:
-    """Return math-verify's comparison, made symmetric, and without its own time limits."""
+    """Return math-verify's comparison in both directions, without its own time limits."""
     math_verify: Any = import_module("math_verify")
     latex = [math_verify.LatexExtractionConfig()]
 
@@ -53,7 +54,7 @@ def load_equality() -> Callable[[str, str], bool]:
 
 
 def limit_memory() -> None:
-    """Bound this process's address space, where the system can."""
+    """Limit the address space of this process to `MEMORY_LIMIT_BYTES`, where the system can."""
     try:
         import resource
     except ImportError:
@@ -64,7 +65,7 @@ def limit_memory() -> None:
 
 
 def set_alarm(seconds: float) -> None:
-    """Have this process die after `seconds`, 0 never, where the system can."""
+    """End this process after `seconds` (0: never), where the system can."""
     import signal
 
     if hasattr(signal, "setitimer"):
