@@ -46,9 +46,12 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.batch.stats": "ramify.statistics",
     "ramify.batch.tally": "ramify.batch.progress",
     "ramify.bench": "ramify.scaling",
+    "ramify.bench.folder": "ramify.scaling.run",
     "ramify.bench.plots": "ramify.scaling.claims.plots",
     "ramify.bench.report": "ramify.scaling.claims.report",
     "ramify.bench.statistics": "ramify.scaling.fits",
+    "ramify.bench.votes": "ramify.scaling.cells",
+    "ramify.bench.work": "ramify.scaling.run",
     "ramify.cli.batching": "ramify.cli.batch",
     "ramify.cli.build_advice": "ramify.cli.doctor",
     "ramify.cli.diagnostics": "ramify.cli.terminal",
@@ -62,8 +65,10 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.cli.saving": "ramify.cli.runs",
     "ramify.cli.settings": "ramify.cli.config",
     "ramify.cli.throughput": "ramify.models.recipe.reward",
+    "ramify.cli.treeview": "ramify.search.export.terminal",
     "ramify.cli.values": "ramify.cli.option_types",
     "ramify.engine.answers": "ramify.answers",
+    "ramify.engine.answers.helper": "ramify.answers.math_verify_program",
     "ramify.engine.calibration": "ramify.training.calibration",
     "ramify.engine.cascade": "ramify.engine.ensembles.cascade",
     "ramify.engine.catalog": "ramify.engine.library.catalog",
@@ -72,7 +77,7 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.engine.convert": "ramify.engine.library.convert",
     "ramify.engine.distinct": "ramify.engine.control.scoring",
     "ramify.engine.duration": "ramify.text",
-    "ramify.engine.equality": "ramify.answers.verdicts",
+    "ramify.engine.equality": "ramify.answers.checkers",
     "ramify.engine.errors": "ramify.errors",
     "ramify.engine.events": "ramify.events",
     "ramify.engine.fallback": "ramify.engine.ensembles.fallback",
@@ -105,7 +110,7 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.engine.rewards.quality": "ramify.training.quality",
     "ramify.engine.rewards.reliability_plot": "ramify.training.reliability_plot",
     "ramify.engine.rewards.training": "ramify.training.training",
-    "ramify.engine.rewards.workers": "ramify.training.workers",
+    "ramify.engine.rewards.workers": "ramify.engine.many",
     "ramify.engine.runtime.cache": "ramify.engine.runtime.decode.prefix_cache",
     "ramify.engine.runtime.client": "ramify.engine.runtime.serve.client",
     "ramify.engine.runtime.decoder": "ramify.engine.runtime.decode.scheduler",
@@ -150,11 +155,24 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.search.adaptive.portfolio": "ramify.search.budget_sharing",
     "ramify.search.aggregation": "ramify.search.votes",
     "ramify.search.errors": "ramify.errors",
+    "ramify.search.expectation": "ramify.engine.control.requests",
+    "ramify.search.export.colours": "ramify.search.export.labels",
+    "ramify.search.export.dot": "ramify.search.export.graphs",
+    "ramify.search.export.graphml": "ramify.search.export.graphs",
+    "ramify.search.export.mermaid": "ramify.search.export.graphs",
+    "ramify.search.export.text": "ramify.search.export.labels",
+    "ramify.search.export.visible": "ramify.search.export.labels",
     "ramify.search.layout": "ramify.search.export.layout",
     "ramify.search.limits": "ramify.search.budget",
     "ramify.search.prices": "ramify.search.budget",
     "ramify.search.reasons": "ramify.search.stopping",
     "ramify.search.selection": "ramify.search.strategies.mcts",
+    "ramify.search.stopping.parse": "ramify.search.stopping",
+    "ramify.search.stopping.paths": "ramify.search.path_rules",
+    "ramify.search.stopping.posterior": "ramify.search.votes",
+    "ramify.search.stopping.reasons": "ramify.search.stopping",
+    "ramify.search.stopping.rule": "ramify.search.stopping",
+    "ramify.search.stopping.rules": "ramify.search.stopping",
     "ramify.search.strategies.finishing": "ramify.search.strategies.growth",
     "ramify.search.strategies.greedy": "ramify.search.strategies.sampling",
     "ramify.search.strategies.levels": "ramify.search.strategies.growth",
@@ -166,6 +184,9 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.tui.screens.picker": "ramify.tui.widgets.choice",
     "ramify.tui.session": "ramify.tui.state.session",
     "ramify.tui.spec": "ramify.tui.state.spec",
+    "ramify.tui.state.board": "ramify.tui.state.panels",
+    "ramify.tui.state.gauges": "ramify.tui.state.panels",
+    "ramify.tui.state.spark": "ramify.tui.state.panels",
     "ramify.tui.themes": "ramify.tui.common.themes",
 }
 
@@ -177,8 +198,8 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
             "NodesDispatched RunFinished RunPaused RunResumed RunStarted StepProgress"
         ),
         "ramify.stopping": (
-            "AgreementWindow AllOf AnyOf BetaMajority CannotBeOvertaken NoImprovement ScoreThreshold "
-            "Stop StopReason WeightedPosterior"
+            "AgreementWindow AllOf AnyOf BetaMajority CannotBeOvertaken NoImprovement ScoreThreshold Stop "
+            "StopReason WeightedPosterior"
         ),
     },
     "ramify.batch.formats": {
@@ -249,8 +270,8 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
             "Aggregation AnswerGroup Candidate Vote VoteRule aggregate candidates decide group_answers"
         ),
         "ramify.stopping": (
-            "AgreementWindow AllOf AnyOf BetaMajority CannotBeOvertaken NoImprovement PathRule "
-            "ScoreThreshold Situation Stop StopReason WeightedPosterior make_stop_rule"
+            "AgreementWindow AllOf AnyOf BetaMajority CannotBeOvertaken NoImprovement PathRule ScoreThreshold "
+            "Situation Stop StopReason WeightedPosterior make_stop_rule"
         ),
     },
     "ramify.search.export": {
