@@ -92,6 +92,10 @@ class Auto(Strategy):
         if ask.done and not ask.expansions and more > 0 and begun == self.probe_paths:
             # A strategy that sees only finished paths takes the search to be over: its own first step is missing.
             return Ask((Expansion(ROOT, more),), ask.prune)
+        if self.uses_reward and not chosen.uses_reward:
+            # All steps of this run are scored, and an ended path finishes with its score: it must not go on before.
+            scored = (each for each in ask.expansions if each.node == ROOT or tree.node(each.node).score is not None)
+            return Ask(tuple(scored), ask.prune, ask.done)
         return ask
 
     def _chosen(self, tree: SearchTree) -> Strategy | None:

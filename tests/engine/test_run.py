@@ -15,6 +15,7 @@ from ramify.reward.testing import ScriptedReward
 from ramify.search.budget import Budget
 from ramify.search.node import FinishReason, NodeState, PruneReason
 from ramify.search.stopping import StopReason
+from ramify.search.strategies.auto import Auto
 from ramify.search.strategies.mcts import MCTS
 from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import BestOfN, Greedy, MajorityVote, WeightedVote
@@ -106,6 +107,13 @@ async def test_sampling_strategies_finish_every_chain(strategy: MajorityVote | W
     best = {"majority": "0", "weighted": "0", "best-of-n": "2", "greedy": "0"}
     assert solution.answer == best[strategy.name]
     assert (solution.score is None) == (not strategy.uses_reward)
+
+
+async def test_a_strategy_chosen_on_the_way_may_need_no_reward() -> None:
+    reward = ScriptedReward(lambda question, path: 0.9)
+    auto = Auto(choices=(MajorityVote(width=6), Rebase(width=6)), edges=(0.99,), probe_paths=2)
+    solution = await solve(ScriptedModel(chain), reward, strategy=auto)
+    assert (len(solution.candidates), solution.stop_reason) == (6, StopReason.COMPLETED)
 
 
 async def test_a_token_budget_is_never_exceeded_and_still_gives_an_answer() -> None:

@@ -67,6 +67,20 @@ def test_a_probe_that_dies_counts_as_hard() -> None:
     assert play(auto, script).finished_count == 3
 
 
+def test_a_choice_without_a_reward_waits_for_the_scores_that_another_choice_needs() -> None:
+    auto = Auto(choices=(MajorityVote(width=3), Rebase(width=8)), edges=(0.9,), probe_paths=1)
+    tree = SearchTree()
+    for _ in range(3):
+        tree.add_pending(0)
+    tree.complete(1, "all of it")
+    tree.finish(1, "7")
+    tree.score(1, 0.9)
+    tree.complete(2, "The answer is 7.")
+    tree.complete(3, "on")
+    tree.score(3, 0.9)
+    assert [wish.node for wish in auto.decide(tree).expansions] == [3]
+
+
 def test_until_the_probe_is_complete_the_widest_choice_counts() -> None:
     auto = Auto(choices=(MajorityVote(width=4), Rebase(width=8)), edges=(0.3,))
     assert auto.settled(SearchTree()).width == 8
