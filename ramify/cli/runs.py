@@ -208,11 +208,12 @@ def _columns() -> int:
 
 def _paint() -> Paint:
     """Return the function that colours a text; without a terminal, or with NO_COLOR, it returns the text."""
-    styles: dict[str, Any] = {"winning": "1;33", "given up": "2", "finished": "36", "more": "2"}
+    from ramify.search.export.labels import ANSI_STYLES
+
     wanted = _is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     if not wanted:
         return lambda text, kind: text
-    return lambda text, kind: f"\x1b[{styles[kind]}m{text}\x1b[0m" if kind in styles else text
+    return lambda text, kind: f"\x1b[{ANSI_STYLES[kind]}m{text}\x1b[0m" if kind in ANSI_STYLES else text
 
 
 def _is_terminal() -> bool:
@@ -223,13 +224,13 @@ def _is_terminal() -> bool:
 
 
 def _signs() -> Signs:
-    from ramify.search.export.terminal import ASCII, Signs
+    from ramify.search.export.terminal import ASCII, UNICODE
 
     try:
         "├│└─…".encode(sys.stdout.encoding or "utf-8")
     except (LookupError, UnicodeEncodeError):
         return ASCII
-    return Signs()
+    return UNICODE
 
 
 def write_tree(solution: Solution, path: Path) -> None:

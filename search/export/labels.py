@@ -27,6 +27,10 @@ STATE_COLOURS = {
     NodeState.PRUNED: "lightgrey",
 }
 """Fill of a node by its state, where scores are not shown: names of Graphviz (those of X11)."""
+WINNING, GIVEN_UP, FINISHED, MORE = "winning", "given up", "finished", "more"
+"""Kinds of lines in a terminal, by which they are painted."""
+ANSI_STYLES = {WINNING: "1;33", GIVEN_UP: "2", FINISHED: "36", MORE: "2"}
+"""Parameters of the ANSI escape sequence (SGR) for each kind of line."""
 _CIVIDIS = (
     (0, 34, 78),
     (26, 56, 111),

@@ -6,29 +6,27 @@ a mark (`*` on the winning path, `x` for what was given up) and the step's text,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ramify.text import cut
 
 from ..node import Node, NodeState
-from ..tree import SearchTree
-from .labels import spoken_of, visible_nodes
+from ..tree import ROOT, SearchTree
+from .labels import FINISHED, GIVEN_UP, MORE, WINNING, spoken_of, visible_nodes, winning_ids
 
 SHOWN = 80
 """Nodes that are shown of a tree unless all are asked for."""
 _TEXT_COLUMNS = 24
 """Columns that stay free for score and text however deep the branch is."""
 
-WINNING, GIVEN_UP, FINISHED, MORE = "winning", "given up", "finished", "more"
-"""What a line is painted by."""
 Paint = Callable[[str, str], str]
 """Returns a text painted as one of these, or as "" (nothing special)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What branches and cuts are drawn with; `ASCII` is for terminals that know no others."""
+    """Characters of branches and cuts; `ASCII` is for terminals that know no others."""
 
     fork: str = "├─ "
     last: str = "└─ "
@@ -37,17 +35,32 @@ class Signs:
     cut: str = "…"
 
 
+UNICODE = Signs()
 ASCII = Signs(fork="|- ", last="`- ", down="|  ", cut="...")
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """A node to be drawn after `lead`, and what stands below it after `below`; or the number of those left out."""
+def branches(children: Callable[[int], Sequence[int]], signs: Signs = UNICODE) -> list[tuple[int, str]]:
+    """Return each node from the root down with the branch lines before it; only branches are indented.
 
-    node: int
-    lead: str
-    below: str
-    hidden: int = 0
+    `children` gives the nodes below a node in order. A negative one stands for several that are left out, so it is
+    indented even where it is alone, and `children` is asked for it too.
+    """
+    fork, last, down, none = signs.fork, signs.last, signs.down, signs.none
+    rows, stack = list[tuple[int, str]](), [(ROOT, "", "")]
+    while stack:
+        node, lead, indent = stack.pop()
+        rows.append((node, lead))
+        below = children(node)
+        if not below:
+            continue
+        if len(below) == 1 and below[0] >= 0:
+            stack.append((below[0], indent, indent))
+            continue
+        stack.append((below[-1], indent + last, indent + none))
+        if len(below) > 1:
+            here, on = indent + fork, indent + down
+            stack += [(child, here, on) for child in reversed(below[:-1])]
+    return rows
 
 
 def draw(
@@ -57,37 +70,28 @@ def draw(
     width: int,
     limit: int | None = SHOWN,
     paint: Paint = lambda text, kind: text,
-    signs: Signs | None = None,
+    signs: Signs = UNICODE,
 ) -> Iterator[str]:
     """Yield the lines of a tree, none wider than `width` columns.
 
     `winner` is the node whose path is marked, None for none. Of a larger tree `limit` nodes are shown, the winning and
     the finished paths first, and the others are counted; None shows all.
     """
-    signs = signs or Signs()
     visible = visible_nodes(tree, limit, winner)
-    winning = set[int]() if winner is None else {node.id for node in tree.path_nodes(winner)}
-    stack = [_Line(tree.root.id, "", "")]
-    while stack:
-        line = stack.pop()
-        if line.hidden:
-            yield _lead(line.lead, width, signs) + paint(f"{signs.cut} {line.hidden} more", MORE)
-            continue
-        node = tree.node(line.node)
-        yield _drawn(node, line.lead, width, node.id in winning, paint, signs)
-        below = [child.id for child in tree.children(node.id) if child.id in visible.nodes]
-        stack.extend(reversed([*_branches(below, visible.hidden.get(node.id, 0), line.below, signs)]))
+    winning = winning_ids(tree, winner)
 
+    def below(node: int) -> list[int]:
+        if node < 0:
+            return []
+        shown = [child.id for child in tree.children(node) if child.id in visible.nodes]
+        # The complement of a node stands for what is left out below it.
+        return [*shown, ~node] if visible.hidden.get(node) else shown
 
-def _branches(below: list[int], hidden: int, lead: str, signs: Signs) -> Iterator[_Line]:
-    if len(below) == 1 and not hidden:
-        yield _Line(below[0], lead, lead)
-        return
-    for place, node in enumerate(below, start=1):
-        last = place == len(below) and not hidden
-        yield _Line(node, lead + (signs.last if last else signs.fork), lead + (signs.none if last else signs.down))
-    if hidden:
-        yield _Line(-1, lead + signs.last, "", hidden)
+    for node, lead in branches(below, signs):
+        if node < 0:
+            yield _lead(lead, width, signs) + paint(f"{signs.cut} {visible.hidden[~node]} more", MORE)
+        else:
+            yield _drawn(tree.node(node), lead, width, node in winning, paint, signs)
 
 
 def _drawn(node: Node, lead: str, width: int, winning: bool, paint: Paint, signs: Signs) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
+from ramify.search.export.terminal import branches
 from ramify.search.node import NodeState
 from ramify.search.tree import ROOT
 
 from .run_view import RunView
-
-FORK, LAST, DOWN, NONE = "├─ ", "└─ ", "│  ", "   "
 
 
 class TreeRow(NamedTuple):
@@ -30,25 +29,17 @@ def tree_rows(view: RunView, *, folded: Collection[int] = (), keep_pruned: bool 
     tree = view.tree
     dead = frozenset[int]() if keep_pruned else _dead(view)
     below = view.children()
-    rows, stack = list[TreeRow](), [(ROOT, "", "")]
-    while stack:
-        node_id, lead, indent = stack.pop()
-        children = below[node_id]
-        if dead:
-            children = [child for child in children if child not in dead]
-        if folded and children and node_id in folded:
-            rows.append(TreeRow(node_id, lead, len(tree.subtree(node_id)) - 1))
-            continue
-        rows.append(TreeRow(node_id, lead))
-        if not children:
-            continue
-        if len(children) == 1:
-            stack.append((children[0], indent, indent))
-            continue
-        stack.append((children[-1], indent + LAST, indent + NONE))
-        fork, down = indent + FORK, indent + DOWN
-        stack += [(child, fork, down) for child in reversed(children[:-1])]
-    return rows
+    if not folded and not dead:
+        return [TreeRow(node, lead) for node, lead in branches(below.__getitem__)]
+
+    def living(node_id: int) -> list[int]:
+        return [child for child in below[node_id] if child not in dead]
+
+    def hidden(node_id: int) -> int:
+        return len(tree.subtree(node_id)) - 1 if node_id in folded and living(node_id) else 0
+
+    shown = branches(lambda node_id: [] if node_id in folded else living(node_id))
+    return [TreeRow(node, lead, hidden(node)) for node, lead in shown]
 
 
 def _dead(view: RunView) -> frozenset[int]:
