@@ -66,6 +66,7 @@ class FakeServer:
     most_at_once: int = 0
     broken_off: int = 0
     generated: int = 0
+    read: int = 0
     _at_once: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _http: Any = None
@@ -186,6 +187,7 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
             spent = sum(each.spent for each in texts)
             usage = {"prompt_tokens": len(PIECE.findall(prompt)), "completion_tokens": spent}
             server.generated += usage["completion_tokens"]
+            server.read += usage["prompt_tokens"]
             usage["completion_tokens"] += server.manners.usage or 0
             if body.get("stream") and server.manners.stream:
                 self._stream(texts, usage, body, chat=chat, broken=broken)
