@@ -254,7 +254,7 @@ class Run:
             strategy = self._controller.strategy.name
             started = RunStarted(question=self.problem.question, strategy=strategy, prompt_tokens=policy.prompt_tokens)
             self._emit(started)
-            self._controller.meter.foresee_prompts(policy.prompt_tokens)
+            self._controller.foresee_input(policy)
             await self._grow(policy, scorer)
         finally:
             with anyio.CancelScope(shield=True):

@@ -19,7 +19,7 @@ from ramify.search.strategy import Ask, Expansion, Strategy
 from ramify.search.tree import ROOT, SearchTree
 from ramify.search.votes import Candidate, Vote
 
-from ..policy.protocol import AdoptedNode
+from ..policy.protocol import AdoptedNode, ForeseesInput, PolicySession
 from ..runtime.messages import StepResult
 from .meter import Grant, Meter
 from .path_ends import PathEnds
@@ -67,6 +67,11 @@ class SearchController:
         self._winding_down = False
         if tree is not None:
             self._go_on()
+
+    def foresee_input(self, policy: PolicySession) -> None:
+        """Reserve the policy's prompt, and from now on what it is expected to read for each step."""
+        self.meter.foresee_prompts(policy.prompt_tokens)
+        self._requests.input_tokens = policy.input_tokens if isinstance(policy, ForeseesInput) else None
 
     # Work out
 
@@ -152,20 +157,27 @@ class SearchController:
     def _dispatch(self, expansions: Sequence[Expansion], *, rescue: bool = False) -> Dispatch | None:
         plan = [(each, self._requests.room(each)) for each in expansions for _ in range(each.children)]
         most = max(room for _, room in plan)
+        inputs = self._inputs([each for each, _ in plan])
         if rescue:
-            grant = self.meter.reserve_finish(most)
+            grant = self.meter.reserve_finish(most, input_tokens=inputs)
         else:
             worth = 1 if self.meter.budget.is_unlimited else self._requests.worth(expansions)
-            grant = self.meter.reserve(len(plan), most, worth_tokens=worth)
+            grant = self.meter.reserve(len(plan), most, worth_tokens=worth, input_tokens=inputs)
         granted = plan[: grant.children]
         return self._send([(self._requests.add(each, rescue=rescue), each, room) for each, room in granted], grant)
 
     def _write_again(self) -> Dispatch | None:
         """Dispatch as many as can be paid of the nodes of a saved tree whose steps were cut."""
         plan = [(node, self._requests.wish(node)) for node in map(self.tree.node, self._unwritten)]
-        grant = self.meter.reserve(len(plan), max(self._requests.room(wish) for _, wish in plan))
+        most = max(self._requests.room(wish) for _, wish in plan)
+        grant = self.meter.reserve(len(plan), most, input_tokens=self._inputs([wish for _, wish in plan]))
         self._unwritten = self._unwritten[grant.children :]
         return self._send([(node, wish, self._requests.room(wish)) for node, wish in plan[: grant.children]], grant)
+
+    def _inputs(self, wishes: Sequence[Expansion]) -> list[int]:
+        """Return what the policy is expected to read for each of these children, empty if no limit counts that."""
+        budget = self.meter.budget
+        return self._requests.inputs(wishes) if budget.total_tokens or budget.flops else []
 
     def _send(self, plan: Sequence[tuple[Node, Expansion, int]], grant: Grant) -> Dispatch | None:
         if not plan:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, repeat
 from math import floor
 
 from ramify.errors import BudgetError
@@ -40,14 +40,17 @@ class Grant:
     `tokens` is one allowance that all steps draw on, so that short steps leave more to long ones. 0 children: nothing
     can be afforded now. `limit` is the limit that left fewer tokens than the steps may need, None if none did.
 
+    `inputs` is what the policy is expected to read for each of the steps, empty if nothing.
+
     `children` and `tokens` count down as steps are settled; `written` and `written_tokens` are those of the remaining
-    steps that are in the usage already. `input_tokens` is what the policy is expected to read for the others.
+    steps that are in the usage already, and `input_tokens` is what is to be read for the others.
     """
 
     children: int
     tokens: int
     max_step_tokens: int
     limit: StopReason | None
+    inputs: tuple[int, ...] = ()
     input_tokens: int = 0
     written: int = 0
     written_tokens: int = 0
@@ -217,10 +220,10 @@ class Meter:
         self._finishing = True
         return self._grant(1, max_step_tokens, 1, input_tokens)
 
-    def begin(self, grant: Grant, nodes: Sequence[int], input_tokens: Sequence[int] = ()) -> None:
-        """Note which steps are being written under a grant, one for each of its children."""
-        for place, node in enumerate(nodes):
-            self._steps[node] = _Step(grant, input_tokens[place] if input_tokens else 0)
+    def begin(self, grant: Grant, nodes: Sequence[int]) -> None:
+        """Note which steps are being written under a grant, one for each of its children, in their order."""
+        for node, input_tokens in zip(nodes, grant.inputs or repeat(0), strict=False):
+            self._steps[node] = _Step(grant, input_tokens)
 
     def settle(self, node: int) -> None:
         """Free what is still reserved for a written step; call it when no model has to read the step any more.
@@ -344,9 +347,9 @@ class Meter:
     def _grant(self, children: int, max_step_tokens: int, worth_tokens: int, input_tokens: Sequence[int]) -> Grant:
         if children < 0 or max_step_tokens < 1:
             raise BudgetError(f"cannot reserve {children} steps of {max_step_tokens} tokens; ask for 1 or more")
-        inputs = list(accumulate(input_tokens, initial=0)) if any(input_tokens) else [0] * (children + 1)
+        inputs = list(accumulate(input_tokens, initial=0)) if input_tokens else [0] * (children + 1)
         children, tokens, limit = self._fit(children, max_step_tokens, worth_tokens, inputs)
-        grant = Grant(children, tokens, max_step_tokens, limit, inputs[children])
+        grant = Grant(children, tokens, max_step_tokens, limit, tuple(input_tokens[:children]), inputs[children])
         self._held.add(grant, 1)
         return grant
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -27,18 +27,30 @@ class Dispatch:
     grant: Grant
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Requests:
-    """Writes the requests of one run. It reads the tree, and changes it only to add pending nodes."""
+    """Writes the requests of one run. It reads the tree, and changes it only to add pending nodes.
+
+    `input_tokens` foresees what the policy reads for a step (see ForeseesInput), None if nothing but the prompt.
+    """
 
     tree: SearchTree
     strategy: Strategy
     config: RunConfig
+    input_tokens: Callable[[str, Sequence[Turn]], int] | None = None
 
     def room(self, wish: Expansion) -> int:
         """Return the most tokens that a child may have."""
         left = max(1, self.config.max_path_tokens - self.tree.path_token_count(wish.node))
         return left if wish.to_the_end else min(self.config.max_step_tokens, left)
+
+    def inputs(self, wishes: Sequence[Expansion]) -> list[int]:
+        """Return what the policy is expected to read for each of these children, empty if it is not known."""
+        if self.input_tokens is None:
+            return []
+        return [
+            self.input_tokens(self.tree.path_text(wish.node), self._turns(wish.about, wish.origin)) for wish in wishes
+        ]
 
     def worth(self, wishes: Sequence[Expansion]) -> int:
         """Return the tokens that each rest of a path is expected to take, 1 if there are none."""
@@ -70,16 +82,18 @@ class Requests:
             max_tokens=room,
             sampling=self._sampling(wish.temperature),
             to_the_end=wish.to_the_end,
-            turns=self._turns(node),
+            turns=self._turns(node.about, node.origin),
             keep=self.strategy.converses,
         )
 
-    def _turns(self, node: Node) -> tuple[Turn, ...]:
-        """Return the conversation that a critique or a revision goes on from, oldest text first."""
+    def _turns(self, about: int | None, origin: Origin | None) -> tuple[Turn, ...]:
+        """Return the conversation that a critique or a revision of a text goes on from, oldest text first."""
         turns = list[Turn]()
-        while node.about is not None:
-            instruction, node = self.strategy.instruction(node.origin), self.tree.node(node.about)
+        while about is not None:
+            assert origin is not None
+            instruction, node = self.strategy.instruction(origin), self.tree.node(about)
             turns.append(Turn(node=node.id, text=node.text, tokens=node.tokens, instruction=instruction))
+            about, origin = node.about, node.origin
         return tuple(reversed(turns))
 
     def _sampling(self, temperature: float | None) -> SamplingParams:

@@ -79,6 +79,10 @@ class LlamaPolicySession:
             step=self._prompt.step,
         )
 
+    def input_tokens(self, prefix: str, turns: Sequence[Turn]) -> int:
+        """Return the length of what the policy is told before a critique or a revision, 0 before a step."""
+        return len(self._prompt.bridge(turns[-1].instruction, turns[-1].tokens, self._tokenizer)) if turns else 0
+
     async def adopt(self, nodes: Sequence[AdoptedNode]) -> None:
         """Add nodes of a saved tree or of a person; their tokens are evaluated when they are expanded."""
         for node in nodes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..runtime.messages import StepRequest, StepResult
 
@@ -65,6 +65,18 @@ class PolicySession(Protocol):
 
     async def close(self) -> None:
         """Free the whole session."""
+        ...
+
+
+@runtime_checkable
+class ForeseesInput(Protocol):
+    """A session of a policy that reads more for a step than the prompt, which is read once.
+
+    A budget reserves that before the step is written; the result then says what was really read.
+    """
+
+    def input_tokens(self, prefix: str, turns: Sequence[Turn]) -> int:
+        """Return the tokens that a step is expected to cost as input; the arguments are those of StepRequest."""
         ...
 
 

@@ -193,7 +193,7 @@ def test_what_the_policy_will_read_is_reserved_until_it_is_written() -> None:
     assert (grant.children, grant.tokens, grant.limit) == (4, 260, StopReason.BUDGET_TOTAL_TOKENS)
     assert meter.reserve(1, 1).children == 0
     nodes = [1, 2, 3, 4]
-    meter.begin(grant, nodes, inputs)
+    meter.begin(grant, nodes)
     for node in nodes:
         meter.written(result(node, 10, prompt_tokens=5 if node == 1 else 0, reevaluated_tokens=0 if node == 1 else 6))
         meter.settle(node)

@@ -78,10 +78,19 @@ class PromptWriter:
     def prompt(self, question: str, asked: Asked, dialect: Dialect) -> dict[str, Any]:
         """Return the fields of a request that hold the prompt."""
         if self.as_text:
-            told = "".join(f"{turn.text}\n\n{turn.instruction}\n" for turn in asked.turns)
-            return {"prompt": self.preset.base_template.replace(QUESTION, question.strip()) + told + asked.prefix}
+            return {"prompt": self._text(question, asked.turns, asked.prefix)}
         messages = chat_messages(self.preset, question, asked.turns, asked.prefix)
         return {"messages": messages, **(CONTINUES if asked.prefix and dialect.flags else {})}
+
+    def characters(self, question: str, turns: Sequence[Turn], prefix: str) -> int:
+        """Return the length of what the server reads before it goes on, its chat template's own text left out."""
+        if self.as_text:
+            return len(self._text(question, turns, prefix))
+        return sum(len(each["content"]) for each in chat_messages(self.preset, question, turns, prefix))
+
+    def _text(self, question: str, turns: Sequence[Turn], prefix: str) -> str:
+        told = "".join(f"{turn.text}\n\n{turn.instruction}\n" for turn in turns)
+        return self.preset.base_template.replace(QUESTION, question.strip()) + told + prefix
 
 
 def chat_messages(preset: PromptPreset, question: str, turns: Sequence[Turn], prefix: str) -> list[dict[str, str]]:

@@ -58,7 +58,7 @@ class RemotePolicy:
         self.context_tokens: int | None = None
         self.parameters = 0
         self.notices = Notices()
-        self._writer = writer
+        self.writer = writer
         self._prepared = Prepared(self._find_out)
 
     @classmethod
@@ -132,11 +132,11 @@ class RemotePolicy:
         Raises:
             HttpError: if it does not.
         """
-        prompt = self._writer.prompt(question, asked, dialect)
+        prompt = self.writer.prompt(question, asked, dialect)
         while True:
             fields = body(self.address.model, prompt, asked, dialect, logprobs=self.settings.logprobs)
             try:
-                data = await endpoint.transport.request(self._writer.path, fields, reading.take_line)
+                data = await endpoint.transport.request(self.writer.path, fields, reading.take_line)
             except Refused as error:
                 name = adapt(dialect, fields, error.message) if error.code in UNKNOWN else None
                 if name is None:
@@ -194,7 +194,7 @@ class RemotePolicy:
         self.parameters = self.parameters or facts.parameters
         if facts.context_tokens is not None:
             self.context_tokens = min(self.context_tokens or facts.context_tokens, facts.context_tokens)
-        if not self._writer.as_text:
+        if not self.writer.as_text:
             await find_out_continuing(endpoint, self.address.model, dialect)
         return dialect
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,13 @@ from ramify.errors import RamifyError, UsageError
 from ramify.search.node import FinishReason
 
 from ...runtime.messages import StepRequest, StepResult
-from ..protocol import AdoptedNode
+from ..protocol import AdoptedNode, Turn
 from .asking import UNKNOWN, Asked, Dialect
 from .counting import charged_tokens, miscounted, shares
 from .endings import ending, needs_other_stops
 from .http import HttpError, Refused
 from .pool import Endpoint
-from .reply import Draft, Reading
+from .reply import CHARACTERS_A_TOKEN, Draft, Reading
 from .stops import StepEnd, ignored
 from .writing import StepInWriting, groups
 
@@ -40,6 +41,8 @@ class RemoteSession:
         self._question = question
         self._scopes = set[anyio.CancelScope]()
         self._prompt_counted = False
+        self._input_share = 1 / CHARACTERS_A_TOKEN
+        """Tokens that a server evaluates for each character that it is sent, by the latest reply."""
 
     async def expand(
         self,
@@ -75,6 +78,10 @@ class RemoteSession:
             raise failures[0]
         for step in steps:
             step.complete(FinishReason.CANCELLED)
+
+    def input_tokens(self, prefix: str, turns: Sequence[Turn]) -> int:
+        """Return what a step is expected to cost as input: a server is sent the whole text so far with each step."""
+        return math.ceil(self._policy.writer.characters(self._question, turns, prefix) * self._input_share)
 
     async def adopt(self, nodes: Sequence[AdoptedNode]) -> None:
         """Do nothing: requests hold the text of their paths."""
@@ -172,7 +179,7 @@ class RemoteSession:
             dialect.siblings = False
         came = [(step, step.draft) for place, step in enumerate(steps[: asked.count]) if place not in missing]
         self._note(endpoint, [draft for _, draft in came], asked, reading)
-        prompt = self._prompt_usage(reading)
+        prompt = self._prompt_usage(reading, asked)
         again = [step for place, step in enumerate(steps) if place in missing or place >= asked.count]
         counts = charged_tokens([draft for _, draft in came], reading.usage)
         for (step, draft), count in zip(came, counts, strict=True):
@@ -203,12 +210,14 @@ class RemoteSession:
         if reason is not FinishReason.LENGTH or step.room <= 0:
             step.complete(reason)
 
-    def _prompt_usage(self, reading: Reading) -> tuple[int, int, int]:
+    def _prompt_usage(self, reading: Reading, asked: Asked) -> tuple[int, int, int]:
         """Return prompt tokens read for the first time, taken from a cache, and read again."""
         if reading.usage is None:
+            self._input_share = 0.0
             return 0, 0, 0
         cached = reading.usage.cached_tokens
         evaluated = reading.usage.prompt_tokens - cached
+        self._input_share = evaluated / self._policy.writer.characters(self._question, asked.turns, asked.prefix)
         if self._prompt_counted:
             return 0, cached, evaluated
         self._prompt_counted = True
