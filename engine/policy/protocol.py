@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from ..runtime.messages import StepRequest, StepResult
+from ..runtime.messages import StepRequest, StepResult, Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

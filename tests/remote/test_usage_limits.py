@@ -13,7 +13,7 @@ import pytest
 import ramify
 from ramify.engine.testing import ScriptedModel
 from ramify.events import BudgetUsed, NodeAdded
-from ramify.search import make_strategy, strategy_names
+from ramify.search.registry import make_strategy, strategy_names
 from ramify.usage import RoleUsage, Usage
 
 from . import asking

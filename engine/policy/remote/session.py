@@ -12,8 +12,8 @@ from ramify.answers.extract import extract_answer
 from ramify.errors import RamifyError, UsageError
 from ramify.search.node import FinishReason
 
-from ...runtime.messages import StepRequest, StepResult
-from ..protocol import AdoptedNode, Turn
+from ...runtime.messages import StepRequest, StepResult, Turn
+from ..protocol import AdoptedNode
 from .asking import UNKNOWN, Asked, Dialect
 from .counting import charged_tokens, miscounted, shares
 from .endings import ending, needs_other_stops
