@@ -1,4 +1,4 @@
-"""Rewards without a reward model: how sure the policy was of what it wrote, and how two models' likelihoods differ."""
+"""Rewards from likelihoods: a model's confidence in a path, and the log ratio of two models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIDENCES: tuple[ConfidenceName, ...] = ("self-certainty", "mean-logprob")
 
 
 class ConfidenceReward:
-    """How sure a language model is of a path, from 0 to 1.
+    """Confidence of a language model in a path, from 0 to 1.
 
     "mean-logprob" is exp of the mean log probability, the geometric mean of the tokens' probabilities. Where the policy
     is that model and told its log probabilities as it wrote, no model is run (`own`). "self-certainty" is the mean

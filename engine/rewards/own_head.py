@@ -61,7 +61,7 @@ async def open_beside(reward: RewardModel, question: str, policy: PolicySession)
 
 
 def reads_what_it_writes(reward: LmHeadReward, policy: LlamaPolicy) -> bool:
-    """Tell whether the reward's format is what the policy writes, token by token, with one score at a step's end."""
+    """Tell whether the reward's format equals the policy's text, token by token, with one score at a step's end."""
     question, steps = _SAMPLE
     encode = policy.model.tokenizer.encode
     written = [*policy.prompt.encode(question, policy.model.tokenizer)]

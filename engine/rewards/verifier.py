@@ -89,7 +89,7 @@ class VerifierReward:
         return tuple(tokens)
 
     def stops(self, steps: int) -> re.Pattern[str]:
-        """Return what ends a chain over so many steps."""
+        """Return the pattern that ends a chain over `steps` steps."""
         label = self.spec.step_label.replace(NUMBER, str(steps + 1)).strip()
         return re.compile("|".join(map(re.escape, (*self.spec.stops, *([label] if label else [])))) or r"(?!)")
 

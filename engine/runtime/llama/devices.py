@@ -1,4 +1,4 @@
-"""Which GPUs there are, and which of them a model goes to."""
+"""GPUs that llama.cpp finds, and the choice of those that a model goes to."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def gpu_count(lib: Any) -> int:
 
 
 def place(lib: Any, params: Any, config: ModelConfig) -> Any:
-    """Set on which GPUs the model goes; return what must live until it is loaded.
+    """Set the GPUs for a model in `params`; return memory that must be kept until the model is loaded, None if none.
 
     Raises:
         UsageError: if a GPU is named that is not there.

@@ -1,4 +1,4 @@
-"""Reads a GGUF file's header without native code, so that a broken file is an error and never an abort."""
+"""Check of a GGUF file's header without native code: a broken file is an error and never an abort."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class GgufSummary:
-    """What the header of a GGUF file says. `metadata` leaves arrays out; `parameters` counts all weights."""
+    """Summary of a GGUF file's header. `metadata` leaves arrays out; `parameters` counts all weights."""
 
     architecture: str
     parameters: int
@@ -52,7 +52,7 @@ class GgufSummary:
 
 
 class _Broken(Exception):
-    """Raised inside the parser with what is wrong."""
+    """Raised inside the parser with the reason why the file is broken."""
 
 
 class _Reader:

@@ -1,4 +1,4 @@
-"""How much memory the KV cache of a model takes, from what its file says."""
+"""Memory of a model's KV cache, computed from the metadata of its file."""
 
 from __future__ import annotations
 

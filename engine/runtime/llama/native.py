@@ -1,7 +1,7 @@
-"""A typed and guarded face of llama.cpp's C API: a model, its vocabulary, and a context with sequences.
+"""Typed and guarded access to llama.cpp's C API: a model, its vocabulary, and a context with sequences.
 
-Native code aborts the process on arguments that it does not like, so everything is checked here first. All calls on
-a context come from one thread.
+Native code aborts the process on invalid arguments, so everything is checked here first. All calls on a context come
+from one thread.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ctypes
 import logging
 import os
 from collections import deque
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +23,6 @@ from ramify.errors import InternalError, ModelLoadError
 from .config import ModelConfig, ModelInfo
 from .devices import FLASH_NUMBERS, place
 from .gguf_check import GgufSummary, check_gguf
-from .kinds import refuse_uncuttable, refuse_unfit
 from .memory import head_length
 from .repack import overrides
 
@@ -51,7 +51,7 @@ _kept_alive: list[Any] = []
 
 
 def library() -> Any:
-    """Return the low-level binding, loaded once, with native log lines going to `logging` and nowhere else."""
+    """Return the low-level binding, loaded once; native log lines go to `logging` only."""
     import llama_cpp.llama_cpp as lib
 
     if not _kept_alive:
@@ -75,12 +75,12 @@ def available_threads() -> int:
 
 
 def suitable_threads(parameters: int) -> int:
-    """Return how many threads pay for a model: one for a tiny model, whose work is over before a second one joins."""
+    """Return the number of threads for a model: one for a tiny model, whose work is over before a second one joins."""
     return 1 if parameters < TINY_PARAMETERS else available_threads()
 
 
 class Vocabulary:
-    """Text to tokens and back, of a loaded model (its weights are not needed)."""
+    """Vocabulary of a loaded model: text to tokens and back. The weights are not needed."""
 
     def __init__(self, model: Any) -> None:
         self._lib = library()
@@ -188,7 +188,7 @@ def sequence_count(model: Model, config: ModelConfig) -> int:
     """Return how many sequences a context gets."""
     most = MAX_SEQUENCES
     if model.summary.parameters < TINY_PARAMETERS:
-        # llama.cpp looks at all pairs of sequences in each decode, which such a model feels.
+        # llama.cpp compares all pairs of sequences in each decode, which costs a tiny model much of its time.
         most = min(most, max(MIN_SEQUENCES, 2 * config.max_lanes))
     return int(min(most, max(MIN_SEQUENCES, OUTPUT_BYTES // (4 * model.vocabulary.size))))
 
@@ -317,7 +317,7 @@ class Context:
 
 
 class _Batch:
-    """A llama_batch over numpy arrays, so that filling it costs no call per token."""
+    """A llama_batch over numpy arrays, so that no call for each token is needed to fill it."""
 
     def __init__(self, lib: Any, size: int) -> None:
         self._token = np.zeros(size, dtype=np.int32)
@@ -351,6 +351,46 @@ class _Batch:
         return self._batch
 
 
+def refuse_unfit(lib: Any, model: Any, path: str, architecture: str) -> None:
+    """Refuse a loaded model whose use would abort or go wrong later.
+
+    Raises:
+        ModelLoadError: if it has no vocabulary, does not write from left to right, or keeps a state that cannot be cut.
+    """
+    vocabulary = lib.llama_model_get_vocab(model)
+    if lib.llama_vocab_type(vocabulary) == lib.LLAMA_VOCAB_TYPE_NONE or not lib.llama_vocab_n_tokens(vocabulary):
+        raise ModelLoadError(f"{path} has no vocabulary", "convert it again together with its tokenizer")
+    if lib.llama_model_has_encoder(model) or not lib.llama_model_has_decoder(model):
+        raise ModelLoadError(f"{path} is not a decoder-only language model", "use one that generates text by itself")
+    if lib.llama_model_is_diffusion(model):
+        raise ModelLoadError(
+            f"{path} is a diffusion model ({architecture}), which does not write from left to right", "use another one"
+        )
+    # Their state cannot be cut at any token, and trees need that.
+    if lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model):
+        raise ModelLoadError(
+            f"{path} is a recurrent model ({architecture}), which trees cannot branch", "use another one"
+        )
+
+
+def refuse_uncuttable(lib: Any, memory: Any, decode: Callable[..., int], path: str, architecture: str) -> None:
+    """Refuse a context whose sequences cannot be cut at any token, which trees need; tried with two tokens.
+
+    Raises:
+        ModelLoadError: if it cannot be done, or the model does not work at all.
+    """
+    if not memory:
+        raise ModelLoadError(f"{path} keeps no KV cache ({architecture})", "use a model that generates text")
+    try:
+        decode([0, 0], [0, 1], [0, 0], [False, True])
+    except RuntimeError as error:
+        raise ModelLoadError(f"{path} does not work: {error}", "its file may be damaged") from error
+    cut = lib.llama_memory_seq_rm(memory, 0, 1, -1)
+    lib.llama_memory_clear(memory, False)
+    if not cut:
+        raise ModelLoadError(f"{path} keeps a state ({architecture}) in which trees cannot branch", "use another model")
+
+
 def model_info(model: Model, context: Context, path: str) -> ModelInfo:
     """Describe a loaded model."""
     summary, vocabulary = model.summary, model.vocabulary
@@ -374,7 +414,7 @@ def model_info(model: Model, context: Context, path: str) -> ModelInfo:
 
 
 def _reason() -> str:
-    """Return what llama.cpp said last of a failure."""
+    """Return llama.cpp's reason for the last failure."""
     telling = [line for level, line in _lines if level == LOG_ERROR]
     if not telling:
         return "llama.cpp gave no reason"

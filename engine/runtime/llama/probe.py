@@ -1,4 +1,4 @@
-"""Finds out, once a machine, whether llama.cpp's extra CPU buffer types work there.
+"""Probe of llama.cpp's extra CPU buffer types: whether they work on this machine, tried once.
 
 A processor may advertise AMX while its tile instructions fault (some virtual machines); llama.cpp then dies with
 SIGSEGV at the first product with a quantized matrix. A child process tries a few tokens of the model. If it dies, and
@@ -35,7 +35,7 @@ _FLOATS = frozenset({0, 1, 30})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What a probe found: `works` is False if the child died, and `detail` says how. `buffers` are those to be used."""
+    """Finding of a probe: `works` is False if the child died, and `detail` says how. `buffers` are those to be used."""
 
     works: bool
     buffers: BufferWord
@@ -65,14 +65,14 @@ def usable_buffers(path: str) -> BufferWord:
 
 
 def findings() -> list[Finding]:
-    """Return everything that was found on this machine, for `ramify doctor`."""
+    """Return all findings on this machine, for `ramify doctor`."""
     folder = cache_folder() / "probes"
     read = (_read(file) for file in sorted(folder.glob("*.json"))) if folder.is_dir() else iter(())
     return [each for each in read if each is not None]
 
 
 def _probe(path: str, types: frozenset[int]) -> Finding | None:
-    """Try the model in a child; None if that tells nothing.
+    """Try the model in a child; None if that shows nothing about the processor.
 
     A child that ends with an error instead of a crash says something about the file, which the real load will report,
     but nothing about the processor. Neither does a file with which llama.cpp crashes either way.

@@ -1,4 +1,4 @@
-"""The process that quantizes: llama.cpp writes what it does to this process's stdout, which nobody else shares."""
+"""Process that quantizes a model file; llama.cpp writes its progress to this process's own stdout."""
 
 from __future__ import annotations
 

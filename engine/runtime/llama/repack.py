@@ -1,8 +1,8 @@
-"""Puts single weights into llama.cpp's repacked CPU buffers, on machines where it crashes if left to choose.
+"""Assignment of single weights to llama.cpp's repacked CPU buffers, on machines where its own choice crashes.
 
 llama.cpp prefers AMX buffers to repacked ones where the processor advertises AMX. Without AMX's buffers it uses none,
-and some types are then a quarter slower than repacked. A weight can be told its buffer by name; one that the kernels do
-not know, or that is used for more than a product, would crash, so only those that fit are named.
+and some types are then a quarter slower than repacked. Buffers can be set for weights by name. A weight that the
+kernels do not support, or that is used for more than a product, would crash, so only those that fit are named.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from .gguf_check import GgufSummary, Matrix
 
 _KINDS = frozenset({2, 12, 20})
-"""Q4_0, Q4_K and IQ4_NL: what llama.cpp repacks on x86 processors with AVX2."""
+"""Q4_0, Q4_K and IQ4_NL: the types that llama.cpp repacks on x86 processors with AVX2."""
 _ROWS = 8
 """Rows that are interleaved; their number must be a multiple of it."""
 _PRODUCTS = re.compile(r"blk\.(\d+)\.(attn_(?:q|k|v|qkv|output)|ffn_(?:gate|up|down))\.weight|output\.weight")

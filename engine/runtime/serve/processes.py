@@ -1,4 +1,4 @@
-"""Starting and ending workers: the same connection to a process or to a thread."""
+"""Workers in a process or in a thread, behind the same connection."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..llama.processes import child_environment, python_command, signal_name
 Isolation = Literal["process", "thread"]
 
 
-MAX_WORDS = 4096
-"""How many bytes at the end of a worker's output are searched for the cause of its death."""
+OUTPUT_BYTES = 4096
+"""Bytes at the end of a worker's output that are searched for the cause of its death."""
 
 
 class WorkerHandle(Protocol):
-    """A running worker."""
+    """A running worker, as the engine has it."""
 
     connection: Connection
 
@@ -46,14 +46,14 @@ class ProcessWorker:
 
     def __init__(self) -> None:
         self.connection, theirs = Pipe()
-        # What native code says before it aborts goes there; a pipe could fill up.
-        self._said = tempfile.TemporaryFile()
+        # Native code writes there before it aborts; a pipe could fill up.
+        self._output = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             python_command("ramify.engine.runtime.serve.worker", str(theirs.fileno())),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            stdout=self._said,
-            stderr=self._said,
+            stdout=self._output,
+            stderr=self._output,
             env=child_environment(),
         )
         theirs.close()
@@ -62,14 +62,14 @@ class ProcessWorker:
         """Return the exit code or the signal in words."""
         code = self.process.wait()
         end = f"exit code {code}" if code >= 0 else f"signal {signal_name(-code)}"
-        said = self._last_words()
-        return f"{end}: {said}" if said else end
+        error = self._last_error()
+        return f"{end}: {error}" if error else end
 
-    def _last_words(self) -> str:
-        if self._said.closed:
+    def _last_error(self) -> str:
+        if self._output.closed:
             return ""
-        self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - MAX_WORDS))
-        lines = [line.strip() for line in self._said.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        self._output.seek(max(0, self._output.seek(0, os.SEEK_END) - OUTPUT_BYTES))
+        lines = [line.strip() for line in self._output.read().decode("utf-8", "replace").splitlines() if line.strip()]
         telling = [line for line in lines if "GGML_ASSERT" in line or "error" in line.lower()]
         return telling[-1] if telling else (lines[-1] if lines else "")
 
@@ -80,7 +80,7 @@ class ProcessWorker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self._said.close()
+        self._output.close()
 
     def kill(self) -> bool:
         """Kill the process."""

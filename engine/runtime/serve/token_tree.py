@@ -41,10 +41,10 @@ END_S = 5.0
 class PendingCall:
     """A call that waits for results.
 
-    `message` is what the worker was sent. `left` are the requests whose results are missing, by id. `allowance` is the
+    `message` was sent to the worker. `left` are the requests whose results are missing, by id. `allowance` is the
     number of tokens that the missing ones may still generate together, None for no limit. Of `interrupted` calls the
-    requests have been asked to end; those of `abandoned` calls too, and nobody wants their results. `error` is what the
-    runtime reports, `failure` what a caller's own callback raised.
+    requests have been asked to end; those of `abandoned` calls too, and their results are dropped. `error` comes from
+    the runtime, `failure` from a caller's own callback.
     """
 
     message: Expand | Read
@@ -59,7 +59,7 @@ class PendingCall:
     abandoned: bool = False
 
     def fail(self, failure: Exception) -> None:
-        """End the call with what a callback raised."""
+        """End the call with the exception that a callback raised."""
         self.failure = failure
         self.done.set()
 
@@ -130,7 +130,7 @@ class TokenTree:
 
         Raises:
             ModelCrashed: if the worker died twice over it.
-            UsageError: if a request reads what is not there.
+            UsageError: if a request reads outside its path or the vocabulary, or other outputs than the model gives.
             EngineClosed: if the run or the engine is closed.
         """
         self._check_reads(requests)
@@ -204,7 +204,7 @@ class TokenTree:
             raise call.error
 
     async def _abandon(self, call: PendingCall) -> None:
-        """End the requests of a call that nobody waits for any more, and wait until they have ended."""
+        """End the requests of a call whose caller is gone, and wait until they have ended."""
         call.take, call.progress, call.abandoned = _ignore, None, True
         if call not in self._calls:
             return
@@ -321,4 +321,4 @@ def _taken(child: int) -> UsageError:
 
 
 def _ignore(result: Any) -> None:
-    """Drop a result that nobody wants any more."""
+    """Drop the result of an abandoned call."""
