@@ -199,20 +199,20 @@ class RamifyApp(Program):
 
     def action_help(self) -> None:
         """Explain the screen and what has the focus."""
-        from .screens.help import HelpScreen
+        from .screens.dialogs import HelpScreen
 
         area = self.screen.area if isinstance(self.screen, RamifyScreen) else "home"
         self.push_screen(HelpScreen(area, self.actions, self.screen.focused))
 
     def action_console(self) -> None:
         """Show log lines."""
-        from .screens.console import ConsoleScreen
+        from .screens.dialogs import ConsoleScreen
 
         self.push_screen(ConsoleScreen(self.logs))
 
     def action_debug(self) -> None:
         """Show what a bug report should say."""
-        from .screens.console import DebugScreen
+        from .screens.dialogs import DebugScreen
 
         self.push_screen(DebugScreen())
 

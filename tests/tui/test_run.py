@@ -285,7 +285,7 @@ async def test_the_stop_rule_says_how_far_it_is(ui):
         await hand.until(lambda: "stop lead,beta:0.9999: not settled yet" in hand.text())
         await hand.press("n")
         await hand.until(lambda: "stop lead 3 with 5 left, beta 0.93 of" in hand.text())
-        assert hand.live.stop_standing() == "lead 3 with 5 left, beta 0.93 of 0.9999"
+        assert hand.live.stop_rule_text() == "lead 3 with 5 left, beta 0.93 of 0.9999"
         await hand.press("space")
         await hand.over()
         assert "stopped early: the" in hand.text()

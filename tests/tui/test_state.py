@@ -28,7 +28,7 @@ from ramify.search.budget import Budget
 from ramify.search.node import FinishReason, Origin, PruneReason
 from ramify.search.tree import SearchTree
 from ramify.testing import ScriptedModel
-from ramify.tui.common.themes import long_bar, score_bar, score_tint, spark_line
+from ramify.tui.common.themes import score_bar, score_tint, share_bar, spark_line
 from ramify.tui.state.panels import Speed, amount_text, answer_table, forecast, used_amounts
 from ramify.tui.state.replay import PartialTree, with_tree
 from ramify.tui.state.rows import tree_rows
@@ -235,8 +235,8 @@ def test_speed_is_tokens_in_periods():
 def test_scores_are_told_apart_without_colour():
     assert [score_bar(score) for score in (None, 0.0, 0.5, 1.0)] == [" ", "▁", "▅", "█"]
     assert score_tint(0.0) != score_tint(1.0)
-    assert long_bar(0.001, 10) == ("━", "─────────")
-    assert long_bar(1.0, 4) == ("━━━━", "")
+    assert share_bar(0.001, 10) == ("━", "─────────")
+    assert share_bar(1.0, 4) == ("━━━━", "")
 
 
 def nodes_of(tree: SearchTree) -> list[object]:

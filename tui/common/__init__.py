@@ -1,1 +1,1 @@
-"""What all screens and widgets build on: the program's interface, actions and their keys, themes, the log."""
+"""Common ground of screens and widgets: the program's interface, actions and their keys, themes, the log."""

@@ -1,4 +1,4 @@
-"""Every action once: its key, its name in the footer, its help. Bindings, footer, help and palette are made of it."""
+"""Registry of actions: key, footer title and help of each. Bindings, footer, help and palette are made from it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from textual.binding import Binding, BindingType
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something that a key does on some screens.
+    """An action of the user on some of the screens.
 
-    `id` is the action's method without `action_`. `keys` are Textual's names, the first is shown as `sign`. `rank`
-    orders the footer, where lower ones stay longest when room is short; 0 keeps it out. `priority` keys are taken
-    before a focused text field sees them.
+    `id` is the name of its method without `action_`. `keys` are Textual's names of its keys, separated by commas;
+    `sign` is how the first one is shown. `rank` orders the footer, which drops the highest ones first when room is
+    short; 0 keeps an action out of it. A key with `priority` is taken before a focused text field sees it.
     """
 
     id: str
@@ -27,14 +27,14 @@ class Action:
     priority: bool = False
 
     @property
-    def homes(self) -> tuple[str, ...]:
-        """Whose bindings hold it: its screens, or "app" where it works on all of them."""
+    def scopes(self) -> tuple[str, ...]:
+        """Where it is bound: on its screens, or on "app" if it works on all of them."""
         return ("app",) if self.screens == EVERYWHERE else self.screens
 
     @property
     def bindings(self) -> tuple[str, ...]:
-        """Ids of its bindings."""
-        return tuple(f"{home}.{self.id}" for home in self.homes)
+        """Ids of its bindings, one for each scope."""
+        return tuple(f"{scope}.{self.id}" for scope in self.scopes)
 
 
 EVERYWHERE = ("home", "run", "compare", "history", "batch")
@@ -100,5 +100,5 @@ def bindings(screen: str) -> list[BindingType]:
             id=f"{screen}.{each.id}",
         )
         for each in ACTIONS
-        if screen in each.homes
+        if screen in each.scopes
     ]

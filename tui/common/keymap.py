@@ -1,4 +1,4 @@
-"""The user's own keys: checked, and put into the action registry in the place of the usual ones."""
+"""Keys that the user has chosen: their check, and the action registry with them."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def _with_keys(action: Action, wanted: str | Sequence[str]) -> Action:
     if not names:
         raise UsageError(f"{action.id} has no key", _EXAMPLES)
     for name in names:
-        if obstacle := _obstacle(action, name):
-            raise UsageError(f"{action.id} cannot have the key {name!r}, which {obstacle}", _FREE)
+        if conflict := _conflict_with_text(action, name):
+            raise UsageError(f"{action.id} cannot have the key {name!r}, which {conflict}", _FREE)
     return replace(action, keys=",".join(names), sign=sign_of(names[0]))
 
 
-def _obstacle(action: Action, key: str) -> str:
-    """Return what stands between an action and a key where text is written, "" if nothing does."""
+def _conflict_with_text(action: Action, key: str) -> str:
+    """Return why an action cannot have a key on screens with a text field, "" if it can."""
     if action.priority:
         return "would never reach a text field" if _writes(key) else ""
     fields = [screen for screen in action.screens if screen in _FIELDS]

@@ -1,4 +1,4 @@
-"""Log lines for the console, and a terminal that only the screen writes to."""
+"""Lines of the log, and redirection of stdout and stderr while the screen has the terminal."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from contextlib import contextmanager
 from typing import IO
 
 KEPT_LINES = 2000
+"""Number of lines that are kept."""
 
 
 class LogLines(logging.Handler):
-    """Keeps the newest lines of the log and of what was written to `stray`, a file that stands for stdout and stderr.
+    """The newest lines of the log and of `redirected`, the file to which stdout and stderr lead; None for none.
 
     `count` grows with every line, so that a reader can tell what is new.
     """
 
-    def __init__(self, stray: IO[bytes] | None = None) -> None:
+    def __init__(self, redirected: IO[bytes] | None = None) -> None:
         super().__init__(logging.INFO)
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S"))
         self.count = 0
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
-        self._stray = stray
+        self._redirected = redirected
         self._read_bytes = 0
-        self._torn = b""
+        self._partial = b""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record."""
@@ -36,24 +37,24 @@ class LogLines(logging.Handler):
 
     def lines(self) -> list[str]:
         """Return the newest lines, oldest first."""
-        self._read_stray()
+        self._read_redirected()
         return list(self._lines)
 
     def finish(self) -> None:
-        """Take in what the file holds, as it is about to go."""
-        self._read_stray()
-        self._stray = None
+        """Read the rest of the redirected output, before its file is closed."""
+        self._read_redirected()
+        self._redirected = None
 
     def _add(self, line: str) -> None:
         self._lines.append(line)
         self.count += 1
 
-    def _read_stray(self) -> None:
-        if self._stray is None:
+    def _read_redirected(self) -> None:
+        if self._redirected is None:
             return
-        data = os.pread(self._stray.fileno(), 1 << 20, self._read_bytes)
+        data = os.pread(self._redirected.fileno(), 1 << 20, self._read_bytes)
         self._read_bytes += len(data)
-        *whole, self._torn = (self._torn + data).split(b"\n")
+        *whole, self._partial = (self._partial + data).split(b"\n")
         for line in whole:
             if line.strip():
                 self._add(line.decode("utf-8", "replace").rstrip())
@@ -61,18 +62,18 @@ class LogLines(logging.Handler):
 
 @contextmanager
 def own_terminal() -> Generator[LogLines]:
-    """Give the terminal to the screen alone during the block: file descriptors 1 and 2 lead to a file.
+    """Let only the screen write to the terminal during the block: file descriptors 1 and 2 lead to a file.
 
-    Native code writes to them without asking, which would spoil the screen; and code that silences them would silence
-    the screen too. The screen writes to `sys.__stderr__` and asks `sys.__stdout__` for the terminal's size, so both
-    get a descriptor of their own.
+    Native code writes to them directly, which would damage the screen; and code that closes or redirects them would
+    silence the screen too. The screen writes to `sys.__stderr__` and asks `sys.__stdout__` for the size of the
+    terminal, so both get a descriptor of their own.
     """
     saved = os.dup(1), os.dup(2)
     old = sys.__stdout__, sys.__stderr__
     screen = os.fdopen(os.dup(2 if os.isatty(2) else 1), "w", encoding="utf-8", errors="replace")
-    with tempfile.NamedTemporaryFile() as stray, screen, _logging_to(LogLines(stray)) as lines:
-        # Appending, because the two descriptors have places of their own in the file.
-        append = os.open(stray.name, os.O_WRONLY | os.O_APPEND)
+    with tempfile.NamedTemporaryFile() as output, screen, _logging_to(LogLines(output)) as lines:
+        # Appending, because each of the two descriptors has a position of its own in the file.
+        append = os.open(output.name, os.O_WRONLY | os.O_APPEND)
         sys.__stdout__ = sys.__stderr__ = screen
         for descriptor in (1, 2):
             os.dup2(append, descriptor)

@@ -1,4 +1,4 @@
-"""Two themes of our own, and the colours of scores."""
+"""The themes ramify-dark and ramify-light, and scores, shares and series as colours and bars."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ LIGHT = Theme(
     },
 )
 FALLBACKS = {"faint": "#808080", "guide": "#606060"}
-"""Variables of ours that other themes do not have."""
+"""Values of the variables that other themes do not define."""
 _DARK_SCALE = ((0x8E, 0x7C, 0xC3), (0x5F, 0x8F, 0xC0), (0x58, 0xA8, 0x9C), (0xA9, 0xBF, 0x62), (0xF2, 0xD0, 0x55))
 _LIGHT_SCALE = ((0x6A, 0x4F, 0xA0), (0x2F, 0x64, 0x9F), (0x1D, 0x75, 0x6B), (0x55, 0x70, 0x10), (0x8A, 0x62, 0x00))
 
 
 def score_tint(score: float | None, *, dark: bool = True) -> str:
-    """Return the colour of a score in [0, 1] for text: violet through teal to gold, each readable on its ground."""
+    """Return the colour of a score in [0, 1] for text: violet through teal to gold, each readable on its background."""
     if score is None:
         return "#7d8594" if dark else "#71757d"
     scale = _DARK_SCALE if dark else _LIGHT_SCALE
@@ -97,7 +97,7 @@ def spark_line(values: Iterable[float], columns: int) -> str:
     return "".join(BARS[min(7, int(value / top * 8))] if top > 0 and value > 0 else " " for value in recent)
 
 
-def long_bar(share: float, columns: int) -> tuple[str, str]:
+def share_bar(share: float, columns: int) -> tuple[str, str]:
     """Return a share of [0, 1] as a bar of so many columns: its full and its empty part."""
     full = min(columns, max(0, round(share * columns)))
     if share > 0 and full == 0:

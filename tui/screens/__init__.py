@@ -1,1 +1,1 @@
-"""The screens, one file each; the home screen is the only one that is imported before the first paint."""
+"""Screens and their dialogs; of them only the home screen is imported before the first paint."""

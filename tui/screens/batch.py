@@ -1,4 +1,4 @@
-"""A batch's folder: how far it is, how many are right, and each item with its tree."""
+"""Batch screen: progress and accuracy of a batch's folder, and its items."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ramify.text import cut, duration_text, one_line, width_of
 
 from ..common.actions import bindings
 from ..common.program import Program
-from ..common.themes import long_bar
+from ..common.themes import share_bar
 from ..state.batch_view import BatchView, ItemView, item_solution, read_batch
 from ..state.session import SavedSession
 from ..state.spec import RunSpec
@@ -40,7 +40,7 @@ class ItemList(OptionList):
 
 
 class BatchScreen(RamifyScreen):
-    """Watch a batch's folder; whoever runs the batch need not know."""
+    """A batch's folder, read again and again; nothing is written to it."""
 
     area = "batch"
     BINDINGS: ClassVar[list[BindingType]] = bindings("batch")
@@ -66,7 +66,7 @@ class BatchScreen(RamifyScreen):
     def on_mount(self) -> None:
         """Read the folder again and again."""
         self.query_one(ItemList).focus()
-        self._entitle()
+        self._update_title()
         self.run_worker(self._watch(), group="watch", exclusive=True, exit_on_error=False)
 
     async def _watch(self) -> None:
@@ -93,12 +93,12 @@ class BatchScreen(RamifyScreen):
         if view.items and listed.highlighted is None:
             listed.highlighted = 0
         listed.border_title = f"{view.done:,} items done"
-        self._entitle()
+        self._update_title()
         self.refresh_footer()
 
-    def _entitle(self) -> None:
+    def _update_title(self) -> None:
         view = self._view
-        state = "reading" if view is None else "running" if view.running else _standing(view)
+        state = "reading" if view is None else "running" if view.running else _status(view)
         tone = "$success" if state in ("running", "finished") else "$warning"
         about = "" if view is None else f" · {view.about}"
         self.query_one("#head", Static).update(
@@ -109,14 +109,14 @@ class BatchScreen(RamifyScreen):
         width = max(20, min(60, self.size.width - 40))
         total = view.total or view.done
         share = view.done / total if total else 0.0
-        full, empty = long_bar(share, width)
+        full, empty = share_bar(share, width)
         lines = [
             Content.assemble(
                 ("done      ", "$faint"), (full, "$primary"), (empty, "$guide"), f"  {view.done:,} of {total:,}"
             )
         ]
         if view.accuracy is not None:
-            full, empty = long_bar(view.accuracy, width)
+            full, empty = share_bar(view.accuracy, width)
             said = f"  {view.accuracy:.1%} of {view.graded:,}, {view.low:.1%} to {view.high:.1%}"
             lines.append(Content.assemble(("accuracy  ", "$faint"), (full, "$success"), (empty, "$guide"), said))
         each = max(1, view.done)
@@ -149,13 +149,13 @@ class BatchScreen(RamifyScreen):
 
     def action_other_folder(self) -> None:
         """Ask for another folder."""
-        pick_folder(self.program, self._look_at)
+        pick_folder(self.program, self._show_folder)
 
-    def _look_at(self, folder: Path) -> None:
+    def _show_folder(self, folder: Path) -> None:
         self._folder, self._view = folder, None
         self.query_one(ItemList).clear_options()
         self.query_one("#figures", Static).update("")
-        self._entitle()
+        self._update_title()
         self.run_worker(self._watch(), group="watch", exclusive=True, exit_on_error=False)
 
     def action_go_back(self) -> None:
@@ -190,7 +190,7 @@ def _session(folder: Path, item: ItemView) -> SavedSession:
     return SavedSession(spec, solution)
 
 
-def _standing(view: BatchView) -> str:
+def _status(view: BatchView) -> str:
     return "finished" if view.total is not None and view.done >= view.total else "not finished"
 
 

@@ -1,4 +1,4 @@
-"""Two searches on one question, side by side, with equal budgets."""
+"""Comparison: two searches on one question with equal budgets, side by side, and the dialog that sets them up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saved runs: search, read, open, replay, ask again, delete."""
+"""History screen: the saved runs, to search, open, replay, ask again and delete."""
 
 from __future__ import annotations
 

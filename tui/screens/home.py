@@ -1,4 +1,4 @@
-"""The first screen: a question, how to search for its answer, and what was asked before."""
+"""Home screen: the question, the settings of the search, and the recent runs."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class HomeScreen(RamifyScreen):
         self._title()
         self.reload()
 
-    # What is asked for
+    # Question and settings
 
     @property
     def spec(self) -> RunSpec:
@@ -244,8 +244,8 @@ class HomeScreen(RamifyScreen):
     def _fill(self) -> None:
         listed = self.query_one(RecentRuns)
         listed.clear_options()
-        going = [session for session in self.program.live_sessions if not session.view.phase.over]
-        lines = [_going_line(session.spec.question, session.spec.title()) for session in going]
+        running = [session for session in self.program.live_sessions if not session.view.phase.over]
+        lines = [_running_line(session.spec.question, session.spec.title()) for session in running]
         listed.add_options([*map(ListOption, lines), *(ListOption(_recent_line(run)) for run in self._recent)])
         if not listed.option_count:
             listed.add_option(ListOption(Content.styled("  no runs yet: they are kept here", "$faint"), disabled=True))
@@ -253,12 +253,12 @@ class HomeScreen(RamifyScreen):
     @on(OptionList.OptionSelected, "#recent")
     def open_recent(self, event: OptionList.OptionSelected) -> None:
         """Open a run."""
-        going = [session for session in self.program.live_sessions if not session.view.phase.over]
+        running = [session for session in self.program.live_sessions if not session.view.phase.over]
         place = event.option_index
-        if place < len(going):
-            self.program.show_session(going[place])
+        if place < len(running):
+            self.program.show_session(running[place])
         else:
-            self.program.open_saved(self._recent[place - len(going)].id)
+            self.program.open_saved(self._recent[place - len(running)].id)
 
     @on(Choice.Changed)
     def settings_changed(self) -> None:
@@ -383,7 +383,7 @@ def _models() -> tuple[list[Option], list[Option], list[Option]]:
     return policies, rewards, [Option(name, STRATEGIES.get(name, "")) for name in named]
 
 
-def _going_line(question: str, title: str) -> Content:
+def _running_line(question: str, title: str) -> Content:
     from ramify.text import one_line
 
     return Content.assemble((" ● running  ", "$accent"), (f"{title}  ", "$faint"), one_line(question))

@@ -1,4 +1,4 @@
-"""A run: its tree, the selected path, the answers and the budget; live ones can be steered."""
+"""Run screen: tree, selected path, answers and budget; a running search can be steered."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RunScreen(RamifyScreen):
         self.session = session
         self._drawn: tuple[int, int, int | None] | None = None
         self._phase: Phase | None = None
-        self._turn = 0
+        self._frame_count = 0
 
     def compose(self) -> ComposeResult:
         """Lay out head, question, tree, path, answers, budget and footer."""
@@ -90,15 +90,15 @@ class RunScreen(RamifyScreen):
         """Draw what has changed; False once the run is over and shown."""
         session, view = self.session, self.view
         session.tick()
-        self._turn += 1
+        self._frame_count += 1
         over = view.phase.over
-        drawn = (id(view), view.version, None if over else self._turn)
+        drawn = (id(view), view.version, None if over else self._frame_count)
         if drawn == self._drawn:
             return not over
         changed = self._drawn is None or drawn[:2] != self._drawn[:2]
         self._drawn = drawn
         self.query_one("#head", Static).update(self._head(), layout=False)
-        if over or self._turn % 2:
+        if over or self._frame_count % 2:
             self.query_one(BudgetPanel).refresh()
         if changed:
             self.query_one(AnswersPanel).refresh_votes()
@@ -128,7 +128,7 @@ class RunScreen(RamifyScreen):
 
     def _head(self) -> Content:
         spec, session, width = self.session.spec, self.session, self.size.width - 4
-        sign, tone, words = self._standing()
+        sign, tone, words = self._status()
         name = self.view.strategy or spec.title()
         facts = [name, session.models, f"seed {spec.get('seed')}"]
         if session.run_id is not None and width >= 96:
@@ -139,12 +139,12 @@ class RunScreen(RamifyScreen):
         gap = " " * max(1, width - len(left) - len(words) - 2)
         return Content.assemble((left, "$foreground 80%"), gap, (f"{sign} ", tone), (words, f"bold {tone}"))
 
-    def _standing(self) -> tuple[str, str, str]:
-        """Return a sign, its colour and words for where the run stands."""
+    def _status(self) -> tuple[str, str, str]:
+        """Return a sign, its colour and words for the state of the run."""
         view, session = self.view, self.session
         if isinstance(session, SavedSession) and self._replaying:
             return "▷", "$primary", f"replay {session.position} of {len(session)}"
-        spinner = SPINNER[self._turn % len(SPINNER)]
+        spinner = SPINNER[self._frame_count % len(SPINNER)]
         match view.phase:
             case Phase.WAITING:
                 return spinner, "$primary", f"loading {session.models}, {duration_text(session.waited_s)}"
@@ -160,7 +160,7 @@ class RunScreen(RamifyScreen):
                 return "×", "$error", "failed" if session.error is not None else "cancelled"
             case _:
                 reason = "" if view.solution is None else str(view.solution.stop_reason).replace("_", " ")
-                said = _ended(reason)
+                said = _end_text(reason)
                 if view.answer is not None:
                     said = f"{cut(view.answer, 20)} · {said}"
                 return "✓", "$success", f"{said}, {duration_text(session.seconds)}"
@@ -176,7 +176,7 @@ class RunScreen(RamifyScreen):
         """Show the selected path on the whole screen."""
         self.program.push_screen(PathReader(self.session, self.branches.cursor))
 
-    # What can be done now
+    # Possible actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Tell whether an action makes sense in this run now."""
@@ -300,7 +300,7 @@ class RunScreen(RamifyScreen):
         self.wake()
         return True
 
-    # Looking
+    # Selection, replay and copying
 
     def action_replay_back(self) -> None:
         """Show the run one step earlier."""
@@ -408,7 +408,7 @@ def _budget_text(budget: Budget) -> str:
     return budget_name(RunSpec().with_options(**limits))
 
 
-def _ended(reason: str) -> str:
+def _end_text(reason: str) -> str:
     return {"completed": "done", "user": "stopped by you", "early stop": "settled early", "": "done"}.get(
         reason, reason
     )

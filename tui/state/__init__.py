@@ -1,1 +1,1 @@
-"""What the screens show, as plain values without a UI library: fed by a run's events, read when a frame is drawn."""
+"""Runs, batches and their views as plain values; no module here imports a UI library."""

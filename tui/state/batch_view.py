@@ -1,4 +1,4 @@
-"""A batch's folder as it is shown: totals and one line for each item. It only reads, so a batch may be running."""
+"""Totals and items of a batch's folder, read also while another process writes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ItemView:
-    """An item that is done. `correct` is None without a gold answer; `row` is all that the folder says of it."""
+    """An item that is done. `correct` is None without a gold answer; `row` is its line of items.jsonl."""
 
     id: str
     question: str
@@ -34,7 +34,11 @@ class ItemView:
 
 @dataclass(frozen=True, slots=True)
 class BatchView:
-    """A folder at one moment. `total` is None if the manifest does not say; `low` to `high` is a 95 % interval."""
+    """A folder at one moment.
+
+    `total` is the number of all items, None if the manifest does not say. `low` to `high` is a 95 % interval of the
+    accuracy. `seconds` and `tokens` are sums over the items. `stamp` tells versions of the files apart.
+    """
 
     folder: Path
     running: bool
@@ -79,7 +83,7 @@ def read_batch(folder: Path, before: BatchView | None = None) -> BatchView:
     graded = sum(item.correct is not None for item in items)
     correct = sum(item.correct is True for item in items)
     low, high = wilson(correct, graded)
-    total = _part(manifest, "input").get("items")
+    total = _mapping(manifest, "input").get("items")
     return BatchView(
         folder=folder,
         running=running,
@@ -107,7 +111,7 @@ def item_solution(folder: Path, item: ItemView) -> Solution:
     from ramify.solution import Solution
 
     if item.failed:
-        error = _part(item.row, "error")
+        error = _mapping(item.row, "error")
         raise RunFolderError(
             f"item {item.id} failed: {error.get('message', 'unknown error')}", "there is no tree of it"
         )
@@ -119,15 +123,15 @@ def item_solution(folder: Path, item: ItemView) -> Solution:
         raise RunFolderError(f"item {item.id} cannot be read ({error})", "run the batch again to repair it") from error
 
 
-def _part(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _mapping(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """Return an object inside another, {} if there is none."""
     found = data.get(name)
     return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else {}
 
 
 def _item(row: Mapping[str, Any]) -> ItemView:
-    usage = _part(row, "usage")
-    policy = _part(usage, "policy")
+    usage = _mapping(row, "usage")
+    policy = _mapping(usage, "policy")
     return ItemView(
         id=str(row.get("id")),
         question=str(row.get("question", "")),
@@ -142,8 +146,8 @@ def _item(row: Mapping[str, Any]) -> ItemView:
 
 
 def _about(manifest: Mapping[str, Any]) -> str:
-    strategy = _part(_part(manifest, "configuration"), "strategy")
-    names = [_part(manifest, role).get("name") for role in ("model", "reward")]
+    strategy = _mapping(_mapping(manifest, "configuration"), "strategy")
+    names = [_mapping(manifest, role).get("name") for role in ("model", "reward")]
     width = strategy.get("width")
     name = str(strategy.get("name", "")) + (f" x{width}" if width else "")
     return " · ".join(part for part in (name, " + ".join(str(each) for each in names if each)) if part)

@@ -1,6 +1,6 @@
-"""Keeps engines loaded, each entered and left in one task that outlives every screen.
+"""Loaded engines, each entered and left in a task of its own that no screen owns.
 
-Tasks here are never cancelled natively: that would pierce the engine's wait for native code. Each owns a cancel scope.
+These tasks are cancelled by their cancel scopes only: `Task.cancel` would interrupt the wait for native code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .spec import Plan
 
 KEPT_ENGINES = 2
-"""Engines that stay loaded when nothing uses them."""
+"""Number of engines that stay loaded while no run uses them."""
 MakeEngine = Callable[["Plan"], "Engine"]
 
 
@@ -32,11 +32,11 @@ def make_engine(plan: Plan) -> Engine:
 
 
 class EngineHost:
-    """Engines by what they were planned with; all methods belong to the event loop's thread."""
+    """Engines by the settings that they were loaded with; call its methods in the thread of the event loop."""
 
     def __init__(self, make: MakeEngine = make_engine) -> None:
         self._make = make
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _LoadedEngine] = {}
 
     async def acquire(self, plan: Plan) -> Engine:
         """Return a loaded engine, loading it first if need be; `release` it afterwards.
@@ -48,7 +48,7 @@ class EngineHost:
         kept = self._kept.get(key)
         if kept is None or kept.over:
             await self._make_room()
-            kept = self._kept[key] = _Kept(lambda: self._make(plan))
+            kept = self._kept[key] = _LoadedEngine(lambda: self._make(plan))
         kept.users += 1
         try:
             return await kept.engine()
@@ -57,7 +57,7 @@ class EngineHost:
             raise
 
     def release(self, plan: Plan, *, broken: bool = False) -> None:
-        """Say that an engine is no longer used; a broken one is loaded afresh the next time."""
+        """Give an engine back after a run; a broken one is loaded anew the next time."""
         key = _key(plan)
         kept = self._kept.get(key)
         if kept is None:
@@ -65,7 +65,7 @@ class EngineHost:
         kept.users = max(0, kept.users - 1)
         if broken:
             del self._kept[key]
-            kept.leave()
+            kept.close()
 
     def loaded(self, plan: Plan) -> bool:
         """Tell whether the engine for this plan is ready."""
@@ -73,8 +73,8 @@ class EngineHost:
         return kept is not None and kept.ready
 
     async def close(self, timeout_s: float) -> bool:
-        """Leave all engines; False if some were still closing after the timeout."""
-        tasks = [kept.leave() for kept in self._kept.values()]
+        """Close all engines; False if some were still closing after the timeout."""
+        tasks = [kept.close() for kept in self._kept.values()]
         self._kept.clear()
         if not tasks:
             return True
@@ -84,11 +84,11 @@ class EngineHost:
     async def _make_room(self) -> None:
         idle = [key for key, kept in self._kept.items() if not kept.users]
         for key in idle[: max(0, len(self._kept) - KEPT_ENGINES + 1)]:
-            await asyncio.wait([self._kept.pop(key).leave()])
+            await asyncio.wait([self._kept.pop(key).close()])
 
 
-class _Kept:
-    """One engine and the task that keeps it open."""
+class _LoadedEngine:
+    """An engine and the task that keeps it open."""
 
     def __init__(self, make: Callable[[], Engine]) -> None:
         self.users = 0
@@ -110,7 +110,7 @@ class _Kept:
         """Wait until it is loaded."""
         return await asyncio.shield(self._engine)
 
-    def leave(self) -> asyncio.Task[None]:
+    def close(self) -> asyncio.Task[None]:
         """Close the engine, or call off its loading; the task ends when that is done."""
         self._scope.cancel()
         self._fail(LoadingCancelled("loading was called off", "start the run again"))
@@ -119,7 +119,7 @@ class _Kept:
     async def _keep(self) -> None:
         with self._scope:
             try:
-                # What the engine imports takes a good part of a second, which must not stop the screen.
+                # Importing the engine takes a good part of a second, in which the screen must go on.
                 await anyio.to_thread.run_sync(importlib.import_module, "ramify.engine.engine")
                 async with self._make() as engine:
                     if not self._engine.done():
@@ -132,7 +132,7 @@ class _Kept:
     def _fail(self, error: Exception) -> None:
         if not self._engine.done():
             self._engine.set_exception(error)
-            # Nobody may be waiting any more; that is no reason for a warning.
+            # Marks the error as seen, since nobody may be waiting for it any more.
             self._engine.exception()
 
 

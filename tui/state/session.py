@@ -53,8 +53,8 @@ class Session:
         self.has_reward = spec.get("reward") != "none"
         self._began_s = clock()
 
-    def stop_standing(self) -> str:
-        """Return how far a stop rule is from ending the search, "" without one or where that is not known."""
+    def stop_rule_text(self) -> str:
+        """Return how far the stop rule is from ending the search, "" without one or where that is not known."""
         return ""
 
     @property
@@ -113,7 +113,7 @@ class LiveSession(Session):
         """The strategy, None while the models are being loaded."""
         return self._strategy
 
-    def stop_standing(self) -> str:
+    def stop_rule_text(self) -> str:
         """Return how far the stop rule is from ending the search, "" if it cannot say."""
         rule = self._plan.run_options.get("stop")
         if rule is None or self._run is None or self._strategy is None:
@@ -124,7 +124,7 @@ class LiveSession(Session):
 
         tree, strategy = self._run.tree, self._strategy.settled(self._run.tree)
         same = make_checker(self._run.problem.check).same_quickly
-        # What only a long look at two answers would tell is left open; the rule itself waits for it.
+        # Answers that only a full comparison could tell equal count as different; the rule itself waits for it.
         vote = decide(candidates(tree, strategy.aggregation), strategy.vote, lambda a, b: same(a, b) is True)
         return standing(rule, Situation(tree, vote, strategy.width))
 
@@ -224,7 +224,7 @@ class LiveSession(Session):
             return
         store, options = self._store, self.spec.saved()
         try:
-            # Shielded, so that a run whose end is near is on disk whatever comes then.
+            # Shielded, so that a cancellation cannot leave the run unsaved.
             with anyio.CancelScope(shield=True):
                 self.run_id = await anyio.to_thread.run_sync(store.save, solution, options)
         except UsageError as error:

@@ -1,4 +1,4 @@
-"""What a run is started with: a question and options by the names that the command line and saved runs use."""
+"""Specification of a run: the question, and options by the names that the command line and saved runs use."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 class Plan(Protocol):
-    """What options add up to, checked as far as that goes without a model; the command line's SearchPlan is one."""
+    """Checked settings of a run, made from options without a model; the command line's SearchPlan is one."""
 
     @property
     def model(self) -> str:
@@ -85,7 +85,7 @@ class RunSpec:
         return replace(self, question=question, gold=gold)
 
     def complete(self) -> dict[str, Any]:
-        """Return every option, so that a plan can be made of them."""
+        """Return every option, as a plan is made from them."""
         width = self.get("width")
         options = {**DEFAULTS, **self.options}
         if width is not None and not has_width(self.get("strategy")):

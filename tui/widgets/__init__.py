@@ -1,1 +1,1 @@
-"""The parts that screens are made of."""
+"""Widgets: tree, path, answers, budget, settings, footer."""

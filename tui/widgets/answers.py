@@ -8,7 +8,7 @@ from textual.widget import Widget
 
 from ramify.text import cut, one_line, width_of
 
-from ..common.themes import long_bar
+from ..common.themes import share_bar
 from ..state.panels import AnswerRow, answer_table
 from ..state.run_view import Phase
 from ..state.session import Session
@@ -62,7 +62,7 @@ class AnswersPanel(Widget):
         bar = min(12, max(4, width // 4))
         name = cut(row.answer, max(4, width - bar - len(figures) - 4))
         name += " " * (max(4, width - bar - len(figures) - 4) - width_of(name))
-        full, empty = long_bar(row.share, bar)
+        full, empty = share_bar(row.share, bar)
         tone = "$accent" if row.leads else "$primary"
         return Content.assemble(
             ("● " if row.leads else "  ", "$accent"),
@@ -84,8 +84,8 @@ class AnswersPanel(Widget):
         if solution is not None and solution.stop is not None:
             lines.append(Content.styled(f"stopped early: {one_line(solution.stop.reason)}", "$success"))
         elif rule is not None and not view.phase.over:
-            figure = self._session.stop_standing() or f"{rule}: not settled yet"
-            lines.append(Content.styled(cut(f"stop {figure}", self.content_size.width), "$faint"))
+            how_far = self._session.stop_rule_text() or f"{rule}: not settled yet"
+            lines.append(Content.styled(cut(f"stop {how_far}", self.content_size.width), "$faint"))
         if view.pinned is not None:
             lines.append(Content.styled(f"⚑ pinned: step {view.pinned}", "$accent"))
         if spec.gold is not None and view.phase is Phase.FINISHED:

@@ -6,7 +6,7 @@ from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
-from ..common.themes import long_bar, spark_line
+from ..common.themes import share_bar, spark_line
 from ..state.panels import UsedAmount, forecast, used_amounts
 from ..state.session import Session
 
@@ -74,7 +74,7 @@ def _line(amount: UsedAmount, width: int) -> Content:
         return Content.assemble(
             (amount.label.ljust(LABEL), "$faint"), (text.rjust(max(0, width - LABEL)), "$foreground 85%")
         )
-    full, empty = long_bar(amount.share, min(room, 20))
+    full, empty = share_bar(amount.share, min(room, 20))
     tone = "$warning" if amount.share >= 0.9 else "$primary"
     return Content.assemble(
         (amount.label.ljust(LABEL), "$faint"),

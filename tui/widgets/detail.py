@@ -1,4 +1,4 @@
-"""One path read whole: every step with its score, and the figures of the selected one."""
+"""Panel of one path: the text of every step with its score, and facts about the last one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ramify.search.tree import ROOT
 from ramify.text import printable
 
 from ..common.program import program_of
-from ..common.themes import long_bar, score_tint
+from ..common.themes import score_tint, share_bar
 from ..state.panels import prune_text
 from ..state.run_view import RunView
 
@@ -53,7 +53,7 @@ class NodeDetail(VerticalScroll, can_focus=True):
 
 
 def path_content(view: RunView, node_id: int, *, dark: bool) -> Content:
-    """Return the text of a path: the figures of its last step, then all steps."""
+    """Return the text of a path: facts about its last step, then all steps."""
     if node_id == ROOT:
         return Content(printable(view.question))
     lines = [_facts(view, view.tree.node(node_id)), Content("")]
@@ -79,7 +79,7 @@ def _head(number: int, step: Node, *, dark: bool) -> Content:
             else "not scored"
         )
         return Content.assemble(label, (note, "$faint"))
-    full, empty = long_bar(step.score, 16)
+    full, empty = share_bar(step.score, 16)
     tint = score_tint(step.score, dark=dark)
     note = "  by hand" if step.origin is Origin.HAND else ""
     return Content.assemble(

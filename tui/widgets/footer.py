@@ -1,4 +1,4 @@
-"""The footer: what the keys do here, as many as there is room for."""
+"""Footer: the keys of the actions that are possible now, as far as there is room."""
 
 from __future__ import annotations
 
