@@ -6,7 +6,7 @@ All functions are pure. numpy is loaded by the bootstrap alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -164,6 +164,17 @@ def auc(right: Sequence[float], wrong: Sequence[float]) -> float | None:
         below += bad
         at = end
     return wins / (len(right) * len(wrong))
+
+
+def auc_within(groups: Iterable[tuple[Sequence[float], Sequence[float]]]) -> float | None:
+    """Return the AUC over pairs of values of one group; None without a pair. Groups hold right and wrong values."""
+    wins, pairs = 0.0, 0
+    for right, wrong in groups:
+        share = auc(right, wrong)
+        if share is not None:
+            wins += share * len(right) * len(wrong)
+            pairs += len(right) * len(wrong)
+    return wins / pairs if pairs else None
 
 
 def _resamples(count: int, draws: int, seed: int) -> Iterator[Places]:

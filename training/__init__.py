@@ -1,1 +1,1 @@
-"""Training and measuring of rewards: labels, heads, evaluation and calibration; drives an Engine."""
+"""Training and measurement of rewards: step labels, heads, quality, and profiles of strategies."""

@@ -1,4 +1,4 @@
-"""Measures strategies on problems with known answers, so that a budget can be spent on the best of them."""
+"""Calibration of strategies: their accuracy and costs on problems with known answers, as a profile for "auto"."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ async def calibrate(
     known: Profile | None = None,
     **options: Any,
 ) -> Profile:
-    """Measure every strategy on every problem and return the profile; `source` says what the problems are.
+    """Measure every strategy on every problem and return the profile; `source` names the problems.
 
-    What is in `known`, the profile of an interrupted calibration, is not measured again; `on_point` gets each new
-    point with the profile so far. Further options are those of `Engine.run`; a budget other than none would distort
-    what is measured.
+    Points of `known`, the profile of an interrupted calibration, are not measured again; `on_point` gets each new
+    point with the profile so far. Further options are those of `Engine.run`; a budget would distort the
+    measurement.
 
     Raises:
         UsageError: if a problem has no answer, there are none, or `known` was measured on others.
@@ -106,7 +106,7 @@ async def measure(
     parallel: int = 1,
     **options: Any,
 ) -> Point:
-    """Solve all problems with one strategy and return what came of it."""
+    """Solve all problems with one strategy and return its accuracy and costs."""
     solved = await _solve_all(engine, problems, strategy, seed=seed, parallel=parallel, **options)
     pairs = list(zip(solved, problems, strict=True))
     outcomes = await run_sync(lambda: [_right(solution, problem) for solution, problem in pairs])
@@ -123,7 +123,7 @@ async def measure(
 async def measure_difficulty(
     engine: Engine, problems: Sequence[Problem], *, seed: int = 0, parallel: int = 1, **options: Any
 ) -> tuple[float, ...]:
-    """Return how hard each problem looks after the paths of a probe."""
+    """Return the difficulty of each problem, in [0, 1], after the paths of a probe."""
     alone = MajorityVote(width=PROBE_PATHS) if engine.reward is None else WeightedVote(width=PROBE_PATHS)
     probe = Auto(choices=(alone,), probe_paths=PROBE_PATHS)
     solved = await _solve_all(engine, problems, probe, seed=seed, parallel=parallel, **options)

@@ -1,4 +1,4 @@
-"""Does a reward model tell right steps from wrong ones, and does it read what it was trained to read?"""
+"""Check of a reward model on solutions with a known first error: AUC of steps, and warnings on its format."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 
 from ramify.errors import RewardContextExceeded
 from ramify.reward.protocol import RewardModel, ScoredStep, ScoreUsage
-from ramify.statistics import auc
+from ramify.statistics import auc, auc_within
 
 FLAT = 1e-3
-"""Scores that lie closer together than this say nothing."""
+"""A smaller range of all scores means that they tell nothing apart."""
 
 DRIFT = 2e-2
-"""How far a score may move when the same path is read in one pass."""
+"""Largest difference of a score when the same path is read in one pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A solution. `first_error` is the number, from 0, of the first wrong step; None if all are right."""
+class CheckCase:
+    """A solution; `first_error` is the number, from 0, of its first wrong step, None if all are right."""
 
     question: str
     steps: tuple[str, ...]
@@ -29,7 +29,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepQuality:
-    """The scores after so many steps: of prefixes without an error, and of those with one.
+    """Scores after `number` steps, of prefixes without an error (right) and with one (wrong).
 
     `auc` is the chance that one of the former scores higher than one of the latter, None if either is missing.
     """
@@ -44,12 +44,11 @@ class StepQuality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """What a check found.
+    """Result of a check.
 
-    `auc_within` is that of pairs of the same problem after the same number of steps, which does not see how hard
-    problems are. `full_tokens` is what the same scores would have cost if each path were read anew; `usage` is what
-    they did cost.
-    `warnings` are sentences about what looks wrong.
+    `auc_within` is the AUC over pairs of the same problem after the same number of steps, which does not depend on the
+    difficulty of problems. `usage` is the cost of the scores, `full_tokens` the cost if each path were read anew.
+    `warnings` are sentences about likely mistakes.
     """
 
     reward: str
@@ -64,21 +63,21 @@ class CheckReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
-    case: Case
+class _ScoredCase:
+    case: CheckCase
     scores: list[float]
     usage: ScoreUsage
     drift: float
 
 
-async def check_reward(reward: RewardModel, cases: Sequence[Case]) -> CheckReport:
-    """Score all steps of the cases, one after the other as a search does, and compare right with wrong prefixes.
+async def check_reward(reward: RewardModel, cases: Sequence[CheckCase]) -> CheckReport:
+    """Score all steps of the cases one after the other, as a search does, and compare right with wrong prefixes.
 
     Raises:
         RewardError: if steps cannot be scored for another reason than their length.
     """
     started_s = time.monotonic()
-    scored: list[_Scored] = []
+    scored: list[_ScoredCase] = []
     too_long = 0
     for case in cases:
         try:
@@ -101,7 +100,7 @@ async def check_reward(reward: RewardModel, cases: Sequence[Case]) -> CheckRepor
     )
 
 
-async def _score(reward: RewardModel, case: Case) -> _Scored:
+async def _score(reward: RewardModel, case: CheckCase) -> _ScoredCase:
     session = await reward.open(case.question)
     try:
         scores: list[float] = []
@@ -117,10 +116,10 @@ async def _score(reward: RewardModel, case: Case) -> _Scored:
         whole = (await session.score([last]))[0]
     finally:
         await session.close()
-    return _Scored(case, scores, usage, abs(whole - scores[-1]))
+    return _ScoredCase(case, scores, usage, abs(whole - scores[-1]))
 
 
-def _quality(number: int, scored: Iterable[_Scored]) -> StepQuality:
+def _quality(number: int, scored: Iterable[_ScoredCase]) -> StepQuality:
     right, wrong = _sides(scored, only=number)
     return StepQuality(
         number=number + 1,
@@ -132,7 +131,7 @@ def _quality(number: int, scored: Iterable[_Scored]) -> StepQuality:
     )
 
 
-def _sides(scored: Iterable[_Scored], *, only: int | None = None) -> tuple[list[float], list[float]]:
+def _sides(scored: Iterable[_ScoredCase], *, only: int | None = None) -> tuple[list[float], list[float]]:
     """Return the scores of prefixes without and with an error, of all lengths or of one."""
     right: list[float] = []
     wrong: list[float] = []
@@ -144,21 +143,20 @@ def _sides(scored: Iterable[_Scored], *, only: int | None = None) -> tuple[list[
     return right, wrong
 
 
-def _within(scored: Sequence[_Scored]) -> float | None:
+def _within(scored: Iterable[_ScoredCase]) -> float | None:
     """Return the AUC over pairs of one problem after equally many steps; None without such a pair."""
-    wins: list[float] = []
-    for question in dict.fromkeys(each.case.question for each in scored):
-        own = [each for each in scored if each.case.question == question]
-        for number in range(max(len(each.scores) for each in own)):
-            right, wrong = _sides(own, only=number)
-            value = auc(right, wrong)
-            if value is not None:
-                wins += [value] * (len(right) * len(wrong))
-    return math.fsum(wins) / len(wins) if wins else None
+    by_question: dict[str, list[_ScoredCase]] = {}
+    for each in scored:
+        by_question.setdefault(each.case.question, []).append(each)
+    return auc_within(
+        _sides(own, only=number)
+        for own in by_question.values()
+        for number in range(max(len(each.scores) for each in own))
+    )
 
 
 def _warnings(
-    scored: Sequence[_Scored], right: list[float], wrong: list[float], too_long: int, cases: int
+    scored: Sequence[_ScoredCase], right: list[float], wrong: list[float], too_long: int, cases: int
 ) -> Iterable[str]:
     scores = [*right, *wrong]
     if too_long:

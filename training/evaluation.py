@@ -1,4 +1,4 @@
-"""A reward at work: paths of a policy with the scores of their steps, and what votes and a search make of them."""
+"""Evaluation of a reward: sampled paths with the scores of their steps, and the accuracy of votes and a search."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ramify.search.votes import Aggregation, VoteRule, candidates, decide
 from ramify.solution import Solution
 from ramify.usage import Usage
 
-from .labels import LabelledSolution
+from .labelling import LabelledSolution
 
 VOTES = {"majority": VoteRule.MAJORITY, "weighted": VoteRule.WEIGHTED, "best-of-n": VoteRule.BEST}
 SEARCH = "rebase"
@@ -39,8 +39,8 @@ class ScoredPath:
     """A finished path. `scores` and `values` have a number for each step.
 
     `values` is the chance of a right answer after the step: an estimate from labels, or this path's own outcome (1 or
-    0), which is a draw with that chance. `good` says which steps are right, None where nobody knows; `first_error` is
-    the first that is not.
+    0), which is a draw with that chance. `good` is whether each step is right, None if unknown; `first_error` is the
+    number of the first wrong step, from 0, None without one.
     """
 
     problem: str
@@ -53,8 +53,8 @@ class ScoredPath:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What came of one problem: for each method whether its answer is right and what it cost, and the sampled paths."""
+class EvaluatedProblem:
+    """One evaluated problem: for each method whether its answer is right, and its usage; the sampled paths."""
 
     problem: str
     correct: Mapping[str, bool]
@@ -72,11 +72,11 @@ async def evaluate(
     search: bool = True,
     parallel: int = 2,
     on_problem: Callable[[int], None] = lambda done: None,
-) -> list[Outcome]:
+) -> list[EvaluatedProblem]:
     """Sample `width` paths of each problem, let them vote, and search once more with REBASE; in the problems' order.
 
-    All votes see the same paths. `check_steps` returns what tells a problem's right steps from wrong ones, None if
-    nothing does. `search` False leaves REBASE out. `on_problem` is called with the number of problems done.
+    All votes see the same paths. `check_steps` returns the step check of a problem, None if its steps cannot be
+    checked. `search` False leaves REBASE out. `on_problem` is called with the number of problems done.
 
     Raises:
         UsageError: if a problem has no answer, or the engine has no reward.
@@ -86,7 +86,7 @@ async def evaluate(
         raise UsageError(f"problem {without} has no answer", "evaluate on problems with known answers")
     if engine.reward is None:
         raise UsageError("there is no reward to evaluate", "name one")
-    found: dict[int, Outcome] = {}
+    found: dict[int, EvaluatedProblem] = {}
 
     async def work(place: int) -> None:
         problem = problems[place]
@@ -100,7 +100,7 @@ async def evaluate(
 async def score_labels(
     reward: RewardModel, labels: Sequence[LabelledSolution], *, on_path: Callable[[int], None] = lambda done: None
 ) -> list[ScoredPath]:
-    """Score labelled solutions step by step; each comes as often as it was sampled, one too long to be read never.
+    """Score labelled solutions step by step; each is repeated as often as it was sampled, ones too long are left out.
 
     A step is right if its value is at least a half; a path is if its last step is.
 
@@ -142,7 +142,7 @@ async def _scores(reward: RewardModel, label: LabelledSolution) -> list[float]:
 
 async def _evaluate_one(
     engine: Engine, problem: Problem, steps: StepCheck | None, width: int, seed: int, *, search: bool
-) -> Outcome:
+) -> EvaluatedProblem:
     sampled = await engine.solve(problem, strategy=WeightedVote(width=width), budget=NO_LIMIT, seed=seed)
     solutions = {"majority": sampled, "weighted": sampled, "best-of-n": sampled}
     if search:
@@ -155,7 +155,7 @@ async def _evaluate_one(
     if search:
         answers[SEARCH] = solutions[SEARCH].answer
     correct = {method: await grader.right(answer) for method, answer in answers.items()}
-    return Outcome(
+    return EvaluatedProblem(
         problem=problem.id,
         correct=correct,
         usage={method: _usage(method, solution) for method, solution in solutions.items()},
@@ -164,7 +164,7 @@ async def _evaluate_one(
 
 
 class _Grader:
-    """Grades the answers to one problem, none twice."""
+    """Grades the answers to one problem, each answer once."""
 
     def __init__(self, checker: Checker, gold: str) -> None:
         self._checker = checker
@@ -172,7 +172,7 @@ class _Grader:
         self._known: dict[str, bool] = {}
 
     async def right(self, answer: str | None) -> bool:
-        """Tell whether an answer is right."""
+        """Return whether an answer is right."""
         if answer is None:
             return False
         if answer not in self._known:
@@ -189,7 +189,7 @@ def _vote(tree: SearchTree, rule: VoteRule, checker: Checker) -> str | None:
 
 
 def _usage(method: str, solution: Solution) -> Usage:
-    """Return what a method costs; a majority asks no reward."""
+    """Return the usage of a method; a majority vote uses no reward."""
     usage = solution.usage
     return Usage(policy=usage.policy) if method == "majority" else usage
 

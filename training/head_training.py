@@ -1,4 +1,4 @@
-"""Training of a small head on hidden states, in numpy: the reward model is then the policy's own file with a head."""
+"""Training of a small head on hidden states, in numpy; with it the policy's own file is a reward model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ramify.errors import UsageError
 from ramify.statistics import auc
 
-from .measures import Calibration, calibration
+from .quality import ScoreCalibration, score_calibration
 
 Floats = npt.NDArray[np.floating]
 Tensors = dict[str, Floats]
@@ -34,9 +34,9 @@ class LabelledStates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadPlan:
-    """How a head is trained.
+    """Settings of a head's training.
 
-    `held_out` is the share of problems that only measure. Training ends after `patience` epochs in which the
+    `held_out` is the share of problems used for measuring alone. Training ends after `patience` epochs in which the
     held-out loss did not fall, at the latest after `epochs`. `hidden` is the width of an MLP's inner layer. `decay`
     pulls weights towards 0 (decoupled, as in AdamW).
     """
@@ -54,7 +54,7 @@ class HeadPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadQuality:
-    """How a head does on held-out problems.
+    """Quality of a head on held-out problems.
 
     `loss` is the cross-entropy, `floor` the entropy of the values themselves, `auc` that of values from 0.5 up
     against those below (None if all are on one side). `reliability` compares scores with values, after the scale and
@@ -64,14 +64,14 @@ class HeadQuality:
     loss: float
     floor: float
     auc: float | None
-    reliability: Calibration
+    reliability: ScoreCalibration
     steps: int
     problems: int
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedHead:
-    """A head for raw hidden states, its layers named as in `MlpHead`, with one output: the logit of good."""
+    """A head for raw hidden states with one output, the logit of good; its layers are named as in `MlpHead`."""
 
     layers: Tensors
     quality: HeadQuality
@@ -92,7 +92,7 @@ def train_head(data: LabelledStates, plan: HeadPlan) -> TrainedHead:
     mean, spread = rest.states.mean(0), rest.states.std(0) + 1e-6
     train, test = (rest.states - mean) / spread, (kept.states - mean) / spread
     layers, epochs = _descend(train, rest.values, test, kept.values, plan)
-    scale, offset = _calibration(_logits(layers, test), kept.values)
+    scale, offset = _platt_scaling(_logits(layers, test), kept.values)
     folded = _folded(layers, mean, spread, scale, offset)
     return TrainedHead(folded, _quality(_logits(folded, kept.states), kept), epochs)
 
@@ -179,7 +179,7 @@ def _adam(
         layers[name] -= (plan.rate * (size + decay * layers[name])).astype(np.float32)
 
 
-def _calibration(logits: Floats, values: Floats) -> tuple[float, float]:
+def _platt_scaling(logits: Floats, values: Floats) -> tuple[float, float]:
     """Return the scale and offset of the logit under which the values are likeliest (Platt), by Newton's method."""
     rows = np.stack([logits, np.ones_like(logits)], 1).astype(np.float64)
     found = np.array([1.0, 0.0])
@@ -191,12 +191,12 @@ def _calibration(logits: Floats, values: Floats) -> tuple[float, float]:
         found = found - change
         if np.abs(change).max() < 1e-8:
             break
-    # A scale that is not positive would turn the order round.
+    # A scale that is not positive would reverse the order of scores.
     return (float(found[0]), float(found[1])) if found[0] > 0 else (1.0, 0.0)
 
 
 def _folded(layers: Tensors, mean: Floats, spread: Floats, scale: float, offset: float) -> Tensors:
-    """Return layers that take states as they are, with the calibration in the last."""
+    """Return layers for raw states, with the scale and offset folded into the last."""
     weight = layers["0.weight"] / spread
     folded = {**layers, "0.weight": weight, "0.bias": layers["0.bias"] - weight @ mean}
     last = "2" if "2.weight" in layers else "0"
@@ -207,7 +207,7 @@ def _folded(layers: Tensors, mean: Floats, spread: Floats, scale: float, offset:
 
 def _quality(logits: Floats, data: LabelledStates) -> HeadQuality:
     scores, values = _sigmoid(logits), data.values
-    fit = calibration(scores.tolist(), values.tolist())
+    fit = score_calibration(scores.tolist(), values.tolist())
     assert fit is not None
     good = values >= 0.5
     return HeadQuality(

@@ -1,6 +1,6 @@
-"""Files of labels: one JSON line a solution, and beside it which problems are done and what they cost.
+"""Label files: a JSON line for each solution, and beside it a file of the finished problems and their costs.
 
-A labelling that was cut at any moment goes on where it was: problems whose rows are not all there are done again.
+An interrupted labelling goes on where it stopped: problems whose rows are incomplete are labelled again.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from ramify.errors import QuestionTooLong, UsageError
 from ramify.files import Journal, read_journal, write_text
 from ramify.problem import Problem
 
-from .labelling import Labeller, split_lines
-from .labels import LabelCost, LabelledSolution, LabelPlan
+from .labelling import LabelCost, LabelledSolution, Labeller, LabelPlan, split_lines
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +38,11 @@ ONE_THREAD = EngineConfig(threads=1)
 
 @dataclass(slots=True, kw_only=True)
 class Labelling:
-    """How far a labelling is.
+    """Progress of a labelling.
 
-    `labelled` problems were done in this call, `found` were there already, `too_long` of the former had questions that
-    the model cannot read. `rows` are solutions with labels and `cost` is what they cost; both of all problems.
+    `labelled` problems were finished in this call, `found` in earlier ones; `too_long` of the former had questions that
+    do not fit the model's context. `rows` is the number of labelled solutions and `cost` their cost, both of all
+    problems.
     """
 
     labelled: int = 0
@@ -61,9 +61,9 @@ async def label_problems(
     config: EngineConfig = ONE_THREAD,
     on_problem: Callable[[Labelling], None] | None = None,
 ) -> Labelling:
-    """Append labelled solutions of `problems` to the JSON Lines file `out`; problems that are done there are skipped.
+    """Append labelled solutions of `problems` to the JSON Lines file `out`; problems finished there are skipped.
 
-    `on_problem` is called after each problem. `<out>.progress` keeps which problems are done.
+    `on_problem` is called after each problem. `<out>.progress` lists the finished problems.
 
     Raises:
         UsageError: if a problem has no answer or names no checker, or `out` was made with another model or plan.
@@ -130,7 +130,7 @@ async def _label(policy: PolicyModel, problem: Problem, plan: LabelPlan) -> tupl
 
 
 class _LabelJournal:
-    """The two files, open for appending in a `with` block: rows are on the disk before their problem is noted as done.
+    """The two files, open for appending in a `with` block: rows are on the disk before their problem counts as done.
 
     Raises:
         UsageError: on entering, if the files were made with other settings, or are damaged.
@@ -199,7 +199,7 @@ def _name(model: str | Path | PolicyModel) -> str:
 
 
 def _plan(plan: LabelPlan) -> dict[str, Any]:
-    """Return what changes labels: all but how many problems share the cache."""
+    """Return the settings that change labels: all but the number of problems that share the cache."""
     return {name: value for name, value in asdict(plan).items() if name != "parallel"}
 
 

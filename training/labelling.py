@@ -1,8 +1,8 @@
-"""Step labels for reward models: Monte Carlo rollouts from the prefixes of sampled solutions, each prefix read once.
+"""Labelling of steps by Monte Carlo rollouts from the prefixes of sampled solutions, each prefix evaluated once.
 
 A prefix's soft label is the share of continuations from it that reach the right answer, its hard label whether any
 does (Math-Shepherd, Wang et al., arXiv 2312.08935, eq. 3 and 4). Every sampled solution is a continuation of each of
-its own prefixes, and further rollouts fork from them; prefixes with the same text share what went on from any of them.
+its own prefixes, and further rollouts fork from them; prefixes with the same text share their outcomes.
 The search looks for a wrong solution's first error by bisection (OmegaPRM, Luo et al., arXiv 2406.06592).
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
 
 from anyio.to_thread import run_sync
 
@@ -18,17 +20,88 @@ from ramify.answers.checkers import make_checker
 from ramify.answers.extract import extract_answer
 from ramify.engine.policy.protocol import PolicySession
 from ramify.engine.runtime.messages import StepRequest, StepResult
+from ramify.errors import UsageError
 from ramify.problem import Problem
 from ramify.sampling_params import SamplingParams, node_seed
 from ramify.search.node import FinishReason, Node
 from ramify.search.tree import ROOT, SearchTree
 
-from .labels import LabelCost, LabelledSolution, LabelPlan
-
+MAX_STEP_TOKENS = 64
+MAX_ROLLOUT_TOKENS = 256
 MAX_DEPTH = 16
+"""Most steps of a solution that is generated step by step."""
 
+LabelMode = Literal["soft", "hard", "search"]
 Steps = tuple[str, ...]
 """The steps of one solution."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelPlan:
+    """Settings of a labelling.
+
+    `solutions` are sampled for each problem. From each of their prefixes `rollouts` more are sampled: exactly so many
+    if labels are "soft", until one is right if they are "hard", and only from the prefixes that a bisection visits in
+    a "search" for each wrong solution's first error. `balance` keeps as many wrong as right solutions of a problem,
+    and none of a problem that has only one kind. `max_step_tokens` and `max_rollout_tokens` limit one
+    generation. `parallel` problems share the cache; with more, each sequence attends to more of its cells.
+
+    Raises:
+        UsageError: if a search has no rollouts.
+    """
+
+    solutions: int = 32
+    rollouts: int = 0
+    mode: LabelMode = "soft"
+    balance: bool = False
+    seed: int = 0
+    parallel: int = 2
+    max_step_tokens: int = MAX_STEP_TOKENS
+    max_rollout_tokens: int = MAX_ROLLOUT_TOKENS
+
+    def __post_init__(self) -> None:
+        if self.mode == "search" and self.rollouts < 1:
+            raise UsageError("a search for the first error needs rollouts", "use 1 or more, such as 8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledSolution:
+    """A sampled solution; `values[i]` is the chance of a right answer after `steps[: i + 1]`, 0 or 1 if it is hard.
+
+    `count` is how often it was sampled. Right solutions repeat more often than wrong ones, so values learned from them
+    would be too low if each counted once.
+    """
+
+    id: str
+    question: str
+    steps: tuple[str, ...]
+    values: tuple[float, ...]
+    count: int = 1
+
+    @property
+    def first_error(self) -> int | None:
+        """The first step, from 0, after which no continuation was right; None without one."""
+        return next((number for number, value in enumerate(self.values) if value == 0), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelCost:
+    """Cost of labels.
+
+    `rollouts` were sampled; `all_rollouts` is the planned number for all prefixes. `evaluated_tokens` took a forward
+    pass, generated ones included. `unshared_tokens` is the cost of the same texts if each solution and each rollout
+    evaluated its question and its prefix anew.
+    """
+
+    solutions: int = 0
+    rollouts: int = 0
+    all_rollouts: int = 0
+    generated_tokens: int = 0
+    evaluated_tokens: int = 0
+    unshared_tokens: int = 0
+
+    def __add__(self, other: LabelCost) -> LabelCost:
+        return LabelCost(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
 
 
 def split_lines(text: str) -> list[str]:
@@ -48,7 +121,7 @@ class Labeller:
         split: Callable[[str], list[str]] = split_lines,
     ) -> None:
         self.cost = LabelCost()
-        """What it has cost so far."""
+        """Cost so far."""
         self._problem = problem
         self._session = session
         self._plan = plan
@@ -60,12 +133,12 @@ class Labeller:
         self._starts: dict[str, Node] = {}
         self._verdicts: dict[str, bool] = {}
         self._outcomes: dict[str, list[bool]] = {}
-        # Prefixes from which a right answer was reached, and those from which all rollouts failed.
+        # Prefixes with a right continuation, and those from which all rollouts failed.
         self._proven: set[str] = set()
         self._refuted: set[str] = set()
 
     async def label(self) -> list[LabelledSolution]:
-        """Sample solutions, roll out from their prefixes, and return what came of it."""
+        """Sample solutions, roll out from their prefixes, and return the labelled solutions."""
         plan = self._plan
         paths = await (self._sample_steps() if plan.rollouts else self._sample_whole())
         right = dict(zip(paths, await self._judge(["".join(path) for path in paths]), strict=True))
@@ -94,7 +167,7 @@ class Labeller:
     # Sampling
 
     async def _sample_whole(self) -> list[Steps]:
-        """Write solutions in one go each and cut them into steps."""
+        """Generate each solution in one request and split it into steps."""
         texts: dict[int, str] = {}
 
         def take(result: StepResult) -> None:
@@ -108,7 +181,7 @@ class Labeller:
         return [tuple(self._split(texts[child])) for child in sorted(texts) if texts[child]]
 
     async def _sample_steps(self) -> list[Steps]:
-        """Write solutions step by step, so that rollouts can fork from each of them."""
+        """Generate solutions step by step, so that rollouts can fork from each of them."""
         frontier = [self._tree.add_pending(ROOT) for _ in range(self._plan.solutions)]
         leaves: list[Node] = []
         while frontier:
@@ -134,7 +207,7 @@ class Labeller:
     # Rollouts
 
     async def _settle(self, prefixes: Iterable[str]) -> None:
-        """Roll out, one after the other, until a right answer came from each prefix or its rollouts are used up."""
+        """Roll out in rounds until each prefix has a right continuation or has used up its rollouts."""
         wanted = list(dict.fromkeys(prefixes))
         for _ in range(self._plan.rollouts):
             await self._roll_out([prefix for prefix in wanted if prefix not in self._proven])
@@ -161,7 +234,7 @@ class Labeller:
         )
 
     async def _roll_out(self, prefixes: Sequence[str]) -> None:
-        """Write one continuation for each entry of `prefixes`."""
+        """Generate one continuation for each entry of `prefixes`."""
         texts: dict[int, str] = {}
         of: dict[int, str] = {}
         requests: list[StepRequest] = []
@@ -183,7 +256,7 @@ class Labeller:
             self._note(texts[child], right, [of[child]])
 
     def _note(self, text: str, right: bool, prefixes: Iterable[str]) -> None:
-        """Book an outcome for the prefixes that it was written from; a right text proves all prefixes that it has."""
+        """Record an outcome for the prefixes of a text; a right text proves all its prefixes."""
         for prefix in prefixes:
             self._outcomes.setdefault(prefix, []).append(right)
         if right:
@@ -191,7 +264,7 @@ class Labeller:
             self._proven.update(prefix for prefix in self._starts if text.startswith(prefix))
 
     def _count(self, result: StepResult, prefix_tokens: int | None) -> None:
-        """Count a result; `prefix_tokens` is what it would read anew beside the question, None if not even that."""
+        """Add the cost of a result; `prefix_tokens` would be evaluated anew with the question, None: neither would."""
         read = 0 if prefix_tokens is None else self._session.prompt_tokens + prefix_tokens
         generated = result.generated_tokens
         self.cost += LabelCost(
@@ -201,7 +274,7 @@ class Labeller:
         )
 
     async def _judge(self, texts: Sequence[str]) -> list[bool]:
-        """Tell which texts give the right answer."""
+        """Return whether each text gives the right answer."""
         answers = [extract_answer(text) for text in texts]
         gold = self._problem.answer or ""
         for answer in dict.fromkeys(answers):

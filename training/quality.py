@@ -1,27 +1,86 @@
-"""The figures of a reward from paths with scores; pure functions."""
+"""Quality of a reward from paths with scores: AUC, preference, calibration, first errors, and the reliability plot."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from ramify.statistics import auc
+from ramify.plots import drawing, new_figure, require_matplotlib, save_figure
+from ramify.statistics import auc, auc_within
 
 from .evaluation import ScoredPath
-from .measures import Calibration, FirstError, Graded, best_threshold, calibration, first_error, preference
+
+BINS = 10
+"""Equal bins of the score."""
+THRESHOLDS = 400
+"""Most thresholds that are tried."""
+INCHES = (5.0, 5.0)
+"""Width and height of the reliability plot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationBin:
+    """A bin of scores from `low` up to `high`: their mean, the mean of the true values, and their number."""
+
+    low: float
+    high: float
+    score: float
+    value: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreCalibration:
+    """Calibration of scores: their distance from true values.
+
+    `error` is the expected calibration error (Guo et al., arXiv 1706.04599, eq. 3), `brier` the mean squared
+    difference (Brier 1950), `bins` the ones with scores.
+    """
+
+    error: float
+    brier: float
+    bins: tuple[CalibrationBin, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradedPath:
+    """The scores of a path's steps, and the number, from 0, of its first wrong step; None if all are right."""
+
+    problem: str
+    scores: tuple[float, ...]
+    first_error: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstError:
+    """Shares of paths whose first error a threshold finds (ProcessBench, arXiv 2412.06559).
+
+    `accuracy_wrong` is the share of the `wrong` paths whose first error is found, `accuracy_right` that of the
+    `right` paths in which none is seen; `f1` is their harmonic mean. A share of no paths is None, and so is `f1`.
+    """
+
+    threshold: float
+    accuracy_wrong: float | None
+    accuracy_right: float | None
+    f1: float | None
+    wrong: int
+    right: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """How well a reward's scores tell right from wrong, over `paths` with `steps` steps of `problems` problems.
+    """Quality of a reward: how well its scores tell right from wrong, over `paths` of `problems`.
 
     `auc_steps` compares all right steps with all wrong ones, `auc_steps_within` those of one problem after equally many
-    steps, which does not see how hard problems are; both are None where steps cannot be checked. `auc_paths` compares
-    the last scores of right and wrong paths. `pairs` has, for each problem with both, how many pairs of a right and a
-    wrong path the right one wins, and how many pairs there are; `prefers_right` is the share of all. `calibration` is
-    that of all scores against the chance of a right answer. `first_error` is measured on the problems on which its
-    threshold was not chosen; None where steps cannot be checked.
+    steps, which does not depend on the difficulty of problems; both are None where steps cannot be checked.
+    `auc_paths` compares the last scores of right and wrong paths. `pairs` has, for each problem with both, the number
+    of pairs of a right and a wrong path that the right one wins, and the number of pairs; `prefers_right` is the share
+    of all. `calibration` is that of all scores against the chance of a right answer. `first_error` is measured on the
+    problems on which its threshold was not chosen; None where steps cannot be checked.
     """
 
     problems: int
@@ -33,7 +92,7 @@ class Quality:
     auc_paths: float | None
     prefers_right: float | None
     pairs: dict[str, tuple[float, int]]
-    calibration: Calibration | None
+    calibration: ScoreCalibration | None
     first_error: FirstError | None
 
 
@@ -52,11 +111,93 @@ def quality(paths: Sequence[ScoredPath], *, threshold: float | None = None, seed
         auc_paths=auc(*([path.scores[-1] for path in paths if path.right is side] for side in (True, False))),
         prefers_right=sum(wins for wins, _ in pairs.values()) / counted if counted else None,
         pairs=pairs,
-        calibration=calibration(
+        calibration=score_calibration(
             [score for path in paths for score in path.scores], [value for path in paths for value in path.values]
         ),
         first_error=_first_error(paths, threshold, seed),
     )
+
+
+def score_calibration(scores: Sequence[float], values: Sequence[float]) -> ScoreCalibration | None:
+    """Compare scores with true values, both in [0, 1] and in the same order; None without any."""
+    if not scores:
+        return None
+    bins: dict[int, list[tuple[float, float]]] = {}
+    for score, value in zip(scores, values, strict=True):
+        bins.setdefault(min(int(score * BINS), BINS - 1), []).append((score, value))
+    found = tuple(
+        CalibrationBin(
+            low=number / BINS,
+            high=(number + 1) / BINS,
+            score=sum(score for score, _ in pairs) / len(pairs),
+            value=sum(value for _, value in pairs) / len(pairs),
+            count=len(pairs),
+        )
+        for number, pairs in sorted(bins.items())
+    )
+    return ScoreCalibration(
+        error=sum(abs(each.score - each.value) * each.count for each in found) / len(scores),
+        brier=sum((score - value) ** 2 for score, value in zip(scores, values, strict=True)) / len(scores),
+        bins=found,
+        count=len(scores),
+    )
+
+
+def preference(problems: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> dict[str, tuple[float, int]]:
+    """Return, for each problem with both, the pairs of a right and a wrong path that the right one wins, and all pairs.
+
+    `problems` has the scores of the right paths and those of the wrong ones. A tie is half a win.
+    """
+    found: dict[str, tuple[float, int]] = {}
+    for problem, (right, wrong) in problems.items():
+        share = auc(right, wrong)
+        if share is not None:
+            pairs = len(right) * len(wrong)
+            found[problem] = share * pairs, pairs
+    return found
+
+
+def first_error(paths: Iterable[GradedPath], threshold: float) -> FirstError:
+    """Return how often the first score below `threshold` marks the first wrong step."""
+    wrong: list[bool] = []
+    right: list[bool] = []
+    for path in paths:
+        seen = next((number for number, score in enumerate(path.scores) if score < threshold), None)
+        (right if path.first_error is None else wrong).append(seen == path.first_error)
+    found, passed = (sum(each) / len(each) if each else None for each in (wrong, right))
+    f1 = None
+    if found is not None and passed is not None:
+        f1 = 2 * found * passed / (found + passed) if found + passed else 0.0
+    return FirstError(
+        threshold=threshold,
+        accuracy_wrong=found,
+        accuracy_right=passed,
+        f1=f1,
+        wrong=len(wrong),
+        right=len(right),
+    )
+
+
+def best_threshold(paths: Sequence[GradedPath]) -> float:
+    """Return the threshold with the highest F1, the lowest of several; 0.5 without an F1."""
+    scores = sorted({score for path in paths for score in path.scores})
+    # Just above a score, so that this one falls below; of many scores only THRESHOLDS are tried.
+    tried = [score + 1e-9 for score in scores[:: max(1, len(scores) // THRESHOLDS)]]
+    ranked = [(found, threshold) for threshold in tried if (found := first_error(paths, threshold).f1) is not None]
+    return max(ranked, key=lambda each: (each[0], -each[1]))[1] if ranked else 0.5
+
+
+def draw_reliability(calibrations: Mapping[str, ScoreCalibration], path: Path) -> None:
+    """Draw the mean true value against the mean score of each bin, a line for each reward; dots grow with the count.
+
+    Raises:
+        UsageError: if matplotlib is not installed, or the file cannot be written.
+    """
+    require_matplotlib("the reliability plot needs")
+    with drawing():
+        canvas = new_figure(*INCHES)
+        _draw_reliability(canvas.add_subplot(), calibrations)
+        save_figure(canvas, path)
 
 
 def _ends(paths: Iterable[ScoredPath]) -> dict[str, tuple[list[float], list[float]]]:
@@ -77,24 +218,21 @@ def _sides(paths: Iterable[ScoredPath], *, only: int | None = None) -> tuple[lis
     return sides
 
 
-def _within(paths: Sequence[ScoredPath]) -> float | None:
-    wins, pairs = 0.0, 0
+def _within(paths: Iterable[ScoredPath]) -> float | None:
+    """Return the AUC over steps of one problem after equally many steps."""
     by_problem: dict[str, list[ScoredPath]] = {}
     for path in paths:
         by_problem.setdefault(path.problem, []).append(path)
-    for own in by_problem.values():
-        for number in range(max(len(path.scores) for path in own)):
-            right, wrong = _sides(own, only=number)
-            share = auc(right, wrong)
-            if share is not None:
-                wins += share * len(right) * len(wrong)
-                pairs += len(right) * len(wrong)
-    return wins / pairs if pairs else None
+    return auc_within(
+        _sides(own, only=number)
+        for own in by_problem.values()
+        for number in range(max(len(path.scores) for path in own))
+    )
 
 
 def _first_error(paths: Sequence[ScoredPath], threshold: float | None, seed: int) -> FirstError | None:
     known = [
-        Graded(problem=path.problem, scores=path.scores, first_error=path.first_error)
+        GradedPath(problem=path.problem, scores=path.scores, first_error=path.first_error)
         for path in paths
         if path.good is not None
     ]
@@ -107,3 +245,15 @@ def _first_error(paths: Sequence[ScoredPath], threshold: float | None, seed: int
     choosing = set(problems[: len(problems) // 2])
     chosen = best_threshold([path for path in known if path.problem in choosing])
     return first_error([path for path in known if path.problem not in choosing], chosen)
+
+
+def _draw_reliability(axes: Any, calibrations: Mapping[str, ScoreCalibration]) -> None:
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
+    for name, each in calibrations.items():
+        x, y = [found.score for found in each.bins], [found.value for found in each.bins]
+        sizes = [20 + 180 * found.count / each.count for found in each.bins]
+        (line,) = axes.plot(x, y, label=f"{name} (error {each.error:.3f}, Brier {each.brier:.3f})")
+        axes.scatter(x, y, s=sizes, color=line.get_color())
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="score", ylabel="chance of a right answer", title="Reliability")
+    axes.legend(fontsize="small")
+    axes.grid(visible=True, alpha=0.3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from ramify.statistics import auc
-from ramify.training.measures import calibration
+from ramify.statistics import auc, auc_within
+from ramify.training.quality import score_calibration
 
 from .network import Decoder
 from .optimizer import Optimizer
@@ -184,30 +184,20 @@ def measure(model: Decoder, rows: list[RewardRow], ids: tuple[int, int]) -> Rewa
     all_scores, all_values = torch.cat(scores).repeat_interleave(often, 0), torch.cat(values).repeat_interleave(often)
     floor = torch.special.entr(all_values) + torch.special.entr(1 - all_values)
     margin = all_scores[:, 0] - all_scores[:, 1]
+    within = auc_within(([m for m, v in ends if v >= 0.5], [m for m, v in ends if v < 0.5]) for ends in last.values())
     sides = margin[all_values >= 0.5].tolist(), margin[all_values < 0.5].tolist()
     found = auc(*sides)
-    fit = calibration(margin.sigmoid().tolist(), all_values.tolist())
+    fit = score_calibration(margin.sigmoid().tolist(), all_values.tolist())
     assert fit is not None
     return RewardQuality(
         loss=_loss(all_scores, all_values).item(),
         floor=floor.mean().item(),
         auc=math.nan if found is None else found,
-        auc_within=_pairwise(last.values()),
+        auc_within=0.5 if within is None else within,
         steps=len(all_values),
         calibration_error=fit.error,
         reliability={f"{each.low:.1f} to {each.high:.1f}": (each.score, each.value, each.count) for each in fit.bins},
     )
-
-
-def _pairwise(problems: Iterable[list[tuple[float, float]]]) -> float:
-    pairs = [
-        (right[0] > wrong[0]) + 0.5 * (right[0] == wrong[0])
-        for solutions in problems
-        for right in solutions
-        for wrong in solutions
-        if right[1] >= 0.5 > wrong[1]
-    ]
-    return sum(pairs) / len(pairs) if pairs else 0.5
 
 
 def _at_tags(

@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer
 
 from ramify.training.label_files import label_problems
-from ramify.training.labels import LabelPlan
+from ramify.training.labelling import LabelPlan
 
 from ..tasks.tasks import Task, label_stream
 from .cards import files_of, make_card, write_card

@@ -17,7 +17,7 @@ from .reward_label import label
 
 if TYPE_CHECKING:
     from ramify.training.check import CheckReport, StepQuality
-    from ramify.training.measures import Calibration
+    from ramify.training.quality import ScoreCalibration
 
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -129,7 +129,7 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
     from ramify.reward.specs import RewardSpec
     from ramify.training.head_training import HeadPlan
     from ramify.training.label_files import read_labels
-    from ramify.training.training import train_reward
+    from ramify.training.reward_training import train_reward
 
     from ..config import EngineConfig
     from ..errors import UsageError
@@ -161,8 +161,8 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
         terminal.write(str(done.path))
 
 
-def _draw(path: Path, name: str, reliability: Calibration) -> None:
-    from ramify.training.reliability_plot import draw_reliability
+def _draw(path: Path, name: str, reliability: ScoreCalibration) -> None:
+    from ramify.training.quality import draw_reliability
 
     from ..errors import UsageError
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ramify.training.check import Case
+from ramify.training.check import CheckCase
 
 from ..errors import UsageError
 
 
-def bundled_cases(count: int, seed: int, task: str = "arithmetic") -> list[Case]:
+def bundled_cases(count: int, seed: int, task: str = "arithmetic") -> list[CheckCase]:
     """Return `count` problems of a bundled task, each with its worked solution and with one that goes wrong.
 
     One step is wrong there, and all that follows from it.
@@ -20,7 +20,7 @@ def bundled_cases(count: int, seed: int, task: str = "arithmetic") -> list[Case]
     from ramify.models.tasks.tasks import TASKS, generate_problems
 
     chance = random.Random(seed)
-    cases: list[Case] = []
+    cases: list[CheckCase] = []
     for problem in generate_problems(steps=(2, 6), count=count, seed=seed, task=task):
         lines = (problem.solution or "").splitlines()
         at = chance.randrange(len(lines) - 1)
@@ -28,7 +28,7 @@ def bundled_cases(count: int, seed: int, task: str = "arithmetic") -> list[Case]
         for steps, error in ((lines, None), (wrong, at)):
             # As they are generated: all but the last end in a newline.
             texts = tuple(f"{line}\n" for line in steps[:-1])
-            cases.append(Case(question=problem.question, steps=(*texts, steps[-1]), first_error=error))
+            cases.append(CheckCase(question=problem.question, steps=(*texts, steps[-1]), first_error=error))
     return cases
 
 
@@ -48,7 +48,7 @@ class _CaseLine(BaseModel):
         return self
 
 
-def read_cases(path: Path) -> list[Case]:
+def read_cases(path: Path) -> list[CheckCase]:
     """Return the cases in a JSON Lines file: question, steps, and first_error (from 0; absent or null if all is right).
 
     Raises:
@@ -60,7 +60,7 @@ def read_cases(path: Path) -> list[Case]:
         raise UsageError(f"{path} cannot be read ({error})", "check the path") from error
     if not lines:
         raise UsageError(f"{path} has no lines", "give it one JSON object a line")
-    cases: list[Case] = []
+    cases: list[CheckCase] = []
     for number, line in enumerate(lines, 1):
         try:
             read = _CaseLine.model_validate_json(line)
@@ -68,5 +68,5 @@ def read_cases(path: Path) -> list[Case]:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "line"
             raise UsageError(f"{path}, line {number}: {where}: {first['msg']}", "correct this line") from error
-        cases.append(Case(question=read.question, steps=tuple(read.steps), first_error=read.first_error))
+        cases.append(CheckCase(question=read.question, steps=tuple(read.steps), first_error=read.first_error))
     return cases

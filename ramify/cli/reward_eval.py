@@ -17,10 +17,9 @@ from .problems import TASK_NAMES
 from .reward_label import read_answered
 
 if TYPE_CHECKING:
-    from ramify.training.evaluation import Outcome, ScoredPath, StepCheck
-    from ramify.training.labels import LabelledSolution
-    from ramify.training.measures import Calibration
-    from ramify.training.quality import Quality
+    from ramify.training.evaluation import EvaluatedProblem, ScoredPath, StepCheck
+    from ramify.training.labelling import LabelledSolution
+    from ramify.training.quality import Quality, ScoreCalibration
 
     from ..problem import Problem
 
@@ -114,11 +113,11 @@ async def _measure(
     problems: Sequence[Problem],
     labels: Sequence[LabelledSolution] | None,
     chosen: _EvaluationOptions,
-) -> tuple[dict[str, Any], dict[str, list[ScoredPath]], dict[str, Calibration]]:
+) -> tuple[dict[str, Any], dict[str, list[ScoredPath]], dict[str, ScoreCalibration]]:
     """Return the report, and by reward the scored paths and the calibration."""
     from ramify.training.quality import quality
 
-    outcomes: dict[str, list[Outcome]] = {}
+    outcomes: dict[str, list[EvaluatedProblem]] = {}
     paths: dict[str, list[ScoredPath]] = {}
     for number, name in enumerate(rewards):
         own_spec = spec if number == 0 else None
@@ -148,7 +147,7 @@ async def _measure(
 
 async def _search(
     name: str, spec: str | None, problems: Sequence[Problem], chosen: _EvaluationOptions
-) -> list[Outcome]:
+) -> list[EvaluatedProblem]:
     from ramify.engine.engine import Engine
     from ramify.training.evaluation import evaluate as evaluate_reward
 
@@ -231,9 +230,12 @@ def _labels(path: Path) -> list[LabelledSolution]:
 
 
 def _save(
-    folder: Path, report: Mapping[str, Any], paths: Mapping[str, Sequence[ScoredPath]], fits: Mapping[str, Calibration]
+    folder: Path,
+    report: Mapping[str, Any],
+    paths: Mapping[str, Sequence[ScoredPath]],
+    fits: Mapping[str, ScoreCalibration],
 ) -> None:
-    from ramify.training.reliability_plot import draw_reliability
+    from ramify.training.quality import draw_reliability
 
     from ..errors import UsageError
 
@@ -275,7 +277,7 @@ class SearchGain:
     reward_tokens: float
 
 
-def gains(outcomes: Mapping[str, Sequence[Outcome]]) -> list[SearchGain]:
+def gains(outcomes: Mapping[str, Sequence[EvaluatedProblem]]) -> list[SearchGain]:
     """Return the rows of the search gain; `outcomes` are by reward, that under test first, then that compared with."""
     names = list(outcomes)
     own = outcomes[names[0]]
@@ -293,7 +295,7 @@ def gains(outcomes: Mapping[str, Sequence[Outcome]]) -> list[SearchGain]:
 def _gain(
     method: str,
     reward: str | None,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[EvaluatedProblem],
     plain: Sequence[bool] | None,
     other: Sequence[bool] | None,
 ) -> SearchGain:

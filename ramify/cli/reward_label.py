@@ -14,7 +14,7 @@ from .problems import TASK_NAMES
 
 if TYPE_CHECKING:
     from ramify.training.label_files import Labelling
-    from ramify.training.labels import LabelCost, LabelMode
+    from ramify.training.labelling import LabelCost, LabelMode
 
     from ..problem import Problem
 
@@ -78,7 +78,7 @@ def label(
     import anyio
 
     from ramify.training.label_files import label_problems
-    from ramify.training.labels import LabelPlan
+    from ramify.training.labelling import LabelPlan
 
     from ..config import EngineConfig
 

@@ -11,10 +11,10 @@ from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.spec_loading import BUILTIN_SPECS
 from ramify.reward.testing import PieceTokenizer, ScriptedReward, ScriptedScorer
 from ramify.statistics import auc
-from ramify.training.check import Case, check_reward
+from ramify.training.check import CheckCase, check_reward
 
-RIGHT = Case(question="Q", steps=("a", "b", "c"))
-WRONG = Case(question="Q", steps=("a", "x", "c"), first_error=1)
+RIGHT = CheckCase(question="Q", steps=("a", "b", "c"))
+WRONG = CheckCase(question="Q", steps=("a", "x", "c"), first_error=1)
 VOCABULARY = PieceTokenizer(special=["<|user|>", "<|assistant|>", "<|step|>", "<|good|>", "<|bad|>"])
 
 
@@ -87,7 +87,7 @@ async def test_a_good_reward_gets_no_warning_and_long_solutions_are_counted() ->
         ScriptedScorer(lambda tokens, ids: [0.0 if 5 + ord("x") in tokens else 2.0, 1.0]),
         context_tokens=30,
     )
-    long = Case(question="Q", steps=("a" * 40,))
+    long = CheckCase(question="Q", steps=("a" * 40,))
     report = await check_reward(reward, [RIGHT, WRONG, long])
     assert report.auc_within == 1.0
     assert report.warnings == ["1 of 3 solutions are longer than the reward model can read"]

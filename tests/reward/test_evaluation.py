@@ -16,20 +16,19 @@ from ramify.errors import UsageError
 from ramify.problem import Problem
 from ramify.reward.callable import CallableReward
 from ramify.testing import ScriptedModel
-from ramify.training.evaluation import Outcome, ScoredPath, evaluate, score_labels
-from ramify.training.labels import LabelledSolution
-from ramify.training.measures import Graded, best_threshold, calibration, first_error, preference
-from ramify.training.quality import quality
+from ramify.training.evaluation import EvaluatedProblem, ScoredPath, evaluate, score_labels
+from ramify.training.labelling import LabelledSolution
+from ramify.training.quality import GradedPath, best_threshold, first_error, preference, quality, score_calibration
 from ramify.usage import Usage
 
 
 def test_calibration_by_hand() -> None:
-    found = calibration([0.1, 0.15, 0.9, 1.0], [0.0, 1.0, 1.0, 1.0])
+    found = score_calibration([0.1, 0.15, 0.9, 1.0], [0.0, 1.0, 1.0, 1.0])
     assert found is not None
     assert [(each.low, each.count) for each in found.bins] == [(0.1, 2), (0.9, 2)]
     assert found.error == pytest.approx((2 * abs(0.125 - 0.5) + 2 * abs(0.95 - 1.0)) / 4)
     assert found.brier == pytest.approx((0.01 + 0.7225 + 0.01 + 0.0) / 4)
-    assert calibration([], []) is None
+    assert score_calibration([], []) is None
 
 
 def test_preference_counts_pairs_of_one_problem() -> None:
@@ -38,10 +37,10 @@ def test_preference_counts_pairs_of_one_problem() -> None:
 
 
 GRADED = [
-    Graded(problem="a", scores=(0.9, 0.2, 0.8), first_error=1),
-    Graded(problem="a", scores=(0.9, 0.9, 0.3), first_error=1),
-    Graded(problem="b", scores=(0.9, 0.9, 0.9), first_error=None),
-    Graded(problem="b", scores=(0.9, 0.4, 0.9), first_error=None),
+    GradedPath(problem="a", scores=(0.9, 0.2, 0.8), first_error=1),
+    GradedPath(problem="a", scores=(0.9, 0.9, 0.3), first_error=1),
+    GradedPath(problem="b", scores=(0.9, 0.9, 0.9), first_error=None),
+    GradedPath(problem="b", scores=(0.9, 0.4, 0.9), first_error=None),
 ]
 
 
@@ -107,9 +106,12 @@ def test_intervals_and_paired_differences() -> None:
 
 
 def test_gains_are_paired_with_the_majority_and_with_the_other_reward() -> None:
-    def outcomes(weighted: bool) -> list[Outcome]:
+    def outcomes(weighted: bool) -> list[EvaluatedProblem]:
         correct = {"majority": False, "weighted": weighted}
-        return [Outcome(problem=str(n), correct=correct, usage=dict.fromkeys(correct, Usage()), paths=()) for n in "ab"]
+        return [
+            EvaluatedProblem(problem=str(n), correct=correct, usage=dict.fromkeys(correct, Usage()), paths=())
+            for n in "ab"
+        ]
 
     rows = gains({"mine": outcomes(True), "bundled": outcomes(False)})
     assert [(row.method, row.reward) for row in rows] == [

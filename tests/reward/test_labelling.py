@@ -14,8 +14,7 @@ from ramify.errors import UsageError
 from ramify.problem import Problem
 from ramify.testing import ScriptedModel
 from ramify.training.label_files import Labelling, label_problems, read_labels
-from ramify.training.labelling import Labeller
-from ramify.training.labels import LabelCost, LabelledSolution, LabelPlan
+from ramify.training.labelling import LabelCost, LabelledSolution, Labeller, LabelPlan
 
 PARAGRAPHS = STEP_FORMATS["blank-line"]
 PROBLEM = Problem(id="p", question="How many?", answer="7")

@@ -20,7 +20,7 @@ from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.specs import RewardSpec
 from ramify.solution import Solution
 from ramify.training.head_training import HeadPlan
-from ramify.training.training import train_reward
+from ramify.training.reward_training import train_reward
 
 from .test_training import LABELS
 

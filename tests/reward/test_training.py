@@ -21,7 +21,7 @@ from ramify.reward.protocol import ScoredStep
 from ramify.reward.spec_loading import spec_from_metadata
 from ramify.reward.specs import RewardSpec
 from ramify.training.head_training import HeadPlan, LabelledStates, train_head
-from ramify.training.training import train_reward
+from ramify.training.reward_training import train_reward
 
 gguf = pytest.importorskip("gguf")
 

@@ -1,4 +1,4 @@
-"""Trains a reward model on the hidden states of a GGUF file as it will be served, and writes it as one file."""
+"""Training of a reward model on the hidden states of a GGUF file, and the file with which it is served."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ from ramify.reward.specs import QUESTION, STEP, RewardSpec
 from .head_training import HeadPlan, HeadQuality, LabelledStates, TrainedHead, train_head
 
 TAG = "\n"
-"""What closes each step unless a format is given."""
+"""Text that ends each step unless a format is given."""
 
 PARALLEL_SOLUTIONS = 16
+"""Solutions that are read at a time."""
 
 
 class LabelledSteps(Protocol):
-    """A solution with the value of each of its prefixes, as `ramify.training.label_files` writes them."""
+    """A solution with the value of each of its prefixes, as in a label file."""
 
     @property
     def question(self) -> str:
@@ -50,13 +51,13 @@ class LabelledSteps(Protocol):
 
     @property
     def count(self) -> int:
-        """How often the solution was sampled; it is learned from as often."""
+        """How often the solution was sampled; it is trained on as often."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedReward:
-    """What was trained: the file, its format, how it does on held-out problems, and the number of epochs."""
+    """A trained reward: its file, its format, its quality on held-out problems, and the number of epochs."""
 
     path: Path
     spec: RewardSpec
@@ -76,7 +77,7 @@ async def train_reward(
     """Train a head on labelled steps and write `model` with it to `out`.
 
     A linear head goes into a row of the output matrix, an MLP into `<out without suffix>.head.safetensors`. `spec`
-    says how questions and steps are put; None puts questions as the model's own prompt does, and each step on a line.
+    is the format of questions and steps; None takes the model's own prompt, and a line for each step.
 
     Raises:
         UsageError: if the labels do not suffice, or the model has no spare row.
@@ -99,7 +100,7 @@ async def train_reward(
 
 
 def own_spec(loaded: LoadedModel, name: str) -> RewardSpec:
-    """Return a format in which a model reads questions as it does as a policy, and each step on a line of its own."""
+    """Return a format with the model's own prompt as a policy, and each step on a line of its own."""
     metadata, tokenizer = loaded.info.metadata, loaded.tokenizer
     format = choose_prompt_format(metadata, tokenizer, chat_template=loaded.info.chat_template)
     segments = prompt_segments(QUESTION, format.preset, format.chat_template, special=format.special)
