@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ramify.engine.policy.prompts.steps import STEP_FORMATS, split_steps
+from ramify.engine.policy.prompts.step_formats import STEP_FORMATS, split_steps
 from ramify.errors import UsageError
 from ramify.problem import Problem
 from ramify.testing import ScriptedModel
