@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ramify.answers import patterns
+from ramify.answers import checkers
 from ramify.answers.checkers import Check, make_checker
 from ramify.engine.engine import Engine
 from ramify.engine.ensembles.cascade import ensemble
@@ -89,7 +89,7 @@ STUBBORN = "a" * 60 + "c"
 def test_a_pattern_that_never_ends_is_given_up_on_any_thread(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patterns, "TIME_LIMIT_S", 0.05)
+    monkeypatch.setattr(checkers, "PATTERN_LIMIT_S", 0.05)
     checker = make_checker("regex")
     assert checker.accepts("aaab", CATASTROPHIC)
     assert checker.accepts_quickly(STUBBORN, CATASTROPHIC) is None

@@ -61,7 +61,7 @@ CAUGHT_IN = {
     "ramify.engine.runtime.llama.gguf_check": "ramify.engine.runtime.llama.gguf_check",
     "ramify.reward.specs": "ramify.reward.specs",
     "ramify.search.serialize": "ramify.search.serialize",
-    "ramify.search.stopping.parse": "ramify.search.stopping.parse",
+    "ramify.search.stopping": "ramify.search.stopping",
 }
 """Modules that raise errors that are no RamifyErrors, and the module that catches these."""
 
