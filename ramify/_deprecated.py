@@ -188,6 +188,8 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.tui.errors": "ramify.tui.common.program",
     "ramify.tui.keymap": "ramify.tui.common.keymap",
     "ramify.tui.logs": "ramify.tui.common.logs",
+    "ramify.tui.screens.console": "ramify.tui.screens.dialogs",
+    "ramify.tui.screens.help": "ramify.tui.screens.dialogs",
     "ramify.tui.screens.picker": "ramify.tui.widgets.choice",
     "ramify.tui.session": "ramify.tui.state.session",
     "ramify.tui.spec": "ramify.tui.state.spec",
