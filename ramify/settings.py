@@ -10,10 +10,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .errors import UsageError
 from .text import SCALES, TIMES, read_quantity
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 Group = Literal["search", "limits", "sampling", "machine"]
@@ -178,14 +181,15 @@ def setting(value: T, kind: Kind = TEXT, **declaration: Any) -> T:
     `declaration` are further fields of `Setting`. The setting has the same default as the field, unless `default`
     leaves it to the field.
     """
-    if "default" in declaration and declaration["default"] is None:
+    if "default" not in declaration:
+        declaration["default"] = value
+    elif declaration["default"] is None:
         declaration.setdefault("unset", f"{value}")
-    declared = Setting(kind=kind, **{"default": value, **declaration})
-    return cast("T", field(default=value, metadata={_METADATA: declared}))
+    return field(default=value, metadata={_METADATA: Setting(kind=kind, **declaration)})
 
 
 @cache
-def declared(holder: type) -> tuple[Setting, ...]:
+def declared(holder: type[DataclassInstance]) -> tuple[Setting, ...]:
     """Return the settings that a dataclass declares, those of its base classes first."""
     found = list[Setting]()
     for each in fields(holder):
@@ -195,12 +199,12 @@ def declared(holder: type) -> tuple[Setting, ...]:
     return tuple(found)
 
 
-def values_of(holder: Any) -> dict[str, Any]:
+def values_of(holder: DataclassInstance) -> dict[str, Any]:
     """Return the fields of an instance of a dataclass by name, without copying the values."""
     return {each.name: getattr(holder, each.name) for each in fields(holder)}
 
 
-def identity_of(holder: Any) -> dict[str, Any]:
+def identity_of(holder: DataclassInstance) -> dict[str, Any]:
     """Return the settings of an instance of a dataclass that make another item of a batch, by field.
 
     Settings that only change the speed are left out, and those declared as "changed" at their default.
@@ -213,7 +217,7 @@ def identity_of(holder: Any) -> dict[str, Any]:
     return counted
 
 
-def verify(holder: Any) -> None:
+def verify(holder: DataclassInstance) -> None:
     """Check all settings that an instance of a dataclass holds.
 
     Raises:

@@ -17,6 +17,8 @@ from ..settings import NUMBER, Setting, declared
 from .option_types import Assignment, SettingType
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from ramify.engine.ensembles.fallback import Fallback
     from ramify.engine.planning.profile import Profile
     from ramify.search.stopping import StopRule
@@ -200,7 +202,7 @@ class SearchPlan:
         return profile_for(self.model, reward if has_reward else None, self.profile)
 
 
-def _given(holder: type, options: dict[str, Any]) -> dict[str, Any]:
+def _given(holder: type[DataclassInstance], options: dict[str, Any]) -> dict[str, Any]:
     """Return the given options among the settings of a dataclass, by its fields."""
     asked = ((each.attribute, options[each.key]) for each in declared(holder) if each.option)
     return {attribute: value for attribute, value in asked if value is not None}

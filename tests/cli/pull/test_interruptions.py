@@ -52,7 +52,7 @@ def test_a_pull_that_is_killed_leaves_no_model_and_goes_on_later(ramify, start, 
         out, err = child.communicate()
     finally:
         hub.hold.set()
-    assert (child.returncode, out) == (code, "")
+    assert (child.returncode, out) == (code, ""), err
     assert "Traceback" not in err
     assert list_user_models() == []
     assert ramify("models", "pull", f"hf:{REPO}/{FILE}").code == 0
