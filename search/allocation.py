@@ -1,4 +1,4 @@
-"""How REBASE shares a width among scored candidates (Wu et al., arXiv 2408.00724, eq. 1).
+"""Allocation of a width among scored candidates by REBASE (Wu et al., arXiv 2408.00724, eq. 1).
 
     W_j = Round( B * exp(R_j / T) / sum_k exp(R_k / T) )
 
@@ -21,7 +21,7 @@ EPSILON = 1e-9
 
 
 class RoundingRule(StrEnum):
-    """How real-valued shares of the width become whole numbers of children."""
+    """Rounding of real-valued shares of the width to whole numbers of children."""
 
     CEIL = auto()
     """Best first, rounding up what remains; favours high scores, adds up to the width."""
@@ -43,8 +43,9 @@ def rebase_allocation(scores: Sequence[float], width: int, temperature: float = 
     weight over the remaining weight, rounded up; weights are exp(score / temperature), so a lower `temperature`
     favours the best more strongly. Computed in float64.
 
-    Raises AllocationError for no scores, a score that is not finite, a negative width or a temperature that is not
-    a positive number.
+    Raises:
+        AllocationError: for no scores, a score that is not finite, a negative width or a temperature that is not a
+            positive number.
     """
     order, weights = _ranked(scores, width, temperature)
     # Summing from the smallest weight up keeps each tail sum exact where subtracting would let it drift to 0.

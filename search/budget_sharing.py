@@ -1,10 +1,10 @@
-"""Which problems the next samples go to when many share one budget.
+"""Allocators of one budget of tokens among many problems.
 
 Every problem gets a first tranche. From then on the next one goes where a token is expected to bring most: the chance
 that it changes the leading answer (see `ramify.search.votes.chance_of_change`), times the share of votes
 that the new leader would have, over what a tranche costs. This is a knowledge gradient (Frazier, Powell and Dayanik,
 "A Knowledge-Gradient Policy for Sequential Information Collection", 2008, eq. 3.1) with agreement in the place of the
-unknown accuracy: a problem on which every sample says something else is as open as can be, but hardly worth more.
+unknown accuracy: a problem on which all samples disagree is undecided, but hardly worth more samples.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .votes import chance_of_change
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where a problem stands: `votes` of each answer in any order, `samples` begun, `tokens` generated for them."""
+    """State of a problem: `votes` of each answer in any order, `samples` begun, `tokens` generated for them."""
 
     votes: tuple[int, ...] = ()
     samples: int = 0
@@ -30,7 +30,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Tranche:
-    """More samples for a problem, by its place in the list of standings."""
+    """A number of further samples for a problem; `problem` is its index in the list of standings."""
 
     problem: int
     samples: int
@@ -91,7 +91,7 @@ class Portfolio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EqualSplit:
-    """Give every problem the same number of samples, `tranche` at a time, up to `most`: what Portfolio must beat."""
+    """Give every problem the same number of samples, `tranche` at a time, up to `most`: the baseline of Portfolio."""
 
     tranche: int = 4
     most: int = 64

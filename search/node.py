@@ -1,4 +1,4 @@
-"""One node of a search tree: a reasoning step, and the closed sets that describe how it stands.
+"""Node of a search tree: a reasoning step, its state, and the reasons and origins that it can have.
 
 A node knows nothing of its tree's indexes: change its state through `SearchTree` only, which keeps them in step.
 """
@@ -10,7 +10,7 @@ from enum import StrEnum, auto
 
 
 class NodeState(StrEnum):
-    """Where a node stands: pending → open → finished, or pruned from pending and open."""
+    """State of a node: pending → open → finished, or pruned from pending and open."""
 
     PENDING = auto()
     """Its step is being generated."""
@@ -19,11 +19,11 @@ class NodeState(StrEnum):
     FINISHED = auto()
     """The path ended here; such a node is never expanded."""
     PRUNED = auto()
-    """Given up; such a node is never expanded and never votes."""
+    """Pruned; such a node is never expanded and never votes."""
 
 
 class FinishReason(StrEnum):
-    """Why the generation of a node's step ended."""
+    """Reason why the generation of a node's step ended."""
 
     STEP = auto()
     """The step's closing pattern was found."""
@@ -40,7 +40,7 @@ class FinishReason(StrEnum):
 
 
 class PruneReason(StrEnum):
-    """Why a node was given up."""
+    """Reason why a node was pruned."""
 
     ALLOCATION = auto()
     """The strategy gave it no children."""
@@ -51,9 +51,9 @@ class PruneReason(StrEnum):
     BUDGET = auto()
     """The run's budget ended before its path did."""
     DUPLICATE = auto()
-    """A sibling says the same; that one represents both."""
+    """An earlier sibling has the same text and represents both."""
     USER = auto()
-    """Pruned by hand."""
+    """Pruned by the user."""
     STOPPED = auto()
     """The run was stopped."""
     CONFIDENCE = auto()
@@ -63,7 +63,7 @@ class PruneReason(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where a node's text comes from."""
+    """Origin of a node's text."""
 
     MODEL = auto()
     """The policy wrote one step."""
@@ -72,9 +72,9 @@ class Origin(StrEnum):
     RESCUE = auto()
     """As REST, but only to save the best unfinished path when the budget had ended."""
     HAND = auto()
-    """A person wrote it."""
+    """The user wrote it."""
     CRITIQUE = auto()
-    """The policy says what is wrong with the finished text of another node; it holds no answer and never votes."""
+    """A critique by the policy of the finished text of another node; it holds no answer and never votes."""
     REVISION = auto()
     """The policy wrote the whole solution anew after its own earlier one."""
 

@@ -1,4 +1,4 @@
-"""Rules that cut single paths instead of the whole search."""
+"""Path rules: they end single unfinished paths instead of the whole search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .tree import Node, SearchTree
 
 
 class PathRule(Protocol):
-    """Chooses unfinished paths that are not worth going on with. It changes nothing."""
+    """A choice of the unfinished paths that are not worth continuing. It changes nothing."""
 
     name: ClassVar[str]
 
@@ -28,11 +28,12 @@ class PathConfidence:
 
     Confidence is the mean log-probability of a path's tokens. The first `warm_up` paths by their child numbers are
     never cut; once all of them have ended, the `percentile` of the finished ones is the threshold for the rest.
-    Online thinking with confidence (Fu et al., DeepConf, arXiv 2508.15260, section 3.3) in spirit: it looks at the
-    log-probabilities of the k likeliest tokens in a sliding window, and cuts within a step; here only drawn tokens
+    Online thinking with confidence (Fu et al., DeepConf, arXiv 2508.15260, section 3.3) adapted: the paper uses the
+    log-probabilities of the k likeliest tokens in a sliding window and cuts within a step; here only the sampled tokens
     are known, and paths are cut between steps.
 
-    Raises SearchError if an option is out of range.
+    Raises:
+        SearchError: if an option is out of range.
     """
 
     name: ClassVar[str] = "confidence"
@@ -46,7 +47,7 @@ class PathConfidence:
             raise SearchError(f"warm_up is {self.warm_up}; use 1 or more")
 
     def __call__(self, tree: SearchTree) -> list[int]:
-        """Return the open leaves to be pruned, in path order; the cost grows with the open and finished paths."""
+        """Return the open leaves to be pruned, in path order; the time is proportional to the open and finished paths."""
         waiting = [node for node in (*tree.pending(), *tree.open_leaves()) if node.path and node.path[0] < self.warm_up]
         if waiting:
             return []

@@ -1,4 +1,7 @@
-"""Strategies by name, for the command line and saved runs. A new strategy is one line in `_MODULES`."""
+"""Registry of the strategies by name, for the command line and saved runs.
+
+A new strategy is one line in `_MODULES`.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ _MODULES = {
     "weighted": ("sampling", "WeightedVote"),
 }
 _COMPOSED = {"auto": ("auto", "Auto")}
-"""Strategies that are made of others and not by name alone."""
+"""Strategies that are composed of others, so that their name alone does not make one."""
 
 
 def strategy_names() -> list[str]:
@@ -35,14 +38,19 @@ def strategy_names() -> list[str]:
 
 
 def strategy_option_names(name: str) -> list[str]:
-    """Return the names of a strategy's options, in the order of its documentation."""
+    """Return the names of a strategy's options, in the order of its documentation.
+
+    Raises:
+        StrategyError: if there is no strategy of that name.
+    """
     return [field.name for field in fields(_strategy_type(name)) if field.init]
 
 
 def make_strategy(name: str, **options: Any) -> Strategy:
     """Return the named strategy with the given options, the rest at their defaults.
 
-    Raises StrategyError for an unknown name or option (naming the nearest) and for a value out of range.
+    Raises:
+        StrategyError: for an unknown name or option (naming the nearest), and for a value out of range.
     """
     kind = _strategy_type(name)
     known = strategy_option_names(name)

@@ -1,4 +1,7 @@
-"""JSON forms of nodes, checked when they are read back since tree files come from outside, and of cut searches."""
+"""JSON form of a tree's nodes, and its change that lets a search continue that was cut.
+
+What is read back is checked, since tree files come from outside.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,11 @@ def node_to_dict(node: Node) -> dict[str, Any]:
 
 
 def nodes_from_dict(data: object) -> list[Node]:
-    """Return the nodes of a saved tree in id order; raises TreeError naming the first node that does not fit."""
+    """Return the nodes of a saved tree in id order.
+
+    Raises:
+        TreeError: if the data is damaged; the message names the first node that does not fit.
+    """
     if not isinstance(data, Sequence) or isinstance(data, str) or not data:
         raise TreeError("the saved tree has no list of nodes; give the value that SearchTree.to_dict returned")
     nodes, paths = list[Node](), set[tuple[int, ...]]()
@@ -51,7 +58,7 @@ def nodes_from_dict(data: object) -> list[Node]:
 
 
 CUT = (PruneReason.BUDGET, PruneReason.STOPPED)
-"""Reasons that the end of a run gives to what it had not finished."""
+"""Reasons of nodes that were not finished at the end of a run."""
 CUT_SHORT = (FinishReason.BUDGET, FinishReason.CANCELLED)
 """Reasons after which a step's text is not complete."""
 _UNWRITTEN: dict[str, Any] = {
@@ -67,7 +74,10 @@ _UNWRITTEN: dict[str, Any] = {
 
 
 def reopen_cut_nodes(entries: list[dict[str, Any]]) -> None:
-    """Change the saved nodes of a tree so that what the end of a run cut can go on; see `SearchTree.restarted`."""
+    """Change the saved nodes of a tree so that a run can continue what another run's end cut.
+
+    See `SearchTree.restarted`.
+    """
     # A rescue is the last thing that a run writes, so leaving it out moves no other node's number.
     while entries[-1]["origin"] == Origin.RESCUE:
         _take_back(entries, entries.pop())
@@ -79,7 +89,7 @@ def reopen_cut_nodes(entries: list[dict[str, Any]]) -> None:
 
 
 def _take_back(entries: list[dict[str, Any]], left_out: dict[str, Any]) -> None:
-    """Take the score of a node that is left out back from the sums of its ancestors."""
+    """Subtract the score of a node that is left out from the sums of its ancestors."""
     if left_out["score"] is None:
         return
     value = summed(left_out["score"])

@@ -1,4 +1,4 @@
-"""Stop rules: why runs end, and rules that end one early when going on is not worth it.
+"""Stop reasons of runs, and stop rules that end a run early when continuing is not worth it.
 
 Each rule takes time in proportion to the finished paths, at most.
 """
@@ -20,7 +20,7 @@ from .votes import Vote, VoteRule, vote_posterior, weighted_posteriors
 
 
 class StopReason(StrEnum):
-    """Why a run ended."""
+    """Reason why a run ended."""
 
     COMPLETED = auto()
     """The strategy had nothing left to do."""
@@ -35,19 +35,19 @@ class StopReason(StrEnum):
     BUDGET_NODES = auto()
     """The limit of nodes was reached."""
     EARLY_STOP = auto()
-    """A stop rule saw that going on is not worth it."""
+    """A stop rule ended it."""
     USER = auto()
-    """Stopped by hand; the best answer so far stands."""
+    """Stopped by the user; the best answer so far is the result."""
 
     @property
     def is_budget(self) -> bool:
-        """Whether a limit of the budget ended the run."""
+        """True if a limit of the budget ended the run."""
         return self.startswith("budget_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """Why a rule ends a run: the rule's name, a sentence for the user, and its figures in plain JSON types."""
+    """Decision of a rule to end a run: the name of the rule, a sentence for the user, and figures in JSON types."""
 
     rule: str
     reason: str
@@ -56,10 +56,10 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """How a run stands after a path has finished.
+    """State of a run after a path has finished.
 
-    `vote` is the vote if the run ended now. `width` is the most paths that may finish in all, those that have
-    included; steering by hand can add to it.
+    `vote` is the vote if the run ended now. `width` is the most paths that may finish in all, including those that
+    have; the user's steering can add to it.
     """
 
     tree: SearchTree
@@ -73,34 +73,35 @@ class Situation:
 
 
 class StopRule(Protocol):
-    """Looks at a run each time that a path has finished, and may end it early. It changes nothing."""
+    """A rule that is called each time that a path has finished, and may end the run early. It changes nothing."""
 
     name: ClassVar[str]
 
     def __call__(self, situation: Situation) -> Stop | None:
-        """Return why to stop, or None to go on."""
+        """Return why to stop, or None to continue."""
         ...
 
 
 @runtime_checkable
 class Gauged(Protocol):
-    """A stop rule that can say how far it is from stopping."""
+    """A stop rule that can report how far it is from stopping."""
 
     def standing(self, situation: Situation) -> str:
-        """Return its figure and what it waits for, such as `beta 0.87 of 0.95`; "" if there is nothing to say yet."""
+        """Return its figure and the threshold, such as `beta 0.87 of 0.95`; "" if there is none yet."""
         ...
 
 
 def standing(rule: StopRule, situation: Situation) -> str:
-    """Return how far a rule is from stopping, "" if it cannot say."""
+    """Return how far a rule is from stopping, "" if it cannot report it."""
     return rule.standing(situation) if isinstance(rule, Gauged) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """Stops as soon as one of `rules` does; the first in order says why.
+    """Stop as soon as one of `rules` does; the first in order gives the reason.
 
-    Raises SearchError if there are none.
+    Raises:
+        SearchError: if there are none.
     """
 
     name: ClassVar[str] = "any-of"
@@ -110,7 +111,7 @@ class AnyOf:
         _check_rules(self.rules)
 
     def __call__(self, situation: Situation) -> Stop | None:
-        """Return the first rule's reason, or None to go on."""
+        """Return the first rule's reason, or None to continue."""
         return next((stop for rule in self.rules if (stop := rule(situation)) is not None), None)
 
     def standing(self, situation: Situation) -> str:
@@ -120,9 +121,10 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """Stops when all of `rules` would.
+    """Stop when all of `rules` would.
 
-    Raises SearchError if there are none.
+    Raises:
+        SearchError: if there are none.
     """
 
     name: ClassVar[str] = "all-of"
@@ -132,7 +134,7 @@ class AllOf:
         _check_rules(self.rules)
 
     def __call__(self, situation: Situation) -> Stop | None:
-        """Return all reasons in one, or None to go on."""
+        """Return all reasons in one, or None to continue."""
         stops = [rule(situation) for rule in self.rules]
         found = [stop for stop in stops if stop is not None]
         if len(found) < len(stops):
@@ -164,7 +166,8 @@ class BetaMajority:
     Adaptive-Consistency (arXiv 2305.11860), with its 0.95 by default. All third answers are ignored. At least
     `min_paths` must have voted.
 
-    Raises SearchError if an option is out of range.
+    Raises:
+        SearchError: if an option is out of range.
     """
 
     name: ClassVar[str] = "beta"
@@ -175,7 +178,7 @@ class BetaMajority:
         _check_share("confidence", self.confidence)
 
     def __call__(self, situation: Situation) -> Stop | None:
-        """Return why to stop, or None to go on."""
+        """Return why to stop, or None to continue."""
         posterior = self._posterior(situation)
         if posterior is None or posterior < self.confidence:
             return None
@@ -202,7 +205,8 @@ class BetaMajority:
 class WeightedPosterior:
     """Stop when the leading answer's posterior, from all paths and their scores, reaches `confidence`.
 
-    Raises SearchError if an option is out of range.
+    Raises:
+        SearchError: if an option is out of range.
     """
 
     name: ClassVar[str] = "posterior"
@@ -212,7 +216,7 @@ class WeightedPosterior:
         _check_share("confidence", self.confidence)
 
     def __call__(self, situation: Situation) -> Stop | None:
-        """Return why to stop, or None to go on."""
+        """Return why to stop, or None to continue."""
         posterior = self._posterior(situation)
         if posterior is None or posterior < self.confidence:
             return None
@@ -237,11 +241,12 @@ class WeightedPosterior:
 class AgreementWindow:
     """Stop when the last `window` paths that finished all gave the leading answer.
 
-    Early-stopping self-consistency (Li et al., arXiv 2401.10480), which looks at windows of samples. Paths are
-    ordered by their child numbers, not by time, so that scheduling cannot change the outcome: only paths that stand
-    before all unfinished ones count.
+    Early-stopping self-consistency (Li et al., arXiv 2401.10480), which uses windows of samples. Paths are ordered by
+    their child numbers, not by time, so that scheduling cannot change the outcome: only paths before all unfinished
+    ones count.
 
-    Raises SearchError if an option is out of range.
+    Raises:
+        SearchError: if an option is out of range.
     """
 
     name: ClassVar[str] = "window"
@@ -251,7 +256,7 @@ class AgreementWindow:
         _check_whole("window", self.window)
 
     def __call__(self, situation: Situation) -> Stop | None:
-        """Return why to stop, or None to go on."""
+        """Return why to stop, or None to continue."""
         if self._agreeing(situation) < self.window:
             return None
         return Stop(
@@ -261,11 +266,11 @@ class AgreementWindow:
         )
 
     def standing(self, situation: Situation) -> str:
-        """Return how many of the last paths agree, and how many have to."""
+        """Return the number of the last paths that agree, and the number that must."""
         return f"{self.name} {min(self.window, self._agreeing(situation))} of {self.window}"
 
     def _agreeing(self, situation: Situation) -> int:
-        """Return how many paths, from the last one back, gave the leading answer."""
+        """Return the number of paths, from the last one back, that gave the leading answer."""
         tree, groups = situation.tree, situation.vote.groups
         open_paths = [node.path for node in (*tree.pending(), *tree.open_leaves()) if node.path]
         first_open = min(open_paths, default=None)
@@ -276,17 +281,17 @@ class AgreementWindow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CannotBeOvertaken:
-    """Stop when no outcome of the paths that are left could change the answer; so it never does.
+    """Stop when no outcome of the remaining paths could change the answer.
 
-    By majority all that are left may go to one rival or to a new answer; by weight each of them may bring a score of
-    1. The best score alone can always be reached by another path. Exact if equality of answers is transitive and
-    nobody adds paths by hand.
+    By majority all remaining paths may go to one rival or to a new answer; by weight each of them may have a score of
+    1. The rule never stops a vote by the best score, which another path can always reach. It is exact if equality of
+    answers is transitive and the user adds no paths.
     """
 
     name: ClassVar[str] = "lead"
 
     def __call__(self, situation: Situation) -> Stop | None:
-        """Return why to stop, or None to go on."""
+        """Return why to stop, or None to continue."""
         lead, left = _lead(situation.vote), situation.left
         if lead is None or left == 0 or lead <= left:
             return None
@@ -306,7 +311,8 @@ class CannotBeOvertaken:
 class ScoreThreshold:
     """Stop when a path with the leading answer has a score of at least `score`.
 
-    Raises SearchError if an option is out of range.
+    Raises:
+        SearchError: if an option is out of range.
     """
 
     name: ClassVar[str] = "score"
@@ -316,7 +322,7 @@ class ScoreThreshold:
         _check_share("score", self.score)
 
     def __call__(self, situation: Situation) -> Stop | None:
-        """Return why to stop, or None to go on."""
+        """Return why to stop, or None to continue."""
         winner = situation.vote.winner
         if winner is None or winner.score is None or winner.score < self.score:
             return None
@@ -336,7 +342,8 @@ class ScoreThreshold:
 class NoImprovement:
     """Stop when the best score of all finished paths has not risen over the last `paths` of them, in path order.
 
-    Raises SearchError if an option is out of range.
+    Raises:
+        SearchError: if an option is out of range.
     """
 
     name: ClassVar[str] = "patience"
@@ -346,7 +353,7 @@ class NoImprovement:
         _check_whole("paths", self.paths)
 
     def __call__(self, situation: Situation) -> Stop | None:
-        """Return why to stop, or None to go on."""
+        """Return why to stop, or None to continue."""
         scores = _scores(situation)
         if not situation.vote.groups or _since_best(scores) < self.paths:
             return None
@@ -358,7 +365,7 @@ class NoImprovement:
         )
 
     def standing(self, situation: Situation) -> str:
-        """Return how many paths came since the best one, and how many have to."""
+        """Return the number of paths since the best one, and the number that ends the run."""
         return f"{self.name} {min(self.paths, _since_best(_scores(situation)))} of {self.paths}"
 
 
@@ -367,12 +374,12 @@ def _scores(situation: Situation) -> list[float]:
 
 
 def _since_best(scores: Sequence[float]) -> int:
-    """Return how many scores stand behind the first of the highest ones."""
+    """Return the number of scores after the first of the highest ones."""
     return len(scores) - 1 - scores.index(max(scores)) if scores else 0
 
 
 def _lead(vote: Vote) -> float | None:
-    """Return how far the first answer is ahead of the next; None if nothing leads, or another path always may."""
+    """Return the lead of the first answer over the next; None if nothing leads, or if another path can always lead."""
     if not vote.groups or vote.rule is VoteRule.BEST:
         return None
     first, *others = (group.value(vote.rule) for group in vote.groups)
@@ -380,7 +387,7 @@ def _lead(vote: Vote) -> float | None:
 
 
 def _of(name: str, value: float | None, wanted: float) -> str:
-    """Return a figure and what it has to reach, rounded down so that it seems to be there only when it is."""
+    """Return a figure and its threshold; the figure is rounded down, so that it never seems to be reached too early."""
     return "" if value is None else f"{name} {floor(value * 100) / 100:.2f} of {wanted:g}"
 
 
@@ -407,7 +414,8 @@ _RULES: dict[str, Callable[[str], StopRule]] = {
 def make_stop_rule(text: str) -> StopRule:
     """Return the rule that `text` describes: NAME or NAME:NUMBER, several separated by commas (any of them stops).
 
-    Raises SearchError for an unknown name (naming the nearest) or a number that does not fit.
+    Raises:
+        SearchError: for an unknown name (naming the nearest) or a number that does not fit.
     """
     rules = [_one(part.strip()) for part in text.split(",")]
     return rules[0] if len(rules) == 1 else AnyOf(tuple(rules))

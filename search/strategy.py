@@ -115,37 +115,61 @@ class Strategy(ABC):
 
 
 def check_count(name: str, value: object) -> None:
-    """Raise StrategyError if an option is not a whole number of 1 or more."""
+    """Check that an option is a whole number of 1 or more.
+
+    Raises:
+        StrategyError: if it is not.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise StrategyError(f"{name} is {value!r}; use 1 or more")
 
 
 def check_whole(name: str, value: object, *, least: int | None = None) -> None:
-    """Raise StrategyError if an option is not a whole number of `least` or more; None for any whole number."""
+    """Check that an option is a whole number of `least` or more; None allows any whole number.
+
+    Raises:
+        StrategyError: if it is not.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
         raise StrategyError(f"{name} is {value!r}; use " + ("a whole number" if least is None else f"{least} or more"))
 
 
 def check_flag(name: str, value: object) -> None:
-    """Raise StrategyError if an option is not True or False; any text would count as True."""
+    """Check that an option is True or False; a text would count as True.
+
+    Raises:
+        StrategyError: if it is not.
+    """
     if not isinstance(value, bool):
         raise StrategyError(f"{name} is {value!r}; use true or false")
 
 
 def check_positive(name: str, value: object) -> None:
-    """Raise StrategyError if an option is not a finite number above 0."""
+    """Check that an option is a finite number above 0.
+
+    Raises:
+        StrategyError: if it is not.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
         raise StrategyError(f"{name} is {value!r}; use a number above 0")
 
 
 def check_share(name: str, value: object) -> None:
-    """Raise StrategyError if an option is not a number above 0, up to 1."""
+    """Check that an option is a number above 0, up to 1.
+
+    Raises:
+        StrategyError: if it is not.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
         raise StrategyError(f"{name} is {value!r}; use a number above 0, up to 1")
 
 
 def choice(name: str, kind: type[ChoiceT], value: str) -> ChoiceT:
-    """Return the member of an option's closed set; raises StrategyError with the nearest one."""
+    """Return the member of an option's closed set.
+
+    Raises:
+        StrategyError: if there is none; the message names the nearest.
+    """
     try:
         return kind(value)
     except ValueError:

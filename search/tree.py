@@ -1,7 +1,7 @@
 """The search tree: nodes, the structure between them, and indexes that make each bookkeeping operation O(1).
 
 The tree only records. It never decides what to expand (strategies do) and knows no model, budget or clock.
-Every operation checks that the node's state allows it, so an engine's mistake surfaces where it is made.
+Every operation checks that the node's state allows it, so a mistake of the engine raises where it is made.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT_VERSION", "ROOT", "FinishReason", "Node", "NodeState", "PruneReason", "SearchTree"]
 
 ROOT = 0
-"""Id of the root node: the question, with no text of its own."""
+"""Id of the root node, which stands for the question and has no text."""
 FORMAT_VERSION = 1
 """Version written by `SearchTree.to_dict`."""
 
@@ -64,6 +64,9 @@ class SearchTree:
 
         `index` is its number under the parent, unique there; None takes the next one. The parent must be open.
         `about` is the finished node that a critique or revision follows, None for a step.
+
+        Raises:
+            TreeError: if the parent is not open, the number is taken or negative, or `about` is not finished.
         """
         above = self._expect(parent, "expanded", NodeState.OPEN)
         number = self.graph.out_degree[parent] if index is None else index
@@ -92,6 +95,9 @@ class SearchTree:
 
         `logprob` is the sum of natural log-probabilities at temperature 1. `token_count` is for backends that
         report a count without tokens; None counts `tokens`.
+
+        Raises:
+            TreeError: if the node is not pending, or a count or log-probability is impossible.
         """
         node = self._expect(node_id, "completed", NodeState.PENDING)
         count = len(tokens) if token_count is None else token_count
@@ -111,6 +117,9 @@ class SearchTree:
         """Record the reward model's score of the path ending here, in [0, 1].
 
         The node must be open or finished and unscored; the same score again changes nothing.
+
+        Raises:
+            TreeError: if the node cannot be scored, has another score, or the score is out of range.
         """
         node = self._expect(node_id, "scored", NodeState.OPEN, NodeState.FINISHED)
         if node_id == ROOT:
@@ -126,7 +135,11 @@ class SearchTree:
         return node
 
     def finish(self, node_id: int, answer: str | None) -> Node:
-        """End the path at an open node without children; `answer` None means that no answer was found."""
+        """End the path at an open node without children; `answer` None means that no answer was found.
+
+        Raises:
+            TreeError: if the node is not open, has children or is the root.
+        """
         node = self._expect(node_id, "finished", NodeState.OPEN)
         if node_id == ROOT:
             raise TreeError("node 0 is the root and cannot finish; finish one of its descendants")
@@ -138,9 +151,12 @@ class SearchTree:
         return node
 
     def prune(self, node_id: int, reason: PruneReason) -> Node:
-        """Give up a pending or open node; its descendants stay as they are.
+        """Prune a pending or open node; its descendants stay as they are.
 
         Complete a step that was cut short before pruning it, so that its tokens are counted.
+
+        Raises:
+            TreeError: if the node is neither pending nor open.
         """
         node = self._expect(node_id, "pruned", NodeState.PENDING, NodeState.OPEN)
         node.prune_reason = PruneReason(reason)
@@ -167,7 +183,11 @@ class SearchTree:
         return iter(self._nodes)
 
     def node(self, node_id: int) -> Node:
-        """Return a node by its id."""
+        """Return a node by its id.
+
+        Raises:
+            TreeError: if there is none.
+        """
         if node_id not in self:
             raise TreeError(f"node {node_id} does not exist; the tree has nodes 0 to {len(self._nodes) - 1}")
         return self._nodes[node_id]
@@ -205,7 +225,11 @@ class SearchTree:
         return "".join(node.text for node in self.path_nodes(node_id))
 
     def path_scores(self, node_id: int) -> list[float]:
-        """Scores of the path's steps; raises TreeError naming the first step that has none."""
+        """Scores of the path's steps.
+
+        Raises:
+            TreeError: if a step has none; the message names the first such step.
+        """
         scores = list[float]()
         for node in self.path_nodes(node_id):
             if node.score is None:
@@ -299,7 +323,11 @@ class SearchTree:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SearchTree:
-        """Restore a tree from `to_dict`; raises TreeError if the version is unknown or the data is damaged."""
+        """Restore a tree from `to_dict`.
+
+        Raises:
+            TreeError: if the version is unknown or the data is damaged.
+        """
         version = data.get("version")
         if version != FORMAT_VERSION:
             raise TreeError(f"the tree has format version {version!r} and this ramify reads {FORMAT_VERSION}; upgrade")
@@ -316,7 +344,7 @@ class SearchTree:
         return tree
 
     def restarted(self) -> SearchTree:
-        """Return a copy in which what the end of a run cut can go on.
+        """Return a copy in which a run can continue what the end of another cut.
 
         Steps that were complete are open again. Steps in the making and those cut short are pending, to be written
         anew: under the same path, and so with the same draws. What was written only to save the best unfinished path

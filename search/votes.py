@@ -1,7 +1,7 @@
-"""From finished paths to one answer: grouping of equivalent answers, and the three voting rules.
+"""Votes of finished paths: scores of paths, groups of equivalent answers, voting rules, and posteriors of a vote.
 
-Only finished paths with an answer vote. Whether two answers are the same is the caller's to say (mathematical
-equivalence needs a parser, which this layer does not know). Results do not depend on the order of the candidates.
+Only finished paths with an answer vote. The caller decides whether two answers are the same (mathematical equivalence
+needs a parser, which this layer does not have). Results do not depend on the order of the candidates.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from ramify.errors import SearchError
 from .tree import SearchTree
 
 Same = Callable[[str, str], bool]
-"""Says whether two answers mean the same."""
-
-
+"""Test whether two answers are equivalent."""
 CERTAINTY = 1e-3
-"""Scores count as no surer than this in a posterior: a reward model that says 1.0 does not know."""
+"""Least distance of a score from 0 and 1 in a posterior, since a score of 1.0 is no certainty."""
 
 
 class Aggregation(StrEnum):
-    """Which number stands for a path of scored steps; the REBASE paper allocates and votes by the last."""
+    """Reduction of the scores of a path's steps to one; the REBASE paper allocates and votes by the last."""
 
     LAST = auto()
     """Score of the last step, which a process reward model gives for the whole prefix."""
@@ -39,7 +37,7 @@ class Aggregation(StrEnum):
 
 
 class VoteRule(StrEnum):
-    """What decides between groups of equivalent answers."""
+    """Quantity that decides between groups of equivalent answers."""
 
     MAJORITY = auto()
     """The number of paths."""
@@ -94,7 +92,7 @@ class AnswerGroup:
         return min(self.members, key=lambda member: (-_or_lowest(member.score), member.path))
 
     def value(self, rule: VoteRule) -> float:
-        """Return the number by which the rule ranks this group."""
+        """Return the number by which a rule ranks this group."""
         match rule:
             case VoteRule.MAJORITY:
                 return float(self.count)
@@ -134,7 +132,11 @@ class Vote:
 
 
 def aggregate(scores: Sequence[float], how: Aggregation = Aggregation.LAST) -> float:
-    """Return one score for a path from its steps' scores, first step first; raises SearchError if there are none."""
+    """Return one score for a path from its steps' scores, first step first.
+
+    Raises:
+        SearchError: if there are none.
+    """
     if not len(scores):
         raise SearchError("a path without scored steps has no score; score its steps first")
     match Aggregation(how):
@@ -192,9 +194,10 @@ def group_answers(candidates: Iterable[Candidate], same: Same) -> list[AnswerGro
 
 
 def decide(candidates: Iterable[Candidate], rule: VoteRule, same: Same) -> Vote:
-    """Hold the vote. Ties go to the group with the better best score, then to the smaller first path.
+    """Return the vote. Ties go to the group with the better best score, then to the smaller first path.
 
-    Raises SearchError, naming the node, if the rule needs scores and a voting candidate has none.
+    Raises:
+        SearchError: if the rule needs scores and a voting candidate has none; the message names the node.
     """
     rule = VoteRule(rule)
     voting = [each for each in candidates if each.answer is not None]
@@ -235,7 +238,7 @@ def _or_lowest(score: float | None) -> float:
 
 @lru_cache(maxsize=4096)
 def majority_posterior(leader: int, runner_up: int) -> float:
-    """Return the chance that the leader is truly the likelier of two answers, given their counts.
+    """Return the probability that the leader is truly the likelier of two answers, given their counts.
 
     1 - I_0.5(v1 + 1, v2 + 1), the posterior of a Beta(1, 1) prior (Aggarwal et al., "Let's Sample Step by Step",
     arXiv 2305.11860, section 3). For whole counts the incomplete beta function is a binomial sum, which is exact.
@@ -246,7 +249,7 @@ def majority_posterior(leader: int, runner_up: int) -> float:
 
 @lru_cache(maxsize=4096)
 def chance_of_change(leader: int, runner_up: int, more: int) -> float:
-    """Return the chance that the runner-up leads after `more` votes, if all of them go to one of the two.
+    """Return the probability that the runner-up leads after `more` votes, if all of them go to one of the two.
 
     The share of the leader has the Beta posterior of `majority_posterior`, so the votes that the leader gets are
     Beta-binomial (the predictive distribution; Gelman et al., "Bayesian Data Analysis", 3rd edition, section 2.4).
@@ -276,12 +279,12 @@ def vote_posterior(vote: Vote) -> float:
 
 
 def weighted_posteriors(scores: Sequence[Sequence[float]]) -> list[float]:
-    """Return the chance of each answer, given the scores of the paths that gave it.
+    """Return the probability of each answer, given the scores of the paths that gave it.
 
-    A path with score c is taken to say the right answer with chance c and each other one alike, among the answers
-    that were given and one that was not: naive Bayes over the paths, in the manner of CGES (Aghazadeh et al.,
-    arXiv 2511.02603), whose own likelihood this need not be. The chances add up to less than 1: the rest is the
-    answer that nobody gave.
+    A path with score c is assumed to give the right answer with probability c and each other one with equal
+    probability, among the answers that were given and one that was not: naive Bayes over the paths, in the manner of
+    CGES (Aghazadeh et al., arXiv 2511.02603), whose likelihood may differ. The chances add up to less than 1: the rest
+    is that of the answer that no path gave.
     """
     others = len(scores)
     logs = [0.0] * (len(scores) + 1)

@@ -1,4 +1,4 @@
-"""Labels, colours and choice of the nodes that exports of a tree show.
+"""Labels and colours of nodes in exports of a tree, and the selection of those that are shown.
 
 The colours are such that people with any colour vision can tell them apart. Scores use cividis (Nuñez, Anderton and
 Renslow, "Optimizing colormaps with consideration for color vision deficiency", PLOS ONE 13(7), 2018): dark blue to
@@ -50,7 +50,7 @@ def winning_ids(tree: SearchTree, winner: int | None) -> set[int]:
 
 
 def label_lines(node: Node, text_limit: int) -> Iterator[str]:
-    """Yield what a box shows: number, state and score; the step's text; the answer."""
+    """Yield the lines of a node's box: number, state and score; the step's text; the answer."""
     if node.parent is None:
         yield "question"
         return
@@ -64,20 +64,20 @@ def label_lines(node: Node, text_limit: int) -> Iterator[str]:
 
 
 def spoken_of(node: Node) -> str:
-    """Return what a critique or a revision is about, such as "critique of 3"; nothing for a step."""
+    """Return the subject of a critique or a revision, such as "critique of 3"; "" for a step."""
     if node.about is None:
         return ""
     return f"critique of {node.about}" if node.origin is Origin.CRITIQUE else f"revision after {node.about}"
 
 
 def state_of(node: Node) -> str:
-    """Return a node's state and, if it was given up, the reason."""
+    """Return a node's state and, if it was pruned, the reason."""
     return str(node.state) if node.prune_reason is None else f"{node.state}: {node.prune_reason}"
 
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """`nodes` are to be shown; their parents are among them. `hidden` counts what is left out below each of them."""
+    """Nodes to be shown, their parents among them; `hidden` counts the nodes left out below each of them."""
 
     nodes: frozenset[int]
     hidden: dict[int, int]

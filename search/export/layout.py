@@ -1,4 +1,4 @@
-"""Tidy drawing of a tree: children in order, parents centred above them, equal subtrees drawn equally, little room.
+"""Layout of a tree drawing: children in order, parents centred above them, equal subtrees drawn equally, narrow.
 
 Walker's algorithm in the linear-time form of Buchheim, Jünger and Leipert ("Improving Walker's Algorithm to Run in
 Linear Time", GD 2002), without recursion, since paths may be longer than Python's stack.
@@ -10,16 +10,16 @@ from collections.abc import Sequence
 
 
 def tidy_positions(children: Sequence[Sequence[int]]) -> list[float]:
-    """Return each node's place across the direction of growth; neighbours of one depth are at least 1 apart.
+    """Return each node's position across the direction of growth; neighbours of one depth are at least 1 apart.
 
     `children[i]` are the children of node i in order; node 0 is the root and every other node is a child of one node.
-    The smallest place is 0.
+    The smallest position is 0.
     """
     return _Layout(children).positions() if children else []
 
 
 class _Layout:
-    """One run of the algorithm; the names are the paper's, `prelim` is the place relative to the parent's frame."""
+    """One run of the algorithm; the names are the paper's, `prelim` is the position relative to the parent's frame."""
 
     def __init__(self, children: Sequence[Sequence[int]]) -> None:
         count = len(children)
@@ -38,7 +38,7 @@ class _Layout:
         self.default_ancestor = [below[0] if below else -1 for below in children]
 
     def positions(self) -> list[float]:
-        """Return the places; the first pass is from the leaves up, the second adds up the frames from the root down."""
+        """Return the positions: one pass from the leaves up, one that adds up the frames from the root down."""
         order = self._parents_first()
         for node in self._children_first():
             self._place(node)

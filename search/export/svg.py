@@ -1,6 +1,6 @@
-"""A drawing of the tree, from left to right, that every browser shows; hovering over a step shows it whole.
+"""SVG drawing of a search tree, from left to right; the tooltip of a step holds its whole text.
 
-Up to BOX_LIMIT nodes are boxes with text; in a larger tree they are dots, so that its shape can still be seen.
+Up to BOX_LIMIT nodes are boxes with text. In a larger tree they are dots, so that its shape is still visible.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _DOTS = _Scale(width=8, height=8, column=72, row=11)
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a node is drawn: the middle of its left side."""
+    """Position of a node: the middle of its left side."""
 
     x: float
     y: float

@@ -1,7 +1,7 @@
 """Lines of a search tree for a terminal.
 
 Steps that follow each other without a choice stand below each other; branches are indented. Each line has the score,
-a mark (`*` on the winning path, `x` for what was given up) and the step's text, cut to the width.
+a mark (`*` on the winning path, `x` for a pruned step) and the step's text, cut to the width.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ..tree import ROOT, SearchTree
 from .labels import FINISHED, GIVEN_UP, MORE, WINNING, spoken_of, visible_nodes, winning_ids
 
 SHOWN = 80
-"""Nodes that are shown of a tree unless all are asked for."""
+"""Number of nodes shown of a tree by default."""
 _TEXT_COLUMNS = 24
 """Columns that stay free for score and text however deep the branch is."""
 
 Paint = Callable[[str, str], str]
-"""Returns a text painted as one of these, or as "" (nothing special)."""
+"""Function of a text and a kind of line, or "" for none, that returns the text in its colours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,6 @@ def cut_at(head: str, text: str, columns: int, signs: Signs) -> str:
 
 
 def _lead(lead: str, width: int, signs: Signs) -> str:
-    """Return the branches before a line, cut on their left where they are deeper than the width allows."""
+    """Return the branch lines before a line, cut on their left where they are wider than the width allows."""
     room = max(8, width - _TEXT_COLUMNS)
     return lead if len(lead) <= room else signs.cut + lead[len(signs.cut) - room :]

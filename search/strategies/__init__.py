@@ -1,1 +1,1 @@
-"""The search strategies, one family a module."""
+"""Search strategies, one family a module."""

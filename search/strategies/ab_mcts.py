@@ -1,13 +1,13 @@
 """Adaptive-branching MCTS with Thompson sampling, adapted from whole answers to reasoning steps.
 
-From Inoue et al., "Wider or Deeper?" (arXiv 2503.04412), AB-MCTS-A. At every node the search draws whether to go wider
-(one more child) or deeper (on below the children): one draw from the posterior of the scores of the node's own
-children, one from that of all scores below them. Going deeper, it draws for each open child from the posterior of the
-scores at and below it. Scores in [0, 1] update a Beta posterior, Beta(a + sum of scores, b + sum of (1 - scores)), with
-the prior a = b = 1/2.
+From Inoue et al., "Wider or Deeper?" (arXiv 2503.04412), AB-MCTS-A. At every node the search decides between wider (one
+more child) and deeper (selection below the children) by two samples: one from the posterior of the scores of the node's
+own children, one from that of all scores below them. To go deeper, it samples for each open child from the posterior of
+the scores at and below it. Scores in [0, 1] update a Beta posterior, Beta(a + sum of scores, b + sum of (1 - scores)),
+with the prior a = b = 1/2.
 
 A step is not an answer, so two things are added: finished paths are never expanded, and after exploring the best leaves
-are brought to their ends. The selections of a batch are spread by the randomness of their draws.
+are brought to their ends. The selections of a batch are spread by the randomness of their samples.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ PRIOR = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ABMCTS(Strategy):
-    """Draw between wider and deeper, then finish the best leaves.
+    """Sample between wider and deeper, then finish the best leaves.
 
-    `width` is the number of finished paths that end the search. `batch` children are chosen before they are written
-    together. Exploring ends after `explore_steps` steps (None: 4 for each path of the width) or `explore_share` of
-    the budget. The draws depend on `selection_seed` and the size of the tree; another version of numpy may draw
-    otherwise. `vote` decides the answer from the scores that `aggregation` makes. `max_depth` is the most steps on a
-    path.
+    `width` is the number of finished paths that end the search. `batch` children are chosen before they are generated
+    together. Exploring ends after `explore_steps` steps (None: 4 for each path of the width) or `explore_share` of the
+    budget. The draws depend on `selection_seed` and the size of the tree; another version of numpy may draw otherwise.
+    `vote` decides the answer from the scores that `aggregation` makes. `max_depth` is the most steps on a path.
 
-    Raises StrategyError if an option is out of range.
+    Raises:
+        StrategyError: if an option is out of range.
     """
 
     name: ClassVar[str] = "ab-mcts"
@@ -64,7 +64,7 @@ class ABMCTS(Strategy):
 
     @property
     def uses_reward(self) -> bool:
-        """Always: the posteriors are of scores."""
+        """Always true: the posteriors are of scores."""
         return True
 
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
@@ -76,7 +76,7 @@ class ABMCTS(Strategy):
         return finish_leaves(tree, width=self.width, max_depth=self.max_depth)
 
     def _round(self, tree: SearchTree) -> tuple[Expansion, ...]:
-        # Of paths, not ids: the size of the tree and its scores are the same whatever the order of results was.
+        # The size of the tree and its scores do not depend on the order of results, as node ids do.
         draws = np.random.default_rng(Random(f"{self.selection_seed} {len(tree)}").getrandbits(128))
         seen = dict[int, _Family]()
         chosen = [self._select(tree, draws, seen) for _ in range(min(self.batch, missing(tree, self.width)))]
@@ -95,7 +95,7 @@ class ABMCTS(Strategy):
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """A node's children as one round sees them: those that go on, and the Beta posteriors of scores.
+    """A node's children in one round: those that can be continued, and the Beta posteriors of scores.
 
     `good` and `bad` are the parameters of the posteriors: first of all children's own scores, then of all scores below
     them, then for each open child of the scores at and below it.
@@ -106,12 +106,12 @@ class _Family:
     bad: NDArray[np.float64]
 
     def goes_wider(self, draws: np.random.Generator) -> bool:
-        """Draw whether the node gets another child instead of going on below one."""
+        """Sample whether the node gets another child, instead of a selection below one."""
         wider, deeper = (draws.beta(float(self.good[place]), float(self.bad[place])) for place in (0, 1))
         return wider > deeper
 
     def deeper(self, draws: np.random.Generator) -> Node:
-        """Draw the open child to go on below."""
+        """Sample the open child below which to continue."""
         return self.open[int(draws.beta(self.good[2:], self.bad[2:]).argmax())]
 
 

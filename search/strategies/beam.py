@@ -1,7 +1,7 @@
 """Step-level beam search (Snell et al., "Scaling LLM Test-Time Compute", arXiv 2408.03314, section 5.1).
 
 Of each depth the best beams are kept, and each of them gets `children` next steps. A path that finishes leaves the
-beam: it is kept as a result, is never copied, and takes its place in the width with it.
+beam: it is kept as a result, is never continued, and reduces the width by one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from .growth import grow_level
 class BeamSearch(Strategy):
     """Keep the best `width` / `children` steps of each depth and continue each `children` times.
 
-    With W places left the best ceil(W / `children`) steps are kept, and the places are dealt to them in turn, best
+    With W paths left the best ceil(W / `children`) steps are kept, and the W children are dealt to them in turn, best
     first, so that none gets more than `children`. Equal scores go by path. `aggregation` makes the score of a path
     from its steps' scores. `vote` decides the answer. `max_depth` is the most steps on a path.
 
-    Raises StrategyError if an option is out of range.
+    Raises:
+        StrategyError: if an option is out of range.
     """
 
     name: ClassVar[str] = "beam"
@@ -43,7 +44,7 @@ class BeamSearch(Strategy):
 
     @property
     def uses_reward(self) -> bool:
-        """Always: beams are chosen by score."""
+        """Always true: beams are chosen by score."""
         return True
 
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:

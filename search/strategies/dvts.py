@@ -30,7 +30,8 @@ class DVTS(Strategy):
     If `children` does not divide `width`, the last subtree is smaller. Equal scores go by path. `aggregation` makes
     the score of a path from its steps' scores. `vote` decides the answer. `max_depth` is the most steps on a path.
 
-    Raises StrategyError if an option is out of range.
+    Raises:
+        StrategyError: if an option is out of range.
     """
 
     name: ClassVar[str] = "dvts"
@@ -49,7 +50,7 @@ class DVTS(Strategy):
 
     @property
     def uses_reward(self) -> bool:
-        """Always: the step to continue is chosen by score."""
+        """Always true: the step to continue is chosen by score."""
         return True
 
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:

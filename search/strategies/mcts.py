@@ -32,7 +32,7 @@ PUCT_BASE = 19_652
 
 
 class SelectionRule(StrEnum):
-    """Which bound a search follows down the tree."""
+    """Upper bound by which a search selects among the children of a node."""
 
     UCT = auto()
     """Q + c sqrt(ln N(parent) / N) (Kocsis and Szepesvari, 2006; as in Wu et al., arXiv 2408.00724, appendix B)."""
@@ -46,12 +46,13 @@ class MCTS(Strategy):
 
     `width` is the number of finished paths that end the search. `selection` and `exploration` make the bound; the
     paper's constant is 1. The root gets `root_children` (None: half the width), other nodes `children`. `batch`
-    selections are made before their steps are written together. Exploring ends after `explore_steps` steps (None: 4
+    selections are made before their steps are generated together. Exploring ends after `explore_steps` steps (None: 4
     for each path of the width) or `explore_share` of the budget. `widening` 0 is off. With `rollouts` every new step
     is first continued to its end, and the reward of that path is backed up too. `vote` decides the answer from the
     scores that `aggregation` makes. `max_depth` is the most steps on a path.
 
-    Raises StrategyError if an option is out of range.
+    Raises:
+        StrategyError: if an option is out of range.
     """
 
     name: ClassVar[str] = "mcts"
@@ -88,7 +89,7 @@ class MCTS(Strategy):
 
     @property
     def uses_reward(self) -> bool:
-        """Always: it evaluates the steps."""
+        """Always true: it evaluates the steps."""
         return True
 
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:

@@ -31,7 +31,7 @@ CERTAINTY = 1e-6
 
 
 class Resampling(StrEnum):
-    """How particles are drawn by their weights."""
+    """Method of drawing particles by their weights."""
 
     SYSTEMATIC = auto()
     """At evenly spaced points from one random offset: the least variance."""
@@ -47,7 +47,8 @@ class ParticleFilter(Strategy):
     the depth alone. `aggregation` makes the score of a path from its steps' scores. `vote` decides the answer.
     `max_depth` is the most steps on a path.
 
-    Raises StrategyError if an option is out of range.
+    Raises:
+        StrategyError: if an option is out of range.
     """
 
     name: ClassVar[str] = "particle"
@@ -71,7 +72,7 @@ class ParticleFilter(Strategy):
 
     @property
     def uses_reward(self) -> bool:
-        """Always: the weights come from scores."""
+        """Always true: the weights come from scores."""
         return True
 
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:

@@ -4,8 +4,8 @@ The root gets B_0 = `width` children. When all steps of a depth are complete and
 B_i = width - paths finished so far. The others share B_i by eq. 1 (see `ramify.search.allocation`); those that get
 nothing are pruned. It ends when B_i is 0, nothing can be expanded, or at `max_depth`.
 
-Where the paper is silent: only finished paths lower B_i, so the share of a path that died otherwise (empty step, too
-long) goes back to the living, where the authors' code loses it.
+The paper does not say what becomes of a path that ends without finishing (empty step, too long). Here only finished
+paths lower B_i, so its share goes back to the other paths; the authors' code loses it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Rebase(Strategy):
     the steps of depth 1, 2, ... may share, the last number all deeper ones too; a number alone caps every depth, empty
     none. `vote` decides the answer. `max_depth` is the most steps on a path.
 
-    Raises StrategyError if an option is out of range.
+    Raises:
+        StrategyError: if an option is out of range.
     """
 
     name: ClassVar[str] = "rebase"
@@ -60,7 +61,7 @@ class Rebase(Strategy):
 
     @property
     def uses_reward(self) -> bool:
-        """Always: the shares come from scores."""
+        """Always true: the shares come from scores."""
         return True
 
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:

@@ -1,7 +1,7 @@
-"""Whole answers, improved in conversation: draft, critique, revise.
+"""Refinement of whole answers in conversation: draft, critique, revision.
 
-From Madaan et al., "Self-Refine" (arXiv 2303.17651, algorithm 1): the policy says what is wrong with its own answer and
-then writes a new one, with all that was said before in view. How much of the width goes into parallel drafts and how
+From Madaan et al., "Self-Refine" (arXiv 2303.17651, algorithm 1): the policy criticises its own answer and then writes
+a new one, with the whole conversation before in its context. How much of the width goes into parallel drafts and how
 much into revisions one after another is the ratio of Snell et al. (arXiv 2408.03314, section 6), where all answers of
 all chains are candidates; so they are here.
 
@@ -38,7 +38,8 @@ class Refine(Strategy):
     what it is told; an empty one means ramify's own. `vote` decides the answer; only "majority" needs no reward.
     `max_depth` is 1, for every answer is one node.
 
-    Raises StrategyError if an option is out of range.
+    Raises:
+        StrategyError: if an option is out of range.
     """
 
     name: ClassVar[str] = "refine"
@@ -59,7 +60,7 @@ class Refine(Strategy):
         object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
 
     def instruction(self, origin: Origin) -> str:
-        """Return what the policy is told to get a critique or a revision."""
+        """Return the prompt for a critique or a revision."""
         if origin is Origin.CRITIQUE:
             return self.critique_prompt or CRITIQUE_PROMPT
         return self.revision_prompt or (REVISION_PROMPT if self.critique else DIRECT_PROMPT)

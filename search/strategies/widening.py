@@ -1,9 +1,9 @@
-"""Sampling that starts narrow and doubles while the vote is uncertain.
+"""Sampling in waves that double while the vote is uncertain.
 
 A wave of chains is written together; the next one, as large as all before it, starts only if the vote is still open:
 the leading answer's posterior is below `confidence` (see `ramify.search.votes`) and the chance that the
 next wave changes the answer is at least `min_change`. Doubling bounds what is spent beyond need by a factor of two
-and keeps the lanes full, where sampling one by one (Adaptive-Consistency, arXiv 2305.11860) leaves them empty.
+and keeps the batch full, where sampling one by one (Adaptive-Consistency, arXiv 2305.11860) leaves it empty.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Widening(Strategy):
     makes. Answers that are written differently count as different here, which can only lead to more samples.
     `max_depth` is the most steps on a path.
 
-    Raises StrategyError if an option is out of range.
+    Raises:
+        StrategyError: if an option is out of range.
     """
 
     name: ClassVar[str] = "widening"
