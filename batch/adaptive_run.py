@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 from ramify.errors import EngineDied, EnginesLost, ModelCrashed
 from ramify.problem import Problem
 from ramify.search.budget import Budget
-from ramify.search.budget_sharing import Portfolio, Standing
+from ramify.search.budget_sharing import Portfolio, ProblemProgress
 from ramify.search.strategies.sampling import MajorityVote, WeightedVote
 from ramify.solution import Solution
 from ramify.usage import Usage
@@ -39,10 +39,10 @@ class SavedSamples:
     samples: int = 0
     usage: Usage = field(default_factory=Usage)
 
-    def standing(self) -> Standing:
+    def standing(self) -> ProblemProgress:
         """Return the figures by which the allocator chooses the next items."""
         votes = () if self.solution is None else tuple(self.solution.vote_counts())
-        return Standing(votes=votes, samples=self.samples, tokens=self.usage.policy.generated_tokens)
+        return ProblemProgress(votes=votes, samples=self.samples, tokens=self.usage.policy.generated_tokens)
 
     def grown(self, solution: Solution, samples: int) -> SavedSamples:
         """Return the samples with those of a solution that went on with their tree; `samples` is the new total."""

@@ -318,6 +318,7 @@ RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {
     ("ramify.search", "Majority"): ("ramify", "MajorityVote"),
     ("ramify.search", "Mcts"): ("ramify", "MCTS"),
     ("ramify.search", "Weighted"): ("ramify", "WeightedVote"),
+    ("ramify.search.adaptive", "Standing"): ("ramify.search.budget_sharing", "ProblemProgress"),
     ("ramify.search.stopping", "LaneConfidence"): ("ramify.stopping", "PathConfidence"),
     ("ramify.search.strategies.ab_mcts", "AbMcts"): ("ramify", "ABMCTS"),
     ("ramify.search.strategies.dvts", "Dvts"): ("ramify", "DVTS"),

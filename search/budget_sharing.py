@@ -20,7 +20,7 @@ from .votes import chance_of_change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class ProblemProgress:
     """State of a problem: `votes` of each answer in any order, `samples` begun, `tokens` generated for them."""
 
     votes: tuple[int, ...] = ()
@@ -30,7 +30,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Tranche:
-    """A number of further samples for a problem; `problem` is its index in the list of standings."""
+    """A number of further samples for a problem; `problem` is its index in the list of problems."""
 
     problem: int
     samples: int
@@ -39,7 +39,7 @@ class Tranche:
 class Allocator(Protocol):
     """A way to share a budget of generated tokens among problems."""
 
-    def next(self, standings: Sequence[Standing], tokens_left: int, count: int) -> list[Tranche]:
+    def next(self, problems: Sequence[ProblemProgress], tokens_left: int, count: int) -> list[Tranche]:
         """Return up to `count` tranches for different problems, most worthwhile first; none if nothing is worth it.
 
         Together they are expected to cost no more than `tokens_left`.
@@ -67,23 +67,23 @@ class Portfolio:
         if self.min_gain < 0:
             raise SearchError(f"min_gain is {self.min_gain}; use 0 or more")
 
-    def next(self, standings: Sequence[Standing], tokens_left: int, count: int) -> list[Tranche]:
+    def next(self, problems: Sequence[ProblemProgress], tokens_left: int, count: int) -> list[Tranche]:
         """Return the next tranches; see Allocator.next."""
-        new = [Tranche(place, self.first) for place, each in enumerate(standings) if not each.samples]
+        new = [Tranche(place, self.first) for place, each in enumerate(problems) if not each.samples]
         if new:
-            return _affordable(new, standings, tokens_left, count)
-        gains = {place: self.gain(each) for place, each in enumerate(standings)}
-        cost = {place: _tokens_per_sample(standings, place) for place in gains}
+            return _affordable(new, problems, tokens_left, count)
+        gains = {place: self.gain(each) for place, each in enumerate(problems)}
+        cost = {place: _tokens_per_sample(problems, place) for place in gains}
         open_ones = [
-            place for place, each in enumerate(standings) if each.samples < self.most and gains[place] >= self.min_gain
+            place for place, each in enumerate(problems) if each.samples < self.most and gains[place] >= self.min_gain
         ]
         open_ones.sort(key=lambda place: (-gains[place] / cost[place], place))
-        wanted = [Tranche(place, min(self.tranche, self.most - standings[place].samples)) for place in open_ones]
-        return _affordable(wanted, standings, tokens_left, count)
+        wanted = [Tranche(place, min(self.tranche, self.most - problems[place].samples)) for place in open_ones]
+        return _affordable(wanted, problems, tokens_left, count)
 
-    def gain(self, standing: Standing) -> float:
+    def gain(self, problem: ProblemProgress) -> float:
         """Return the expected gain of one tranche, in shares of votes."""
-        votes = sorted(standing.votes, reverse=True)
+        votes = sorted(problem.votes, reverse=True)
         leader, runner_up = (*votes, 0, 0)[:2]
         share = (runner_up + 1) / (sum(votes) + len(votes) + 1)
         return chance_of_change(leader, runner_up, self.tranche) * share
@@ -101,22 +101,24 @@ class EqualSplit:
             if getattr(self, name) < 1:
                 raise SearchError(f"{name} is {getattr(self, name)}; use 1 or more")
 
-    def next(self, standings: Sequence[Standing], tokens_left: int, count: int) -> list[Tranche]:
+    def next(self, problems: Sequence[ProblemProgress], tokens_left: int, count: int) -> list[Tranche]:
         """Return the next tranches, for those with the fewest samples; see Allocator.next."""
-        places = sorted(range(len(standings)), key=lambda place: (standings[place].samples, place))
+        places = sorted(range(len(problems)), key=lambda place: (problems[place].samples, place))
         wanted = [
-            Tranche(place, min(self.tranche, self.most - standings[place].samples))
+            Tranche(place, min(self.tranche, self.most - problems[place].samples))
             for place in places
-            if standings[place].samples < self.most
+            if problems[place].samples < self.most
         ]
-        return _affordable(wanted, standings, tokens_left, count)
+        return _affordable(wanted, problems, tokens_left, count)
 
 
-def _affordable(wanted: Sequence[Tranche], standings: Sequence[Standing], tokens: int, count: int) -> list[Tranche]:
+def _affordable(
+    wanted: Sequence[Tranche], problems: Sequence[ProblemProgress], tokens: int, count: int
+) -> list[Tranche]:
     """Return the first tranches that are expected to fit, the last one with fewer samples if need be."""
     chosen = list[Tranche]()
     for each in wanted[:count]:
-        cost = _tokens_per_sample(standings, each.problem)
+        cost = _tokens_per_sample(problems, each.problem)
         samples = min(each.samples, floor(tokens / cost))
         if samples < 1:
             break
@@ -125,10 +127,10 @@ def _affordable(wanted: Sequence[Tranche], standings: Sequence[Standing], tokens
     return chosen
 
 
-def _tokens_per_sample(standings: Sequence[Standing], place: int) -> float:
+def _tokens_per_sample(problems: Sequence[ProblemProgress], place: int) -> float:
     """Return what a sample costs: the problem's own mean, else that of all, 1 before anything is known."""
-    own = standings[place]
+    own = problems[place]
     if own.samples and own.tokens:
         return own.tokens / own.samples
-    samples = sum(each.samples for each in standings)
-    return max(1.0, sum(each.tokens for each in standings) / samples) if samples else 1.0
+    samples = sum(each.samples for each in problems)
+    return max(1.0, sum(each.tokens for each in problems) / samples) if samples else 1.0

@@ -47,7 +47,7 @@ class PathConfidence:
             raise SearchError(f"warm_up is {self.warm_up}; use 1 or more")
 
     def __call__(self, tree: SearchTree) -> list[int]:
-        """Return the open leaves to be pruned, in path order; the time is proportional to the open and finished paths."""
+        """Return the open leaves to be pruned, in path order; takes time in proportion to open and finished paths."""
         waiting = [node for node in (*tree.pending(), *tree.open_leaves()) if node.path and node.path[0] < self.warm_up]
         if waiting:
             return []

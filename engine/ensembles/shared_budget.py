@@ -11,7 +11,7 @@ import anyio
 from ramify.errors import UsageError
 from ramify.problem import Problem
 from ramify.search.budget import Budget
-from ramify.search.budget_sharing import Allocator, Portfolio, Standing, Tranche
+from ramify.search.budget_sharing import Allocator, Portfolio, ProblemProgress, Tranche
 from ramify.search.strategies.sampling import MajorityVote, WeightedVote
 from ramify.solution import Solution
 from ramify.usage import Usage
@@ -77,10 +77,10 @@ class _Spender:
         """Tokens generated for all problems."""
         return sum(usage.policy.generated_tokens for usage in self._usage)
 
-    def standings(self) -> list[Standing]:
+    def standings(self) -> list[ProblemProgress]:
         """Return where the problems stand."""
         return [
-            Standing(
+            ProblemProgress(
                 votes=() if solution is None else tuple(solution.vote_counts()),
                 samples=samples,
                 tokens=usage.policy.generated_tokens,

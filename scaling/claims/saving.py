@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ramify.search.budget_sharing import Allocator, EqualSplit, Portfolio, Standing
+from ramify.search.budget_sharing import Allocator, EqualSplit, Portfolio, ProblemProgress
 from ramify.search.strategies.widening import Widening
 from ramify.search.votes import VoteRule
 from ramify.statistics import bootstrap_ratio, paired_difference
@@ -137,9 +137,9 @@ def replay(rows: Sequence[Row], allocator: Allocator, budget: int) -> tuple[Arra
     return np.array(right), budget - left
 
 
-def _standing(row: Row, count: int) -> Standing:
+def _standing(row: Row, count: int) -> ProblemProgress:
     groups = [group for group in row["groups"][:count] if group >= 0]
-    return Standing(
+    return ProblemProgress(
         votes=tuple(groups.count(group) for group in dict.fromkeys(groups)),
         samples=count,
         tokens=sum(row["tokens"][:count]),

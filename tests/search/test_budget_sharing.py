@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramify.errors import SearchError
-from ramify.search.budget_sharing import Allocator, EqualSplit, Portfolio, Standing, Tranche
+from ramify.search.budget_sharing import Allocator, EqualSplit, Portfolio, ProblemProgress, Tranche
 
 
-def standing(*votes: int, each: int = 10) -> Standing:
-    return Standing(votes=votes, samples=sum(votes), tokens=each * sum(votes))
+def standing(*votes: int, each: int = 10) -> ProblemProgress:
+    return ProblemProgress(votes=votes, samples=sum(votes), tokens=each * sum(votes))
 
 
 def test_everybody_gets_a_first_tranche() -> None:
-    standings = [standing(4), Standing(), Standing(), Standing()]
+    standings = [standing(4), ProblemProgress(), ProblemProgress(), ProblemProgress()]
     assert Portfolio(first=3).next(standings, 1000, 2) == [Tranche(1, 3), Tranche(2, 3)]
 
 
@@ -52,7 +52,7 @@ def test_nothing_is_spent_where_nothing_is_gained() -> None:
 
 def test_equal_split_levels_the_samples() -> None:
     split = EqualSplit(tranche=4, most=64)
-    assert split.next([standing(8), standing(2, 2), Standing()], 1000, 2) == [Tranche(2, 4), Tranche(1, 4)]
+    assert split.next([standing(8), standing(2, 2), ProblemProgress()], 1000, 2) == [Tranche(2, 4), Tranche(1, 4)]
 
 
 @given(
@@ -61,7 +61,7 @@ def test_equal_split_levels_the_samples() -> None:
     st.integers(0, 2000),
     st.integers(1, 6),
 )
-def test_tranches_fit(allocator: Allocator, standings: list[Standing], tokens: int, count: int) -> None:
+def test_tranches_fit(allocator: Allocator, standings: list[ProblemProgress], tokens: int, count: int) -> None:
     tranches = allocator.next(standings, tokens, count)
     assert tranches == allocator.next(standings, tokens, count)
     assert len(tranches) <= count
@@ -77,7 +77,9 @@ def simulate(allocator: Allocator, chances: list[float], budget: int, seed: int)
     draws, votes = Random(seed), [dict[int, int]() for _ in chances]
     spent = [0] * len(chances)
     while True:
-        standings = [Standing(votes=tuple(v.values()), samples=s, tokens=s) for v, s in zip(votes, spent, strict=True)]
+        standings = [
+            ProblemProgress(votes=tuple(v.values()), samples=s, tokens=s) for v, s in zip(votes, spent, strict=True)
+        ]
         tranches = allocator.next(standings, budget - sum(spent), 1)
         if not tranches:
             break
