@@ -15,7 +15,7 @@ from ramify import generate_problems
 from ramify.engine.control import requests
 from ramify.engine.engine import Engine
 from ramify.engine.library.catalog import resolve_model
-from ramify.engine.policy.prompts.format import choose_prompt_format
+from ramify.engine.policy.prompts.prompt_format import choose_prompt_format
 from ramify.engine.policy.remote.asking import SEED_MASK
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.messages import StepRequest, StepResult

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ramify.reward.builtin import BUILTIN_SPECS
+from ramify.reward.spec_loading import BUILTIN_SPECS
 from ramify.reward.layout import PathLayout
 from ramify.reward.tokens import Segment, SegmentEncoder, tokenizer_adds_space
 
