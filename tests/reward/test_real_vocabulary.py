@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ramify.reward.spec_loading import BUILTIN_SPECS
 from ramify.reward.layout import PathLayout
+from ramify.reward.spec_loading import BUILTIN_SPECS
 from ramify.reward.tokens import Segment, SegmentEncoder, tokenizer_adds_space
 
 gguf = pytest.importorskip("gguf")
