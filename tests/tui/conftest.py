@@ -43,7 +43,7 @@ def scores(question: str, steps: list[str]) -> float:
 
 @dataclass
 class Ui:
-    """The program under test and the hand that drives it."""
+    """The program under test, driven as by a user."""
 
     app: RamifyApp
     pilot: Pilot[None]
@@ -139,10 +139,10 @@ def ui(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> Open:
         options = {"store": store, "make_engine": engine or make} | options
         app = RamifyApp(SearchPlan.from_options, **options)
         async with app.run_test(size=size, notifications=True) as pilot:
-            hand = Ui(app, pilot, scripted)
+            user = Ui(app, pilot, scripted)
             app.home.query_one("#question").cursor_blink = False  # type: ignore[attr-defined]
-            await hand.until(lambda: app.home.models)
-            yield hand
+            await user.until(lambda: app.home.models)
+            yield user
             await app.action_quit()
 
     return start

@@ -11,26 +11,26 @@ pytestmark = pytest.mark.usefixtures("bundled")
 
 
 async def test_an_example_is_searched_steered_saved_and_replayed(ui, store):
-    async with ui(engine=make_engine) as hand:
-        await hand.press("f2")
-        await hand.until(lambda: hand.app.home.spec.question)
-        await hand.press("f6")
-        await hand.until(lambda: hasattr(hand.app.screen, "session"))
-        await hand.until(lambda: hand.view.phase == "paused")
-        await hand.press("n")
-        await hand.until(lambda: hand.view.step_count == 16 and not hand.view.tree.pending_count)
-        await hand.until(lambda: hand.view.scored)
-        await hand.still()
-        await hand.press("home", "down", "p")
-        await hand.until(lambda: hand.view.tree.pruned_count == 1)
-        await hand.press("space")
-        await hand.over()
-        assert hand.view.answer is not None
-        assert hand.session.models == "demo-m + ramify-demo-prm"
-        question = hand.view.question
-        await hand.press("escape", "f4")
-        await hand.until(lambda: isinstance(hand.app.screen, HistoryScreen) and hand.app.screen.selected)
-        await hand.press("f6")
-        await hand.until(lambda: hasattr(hand.app.screen, "session"))
-        assert hand.view.question == question
+    async with ui(engine=make_engine) as user:
+        await user.press("f2")
+        await user.until(lambda: user.app.home.spec.question)
+        await user.press("f6")
+        await user.until(lambda: hasattr(user.app.screen, "session"))
+        await user.until(lambda: user.view.phase == "paused")
+        await user.press("n")
+        await user.until(lambda: user.view.step_count == 16 and not user.view.tree.pending_count)
+        await user.until(lambda: user.view.scored)
+        await user.still()
+        await user.press("home", "down", "p")
+        await user.until(lambda: user.view.tree.pruned_count == 1)
+        await user.press("space")
+        await user.over()
+        assert user.view.answer is not None
+        assert user.session.models == "demo-m + ramify-demo-prm"
+        question = user.view.question
+        await user.press("escape", "f4")
+        await user.until(lambda: isinstance(user.app.screen, HistoryScreen) and user.app.screen.selected)
+        await user.press("f6")
+        await user.until(lambda: hasattr(user.app.screen, "session"))
+        assert user.view.question == question
     assert store.list()[0].answer is not None

@@ -74,37 +74,37 @@ def test_two_actions_can_change_places():
 
 
 async def test_own_keys_act_and_the_usual_ones_of_these_actions_do_not(ui):
-    async with ui(keys={"pause": "z", "example": "f11", "search_paused": "f10"}) as hand:
-        await hand.press("f2")
-        assert not hand.app.home.query_one("#question").text
-        await hand.press("f11")
-        await hand.until(lambda: hand.app.home.query_one("#question").text)
+    async with ui(keys={"pause": "z", "example": "f11", "search_paused": "f10"}) as user:
+        await user.press("f2")
+        assert not user.app.home.query_one("#question").text
+        await user.press("f11")
+        await user.until(lambda: user.app.home.query_one("#question").text)
         # A priority key acts though a text field has the focus.
-        await hand.press("f10")
-        await hand.until(lambda: hand.app.screen.area == "run" and hand.view.phase == "paused")
-        await hand.press("space")
-        await hand.pilot.pause()
-        assert hand.view.phase == "paused"
-        await hand.press("z")
-        await hand.over()
+        await user.press("f10")
+        await user.until(lambda: user.app.screen.area == "run" and user.view.phase == "paused")
+        await user.press("space")
+        await user.pilot.pause()
+        assert user.view.phase == "paused"
+        await user.press("z")
+        await user.over()
 
 
 async def test_footer_help_and_palette_show_the_keys_in_force(ui):
-    async with ui(keys={"copy": "ctrl+y", "help": "f12"}) as hand:
-        assert "F12 help" in hand.lines()[-1]
-        await hand.ask()
-        await hand.over()
-        assert "^y copy" in hand.lines()[-1]
-        titles = {command.title for command in hand.app.get_system_commands(hand.app.screen)}
+    async with ui(keys={"copy": "ctrl+y", "help": "f12"}) as user:
+        assert "F12 help" in user.lines()[-1]
+        await user.ask()
+        await user.over()
+        assert "^y copy" in user.lines()[-1]
+        titles = {command.title for command in user.app.get_system_commands(user.app.screen)}
         assert "Copy  (^y)" in titles
-        await hand.press("f12")
-        await hand.until(lambda: "^y  Copy answer" in hand.text())
+        await user.press("f12")
+        await user.until(lambda: "^y  Copy answer" in user.text())
 
 
 async def test_texts_name_the_keys_in_force(ui):
-    async with ui(keys={"example": "f11"}) as hand:
-        assert "F11 writes an example" in hand.text()
-        await hand.press("enter")
-        await hand.until(lambda: any("press F11 for an example" in toast for toast in hand.toasts))
-        await hand.press("f1")
-        await hand.until(lambda: "begins a new line, F11 writes" in hand.text())
+    async with ui(keys={"example": "f11"}) as user:
+        assert "F11 writes an example" in user.text()
+        await user.press("enter")
+        await user.until(lambda: any("press F11 for an example" in toast for toast in user.toasts))
+        await user.press("f1")
+        await user.until(lambda: "begins a new line, F11 writes" in user.text())

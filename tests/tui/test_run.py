@@ -18,90 +18,90 @@ from .conftest import Ui, chain, scores, spec
 
 
 async def test_a_question_typed_is_answered_and_saved(ui, store):
-    async with ui() as hand:
-        await hand.press(*"How many?")
-        await hand.press("enter")
-        await hand.until(lambda: hasattr(hand.app.screen, "session"))
-        await hand.over()
-        assert "✓ 0 · done" in hand.lines()[0]
-        assert "48 steps" in hand.text()
+    async with ui() as user:
+        await user.press(*"How many?")
+        await user.press("enter")
+        await user.until(lambda: hasattr(user.app.screen, "session"))
+        await user.over()
+        assert "✓ 0 · done" in user.lines()[0]
+        assert "48 steps" in user.text()
     [saved] = store.list()
     assert (saved.question, saved.answer, saved.strategy) == ("How many?", "0", "rebase")
 
 
 async def test_a_question_from_the_command_line_starts_at_once(ui):
-    async with ui(spec=RunSpec("How many?"), ask=True) as hand:
-        await hand.until(lambda: hasattr(hand.app.screen, "session"))
-        await hand.over()
-        assert hand.view.answer == "0"
+    async with ui(spec=RunSpec("How many?"), ask=True) as user:
+        await user.until(lambda: hasattr(user.app.screen, "session"))
+        await user.over()
+        assert user.view.answer == "0"
 
 
 async def test_ctrl_j_makes_a_new_line_and_pasted_lines_stay(ui):
-    async with ui() as hand:
-        await hand.press("a", "ctrl+j", "b")
-        assert hand.app.home.spec.question == "a\nb"
+    async with ui() as user:
+        await user.press("a", "ctrl+j", "b")
+        assert user.app.home.spec.question == "a\nb"
 
 
 async def test_without_a_question_a_toast_says_what_to_do(ui):
-    async with ui() as hand:
-        await hand.press("enter")
-        await hand.until(lambda: hand.toasts)
-        assert hand.toasts == ["Wrong usage: There is no question yet.\nWrite one, or press F2 for an example."]
-        assert isinstance(hand.app.screen, HomeScreen)
+    async with ui() as user:
+        await user.press("enter")
+        await user.until(lambda: user.toasts)
+        assert user.toasts == ["Wrong usage: There is no question yet.\nWrite one, or press F2 for an example."]
+        assert isinstance(user.app.screen, HomeScreen)
 
 
 async def test_an_example_comes_with_its_right_answer(ui):
-    async with ui() as hand:
-        await hand.press("f2")
-        await hand.until(lambda: hand.app.home.spec.question)
-        gold = hand.app.home.spec.gold
+    async with ui() as user:
+        await user.press("f2")
+        await user.until(lambda: user.app.home.spec.question)
+        gold = user.app.home.spec.gold
         assert gold is not None
-        await hand.press("enter")
-        await hand.until(lambda: hasattr(hand.app.screen, "session"))
-        await hand.over()
+        await user.press("enter")
+        await user.until(lambda: hasattr(user.app.screen, "session"))
+        await user.over()
         wanted = "that is the right answer" if gold == "0" else f"the right answer is {gold}"
-        assert wanted in hand.text()
+        assert wanted in user.text()
 
 
 async def test_settings_reach_the_search(ui, store):
-    async with ui(spec=RunSpec(options={"strategy": "majority", "width": 4, "seed": 3})) as hand:
-        await hand.ask()
-        await hand.over()
-        assert hand.view.strategy == "majority"
-        assert hand.view.tree.finished_count == 4
-        assert not hand.view.scored
+    async with ui(spec=RunSpec(options={"strategy": "majority", "width": 4, "seed": 3})) as user:
+        await user.ask()
+        await user.over()
+        assert user.view.strategy == "majority"
+        assert user.view.tree.finished_count == 4
+        assert not user.view.scored
     saved = store.load("last")
     assert saved.options["width"] == 4
     assert saved.solution.seed == 3
 
 
 async def test_a_setting_is_changed_with_arrows_and_from_a_list(ui):
-    async with ui() as hand:
-        await hand.press("tab", "tab", "tab", "right")
-        assert hand.app.home.spec.get("strategy") == "rebase"
-        await hand.press("enter")
-        await hand.press(*"major")
-        await hand.press("enter")
-        assert hand.app.home.spec.get("strategy") == "majority"
+    async with ui() as user:
+        await user.press("tab", "tab", "tab", "right")
+        assert user.app.home.spec.get("strategy") == "rebase"
+        await user.press("enter")
+        await user.press(*"major")
+        await user.press("enter")
+        assert user.app.home.spec.get("strategy") == "majority"
 
 
 async def test_a_wrong_value_is_refused_where_it_is_typed(ui):
-    async with ui() as hand:
-        hand.app.home.query_one("#choice-budget").focus()
-        await hand.press("enter")
-        await hand.press(*"lots")
-        await hand.press("enter")
-        assert "is no budget" in hand.text()
-        await hand.press("escape")
-        assert hand.app.home.query_one("#choice-budget").value == "balanced"
+    async with ui() as user:
+        user.app.home.query_one("#choice-budget").focus()
+        await user.press("enter")
+        await user.press(*"lots")
+        await user.press("enter")
+        assert "is no budget" in user.text()
+        await user.press("escape")
+        assert user.app.home.query_one("#choice-budget").value == "balanced"
 
 
 async def test_settings_that_do_not_go_together_are_a_toast(ui):
-    async with ui(spec=RunSpec("q", {"strategy": "rebase", "reward": "none"})) as hand:
-        await hand.press("enter")
-        await hand.until(lambda: hand.toasts)
-        assert "needs a reward model" in hand.toasts[0]
-        assert isinstance(hand.app.screen, HomeScreen)
+    async with ui(spec=RunSpec("q", {"strategy": "rebase", "reward": "none"})) as user:
+        await user.press("enter")
+        await user.until(lambda: user.toasts)
+        assert "needs a reward model" in user.toasts[0]
+        assert isinstance(user.app.screen, HomeScreen)
 
 
 async def test_a_model_that_cannot_be_loaded_is_a_toast_with_the_next_step(ui):
@@ -109,11 +109,11 @@ async def test_a_model_that_cannot_be_loaded_is_a_toast_with_the_next_step(ui):
         async def __aenter__(self) -> Engine:
             raise ModelLoadError("there is no model 'x'", "did you mean 'demo-m'?")
 
-    async with ui(engine=lambda plan: Broken(model=ScriptedModel(chain))) as hand:
-        await hand.ask()
-        await hand.until(lambda: hand.toasts)
-        assert hand.toasts == ["Model cannot be loaded: There is no model 'x'.\nDid you mean 'demo-m'?."]
-        await hand.until(lambda: "failed" in hand.lines()[0])
+    async with ui(engine=lambda plan: Broken(model=ScriptedModel(chain))) as user:
+        await user.ask()
+        await user.until(lambda: user.toasts)
+        assert user.toasts == ["Model cannot be loaded: There is no model 'x'.\nDid you mean 'demo-m'?."]
+        await user.until(lambda: "failed" in user.lines()[0])
 
 
 async def test_loading_can_be_called_off(ui):
@@ -122,12 +122,12 @@ async def test_loading_can_be_called_off(ui):
             await asyncio.sleep(60)
             raise AssertionError
 
-    async with ui(engine=lambda plan: Slow(model=ScriptedModel(chain))) as hand:
-        await hand.ask()
-        await hand.until(lambda: "loading" in hand.lines()[0])
-        await hand.press("x")
-        await hand.until(lambda: hand.view.phase.over)
-        assert "Loading cancelled" in hand.toasts[0] or "cancelled" in hand.toasts[0]
+    async with ui(engine=lambda plan: Slow(model=ScriptedModel(chain))) as user:
+        await user.ask()
+        await user.until(lambda: "loading" in user.lines()[0])
+        await user.press("x")
+        await user.until(lambda: user.view.phase.over)
+        assert "Loading cancelled" in user.toasts[0] or "cancelled" in user.toasts[0]
 
 
 async def test_a_crashed_worker_is_a_toast_and_the_next_run_gets_a_new_engine(ui):
@@ -142,15 +142,15 @@ async def test_a_crashed_worker_is_a_toast_and_the_next_run_gets_a_new_engine(ui
         made.append(ScriptedModel(crash_once))
         return Engine(model=made[-1], reward=scores)
 
-    async with ui(engine=engine) as hand:
-        await hand.ask()
-        await hand.until(lambda: hand.view.phase == "failed")
-        await hand.until(lambda: hand.toasts)
-        assert "Model crashed: The model's process died twice.\nUse less memory." in hand.toasts
-        await hand.press("r", "enter")
-        await hand.until(lambda: hasattr(hand.app.screen, "session"))
-        await hand.over()
-        assert (hand.view.answer, len(made)) == ("0", 2)
+    async with ui(engine=engine) as user:
+        await user.ask()
+        await user.until(lambda: user.view.phase == "failed")
+        await user.until(lambda: user.toasts)
+        assert "Model crashed: The model's process died twice.\nUse less memory." in user.toasts
+        await user.press("r", "enter")
+        await user.until(lambda: hasattr(user.app.screen, "session"))
+        await user.over()
+        assert (user.view.answer, len(made)) == ("0", 2)
 
 
 async def test_the_engine_is_loaded_once_for_many_runs(ui):
@@ -160,68 +160,68 @@ async def test_the_engine_is_loaded_once_for_many_runs(ui):
         made.append(plan)
         return Engine(model=ScriptedModel(chain), reward=scores)
 
-    async with ui(engine=engine) as hand:
+    async with ui(engine=engine) as user:
         for _ in range(2):
-            await hand.ask()
-            await hand.over()
-            await hand.press("escape")
+            await user.ask()
+            await user.over()
+            await user.press("escape")
         assert len(made) == 1
 
 
 async def test_the_path_of_the_selected_step_is_shown_with_scores(ui):
-    async with ui() as hand:
-        await hand.ask()
-        await hand.over()
-        await hand.press("home", "down", "down")
-        node = hand.view.tree.node(hand.run.branches.cursor)
-        assert hand.run.query_one(NodeDetail).border_title == f"Path to step {node.id}"
-        assert f"{node.score:.3f}" in hand.text()
+    async with ui() as user:
+        await user.ask()
+        await user.over()
+        await user.press("home", "down", "down")
+        node = user.view.tree.node(user.run.branches.cursor)
+        assert user.run.query_one(NodeDetail).border_title == f"Path to step {node.id}"
+        assert f"{node.score:.3f}" in user.text()
 
 
 async def test_enter_opens_the_path_on_the_whole_screen(ui):
-    async with ui(size=(80, 24)) as hand:
-        await hand.ask()
-        await hand.over()
-        await hand.press("g", "enter")
-        assert "The answer is 0." in hand.text()
-        await hand.press("escape")
-        assert hand.run
+    async with ui(size=(80, 24)) as user:
+        await user.ask()
+        await user.over()
+        await user.press("g", "enter")
+        assert "The answer is 0." in user.text()
+        await user.press("escape")
+        assert user.run
 
 
 async def test_a_click_selects_a_step_and_a_second_opens_it(ui):
-    async with ui() as hand:
-        await hand.ask()
-        await hand.over()
-        await hand.press("home")
-        await hand.pilot.click(TreeView, offset=(20, 4))
-        selected = hand.run.branches.cursor
-        assert selected == hand.run.branches.rows[3].node
-        await hand.pilot.click(TreeView, offset=(20, 4))
-        assert f"Path to step {selected}" in hand.text()
+    async with ui() as user:
+        await user.ask()
+        await user.over()
+        await user.press("home")
+        await user.pilot.click(TreeView, offset=(20, 4))
+        selected = user.run.branches.cursor
+        assert selected == user.run.branches.rows[3].node
+        await user.pilot.click(TreeView, offset=(20, 4))
+        assert f"Path to step {selected}" in user.text()
 
 
 async def test_folding_hides_what_is_below_and_counts_it(ui):
-    async with ui(spec=spec(strategy="majority", width=4)) as hand:
-        await hand.ask()
-        await hand.over()
-        await hand.press("home", "down", "left")
-        assert "▸ 2 more" in hand.text()
-        rows = len(hand.run.branches.rows)
-        await hand.press("right")
-        assert len(hand.run.branches.rows) == rows + 2
+    async with ui(spec=spec(strategy="majority", width=4)) as user:
+        await user.ask()
+        await user.over()
+        await user.press("home", "down", "left")
+        assert "▸ 2 more" in user.text()
+        rows = len(user.run.branches.rows)
+        await user.press("right")
+        assert len(user.run.branches.rows) == rows + 2
 
 
 async def test_back_leaves_a_search_running_and_home_shows_it(ui):
-    async with ui() as hand:
-        await hand.ask(key="f6")
-        await hand.until(lambda: hand.view.phase == "paused")
-        await hand.press("escape")
-        assert isinstance(hand.app.screen, HomeScreen)
-        await hand.until(lambda: "● running" in hand.text())
-        hand.app.home.query_one("#recent").focus()
-        await hand.press("down", "enter")
-        await hand.until(lambda: hasattr(hand.app.screen, "session"))
-        assert hand.view.phase == "paused"
+    async with ui() as user:
+        await user.ask(key="f6")
+        await user.until(lambda: user.view.phase == "paused")
+        await user.press("escape")
+        assert isinstance(user.app.screen, HomeScreen)
+        await user.until(lambda: "● running" in user.text())
+        user.app.home.query_one("#recent").focus()
+        await user.press("down", "enter")
+        await user.until(lambda: hasattr(user.app.screen, "session"))
+        assert user.view.phase == "paused"
 
 
 @pytest.mark.parametrize(
@@ -234,44 +234,44 @@ async def test_back_leaves_a_search_running_and_home_shows_it(ui):
     ],
 )
 async def test_copying(ui, choice, wanted):
-    async with ui() as hand:
-        await hand.ask()
-        await hand.over()
-        await hand.press("c", *choice, "enter")
-        await hand.pilot.pause()
-        assert wanted in hand.app.clipboard
-        assert any("Copied" in toast for toast in hand.toasts)
+    async with ui() as user:
+        await user.ask()
+        await user.over()
+        await user.press("c", *choice, "enter")
+        await user.pilot.pause()
+        assert wanted in user.app.clipboard
+        assert any("Copied" in toast for toast in user.toasts)
 
 
 async def test_what_was_given_up_can_be_hidden(ui):
-    async with ui() as hand:
-        await hand.ask(key="f6")
-        await hand.until(lambda: hand.view.phase == "paused")
-        await hand.press("n")
-        await hand.still()
-        await hand.press("home", "down", "p")
-        await hand.until(lambda: hand.view.tree.pruned_count == 1)
-        await hand.until(lambda: "pruned by hand" in hand.text())
-        await hand.press("h", "end")
-        assert "pruned by hand" not in hand.text()
-        await hand.press("h")
-        await hand.until(lambda: "pruned by hand" in hand.text())
+    async with ui() as user:
+        await user.ask(key="f6")
+        await user.until(lambda: user.view.phase == "paused")
+        await user.press("n")
+        await user.still()
+        await user.press("home", "down", "p")
+        await user.until(lambda: user.view.tree.pruned_count == 1)
+        await user.until(lambda: "pruned byuser" in user.text())
+        await user.press("h", "end")
+        assert "pruned byuser" not in user.text()
+        await user.press("h")
+        await user.until(lambda: "pruned byuser" in user.text())
 
 
-async def follow_best(hand: Ui) -> None:
-    await hand.until(lambda: hand.run.branches.cursor == hand.view.best())
+async def follow_best(user: Ui) -> None:
+    await user.until(lambda: user.run.branches.cursor == user.view.best())
 
 
 async def test_following_keeps_the_best_path_selected_until_a_key_moves(ui):
-    async with ui() as hand:
-        await hand.ask()
-        await hand.over()
-        await follow_best(hand)
-        assert "following the best path" in hand.text()
-        await hand.press("up")
-        assert not hand.run.branches.follow
-        await hand.press("f")
-        await follow_best(hand)
+    async with ui() as user:
+        await user.ask()
+        await user.over()
+        await follow_best(user)
+        assert "following the best path" in user.text()
+        await user.press("up")
+        assert not user.run.branches.follow
+        await user.press("f")
+        await follow_best(user)
 
 
 async def test_the_stop_rule_says_how_far_it_is(ui):
@@ -279,13 +279,13 @@ async def test_the_stop_rule_says_how_far_it_is(ui):
         return chain(question, (0, 0, 0)) if path[0] < 3 else chain(question, path)
 
     rules = spec(strategy="majority", width=8, stop="lead,beta:0.9999")
-    async with ui(model=ScriptedModel(uneven), spec=rules) as hand:
-        await hand.ask(key="f6")
-        await hand.until(lambda: hand.view.phase == "paused")
-        await hand.until(lambda: "stop lead,beta:0.9999: not settled yet" in hand.text())
-        await hand.press("n")
-        await hand.until(lambda: "stop lead 3 with 5 left, beta 0.93 of" in hand.text())
-        assert hand.live.stop_rule_text() == "lead 3 with 5 left, beta 0.93 of 0.9999"
-        await hand.press("space")
-        await hand.over()
-        assert "stopped early: the" in hand.text()
+    async with ui(model=ScriptedModel(uneven), spec=rules) as user:
+        await user.ask(key="f6")
+        await user.until(lambda: user.view.phase == "paused")
+        await user.until(lambda: "stop lead,beta:0.9999: not settled yet" in user.text())
+        await user.press("n")
+        await user.until(lambda: "stop lead 3 with 5 left, beta 0.93 of" in user.text())
+        assert user.live.stop_rule_text() == "lead 3 with 5 left, beta 0.93 of 0.9999"
+        await user.press("space")
+        await user.over()
+        assert "stopped early: the" in user.text()

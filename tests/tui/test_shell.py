@@ -49,11 +49,11 @@ def test_every_action_says_what_it_does():
 
 
 async def test_quitting_in_mid_run_saves_it(ui, store):
-    async with ui(model=ScriptedModel(chain, delay_s=0.2)) as hand:
-        await hand.ask()
-        await hand.until(lambda: hand.view.tree.child_count(0) > 4)
-        await hand.press("ctrl+q")
-        await hand.until(lambda: store.list())
+    async with ui(model=ScriptedModel(chain, delay_s=0.2)) as user:
+        await user.ask()
+        await user.until(lambda: user.view.tree.child_count(0) > 4)
+        await user.press("ctrl+q")
+        await user.until(lambda: store.list())
     [run] = store.list()
     assert run.stop_reason == "user"
 
@@ -61,44 +61,44 @@ async def test_quitting_in_mid_run_saves_it(ui, store):
 async def test_a_step_that_takes_too_long_is_not_waited_for_and_the_rest_is_saved(ui, store):
     slow = ScriptedModel(chain)
 
-    async with ui(model=slow, spec=spec(strategy="majority", width=2)) as hand:
-        await hand.ask(key="f6")
-        await hand.until(lambda: hand.view.phase == "paused")
-        await hand.press("n")
-        await hand.until(lambda: hand.view.step_count == 2)
-        await hand.still()
+    async with ui(model=slow, spec=spec(strategy="majority", width=2)) as user:
+        await user.ask(key="f6")
+        await user.until(lambda: user.view.phase == "paused")
+        await user.press("n")
+        await user.until(lambda: user.view.step_count == 2)
+        await user.still()
         slow.delay_s = 60.0
-        await hand.press("n")
-        await hand.until(lambda: hand.view.tree.pending_count)
+        await user.press("n")
+        await user.until(lambda: user.view.tree.pending_count)
         began_s = time.monotonic()
-        await hand.app.action_quit()
+        await user.app.action_quit()
         assert time.monotonic() - began_s < 30
     saved = store.load("last").solution
     assert [node.depth for node in saved.tree][:3] == [0, 1, 1]
 
 
 async def test_the_palette_offers_the_actions_that_can_be_taken(ui):
-    async with ui() as hand:
-        await hand.ask()
-        await hand.over()
-        commands = {command.title for command in hand.app.get_system_commands(hand.app.screen)}
+    async with ui() as user:
+        await user.ask()
+        await user.over()
+        commands = {command.title for command in user.app.get_system_commands(user.app.screen)}
         assert "Copy  (c)" in commands
         assert "Theme" in commands
         assert not any(title.startswith("Prune") for title in commands)
-        await hand.press("ctrl+p")
-        await hand.press(*"hide")
-        await hand.until(lambda: "Hide what was given up" in hand.text())
-        await hand.press("enter")
-        await hand.until(lambda: isinstance(hand.app.screen, RunScreen) and not hand.run.branches.keep_pruned)
+        await user.press("ctrl+p")
+        await user.press(*"hide")
+        await user.until(lambda: "Hide what was given up" in user.text())
+        await user.press("enter")
+        await user.until(lambda: isinstance(user.app.screen, RunScreen) and not user.run.branches.keep_pruned)
 
 
 async def test_f1_explains_the_screen_and_what_has_the_focus(ui, snap):
-    async with ui() as hand:
-        await hand.press("f1")
-        await hand.until(lambda: "Keys" in hand.text())
-        snap(hand)
-        await hand.press("escape", "tab", "f1")
-        await hand.until(lambda: "The policy: a bundled name or the path of a .gguf file." in hand.text())
+    async with ui() as user:
+        await user.press("f1")
+        await user.until(lambda: "Keys" in user.text())
+        snap(user)
+        await user.press("escape", "tab", "f1")
+        await user.until(lambda: "The policy: a bundled name or the path of a .gguf file." in user.text())
 
 
 async def test_the_log_shows_what_was_reported(ui):
@@ -106,62 +106,62 @@ async def test_the_log_shows_what_was_reported(ui):
     logger = logging.getLogger("ramify.test")
     logger.addHandler(lines)
     try:
-        async with ui(logs=lines) as hand:
+        async with ui(logs=lines) as user:
             logger.warning("something happened")
-            await hand.press("f9")
-            await hand.until(lambda: "something happened" in hand.text())
+            await user.press("f9")
+            await user.until(lambda: "something happened" in user.text())
             logger.warning("and again")
-            await hand.until(lambda: "and again" in hand.text())
+            await user.until(lambda: "and again" in user.text())
     finally:
         logger.removeHandler(lines)
 
 
 async def test_debug_info_is_copied(ui):
-    async with ui() as hand:
-        hand.app.action_debug()
-        await hand.until(lambda: "llama-cpp-python" in hand.text())
-        await hand.press("c")
-        assert "textual" in hand.app.clipboard
+    async with ui() as user:
+        user.app.action_debug()
+        await user.until(lambda: "llama-cpp-python" in user.text())
+        await user.press("c")
+        assert "textual" in user.app.clipboard
 
 
 async def test_a_theme_without_our_colours_works(ui):
-    async with ui(theme="textual-light") as hand:
-        await hand.ask()
-        await hand.over()
-        hand.app.theme = "ramify-light"
-        await hand.pilot.pause()
-        assert "steps" in hand.text()
+    async with ui(theme="textual-light") as user:
+        await user.ask()
+        await user.over()
+        user.app.theme = "ramify-light"
+        await user.pilot.pause()
+        assert "steps" in user.text()
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60), (40, 12)])
 async def test_every_size_shows_the_tree_the_answer_and_the_keys(ui, size):
-    async with ui(size=size, spec=RunSpec("How many?")) as hand:
-        assert hand.app.home.query_one("#question").size.height >= 1
-        await hand.ask("How many? " * 30)
-        await hand.over()
+    async with ui(size=size, spec=RunSpec("How many?")) as user:
+        assert user.app.home.query_one("#question").size.height >= 1
+        await user.ask("How many? " * 30)
+        await user.over()
         width, height = size
-        assert all(len(line) <= width for line in hand.lines())
-        assert hand.run.query_one(TreeView).size.height >= (3 if height > 12 else 1)
-        assert "✓ 0" in hand.lines()[0]
+        assert all(len(line) <= width for line in user.lines())
+        assert user.run.query_one(TreeView).size.height >= (3 if height > 12 else 1)
+        assert "✓ 0" in user.lines()[0]
         if width >= 80:
-            assert re.search(r"● 0 .* votes", hand.text())
-            assert "F1 help" in hand.lines()[-1]
+            assert re.search(r"● 0 .* votes", user.text())
+            assert "F1 help" in user.lines()[-1]
 
 
 async def test_resizing_draws_everything_again(ui):
-    async with ui() as hand:
-        await hand.ask()
-        await hand.over()
-        await hand.pilot.resize_terminal(80, 24)
-        await hand.until(lambda: hand.lines()[0].rstrip().endswith(" s"))
-        assert "✓ 0" in hand.lines()[0]
+    async with ui() as user:
+        await user.ask()
+        await user.over()
+        await user.pilot.resize_terminal(80, 24)
+        await user.until(lambda: user.lines()[0].rstrip().endswith(" s"))
+        assert "✓ 0" in user.lines()[0]
 
 
 async def test_the_screen_rests_when_nothing_happens(ui):
-    async with ui() as hand:
-        await hand.ask()
-        await hand.over()
-        await hand.until(lambda: hand.run._frames is not None and not hand.run._frames._active.is_set())
+    async with ui() as user:
+        await user.ask()
+        await user.over()
+        await user.until(lambda: user.run._frames is not None and not user.run._frames._active.is_set())
 
 
 def test_nothing_heavy_is_imported_before_the_first_paint():
