@@ -183,6 +183,7 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.search.strategies.finishing": "ramify.search.strategies.growth",
     "ramify.search.strategies.greedy": "ramify.search.strategies.sampling",
     "ramify.search.strategies.levels": "ramify.search.strategies.growth",
+    "ramify.tui.access": "ramify.tui.common.program",
     "ramify.tui.actions": "ramify.tui.common.actions",
     "ramify.tui.engine_host": "ramify.tui.state.engine_host",
     "ramify.tui.errors": "ramify.tui.common.program",
@@ -195,8 +196,10 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.tui.spec": "ramify.tui.state.spec",
     "ramify.tui.state.board": "ramify.tui.state.panels",
     "ramify.tui.state.gauges": "ramify.tui.state.panels",
+    "ramify.tui.state.pace": "ramify.tui.screens.base",
     "ramify.tui.state.spark": "ramify.tui.state.panels",
     "ramify.tui.themes": "ramify.tui.common.themes",
+    "ramify.tui.widgets.gauges": "ramify.tui.widgets.budget",
 }
 
 FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
