@@ -228,6 +228,9 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
         "ramify": "Engine EngineConfig Problem RoleUsage Run Solution Usage solve_sync",
         "ramify.config": "RunConfig",
     },
+    "ramify.engine.history": {
+        "ramify.files": "data_folder",
+    },
     "ramify.engine.planning": {
         "ramify.engine.planning.strategy_choice": "plan",
     },
@@ -287,7 +290,11 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
         ),
     },
     "ramify.search.export": {
+        "ramify.search.export.labels": "Visible spoken_of visible_nodes",
         "ramify.text": "cut one_line printable shorten",
+    },
+    "ramify.search.strategies": {
+        "ramify": "BestOfN Greedy Rebase",
     },
     "ramify.search.stopping": {
         "ramify.stopping": "PathRule",
@@ -323,6 +330,8 @@ RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {
     ("ramify.search", "Weighted"): ("ramify", "WeightedVote"),
     ("ramify.search.adaptive", "Standing"): ("ramify.search.budget_sharing", "ProblemProgress"),
     ("ramify.search.stopping", "LaneConfidence"): ("ramify.stopping", "PathConfidence"),
+    ("ramify.search.strategies", "Majority"): ("ramify", "MajorityVote"),
+    ("ramify.search.strategies", "Weighted"): ("ramify", "WeightedVote"),
     ("ramify.search.strategies.ab_mcts", "AbMcts"): ("ramify", "ABMCTS"),
     ("ramify.search.strategies.dvts", "Dvts"): ("ramify", "DVTS"),
     ("ramify.search.strategies.mcts", "Mcts"): ("ramify", "MCTS"),

@@ -46,6 +46,18 @@ OLD_NAMES = {
         to_mermaid to_svg""",
     "ramify.testing": "ScriptedModel ScriptedReward ScriptedStep",
     "ramify.tui": "RamifyApp RunSpec",
+    "ramify.batch.executors": "Executor SearchRequest open_executor",
+    "ramify.engine.answers": "answers_equal extract_answer normalise",
+    "ramify.engine.history": "KEPT_RUNS LATEST Listing RunStore RunSummary SavedRun Unreadable data_folder",
+    "ramify.models.problems": "generate_one generate_problems",
+    "ramify.search.adaptive": "Allocator EqualSplit Portfolio Standing Tranche",
+    "ramify.search.export": """
+        TREE_FORMATS Visible cut export_tree one_line printable shorten spoken_of to_dot to_graphml to_mermaid to_svg
+        visible_nodes""",
+    "ramify.search.stopping": """
+        AgreementWindow AllOf AnyOf BetaMajority CannotBeOvertaken Gauged LaneConfidence NoImprovement PathRule
+        ScoreThreshold Situation Stop StopReason StopRule WeightedPosterior make_stop_rule standing""",
+    "ramify.search.strategies": "BestOfN Greedy Majority Rebase Weighted",
 }
 """The public names before the modules moved, by the package that had them."""
 REMOVED = {
