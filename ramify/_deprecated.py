@@ -293,11 +293,11 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
         "ramify.search.export.labels": "Visible spoken_of visible_nodes",
         "ramify.text": "cut one_line printable shorten",
     },
-    "ramify.search.strategies": {
-        "ramify": "BestOfN Greedy Rebase",
-    },
     "ramify.search.stopping": {
         "ramify.stopping": "PathRule",
+    },
+    "ramify.search.strategies": {
+        "ramify": "BestOfN Greedy Rebase",
     },
     "ramify.tui": {
         "ramify.tui.app": "RamifyApp",
