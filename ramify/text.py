@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from unicodedata import category, combining, east_asian_width
 
 SCALES: Mapping[str, float] = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
@@ -15,11 +14,11 @@ SCALES: Mapping[str, float] = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12,
 TIMES: Mapping[str, float] = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 """Units of time in seconds, in lower case."""
 
-_QUANTITY = re.compile(r"(?P<number>[+-]?[\d_]*\.?\d+(?:[eE][+-]?\d+)?)\s*(?P<unit>.*)", re.DOTALL)
+_QUANTITY = r"(?s:(?P<number>[+-]?[\d_]*\.?\d+(?:[eE][+-]?\d+)?)\s*(?P<unit>.*))"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 ELLIPSIS = "…"
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_REORDERS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_NOT_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+_REORDERS = "[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 """Marks that turn the direction of what follows, which could make text read as something else."""
 
 
@@ -28,7 +27,7 @@ def split_quantity(text: str) -> tuple[float, str] | None:
 
     None if the text does not begin with a number. The unit is "" if there is none.
     """
-    match = _QUANTITY.fullmatch(text.strip())
+    match = re.fullmatch(_QUANTITY, text.strip())
     if match is None:
         return None
     try:
@@ -64,6 +63,9 @@ def size_text(size_bytes: int) -> str:
 
 def nearest_word(word: str, known: Iterable[str], *, cutoff: float = 0.5) -> str | None:
     """Return the known word that is most like `word`; None if none has at least `cutoff` (0 to 1) in common with it."""
+    # Imported here, because messages alone need it.
+    from difflib import get_close_matches
+
     return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
 
 
@@ -81,12 +83,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def xml_text(text: str) -> str:
     """Return text with U+FFFD for each character that XML cannot hold; markup is not escaped."""
-    return _NOT_XML.sub(REPLACEMENT, text)
+    return re.sub(_NOT_XML, REPLACEMENT, text)
 
 
 def printable(text: str) -> str:
     """Return text that does nothing but show: without controls (line breaks and tabs stay) and lone surrogates."""
-    plain = _REORDERS.sub(REPLACEMENT, xml_text(text))
+    plain = re.sub(_REORDERS, REPLACEMENT, xml_text(text))
     if plain.isprintable():
         return plain
     return "".join(REPLACEMENT if category(c) == "Cc" and c not in "\n\t" else c for c in plain)
