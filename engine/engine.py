@@ -30,7 +30,6 @@ from ramify.text import did_you_mean
 
 from .control.controller import SearchController
 from .control.meter import Meter
-from .control.summary import conclude
 from .interrupts import plain_interrupts
 from .loading import load_models
 from .many import Problems, SolutionStream, as_problem
@@ -210,7 +209,6 @@ class Engine:
         price = TokenPrice.of(policy.parameters, 0 if reward is None else reward.parameters)
         meter = Meter(config.budget, price, min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens))
 
-        model = {"policy": policy.name, "reward": None if reward is None else reward.name}
         checker = make_checker(problem.check)
         equality = AnswerEquality(checker.same_quickly, checker.same)
 
@@ -231,7 +229,7 @@ class Engine:
             reward=reward,
             controller=controller,
             equality=equality,
-            conclude=lambda done: conclude(done, problem=problem, config=config, model=model),
+            model={"policy": policy.name, "reward": None if reward is None else reward.name},
             progress=progress,
         )
 

@@ -1,4 +1,13 @@
-"""One search in progress: carries work to the models, results back, and events to whoever listens."""
+"""Run of one search: carries requests to the models, results back to the controller, and events to the caller.
+
+The way of a problem: `drive` opens the sessions of the policy and the reward, starts the clock of the meter and lets
+the tree grow (`_grow`) until the controller knows a reason to stop; then steps in flight are cut, the best unfinished
+path is finished if a limit left no answer, and the controller returns the solution.
+
+The way of a step: `SearchController.next_work` returns requests, `_expand` has the policy write them, `_on_result`
+passes each result to the controller; `_score` has the reward score the new steps and passes the scores on. In between
+`_between_results` frees what is not needed, asks the stop rules and reports. All decisions are the controller's.
+"""
 
 from __future__ import annotations
 
@@ -38,21 +47,21 @@ from ramify.usage import Usage
 from .control.controller import SearchController
 from .control.requests import Dispatch
 from .control.scoring import Scorer
-from .control.summary import voted_fields
+from .control.votes import voted_fields
 from .policy.protocol import PolicyModel, PolicySession
 from .rewards.own_head import open_beside
 from .runtime.messages import StepResult
 
-FRAME_S = 0.1
-"""Shortest time between two budget events."""
+REPORT_INTERVAL_S = 0.1
+"""Shortest time between two BudgetUsed events."""
 
 
 class Run:
     """A search in progress, made by `Engine.run`.
 
-    Iterating yields events until the run has finished; a run without a listener works just the same. `result()` waits
-    for the solution. `stop()` ends the search softly: what is being generated is cut, and what has finished votes.
-    Leaving the `async with` block cancels the run.
+    Iterating yields events until the run has finished; nobody has to listen. `result()` waits for the solution.
+    `stop()` ends the search softly: steps in flight are cut, and the paths that have finished vote. Leaving the
+    `async with` block cancels the run.
     """
 
     def __init__(
@@ -63,7 +72,7 @@ class Run:
         reward: RewardModel | None,
         controller: Callable[[Callable[[Event], None]], SearchController],
         equality: AnswerEquality,
-        conclude: Callable[[SearchController], Solution],
+        model: Mapping[str, Any],
         progress: bool,
     ) -> None:
         self.problem = problem
@@ -71,7 +80,7 @@ class Run:
         self._reward = reward
         self._controller = controller(self._emit)
         self._equality = equality
-        self._conclude = conclude
+        self._model = model
         self._progress = progress
         self._send, self._receive = anyio.create_memory_object_stream[Event](math.inf)
         self._changed = anyio.Event()
@@ -79,7 +88,7 @@ class Run:
         self._scoring = False
         self._solution: Solution | None = None
         self._error: Exception | None = None
-        self._last_frame_s = 0.0
+        self._reported_s = 0.0
         self._budget_changed = anyio.Event()
         self._paused = False
         self._rounds = 0
@@ -88,17 +97,17 @@ class Run:
 
     @property
     def tree(self) -> SearchTree:
-        """The live tree; read it, don't write."""
+        """The live tree; read it only."""
         return self._controller.tree
 
     @property
     def usage(self) -> Usage:
-        """What the run has used so far."""
+        """Tokens, FLOPs and seconds that the run has used so far; limits are checked against this very usage."""
         return self._controller.meter.usage()
 
     @property
     def finished(self) -> bool:
-        """True once the solution is there or the run has failed."""
+        """True once the run has its solution or has failed."""
         return self._done.is_set()
 
     def stop(self, reason: StopReason = StopReason.USER) -> None:
@@ -114,7 +123,7 @@ class Run:
         return self._paused
 
     def pause(self) -> None:
-        """Start no new steps; those in the making come to their ends, and the clock goes on."""
+        """Start no new steps; those in flight are written to their ends, and the clock goes on."""
         if not self._paused:
             self._paused = True
             self._emit(RunPaused())
@@ -155,12 +164,12 @@ class Run:
         self._wake()
 
     def prune(self, node_id: int) -> None:
-        """Give up a node and all below it; finished paths there keep their vote.
+        """Prune a node and all below it; finished paths there keep their vote.
 
         Raises:
             UsageError: if nothing there is open.
         """
-        self._controller.prune_by_hand(node_id)
+        self._controller.prune_subtree(node_id)
         self._wake()
 
     def expand(self, node_id: int, children: int) -> None:
@@ -229,14 +238,14 @@ class Run:
         self._send.close()
         self._receive.close()
 
-    # The work
+    # Driving the search
 
     async def drive(self) -> None:
         """Run the search to its end; called once, by the engine."""
         try:
             await self._search()
             self._controller.close()
-            self._solution = self._conclude(self._controller)
+            self._solution = self._controller.solution(self.problem, self._model)
             self._emit(RunFinished(solution=self._solution))
         except Exception as error:
             self._error = _single(error)
@@ -270,12 +279,12 @@ class Run:
                 dispatch = self._next_work()
                 if dispatch is not None:
                     tasks.start_soon(self._expand, policy, dispatch)
-                await self._turn(tasks, policy, scorer)
+                await self._between_results(tasks, policy, scorer)
             if not self._controller.idle:
                 await policy.interrupt()
                 await self._drain(tasks, policy, scorer)
             await self._adopt(policy)
-            last = self._controller.finishing_touch()
+            last = self._controller.rescue()
             if last is not None:
                 tasks.start_soon(self._expand, policy, last)
                 await self._drain(tasks, policy, scorer)
@@ -295,10 +304,10 @@ class Run:
 
     async def _drain(self, tasks: TaskGroup, policy: PolicySession, scorer: Scorer | None) -> None:
         while not self._controller.idle:
-            await self._turn(tasks, policy, scorer)
+            await self._between_results(tasks, policy, scorer)
 
-    async def _turn(self, tasks: TaskGroup, policy: PolicySession, scorer: Scorer | None) -> None:
-        """Free and score what there is, report, then wait for news."""
+    async def _between_results(self, tasks: TaskGroup, policy: PolicySession, scorer: Scorer | None) -> None:
+        """Free nodes, start scoring, ask the stop rules, report, and wait for the next result."""
         released = self._controller.take_released()
         if released:
             await policy.release(released)
@@ -327,15 +336,15 @@ class Run:
     async def _score(self, scorer: Scorer, nodes: list[int]) -> None:
         found = await scorer.score(nodes)
         for node in found.too_long:
-            self._controller.unscorable(node)
+            self._controller.too_long(node)
         self._controller.score(found.values, scorer.usage)
         self._scoring = False
         self._wake()
 
     async def _watch_clock(self, policy: PolicySession) -> None:
-        """End the search at its deadline, and cut what is then still being written when the time is up.
+        """End the search when no time is left for ordinary work, and cut the steps in flight at the limit itself.
 
-        The deadline moves back when a path finishes and no time needs to be kept for that, and with the budget.
+        The time left grows when a path finishes, since none is withheld then, and changes with the budget.
         """
         meter = self._controller.meter
         while (left_s := meter.seconds_left()) != 0.0:
@@ -361,8 +370,8 @@ class Run:
 
     def _report(self, *, force: bool = False) -> None:
         now_s = time.monotonic()
-        if force or now_s - self._last_frame_s >= FRAME_S:
-            self._last_frame_s = now_s
+        if force or now_s - self._reported_s >= REPORT_INTERVAL_S:
+            self._reported_s = now_s
             usage = self._controller.meter.usage()
             self._emit(BudgetUsed(usage=usage, fraction=self._controller.meter.progress(usage)))
 

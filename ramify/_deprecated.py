@@ -146,7 +146,7 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.engine.seeds": "ramify.sampling_params",
     "ramify.engine.solution": "ramify.solution",
     "ramify.engine.steering": "ramify.engine.control.steering",
-    "ramify.engine.summary": "ramify.engine.control.summary",
+    "ramify.engine.summary": "ramify.engine.control.votes",
     "ramify.engine.usage": "ramify.usage",
     "ramify.models.problems": "ramify.models.tasks",
     "ramify.models.problems.distractors": "ramify.models.tasks.operations",

@@ -1,38 +1,47 @@
-"""The state of one run and every decision about it, without I/O or waiting.
+"""Controller of one run: its tree, its meter, and every decision about it, without I/O and without waiting.
 
-The controller owns the tree and the meter. The run around it only carries work to the models
-and results back, so that a search can be driven, paused, replayed and tested without either.
+The way of a step: `next_work` asks the strategy, reserves the budget and returns requests. `Run` has the policy write
+them and passes each result to `complete`, which adds it to the usage and to the tree. `take_unscored` returns the
+steps that the reward has to score, and `score` takes the scores in. A step that has no more to wait for is settled:
+its reservation is freed, and the strategy is asked again. Finished paths are counted into the vote, and stop rules
+see it. `Run` only carries work to the models and results back, so that a search can be driven, paused, replayed and
+tested without models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ramify.config import RunConfig
 from ramify.errors import UsageError
 from ramify.events import Event, NodeAdded, NodePruned, NodeScored, NodesDispatched
+from ramify.problem import Problem
 from ramify.reward.protocol import ScoreUsage
 from ramify.search.budget import Budget
 from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
+from ramify.search.registry import strategy_to_dict
 from ramify.search.stopping import Situation, Stop, StopReason
 from ramify.search.strategy import Ask, Expansion, Strategy
 from ramify.search.tree import ROOT, SearchTree
 from ramify.search.votes import Candidate, Vote
+from ramify.solution import Solution
 
 from ..policy.protocol import AdoptedNode, ForeseesInput, PolicySession
 from ..runtime.messages import StepResult
 from .meter import Grant, Meter
 from .path_ends import PathEnds
-from .requests import Dispatch, Requests
+from .requests import Dispatch, RequestBuilder
 from .steering import Steering
-from .votes import VoteCounter
+from .votes import VoteCounter, voted_fields
 
 
 class SearchController:
-    """Owns one run's tree and meter; see the module's docstring.
+    """Tree, meter and decisions of one run; see the module's docstring.
 
     `extract` reads an answer from a path's text, `same` tells whether two answers are equal, `emit` takes events.
-    `tree` is one to go on from, whose nodes the policy has to take in (`take_adopted`); None starts with the question.
+    `tree` is a saved tree to go on with, whose nodes the policy has to adopt (`take_adopted`); None starts with the
+    question.
     """
 
     def __init__(
@@ -54,26 +63,26 @@ class SearchController:
         self.stopped_by: Stop | None = None
         self._config = config
         self._emit = emit
-        self._requests = Requests(self.tree, strategy, config)
+        self._requests = RequestBuilder(self.tree, strategy, config)
         self._path_ends = PathEnds(self.tree, extract, config.max_path_tokens)
         self._votes = VoteCounter(self.tree, strategy, same, emit)
         self._writing: set[int] = set()
         self._unscored: list[int] = []
         self._scoring: set[int] = set()
         self._released: list[int] = []
-        self._children_due: dict[int, int] = {}
+        self._children_in_flight: dict[int, int] = {}
         self._adopted: list[AdoptedNode] = []
         self._unwritten: list[int] = []
         self._winding_down = False
         if tree is not None:
-            self._go_on()
+            self._take_over()
 
     def foresee_input(self, policy: PolicySession) -> None:
         """Reserve the policy's prompt, and from now on what it is expected to read for each step."""
         self.meter.foresee_prompts(policy.prompt_tokens)
         self._requests.input_tokens = policy.input_tokens if isinstance(policy, ForeseesInput) else None
 
-    # Work out
+    # Work for the models
 
     @property
     def idle(self) -> bool:
@@ -81,17 +90,17 @@ class SearchController:
         return not (self._writing or self._unscored or self._scoring)
 
     def next_work(self) -> Dispatch | None:
-        """Ask the strategy, reserve the budget and return the children to be written now, if any.
+        """Ask the strategy, reserve the budget and return the children to be written now, None if there are none.
 
-        Sets `stop_reason` when nothing is in flight and the strategy is done or its wish cannot be paid.
+        Sets `stop_reason` when nothing is in flight and the strategy is done or the budget allows no further step.
         """
         if self.stop_reason is not None:
             return None
         if self._unwritten:
-            return self._written_again_or_over()
-        by_hand = self.steering.take_wishes()
-        if by_hand:
-            return self._dispatch(by_hand)
+            return self._resume()
+        asked = self.steering.take_expansions()
+        if asked:
+            return self._dispatch(asked)
         self._wind_down()
         for node in () if self._config.cut is None else self._config.cut(self.tree):
             self._prune(node, PruneReason.CONFIDENCE)
@@ -101,16 +110,16 @@ class SearchController:
             self.stop_reason = self._ended(exhausted=bool(ask.expansions))
         return dispatch
 
-    def _written_again_or_over(self) -> Dispatch | None:
+    def _resume(self) -> Dispatch | None:
         dispatch = self._write_again()
         if dispatch is None and self.idle:
             self.stop_reason = self._ended(exhausted=True)
         return dispatch
 
     def _ended(self, *, exhausted: bool) -> StopReason:
-        """Return why the search is over: the limit that cut it, if one did, also where the strategy made do with less.
+        """Return why the search is over: the limit that refused or cut a step, if one did.
 
-        `exhausted` says that there is work left which could not be paid.
+        `exhausted` says that steps are left which the budget does not allow.
         """
         limit = self.meter.exhausted() if exhausted else None
         return limit or self.meter.cut_by or StopReason.COMPLETED
@@ -127,15 +136,15 @@ class SearchController:
     def _wind_down(self) -> None:
         """End exploring when the strategy's share of the budget is used.
 
-        Only between its rounds, so that the order of results within a round cannot change what it sees.
+        This happens only while nothing is in flight, so that the order of results cannot change the decision.
         """
         if not self._winding_down and self.idle:
             self._winding_down = self.meter.progress() >= self.strategy.explore_share
 
-    def finishing_touch(self) -> Dispatch | None:
-        """Return one greedy continuation of the best unfinished path if the budget ended a run without an answer.
+    def rescue(self) -> Dispatch | None:
+        """Return one greedy continuation of the best unfinished path if a limit ended the run without an answer.
 
-        The meter's reserve pays for it. None if there is an answer, or nothing left to pay with.
+        It has the part of each limit that was withheld for it. None if there is an answer, or nothing is left.
         """
         out_of_budget = self.stop_reason is not None and self.stop_reason.is_budget
         if not out_of_budget or self.vote().answer is not None:
@@ -144,55 +153,58 @@ class SearchController:
         return None if best is None else self._dispatch([Expansion(best.id, 1, 0.0, to_the_end=True)], rescue=True)
 
     def take_unscored(self) -> list[int]:
-        """Return the nodes that wait for a score; they count as in flight until `score` or `unscorable`."""
+        """Return the nodes that wait for a score; they count as in flight until `score` or `too_long`."""
         nodes, self._unscored = self._unscored, []
         self._scoring.update(nodes)
         return nodes
 
     def take_released(self) -> list[int]:
-        """Return the nodes that no one will expand again, each once."""
+        """Return the nodes that will not be expanded again, each once."""
         nodes, self._released = self._released, []
         return nodes
 
     def _dispatch(self, expansions: Sequence[Expansion], *, rescue: bool = False) -> Dispatch | None:
-        plan = [(each, self._requests.room(each)) for each in expansions for _ in range(each.children)]
-        most = max(room for _, room in plan)
+        plan = [(each, self._requests.max_tokens(each)) for each in expansions for _ in range(each.children)]
+        most = max(max_tokens for _, max_tokens in plan)
         inputs = self._inputs([each for each, _ in plan])
         if rescue:
             grant = self.meter.reserve_finish(most, input_tokens=inputs)
         else:
-            worth = 1 if self.meter.budget.is_unlimited else self._requests.worth(expansions)
-            grant = self.meter.reserve(len(plan), most, worth_tokens=worth, input_tokens=inputs)
+            expected = 1 if self.meter.budget.is_unlimited else self._requests.expected_tokens(expansions)
+            grant = self.meter.reserve(len(plan), most, expected_tokens=expected, input_tokens=inputs)
         granted = plan[: grant.children]
-        return self._send([(self._requests.add(each, rescue=rescue), each, room) for each, room in granted], grant)
+        return self._send(
+            [(self._requests.add(each, rescue=rescue), each, max_tokens) for each, max_tokens in granted], grant
+        )
 
     def _write_again(self) -> Dispatch | None:
-        """Dispatch as many as can be paid of the nodes of a saved tree whose steps were cut."""
-        plan = [(node, self._requests.wish(node)) for node in map(self.tree.node, self._unwritten)]
-        most = max(self._requests.room(wish) for _, wish in plan)
-        grant = self.meter.reserve(len(plan), most, input_tokens=self._inputs([wish for _, wish in plan]))
+        """Dispatch those pending nodes of a saved tree that the budget allows."""
+        plan = [(node, self._requests.expansion(node)) for node in map(self.tree.node, self._unwritten)]
+        sized = [(node, each, self._requests.max_tokens(each)) for node, each in plan]
+        inputs = self._inputs([each for _, each in plan])
+        grant = self.meter.reserve(len(sized), max(most for *_, most in sized), input_tokens=inputs)
         self._unwritten = self._unwritten[grant.children :]
-        return self._send([(node, wish, self._requests.room(wish)) for node, wish in plan[: grant.children]], grant)
+        return self._send(sized[: grant.children], grant)
 
-    def _inputs(self, wishes: Sequence[Expansion]) -> list[int]:
+    def _inputs(self, expansions: Sequence[Expansion]) -> list[int]:
         """Return what the policy is expected to read for each of these children, empty if no limit counts that."""
         budget = self.meter.budget
-        return self._requests.inputs(wishes) if budget.total_tokens or budget.flops else []
+        return self._requests.inputs(expansions) if budget.total_tokens or budget.flops else []
 
     def _send(self, plan: Sequence[tuple[Node, Expansion, int]], grant: Grant) -> Dispatch | None:
         if not plan:
             return None
-        requests = [self._requests.request(node, wish, room) for node, wish, room in plan]
+        requests = [self._requests.request(node, expansion, most) for node, expansion, most in plan]
         self.meter.begin(grant, [request.child for request in requests])
         self._writing.update(request.child for request in requests)
         for request in requests:
-            self._children_due[request.parent] = self._children_due.get(request.parent, 0) + 1
+            self._children_in_flight[request.parent] = self._children_in_flight.get(request.parent, 0) + 1
         for parent in dict.fromkeys(request.parent for request in requests):
             nodes = tuple(request.child for request in requests if request.parent == parent)
             self._emit(NodesDispatched(parent=parent, nodes=nodes))
         return Dispatch(requests, grant)
 
-    # Results in
+    # Results of the models
 
     def complete(self, result: StepResult) -> None:
         """Record a written step; its reservation is settled once it is scored or known to need no score."""
@@ -209,9 +221,12 @@ class SearchController:
         self._take_in(node)
 
     def _take_in(self, node: Node) -> None:
+        """Prune, finish or leave open a node that has its text, or have it scored first."""
         answer = self._path_ends.answer(node)
         self._emit(_added(node, answer))
-        reason = PruneReason.USER if node.id in self.steering.doomed else self._path_ends.dead_end(node, answer)
+        reason = (
+            PruneReason.USER if node.id in self.steering.pruned_when_written else self._path_ends.dead_end(node, answer)
+        )
         if reason is not None:
             self._prune(node.id, reason)
         elif self.strategy.uses_reward and node.origin is not Origin.CRITIQUE:
@@ -219,7 +234,7 @@ class SearchController:
             return
         else:
             self._finish_if_ended(node, answer)
-        self._tell(node.id)
+        self._settle(node.id)
 
     def score(self, values: Mapping[int, float], total: ScoreUsage) -> None:
         """Record the rewards of the paths that end in the nodes, and what the reward model has used in the run."""
@@ -233,14 +248,14 @@ class SearchController:
             node = self.tree.score(node_id, value)
             self._emit(NodeScored(node=node_id, score=value))
             self._finish_if_ended(node, self._path_ends.answer(node))
-        self._tell(node_id)
+        self._settle(node_id)
 
-    def unscorable(self, node_id: int) -> None:
+    def too_long(self, node_id: int) -> None:
         """Prune a node whose path is too long for the reward model."""
         self._scoring.discard(node_id)
         if self.tree.node(node_id).state is not NodeState.PRUNED:
             self._prune(node_id, PruneReason.PATH_LENGTH)
-        self._tell(node_id)
+        self._settle(node_id)
 
     def _finish_if_ended(self, node: Node, answer: str | None) -> None:
         if answer is None and node.finish_reason is not FinishReason.EOS:
@@ -258,40 +273,40 @@ class SearchController:
         self._released.append(node_id)
         self._emit(NodePruned(node=node_id, reason=reason))
 
-    def _tell(self, node_id: int) -> None:
+    def _settle(self, node_id: int) -> None:
         node = self.tree.node(node_id)
         self.meter.settle(node_id)
-        if node.parent in self._children_due:
-            self._count_off(node.parent)
+        if node.parent in self._children_in_flight:
+            self._child_settled(node.parent)
 
-    def _count_off(self, parent: int) -> None:
-        """Take one from the children that a node waits for; after the last one it may be freed."""
-        self._children_due[parent] -= 1
-        if self._children_due[parent]:
+    def _child_settled(self, parent: int) -> None:
+        """Release a node after its last child in flight, if the strategy never comes back to it."""
+        self._children_in_flight[parent] -= 1
+        if self._children_in_flight[parent]:
             return
-        del self._children_due[parent]
+        del self._children_in_flight[parent]
         if parent != ROOT and self.strategy.settled(self.tree).leaves_only:
-            # Its children have what they share with it.
+            # Its children keep the cached tokens that they share with it.
             self._released.append(parent)
 
-    # By hand, and from a saved tree
+    # Steering, and nodes of a saved tree
 
     def take_adopted(self) -> list[AdoptedNode]:
         """Return the nodes that the policy did not write in this run, parents first, each once."""
         nodes, self._adopted = self._adopted, []
         return nodes
 
-    def prune_by_hand(self, node_id: int) -> None:
-        """Give up a subtree; steps in the making are pruned when they are there.
+    def prune_subtree(self, node_id: int) -> None:
+        """Prune a subtree; steps in flight are pruned when they are written.
 
         Raises:
             UsageError: if nothing in it could be pruned.
         """
-        for each in self.steering.condemn(node_id):
+        for each in self.steering.prunable(node_id):
             self._prune(each, PruneReason.USER)
 
     def edit(self, node_id: int, text: str) -> int:
-        """Add a sibling of a node that holds `text`, wish for a step after it, and return its id.
+        """Add a sibling of a node that holds `text`, ask for a step after it, and return its id.
 
         Raises:
             UsageError: if the node cannot be edited.
@@ -314,8 +329,8 @@ class SearchController:
             raise UsageError("the run is ending", "start another one with the new budget")
         self.meter.change(budget)
 
-    def _go_on(self) -> None:
-        """Take over a saved tree: its pending nodes are to be written, all others are there."""
+    def _take_over(self) -> None:
+        """Take over a saved tree: its pending nodes are to be written, all others have their text."""
         self._unwritten = [node.id for node in self.tree.pending()]
         self._adopted = [
             _adopted(node) for node in self.tree if node.parent is not None and node.state is not NodeState.PENDING
@@ -335,10 +350,10 @@ class SearchController:
             self.stop_reason = reason
 
     def consider_stopping(self) -> None:
-        """Let the stop rule look, if a path has finished since it last did."""
-        if self._config.stop is None or self.stop_reason is not None or not self._votes.news:
+        """Ask the stop rule, if a path has finished since it was last asked."""
+        if self._config.stop is None or self.stop_reason is not None or not self._votes.changed:
             return
-        self._votes.news = False
+        self._votes.changed = False
         self.stopped_by = self._config.stop(Situation(self.tree, self.vote(), self._votes.strategy.width))
         if self.stopped_by is not None:
             self.stop(StopReason.EARLY_STOP)
@@ -361,8 +376,24 @@ class SearchController:
         return self._votes.candidates()
 
     def vote(self) -> Vote:
-        """Return the vote over what has finished so far."""
+        """Return the vote over the paths that have finished so far."""
         return self._votes.vote()
+
+    def solution(self, problem: Problem, model: Mapping[str, Any]) -> Solution:
+        """Return the solution of the search, which has ended; `model` names the policy and the reward."""
+        self.meter.stop()
+        return Solution(
+            **voted_fields(self.candidates(), self.vote(), pinned=self.steering.pinned),
+            problem_id=problem.id,
+            question=problem.question,
+            stop_reason=self.stop_reason or StopReason.COMPLETED,
+            stop=self.stopped_by,
+            usage=self.meter.usage(),
+            seed=self._config.seed,
+            strategy=strategy_to_dict(self.strategy),
+            model=model,
+            tree=self.tree,
+        )
 
 
 def _adopted(node: Node) -> AdoptedNode:

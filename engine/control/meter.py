@@ -199,13 +199,13 @@ class Meter:
     # Reservations
 
     def reserve(
-        self, children: int, max_step_tokens: int, *, worth_tokens: int = 1, input_tokens: Sequence[int] = ()
+        self, children: int, max_step_tokens: int, *, expected_tokens: int = 1, input_tokens: Sequence[int] = ()
     ) -> Grant:
         """Reserve for up to `children` steps of up to `max_step_tokens` each, as many as the budget allows.
 
-        `worth_tokens` is what each of them is expected to need: fewer are granted if there is less for each, so that
-        some reach their ends instead of all being cut; one is granted in any case that allows a step. `input_tokens`
-        is what the policy is expected to read for each of them, nothing if empty.
+        `expected_tokens` is what each of them is expected to need: fewer are granted if there is less for each, so
+        that some reach their ends instead of all being cut; one is granted in any case that allows a step.
+        `input_tokens` is what the policy is expected to read for each of them, nothing if empty.
 
         Reserve once for all steps that start together: they share the allowance, and the first of them in order
         should be the most promising if fewer are granted. The grant has 0 children if nothing can be afforded until
@@ -213,7 +213,7 @@ class Meter:
         """
         if self._finishing:
             return Grant(0, 0, max_step_tokens, None)
-        return self._grant(children, max_step_tokens, worth_tokens, input_tokens)
+        return self._grant(children, max_step_tokens, expected_tokens, input_tokens)
 
     def reserve_finish(self, max_step_tokens: int, *, input_tokens: Sequence[int] = ()) -> Grant:
         """Reserve for one step that should end a path, from all that is left; ordinary work ends with this call."""
@@ -344,17 +344,17 @@ class Meter:
         per_token, per_node = self.price.step(name)
         return self._available(name, in_flight=False) >= self._min_step_tokens * per_token + per_node
 
-    def _grant(self, children: int, max_step_tokens: int, worth_tokens: int, input_tokens: Sequence[int]) -> Grant:
+    def _grant(self, children: int, max_step_tokens: int, expected_tokens: int, input_tokens: Sequence[int]) -> Grant:
         if children < 0 or max_step_tokens < 1:
             raise BudgetError(f"cannot reserve {children} steps of {max_step_tokens} tokens; ask for 1 or more")
         inputs = list(accumulate(input_tokens, initial=0)) if input_tokens else [0] * (children + 1)
-        children, tokens, limit = self._fit(children, max_step_tokens, worth_tokens, inputs)
+        children, tokens, limit = self._fit(children, max_step_tokens, expected_tokens, inputs)
         grant = Grant(children, tokens, max_step_tokens, limit, tuple(input_tokens[:children]), inputs[children])
         self._held.add(grant, 1)
         return grant
 
     def _fit(
-        self, children: int, max_step_tokens: int, worth_tokens: int, inputs: Sequence[int]
+        self, children: int, max_step_tokens: int, expected_tokens: int, inputs: Sequence[int]
     ) -> tuple[int, int, StopReason | None]:
         """Return the most children, up to those wanted, the most tokens for them, and the limit that bounds those.
 
@@ -367,11 +367,11 @@ class Meter:
             children = min(children, max(0, floor(self._available("nodes", in_flight=True))))
         limits = [name for name in _TOKEN_LIKE if getattr(self.budget, name) is not None]
         room = {name: self._available(name, in_flight=True) for name in limits}
-        worth_tokens = max(worth_tokens, self._min_step_tokens)
+        expected_tokens = max(expected_tokens, self._min_step_tokens)
         for name in limits:
             least = self._most(name, room[name], children, self._min_step_tokens, inputs)
-            worth = self._most(name, room[name], children, worth_tokens, inputs)
-            children = min(least, max(1, worth))
+            enough = self._most(name, room[name], children, expected_tokens, inputs)
+            children = min(least, max(1, enough))
         tokens = children * max_step_tokens
         for name in limits:
             per_token, per_node = self.price.step(name)

@@ -1,4 +1,4 @@
-"""How paths end: with an answer, without one, or given up."""
+"""Ends of paths: the answer, the reason to prune, and the best path to finish when the budget is used up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ramify.search.node import FinishReason, Node, Origin, PruneReason
 from ramify.search.tree import SearchTree
 
-WHOLE = (FinishReason.STEP, FinishReason.EOS)
+COMPLETE = (FinishReason.STEP, FinishReason.EOS)
 """Reasons after which a step's text is complete, so that an answer in it can be trusted."""
 
 DEAD_ENDS = {
@@ -21,7 +21,10 @@ DEAD_ENDS = {
 
 @dataclass(frozen=True, slots=True)
 class PathEnds:
-    """Reads the ends of one tree's paths; `extract` finds the answer in a path's text."""
+    """Reads the ends of one tree's paths.
+
+    `extract` finds the answer in a path's text; `max_path_tokens` bounds the generated tokens of a path.
+    """
 
     tree: SearchTree
     extract: Callable[[str], str | None]
@@ -29,12 +32,12 @@ class PathEnds:
 
     def answer(self, node: Node) -> str | None:
         """Return the answer of the path that ends in a node, None if it has none."""
-        if node.origin is Origin.CRITIQUE or node.finish_reason not in WHOLE:
+        if node.origin is Origin.CRITIQUE or node.finish_reason not in COMPLETE:
             return None
         return self.extract(self.tree.path_text(node.id))
 
     def dead_end(self, node: Node, answer: str | None) -> PruneReason | None:
-        """Return why a path cannot go on and did not finish either, None if it can or did."""
+        """Return why a path that has not finished cannot go on, None if it has finished or can go on."""
         assert node.finish_reason is not None
         if node.finish_reason in DEAD_ENDS:
             return DEAD_ENDS[node.finish_reason]
@@ -45,10 +48,10 @@ class PathEnds:
         return None if node.text.strip() else PruneReason.EMPTY
 
     def most_promising(self) -> Node | None:
-        """Return the open node from which an answer is most to be hoped for, None if none is open."""
-        return max(self.tree.open_nodes(), key=_promise, default=None)
+        """Return the open node with the best score, the deepest one of equals, None if no node is open."""
+        return max(self.tree.open_nodes(), key=_rank, default=None)
 
 
-def _promise(node: Node) -> tuple[float, int, Sequence[int]]:
+def _rank(node: Node) -> tuple[float, int, Sequence[int]]:
     score = -math.inf if node.score is None else node.score
     return score, node.depth, tuple(-index for index in node.path)

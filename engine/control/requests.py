@@ -1,4 +1,4 @@
-"""From a strategy's wishes to what the policy is asked for."""
+"""Requests to the policy, built from the expansions that a strategy asks for."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ STEPS_PER_PATH = 8
 
 @dataclass(slots=True)
 class Dispatch:
-    """Children to be written together, and the part of the budget that they share."""
+    """Children to be written together, and the reservation that they share."""
 
     requests: list[StepRequest]
     grant: Grant
 
 
 @dataclass(slots=True)
-class Requests:
-    """Writes the requests of one run. It reads the tree, and changes it only to add pending nodes.
+class RequestBuilder:
+    """Builds the requests of one run. It reads the tree, and changes it only to add pending nodes.
 
     `input_tokens` foresees what the policy reads for a step (see ForeseesInput), None if nothing but the prompt.
     """
@@ -39,49 +39,50 @@ class Requests:
     config: RunConfig
     input_tokens: Callable[[str, Sequence[Turn]], int] | None = None
 
-    def room(self, wish: Expansion) -> int:
+    def max_tokens(self, expansion: Expansion) -> int:
         """Return the most tokens that a child may have."""
-        left = max(1, self.config.max_path_tokens - self.tree.path_token_count(wish.node))
-        return left if wish.to_the_end else min(self.config.max_step_tokens, left)
+        left = max(1, self.config.max_path_tokens - self.tree.path_token_count(expansion.node))
+        return left if expansion.to_the_end else min(self.config.max_step_tokens, left)
 
-    def inputs(self, wishes: Sequence[Expansion]) -> list[int]:
-        """Return what the policy is expected to read for each of these children, empty if it is not known."""
+    def inputs(self, expansions: Sequence[Expansion]) -> list[int]:
+        """Return the tokens that the policy is expected to read for each of these children, empty if none."""
         if self.input_tokens is None:
             return []
         return [
-            self.input_tokens(self.tree.path_text(wish.node), self._turns(wish.about, wish.origin)) for wish in wishes
+            self.input_tokens(self.tree.path_text(each.node), self._turns(each.about, each.origin))
+            for each in expansions
         ]
 
-    def worth(self, wishes: Sequence[Expansion]) -> int:
-        """Return the tokens that each rest of a path is expected to take, 1 if there are none."""
-        ends = [each.node for each in wishes if each.to_the_end for _ in range(each.children)]
+    def expected_tokens(self, expansions: Sequence[Expansion]) -> int:
+        """Return the tokens that each rest of a path is expected to take, 1 if single steps are asked for."""
+        ends = [each.node for each in expansions if each.to_the_end for _ in range(each.children)]
         return expected_rest(self.tree, ends) if ends else 1
 
-    def add(self, wish: Expansion, *, rescue: bool) -> Node:
-        """Add one pending child; `rescue` if it is the finishing touch of a run out of budget."""
+    def add(self, expansion: Expansion, *, rescue: bool) -> Node:
+        """Add one pending child; `rescue` if it finishes the best path of a run whose budget is used up."""
         rest = Origin.RESCUE if rescue else Origin.REST
-        origin = wish.origin or (rest if wish.to_the_end else Origin.MODEL)
-        return self.tree.add_pending(wish.node, origin=origin, about=wish.about)
+        origin = expansion.origin or (rest if expansion.to_the_end else Origin.MODEL)
+        return self.tree.add_pending(expansion.node, origin=origin, about=expansion.about)
 
-    def wish(self, node: Node) -> Expansion:
-        """Return what must have been wished for a pending node of a saved tree."""
+    def expansion(self, node: Node) -> Expansion:
+        """Return the expansion that made a pending node of a saved tree."""
         assert node.parent is not None
         temperature = self.strategy.sampling_temperature
         if node.about is not None:
             return Expansion(node.parent, 1, temperature, True, node.about, node.origin)
         return Expansion(node.parent, 1, temperature, to_the_end=node.origin is Origin.REST)
 
-    def request(self, node: Node, wish: Expansion, room: int) -> StepRequest:
-        """Return the request for a pending node of at most `room` tokens."""
+    def request(self, node: Node, expansion: Expansion, max_tokens: int) -> StepRequest:
+        """Return the request for a pending node of at most `max_tokens` tokens."""
         return StepRequest(
-            parent=wish.node,
+            parent=expansion.node,
             child=node.id,
             path=node.path,
             seed=node_seed(self.config.seed, node.path),
-            prefix=self.tree.path_text(wish.node),
-            max_tokens=room,
-            sampling=self._sampling(wish.temperature),
-            to_the_end=wish.to_the_end,
+            prefix=self.tree.path_text(expansion.node),
+            max_tokens=max_tokens,
+            sampling=self._sampling(expansion.temperature),
+            to_the_end=expansion.to_the_end,
             turns=self._turns(node.about, node.origin),
             keep=self.strategy.converses,
         )

@@ -82,20 +82,20 @@ def scored_step(tree: SearchTree, node_id: int) -> ScoredStep:
 
 
 class DistinctSession:
-    """A reward session in which nodes with equal paths stand on one of them, the only one that `inner` knows.
+    """A reward session in which one of the nodes with equal paths represents all of them; `inner` knows that one only.
 
-    That one is kept until all nodes that stand on it are released, and what is below any of them is scored as if it
-    were below that one. A path that was released keeps its score; a node that has it later stands on the nearest node
-    above that `inner` still keeps. One call of `score` at a time.
+    A representative is kept until all nodes that it represents are released, and a path below any of them is scored
+    as if it were below the representative. A path that was released keeps its score; a node with that path later is
+    represented by the nearest node above that `inner` still keeps. One call of `score` at a time.
     """
 
     def __init__(self, inner: RewardSession) -> None:
         self._inner = inner
         self._scores = dict[Key, float]()
-        self._holders = dict[Key, int]()
-        self._held = dict[int, Key]()
-        self._place = dict[int, int]()
-        self._standing = dict[int, set[int]]()
+        self._by_path = dict[Key, int]()
+        self._paths = dict[int, Key]()
+        self._representative = dict[int, int]()
+        self._members = dict[int, set[int]]()
 
     @property
     def usage(self) -> ScoreUsage:
@@ -103,7 +103,7 @@ class DistinctSession:
         return self._inner.usage
 
     def know(self, step: ScoredStep, score: float) -> None:
-        """Take in the score of a path from elsewhere, such as a saved tree."""
+        """Take over the score of a path, such as one of a saved tree."""
         self._scores.setdefault(_key(step), score)
 
     async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
@@ -115,21 +115,21 @@ class DistinctSession:
             RewardError: if a path cannot be scored.
         """
         keys = [_key(step) for step in steps]
-        # Placed before the wait, because nodes may be released during it.
-        asked = self._placed(steps, keys)
+        # Before the wait, because nodes may be released during it.
+        asked = self._represented(steps, keys)
         try:
             values = await self._inner.score(list(asked.values())) if asked else []
         except Exception as error:
             await self.release([step.node for step in steps])
             if isinstance(error, RewardContextExceeded):
-                raise _of_twins(error, asked, steps, keys) from error
+                raise _for_equal_paths(error, asked, steps, keys) from error
             raise
         self._scores.update(zip(asked, values, strict=True))
         return [self._scores[key] for key in keys]
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is kept for these nodes, as far as no others stand on it."""
-        freed = list(self._leave(nodes))
+        """Free what is kept for these nodes, unless other nodes with the same path need it."""
+        freed = list(self._remove(nodes))
         if freed:
             await self._inner.release(freed)
 
@@ -137,43 +137,43 @@ class DistinctSession:
         """Free the whole session."""
         await self._inner.close()
 
-    def _placed(self, steps: Sequence[ScoredStep], keys: Sequence[Key]) -> dict[Key, ScoredStep]:
-        """Give every node its place, and return what has to be asked, by path."""
+    def _represented(self, steps: Sequence[ScoredStep], keys: Sequence[Key]) -> dict[Key, ScoredStep]:
+        """Give every node its representative, and return the paths that have to be scored."""
         asked = dict[Key, ScoredStep]()
         for step, key in zip(steps, keys, strict=True):
-            above = None if step.parent is None else self._place.get(step.parent, step.parent)
-            place = self._holders.get(key)
-            if place is None and key not in self._scores:
-                place = self._holders[key] = step.node
-                self._held[place] = key
+            above = None if step.parent is None else self._representative.get(step.parent, step.parent)
+            first = self._by_path.get(key)
+            if first is None and key not in self._scores:
+                first = self._by_path[key] = step.node
+                self._paths[first] = key
                 asked[key] = replace(step, parent=above)
-            elif place is None:
-                place = above
-            if place is not None:
-                self._place[step.node] = place
-                self._standing.setdefault(place, set()).add(step.node)
+            elif first is None:
+                first = above
+            if first is not None:
+                self._representative[step.node] = first
+                self._members.setdefault(first, set()).add(step.node)
         return asked
 
-    def _leave(self, nodes: Iterable[int]) -> Iterable[int]:
-        """Take nodes off their places and yield the places on which none stands any more."""
+    def _remove(self, nodes: Iterable[int]) -> Iterable[int]:
+        """Take nodes from their representatives and yield those that represent none any more."""
         for node in nodes:
-            place = self._place.pop(node, node)
-            standing = self._standing.get(place, set())
-            standing.discard(node)
-            if not standing:
-                self._standing.pop(place, None)
-                self._holders.pop(self._held.pop(place, ((), ())), None)
-                yield place
+            first = self._representative.pop(node, node)
+            members = self._members.get(first, set())
+            members.discard(node)
+            if not members:
+                self._members.pop(first, None)
+                self._by_path.pop(self._paths.pop(first, ((), ())), None)
+                yield first
 
 
 def _key(step: ScoredStep) -> Key:
     return step.path, step.tokens
 
 
-def _of_twins(
+def _for_equal_paths(
     error: RewardContextExceeded, asked: Mapping[Key, ScoredStep], steps: Sequence[ScoredStep], keys: Sequence[Key]
 ) -> RewardContextExceeded:
-    """Return the error with all nodes that have one of its paths."""
+    """Return the error with all nodes whose path is one of those that are too long."""
     long = {key for key, step in asked.items() if step.node in error.nodes}
     nodes = [step.node for step, key in zip(steps, keys, strict=True) if key in long]
     return RewardContextExceeded(nodes=nodes, tokens=error.tokens, limit=error.limit)

@@ -1,4 +1,4 @@
-"""What a person decided about a run: wishes, prunes and pins, checked against the tree."""
+"""Decisions of a person about a running search: expansions, prunes, edits and pins, checked against the tree."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ramify.search.tree import ROOT, SearchTree
 
 @dataclass(slots=True)
 class Steering:
-    """Decisions by hand about one tree.
+    """Decisions of a person about one tree.
 
-    `doomed` nodes are still being generated and are pruned when their step is there. `pinned` is the finished node
-    whose answer is the result whatever the vote says, None to leave it to the vote.
+    `pruned_when_written` are nodes in flight that are pruned as soon as they are written. `pinned` is the finished
+    node whose answer is the result whatever the vote says, None to leave it to the vote.
     """
 
     tree: SearchTree
-    doomed: set[int] = field(default_factory=set[int])
+    pruned_when_written: set[int] = field(default_factory=set[int])
     pinned: int | None = None
-    _wishes: list[Expansion] = field(default_factory=list[Expansion])
+    _expansions: list[Expansion] = field(default_factory=list[Expansion])
 
     def expand(self, node_id: int, children: int) -> None:
-        """Wish for more children of an open node.
+        """Ask for more children of an open node.
 
         Raises:
             UsageError: if the node cannot be expanded, or the number is below 1.
@@ -34,15 +34,15 @@ class Steering:
         node = self._node(node_id)
         if node.state is not NodeState.OPEN:
             raise UsageError(f"node {node_id} is {node.state}", "choose an open node to expand")
-        self._wishes.append(Expansion(node_id, children))
+        self._expansions.append(Expansion(node_id, children))
 
-    def take_wishes(self) -> tuple[Expansion, ...]:
-        """Return the wishes whose nodes are still open, and forget all of them."""
-        wishes, self._wishes = self._wishes, []
-        return tuple(wish for wish in wishes if self.tree.node(wish.node).state is NodeState.OPEN)
+    def take_expansions(self) -> tuple[Expansion, ...]:
+        """Return what was asked for and is possible still, once."""
+        asked, self._expansions = self._expansions, []
+        return tuple(each for each in asked if self.tree.node(each.node).state is NodeState.OPEN)
 
-    def condemn(self, node_id: int) -> list[int]:
-        """Return the open nodes of a subtree, to be pruned now; those in the making are noted as doomed.
+    def prunable(self, node_id: int) -> list[int]:
+        """Return the open nodes of a subtree, to be pruned now; those in flight are to be pruned when written.
 
         Raises:
             UsageError: if there is nothing in the subtree that could be pruned.
@@ -52,11 +52,11 @@ class Steering:
         self._node(node_id)
         below = [self.tree.node(each) for each in self.tree.subtree(node_id)]
         pending = {node.id for node in below if node.state is NodeState.PENDING}
-        living = [node.id for node in below if node.state is NodeState.OPEN]
-        if not pending and not living:
+        open_nodes = [node.id for node in below if node.state is NodeState.OPEN]
+        if not pending and not open_nodes:
             raise UsageError(f"node {node_id} and all below it have ended", "prune a node that is still open")
-        self.doomed |= pending
-        return living
+        self.pruned_when_written |= pending
+        return open_nodes
 
     def rewrite(self, node_id: int, text: str) -> Node:
         """Add a sibling of a node that holds `text`, with the white space that ends the node's own step.

@@ -1,8 +1,9 @@
-"""Counts the answers of one run as its paths finish."""
+"""Vote over the finished paths of one run, and the fields of a solution that a vote decides."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 from ramify.events import AnswerUpdate, Event
 from ramify.search.strategy import Strategy
@@ -11,9 +12,10 @@ from ramify.search.votes import Candidate, Vote, candidates, decide
 
 
 class VoteCounter:
-    """The vote over what has finished so far; counted again only when something has changed.
+    """The vote over the paths that have finished so far; it is counted again only after a change.
 
-    `same` tells whether two answers are equal. `news` is true from a change until a stop rule has looked.
+    `same` tells whether two answers are equal, `emit` takes an event after each count. `changed` is True from a change
+    until a stop rule has seen it.
     """
 
     def __init__(
@@ -23,7 +25,7 @@ class VoteCounter:
         same: Callable[[str, str], bool],
         emit: Callable[[Event], None],
     ) -> None:
-        self.news = False
+        self.changed = False
         self._tree = tree
         self._strategy = strategy
         self._same = same
@@ -32,7 +34,7 @@ class VoteCounter:
 
     @property
     def strategy(self) -> Strategy:
-        """The strategy whose vote, aggregation and width count as the tree stands."""
+        """The strategy whose vote, aggregation and width hold for the present tree."""
         return self._strategy.settled(self._tree)
 
     def candidates(self) -> list[Candidate]:
@@ -40,14 +42,34 @@ class VoteCounter:
         return candidates(self._tree, self.strategy.aggregation)
 
     def vote(self) -> Vote:
-        """Return the vote over what has finished so far."""
+        """Return the vote over the paths that have finished so far."""
         if self._vote is None:
             self._vote = decide(self.candidates(), self.strategy.vote, self._same)
         return self._vote
 
     def recount(self) -> None:
-        """Count again after a path has finished or two answers turned out to be equal."""
-        self._vote, self.news = None, True
+        """Count again, after a path has finished or two answers turned out to be equal."""
+        self._vote, self.changed = None, True
         vote = self.vote()
         groups = tuple((group.answer, group.count, group.weight) for group in vote.groups)
         self._emit(AnswerUpdate(answer=vote.answer, groups=groups))
+
+
+class VotedFields(TypedDict):
+    """Fields of a solution that its vote decides."""
+
+    answer: str | None
+    text: str
+    score: float | None
+    candidates: tuple[Candidate, ...]
+
+
+def voted_fields(paths: Sequence[Candidate], vote: Vote, *, pinned: int | None = None) -> VotedFields:
+    """Return the fields that a vote among finished paths decides; the path at the node `pinned` wins in any case."""
+    winner = next((each for each in paths if each.node == pinned), vote.winner)
+    return VotedFields(
+        answer=None if winner is None else winner.answer,
+        text="" if winner is None else winner.text,
+        score=None if winner is None else winner.score,
+        candidates=vote.counted(paths),
+    )

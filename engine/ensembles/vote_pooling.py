@@ -14,7 +14,7 @@ from ramify.errors import UsageError
 from ramify.search.votes import Candidate, Vote, VoteRule, decide
 from ramify.solution import Solution
 
-from ..control.summary import voted_fields
+from ..control.votes import voted_fields
 
 
 async def pool(

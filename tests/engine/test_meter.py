@@ -380,14 +380,14 @@ def test_a_run_goes_on_until_a_limit_is_named(
 def test_fewer_are_granted_where_each_needs_more_than_there_is() -> None:
     meter = metered(Budget(generated_tokens=1000))
     meter.note_finished()
-    assert meter.reserve(8, 500, worth_tokens=300).children == 3
+    assert meter.reserve(8, 500, expected_tokens=300).children == 3
 
 
 def test_one_is_granted_where_there_is_less_than_it_needs() -> None:
     meter = metered(Budget(generated_tokens=100))
     meter.note_finished()
-    assert meter.reserve(8, 500, worth_tokens=300).children == 1
+    assert meter.reserve(8, 500, expected_tokens=300).children == 1
 
 
 def test_what_they_need_matters_only_where_tokens_are_limited() -> None:
-    assert metered(Budget(nodes=5)).reserve(4, 500, worth_tokens=10_000).children == 4
+    assert metered(Budget(nodes=5)).reserve(4, 500, expected_tokens=10_000).children == 4
