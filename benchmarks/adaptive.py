@@ -1,4 +1,4 @@
-"""Does it pay to spend one budget unevenly? Portfolio against an equal split, on fresh problems of the bundled task.
+"""Accuracy of a budget shared by Portfolio and of an equal split, on fresh problems of the bundled task.
 
     python benchmarks/adaptive.py --count 100 --seed 7 --tokens-per-problem 400,800 --out docs/results/adaptive.json
 

@@ -1,4 +1,4 @@
-"""What a search costs beside its models: microseconds of processor time a node, by strategy and size of the tree.
+"""Cost of a search beside its models: microseconds of processor time a node, by strategy and size of the tree.
 
     python benchmarks/bookkeeping.py [--nodes 1000,10000,100000] [--strategies rebase,mcts] [--json FILE]
 

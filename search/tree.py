@@ -258,7 +258,7 @@ class SearchTree:
         return self._sorted(self._states[NodeState.OPEN])
 
     def open_leaves(self) -> list[Node]:
-        """Open nodes without children, in (depth, path) order: where the search can go on."""
+        """Open nodes without children, in (depth, path) order: where the search can continue."""
         return self._sorted(self._leaves)
 
     def pending(self) -> list[Node]:

@@ -1,4 +1,4 @@
-"""A search without a model: steps come from a script by path, results arrive in any order."""
+"""Search without a model: steps are scripted by path, and results arrive in any order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Path = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Step:
-    """`end` is None if the path goes on, an answer if it finishes, or why it dies."""
+    """A scripted step; `end` is None if the path continues, an answer if it finishes, or a reason to prune it."""
 
     score: float
     end: str | PruneReason | None = None
@@ -69,7 +69,7 @@ def play(strategy: Strategy, script: Script, *, seed: int = 0, burst: int = 1) -
 
 
 def apply(tree: SearchTree, ask: Ask) -> list[Node]:
-    """Prune and add as a strategy wants; return the new nodes that are to be written to their ends."""
+    """Prune and add as a strategy asks; return the new nodes that are to be written to their ends."""
     whole = list[Node]()
     for node_id, reason in ask.prune:
         tree.prune(node_id, reason)
@@ -94,7 +94,7 @@ def to_the_end(script: Script, path: Path) -> Step:
 
 
 def record(tree: SearchTree, node_id: int, step: Step, *, scored: bool) -> None:
-    """Book a scripted result as a run does: complete, then end or prune, then score."""
+    """Record a scripted result as a run does: complete, then finish or prune, then score."""
     reason = FinishReason.EOS if isinstance(step.end, str) else FinishReason.STEP
     tree.complete(node_id, step.text, (1, 2, 3), -1.5, reason)
     if tree.node(node_id).origin is Origin.CRITIQUE:
@@ -110,7 +110,7 @@ def record(tree: SearchTree, node_id: int, step: Step, *, scored: bool) -> None:
 
 
 def outcome(tree: SearchTree) -> dict[Path, tuple[Any, ...]]:
-    """What a schedule must not change: everything but ids."""
+    """Return everything that a schedule must not change: all but the ids."""
     return {
         node.path: (
             node.state,

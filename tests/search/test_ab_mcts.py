@@ -1,4 +1,4 @@
-"""Adaptive-branching MCTS: what its draws follow, and what must hold for every script."""
+"""Adaptive-branching MCTS: distribution of its samples, and properties over all scripts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def grow(tree: SearchTree, parent: int, *scores: float) -> list[int]:
 
 
 def chosen(tree: SearchTree, draws: int = 300) -> Counter[int]:
-    """What single selections choose under many seeds."""
+    """Return the nodes that single selections choose under many seeds."""
     counts = Counter[int]()
     for seed in range(draws):
         strategy = ABMCTS(width=50, batch=1, selection_seed=seed)

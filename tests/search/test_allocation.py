@@ -1,4 +1,4 @@
-"""REBASE's allocation: worked examples, what holds for all scores, and the peers' bugs as counter-examples."""
+"""REBASE's allocation: worked examples, properties over all scores, and bugs of other implementations."""
 
 from __future__ import annotations
 

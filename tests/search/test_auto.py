@@ -1,4 +1,4 @@
-"""The probe, how hard it finds a problem, and what follows."""
+"""Auto: the probe, the difficulty that it gives, and the strategy that is chosen by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Beam search and DVTS: exact trees worked out by hand, and the peers' mistakes."""
+"""Beam search and DVTS: exact trees worked out by hand, and mistakes of other implementations."""
 
 from __future__ import annotations
 

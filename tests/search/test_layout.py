@@ -1,4 +1,4 @@
-"""The tidy layout: worked examples, and what must hold for every tree."""
+"""Layout of tree drawings: worked examples, and properties over all trees."""
 
 from __future__ import annotations
 

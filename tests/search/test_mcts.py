@@ -1,4 +1,4 @@
-"""MCTS: exact trees worked out by hand, and what must hold for every script."""
+"""MCTS: exact trees worked out by hand, and properties over all scripts."""
 
 from __future__ import annotations
 

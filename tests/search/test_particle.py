@@ -1,4 +1,4 @@
-"""Particle filtering: weights and resampling in numbers, exact trees, and what must hold for every script."""
+"""Particle filtering: weights and resampling in numbers, exact trees, and properties over all scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draft, critique, revise: the exact chains, and what they cost and count."""
+"""Refine: exact chains of drafts, critiques and revisions, their cost and their votes."""
 
 from __future__ import annotations
 

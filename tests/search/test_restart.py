@@ -1,4 +1,4 @@
-"""A search that was cut anywhere, saved, loaded and gone on with ends like one that never was."""
+"""A search that was cut anywhere, saved, loaded and continued ends like one that was never cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stop rules: known figures, and that the exact one never changes an answer."""
+"""Stop rules: known figures, and an exact rule that never changes an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What importing modules of `ramify.search` must not pull in."""
+"""Imports of `ramify.search` load no other layer."""
 
 from __future__ import annotations
 

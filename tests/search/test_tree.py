@@ -1,4 +1,4 @@
-"""The tree: which operations are allowed, what is counted, and that saving loses nothing."""
+"""The search tree: allowed operations, counts, and saving without loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From finished paths to an answer."""
+"""Votes of finished paths."""
 
 from __future__ import annotations
 
