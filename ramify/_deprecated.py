@@ -323,6 +323,7 @@ RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {
     ("ramify.reward", "ScoreRow"): ("ramify.reward.protocol", "ReadResult"),
     ("ramify.search", "AbMcts"): ("ramify", "ABMCTS"),
     ("ramify.search", "AnyStrategy"): ("ramify", "Strategy"),
+    ("ramify.search", "BudgetMeter"): ("ramify.engine.control.meter", "Meter"),
     ("ramify.search", "Dvts"): ("ramify", "DVTS"),
     ("ramify.search", "LaneConfidence"): ("ramify.stopping", "PathConfidence"),
     ("ramify.search", "Majority"): ("ramify", "MajorityVote"),

@@ -72,7 +72,7 @@ class NodePruned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetUsed:
-    """The meter after some work. `fraction` is the share used of the tightest limit, None without a limit."""
+    """The usage so far. `fraction` is the share of the tightest limit that it has used, 0.0 without a limit."""
 
     usage: Usage
     fraction: float | None

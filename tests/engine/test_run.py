@@ -176,6 +176,22 @@ async def test_seconds_limit_ends_a_slow_run() -> None:
     assert solution.usage.seconds < 5
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_time_limit_that_is_over_at_once_is_no_error(backend: str) -> None:
+    budget = Budget(seconds=1e-6)
+    solution = anyio.run(lambda: solve(ScriptedModel(chain), strategy=Greedy(), budget=budget), backend=backend)
+    assert solution.stop_reason is StopReason.BUDGET_SECONDS
+
+
+async def test_a_run_of_which_a_limit_cut_a_step_says_so() -> None:
+    model = ScriptedModel({(0,): "The answer is 7.", (1,): "word " * 60})
+    strategy = MajorityVote(width=2)
+    solution = await solve(model, strategy=strategy, budget=Budget(generated_tokens=40))
+    assert solution.tree is not None and solution.tree.node(2).finish_reason is FinishReason.BUDGET
+    assert (solution.answer, solution.stop_reason) == ("7", StopReason.BUDGET_GENERATED_TOKENS)
+    assert (await solve(model, strategy=strategy)).stop_reason is StopReason.COMPLETED
+
+
 async def test_stop_gives_the_best_answer_so_far() -> None:
     def endless_but_first(question: str, path: tuple[int, ...]) -> str:
         return "The answer is 5." if path == (0,) else "on and on\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -43,7 +43,6 @@ class Setting:
 
     engine: ramify.Engine
     server: FakeServer | None = None
-    scale: float = 1.0
 
     @property
     def flops(self) -> tuple[float, float]:
@@ -119,19 +118,21 @@ async def check(at: Setting, strategy: Any, name: str, limit: float) -> None:
     budget = ramify.Budget(**{name: limit})
     if at.server is not None:
         at.server.generated = at.server.read = 0
-    nodes = generated = events = 0
+    nodes = generated = 0
+    told: Usage | None = None
     async with at.engine.run(PROBLEM, strategy=strategy, budget=budget, seed=3) as run:
         async for event in run:
             if isinstance(event, NodeAdded):
                 nodes += 1
                 generated += event.generated_tokens
             elif isinstance(event, BudgetUsed):
-                events += 1
+                told = event.usage
                 assert event.usage.policy.generated_tokens == generated
                 assert event.fraction == min(1.0, amount(event.usage, name, nodes) / limit)
         solution = await run.result()
     usage, tree = solution.usage, solution.tree
-    assert tree is not None and events
+    assert tree is not None and told is not None
+    assert replace(told, seconds=0.0) == replace(usage, seconds=0.0)
     assert nodes == len(tree) - 1
     if name != "seconds" or at.server is None:
         add_up(usage, tree, at)
