@@ -1,4 +1,4 @@
-"""What a run cost, by role: tokens, floating point operations and seconds."""
+"""Usage of a run by role: tokens, floating point operations and seconds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ class RoleUsage:
     """Tokens and FLOPs of one model in one role (policy or reward).
 
     `prompt_tokens` were evaluated as input, each counted when it was evaluated for the first time (for a reward
-    model every token it reads is one). `cached_tokens` were needed as context and taken from the KV cache instead of
-    being evaluated. `generated_tokens` were sampled. `reevaluated_tokens` had been evaluated before and were
-    evaluated again because the cache had to drop them; 0 unless memory was short. `shared_tokens` are those of the
-    generated ones that were not evaluated by themselves, since another path had drawn the same ones so far. `flops` is
-    2 x parameters x (prompt + generated + reevaluated tokens), the forward-pass estimate of Kaplan et al. (arXiv
-    2001.08361, section 2.1), as if no token were shared; 0.0 if the number of parameters is unknown.
+    model every token that it reads is one). `cached_tokens` were needed as context and taken from the KV cache
+    instead of being evaluated. `generated_tokens` were sampled. `reevaluated_tokens` had been evaluated before and
+    were evaluated again: the cache had to drop them because memory was short, or a server keeps nothing between steps.
+    `shared_tokens` are those of the generated ones that were not evaluated by themselves, since another path had drawn
+    the same tokens so far. `flops` is 2 x parameters x (prompt + generated + reevaluated tokens), the forward-pass
+    estimate of Kaplan et al. (arXiv 2001.08361, section 2.1), as if no token were shared; 0.0 if the number of
+    parameters is unknown.
     """
 
     prompt_tokens: int = 0
@@ -45,7 +46,7 @@ class RoleUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """The cost of one run, or of several added up.
+    """Usage of one run, or of several added up. The limits of a run are checked against it (see Budget).
 
     `seconds` is wall-clock time from the first request to the answer. `time_to_first_token_s` is None until a token
     exists. Adding two usages adds tokens, FLOPs and seconds, and keeps the earlier first-token time of the left one.

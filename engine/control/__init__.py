@@ -1,1 +1,1 @@
-"""Control of one run without I/O: decisions, requests, metering, seeds and the solution's summary."""
+"""Control of one run without I/O: decisions, requests, usage and limits, scores, votes and steering."""
