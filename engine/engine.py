@@ -221,6 +221,7 @@ class Engine:
                 same=equality.same,
                 emit=emit,
                 tree=None if tree is None else tree.restarted(),
+                parameters=policy.parameters,
             )
 
         return Run(

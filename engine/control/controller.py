@@ -11,7 +11,8 @@ tested without models.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from ramify.config import RunConfig
 from ramify.errors import UsageError
@@ -30,6 +31,7 @@ from ramify.solution import Solution
 from ..policy.protocol import AdoptedNode, ForeseesInput, PolicySession
 from ..runtime.messages import StepResult
 from .meter import Grant, Meter
+from .opening import Opening
 from .path_ends import PathEnds
 from .requests import Dispatch, RequestBuilder
 from .steering import Steering
@@ -42,6 +44,7 @@ class SearchController:
     `extract` reads an answer from a path's text, `same` tells whether two answers are equal, `emit` takes events.
     `tree` is a saved tree to go on with, whose nodes the policy has to adopt (`take_adopted`); None starts with the
     question.
+    `parameters` is the policy's number of weights, 0 if unknown: slow models under a limit of time open with one path.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class SearchController:
         same: Callable[[str, str], bool],
         emit: Callable[[Event], None],
         tree: SearchTree | None = None,
+        parameters: int = 0,
     ) -> None:
         self.tree = tree or SearchTree()
         self.meter = meter
@@ -74,6 +78,9 @@ class SearchController:
         self._adopted: list[AdoptedNode] = []
         self._unwritten: list[int] = []
         self._winding_down = False
+        self._asked_width = strategy.width
+        self._opening = Opening.of(self.tree, meter, strategy, parameters)
+        meter.alone = strategy.width == 1 or not self._opening.over
         if tree is not None:
             self._take_over()
 
@@ -101,14 +108,46 @@ class SearchController:
         asked = self.steering.take_expansions()
         if asked:
             return self._dispatch(asked)
+        if not self._opening.over:
+            return self._open()
         self._wind_down()
         for node in () if self._config.cut is None else self._config.cut(self.tree):
             self._prune(node, PruneReason.CONFIDENCE)
         ask = self._ask()
         dispatch = self._dispatch(ask.expansions) if ask.expansions else None
         if dispatch is None and self.idle:
+            dispatch = self._widen() if ask.done else None
+        if dispatch is None and self.idle:
             self.stop_reason = self._ended(exhausted=bool(ask.expansions))
         return dispatch
+
+    def _open(self) -> Dispatch | None:
+        """Return the next step of the opening; nothing while one is in flight."""
+        if not self.idle:
+            return None
+        opening = self._opening
+        wishes = opening.start(self._ask()) if opening.first is None else opening.go_on()
+        self.meter.alone = not opening.over
+        if opening.over and opening.width < self.strategy.width:
+            self._set_width(opening.width)
+        dispatch = self._dispatch(wishes) if wishes else None
+        if dispatch is None and (wishes or not opening.over):
+            self.stop_reason = self._ended(exhausted=True)
+        return dispatch if wishes else self.next_work()
+
+    def _widen(self) -> Dispatch | None:
+        """Return more paths of a search whose opening had to narrow it, if it is done and there is time left."""
+        width = self._opening.wider(self._asked_width)
+        if self.strategy.width == self._asked_width or width <= self.strategy.width:
+            return None
+        self._set_width(width)
+        ask = self._ask()
+        return self._dispatch(ask.expansions) if ask.expansions else None
+
+    def _set_width(self, width: int) -> None:
+        self._opening.width = width
+        self.strategy = replace(cast("Any", self.strategy), width=width)
+        self._votes.follow(self.strategy)
 
     def _resume(self) -> Dispatch | None:
         dispatch = self._write_again()
@@ -122,7 +161,8 @@ class SearchController:
         `exhausted` says that steps are left which the budget does not allow.
         """
         limit = self.meter.exhausted() if exhausted else None
-        return limit or self.meter.cut_by or StopReason.COMPLETED
+        narrowed = StopReason.BUDGET_SECONDS if self.strategy.width < self._asked_width else None
+        return limit or self.meter.cut_by or narrowed or StopReason.COMPLETED
 
     def _ask(self) -> Ask:
         """Ask the strategy and prune as it says, again where it only pruned and has not said that it is done."""

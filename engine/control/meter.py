@@ -110,6 +110,8 @@ class Meter:
             raise BudgetError(f"min_step_tokens is {min_step_tokens}; give 1 or more")
         self.nodes = 0
         """Steps written so far."""
+        self.alone = False
+        """True while a single path grows, which needs no time withheld: it is the one to be finished."""
         self.cut_by: StopReason | None = None
         """The limit that first cut a step short, None if all steps had the tokens that they were to have."""
         self._clock = clock
@@ -312,7 +314,7 @@ class Meter:
         if name == "nodes":
             return 1.0
         if name == "seconds":
-            return limit * FINISH_SHARE
+            return 0.0 if self.alone else limit * FINISH_SHARE
         free = max(0.0, limit - self._price_of_prompts(name, self._prompts))
         per_token, per_node = self.price.step(name)
         return max(free * FINISH_SHARE, min(FINISH_TOKENS * per_token + per_node, free / 2))

@@ -37,6 +37,11 @@ class VoteCounter:
         """The strategy whose vote, aggregation and width hold for the present tree."""
         return self._strategy.settled(self._tree)
 
+    def follow(self, strategy: Strategy) -> None:
+        """Count for another strategy from now on."""
+        self._strategy = strategy
+        self._vote = None
+
     def candidates(self) -> list[Candidate]:
         """Return the finished paths, in path order; those without an answer do not vote."""
         return candidates(self._tree, self.strategy.aggregation)

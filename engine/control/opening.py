@@ -1,0 +1,121 @@
+"""Opening of a run under a limit of time: one path to its end first, then the width that the measured speed allows.
+
+A wide search of a slow model may end with every path unfinished. So the first child of the question grows alone, by
+the strategy's own draws, until it has an answer; where its steps show that the whole width will fit, the rest follows
+at once, and the search is the one that it would have been without an opening.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from math import floor
+
+from ramify.search.node import Node, NodeState
+from ramify.search.strategy import Ask, Expansion, Strategy
+from ramify.search.tree import ROOT, SearchTree
+
+from .meter import Meter
+
+SLOW_PARAMETERS = 50_000_000
+"""Weights from which on a model may be too slow for a wide search; smaller ones open wide at once."""
+PATH_TOKENS = 256
+"""Tokens of a path before one has finished: what answers to school problems take with chat models."""
+BATCHING_GAIN = 1.5
+"""Least gain of the tokens per second that is expected of several sequences in one decode call over one."""
+SHARE_OF_TIME = 0.85
+"""Share of the time left that wider work is planned to take."""
+
+
+@dataclass(slots=True)
+class Opening:
+    """The first path of one run, and the width that comes after it.
+
+    `first` is what the strategy asked for at the question, None before it was asked. `begun` children of it have been
+    sent. `over` is true once the strategy decides by itself.
+    """
+
+    tree: SearchTree
+    meter: Meter
+    width: int
+    over: bool = False
+    first: Expansion | None = None
+    begun: int = 0
+    path_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, tree: SearchTree, meter: Meter, strategy: Strategy, parameters: int) -> Opening:
+        """Return the opening of a run; it is over at once where the width cannot be too much for the time.
+
+        `parameters` is the policy's number of weights, 0 if unknown.
+        """
+        needless = meter.budget.seconds is None or strategy.width < 2 or parameters < SLOW_PARAMETERS
+        # A composed strategy has no width of its own to narrow.
+        fixed = not any(each.name == "width" and each.init for each in fields(strategy))
+        return cls(tree, meter, strategy.width, over=needless or fixed or len(tree) > 1)
+
+    def start(self, ask: Ask) -> list[Expansion]:
+        """Take the strategy's first decision and return what of it is done now."""
+        self.first = ask.expansions[0] if ask.expansions else None
+        if self.first is None or self.first.node != ROOT or self.first.children < 2:
+            self.over = True
+            return list(ask.expansions)
+        return self._another()
+
+    def go_on(self) -> list[Expansion]:
+        """Return what comes next when the last step is there; [] if the opening ended with it and nothing is left.
+
+        Sets `over` where the width opens: at once if all of it will fit, else after the first answer.
+        """
+        assert self.first is not None
+        last = self._last()
+        if self._fits():
+            return self.widen(self.width)
+        if last.state is NodeState.OPEN:
+            return [replace(self.first, node=last.id, children=1)]
+        if last.answer is None and self.begun < self.first.children:
+            return self._another()
+        self.path_seconds = self.meter.seconds / self.begun
+        return self.widen(1 + self.affordable())
+
+    def widen(self, width: int) -> list[Expansion]:
+        """End the opening with a width in all; return what is missing of the strategy's first decision."""
+        assert self.first is not None
+        self.over = True
+        self.width = min(self.width, width)
+        missing = min(self.first.children, self.width) - self.begun
+        return [replace(self.first, children=missing)] if missing > 0 else []
+
+    def affordable(self) -> int:
+        """Return how many more paths like the first one fit into the time that is left."""
+        alone = self._paths_left(self.path_seconds)
+        return floor(alone) if alone < 2 else floor(alone * BATCHING_GAIN)
+
+    def wider(self, asked: int) -> int:
+        """Return the width, up to the one `asked`, that the time left allows when all of the present width is done."""
+        done = self.tree.finished_count
+        more = floor(self._paths_left(self.meter.seconds / done)) if done else 0
+        return min(asked, self.width + more)
+
+    def _paths_left(self, path_seconds: float) -> float:
+        left_s = self.meter.seconds_left()
+        return float(self.width) if left_s is None else SHARE_OF_TIME * left_s / max(path_seconds, 1e-3)
+
+    def _another(self) -> list[Expansion]:
+        assert self.first is not None
+        self.begun += 1
+        return [replace(self.first, children=1)]
+
+    def _last(self) -> Node:
+        """Return the deepest node of the path that was begun last."""
+        return max(self.tree, key=lambda node: (node.path[:1], node.depth))
+
+    def _fits(self) -> bool:
+        """Tell whether the whole width will fit, by the tokens per second so far."""
+        usage, left_s = self.meter.usage(), self.meter.seconds_left()
+        if left_s is None:
+            return True
+        tokens = usage.policy.generated_tokens
+        if not tokens:
+            return False
+        path_s = PATH_TOKENS * usage.seconds / tokens
+        return path_s * self.width / BATCHING_GAIN <= SHARE_OF_TIME * left_s
