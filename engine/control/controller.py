@@ -422,8 +422,11 @@ class SearchController:
     def solution(self, problem: Problem, model: Mapping[str, Any]) -> Solution:
         """Return the solution of the search, which has ended; `model` names the policy and the reward."""
         self.meter.stop()
+        found = voted_fields(self.candidates(), self.vote(), pinned=self.steering.pinned)
+        if found["answer"] is None and not found["text"]:
+            found["text"] = self._path_ends.furthest_text()
         return Solution(
-            **voted_fields(self.candidates(), self.vote(), pinned=self.steering.pinned),
+            **found,
             problem_id=problem.id,
             question=problem.question,
             stop_reason=self.stop_reason or StopReason.COMPLETED,

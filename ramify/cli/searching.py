@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,8 +17,9 @@ from ramify.engine.engine import Engine
 from ramify.engine.ensembles.cascade import certainty
 from ramify.engine.ensembles.fallback import LABEL, fallback_note, own_format, solve_with_fallback
 from ramify.engine.loading import default_reward
+from ramify.search.budget import Budget
 
-from ..config import EngineConfig
+from ..config import DEFAULT_BUDGET, EngineConfig
 from ..errors import ExitCode
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from ..solution import Solution
     from .options import SearchPlan
     from .progress import SearchProgress
+
+
+LEAST_SECONDS = 0.001
+"""Time for a search whose loading took all that it had; a limit must be above 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +82,12 @@ async def search(
 ) -> SearchOutcome:
     """Solve one question as planned; `fallback` is asked as well if the answer is not certain.
 
+    The budget's seconds count from the call: what a user waits for includes the loading.
+
     Raises:
         RamifyError: if the model cannot be loaded, the question is wrong or the search fails.
     """
-    interrupts = Interrupts()
+    interrupts, started_s = Interrupts(), time.monotonic()
     with interrupts.listening():
         progress.loading(plan.model)
         async with Engine(model=plan.model, reward=plan.reward, **plan.engine_options) as engine:
@@ -87,11 +95,17 @@ async def search(
             if engine.reward is None and plan.reward is not None:
                 progress.note(f"no reward model goes with {plan.model}, so paths vote by {strategy.name}")
             options: dict[str, Any] = {**plan.run_options, "strategy": strategy, "progress": progress.interactive}
+            options["budget"] = budget_left(options.get("budget", DEFAULT_BUDGET), time.monotonic() - started_s)
             solution = await _run_to_end(engine, question, options, progress, lambda run: interrupts.soften(run.stop))
         if fallback is not None and not interrupts.count:
             solution = await _with_fallback(plan, fallback, solution, options, progress, interrupts)
         return SearchOutcome(solution, bool(interrupts.count))
     return SearchOutcome(None, interrupted=True)
+
+
+def budget_left(budget: Budget, seconds: float) -> Budget:
+    """Return the budget after so many seconds of it have passed."""
+    return budget if budget.seconds is None else replace(budget, seconds=max(LEAST_SECONDS, budget.seconds - seconds))
 
 
 async def _run_to_end(

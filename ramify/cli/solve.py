@@ -97,6 +97,9 @@ def _report(solution: Solution, progress: SearchProgress, *, as_json: bool) -> N
         terminal.write_json(solution.to_dict())
     elif solution.answer is not None:
         terminal.write(solution.answer)
+    elif solution.text.strip():
+        terminal.note("no path finished with an answer; this is the one that came furthest:")
+        terminal.write(solution.text.strip())
     progress.summary(solution)
 
 

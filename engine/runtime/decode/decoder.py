@@ -61,10 +61,18 @@ class DecodeCounters:
         self.shared_sequences += len(children)
 
 
+MOST_DECODE_S = 0.5
+"""Longest decode of a slow model that is aimed at."""
+LEAST_BATCH_TOKENS = 16
+"""Tokens that a decode has room for at any speed; fewer would cost more time for each."""
+
+
 class Decoder:
     """Performs the steps of one context; `step` does one decode and returns what it completed.
 
     `max_lanes` bounds the shared sequences that generate at a time. `muted` are ids that are never drawn.
+    `first_tokens` bounds the first decode of a model that may be slow, and the speed of each the next one, so that none
+    takes much longer than MOST_DECODE_S; None for a model that is fast enough for full batches.
     """
 
     def __init__(
@@ -74,8 +82,10 @@ class Decoder:
         *,
         max_lanes: int,
         muted: tuple[int, ...] = (),
+        first_tokens: int | None = None,
     ) -> None:
         self._context = context
+        self._batch_tokens = first_tokens
         self._sampler = Sampler(vocabulary, context.vocabulary_size, muted=muted, longest_path=context.longest_path)
         self._cache = PrefixCache(context)
         self._scheduler = Scheduler(self._cache, sequences=context.sequences, max_lanes=max_lanes)
@@ -262,13 +272,15 @@ class Decoder:
         """Do one decode and return what it completed; may return nothing while there is more to do."""
         self._admit()
         context, scheduler = self._context, self._scheduler
-        batch = scheduler.next_batch(room=context.batch_tokens, singles=context.single_tokens)
+        room = min(self._batch_tokens or context.batch_tokens, context.batch_tokens)
+        batch = scheduler.next_batch(room=room, singles=context.single_tokens)
         if batch.entries:
             started_s = time.perf_counter()
             code = context.decode(batch.tokens, batch.positions, batch.sequences, batch.outputs)
             decoded_s = time.perf_counter()
             if code == 0:
                 self._counters.count(batch)
+                self._pace(len(batch.tokens), decoded_s - started_s)
                 scheduler.decoded(batch)
                 self._take(batch)
             elif not scheduler.make_room():
@@ -277,6 +289,14 @@ class Decoder:
             self._counters.sampling_s += time.perf_counter() - decoded_s
         results, self._results = self._results, []
         return [each for each in results if each[0] not in self._failures]
+
+    def _pace(self, tokens: int, seconds: float) -> None:
+        """Bound the next batch by the speed of this one; interrupts and limits take effect between two batches."""
+        if self._batch_tokens is None:
+            return
+        within = int(tokens * MOST_DECODE_S / max(seconds, 1e-6))
+        # A batch of few tokens says little of what more of them cost, so the bound grows step by step.
+        self._batch_tokens = max(LEAST_BATCH_TOKENS, min(within, 2 * max(tokens, self._batch_tokens)))
 
     def _admit(self) -> None:
         """Start queued jobs and waiting sequences, as far as there is room."""

@@ -16,8 +16,17 @@ def python_command(module: str, *arguments: str) -> list[str]:
 
 
 def child_environment() -> dict[str, str]:
-    """Return the environment of a child: it finds the same modules, and does not start a debugger when it aborts."""
-    return {**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    """Return the environment of a child: it finds the same modules, and does not start a debugger when it aborts.
+
+    Threads that wait for each other sleep instead of spinning unless the user chose otherwise: spinning threads take
+    the processor from those that they wait for as soon as other programs run beside them.
+    """
+    return {
+        "OMP_WAIT_POLICY": "passive",
+        **os.environ,
+        "GGML_NO_BACKTRACE": "1",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
 
 
 def signal_name(number: int) -> str:

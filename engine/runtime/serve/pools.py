@@ -19,6 +19,10 @@ from ..messages import CloseRun, OpenRun, Progress, RunRequest, RunResult, Stati
 MOST_POOLS = 8
 SMALL_PARAMETERS = 500_000_000
 """Above this a token's weights cost so much more than its attention that pools do not pay."""
+SLOW_PARAMETERS = 50_000_000
+"""From this on a full batch of prompt tokens may take seconds on a processor."""
+FIRST_TOKENS = 32
+"""Tokens in the first decode of such a model, which shows its speed."""
 POOL_BYTES = 1 << 30
 """Memory that the cells of all pools may take where their number is not given."""
 
@@ -156,5 +160,11 @@ class Pools:
         context = Context(self._model, self._config)
         self._contexts.append(context)
         self._decoders.append(
-            Decoder(context, self._model.vocabulary, max_lanes=self._config.max_lanes, muted=self._config.muted)
+            Decoder(
+                context,
+                self._model.vocabulary,
+                max_lanes=self._config.max_lanes,
+                muted=self._config.muted,
+                first_tokens=None if self._model.summary.parameters < SLOW_PARAMETERS else FIRST_TOKENS,
+            )
         )
