@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import anyio
-from pydantic import BaseModel, ValidationError
 
 from ramify.errors import RewardError, UsageError
 from ramify.reward.protocol import ScoredStep, ScoreUsage
 from ramify.reward.scores import checked_scores
 
 from ..policy.remote.address import parse_address as parse_remote_address
-from ..policy.remote.http import HttpError, Refused, Transport
+from ..policy.remote.http import HttpError, Refused, Transport, Unreachable
 from ..policy.remote.keys import KEY_VARIABLES, ApiKey, check_sendable, key_from_environment
 from ..policy.remote.pool import Endpoint, EndpointPool
+from ..policy.remote.server_reply import ServerUsage, read_reply
 from ..policy.remote.settings import Patience
 
 PARALLEL_REQUESTS = 8
@@ -35,24 +35,6 @@ INSTRUCTION = (
     "(certainly right)."
 )
 _SCORE = re.compile(r"score\s*[:=]?\s*\**\s*(\d+(?:\.\d+)?)\s*(?:/\s*(\d+))?", re.IGNORECASE)
-
-
-class _Message(BaseModel):
-    content: str | None = None
-
-
-class _Choice(BaseModel):
-    message: _Message
-
-
-class _Tokens(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class _Reply(BaseModel):
-    choices: list[_Choice]
-    usage: _Tokens | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +111,11 @@ class JudgeReward:
 
     def _read(self, data: bytes, step: ScoredStep) -> tuple[float, ScoreUsage]:
         try:
-            reply = _Reply.model_validate_json(data)
-        except ValidationError as error:
-            raise self._failed(step, "it does not answer as an OpenAI-compatible endpoint does") from error
-        text = (reply.choices[0].message.content if reply.choices else None) or ""
-        used = reply.usage or _Tokens()
+            reply = read_reply(data)
+        except Unreachable as error:
+            raise self._failed(step, str(error)) from None
+        text = reply.choices[0].written() if reply.choices else ""
+        used = reply.usage or ServerUsage()
         usage = ScoreUsage(evaluated_tokens=used.prompt_tokens, generated_tokens=used.completion_tokens)
         return self._grade(text, step), usage
 

@@ -37,7 +37,8 @@ class Manners:
     `tells` is what it says of the end of a text, after vLLM, SGLang or llama-server, "" nothing. `usage` None leaves it
     out, a number is added to the tokens counted. `continues` says when it goes on with a message: told to by "flags",
     "always", or "never". `fault` is asked before each text with the number of the request and may return an HTTP code
-    with a body and headers, "hang", "break" (a stream that ends in the middle), or "nonsense".
+    with a body and headers, "hang", "break" (a stream that ends in the middle), or "nonsense". A stream has the type
+    `kind` and begins with `lead`; `dialect` changes each of its lines.
     """
 
     tells: str = "vllm"
@@ -51,6 +52,9 @@ class Manners:
     context_tokens: int | None = None
     delay_s: float = 0.0
     fault: Callable[[int, dict[str, Any]], Any] = lambda number, body: None
+    kind: str = "text/event-stream; charset=utf-8"
+    lead: bytes = b""
+    dialect: Callable[[bytes], bytes] = lambda line: line
 
 
 @dataclass(slots=True)
@@ -198,9 +202,10 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
 
         def _stream(self, texts: list[_Text], usage: Any, body: Any, *, chat: bool, broken: bool) -> None:
             self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+            self.send_header("Content-Type", server.manners.kind)
             self.end_headers()
             try:
+                self.wfile.write(server.manners.lead)
                 for index, text in enumerate(texts):
                     for place, piece in enumerate(text.pieces):
                         if broken and place == 1:
@@ -217,7 +222,7 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
                 server.broken_off += 1
 
         def _event(self, data: Any) -> None:
-            self.wfile.write(f"data: {json.dumps(data)}\n\n".encode())
+            self.wfile.write(server.manners.dialect(f"data: {json.dumps(data)}\n\n".encode()))
             self.wfile.flush()
 
         def _send(self, code: int, data: Any, headers: dict[str, str] | None = None) -> None:

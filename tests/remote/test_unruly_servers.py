@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import anyio
 import pytest
 
@@ -75,3 +78,68 @@ async def test_fields_that_a_server_does_not_know_are_left_out(caplog: pytest.Lo
         assert any("takes no seed" in record.message for record in caplog.records)
         with pytest.raises(ModelLoadError, match="top_k"):
             await expand(policy, request(sampling=SamplingParams(top_k=5)))
+
+
+def _replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    return lambda line: line.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    "manners",
+    [
+        {"dialect": _replaced(b"[-0.5]", b"[-Infinity]")},
+        {"dialect": _replaced(b"[-0.5]", b"[NaN]")},
+        {"dialect": _replaced(b"[-0.5]", b"[-1e999]")},
+        {"dialect": _replaced(b"[-0.5]", b"[null]")},
+        {"dialect": _replaced(b"data: ", b"data: : keepalive\n\ndata: ")},
+        {"dialect": _replaced(b"data: ", b": keepalive\n\ndata: ")},
+        {"dialect": _replaced(b"data: ", b"data:\n\ndata: ")},
+        {"dialect": _replaced(b"\n\n", b"\r\n\r\n")},
+        {"dialect": _replaced(b"data: ", b"event: message\nid: 7\ndata:")},
+        {"lead": b'data: {"choices": [], "usage": {"prompt_tokens": null, "completion_tokens": null}}\n\n'},
+        {"lead": b'data: {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": null}}\n\n'},
+        {"lead": b'data: {"choices": [], "usage": {}}\n\n'},
+        {"lead": b'data: {"choices": null}\n\n'},
+        {"lead": b'data: {"choices": [null]}\n\n'},
+        {"lead": b'data: {"choices": [{"index": null, "text": null, "logprobs": null}]}\n\n'},
+        {"lead": b'data: {"choices": [{"logprobs": {"content": [null], "token_logprobs": null}}]}\n\n'},
+        {"kind": "Text/Event-Stream"},
+        {"kind": "text/plain"},
+        {"lead": b"\xef\xbb\xbf"},
+        {"lead": b"\xef\xbb\xbf", "kind": "text/plain"},
+    ],
+    ids=str,
+)
+async def test_a_dialect_changes_nothing(manners: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    with serving(write) as plain, serving(write, **manners) as server:
+        expected = await solve(await connect(plain), strategy=MajorityVote(width=4))
+        found = await solve(await connect(server), strategy=MajorityVote(width=4))
+        assert shape(found) == shape(expected) and found.answer == expected.answer is not None
+        assert found.usage.policy.generated_tokens == server.generated
+    assert not caplog.records
+
+
+async def test_a_log_probability_that_is_no_number_is_left_out() -> None:
+    def one_in_four(line: bytes) -> bytes:
+        return line.replace(b"[-0.5]", b"[-Infinity]") if b'" more"' in line else line
+
+    with serving(write, dialect=one_in_four) as server:
+        found = await expand(await connect(server), request())
+    assert (found[1].logprob, found[1].generated_tokens) == (-1.0, 4)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        (["a \ud83d", "\ude00 b"], "a \U0001f600 b"),
+        (["\ud83d", "", "\ude00"], "\U0001f600"),
+        (["\ud83d", " b"], "\ufffd b"),
+        (["\ude00 b"], "\ufffd b"),
+        (["b \ud83d"], "b \ufffd"),
+    ],
+)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_halves_of_a_character_are_joined(pieces: list[str], text: str, stream: bool) -> None:
+    with serving(lambda ask: pieces, stream=stream) as server:
+        found = await expand(await connect(server), request(to_the_end=True))
+    assert (found[1].text, found[1].finish_reason) == (text, FinishReason.EOS)

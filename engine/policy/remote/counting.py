@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .reply import Draft, ServerUsage
+from .reply import Draft
+from .server_reply import ServerUsage
 
 SLACK = 2
 """Tokens a text that a server may count and not list: the end of the sequence, or a stop string."""

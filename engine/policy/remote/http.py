@@ -7,6 +7,7 @@ and proxies are taken from the environment.
 from __future__ import annotations
 
 import base64
+import codecs
 import http.client
 import json
 import math
@@ -147,14 +148,14 @@ class _Exchange:
         if response.status != 200:
             message = _server_message(self._hide(response.read(1 << 16)), response.reason)
             raise Refused(response.status, message, _seconds(response.getheader("Retry-After")))
-        if self._take is None or "event-stream" not in (response.getheader("Content-Type") or ""):
+        if self._take is None or "event-stream" not in (response.getheader("Content-Type") or "").lower():
             data = response.read(LARGEST_REPLY)
             if len(data) == LARGEST_REPLY:
                 raise Unreachable("its reply is too long")
-            return self._hide(data)
-        while line := response.readline(LARGEST_REPLY):
-            if not self._take(self._hide(line)):
-                break
+            return self._hide(data.removeprefix(codecs.BOM_UTF8))
+        line = response.readline(LARGEST_REPLY).removeprefix(codecs.BOM_UTF8)
+        while line and self._take(self._hide(line)):
+            line = response.readline(LARGEST_REPLY)
         return None
 
     def _hide(self, data: bytes) -> bytes:

@@ -1,116 +1,21 @@
-"""What a server writes: whole replies, or event streams whose text grows."""
+"""Texts in the making: whole replies, or event streams whose text grows."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any, cast
 
 from .http import Refused, Unreachable, in_words
+from .server_reply import Choice, ServerUsage, Told, read_reply
 from .stops import StepEnd
-
-Told = Literal["word", "end", "unknown"]
-"""What a server says ended a text that was not too long: a stop string, the end-of-sequence token, or nothing."""
 
 CHARACTERS_A_TOKEN = 4
 """How long a token is taken to be where a server neither counts nor lists them."""
 
 _DATA = b"data:"
 _DONE = b"[DONE]"
+_COMMENT = b":"
 _TOLD: dict[str, Told] = {"word": "word", "eos": "end"}
 """What llama-server's words for it mean."""
-
-
-class _Cached(BaseModel):
-    cached_tokens: int | None = None
-
-
-class ServerUsage(BaseModel):
-    """Tokens as the server counts them, of all choices of a request together."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    prompt_tokens_details: _Cached | None = None
-
-    def __add__(self, other: ServerUsage) -> ServerUsage:
-        return ServerUsage(
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            completion_tokens=self.completion_tokens + other.completion_tokens,
-            prompt_tokens_details=_Cached(cached_tokens=self.cached_tokens + other.cached_tokens),
-        )
-
-    @property
-    def cached_tokens(self) -> int:
-        """Prompt tokens that were not evaluated again; 0 also if the server does not say."""
-        details = self.prompt_tokens_details
-        return 0 if details is None else min(self.prompt_tokens, details.cached_tokens or 0)
-
-
-class _Content(BaseModel):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-
-
-class _Listed(BaseModel):
-    token: str = ""
-    logprob: float | None = None
-
-
-class _Logprobs(BaseModel):
-    content: list[_Listed] | None = None
-    tokens: list[str] | None = None
-    token_logprobs: list[float | None] | None = None
-
-    def values(self) -> list[float | None]:
-        """Return the log probabilities of the tokens, in both forms of the protocol."""
-        if self.content is not None:
-            return [each.logprob for each in self.content]
-        return list(self.token_logprobs or [])
-
-
-class _Choice(BaseModel):
-    index: int = 0
-    text: str | None = None
-    delta: _Content | None = None
-    message: _Content | None = None
-    finish_reason: str | None = None
-    stop_reason: str | int | None = None
-    matched_stop: str | int | None = None
-    logprobs: _Logprobs | None = None
-
-    def written(self) -> str:
-        """Return the text."""
-        inner = self.delta or self.message
-        return (inner.content if inner is not None else self.text) or ""
-
-    def has_hidden_text(self) -> bool:
-        """Return whether the server kept a part of the text apart."""
-        inner = self.delta or self.message
-        return inner is not None and bool(inner.reasoning_content or inner.reasoning)
-
-    def told(self) -> Told:
-        """Return what ended the text, as vLLM, SGLang or nobody says."""
-        for name in ("stop_reason", "matched_stop"):
-            if name in self.model_fields_set:
-                value = getattr(self, name)
-                if isinstance(value, str):
-                    return "word"
-                return "end" if isinstance(value, int) or name == "stop_reason" else "unknown"
-        return "unknown"
-
-
-class _Detail(BaseModel):
-    stop_type: str | None = None
-
-
-class _Reply(BaseModel):
-    model_config = ConfigDict(populate_by_name=True)
-
-    choices: list[_Choice] = []
-    usage: ServerUsage | None = None
-    error: Any = None
-    detail: _Detail | None = Field(default=None, alias="__verbose")
 
 
 class Draft:
@@ -135,6 +40,7 @@ class Draft:
         self.hidden = False
         self._head = head
         self._end = end
+        self._half = ""
 
     @property
     def done(self) -> bool:
@@ -149,7 +55,7 @@ class Draft:
         """Guess the number of tokens from the length of the text."""
         self.pieces = -(-len(self.raw) // CHARACTERS_A_TOKEN)
 
-    def add(self, choice: _Choice) -> None:
+    def add(self, choice: Choice) -> None:
         """Take in what came."""
         values = [] if choice.logprobs is None else choice.logprobs.values()
         known = [value for value in values if value is not None]
@@ -160,10 +66,17 @@ class Draft:
             self.pieces += bool(text)
             if known:
                 self.logprob = (self.logprob or 0.0) + sum(known)
-            self._grow(text)
+            self._grow(self._whole_characters(text, last=choice.finish_reason is not None))
         if choice.finish_reason is not None:
             self.finish_reason = choice.finish_reason
             self.told = choice.told()
+
+    def _whole_characters(self, text: str, *, last: bool) -> str:
+        """Return text with the two halves of characters joined; a first half at its end waits for the next piece."""
+        text, self._half = self._half + text, ""
+        if text and not last and "\ud800" <= text[-1] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
     def _grow(self, text: str) -> None:
         if not text:
@@ -196,6 +109,8 @@ class Reading:
         if data == _DONE:
             self._finished = True
             return False
+        if not data or data.startswith(_COMMENT):
+            return True
         self._take(data)
         cut = bool(self._seen) and all(self.drafts[index].cut for index in self._seen)
         return not (cut and len(self._seen) == len(self.drafts))
@@ -206,7 +121,13 @@ class Reading:
         Raises:
             Unreachable: if it is not what such a server sends.
         """
-        self._take(data)
+        if data.lstrip().startswith(_DATA):
+            # A stream that is not called one.
+            for line in data.splitlines():
+                if not self.take_line(line):
+                    break
+        else:
+            self._take(data)
         self._finished = True
         if self.usage is None:
             for draft in self.drafts:
@@ -225,10 +146,7 @@ class Reading:
         return [index for index in range(len(self.drafts)) if index not in self._seen]
 
     def _take(self, data: bytes) -> None:
-        try:
-            reply = _Reply.model_validate_json(data)
-        except ValidationError:
-            raise Unreachable("it does not answer as an OpenAI-compatible server does") from None
+        reply = read_reply(data)
         if reply.error is not None:
             raise _failure(reply.error)
         if reply.usage is not None:
