@@ -8,8 +8,8 @@ from ramify import Budget, Engine
 from ramify.engine.control.meter import Meter
 from ramify.engine.control.opening import SLOW_PARAMETERS, Opening
 from ramify.search.node import FinishReason
-from ramify.search.stopping import StopReason
 from ramify.search.registry import make_strategy
+from ramify.search.stopping import StopReason
 from ramify.search.strategies.sampling import Greedy, MajorityVote
 from ramify.search.tree import SearchTree
 from ramify.solution import Solution
