@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .equality import answers_equal
-from .extract import extract_answer
+from .extract import extract_answer, last_number
 from .normalise import normalise
 
-__all__ = ["answers_equal", "extract_answer", "normalise"]
+__all__ = ["answers_equal", "extract_answer", "last_number", "normalise"]
