@@ -31,7 +31,8 @@ _MARKS = re.compile(
     re.MULTILINE,
 )
 _NEXT_PROBLEM = re.compile(
-    r"^[ \t]*(?:\*\*|\#{1,6}[ \t]*)?(?:Question|QUESTION|Q|Problem|Exercise|Instruction|User|Human)(?:[ \t]*\d+)?[ \t]*:",
+    r"^[ \t]*(?:\*\*|\#{1,6}[ \t]*)?(?:Question|QUESTION|Q|Problem|Exercise|Instruction|User|Human)"
+    r"(?:[ \t]*\d+)?[ \t]*:",
     re.MULTILINE,
 )
 _SPECIAL_TOKEN = re.compile(r"<\|[^|<>\n]{1,40}\|>|</s>|<eos>|<end_of_turn>|</answer>")
@@ -144,10 +145,8 @@ def last_number(text: str) -> str | None:
 
     It is a guess, for texts in which nothing marks the answer.
     """
-    last = None
-    for last in _NUMBER.finditer(text):
-        pass
-    return None if last is None else last.group()
+    numbers = [match.group() for match in _NUMBER.finditer(text)]
+    return numbers[-1] if numbers else None
 
 
 def _boxes(text: str) -> Iterator[_Mark]:
