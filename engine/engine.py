@@ -31,7 +31,7 @@ from ramify.text import did_you_mean
 from .control.controller import SearchController
 from .control.meter import Meter
 from .interrupts import plain_interrupts
-from .loading import load_models
+from .loading import default_sampling, load_models
 from .many import Problems, SolutionStream, as_problem
 from .planning.profile import Profile, profile_for
 from .planning.strategy_choice import choose_strategy
@@ -128,11 +128,11 @@ class Engine:
         `strategy` is a Strategy or a name; None means REBASE with 16 paths if there is a reward model, else majority
         vote over 16, "auto" what the profile of the models finds best within the budget. `budget` limits this run.
         `stop` ends the run early, a rule or its text such as "beta:0.95,lead" (see `ramify.search.stopping`), and `cut`
-        single paths; None never. `tree` is the saved tree of a run on the same problem to go on with: what had been cut
-        by that run's end is written again, and with the same seed and strategy the outcome is that of a run that was
-        never cut (unless its budget had begun to refuse steps, which a strategy then does without); usage counts this
-        run alone. None starts afresh. `progress` adds StepProgress events for steps in the making. See RunConfig for
-        the rest.
+        single paths; None never. `sampling` None, and what it leaves open, means what suits the model. `tree` is the
+        saved tree of a run on the same problem to go on with: what had been cut by that run's end is written again, and
+        with the same seed and strategy the outcome is that of a run that was never cut (unless its budget had begun to
+        refuse steps, which a strategy then does without); usage counts this run alone. None starts afresh. `progress`
+        adds StepProgress events for steps in the making. See RunConfig for the rest.
 
         Raises:
             UsageError: if the strategy needs a reward model and there is none, `tree` has finished paths without the
@@ -142,7 +142,7 @@ class Engine:
         """
         config = RunConfig(
             budget=budget,
-            sampling=sampling or SamplingParams(),
+            sampling=SamplingParams.of((sampling or SamplingParams()).resolved(default_sampling(self.policy))),
             seed=seed,
             max_step_tokens=max_step_tokens,
             max_path_tokens=max_path_tokens,

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from ramify.config import SETTINGS, EngineConfig
 from ramify.reward.protocol import RewardModel
+from ramify.sampling_params import UNFILTERED, USUAL_SAMPLING, TokenSampling
 
 from .library.catalog import resolve_model
+from .policy.default_sampling import RecommendsSampling, recommended_sampling
 from .policy.llama import LlamaPolicy
 from .policy.prompts.prompt_format import choose_prompt_format
 from .policy.protocol import PolicyModel
@@ -59,6 +61,20 @@ def default_reward(model: str | Path | PolicyModel) -> str | None:
     if not isinstance(model, str) or not model.startswith(BUNDLED_POLICY):
         return None
     return OTHER_REWARDS.get(model.partition(":")[0], DEFAULT_REWARD)
+
+
+def default_sampling(model: str | Path | PolicyModel) -> TokenSampling:
+    """Return the sampling of a model for what the user leaves open.
+
+    Models behind servers have that of files that recommend none. A policy that is a Python object and says nothing is
+    sampled from its own distribution.
+
+    Raises:
+        ModelLoadError: if there is no such file, or it is damaged.
+    """
+    if not isinstance(model, str | Path):
+        return model.sampling if isinstance(model, RecommendsSampling) else UNFILTERED
+    return USUAL_SAMPLING if is_remote(model) else recommended_sampling(check_gguf(resolve_model(model).path).metadata)
 
 
 class _Loader:

@@ -293,7 +293,7 @@ class Labeller:
             seed=node_seed(self._seed, node.path),
             prefix=self._tree.path_text(node.parent),
             max_tokens=self._plan.max_rollout_tokens if to_the_end else self._plan.max_step_tokens,
-            sampling=SamplingParams(),
+            sampling=SamplingParams().resolved(),
             to_the_end=to_the_end,
         )
 

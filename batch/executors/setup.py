@@ -10,7 +10,7 @@ from typing import Any
 
 from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
-from ramify.engine.loading import default_reward
+from ramify.engine.loading import default_reward, default_sampling
 from ramify.engine.planning.profile import profile_for
 from ramify.engine.planning.strategy_choice import choose_strategy
 from ramify.errors import UsageError
@@ -90,6 +90,7 @@ def make_setup(config: BatchConfig, engine: Engine | None, known: Mapping[str, A
         engine=settings,
         strategy=strategy,
         run=config.run,
+        sampling=config.run.sampling.resolved(default_sampling(config.model if engine is None else engine.policy)),
         more=_extras(config, fallback),
     )
     return Setup(

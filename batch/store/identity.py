@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,7 @@ from ramify.engine.library.catalog import resolve_model
 from ramify.engine.policy.remote.address import is_remote, parse_address
 from ramify.engine.rewards.confidence import CONFIDENCES
 from ramify.errors import ModelLoadError
+from ramify.sampling_params import TokenSampling
 from ramify.search.registry import strategy_to_dict
 from ramify.search.strategy import Strategy
 from ramify.settings import identity_of
@@ -102,11 +103,12 @@ def configuration(
     engine: EngineConfig,
     strategy: Strategy,
     run: RunConfig,
+    sampling: TokenSampling,
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return all that changes what comes out, in plain JSON types; a model counts by content, not by name.
 
-    `more` is what only some runs have.
+    `sampling` is what tokens are drawn with, and `more` what only some runs have.
     """
     settings = identity_of(engine)
     spec = engine.reward_spec
@@ -120,7 +122,7 @@ def configuration(
         "reward": None if reward is None else reward["sha256"] or reward["name"],
         "engine": settings,
         "strategy": strategy_to_dict(strategy),
-        "sampling": identity_of(run.sampling),
+        "sampling": asdict(sampling),
         "budget": identity_of(run.budget),
         **identity_of(run),
         "stop": _rule(run.stop),

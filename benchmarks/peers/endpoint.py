@@ -33,7 +33,7 @@ from ramify.config import EngineConfig
 from ramify.engine.loading import load_models
 from ramify.engine.policy.llama import LlamaPolicy
 from ramify.errors import RamifyError, UsageError
-from ramify.sampling_params import SamplingParams
+from ramify.sampling_params import TokenSampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ def understood(peer: str, body: Mapping[str, Any], *, chat: bool) -> Ask:
     """
     stops = body.get("stop") or ()
     stops = (stops,) if isinstance(stops, str) else tuple(str(each) for each in stops)
-    sampling = SamplingParams(
+    sampling = TokenSampling(
         temperature=_number(body, "temperature", 1.0),
         top_p=_number(body, "top_p", 1.0),
         top_k=max(0, int(_number(body, "top_k", 0))),

@@ -14,7 +14,7 @@ from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.engine.runtime.serve.token_tree import TokenTree
 from ramify.errors import UsageError
 from ramify.reward.tokens import Segment, SegmentEncoder
-from ramify.sampling_params import SamplingParams, StepFormat, node_seed
+from ramify.sampling_params import StepFormat, TokenSampling, node_seed
 
 KEPT = 8
 """Prompts of which the cache is kept, over all clients."""
@@ -36,7 +36,7 @@ class Ask:
     max_tokens: int | None = None
     seed: int | None = None
     stops: tuple[str, ...] = ()
-    sampling: SamplingParams = field(default_factory=SamplingParams)
+    sampling: TokenSampling = field(default_factory=TokenSampling)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from ramify.config import RunConfig
-from ramify.sampling_params import SamplingParams, node_seed
+from ramify.sampling_params import TokenSampling, node_seed
 from ramify.search.node import Node, Origin
 from ramify.search.strategy import Expansion, Strategy
 from ramify.search.tree import SearchTree
@@ -97,8 +97,8 @@ class RequestBuilder:
             about, origin = node.about, node.origin
         return tuple(reversed(turns))
 
-    def _sampling(self, temperature: float | None) -> SamplingParams:
-        sampling = self.config.sampling
+    def _sampling(self, temperature: float | None) -> TokenSampling:
+        sampling = self.config.sampling.resolved()
         return sampling if temperature is None else replace(sampling, temperature=temperature)
 
 

@@ -8,10 +8,12 @@ from itertools import pairwise
 
 from ramify.errors import QuestionTooLong
 from ramify.reward.protocol import Tokenizer
+from ramify.sampling_params import TokenSampling
 
 from ..runtime.messages import StepRequest, StepResult, Turn
 from ..runtime.serve.loaded_model import LoadedModel
 from ..runtime.serve.token_tree import TokenTree
+from .default_sampling import recommended_sampling
 from .prompts.prompt_format import PromptFormat
 from .protocol import AdoptedNode
 
@@ -26,8 +28,13 @@ class LlamaPolicy:
 
     @property
     def parameters(self) -> int:
-        """Number of weights in the file."""
-        return self.model.info.parameters
+        """Number of weights that each token is multiplied with."""
+        return self.model.info.token_parameters
+
+    @property
+    def sampling(self) -> TokenSampling:
+        """The sampling that suits the model."""
+        return recommended_sampling(self.model.info.metadata)
 
     @property
     def context_tokens(self) -> int:

@@ -90,7 +90,7 @@ class PolicyModel(Protocol):
 
     @property
     def parameters(self) -> int:
-        """Number of weights, for FLOPs; 0 if unknown."""
+        """Number of weights that each token is multiplied with, for FLOPs; 0 if unknown."""
         ...
 
     @property

@@ -47,7 +47,7 @@ class LikelihoodModel:
     @property
     def parameters(self) -> int:
         """Number of weights."""
-        return self._model.info.parameters
+        return self._model.info.token_parameters
 
     async def open(self, question: str) -> LikelihoodSession:
         """Start a question.

@@ -13,7 +13,7 @@ from ramify.reward.protocol import ReadRequest, ReadResult, ScoredStep, ScoreUsa
 from ramify.reward.scores import checked_scores, sigmoid
 from ramify.reward.specs import NUMBER, QUESTION, SOLUTION, VerifierSpec
 from ramify.reward.tokens import Segment, SegmentEncoder, token_of
-from ramify.sampling_params import SamplingParams, StepFormat, node_seed
+from ramify.sampling_params import StepFormat, TokenSampling, node_seed
 
 from ..policy.prompts.presets import PromptPreset
 from ..policy.prompts.prompt import prompt_segments, special_tokens
@@ -63,7 +63,7 @@ class VerifierReward:
     @property
     def parameters(self) -> int:
         """Number of weights."""
-        return self.model.info.parameters
+        return self.model.info.token_parameters
 
     async def open(self, question: str) -> VerifierSession:
         """Start a session."""
@@ -168,7 +168,7 @@ class VerifierSession:
                 child=tree.new_id(),
                 seed=node_seed(self._reward.seed, (step.node, number)),
                 max_tokens=min(spec.max_tokens, room),
-                sampling=SamplingParams(temperature=spec.temperature),
+                sampling=TokenSampling(temperature=spec.temperature),
             )
             for number in range(1, spec.chains + 1)
         ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ramify.errors import RamifyError
 from ramify.reward.protocol import ReadRequest, ReadResult
-from ramify.sampling_params import SamplingParams, StepFormat
+from ramify.sampling_params import StepFormat, TokenSampling
 from ramify.search.node import FinishReason
 
 from .llama.config import ModelConfig, ModelInfo
@@ -53,7 +53,7 @@ class StepRequest:
     child: int
     seed: int
     max_tokens: int
-    sampling: SamplingParams = field(default_factory=SamplingParams)
+    sampling: TokenSampling = field(default_factory=TokenSampling)
     to_the_end: bool = False
     keep: bool = False
     path: tuple[int, ...] = ()

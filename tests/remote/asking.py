@@ -12,7 +12,7 @@ from ramify.engine.engine import Engine
 from ramify.engine.policy.remote.policy import RemotePolicy
 from ramify.engine.policy.remote.settings import Patience, RemoteSettings
 from ramify.engine.runtime.messages import StepRequest, StepResult
-from ramify.sampling_params import SamplingParams
+from ramify.sampling_params import TokenSampling
 from ramify.solution import Solution
 
 from .http_server import Ask, FakeServer
@@ -49,7 +49,7 @@ async def solve(policy: RemotePolicy, scorer: Any = None, **options: Any) -> Sol
 
 def request(child: int = 1, prefix: str = "", **options: Any) -> StepRequest:
     fields: dict[str, Any] = {"parent": 0, "path": (child - 1,), "seed": child, "max_tokens": 32}
-    return StepRequest(child=child, prefix=prefix, **{"sampling": SamplingParams(), **fields, **options})
+    return StepRequest(child=child, prefix=prefix, **{"sampling": TokenSampling(), **fields, **options})
 
 
 async def expand(policy: RemotePolicy, *requests: StepRequest, allowance: int | None = None) -> dict[int, StepResult]:

@@ -8,7 +8,7 @@ import pytest
 
 from ramify.engine.runtime.messages import Turn
 from ramify.errors import ModelLoadError
-from ramify.sampling_params import SamplingParams
+from ramify.sampling_params import TokenSampling
 from ramify.search.node import FinishReason
 from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import MajorityVote
@@ -46,7 +46,7 @@ async def test_a_vote_counts_what_the_server_generated() -> None:
 
 async def test_sampling_is_asked_for_in_full() -> None:
     with serving(write) as server:
-        sampling = SamplingParams(temperature=0.7, top_p=0.9, top_k=40, min_p=0.05)
+        sampling = TokenSampling(temperature=0.7, top_p=0.9, top_k=40, min_p=0.05)
         await expand(await connect(server), request(sampling=sampling), request(2, "Take 1 more\n", seed=(1 << 64) - 1))
     first, second = sorted(server.texts, key=lambda body: body["prompt"])
     assert first["prompt"] == f"Question: {QUESTION}\nAnswer:" and second["prompt"] == first["prompt"] + "Take 1 more\n"
@@ -55,7 +55,7 @@ async def test_sampling_is_asked_for_in_full() -> None:
     assert (second["top_k"], second["min_p"], second["seed"]) == (-1, 0.0, (1 << 63) - 1)
 
 
-def vars_of(sampling: SamplingParams) -> dict[str, Any]:
+def vars_of(sampling: TokenSampling) -> dict[str, Any]:
     return {name: getattr(sampling, name) for name in ("temperature", "top_p", "top_k", "min_p")}
 
 

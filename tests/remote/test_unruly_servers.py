@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from ramify.errors import ModelLoadError
-from ramify.sampling_params import SamplingParams
+from ramify.sampling_params import TokenSampling
 from ramify.search.node import FinishReason
 from ramify.search.strategies.sampling import MajorityVote
 
@@ -77,7 +77,7 @@ async def test_fields_that_a_server_does_not_know_are_left_out(caplog: pytest.Lo
         assert set(found) == {1, 2} and found[1].logprob is None
         assert any("takes no seed" in record.message for record in caplog.records)
         with pytest.raises(ModelLoadError, match="top_k"):
-            await expand(policy, request(sampling=SamplingParams(top_k=5)))
+            await expand(policy, request(sampling=TokenSampling(top_k=5)))
 
 
 def _replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:

@@ -12,7 +12,7 @@ from ramify.engine.runtime.decode.decoder import Decoder
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.llama.native import FLASH_SINGLES, Context, Model, flash_attention
 from ramify.engine.runtime.messages import StepRequest, StepResult
-from ramify.sampling_params import SamplingParams
+from ramify.sampling_params import TokenSampling
 
 PROMPT = tuple(range(10, 30))
 
@@ -32,7 +32,7 @@ def texts(context: Context, model: Model, lanes: int) -> dict[int, str]:
     decoder = Decoder(context, model.vocabulary, max_lanes=lanes)
     decoder.open_run(1, PROMPT)
     # So hot that hardly two lanes write the same.
-    sampling = SamplingParams(temperature=20.0)
+    sampling = TokenSampling(temperature=20.0)
     requests = [
         StepRequest(parent=0, child=each, seed=each, max_tokens=8, sampling=sampling) for each in range(1, lanes + 1)
     ]

@@ -15,7 +15,7 @@ from ramify.engine.runtime.decode.decoder import Decoder
 from ramify.engine.runtime.decode.draws import RowSampler, uniforms
 from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.reward.protocol import ReadRequest, ReadResult
-from ramify.sampling_params import SamplingParams, StepFormat
+from ramify.sampling_params import StepFormat, TokenSampling
 
 END = 0
 NEWLINE = 1
@@ -410,7 +410,7 @@ def test_greedy_sequences_and_adopted_nodes() -> None:
     decoder.open_run(1, (2, 3))
     decoder.adopt(1, 1, 0, (4, 5))
     decoder.adopt(1, 2, 1, (6,))
-    request = StepRequest(parent=2, child=3, seed=1, max_tokens=9, sampling=SamplingParams(temperature=0.0))
+    request = StepRequest(parent=2, child=3, seed=1, max_tokens=9, sampling=TokenSampling(temperature=0.0))
     decoder.expand(1, [request], None, step=LINE)
     result = lanes_of(drain(decoder))[1, 3]
     assert result.tokens == reference((2, 3, 4, 5, 6), request)[0]

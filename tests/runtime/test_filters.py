@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ramify.engine.runtime.decode.filters import filters, kept
-from ramify.sampling_params import SamplingParams
+from ramify.sampling_params import TokenSampling
 
 
-def by_definition(logits: list[float], params: SamplingParams) -> set[int]:
+def by_definition(logits: list[float], params: TokenSampling) -> set[int]:
     """Sort everything, then cut."""
     order = sorted(range(len(logits)), key=lambda index: -logits[index])
     if 0 < params.top_k < len(logits):
@@ -34,14 +34,14 @@ def by_definition(logits: list[float], params: SamplingParams) -> set[int]:
     spread=st.sampled_from([0.01, 1.0, 4.0, 12.0]),
     ties=st.booleans(),
     params=st.builds(
-        SamplingParams,
+        TokenSampling,
         top_k=st.sampled_from([0, 1, 2, 5, 11, 40, 3000]),
         top_p=st.sampled_from([0.05, 0.5, 0.9, 0.99, 1.0]),
         min_p=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
     ),
 )
 def test_what_is_kept_is_what_the_definitions_keep(
-    size: int, seed: int, spread: float, ties: bool, params: SamplingParams
+    size: int, seed: int, spread: float, ties: bool, params: TokenSampling
 ) -> None:
     row = (np.random.default_rng(seed).standard_normal(size) * spread).astype(np.float32)
     if ties:
@@ -57,8 +57,8 @@ def test_what_is_kept_is_what_the_definitions_keep(
     assert len(differing) <= (1 if params.top_p < 1.0 else 0)
 
 
-@pytest.mark.parametrize("params", [SamplingParams(top_k=1), SamplingParams(top_p=0.001), SamplingParams(min_p=1.0)])
-def test_the_most_likely_token_always_stays(params: SamplingParams) -> None:
+@pytest.mark.parametrize("params", [TokenSampling(top_k=1), TokenSampling(top_p=0.001), TokenSampling(min_p=1.0)])
+def test_the_most_likely_token_always_stays(params: TokenSampling) -> None:
     row = np.zeros(2000, dtype=np.float32)
     row[1500] = 1.0
     weights = np.exp(row - 1.0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ramify.engine.runtime.llama.gguf_check import check_gguf
 from ramify.errors import ModelLoadError
 
-from .tiny_gguf import write_tiny
+from .tiny_gguf import Shape, words, write_tiny
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,13 @@ def test_a_sound_file_is_described(sound: Path) -> None:
     assert summary.metadata["general.name"] == "tiny"
     assert summary.parameters == sum(int(tensor.n_elements) for tensor in GGUFReader(sound).tensors)
     assert summary.file_bytes == sound.stat().st_size
+
+
+def test_an_input_embedding_counts_for_a_token_only_where_it_is_the_output_too(sound: Path, tmp_path: Path) -> None:
+    untied, tied = check_gguf(sound), check_gguf(write_tiny(tmp_path / "tied.gguf", tied=True))
+    embedding = len(words()) * Shape().width
+    assert untied.token_parameters == untied.parameters - embedding
+    assert tied.token_parameters == tied.parameters == untied.token_parameters
 
 
 @pytest.mark.parametrize(

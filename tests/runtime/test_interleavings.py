@@ -28,7 +28,7 @@ from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.engine.runtime.serve.loaded_model import LoadedModel
 from ramify.errors import EngineClosed
 from ramify.reward.protocol import ReadRequest
-from ramify.sampling_params import SamplingParams
+from ramify.sampling_params import TokenSampling
 
 from .driving import loaded_model
 
@@ -81,7 +81,7 @@ class Interleavings(RuleBasedStateMachine):
         children = range(self.next_node, self.next_node + lanes)
         self.next_node += lanes
         # The colder, the more children share a sequence.
-        sampling = SamplingParams(temperature=data.draw(st.sampled_from([0.0, 0.2, 1.0])))
+        sampling = TokenSampling(temperature=data.draw(st.sampled_from([0.0, 0.2, 1.0])))
         requests = [
             StepRequest(parent=parent, child=each, seed=each, max_tokens=tokens, keep=keep, sampling=sampling)
             for each in children
@@ -174,7 +174,7 @@ def test_any_interleaving_keeps_the_lengths_right(model: Model, ending: Path) ->
 async def live(loaded: LoadedModel, source: random.Random) -> None:
     """Start a run and end it in one way or another, at any moment."""
     run = await loaded.open_run(PROMPT[: source.randint(1, len(PROMPT))])
-    sampling = SamplingParams(temperature=source.choice((0.2, 1.0)))
+    sampling = TokenSampling(temperature=source.choice((0.2, 1.0)))
     lanes = [
         StepRequest(
             parent=0, child=child, seed=source.getrandbits(32), max_tokens=source.randint(1, 25), sampling=sampling

@@ -15,7 +15,7 @@ from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.errors import ModelLoadError
 from ramify.reward.protocol import ReadRequest
-from ramify.sampling_params import SamplingParams
+from ramify.sampling_params import TokenSampling
 
 from .driving import config_of, expand, lane
 from .tiny_gguf import write_tiny
@@ -69,7 +69,7 @@ async def test_a_tree_over_several_windows_evaluates_each_token_once(
         loaded = await runtime.load(config_of(kind_file(architecture)))
         assert loaded.info.window_tokens == WINDOW
         run = await loaded.open_run(PROMPT)
-        greedy = SamplingParams(temperature=0.0)
+        greedy = TokenSampling(temperature=0.0)
         first = await expand(run, *(lane(child, max_tokens=2 * WINDOW) for child in range(1, 5)))
         second = await expand(run, *(lane(child, child % 4 + 1, max_tokens=WINDOW) for child in range(5, 13)))
         last = (await expand(run, lane(20, 5, max_tokens=1, sampling=greedy)))[20]

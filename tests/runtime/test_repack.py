@@ -21,7 +21,7 @@ PATH = [40, 41, 42, 50, 60]
 
 
 def summary(*matrices: tuple[str, int, int]) -> GgufSummary:
-    return GgufSummary("llama", 1, {}, frozenset(), 1, tuple(Matrix(*each) for each in matrices))
+    return GgufSummary("llama", 1, 1, {}, frozenset(), 1, tuple(Matrix(*each) for each in matrices))
 
 
 def logits(path: Path, buffers: BufferWord) -> npt.NDArray[np.float32]:

@@ -17,7 +17,7 @@ from ramify.engine.runtime.serve.processes import Isolation
 from ramify.engine.runtime.serve.token_tree import TokenTree
 from ramify.errors import EngineClosed, ModelLoadError, QuestionTooLong, UsageError
 from ramify.reward.protocol import ReadRequest
-from ramify.sampling_params import SamplingParams, StepFormat
+from ramify.sampling_params import StepFormat, TokenSampling
 
 from .driving import PROMPT, config_of, expand, lane, loaded_model, until
 from .tiny_gguf import write_tiny
@@ -92,7 +92,7 @@ async def test_an_allowance_is_spent_to_the_token(tiny: Path) -> None:
 async def test_greedy_takes_the_best_logit(tiny: Path) -> None:
     async with loaded_model(tiny) as loaded:
         run = await loaded.open_run(PROMPT)
-        greedy = SamplingParams(temperature=0.0)
+        greedy = TokenSampling(temperature=0.0)
         result = (await expand(run, lane(1, sampling=greedy, max_tokens=1)))[1]
         ids = tuple(range(loaded.info.vocabulary_size))
         row = (await run.read([ReadRequest(node=9, parent=None, tokens=PROMPT, read=(29,), ids=ids)]))[0]
@@ -224,7 +224,7 @@ async def test_wrong_requests_are_refused_and_harm_nobody(tiny: Path) -> None:
             (lane(1, 7), "not in this run"),
             (lane(0), "taken"),
             (lane(1, max_tokens=0), "max_tokens"),
-            (lane(1, sampling=SamplingParams(temperature=-1)), "temperature"),
+            (lane(1, sampling=TokenSampling(temperature=-1)), "temperature"),
         ]
         for request, message in wrong:
             with pytest.raises(UsageError, match=message):

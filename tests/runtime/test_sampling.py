@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 
 from ramify.engine.runtime.decode.draws import RowSampler, uniforms
 from ramify.errors import UsageError
-from ramify.sampling_params import SamplingParams, check_sampling
+from ramify.sampling_params import TokenSampling, check_sampling
 
 Floats = npt.NDArray[np.float32]
 DRAWS = 20_000
 
 
 def sample(
-    logits: Floats, params: list[SamplingParams], numbers: npt.NDArray[np.float64]
+    logits: Floats, params: list[TokenSampling], numbers: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     return RowSampler(logits.shape[1]).draw(logits, params, numbers)
 
 
-def exact(logits: Floats, params: SamplingParams) -> npt.NDArray[np.float64]:
+def exact(logits: Floats, params: TokenSampling) -> npt.NDArray[np.float64]:
     """Return the distribution from its definition, in plain double arithmetic."""
     ordered = sorted(range(len(logits)), key=lambda index: -float(logits[index]))
     probability = np.exp(logits.astype(np.float64) - float(logits.max()))
@@ -46,15 +46,15 @@ def exact(logits: Floats, params: SamplingParams) -> npt.NDArray[np.float64]:
 @pytest.mark.parametrize(
     "params",
     [
-        SamplingParams(),
-        SamplingParams(temperature=0.5),
-        SamplingParams(temperature=2.0, top_k=7),
-        SamplingParams(top_p=0.6),
-        SamplingParams(min_p=0.2),
-        SamplingParams(temperature=0.8, top_k=20, top_p=0.9, min_p=0.05),
+        TokenSampling(),
+        TokenSampling(temperature=0.5),
+        TokenSampling(temperature=2.0, top_k=7),
+        TokenSampling(top_p=0.6),
+        TokenSampling(min_p=0.2),
+        TokenSampling(temperature=0.8, top_k=20, top_p=0.9, min_p=0.05),
     ],
 )
-def test_draws_follow_the_distribution(size: int, params: SamplingParams) -> None:
+def test_draws_follow_the_distribution(size: int, params: TokenSampling) -> None:
     logits = np.random.default_rng(size).standard_normal(size).astype(np.float32) * 2
     wanted = exact(logits, params)
     if size > 1000:
@@ -86,20 +86,20 @@ def test_draws_follow_the_distribution(size: int, params: SamplingParams) -> Non
 
 def test_greedy_takes_the_lowest_of_the_best() -> None:
     logits = np.asarray([[0.0, 3.0, 3.0], [5.0, 1.0, 5.0]], dtype=np.float32)
-    tokens, logprobs = sample(logits, [SamplingParams(temperature=0.0)] * 2, uniforms([1, 2], [0, 0]))
+    tokens, logprobs = sample(logits, [TokenSampling(temperature=0.0)] * 2, uniforms([1, 2], [0, 0]))
     assert tokens.tolist() == [1, 0]
     assert logprobs == pytest.approx([3 - np.log(np.exp(logits[0]).sum()), 5 - np.log(np.exp(logits[1]).sum())])
 
 
 def test_logprobs_are_at_temperature_one_and_unfiltered() -> None:
     logits = np.asarray([[1.0, 2.0, 3.0]], dtype=np.float32)
-    tokens, logprobs = sample(logits, [SamplingParams(temperature=0.1, top_k=1)], uniforms([0], [0]))
+    tokens, logprobs = sample(logits, [TokenSampling(temperature=0.1, top_k=1)], uniforms([0], [0]))
     assert tokens.tolist() == [2]
     assert logprobs[0] == pytest.approx(3 - np.log(np.exp([1.0, 2.0, 3.0]).sum()))
 
 
-@pytest.mark.parametrize("params", [SamplingParams(), SamplingParams(temperature=0.0), SamplingParams(top_p=0.5)])
-def test_rows_that_are_no_logits_give_minus_one(params: SamplingParams) -> None:
+@pytest.mark.parametrize("params", [TokenSampling(), TokenSampling(temperature=0.0), TokenSampling(top_p=0.5)])
+def test_rows_that_are_no_logits_give_minus_one(params: TokenSampling) -> None:
     logits = np.zeros((4, 5000), dtype=np.float32)
     logits[0, 17] = np.nan
     logits[1] = -np.inf
@@ -114,7 +114,7 @@ def test_the_ends_of_the_range_never_draw_what_is_impossible(size: int) -> None:
     logits = np.full((2, size), -np.inf, dtype=np.float32)
     logits[:, size // 2] = 1.0
     logits[:, size // 3] = 1.0
-    tokens, _ = sample(logits, [SamplingParams()] * 2, np.asarray([0.0, np.nextafter(1.0, 0.0)]))
+    tokens, _ = sample(logits, [TokenSampling()] * 2, np.asarray([0.0, np.nextafter(1.0, 0.0)]))
     assert tokens.tolist() == [size // 3, size // 2]
 
 
@@ -122,7 +122,7 @@ def test_the_ends_of_the_range_never_draw_what_is_impossible(size: int) -> None:
 @given(data=st.data(), lanes=st.integers(1, 12), size=st.sampled_from([5, 300, 5000]))
 def test_a_lane_draws_the_same_whatever_shares_the_batch(data: st.DataObject, lanes: int, size: int) -> None:
     logits = np.random.default_rng(lanes).standard_normal((lanes, size)).astype(np.float32)
-    settings_ = st.sampled_from([SamplingParams(), SamplingParams(temperature=0.3, top_k=3), SamplingParams(top_p=0.7)])
+    settings_ = st.sampled_from([TokenSampling(), TokenSampling(temperature=0.3, top_k=3), TokenSampling(top_p=0.7)])
     params = [data.draw(settings_) for _ in range(lanes)]
     seeds = data.draw(st.lists(st.integers(0, 2**64 - 1), min_size=lanes, max_size=lanes))
     draws = data.draw(st.lists(st.integers(0, 2000), min_size=lanes, max_size=lanes))
@@ -148,13 +148,13 @@ def test_numbers_are_uniform_and_independent() -> None:
 @pytest.mark.parametrize(
     "params",
     [
-        SamplingParams(temperature=-1.0),
-        SamplingParams(temperature=float("nan")),
-        SamplingParams(top_k=-1),
-        SamplingParams(top_p=1.5),
-        SamplingParams(min_p=-0.1),
+        TokenSampling(temperature=-1.0),
+        TokenSampling(temperature=float("nan")),
+        TokenSampling(top_k=-1),
+        TokenSampling(top_p=1.5),
+        TokenSampling(min_p=-0.1),
     ],
 )
-def test_settings_out_of_range_are_refused(params: SamplingParams) -> None:
+def test_settings_out_of_range_are_refused(params: TokenSampling) -> None:
     with pytest.raises(UsageError):
         check_sampling(params)

@@ -9,13 +9,13 @@ from ramify.engine.policy.llama import LlamaPolicy
 from ramify.engine.runtime.decode.decoder import Decoder
 from ramify.engine.runtime.decode.shared_sequences import StepText
 from ramify.engine.runtime.messages import StepRequest
-from ramify.sampling_params import SamplingParams
+from ramify.sampling_params import TokenSampling
 from ramify.search.strategy import Strategy
 
 from .test_decoder import LINE, FakeContext, FakeWords, drain, lane, lanes_of, reference
 
 PROMPT = (2, 3, 4)
-GREEDY = SamplingParams(temperature=0.0)
+GREEDY = TokenSampling(temperature=0.0)
 
 
 def greedy(child: int, parent: int = 0, max_tokens: int = 5) -> StepRequest:
@@ -98,7 +98,7 @@ def test_an_allowance_counts_lanes_not_strands() -> None:
 
 def test_lanes_with_other_limits_keep_to_their_own() -> None:
     decoder = decoder_with(FakeContext())
-    hot = StepRequest(parent=0, child=3, seed=3, max_tokens=7, sampling=SamplingParams(temperature=3.0))
+    hot = StepRequest(parent=0, child=3, seed=3, max_tokens=7, sampling=TokenSampling(temperature=3.0))
     decoder.expand(1, [greedy(1, max_tokens=2), greedy(2, max_tokens=7), hot, lane(4)], None, step=LINE)
     results = lanes_of(drain(decoder))
     assert results[1, 1].tokens == results[1, 2].tokens[:2]

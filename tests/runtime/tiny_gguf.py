@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,11 +51,20 @@ def add_vocabulary(writer: GGUFWriter, *, twice: bool = False) -> int:
 
 
 def write_tiny(
-    path: Path, shape: Shape | None = None, *, architecture: str = "qwen2", quantized: str = "", damage: str = ""
+    path: Path,
+    shape: Shape | None = None,
+    *,
+    architecture: str = "qwen2",
+    quantized: str = "",
+    damage: str = "",
+    tied: bool = False,
+    numbers: Mapping[str, float] | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a model of bytes, two merges and four special tokens; `quantized` is the type of its matrices, "" F32.
 
     `damage` "nan" fills the output matrix with NaN, "twice" gives one token two ids, "bare" leaves the vocabulary out.
+    `tied` leaves the output matrix out, so that the input embedding is used. `numbers` and `texts` are more metadata.
     """
     shape = shape or Shape()
     writer = GGUFWriter(path, architecture)
@@ -71,7 +81,11 @@ def write_tiny(
         writer.add_vocab_size(len(words()))
     else:
         add_vocabulary(writer, twice=damage == "twice")
-    _add_tensors(writer, shape, len(words()), quantized=quantized, nan=damage == "nan")
+    for key, number in (numbers or {}).items():
+        writer.add_float32(key, number)
+    for key, text in (texts or {}).items():
+        writer.add_string(key, text)
+    _add_tensors(writer, shape, len(words()), quantized=quantized, nan=damage == "nan", tied=tied)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -79,7 +93,7 @@ def write_tiny(
     return path
 
 
-def _add_tensors(writer: GGUFWriter, shape: Shape, size: int, *, quantized: str, nan: bool) -> None:
+def _add_tensors(writer: GGUFWriter, shape: Shape, size: int, *, quantized: str, nan: bool, tied: bool) -> None:
     random = np.random.default_rng(shape.seed)
 
     def matrix(name: str, rows: int, columns: int) -> None:
@@ -97,7 +111,8 @@ def _add_tensors(writer: GGUFWriter, shape: Shape, size: int, *, quantized: str,
 
     matrix("token_embd", size, shape.width)
     ones("output_norm")
-    matrix("output", size, shape.width)
+    if not tied:
+        matrix("output", size, shape.width)
     bias = np.zeros(size, dtype=np.float32)
     # Only the end of a text and what is visible can be drawn: bytes that make no text would hide errors.
     bias[size - 3 :] = -60.0

@@ -171,7 +171,7 @@ class HomeScreen(RamifyScreen):
             "budget": budget_name(spec),
             "stop": spec.get("stop") or "never",
             "seed": str(spec.get("seed")),
-            "temperature": f"{spec.get('temperature'):g}",
+            "temperature": DEFAULT if spec.get("temperature") is None else f"{spec.get('temperature'):g}",
         }
         for name, value in values.items():
             self.query_one(f"#choice-{name}", Choice).value = value
@@ -302,7 +302,7 @@ def _choices() -> list[Choice]:
             "temperature",
             label="temp",
             help="Of sampling; 0 is greedy.",
-            options=[Option(each) for each in ("0.5", "0.7", "1", "1.2")],
+            options=[Option(each) for each in (DEFAULT, "0.5", "0.7", "1", "1.2")],
             free=True,
             check=_temperature,
         ),
@@ -319,7 +319,7 @@ def _options(screen: HomeScreen, start: RunSpec) -> dict[str, Any]:
         "width": None if values["width"] == DEFAULT else check_width(values["width"] or "0"),
         "stop": None if values["stop"] == "never" else values["stop"],
         "seed": _seed(values["seed"] or "0"),
-        "temperature": _temperature(values["temperature"] or "1"),
+        "temperature": _temperature(values["temperature"] or DEFAULT),
         **({} if values["budget"] == budget_name(start) else parse_budget(values["budget"] or "balanced")),
     }
 
@@ -340,7 +340,9 @@ def _seed(text: str) -> int:
         raise UsageError(f"the seed {text!r} is no whole number", "write such as 7") from None
 
 
-def _temperature(text: str) -> float:
+def _temperature(text: str) -> float | None:
+    if text == DEFAULT:
+        return None
     try:
         value = float(text)
     except ValueError:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ramify.sampling_params import SamplingParams
+from ramify.sampling_params import TokenSampling
 
 from ...runtime.messages import Turn
 from ..prompts.presets import QUESTION, PromptPreset
@@ -54,7 +54,7 @@ class Asked:
     prefix: str
     turns: tuple[Turn, ...]
     max_tokens: int
-    sampling: SamplingParams
+    sampling: TokenSampling
     seed: int
     count: int = 1
     stops: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import anyio
 
 from ramify.errors import ModelLoadError, ModelUnreachable, RamifyError, UsageError
-from ramify.sampling_params import StepFormat
+from ramify.sampling_params import USUAL_SAMPLING, StepFormat, TokenSampling
 
 from ..prompts.presets import choose_preset
 from ..prompts.step_formats import choose_step_format, split_steps
@@ -60,6 +60,11 @@ class RemotePolicy:
         self.notices = Notices()
         self.writer = writer
         self._prepared = Prepared(self._find_out)
+
+    @property
+    def sampling(self) -> TokenSampling:
+        """The sampling of models whose files are not known."""
+        return USUAL_SAMPLING
 
     @classmethod
     async def connect(

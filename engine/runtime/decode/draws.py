@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ramify.sampling_params import SamplingParams
+from ramify.sampling_params import TokenSampling
 
 from .filters import filters, kept
 
@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-PLAIN = SamplingParams()
+PLAIN = TokenSampling()
 _BLOCK = 512
 _SMALL = 4096
 """Vocabularies up to this size are summed up whole."""
@@ -68,7 +68,7 @@ class RowSampler:
         self._sums = np.empty((0, 0), dtype=np.float64)
 
     def draw(
-        self, logits: Floats, params: Sequence[SamplingParams], numbers: Doubles, counts: Sequence[int] | None = None
+        self, logits: Floats, params: Sequence[TokenSampling], numbers: Doubles, counts: Sequence[int] | None = None
     ) -> tuple[Ints, Doubles]:
         """Return a token for each draw and its log-probability at temperature 1.
 
@@ -126,13 +126,13 @@ class RowSampler:
         logits: Floats,
         peak: Floats,
         weights: Floats,
-        params: Sequence[SamplingParams],
+        params: Sequence[TokenSampling],
         numbers: Doubles,
         spans: RowSpans,
     ) -> tuple[Ints, Doubles]:
         totals = np.asarray(weights.sum(axis=1, dtype=np.float64))
         tokens = np.empty(len(numbers), dtype=np.int64)
-        rows_of: dict[SamplingParams, list[int]] = {}
+        rows_of: dict[TokenSampling, list[int]] = {}
         for row, setting in enumerate(params):
             rows_of.setdefault(setting, []).append(row)
         draws_of = [slice(*ends) for ends in zip(spans.starts, spans.starts[1:], strict=False)]
@@ -153,7 +153,7 @@ class RowSampler:
         return tokens, totals
 
 
-def _draw_kept(row: Floats, weights: Floats, total: float, setting: SamplingParams, numbers: Doubles) -> Ints:
+def _draw_kept(row: Floats, weights: Floats, total: float, setting: TokenSampling, numbers: Doubles) -> Ints:
     if not math.isfinite(total):
         return np.zeros(len(numbers), dtype=np.int64)
     ids = kept(row, weights, total, setting)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ramify.sampling_params import SamplingParams
+from ramify.sampling_params import TokenSampling
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -15,12 +15,12 @@ Ints = npt.NDArray[np.int64]
 _BLOCK = 512
 
 
-def filters(setting: SamplingParams, size: int) -> bool:
+def filters(setting: TokenSampling, size: int) -> bool:
     """Tell whether a setting rejects any token of a vocabulary of `size`."""
     return 0 < setting.top_k < size or setting.top_p < 1.0 or setting.min_p > 0.0
 
 
-def kept(row: Floats, weights: Floats, total: float, setting: SamplingParams) -> Ints:
+def kept(row: Floats, weights: Floats, total: float, setting: TokenSampling) -> Ints:
     """Return the ids that a setting's filters leave, ascending; the most likely one is always among them.
 
     `weights` are exp(row - its maximum) and `total` is their sum. Top-k comes first, with all that equal the last of
@@ -34,7 +34,7 @@ def kept(row: Floats, weights: Floats, total: float, setting: SamplingParams) ->
     return ids
 
 
-def _candidates(row: Floats, weights: Floats, total: float, setting: SamplingParams) -> tuple[Ints, float]:
+def _candidates(row: Floats, weights: Floats, total: float, setting: TokenSampling) -> tuple[Ints, float]:
     """Return ids among which are all that can be kept, exact if top-k is set, and the weight that top-p refers to."""
     if 0 < setting.top_k < len(row):
         ids = _top(row, setting.top_k)

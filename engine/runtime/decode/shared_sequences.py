@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from ramify.sampling_params import SamplingParams, StepFormat
+from ramify.sampling_params import StepFormat, TokenSampling
 
 from ..messages import StepRequest
 from .jobs import Job
@@ -29,7 +29,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 @lru_cache(maxsize=256)
-def _interned(sampling: SamplingParams) -> SamplingParams:
+def _interned(sampling: TokenSampling) -> TokenSampling:
     """Return the same object for equal settings, so that a batch's can be compared by identity."""
     return sampling
 
@@ -105,7 +105,7 @@ class SharedSequence(Job):
     children: list[ChildSequence]
     group: RequestGroup
     text: StepText
-    sampling: SamplingParams
+    sampling: TokenSampling
     max_tokens: int
     tokens: list[int]
     logprob: float

@@ -50,14 +50,16 @@ class ModelConfig(ModelSettings):
 class ModelInfo:
     """Description of a loaded model.
 
-    `context_tokens` is the longest path, `cells` the KV cells of all paths. `window_tokens` is the
-    length of the window of layers with a sliding window, 0 without such layers.
+    `parameters` are all its weights, `token_parameters` those that each token is multiplied with (see `GgufSummary`).
+    `context_tokens` is the longest path, `cells` the KV cells of all paths. `window_tokens` is the length of the window
+    of layers with a sliding window, 0 without such layers.
     """
 
     path: str
     name: str
     architecture: str
     parameters: int
+    token_parameters: int
     vocabulary_size: int
     context_tokens: int
     cells: int

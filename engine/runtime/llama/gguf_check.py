@@ -6,6 +6,7 @@ import math
 import mmap
 import os
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,11 @@ MAX_STRING = 1 << 26
 
 _FIXED = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
+_INPUT = "token_embd.weight"
+_LOOKED_UP = ("per_layer_token_embd.weight", "position_embd.weight", "token_types.weight")
+"""Tensors of which a token reads one row and is multiplied with none."""
+_OUTPUTS = ("output.weight", "cls.output.weight")
+"""Output matrices; a model without one uses its input embedding."""
 
 # Block size in elements and bytes by tensor type (ggml.h); of a type that is not listed only the start is checked.
 _BLOCKS = {
@@ -41,10 +47,15 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class GgufSummary:
-    """Summary of a GGUF file's header. `metadata` leaves arrays out; `parameters` counts all weights."""
+    """Summary of a GGUF file's header.
+
+    `metadata` leaves arrays out. `parameters` counts all weights, `token_parameters` those that each token is
+    multiplied with: an input embedding, of which a token reads one row, only where it is the output matrix too.
+    """
 
     architecture: str
     parameters: int
+    token_parameters: int
     metadata: dict[str, Scalar]
     tensor_types: frozenset[int]
     file_bytes: int
@@ -135,7 +146,7 @@ def _parse(reader: _Reader, size: int) -> GgufSummary:
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str):
         raise _Broken("it does not name its architecture; it is damaged")
-    parameters, types, needed, matrices = _tensors(reader, tensors)
+    sizes, types, needed, matrices = _tensors(reader, tensors)
     if metadata.get("tokenizer.ggml.model") == "llama" and not reader.has_byte_tokens:
         raise _Broken("its vocabulary lacks the byte tokens, so that some texts cannot be tokenized; it is damaged")
     alignment = metadata.get("general.alignment", 32)
@@ -144,12 +155,28 @@ def _parse(reader: _Reader, size: int) -> GgufSummary:
     start = (reader.at + alignment - 1) // alignment * alignment
     if tensors and start + needed > size:
         raise _Broken(f"it holds {size} bytes and its tensors need {start + needed}; it is truncated")
-    return GgufSummary(architecture, parameters, metadata, types, size, matrices)
+    return GgufSummary(
+        architecture, sum(sizes.values()), _token_parameters(sizes, metadata), metadata, types, size, matrices
+    )
 
 
-def _tensors(reader: _Reader, count: int) -> tuple[int, frozenset[int], int, tuple[Matrix, ...]]:
-    """Return the number of weights, the tensor types, the bytes that the tensor data needs, and the matrices."""
-    parameters, needed = 0, 0
+def _token_parameters(sizes: Mapping[str, int], metadata: Mapping[str, Scalar]) -> int:
+    """Return the number of weights that a token is multiplied with, by the sizes of all tensors.
+
+    The word of a file that states its own count is taken.
+    """
+    stated = metadata.get("ramify.parameter_count")
+    if isinstance(stated, int) and stated > 0:
+        return stated
+    own_output = any(name in sizes for name in _OUTPUTS)
+    looked_up = sum(sizes.get(name, 0) for name in (*_LOOKED_UP, *((_INPUT,) if own_output else ())))
+    return sum(sizes.values()) - looked_up
+
+
+def _tensors(reader: _Reader, count: int) -> tuple[dict[str, int], frozenset[int], int, tuple[Matrix, ...]]:
+    """Return the sizes of the tensors, their types, the bytes that their data needs, and the matrices."""
+    sizes: dict[str, int] = {}
+    needed = 0
     types: set[int] = set()
     matrices: list[Matrix] = []
     for _ in range(count):
@@ -163,12 +190,12 @@ def _tensors(reader: _Reader, count: int) -> tuple[int, frozenset[int], int, tup
         block, width = _BLOCKS.get(kind, (1, 0))
         if elements <= 0 or elements % block:
             raise _Broken(f"tensor {_shown(name)} has a shape that its type cannot have; it is damaged")
-        parameters += elements
+        sizes[name] = sizes.get(name, 0) + elements
         types.add(kind)
         if dimensions == 2:
             matrices.append(Matrix(name, kind, shape[1]))
         needed = max(needed, offset + elements // block * width)
-    return parameters, frozenset(types), needed, tuple(matrices)
+    return sizes, frozenset(types), needed, tuple(matrices)
 
 
 def _value(reader: _Reader, kind: int, key: str) -> Scalar | None:

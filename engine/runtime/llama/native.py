@@ -400,6 +400,7 @@ def model_info(model: Model, context: Context, path: str) -> ModelInfo:
         name=str(summary.metadata.get("general.name", os.path.basename(path))),
         architecture=summary.architecture,
         parameters=summary.parameters,
+        token_parameters=summary.token_parameters,
         vocabulary_size=vocabulary.size,
         context_tokens=context.longest_path,
         cells=context.cells,
