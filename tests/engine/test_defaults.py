@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from ramify import Engine, SamplingParams
@@ -13,7 +11,6 @@ from ramify.engine.runtime.messages import StepRequest
 from ramify.sampling_params import UNFILTERED, USUAL_SAMPLING, TokenSampling
 from ramify.search.strategies.sampling import MajorityVote
 from ramify.testing import ScriptedModel
-from tests.runtime.tiny_gguf import write_tiny
 
 
 @pytest.mark.parametrize(
@@ -42,11 +39,9 @@ def test_what_a_user_gives_wins_field_by_field() -> None:
     assert str(default) == "temperature 0.6, top-k 20, top-p 0.8"
 
 
-def test_models_by_name_path_and_address(tmp_path: Path) -> None:
+def test_models_by_name_and_address() -> None:
     assert default_sampling("demo-m") == UNFILTERED
     assert default_sampling("openai:http://localhost:1/v1#some") == USUAL_SAMPLING
-    numbers = {"general.sampling.temp": 0.3}
-    assert default_sampling(write_tiny(tmp_path / "a.gguf", numbers=numbers)) == TokenSampling(temperature=0.3)
     assert default_sampling(ScriptedModel({})) == UNFILTERED
 
 

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ramify.engine.loading import default_sampling
 from ramify.engine.runtime.llama.gguf_check import check_gguf
 from ramify.errors import ModelLoadError
+from ramify.sampling_params import TokenSampling
 
 from .tiny_gguf import Shape, words, write_tiny
 
@@ -29,6 +31,12 @@ def test_a_sound_file_is_described(sound: Path) -> None:
     assert summary.metadata["general.name"] == "tiny"
     assert summary.parameters == sum(int(tensor.n_elements) for tensor in GGUFReader(sound).tensors)
     assert summary.file_bytes == sound.stat().st_size
+
+
+def test_a_files_recommended_sampling_is_read(tmp_path: Path) -> None:
+    numbers = {"general.sampling.temp": 0.3, "general.sampling.top_p": 0.9}
+    path = write_tiny(tmp_path / "a.gguf", numbers=numbers)
+    assert default_sampling(path) == TokenSampling(temperature=0.3, top_p=0.9)
 
 
 def test_an_input_embedding_counts_for_a_token_only_where_it_is_the_output_too(sound: Path, tmp_path: Path) -> None:
