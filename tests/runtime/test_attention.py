@@ -68,7 +68,7 @@ def test_with_flash_attention_many_sequences_are_decoded_in_parts(model: Model) 
     try:
         assert plain.single_tokens == plain.batch_tokens
         found = texts(flash, model, 100)
-        # The prompt apart, no batch reaches the size from which cells cost the same whether a sequence sees them or not.
+        # The prompt apart, no batch reaches the size from which a cell costs the same, seen by a sequence or not.
         assert max(sizes[1:]) <= FLASH_SINGLES
         # Full ones, as long as there are enough sequences.
         assert min(sizes[2:5]) == FLASH_SINGLES
