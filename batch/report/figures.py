@@ -24,7 +24,7 @@ MOST_TICK_CHARACTERS = 60
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point with its 95 % interval on the vertical axis; `label` says what it is of."""
+    """A point with its 95 % interval on the vertical axis; `label` names it."""
 
     x: float
     y: float
