@@ -117,7 +117,7 @@ def draw(axes: Any, figure: Figure) -> None:
         axes.set_yticks(SHARE_TICKS, [f"{share:.0%}" for share in SHARE_TICKS])
     else:
         axes.set_ylim(0, None)
-        axes.yaxis.set_major_formatter(lambda value, place: f"{value:,.0f}")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.grid(visible=True, axis="y" if figure.names else "both", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
