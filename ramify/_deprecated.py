@@ -98,6 +98,8 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.engine.prompts.steps": "ramify.engine.policy.prompts.step_formats",
     "ramify.engine.quantize": "ramify.engine.library.quantize",
     "ramify.engine.remote": "ramify.engine.policy.remote",
+    "ramify.engine.remote.keys": "ramify.engine.policy.remote.address",
+    "ramify.engine.remote.settings": "ramify.engine.policy.remote.policy",
     "ramify.engine.removal": "ramify.engine.library.removal",
     "ramify.engine.requests": "ramify.engine.control.requests",
     "ramify.engine.rewards.check": "ramify.training.check",
@@ -249,8 +251,7 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
     },
     "ramify.engine.remote": {
         "ramify.engine.policy.remote.address": "RemoteAddress parse_address",
-        "ramify.engine.policy.remote.policy": "RemotePolicy",
-        "ramify.engine.policy.remote.settings": "RemoteSettings",
+        "ramify.engine.policy.remote.policy": "RemotePolicy RemoteSettings",
     },
     "ramify.reward": {
         "ramify": "CallableReward RewardModel",
@@ -319,6 +320,7 @@ RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {
     ("ramify.batch.executors.actor", "ActorError"): ("ramify.errors", "UnpicklableError"),
     ("ramify.engine", "SolutionCandidate"): ("ramify.search.votes", "Candidate"),
     ("ramify.engine.solution", "SolutionCandidate"): ("ramify.search.votes", "Candidate"),
+    ("ramify.engine.remote.settings", "Patience"): ("ramify.engine.policy.remote.pool", "RetryPolicy"),
     ("ramify.reward", "ScoreJob"): ("ramify.reward.protocol", "ReadRequest"),
     ("ramify.reward", "ScoreRow"): ("ramify.reward.protocol", "ReadResult"),
     ("ramify.search", "AbMcts"): ("ramify", "ABMCTS"),

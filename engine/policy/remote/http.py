@@ -20,8 +20,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from .address import is_local
-from .keys import ApiKey
+from .address import ApiKey, is_local
 
 if TYPE_CHECKING:
     import httpx2
@@ -35,13 +34,14 @@ _SHOWN = 300
 
 
 class HttpError(Exception):
-    """Raised when a request got no good reply."""
+    """Raised when a request got no usable reply."""
 
 
 class Refused(HttpError):
-    """Raised when a server answers with an error.
+    """Raised when a server answers with an HTTP error.
 
-    `message` is what it says, without the key. `retry_after_s` is how long it asks to wait, None if it does not say.
+    `code` is the status, `message` the server's text without the key. `retry_after_s` is the wait in seconds that the
+    server asks for, None if it asks for none.
     """
 
     def __init__(self, code: int, message: str, retry_after_s: float | None = None) -> None:
@@ -52,7 +52,7 @@ class Refused(HttpError):
 
 
 class Unreachable(HttpError):
-    """Raised when a server cannot be reached, breaks off, is silent for too long or answers with something else."""
+    """Raised when a server cannot be reached, closes the connection, exceeds a time limit or sends no valid reply."""
 
 
 class Untrusted(HttpError):
@@ -79,13 +79,13 @@ class Transport:
         body: Mapping[str, Any] | None,
         take: Callable[[bytes], bool] | None = None,
     ) -> bytes | None:
-        """Send a request and return the reply's body; without a `body` it is a GET.
+        """Send a request and return the reply's body; a POST of `body` as JSON, or a GET if `body` is None.
 
-        With `take`, an event stream is handed over line by line, until that returns False or the stream ends, and None
-        is returned. Cancelling closes the connection.
+        With `take`, an event stream is passed to it line by line until it returns False or the stream ends, and None is
+        returned. Cancelling closes the connection.
 
         Raises:
-            HttpError: if there is no good reply.
+            HttpError: if there is no usable reply.
         """
         import httpx2
 
@@ -208,7 +208,7 @@ async def _consume(response: httpx2.Response, use: Callable[[bytes], bool]) -> b
 
 
 def in_words(said: Any) -> str:
-    """Return what a server says about an error, from JSON or text, in one short line; "" if it says nothing."""
+    """Return a server's error message, given as parsed JSON or as text, in one short line; "" if there is none."""
     for name in ("error", "message", "detail"):
         if isinstance(said, dict):
             said = cast("dict[str, Any]", said).get(name, cast("dict[str, Any]", said))
