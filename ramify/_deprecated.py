@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
     from types import ModuleType
     from typing import Any
+else:
+    # Importing the real one takes longer than all of this module.
+    Loader = object
 
 MOVED_MODULES: Mapping[str, str] = {
     "ramify.batch.allocation": "ramify.batch.executors.setup",
@@ -344,7 +347,7 @@ RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {
 }
 
 
-class _AliasLoader:
+class _AliasLoader(Loader):
     """Loads an old module path as the very module that has taken its place."""
 
     def __init__(self, new: str) -> None:
@@ -360,7 +363,7 @@ class _AliasLoader:
         _warn(f"the module {name} is now {self._new}")
 
 
-class _ServingLoader:
+class _ServingLoader(Loader):
     """Loads a module as its own loader does, and adds its old names."""
 
     def __init__(self, loader: Loader, names: Mapping[str, tuple[str, str]]) -> None:
