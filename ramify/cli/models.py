@@ -108,7 +108,7 @@ def remove(name: str, yes: bool) -> None:
 
     found = find_removable(name)
     if not yes:
-        if not _stdin_is_terminal():
+        if not terminal.is_terminal(sys.stdin):
             raise click.UsageError(f"deleting {found.name} needs a yes; pass --yes")
         size = size_text(found.size_bytes)
         if not click.confirm(f"delete {found.name} ({size}) from {models_folder()}?", err=True):
@@ -264,13 +264,6 @@ def _list_files(ref: HubRef, as_json: bool) -> None:
     ]
     terminal.write_table(("FILE", "QUANTIZATION", "SIZE", "PARTS"), table)
     terminal.say(f"fetch one with `ramify models pull {ref.place}/{choices[0].file}`")
-
-
-def _stdin_is_terminal() -> bool:
-    try:
-        return sys.stdin.isatty()
-    except (AttributeError, ValueError):
-        return False
 
 
 def _entry(entry: CatalogEntry) -> dict[str, Any]:
