@@ -102,7 +102,7 @@ def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> No
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 def remove(name: str, yes: bool) -> None:
     """Delete a model from your model folder, with all its parts. Bundled models stay."""
-    from ramify.engine.library.removal import find_removable
+    from ramify.engine.library.catalog import find_removable
 
     from ..files import models_folder
 
@@ -237,9 +237,9 @@ class DownloadProgress:
 
 
 def _list_files(ref: HubRef, as_json: bool) -> None:
-    from ramify.engine.library.hub.choosing import list_choices
+    from ramify.engine.library.hub.client import list_hub_models
 
-    choices = list_choices(ref)
+    choices = list_hub_models(ref)
     if as_json:
         rows = [
             {
