@@ -63,7 +63,7 @@ def workers_of(pid: int) -> list[int]:
             words = (folder / "cmdline").read_bytes()
         except (OSError, ValueError):
             continue
-        if int(parent) == pid and state != "Z" and b"runtime.worker" in words:
+        if int(parent) == pid and state != "Z" and b"runtime.serve.worker" in words:
             found.append(int(folder.name))
     return found
 
