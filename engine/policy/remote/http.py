@@ -243,7 +243,7 @@ def _failure(error: Exception) -> HttpError:
         if isinstance(cause, OSError) and cause.errno is not None:
             # Event loops write texts of their own for the errors of the system.
             named = isinstance(cause, ssl.SSLError | socket.gaierror)
-            text = cause.strerror if named else os.strerror(cause.errno)
+            text = (cause.strerror or "it broke off") if named else os.strerror(cause.errno)
             return Unreachable(text[:1].lower() + text[1:])
     return Unreachable("it broke off")
 
@@ -251,8 +251,9 @@ def _failure(error: Exception) -> HttpError:
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """Yield an error, those behind it, and the members of groups among them."""
     yield error
-    for each in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
-        yield from _causes(each)
+    if isinstance(error, BaseExceptionGroup):
+        for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from _causes(each)
     behind = error.__cause__ or error.__context__
     if behind is not None:
         yield from _causes(behind)
