@@ -1,4 +1,9 @@
-"""Download of one file from the hub, resumed after interruptions and checked against its checksum."""
+"""Download of one file from the hub, resumed after interruptions and checked against its checksum.
+
+The transfer is not huggingface_hub's `hf_hub_download`: that deletes the bytes of an interrupted download, and a later
+call starts at byte 0. Its `http_get` is not public, loses up to 10 MB at a break, does not try again after a connection
+reset, and refuses files over 50 GB.
+"""
 
 from __future__ import annotations
 
