@@ -1,4 +1,4 @@
-"""Many problems in one resumable run: run folder, grading and reports."""
+"""Batches: many problems in one resumable run, with a run folder, grading and reports."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ class SavedSamples:
     samples: int = 0
     usage: Usage = field(default_factory=Usage)
 
-    def standing(self) -> ProblemProgress:
-        """Return the figures by which the allocator chooses the next items."""
+    def progress(self) -> ProblemProgress:
+        """Return what the allocator needs to know of the item."""
         votes = () if self.solution is None else tuple(self.solution.vote_counts())
         return ProblemProgress(votes=votes, samples=self.samples, tokens=self.usage.policy.generated_tokens)
 
@@ -78,7 +78,7 @@ class AdaptiveBatchRun(BatchRun):
         """Read the finished items, and the saved samples of the others; see BatchRun.prepare."""
         super().prepare(problems, wanted)
         for item in self._pending:
-            saved = self._folder.read_part(item.key)
+            saved = self._folder.read_samples(item.key)
             part = SavedSamples() if saved is None else SavedSamples.from_dict(saved)
             self._samples[item.key] = part
             self._attempts[item.key] += 1
@@ -90,14 +90,14 @@ class AdaptiveBatchRun(BatchRun):
         while self._may_start(control):
             before = self._round_state()
             left = limit - self.counter.progress().generated_tokens
-            standings = [self._samples[item.key].standing() for item in self._open]
-            tranches = chooser.next(standings, left, executor.at_a_time(self._config.parallel)) if left > 0 else []
-            bought = [(self._open[each.problem], each.samples) for each in tranches]
+            progress = [self._samples[item.key].progress() for item in self._open]
+            tranches = chooser.next(progress, left, executor.at_a_time(self._config.parallel)) if left > 0 else []
+            chosen = [(self._open[each.problem], each.samples) for each in tranches]
             async with anyio.create_task_group() as tasks:
-                for item, samples in bought:
-                    tasks.start_soon(self._buy, executor, item, samples, left // len(bought), show)
+                for item, samples in chosen:
+                    tasks.start_soon(self._sample, executor, item, samples, left // len(chosen), show)
             self._raise_failure()
-            if not bought or self._round_state() == before:
+            if not chosen or self._round_state() == before:
                 await self._conclude(show)
                 return
 
@@ -114,7 +114,7 @@ class AdaptiveBatchRun(BatchRun):
             self._stop_reason = "failures"
         return not self._stop_reason
 
-    async def _buy(self, executor: Executor, item: Item, samples: int, tokens: int, show: Show) -> None:
+    async def _sample(self, executor: Executor, item: Item, samples: int, tokens: int, show: Show) -> None:
         """Sample `samples` more paths of an item within `tokens`, and save all that it has."""
         part = self._samples[item.key]
 
@@ -137,28 +137,28 @@ class AdaptiveBatchRun(BatchRun):
         try:
             solution = await executor.search(request, report)
         except EnginesLost as error:
-            await self._waste(item, error)
+            await self._abandon_tranche(item, error)
             self._failure = error
         except (EngineDied, ModelCrashed) as error:
             self._deaths[item.key] += 1
             if self._deaths[item.key] > (1 if isinstance(error, ModelCrashed) else MOST_DEATHS):
-                await self._drop(item, error)
+                await self._fail_and_close(item, error)
             else:
-                await self._waste(item, error)
+                await self._abandon_tranche(item, error)
         except Exception as error:
-            await self._drop(item, error)
+            await self._fail_and_close(item, error)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
-                await self._waste(item, error)
+                await self._abandon_tranche(item, error)
             raise
         else:
             grown = part.grown(solution, width)
             self.counter.update(item.key, grown.usage)
             self._samples[item.key] = grown
-            await self._write(lambda: self._folder.save_part(item.key, grown.to_dict()), lambda: None)
+            await self._write(lambda: self._folder.save_samples(item.key, grown.to_dict()), lambda: None)
         show()
 
-    async def _waste(self, item: Item, error: BaseException) -> None:
+    async def _abandon_tranche(self, item: Item, error: BaseException) -> None:
         """Write the cost of a failed tranche; the item keeps its samples from before."""
         kept = self._samples[item.key].usage
         row = self._attempt_row(item, error, self._spent[item.key])
@@ -168,16 +168,16 @@ class AdaptiveBatchRun(BatchRun):
             self._folder.log(f"item {item.problem.id!r} loses a tranche: {type(error).__name__}")
 
         def count() -> None:
-            self.counter.wasted(row["usage"])
+            self.counter.add_failed_attempt(row["usage"])
             self.counter.update(item.key, kept)
             self._attempts[item.key] += 1
 
         await self._write(store, count)
 
-    async def _drop(self, item: Item, error: Exception) -> None:
+    async def _fail_and_close(self, item: Item, error: Exception) -> None:
         await self._fail(item, error)
         self._close(item)
-        await run_sync(self._folder.drop_part, item.key)
+        await run_sync(self._folder.drop_samples, item.key)
 
     async def _conclude(self, show: Show) -> None:
         """Write the rows of all items that have samples."""
@@ -190,7 +190,7 @@ class AdaptiveBatchRun(BatchRun):
             await self._keep(item, solution, correct)
             self._raise_failure()
             self._close(item)
-            await run_sync(self._folder.drop_part, item.key)
+            await run_sync(self._folder.drop_samples, item.key)
             show()
 
     def _close(self, item: Item) -> None:

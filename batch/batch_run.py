@@ -63,7 +63,7 @@ class BatchRun:
 
     @property
     def pending(self) -> int:
-        """Items that are left to do."""
+        """Number of items that are not done."""
         return len(self._pending)
 
     def prepare(self, problems: Sequence[Problem], wanted: Sequence[Item]) -> None:
@@ -88,7 +88,7 @@ class BatchRun:
         for row in read_attempts(self._folder.path):
             self._note_attempt(row)
             if (row["key"], row["attempt"]) not in there:
-                self.counter.wasted(row["usage"])
+                self.counter.add_failed_attempt(row["usage"])
         self._pending.extend(item for item in wanted if item.key not in done)
         failed = self.counter.progress().failed
         if failed and not self._config.retry_failed:
@@ -114,7 +114,7 @@ class BatchRun:
         for item in self._crashed:
             if not self._may_start(control):
                 break
-            await self._do(executor, item, show)
+            await self._search_item(executor, item, show)
             self._raise_failure()
         return self._stop_reason or "completed"
 
@@ -128,7 +128,7 @@ class BatchRun:
 
             async def work() -> None:
                 while self._pending and self._failure is None and self._may_start(control):
-                    await self._do(executor, self._pending.popleft(), show)
+                    await self._search_item(executor, self._pending.popleft(), show)
                 if self._failure is not None:
                     tasks.cancel_scope.cancel()
 
@@ -150,7 +150,7 @@ class BatchRun:
             self._stop_reason = "budget"
         return not self._stop_reason and self.counter.affords_another()
 
-    async def _do(self, executor: Executor, item: Item, show: Show) -> None:
+    async def _search_item(self, executor: Executor, item: Item, show: Show) -> None:
         """Search one item and write its row."""
         self._attempts[item.key] += 1
         self.counter.started(item.key)
@@ -158,33 +158,33 @@ class BatchRun:
             solution = await self._search(executor, item, show)
             correct = await grade_beside(solution.answer, item.problem.answer, item.problem.check)
         except EngineDied as error:
-            await self._redo(item, error)
+            await self._retry(item, error)
         except EnginesLost as error:
-            await self._give_up_attempt(item, error)
+            await self._abandon_attempt(item, error)
             self._failure = error
         except ModelCrashed as error:
             if item in self._crashed:
                 await self._fail(item, error)
             else:
                 self._crashed.append(item)
-                await self._give_up_attempt(item, error)
+                await self._abandon_attempt(item, error)
         except Exception as error:
             await self._fail(item, error)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
-                await self._give_up_attempt(item, error)
+                await self._abandon_attempt(item, error)
             raise
         else:
             await self._keep(item, solution, correct)
         show()
 
-    async def _redo(self, item: Item, error: EngineDied) -> None:
+    async def _retry(self, item: Item, error: EngineDied) -> None:
         """Queue an item again whose engine died; after MOST_DEATHS it fails, because it may be the cause."""
         self._deaths[item.key] += 1
         if self._deaths[item.key] > MOST_DEATHS:
             await self._fail(item, error)
         else:
-            await self._give_up_attempt(item, error)
+            await self._abandon_attempt(item, error)
             self._pending.appendleft(item)
 
     async def _search(self, executor: Executor, item: Item, show: Show) -> Solution:
@@ -230,7 +230,7 @@ class BatchRun:
 
         await self._write(store, lambda: self.counter.finished(row))
 
-    async def _give_up_attempt(self, item: Item, error: BaseException) -> None:
+    async def _abandon_attempt(self, item: Item, error: BaseException) -> None:
         """Write the cost of an attempt that will be made again."""
         row = self._attempt_row(item, error, self.counter.cost(item.key))
 

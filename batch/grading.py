@@ -171,7 +171,7 @@ def _graded(
 
 
 def _is_item(record: Record) -> bool:
-    """Tell whether a record is a row of items.jsonl, whose `answer` is the prediction."""
+    """Return whether a record is a row of items.jsonl, whose `answer` is the prediction."""
     there = record.values.keys()
     return {"gold", "answer"} <= there and not there & set(PREDICTION_FIELDS["prediction"])
 

@@ -96,7 +96,7 @@ class ProgressCounter:
         """Count a row of an earlier call; only `wanted` ones count as done."""
         self._count(row, wanted=wanted)
 
-    def wasted(self, usage: Mapping[str, Any]) -> None:
+    def add_failed_attempt(self, usage: Mapping[str, Any]) -> None:
         """Count the cost of a failed attempt that no item in flight stands for."""
         self._run_tokens += _generated(usage)
 
@@ -134,10 +134,10 @@ class ProgressCounter:
         return self._limit is not None and self._run_tokens >= self._limit
 
     def affords_another(self) -> bool:
-        """Tell whether one more item would probably stay within the limit of generated tokens.
+        """Return whether one more item would probably stay within the limit of generated tokens.
 
-        Items in flight are expected to cost what the done ones did on average. With nothing in flight one more is
-        started as long as anything is left.
+        Items in flight are expected to cost as much as the mean of the done ones. With nothing in flight one more is
+        started as long as any tokens are left.
         """
         if self._limit is None:
             return True

@@ -1,4 +1,4 @@
-"""Whether memory stays flat over thousands of problems in one engine.
+"""Soak test: memory of one engine over thousands of problems.
 
     python benchmarks/soak.py [--problems 2000] [--out DIR]
 

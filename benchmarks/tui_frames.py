@@ -1,4 +1,4 @@
-"""What the terminal UI costs: a frame of the tree, the first paint, and what drawing takes from decoding.
+"""Cost of the terminal UI: a frame of the tree, the first paint, and the share of decoding time.
 
     python benchmarks/tui_frames.py             all three
     python benchmarks/tui_frames.py --no-model  without the last, which searches on the bundled models

@@ -18,6 +18,7 @@ from ramify.config import DEFAULT_RUN, EngineConfig, RunConfig
 from ramify.errors import EngineClosed, UsageError
 from ramify.events import Event
 from ramify.problem import Problem
+from ramify.reward.callable import CallableReward
 from ramify.reward.protocol import RewardModel
 from ramify.sampling_params import SamplingParams
 from ramify.search.budget import Budget, TokenPrice
@@ -206,7 +207,8 @@ class Engine:
             )
         if config.budget.flops is not None and not policy.parameters:
             raise UsageError(f"FLOPs are limited and the size of {policy.name} is not known", "limit tokens instead")
-        price = TokenPrice.of(policy.parameters, 0 if reward is None else reward.parameters)
+        read_by = None if reward is None or isinstance(reward, CallableReward) else reward.parameters
+        price = TokenPrice.of(policy.parameters, read_by)
         meter = Meter(config.budget, price, min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens))
 
         checker = make_checker(problem.check)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
     from types import ModuleType
     from typing import Any
+else:
+    # Importing the real one takes longer than all of this module.
+    Loader = object
 
 MOVED_MODULES: Mapping[str, str] = {
     "ramify.batch.allocation": "ramify.batch.executors.setup",
@@ -75,6 +78,8 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.engine.config": "ramify.config",
     "ramify.engine.controller": "ramify.engine.control.controller",
     "ramify.engine.convert": "ramify.engine.library.convert",
+    "ramify.engine.convert.folding": "ramify.engine.library.convert.heads",
+    "ramify.engine.convert.tokenizer_files": "ramify.engine.library.convert.checkpoint",
     "ramify.engine.distinct": "ramify.engine.control.scoring",
     "ramify.engine.duration": "ramify.text",
     "ramify.engine.equality": "ramify.answers.checkers",
@@ -83,6 +88,7 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.engine.fallback": "ramify.engine.ensembles.fallback",
     "ramify.engine.history.folder": "ramify.files",
     "ramify.engine.hub": "ramify.engine.library.hub",
+    "ramify.engine.hub.choosing": "ramify.engine.library.hub.client",
     "ramify.engine.hub.pull": "ramify.engine.library.pull",
     "ramify.engine.llama_policy": "ramify.engine.policy.llama",
     "ramify.engine.pooling": "ramify.engine.ensembles.vote_pooling",
@@ -98,7 +104,13 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.engine.prompts.steps": "ramify.engine.policy.prompts.step_formats",
     "ramify.engine.quantize": "ramify.engine.library.quantize",
     "ramify.engine.remote": "ramify.engine.policy.remote",
-    "ramify.engine.removal": "ramify.engine.library.removal",
+    "ramify.engine.remote.asking": "ramify.engine.policy.remote.requests",
+    "ramify.engine.remote.counting": "ramify.engine.policy.remote.reply",
+    "ramify.engine.remote.keys": "ramify.engine.policy.remote.address",
+    "ramify.engine.remote.preparing": "ramify.engine.policy.remote.dialect",
+    "ramify.engine.remote.settings": "ramify.engine.policy.remote.policy",
+    "ramify.engine.remote.stops": "ramify.engine.policy.remote.step_end",
+    "ramify.engine.removal": "ramify.engine.library.catalog",
     "ramify.engine.requests": "ramify.engine.control.requests",
     "ramify.engine.rewards.check": "ramify.training.check",
     "ramify.engine.rewards.evaluation": "ramify.training.evaluation",
@@ -249,8 +261,7 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
     },
     "ramify.engine.remote": {
         "ramify.engine.policy.remote.address": "RemoteAddress parse_address",
-        "ramify.engine.policy.remote.policy": "RemotePolicy",
-        "ramify.engine.policy.remote.settings": "RemoteSettings",
+        "ramify.engine.policy.remote.policy": "RemotePolicy RemoteSettings",
     },
     "ramify.reward": {
         "ramify": "CallableReward RewardModel",
@@ -319,6 +330,9 @@ RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {
     ("ramify.batch.executors.actor", "ActorError"): ("ramify.errors", "UnpicklableError"),
     ("ramify.engine", "SolutionCandidate"): ("ramify.search.votes", "Candidate"),
     ("ramify.engine.solution", "SolutionCandidate"): ("ramify.search.votes", "Candidate"),
+    ("ramify.engine.hub.choosing", "Choice"): ("ramify.engine.library.hub.client", "HubModel"),
+    ("ramify.engine.hub.choosing", "list_choices"): ("ramify.engine.library.hub.client", "list_hub_models"),
+    ("ramify.engine.remote.settings", "Patience"): ("ramify.engine.policy.remote.pool", "RetryPolicy"),
     ("ramify.reward", "ScoreJob"): ("ramify.reward.protocol", "ReadRequest"),
     ("ramify.reward", "ScoreRow"): ("ramify.reward.protocol", "ReadResult"),
     ("ramify.search", "AbMcts"): ("ramify", "ABMCTS"),
@@ -342,7 +356,7 @@ RENAMED: Mapping[tuple[str, str], tuple[str, str]] = {
 }
 
 
-class _AliasLoader:
+class _AliasLoader(Loader):
     """Loads an old module path as the very module that has taken its place."""
 
     def __init__(self, new: str) -> None:
@@ -358,7 +372,7 @@ class _AliasLoader:
         _warn(f"the module {name} is now {self._new}")
 
 
-class _ServingLoader:
+class _ServingLoader(Loader):
     """Loads a module as its own loader does, and adds its old names."""
 
     def __init__(self, loader: Loader, names: Mapping[str, tuple[str, str]]) -> None:

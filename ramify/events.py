@@ -1,4 +1,4 @@
-"""What a run tells its listeners: a closed set of frozen, JSON-ready events."""
+"""Events of a run: a closed set of frozen records that can be written as JSON."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class NodesDispatched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepProgress:
-    """A step in the making: tokens and text so far. Sent at most ten times a second, and only if asked for."""
+    """Tokens and text so far of a step that is being generated; sent on request, at most ten times a second."""
 
     node: int
     generated_tokens: int
@@ -72,7 +72,7 @@ class NodePruned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetUsed:
-    """The usage so far. `fraction` is the share of the tightest limit that it has used, 0.0 without a limit."""
+    """Usage so far. `fraction` is the used share of the tightest limit; 0.0 without a limit."""
 
     usage: Usage
     fraction: float | None
@@ -80,7 +80,7 @@ class BudgetUsed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerUpdate:
-    """The vote as it stands: the leading answer and each answer's count and weight, best first."""
+    """State of the vote: the leading answer, and the number and weight of each answer's paths, best first."""
 
     answer: str | None
     groups: tuple[tuple[str, int, float], ...]
@@ -88,7 +88,7 @@ class AnswerUpdate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPaused:
-    """No new steps are started; those in the making come to their ends."""
+    """No new steps are started; those that are being generated are finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ class BudgetChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePinned:
-    """The answer of this finished path will be the result; None leaves it to the vote again."""
+    """The answer of this finished path will be the result; after None the vote decides again."""
 
     node: int | None
 

@@ -106,8 +106,12 @@ def label_logarithms(axis: Any) -> None:
     """Label a logarithmic axis at 1, 2 and 5 times the powers of ten, as people write numbers."""
     ticker: Any = import_module("matplotlib.ticker")
     axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(lambda value, place: tick_text(value))
+    axis.set_major_formatter(_tick_label)
     axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _tick_label(value: float, place: int | None) -> str:
+    return tick_text(value)
 
 
 def tick_text(value: float) -> str:

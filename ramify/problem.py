@@ -1,4 +1,4 @@
-"""A question with an optional gold answer: what every entry point of ramify takes in."""
+"""Problem: a question with an optional gold answer."""
 
 from __future__ import annotations
 

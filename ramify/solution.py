@@ -1,4 +1,4 @@
-"""The result of a run."""
+"""Solution: the result of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solution:
-    """What a run found and what it cost.
+    """Answer, candidates and usage of a run.
 
     `answer` is None if no path finished with a readable answer. `text` is the full path behind the answer: the best
     scored one among those that agree; "" without an answer. `score` is that path's aggregated reward, None without a

@@ -1,4 +1,4 @@
-"""Public test doubles: a scripted policy and a scripted reward, for testing code that uses ramify without a model."""
+"""Test doubles: a scripted policy and a scripted reward, for tests without a model of code that uses ramify."""
 
 from __future__ import annotations
 

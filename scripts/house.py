@@ -101,9 +101,12 @@ def floor_of(module: str) -> int | None:
 
 # The picture
 
-CHARACTER, LINE, GAP, BAND = 7.3, 26, 14, 22
+CHARACTER, LINE, GAP, BAND = 7.3, 26, 14, 24
 MARGIN, WIDTH = 24, 1180
+SHIFTS = (0, -130, 130, -260, 260)
+"""Floors stand beside each other's middle, so that a line between two does not run behind those between."""
 COLOURS = {"engine": "#dbeafe", "search": "#dcfce7", "reward": "#fef3c7", "training": "#fae8ff", "batch": "#ffedd5"}
+LINES = {"engine": "#3b82f6", "search": "#22c55e", "reward": "#eab308", "training": "#c026d3", "batch": "#f97316"}
 
 
 def rooms() -> dict[str, tuple[int, str]]:
@@ -141,9 +144,9 @@ def picture() -> str:
         rows.setdefault(floor, []).append(name)
     boxes: dict[str, tuple[float, float, float]] = {}
     height = float(MARGIN)
-    for floor in sorted(rows):
+    for number, floor in enumerate(sorted(rows)):
         widths = [len(name) * CHARACTER + 20 for name in rows[floor]]
-        left = (WIDTH - sum(widths) - GAP * (len(widths) - 1)) / 2
+        left = (WIDTH - sum(widths) - GAP * (len(widths) - 1)) / 2 + SHIFTS[number % len(SHIFTS)]
         for name, width in zip(rows[floor], widths, strict=True):
             boxes[name] = left, height, width
             left += width + GAP
@@ -158,9 +161,10 @@ def picture() -> str:
         x1, y1, w1 = boxes[source]
         x2, y2, w2 = boxes[target]
         start, end = x1 + w1 / 2, x2 + w2 / 2
+        line = LINES.get(source.partition(".")[0], "#94a3b8")
         parts.append(
             f'<path d="M{start:.0f} {y1 + LINE:.0f} C{start:.0f} {y1 + LINE + BAND:.0f} {end:.0f} '
-            f'{y2 - BAND:.0f} {end:.0f} {y2:.0f}" fill="none" stroke="#64748b" stroke-opacity="0.55"/>'
+            f'{y2 - BAND:.0f} {end:.0f} {y2:.0f}" fill="none" stroke="{line}" stroke-opacity="0.8"/>'
         )
     for name, (left, top, width) in boxes.items():
         colour = COLOURS.get(name.partition(".")[0], "#f1f5f9")

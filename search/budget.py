@@ -152,15 +152,15 @@ class TokenPrice:
                 raise BudgetError(f"the price {field.name} is {value}; give a number of 0 or more")
 
     @classmethod
-    def of(cls, policy_parameters: float, reward_parameters: float = 0) -> TokenPrice:
+    def of(cls, policy_parameters: float, reward_parameters: float | None = None) -> TokenPrice:
         """Return the price from numbers of weights: FLOPs = 2 * parameters * tokens (Kaplan et al., arXiv 2001.08361).
 
-        `reward_parameters` 0 means that no reward model reads the steps.
+        0 parameters: the size is unknown. `reward_parameters` None means that no reward model reads the steps.
         """
-        reads = float(reward_parameters > 0)
+        reads = float(reward_parameters is not None)
         return cls(
             policy_flops=2.0 * policy_parameters,
-            reward_flops=2.0 * reward_parameters,
+            reward_flops=2.0 * (reward_parameters or 0.0),
             reward_tokens_per_generated=reads,
             reward_tokens_per_node=reads,
         )

@@ -69,6 +69,8 @@ class Strategy(ABC):
 
     name: ClassVar[str]
     """Name on the command line and in saved runs."""
+    guided: ClassVar[bool] = False
+    """True if decisions need the scores of steps."""
     leaves_only: ClassVar[bool] = False
     """True if a node that has children never gets more of them; what is kept to expand it is then freed."""
     converses: ClassVar[bool] = False
@@ -87,10 +89,21 @@ class Strategy(ABC):
     explore_share: float = 1.0
     """Share of the budget, above 0 to 1, after which `decide` is called with `winding_down`; 1 for never."""
 
+    def __post_init__(self) -> None:
+        """Check the attributes that all strategies have, and take names for votes and aggregations.
+
+        Raises:
+            StrategyError: if one is out of range.
+        """
+        check_count("width", self.width)
+        check_count("max_depth", self.max_depth)
+        object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
+        object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
+
     @property
     def uses_reward(self) -> bool:
-        """True if steps must be scored; by default if the vote needs scores."""
-        return self.vote is not VoteRule.MAJORITY
+        """True if steps must be scored, for the decisions or for the vote."""
+        return self.guided or self.vote is not VoteRule.MAJORITY
 
     @abstractmethod
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ramify.config import EngineConfig
 from ramify.engine.library.catalog import resolve_model
-from ramify.engine.library.convert.folding import HeadFiles, copy_with_head, spare_rows
+from ramify.engine.library.convert.heads import HeadFiles, copy_with_head, spare_rows
 from ramify.engine.policy.prompts.prompt import prompt_segments
 from ramify.engine.policy.prompts.prompt_format import choose_prompt_format
 from ramify.engine.runtime.llama.config import ModelConfig

@@ -150,7 +150,7 @@ def file_sizes(descriptions: Mapping[str, Mapping[str, Any] | None]) -> dict[str
 
 
 def portable(error: Exception) -> Exception:
-    """Return the error itself if it can be sent to another process, else an ActorError with its text."""
+    """Return the error itself if it can be sent to another process, else an UnpicklableError with its text."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

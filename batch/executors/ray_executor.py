@@ -65,7 +65,7 @@ async def open_ray(config: BatchConfig, setup: Setup) -> AsyncGenerator[RayExecu
 
 
 @dataclass(slots=True, eq=False)
-class _Worker:
+class _RemoteEngine:
     """One remote engine: its actor, the numbers of its searches, whether it is ready, and how often it was restarted.
 
     `failure` is the error with which its models could not be loaded, None if there was none.
@@ -89,7 +89,7 @@ class RayExecutor:
     def __init__(self, ray: Any, plan: EnginePlan, chosen: list[Place]) -> None:
         self._ray = ray
         self._plan = plan
-        self._workers = [_Worker(place=each, actor=self._start(each), searches=set()) for each in chosen]
+        self._engines = [_RemoteEngine(place=each, actor=self._start(each), searches=set()) for each in chosen]
         self._numbers = count()
         self._listeners: dict[int, OnUsage] = {}
         self._changed = asyncio.Event()
@@ -97,7 +97,7 @@ class RayExecutor:
 
     def at_a_time(self, parallel: int) -> int:
         """Return the number of problems for `parallel` on each engine."""
-        return parallel * len(self._workers)
+        return parallel * len(self._engines)
 
     async def open(self) -> None:
         """Load the models on all nodes.
@@ -106,13 +106,13 @@ class RayExecutor:
             RamifyError: the error of the first engine that cannot load them.
             EnginesLost: if an engine dies again and again.
         """
-        for worker in self._workers:
-            self._revive(worker)
-        while not all(worker.ready for worker in self._workers):
-            for worker in self._workers:
-                if worker.failure is not None:
-                    raise worker.failure
-                if worker.lost:
+        for engine in self._engines:
+            self._revive(engine)
+        while not all(engine.ready for engine in self._engines):
+            for engine in self._engines:
+                if engine.failure is not None:
+                    raise engine.failure
+                if engine.lost:
                     raise EnginesLost("an engine died again and again while it was loaded", "see the logs of Ray")
             await self._changed.wait()
         self._begin(self._follow_usage())
@@ -125,21 +125,21 @@ class RayExecutor:
             EnginesLost: if no engine is left.
             RamifyError: if the search fails.
         """
-        number, worker = next(self._numbers), await self._least_loaded()
-        worker.searches.add(number)
+        number, engine = next(self._numbers), await self._least_loaded()
+        engine.searches.add(number)
         self._listeners[number] = on_usage
         try:
-            outcome: SearchOutcome = await _result(worker.actor.search.remote(number, request))
+            outcome: SearchOutcome = await _result(engine.actor.search.remote(number, request))
         except self._ray.exceptions.RayTaskError:
             raise
         except self._ray.exceptions.RayError as error:
-            if worker.ready:
-                worker.ready = False
-                worker.restarts += 1
-                self._revive(worker)
+            if engine.ready:
+                engine.ready = False
+                engine.restarts += 1
+                self._revive(engine)
             raise EngineDied("the engine that searched this problem died", "--retry-failed tries again") from error
         finally:
-            worker.searches.discard(number)
+            engine.searches.discard(number)
             del self._listeners[number]
         if outcome.usage is not None:
             on_usage(outcome.usage)
@@ -153,54 +153,54 @@ class RayExecutor:
         """Close idle engines and kill all others."""
         for task in list(self._tasks):
             task.cancel()
-        idle = [worker for worker in self._workers if worker.ready and not worker.searches]
-        closing = [worker.actor.close.remote() for worker in idle]
+        idle = [engine for engine in self._engines if engine.ready and not engine.searches]
+        closing = [engine.actor.close.remote() for engine in idle]
         with suppress(Exception), anyio.move_on_after(CLOSE_TIMEOUT_S):
             await asyncio.gather(*map(_result, closing), return_exceptions=True)
-        for worker in self._workers:
+        for engine in self._engines:
             with suppress(Exception):
-                self._ray.kill(worker.actor, no_restart=True)
+                self._ray.kill(engine.actor, no_restart=True)
 
-    async def _least_loaded(self) -> _Worker:
+    async def _least_loaded(self) -> _RemoteEngine:
         """Wait for an engine that can take a problem.
 
         Raises:
             EnginesLost: if no engine is left.
         """
         while True:
-            ready = [worker for worker in self._workers if worker.ready]
+            ready = [engine for engine in self._engines if engine.ready]
             if ready:
-                return min(ready, key=lambda worker: len(worker.searches))
-            if all(worker.lost for worker in self._workers):
-                failure = next((each.failure for each in self._workers if each.failure is not None), None)
+                return min(ready, key=lambda engine: len(engine.searches))
+            if all(engine.lost for engine in self._engines):
+                failure = next((each.failure for each in self._engines if each.failure is not None), None)
                 why = "died again and again" if failure is None else f"cannot be opened any more ({failure})"
                 raise EnginesLost(f"all engines of the cluster {why}", "give the same command again")
             await self._changed.wait()
 
-    def _revive(self, worker: _Worker) -> None:
-        self._begin(self._wait_until_ready(worker))
+    def _revive(self, engine: _RemoteEngine) -> None:
+        self._begin(self._wait_until_ready(engine))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _wait_until_ready(self, worker: _Worker) -> None:
-        while not (worker.ready or worker.lost):
+    async def _wait_until_ready(self, engine: _RemoteEngine) -> None:
+        while not (engine.ready or engine.lost):
             try:
-                worker.failure = await _result(worker.actor.open.remote())
-                worker.ready = worker.failure is None
+                engine.failure = await _result(engine.actor.open.remote())
+                engine.ready = engine.failure is None
             except self._ray.exceptions.ActorUnavailableError:
                 await anyio.sleep(USAGE_EVERY_S)
             except self._ray.exceptions.RayActorError:
                 # Ray restarts this actor no more, so a new one takes its place.
-                worker.restarts += 1
+                engine.restarts += 1
                 await anyio.sleep(USAGE_EVERY_S)
                 with suppress(Exception):
-                    self._ray.kill(worker.actor, no_restart=True)
-                worker.actor = self._start(worker.place)
+                    self._ray.kill(engine.actor, no_restart=True)
+                engine.actor = self._start(engine.place)
             except Exception as error:
-                worker.failure = error
+                engine.failure = error
         # Each waiting task holds the event of the time when it began to wait.
         self._changed.set()
         self._changed = asyncio.Event()
@@ -209,13 +209,13 @@ class RayExecutor:
         """Ask the engines now and then for the cost of their searches so far."""
         while True:
             await anyio.sleep(USAGE_EVERY_S)
-            for worker in self._workers:
-                if worker.ready and worker.searches:
-                    await self._report(worker)
+            for engine in self._engines:
+                if engine.ready and engine.searches:
+                    await self._report(engine)
 
-    async def _report(self, worker: _Worker) -> None:
+    async def _report(self, engine: _RemoteEngine) -> None:
         with suppress(self._ray.exceptions.RayError):
-            found: Mapping[int, Usage] = await _result(worker.actor.usage.remote())
+            found: Mapping[int, Usage] = await _result(engine.actor.usage.remote())
             for number, usage in found.items():
                 if number in self._listeners:
                     self._listeners[number](usage)

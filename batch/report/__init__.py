@@ -1,1 +1,1 @@
-"""Reports of finished runs: tables, comparisons, charts and pages."""
+"""Reports on run folders: totals, analysis, comparison, tables, figures and pages."""

@@ -1,4 +1,4 @@
-"""What a report looks at beyond totals: votes held again, margins, calibration, groups and the worst items."""
+"""Analysis of a run beyond its totals: votes among fewer paths, agreement, calibration, groups, worst items."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ..store.rows import FAILED
 from .totals import BatchReport, check_folder, summarise
 
 INDEPENDENT = ("majority", "weighted", "best-of-n")
-"""Strategies whose paths are sampled independently, so that the first k of them stand for a run with k paths."""
+"""Strategies with independent paths, the first k of which are those of a run with k paths."""
 MOST_GROUPS = 20
-"""A field with more values than this is no grouping."""
+"""Most values of a field by which items are grouped."""
 BINS = 5
 WORST = 10
 ALL_PATHS = 1 << 30
@@ -33,7 +33,7 @@ DECIDING = "deciding model"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """So many of so many right; `tokens` is the mean of generated tokens per item, None where it makes no sense."""
+    """Share of right ones: `successes` of `trials`; `tokens` are the mean tokens of an item, None if unknown."""
 
     label: str
     trials: int
@@ -54,7 +54,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemFigures:
-    """One item in figures; `agreement` is the share of its voting paths that gave its answer, None without votes."""
+    """Figures of one item; `agreement` is the share of its voting paths with its answer, None without votes."""
 
     id: str
     key: str
@@ -78,11 +78,11 @@ class ItemFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """Everything that a report of one run folder shows.
+    """Everything that a report on one run folder shows.
 
     `groups` maps a field to its values. `votes` has one entry for each rule and number of paths k, labelled
     "rule, k=K". `agreement` and `calibration` are binned by the agreement of the votes and by the score of the paths.
-    `cut_steps` counts steps by how their writing ended. `worst` are wrong and failed items, the surest ones first.
+    `cut_steps` counts steps by finish reason. `worst` are wrong and failed items, those with most agreement first.
     """
 
     folder: Path
@@ -125,15 +125,15 @@ class Analysis:
 
 
 def analyse(folder: str | Path, *, by: Sequence[str] = ()) -> Analysis:
-    """Read a run folder and work out all figures; `by` names the fields to group by, none: those that suit.
+    """Read a run folder and compute all figures; `by` names the fields to group by, empty for those with few values.
 
-    Compares answers, which may take seconds where mathematics is hard.
+    Comparing answers may take seconds.
 
     Raises:
         RunFolderError: if it is no run folder, or damaged.
     """
     path = check_folder(Path(folder).expanduser())
-    sums = _Figures()
+    sums = _RowFigures()
     for row in read_items(path):
         sums.take(row)
     items = tuple(sorted(sums.items, key=lambda each: (each.index, each.repeat)))
@@ -152,8 +152,8 @@ def analyse(folder: str | Path, *, by: Sequence[str] = ()) -> Analysis:
     )
 
 
-class _Figures:
-    """Takes rows in one at a time, so that a large run needs little memory."""
+class _RowFigures:
+    """Figures of rows that are added one at a time, so that a large run needs little memory."""
 
     def __init__(self) -> None:
         self._votes: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0, 0])
@@ -168,9 +168,9 @@ class _Figures:
             return
         check = row.get("check", DEFAULT_CHECK)
         if check is None:
-            # A function graded it, which no file holds, so no other path of it can be graded.
+            # A function graded it, which no file holds, so its other paths cannot be graded.
             return
-        checker, gold = _remembering(check), str(row["gold"])
+        checker, gold = _cached_checker(check), str(row["gold"])
         paths = _candidates(row)
         self.paths += [(each.score, each.answer is not None and checker.accepts(each.answer, gold)) for each in paths]
         for k in _sizes(row, len(paths)):
@@ -183,7 +183,7 @@ class _Figures:
                     counts[2] += sum(each.generated_tokens for each in paths[:k])
 
     def vote_shares(self) -> tuple[Share, ...]:
-        """Return the votes by rule and k, without sizes that only few items reach."""
+        """Return the votes by rule and k, without a k that less than half of the items have."""
         most = max((counts[0] for counts in self._votes.values()), default=0)
         ordered = sorted(self._votes.items(), key=lambda each: (each[0][0], each[0][1] or ALL_PATHS))
         return tuple(
@@ -314,8 +314,8 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 
 @lru_cache(maxsize=8)
-def _remembering(check: str) -> Checker:
-    """Return a checker that tells no pair of answers twice."""
+def _cached_checker(check: str) -> Checker:
+    """Return a checker that compares each pair of answers once."""
     checker = make_checker(check)
     same, accepts = (lru_cache(maxsize=1 << 16)(each) for each in (checker.same, checker.accepts))
     return replace(checker, same=same, accepts=accepts)

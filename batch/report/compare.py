@@ -1,4 +1,4 @@
-"""Two runs on the same problems, item by item."""
+"""Comparison of two runs on the same problems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .totals import DRAWS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """How a second run did against a first one on the graded problems that both have.
+    """Comparison of a second run with a first one on the graded problems that both have.
 
     `both`, `only_first`, `only_second` and `neither` count problems by who was right; None if problems were repeated,
     as is `p_value`, McNemar's exact two-sided one. `difference` is the accuracy of the second minus that of the

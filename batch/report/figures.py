@@ -24,7 +24,7 @@ MOST_TICK_CHARACTERS = 60
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point with its 95 % interval on the vertical axis; `label` says what it is of."""
+    """A point with its 95 % interval on the vertical axis; `label` names it."""
 
     x: float
     y: float
@@ -117,7 +117,7 @@ def draw(axes: Any, figure: Figure) -> None:
         axes.set_yticks(SHARE_TICKS, [f"{share:.0%}" for share in SHARE_TICKS])
     else:
         axes.set_ylim(0, None)
-        axes.yaxis.set_major_formatter(lambda value, place: f"{value:,.0f}")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.grid(visible=True, axis="y" if figure.names else "both", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

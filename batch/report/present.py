@@ -108,7 +108,8 @@ def as_html(analyses: Sequence[Analysis], comparisons: Sequence[Comparison]) -> 
     from .figures import figures, figures_as_svg
 
     shown = figures(analyses)
-    template = Environment(autoescape=True).from_string(files(__package__).joinpath("page.html.j2").read_text("utf-8"))
+    source = files("ramify.batch.report").joinpath("page.html.j2").read_text("utf-8")
+    template = Environment(autoescape=True).from_string(source)
     return template.render(
         title=", ".join(each.folder.name for each in analyses),
         comparisons=[comparison_table(each) for each in comparisons],

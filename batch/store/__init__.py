@@ -1,1 +1,1 @@
-"""The run folder: configuration, inputs, identity of items, journal and rows."""
+"""Run folder of a batch: its configuration, input files, identities, rows and files."""

@@ -1,11 +1,11 @@
-"""The run folder: who may write it, and what is in it.
+"""Run folder: its files, and the lock of the one process that writes it.
 
     manifest.json    configuration, its hash, models, versions, input
     items.jsonl      one row for each item that is done, failed ones included
-    attempts.jsonl   attempts that came to nothing and were made again, for their cost
+    attempts.jsonl   failed attempts that were made again, for their cost
     trees/           search trees by item key, if asked for
-    parts/           what items have got so far that are not done, if the budget is shared among them
-    events.log       what happened when
+    parts/           samples of items that are not done, if the items share one budget
+    events.log       events with their times
     report.json      totals at the end of the last call
     lock             held by the one process that writes
 
@@ -74,7 +74,7 @@ def read_items(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_attempts(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the attempts that came to nothing.
+    """Yield the failed attempts that were made again.
 
     Raises:
         RunFolderError: if a line before the last is no row, or the file cannot be read.
@@ -196,7 +196,7 @@ class RunFolder:
             self._items.append(row)
 
     def add_attempt(self, row: Mapping[str, Any]) -> None:
-        """Append an attempt that came to nothing, as `add_item` does.
+        """Append a failed attempt, as `add_item` does.
 
         Raises:
             RunFolderError: if it cannot be written.
@@ -208,12 +208,16 @@ class RunFolder:
         """Write the search tree of an item."""
         self._save(TREES, key, tree)
 
-    def save_part(self, key: str, part: Mapping[str, Any]) -> None:
-        """Write what an item has got so far."""
-        self._save(PARTS, key, part)
+    def save_samples(self, key: str, samples: Mapping[str, Any]) -> None:
+        """Write the samples of an item that is not done.
 
-    def read_part(self, key: str) -> dict[str, Any] | None:
-        """Return what an item has got so far, None if that is nothing.
+        Raises:
+            RunFolderError: if they cannot be written.
+        """
+        self._save(PARTS, key, samples)
+
+    def read_samples(self, key: str) -> dict[str, Any] | None:
+        """Return the samples of an item that is not done, None if there are none.
 
         Raises:
             RunFolderError: if it is damaged.
@@ -228,8 +232,8 @@ class RunFolder:
                 f"{path} cannot be read ({error})", "remove it, and what it holds is done again"
             ) from error
 
-    def drop_part(self, key: str) -> None:
-        """Remove what an item had got before it was done; what cannot be removed is in nobody's way."""
+    def drop_samples(self, key: str) -> None:
+        """Remove the samples of an item that is done now; a file that cannot be removed does no harm."""
         with suppress(OSError):
             (self.path / PARTS / f"{key}.json").unlink()
 

@@ -1,4 +1,4 @@
-"""What makes an item the same item: a hash of its question and of all that changes what comes out."""
+"""Identity of items: hashes of the question and of all settings that change results; descriptions of models."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _NOTED = ("ramify", "llama-cpp-python", "numpy", "math-verify")
 
 
 def digest(value: Any) -> str:
-    """Return the SHA-256 of a JSON value in its one canonical form."""
+    """Return the SHA-256 of a JSON value in canonical form."""
     text = json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def problem_key(question: str, occurrence: int) -> str:
-    """Return the key of a problem: equal in all runs; `occurrence` counts equal questions from 0."""
+    """Return the key of a problem, the same in all runs; `occurrence` counts equal questions from 0."""
     return digest([HASH_VERSION, question, occurrence])[:_KEY_DIGITS]
 
 
@@ -42,14 +42,14 @@ def item_key(problem: str, repeat: int, configuration_hash: str) -> str:
 
 
 def describe_model(name: str | Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what identifies a model file: name, path, size, time of change and SHA-256.
+    """Return the description of a model file: name, path, size, time of change and SHA-256.
 
-    A remote model has its name alone. `known` is an earlier description; its hash is taken if the file has not been
-    touched since.
+    A remote model has its name alone. `known` is an earlier description; its hash is taken if the file has not
+    changed since, None to read the file.
 
     Raises:
         ModelLoadError: if there is no such file.
-        UsageError: if the name is of a kind that cannot be loaded.
+        UsageError: if models of such a name cannot be loaded.
     """
     if is_remote(name):
         return unfiled(str(parse_address(str(name))))
@@ -64,13 +64,13 @@ def describe_model(name: str | Path, known: Mapping[str, Any] | None) -> dict[st
 
 
 def describe_reward(source: str | Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what identifies a reward: a file as `describe_model` does, a checkpoint's folder by all files in it.
+    """Return the description of a reward: of a file as `describe_model`, of a checkpoint's folder by all its files.
 
     A reward that is no file has its name alone.
 
     Raises:
         ModelLoadError: if there is no such file.
-        UsageError: if the name is of a kind that cannot be loaded.
+        UsageError: if models of such a name cannot be loaded.
     """
     if source in CONFIDENCES or is_remote(source):
         return unfiled(str(source))
@@ -86,7 +86,7 @@ def describe_reward(source: str | Path, known: Mapping[str, Any] | None) -> dict
 
 
 def unfiled(name: str) -> dict[str, Any]:
-    """Return the description of a model that is no file of its own."""
+    """Return the description of a model without a file."""
     return {"name": name, "path": None, "bytes": None, "mtime_ns": None, "sha256": None}
 
 
@@ -106,7 +106,7 @@ def configuration(
     sampling: TokenSampling,
     more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return all that changes what comes out, in plain JSON types; a model counts by content, not by name.
+    """Return all settings that change results, in plain JSON types; a model counts by content, not by name.
 
     `sampling` is what tokens are drawn with, and `more` what only some runs have.
     """
@@ -143,7 +143,7 @@ def _rule(rule: Any) -> Any:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return in words where two configurations differ."""
+    """Return a line for each difference of two configurations."""
     found = list[str]()
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)
@@ -155,7 +155,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of the packages that take part."""
+    """Return the versions of the packages that change results."""
     return {name: package_version(name) for name in _NOTED}
 
 

@@ -1,4 +1,4 @@
-"""What every peer is charged: one meter, kept by the endpoint, whoever asks."""
+"""Meter of the endpoint: the tokens that every peer is charged for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a comparison found, kept in a file after every problem."""
+"""Results of a comparison, kept in a file after every problem."""
 
 from __future__ import annotations
 

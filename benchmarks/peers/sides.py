@@ -1,4 +1,4 @@
-"""Who is compared, with which methods, and how each is installed."""
+"""Peers of the comparison: their methods, and how each is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file of the history holds: a short header in the first line, the whole run in the second.
+"""Record of a saved run: a short header in the first line of its file, the whole run in the second.
 
 Listing reads headers only, so that it never has to read a tree.
 """

@@ -1,4 +1,4 @@
-"""What model names mean: bundled models, the user's own, and paths."""
+"""Catalog of models: names of bundled models, of the user's own and of pulled ones; deleting the user's own."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from ramify.errors import ModelLoadError, UsageError
 from ramify.files import models_folder
 from ramify.text import did_you_mean
 
-from .hub.records import find_pulled, read_records
+from .hub.records import find_pulled, read_records, record_path
 from .hub.reference import PREFIX, model_name, parse_reference, part_names, part_of
 
 DEFAULT_QUANTIZATION = "q8_0"
-"""What a bundled name without `:quantization` means."""
+"""Quantization of a bundled name without `:quantization`."""
+
+HEAD_SUFFIX = ".head.safetensors"
+"""Suffix of the file of a reward model's head, beside the model's file."""
 
 Role = Literal["policy", "reward"]
 
@@ -209,3 +212,48 @@ def _suggestion(name: str, entries: Mapping[str, CatalogEntry]) -> str:
     known = ", ".join(sorted(entries))
     path = "pass the path of a .gguf file"
     return did_you_mean(name.lower(), entries, f"known names are {known}; or {path}" if known else path)
+
+
+@dataclass(frozen=True, slots=True)
+class Removable:
+    """A model in the user's folder that can be deleted; `files` are its parts, its head and its hub record."""
+
+    name: str
+    files: tuple[Path, ...]
+    size_bytes: int
+
+    def remove(self) -> None:
+        """Delete the files, the first part first, so that half a model is never taken for a whole one.
+
+        Raises:
+            ModelLoadError: if the folder cannot be written to.
+        """
+        try:
+            for path in self.files:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ModelLoadError(
+                f"{self.name} cannot be deleted ({error.strerror})", "check the permissions of the folder"
+            ) from error
+
+
+def find_removable(name: str) -> Removable:
+    """Return the user's model of that name, or the pulled model of an `hf:` name.
+
+    Raises:
+        UsageError: if there is none in the user's folder.
+        ModelLoadError: if an `hf:` name was not pulled.
+    """
+    wanted = resolve_model(name).path.name if name.startswith(PREFIX) else name
+    own = {entry.name: entry for entry in list_user_models()}
+    # A path is no name, not even one of a file in the folder.
+    entry = own.get(wanted) or (own.get(model_name(wanted)) if Path(wanted).name == wanted else None)
+    if entry is None:
+        if wanted.partition(":")[0] in {each.name for each in list_bundled()}:
+            raise UsageError(f"{name} comes with ramify and cannot be deleted", "only your own models can")
+        hint = did_you_mean(wanted, own, "see `ramify models list`")
+        raise UsageError(f"there is no model {name!r} in {models_folder()}", hint)
+    first = entry.files[entry.default]
+    beside = (first.with_suffix(HEAD_SUFFIX), record_path(models_folder(), entry.name))
+    files = (*model_parts(first), *(path for path in beside if path.is_file()))
+    return Removable(entry.name, files, entry.size_bytes)

@@ -1,4 +1,4 @@
-"""Pulling a model: choosing its files, fetching what is missing, and putting them where names are looked up."""
+"""Pulling a model from the hub: missing files are downloaded, checked, and moved into the user's model folder."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from ramify.files import lock, models_folder
 
 from ..runtime.llama.gguf_check import check_gguf
 from .catalog import list_bundled
-from .hub.choosing import chosen_parts
-from .hub.client import HubClient, RemoteFile, is_offline, offline_error
+from .hub.client import HubClient, RemoteFile, chosen_parts, is_offline, offline_error
 from .hub.download import Download, checksum_fits
 from .hub.records import PulledFile, Record, find_pulled, read_record, write_record
 from .hub.reference import HubRef, model_name, stored_name
 
 PULLING = ".pulling"
-"""Folder in the model folder that holds what is on its way."""
+"""Folder in the model folder for unfinished downloads."""
 LOCK = "lock"
 """Lock file among the partial files of a model."""
 MAGIC = b"GGUF"
 
 
 class PullWatcher(Protocol):
-    """Is told how a pull gets on."""
+    """Observer of a pull."""
 
     def begin(self, file: str, size_bytes: int | None) -> None:
         """Called before a file is fetched; the size is None if the hub does not tell."""
@@ -39,7 +38,7 @@ class PullWatcher(Protocol):
         ...
 
     def note(self, line: str) -> None:
-        """Called with what the user may not expect."""
+        """Called with a remark for the user."""
         ...
 
 
@@ -54,9 +53,9 @@ class Pulled:
 
 
 def pull(ref: HubRef, watcher: PullWatcher, *, name: str | None = None, force: bool = False) -> Pulled:
-    """Bring a model into the user's model folder; one that is there with the right checksum is left alone.
+    """Download a model into the user's model folder; files that are there with the right checksum are kept.
 
-    `name` is what to call it there, None for the file's own name; `force` replaces another model of that name.
+    `name` is the model's name there, None for the name of the file; `force` replaces another model of that name.
 
     Raises:
         UsageError: if the reference is wrong, or the name is taken by another model.

@@ -1,4 +1,4 @@
-"""Quantizing a GGUF model with llama.cpp, in a process of its own."""
+"""Quantization of a GGUF model with llama.cpp, in a child process."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from ramify.text import nearest_word
 from ..runtime.llama.gguf_check import check_gguf
 from ..runtime.llama.native import available_threads
 from ..runtime.llama.processes import child_environment, python_command, signal_name
-from .catalog import model_parts, resolve_model
+from .catalog import HEAD_SUFFIX, model_parts, resolve_model
 from .hub.reference import model_name, quantization_of
-from .removal import HEAD_SUFFIX
 
 QUANTIZATIONS = {
     "q2_k": "MOSTLY_Q2_K",
@@ -47,22 +46,21 @@ QUANTIZATIONS = {
 ALIASES = {"q3_k": "q3_k_m", "q4_k": "q4_k_m", "q5_k": "q5_k_m"}
 
 FLOAT_TENSORS = frozenset({0, 1, 30})
-"""F32, F16 and BF16 in ggml.h: what has not been quantized."""
+"""Types F32, F16 and BF16 of ggml.h, which are not quantized."""
 
 KEPT_LINES = 30
-READ_BYTES = 4096
 
 _TENSOR = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
 _FALLBACK = re.compile(r"(\d+) of (\d+) tensor\(s\) required fallback quantization")
 _KIND_AT_END = re.compile(r"(?P<stem>.+)(?P<separator>[-.])(?P<kind>[^-.]+)")
 
 Report = Callable[[int, int], None]
-"""Is told which tensor of how many is being written."""
+"""Callback with the number of the tensor being written and the number of all."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizePlan:
-    """What to do: `quantized` tells whether the input has lost precision already."""
+    """Input and output of a quantization; `quantized` tells whether the input is quantized already."""
 
     source: Path
     target: Path
@@ -73,9 +71,10 @@ class QuantizePlan:
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """What was written. `fallbacks` is how many of `tensors` had a shape that their type cannot have.
+    """Result of a quantization.
 
-    llama.cpp gives these another type. `head_path` is the copy of a reward model's head, None if there is none.
+    `fallbacks` counts those of the `tensors` whose shape their type does not support, so that llama.cpp chose another
+    type. `head_path` is the copy of a reward model's head, None if there is none.
     """
 
     path: Path
@@ -152,7 +151,7 @@ def quantize(plan: QuantizePlan, report: Report, *, threads: int | None = None) 
 
 
 def _run(plan: QuantizePlan, temporary: Path, threads: int, report: Report) -> str:
-    """Let the child write the file and return the last lines of what it said."""
+    """Run the child and return the last lines of its output."""
     arguments = (str(plan.source), str(temporary), QUANTIZATIONS[plan.kind], str(threads), str(int(plan.quantized)))
     child = subprocess.Popen(
         python_command("ramify.engine.runtime.llama.quantize_child", *arguments),
@@ -187,7 +186,7 @@ def _run(plan: QuantizePlan, temporary: Path, threads: int, report: Report) -> s
 def _cause(code: int, lines: deque[str]) -> str:
     telling = [line for line in lines if "failed" in line or "rror" in line or "GGML_ASSERT" in line]
     end = f"llama.cpp died of {signal_name(-code)}" if code < 0 else f"llama.cpp gave up with code {code}"
-    # llama.cpp writes it behind the line of the tensor that it was at.
+    # llama.cpp appends the error to the line of the current tensor.
     return f"{end}: {telling[-1].rpartition(' .. ')[2]}" if telling else end
 
 

@@ -1,4 +1,4 @@
-"""What was measured of a model's strategies, and which of them to choose for a budget."""
+"""Profile of a model: the measured accuracy and cost of its strategies, and the best within a budget."""
 
 from __future__ import annotations
 

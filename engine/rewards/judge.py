@@ -12,12 +12,11 @@ from ramify.errors import RewardError, UsageError
 from ramify.reward.protocol import ScoredStep, ScoreUsage
 from ramify.reward.scores import checked_scores
 
+from ..policy.remote.address import KEY_VARIABLES, ApiKey, check_sendable, key_from_environment
 from ..policy.remote.address import parse_address as parse_remote_address
 from ..policy.remote.http import HttpError, Refused, Transport, Unreachable
-from ..policy.remote.keys import KEY_VARIABLES, ApiKey, check_sendable, key_from_environment
-from ..policy.remote.pool import Endpoint, EndpointPool
+from ..policy.remote.pool import Endpoint, EndpointPool, RetryPolicy
 from ..policy.remote.server_reply import ServerUsage, read_reply
-from ..policy.remote.settings import Patience
 
 PARALLEL_REQUESTS = 8
 ATTEMPTS = 3
@@ -79,8 +78,8 @@ class JudgeReward:
         secret = key_from_environment() if key is None else ApiKey(key) if key else None
         check_sendable(secret, address.url)
         transport = Transport(url=address.url, key=secret, connect_s=CONNECT_S, silence_s=SILENCE_S)
-        patience = Patience(attempts=ATTEMPTS, pause_s=PAUSE_S)
-        self._pool = EndpointPool([Endpoint(transport, PARALLEL_REQUESTS)], patience)
+        retry = RetryPolicy(attempts=ATTEMPTS, pause_s=PAUSE_S)
+        self._pool = EndpointPool([Endpoint(transport, PARALLEL_REQUESTS)], retry)
 
     async def open(self, question: str) -> JudgeSession:
         """Start a session."""

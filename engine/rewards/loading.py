@@ -1,4 +1,4 @@
-"""From what a user names as a reward to a reward model."""
+"""Loading of rewards: the reward model that a name, a path or an address means."""
 
 from __future__ import annotations
 

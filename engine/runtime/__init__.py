@@ -1,1 +1,1 @@
-"""Runs GGUF models with llama.cpp: a worker, continuous batching, and a KV cache that follows the search tree."""
+"""Runtime of GGUF models on llama.cpp: a worker, continuous batching, a KV cache that follows the search tree."""

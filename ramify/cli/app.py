@@ -6,12 +6,12 @@ import os
 import sys
 from collections.abc import Collection, Sequence
 from importlib import import_module
-from typing import TextIO
 
 import click
 
 from ..text import nearest_word
 from .config import default_map
+from .terminal import is_terminal
 
 COMMANDS = (
     "solve",
@@ -72,9 +72,9 @@ def route(arguments: Sequence[str], commands: Collection[str]) -> list[str]:
         click.UsageError: for such a word.
     """
     if not arguments:
-        if not _is_terminal(sys.stdin):
+        if not is_terminal(sys.stdin):
             return [DEFAULT_COMMAND]
-        return ["tui"] if _is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb" else ["--help"]
+        return ["tui"] if is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb" else ["--help"]
     first = arguments[0]
     if first in commands or first in OWN_OPTIONS:
         return list(arguments)
@@ -84,13 +84,6 @@ def route(arguments: Sequence[str], commands: Collection[str]) -> list[str]:
     if near:
         raise click.UsageError(f"there is no command {first!r}; did you mean {near!r}?")
     return [DEFAULT_COMMAND, *arguments]
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    try:
-        return stream is not None and stream.isatty()
-    except (AttributeError, ValueError):
-        return False
 
 
 @click.group(

@@ -102,7 +102,10 @@ def scaling(
         _forecast(plan, out)
         return
     if not no_plots and not quiet:
-        _expect_plots()
+        from ..plots import require_matplotlib
+
+        # Before hours of work, not after.
+        require_matplotlib(alternative=", or use --no-plots")
     if report_only and not out.is_dir():
         raise UsageError(f"there is no folder {out}", "measure first, without --report")
     if not report_only:
@@ -142,18 +145,6 @@ def _forecast(plan: Plan, out: Path) -> None:
 
     forecast = remaining(plan, out, note=terminal.note)
     terminal.write(_forecast_text(forecast))
-
-
-def _expect_plots() -> None:
-    """Check before hours of work that plots can be drawn.
-
-    Raises:
-        UsageError: if matplotlib is not installed.
-    """
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        raise UsageError("plots need matplotlib", "pip install 'ramify[plot]', or use --no-plots")
 
 
 def _draw(found: ScalingResults, out: Path, line: terminal.ProgressLine) -> None:

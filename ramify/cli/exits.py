@@ -1,4 +1,4 @@
-"""The one mapping from errors to exit codes and to what the user reads about them."""
+"""Exit codes of errors, and their messages on stderr."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from . import terminal
 
 
 class Finished(click.exceptions.Exit):
-    """Ends a command with an exit code after it has said all there is to say."""
+    """Raised to end a command with an exit code when all of its output is written."""
 
     def __init__(self, code: ExitCode) -> None:
         super().__init__(int(code))
 
 
 def exit_code_for(error: BaseException) -> ExitCode:
-    """Return the exit code that tells the shell what kind of error this is."""
+    """Return the exit code of an error: that of its class, 130 for an interrupt, 2 for wrong options, 1 for a bug."""
     if isinstance(error, RamifyError):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt | click.Abort):
@@ -27,7 +27,7 @@ def exit_code_for(error: BaseException) -> ExitCode:
 
 
 def explain(error: BaseException) -> None:
-    """Write one line about the error to stderr, and the traceback before it if it is a bug."""
+    """Write one line about an error to stderr; a bug's traceback comes before it."""
     if exit_code_for(error) is ExitCode.INTERNAL:
         terminal.say("".join(traceback.format_exception(error)).rstrip())
         terminal.error(f"this is a bug in ramify ({type(error).__name__}); please report it with the lines above")

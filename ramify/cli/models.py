@@ -102,13 +102,13 @@ def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> No
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 def remove(name: str, yes: bool) -> None:
     """Delete a model from your model folder, with all its parts. Bundled models stay."""
-    from ramify.engine.library.removal import find_removable
+    from ramify.engine.library.catalog import find_removable
 
     from ..files import models_folder
 
     found = find_removable(name)
     if not yes:
-        if not _stdin_is_terminal():
+        if not terminal.is_terminal(sys.stdin):
             raise click.UsageError(f"deleting {found.name} needs a yes; pass --yes")
         size = size_text(found.size_bytes)
         if not click.confirm(f"delete {found.name} ({size}) from {models_folder()}?", err=True):
@@ -237,9 +237,9 @@ class DownloadProgress:
 
 
 def _list_files(ref: HubRef, as_json: bool) -> None:
-    from ramify.engine.library.hub.choosing import list_choices
+    from ramify.engine.library.hub.client import list_hub_models
 
-    choices = list_choices(ref)
+    choices = list_hub_models(ref)
     if as_json:
         rows = [
             {
@@ -264,13 +264,6 @@ def _list_files(ref: HubRef, as_json: bool) -> None:
     ]
     terminal.write_table(("FILE", "QUANTIZATION", "SIZE", "PARTS"), table)
     terminal.say(f"fetch one with `ramify models pull {ref.place}/{choices[0].file}`")
-
-
-def _stdin_is_terminal() -> bool:
-    try:
-        return sys.stdin.isatty()
-    except (AttributeError, ValueError):
-        return False
 
 
 def _entry(entry: CatalogEntry) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from . import terminal
 from .option_types import COUNT
 from .options import setting_option
 from .problems import TASK_NAMES
-from .reward_eval import evaluate
+from .reward_eval import evaluate, number_or_dash
 from .reward_label import label
 
 if TYPE_CHECKING:
@@ -188,13 +188,14 @@ async def _check(model: str, config: Any, cases: Any) -> CheckReport:
 
 def _write_report(report: CheckReport) -> None:
     rows = [
-        (str(each.number), str(each.right), str(each.wrong), *map(_number, _figures(each))) for each in report.steps
+        (str(each.number), str(each.right), str(each.wrong), *map(number_or_dash, _figures(each)))
+        for each in report.steps
     ]
     terminal.write_table(("STEP", "RIGHT", "WRONG", "MEAN RIGHT", "MEAN WRONG", "AUC"), rows)
     usage, full = report.usage, report.full_tokens
     spent = usage.evaluated_tokens + usage.reevaluated_tokens + usage.generated_tokens
     terminal.write(
-        f"AUC {_number(report.auc)}, between solutions of one problem {_number(report.auc_within)}, "
+        f"AUC {number_or_dash(report.auc)}, between solutions of one problem {number_or_dash(report.auc_within)}, "
         f"{report.cases} solutions, {report.reward}"
     )
     terminal.write(f"{spent} tokens ({full} if every path were read anew), {report.seconds:.1f} s")
@@ -202,10 +203,6 @@ def _write_report(report: CheckReport) -> None:
 
 def _figures(step: StepQuality) -> tuple[float | None, ...]:
     return step.mean_right, step.mean_wrong, step.auc
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 reward.add_command(label)

@@ -381,26 +381,27 @@ def _difference(found: Sequence[float] | None) -> str:
     return "" if found is None else f"{found[0]:+.3f} [{found[1]:+.3f}, {found[2]:+.3f}] p={found[3]:.2f}"
 
 
-def _number(value: float | None) -> str:
+def number_or_dash(value: float | None) -> str:
+    """Return a number with three decimals, "-" for None."""
     return "-" if value is None else f"{value:.3f}"
 
 
 def _preference(quality: Mapping[str, Any]) -> str:
     interval = quality["prefers_right_interval"]
     spread = "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
-    return _number(quality["prefers_right"]) + spread
+    return number_or_dash(quality["prefers_right"]) + spread
 
 
 def _of(part: str, name: str, quality: Mapping[str, Any]) -> str:
     found = quality[part]
-    return _number(None if found is None else found[name])
+    return number_or_dash(None if found is None else found[name])
 
 
 _FIGURES: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
     ("problems, paths, steps", lambda each: f"{each['problems']}, {each['paths']}, {each['steps']}"),
-    ("AUC of steps", lambda each: _number(each["auc_steps"])),
-    ("AUC of steps of one problem", lambda each: _number(each["auc_steps_within"])),
-    ("AUC of whole paths", lambda each: _number(each["auc_paths"])),
+    ("AUC of steps", lambda each: number_or_dash(each["auc_steps"])),
+    ("AUC of steps of one problem", lambda each: number_or_dash(each["auc_steps_within"])),
+    ("AUC of whole paths", lambda each: number_or_dash(each["auc_paths"])),
     ("prefers the right path of a problem", _preference),
     ("first error F1", lambda each: _of("first_error", "f1", each)),
     ("  on wrong paths", lambda each: _of("first_error", "accuracy_wrong", each)),

@@ -210,17 +210,10 @@ def _paint() -> Paint:
     """Return the function that colours a text; without a terminal, or with NO_COLOR, it returns the text."""
     from ramify.search.export.labels import ANSI_STYLES
 
-    wanted = _is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    wanted = terminal.is_terminal(sys.stdout) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     if not wanted:
         return lambda text, kind: text
     return lambda text, kind: f"\x1b[{ANSI_STYLES[kind]}m{text}\x1b[0m" if kind in ANSI_STYLES else text
-
-
-def _is_terminal() -> bool:
-    try:
-        return sys.stdout.isatty()
-    except (AttributeError, ValueError):
-        return False
 
 
 def _signs() -> Signs:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from typing import Any
+from typing import Any, TextIO
 
 from ..tables import text_table
 
@@ -74,8 +74,13 @@ def owned_stdout() -> Generator[None]:
 
 def is_interactive() -> bool:
     """Tell whether stderr is a terminal on which a line can be rewritten."""
+    return is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a stream is a terminal; None, or a stream that is closed, is none."""
     try:
-        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        return stream is not None and stream.isatty()
     except (AttributeError, ValueError):
         return False
 

@@ -20,7 +20,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..strategy import Ask, Expansion, Strategy, check_count, check_share, check_whole, choice
+from ..strategy import Ask, Expansion, Strategy, check_count, check_share, check_whole
 from ..tree import Node, NodeState, SearchTree
 from ..votes import Aggregation, VoteRule
 from .growth import explores, finish_leaves, missing
@@ -43,6 +43,7 @@ class ABMCTS(Strategy):
     """
 
     name: ClassVar[str] = "ab-mcts"
+    guided: ClassVar[bool] = True
     width: int = 16
     batch: int = 16
     explore_steps: int | None = None
@@ -53,19 +54,12 @@ class ABMCTS(Strategy):
     max_depth: int = 25
 
     def __post_init__(self) -> None:
-        for name in ("width", "batch", "max_depth"):
-            check_count(name, getattr(self, name))
+        Strategy.__post_init__(self)
+        check_count("batch", self.batch)
         if self.explore_steps is not None:
             check_count("explore_steps", self.explore_steps)
         check_share("explore_share", self.explore_share)
         check_whole("selection_seed", self.selection_seed)
-        object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
-        object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
-
-    @property
-    def uses_reward(self) -> bool:
-        """Always true: the posteriors are of scores."""
-        return True
 
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next round once the last one is complete and scored."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar
 
-from ..strategy import Ask, Strategy, check_count, choice
+from ..strategy import Ask, Strategy, check_count
 from ..tree import Node, NodeState, SearchTree
 from ..votes import Aggregation, VoteRule, aggregate
 from .growth import competes, grow_level
@@ -35,6 +35,7 @@ class DVTS(Strategy):
     """
 
     name: ClassVar[str] = "dvts"
+    guided: ClassVar[bool] = True
     leaves_only: ClassVar[bool] = True
     width: int = 16
     children: int = 4
@@ -43,15 +44,8 @@ class DVTS(Strategy):
     max_depth: int = 25
 
     def __post_init__(self) -> None:
-        for name in ("width", "children", "max_depth"):
-            check_count(name, getattr(self, name))
-        object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
-        object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
-
-    @property
-    def uses_reward(self) -> bool:
-        """Always true: the step to continue is chosen by score."""
-        return True
+        Strategy.__post_init__(self)
+        check_count("children", self.children)
 
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next depth's expansions and prunes, or nothing while the present depth is incomplete."""

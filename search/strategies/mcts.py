@@ -56,6 +56,7 @@ class MCTS(Strategy):
     """
 
     name: ClassVar[str] = "mcts"
+    guided: ClassVar[bool] = True
     width: int = 16
     selection: SelectionRule = SelectionRule.UCT
     exploration: float = 1.0
@@ -72,7 +73,8 @@ class MCTS(Strategy):
     max_depth: int = 25
 
     def __post_init__(self) -> None:
-        for name in ("width", "children", "batch", "max_depth"):
+        Strategy.__post_init__(self)
+        for name in ("children", "batch"):
             check_count(name, getattr(self, name))
         for name in ("root_children", "explore_steps"):
             if getattr(self, name) is not None:
@@ -84,13 +86,6 @@ class MCTS(Strategy):
         check_flag("rollouts", self.rollouts)
         check_share("explore_share", self.explore_share)
         object.__setattr__(self, "selection", choice("selection", SelectionRule, self.selection))
-        object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
-        object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
-
-    @property
-    def uses_reward(self) -> bool:
-        """Always true: it evaluates the steps."""
-        return True
 
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next round once the last one is complete and scored."""

@@ -21,7 +21,7 @@ from math import exp, log
 from random import Random
 from typing import ClassVar
 
-from ..strategy import Ask, Strategy, check_count, check_positive, check_whole, choice
+from ..strategy import Ask, Strategy, check_positive, check_whole, choice
 from ..tree import Node, SearchTree
 from ..votes import Aggregation, VoteRule, aggregate
 from .growth import grow_level
@@ -52,6 +52,7 @@ class ParticleFilter(Strategy):
     """
 
     name: ClassVar[str] = "particle"
+    guided: ClassVar[bool] = True
     leaves_only: ClassVar[bool] = True
     width: int = 16
     temperature: float = 1.0
@@ -62,18 +63,10 @@ class ParticleFilter(Strategy):
     max_depth: int = 25
 
     def __post_init__(self) -> None:
-        check_count("width", self.width)
-        check_count("max_depth", self.max_depth)
+        Strategy.__post_init__(self)
         check_positive("temperature", self.temperature)
         check_whole("resampling_seed", self.resampling_seed)
         object.__setattr__(self, "resampling", choice("resampling", Resampling, self.resampling))
-        object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
-        object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
-
-    @property
-    def uses_reward(self) -> bool:
-        """Always true: the weights come from scores."""
-        return True
 
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next step of the resampled particles, or nothing while the present step is incomplete."""

@@ -37,6 +37,7 @@ class Rebase(Strategy):
     """
 
     name: ClassVar[str] = "rebase"
+    guided: ClassVar[bool] = True
     leaves_only: ClassVar[bool] = True
     width: int = 16
     temperature: float = 0.1
@@ -48,21 +49,13 @@ class Rebase(Strategy):
     max_depth: int = 25
 
     def __post_init__(self) -> None:
-        check_count("width", self.width)
-        check_count("max_depth", self.max_depth)
+        Strategy.__post_init__(self)
         check_positive("temperature", self.temperature)
         check_flag("merge_duplicates", self.merge_duplicates)
         object.__setattr__(self, "depth_widths", _listed(self.depth_widths))
         for each in self.depth_widths:
             check_count("depth_widths", each)
-        object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
         object.__setattr__(self, "rounding", choice("rounding", RoundingRule, self.rounding))
-        object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
-
-    @property
-    def uses_reward(self) -> bool:
-        """Always true: the shares come from scores."""
-        return True
 
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next depth's expansions and prunes, or nothing while the present depth is incomplete."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..node import Origin, PruneReason
-from ..strategy import Ask, Expansion, Strategy, check_count, check_flag, check_whole, choice
+from ..strategy import Ask, Expansion, Strategy, check_flag, check_whole
 from ..tree import ROOT, Node, NodeState, SearchTree
 from ..votes import Aggregation, VoteRule
 
@@ -54,10 +54,9 @@ class Refine(Strategy):
     max_depth: int = field(default=1, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_count("width", self.width)
+        Strategy.__post_init__(self)
         check_whole("revisions", self.revisions, least=0)
         check_flag("critique", self.critique)
-        object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
 
     def instruction(self, origin: Origin) -> str:
         """Return the prompt for a critique or a revision."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..strategy import Ask, Strategy, check_count, choice
+from ..strategy import Ask, Strategy
 from ..tree import SearchTree
 from ..votes import Aggregation, VoteRule
 from .growth import grow_chains
@@ -34,9 +34,6 @@ class Greedy(Strategy):
     vote: VoteRule = field(default=VoteRule.MAJORITY, init=False, repr=False)
     aggregation: Aggregation = field(default=Aggregation.LAST, init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        check_count("max_depth", self.max_depth)
-
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next step of the one path."""
         return grow_chains(tree, width=1, max_depth=self.max_depth, temperature=self.sampling_temperature)
@@ -56,10 +53,6 @@ class MajorityVote(Strategy):
     max_depth: int = 25
     vote: VoteRule = field(default=VoteRule.MAJORITY, init=False, repr=False)
     aggregation: Aggregation = field(default=Aggregation.LAST, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        check_count("width", self.width)
-        check_count("max_depth", self.max_depth)
 
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next step of every chain that waits for one."""
@@ -82,11 +75,6 @@ class WeightedVote(Strategy):
     aggregation: Aggregation = Aggregation.LAST
     max_depth: int = 25
     vote: VoteRule = field(default=VoteRule.WEIGHTED, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        check_count("width", self.width)
-        check_count("max_depth", self.max_depth)
-        object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
 
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
         """Return the next step of every chain that waits for one."""

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from ramify.errors import StrategyError
 
-from ..strategy import Ask, Strategy, check_count, choice
+from ..strategy import Ask, Strategy, check_count
 from ..tree import ROOT, Node, SearchTree
 from ..votes import Aggregation, VoteRule, aggregate, chance_of_change, majority_posterior, weighted_posteriors
 from .growth import grow_chains
@@ -45,14 +45,12 @@ class Widening(Strategy):
     max_depth: int = 25
 
     def __post_init__(self) -> None:
-        for name in ("start_width", "width", "max_depth"):
-            check_count(name, getattr(self, name))
+        Strategy.__post_init__(self)
+        check_count("start_width", self.start_width)
         for name in ("confidence", "min_change"):
             value: object = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise StrategyError(f"{name} is {value!r}; use a number from 0 to 1")
-        object.__setattr__(self, "vote", choice("vote", VoteRule, self.vote))
-        object.__setattr__(self, "aggregation", choice("aggregation", Aggregation, self.aggregation))
         if self.vote is VoteRule.BEST:
             raise StrategyError("vote cannot be 'best': a best score has no posterior; use majority or weighted")
 

@@ -103,7 +103,7 @@ async def test_the_items_of_an_engine_that_is_killed_are_done_once_all_the_same(
 
 
 async def test_an_item_that_kills_every_engine_fails_in_the_end(ray, problems, rows, tmp_path, monkeypatch):
-    monkeypatch.setattr("ramify.batch.leg.MOST_DEATHS", 1)
+    monkeypatch.setattr("ramify.batch.batch_run.MOST_DEATHS", 1)
 
     class Deadly:
         def __reduce__(self):

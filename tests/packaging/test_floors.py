@@ -85,3 +85,8 @@ def _home(module: str) -> str:
     return next(
         (name for end in range(len(parts), 0, -1) if (name := ".".join(parts[:end])) in house.FOLDERS), "nowhere"
     )
+
+
+def test_the_picture_is_of_today():
+    # After a change of imports: scripts/house.py docs/design.svg
+    assert (ROOT / "docs" / "design.svg").read_text("utf-8") == house.picture()

@@ -58,7 +58,8 @@ def imports(path: Path) -> set[str]:
             name = node.args[0]
             if isinstance(name, ast.Constant) and not str(name.value).startswith("."):
                 found.add(str(name.value).partition(".")[0])
-    return found - set(sys.stdlib_module_names) - {"ramify"}
+    # Type checkers know `_typeshed` without installing it.
+    return found - set(sys.stdlib_module_names) - {"ramify", "_typeshed"}
 
 
 def third_party(*, recipe: bool) -> set[str]:

@@ -43,6 +43,10 @@ def test_the_wheel_holds_the_bundled_models_and_their_cards(wheel):
             assert packed.read_bytes() == file.read_bytes()
 
 
+def test_the_wheel_holds_the_template_of_reports(wheel):
+    assert (wheel / "ramify/batch/report/page.html.j2").is_file()
+
+
 def test_the_wheel_is_typed_and_licensed(wheel):
     assert (wheel / "ramify/py.typed").is_file()
     (info,) = (entry for entry in wheel.iterdir() if entry.name.endswith(".dist-info"))

@@ -9,8 +9,8 @@ from itertools import count
 from typing import Any
 
 from ramify.engine.engine import Engine
-from ramify.engine.policy.remote.policy import RemotePolicy
-from ramify.engine.policy.remote.settings import Patience, RemoteSettings
+from ramify.engine.policy.remote.policy import RemotePolicy, RemoteSettings
+from ramify.engine.policy.remote.pool import RetryPolicy
 from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.sampling_params import TokenSampling
 from ramify.solution import Solution
@@ -18,7 +18,7 @@ from ramify.solution import Solution
 from .http_server import Ask, FakeServer
 
 QUESTION = "What is 2+2?"
-QUICK = Patience(attempts=4, pause_s=0.01, longest_pause_s=0.05)
+QUICK = RetryPolicy(attempts=4, pause_s=0.01, longest_pause_s=0.05)
 SECRET = "sk-very-secret-1234"
 
 
@@ -38,7 +38,7 @@ def reward(question: str, steps: Sequence[str]) -> float:
 
 async def connect(*servers: FakeServer, preset: str | None = "gsm8k", **settings: Any) -> RemotePolicy:
     address = f"openai:{','.join(server.url for server in servers)}#m"
-    chosen = RemoteSettings(**{"patience": QUICK, **settings})
+    chosen = RemoteSettings(**{"retry": QUICK, **settings})
     return await RemotePolicy.connect(address, prompt_preset=preset, step_format="line", settings=chosen)
 
 

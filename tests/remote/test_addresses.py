@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from ramify.engine.engine import Engine
-from ramify.engine.policy.remote.address import parse_address
-from ramify.engine.policy.remote.keys import ApiKey
-from ramify.engine.policy.remote.policy import RemotePolicy
-from ramify.errors import ModelLoadError, UsageError
+from ramify.engine.policy.remote.address import ApiKey, parse_address
+from ramify.engine.policy.remote.policy import RemotePolicy, RemoteSettings
+from ramify.engine.policy.remote.pool import RetryPolicy
+from ramify.errors import ModelLoadError, ModelUnreachable, UsageError
 from ramify.search.strategies.sampling import MajorityVote
 
 from .asking import SECRET, connect, solve, write
@@ -81,7 +81,7 @@ def test_a_key_cannot_be_printed_or_pickled() -> None:
     ],
 )
 def test_a_key_does_not_cross_a_network_unencrypted(url: str, fine: bool) -> None:
-    from ramify.engine.policy.remote.keys import check_sendable
+    from ramify.engine.policy.remote.address import check_sendable
 
     check_sendable(None, url)
     if fine:
@@ -113,3 +113,26 @@ async def test_a_wrong_certificate_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ModelLoadError, match=r"certificate .* is not valid"):
             await RemotePolicy.connect(address, prompt_preset="gsm8k")
         assert not server.headers
+
+
+async def test_a_proxy_of_the_environment_is_used_except_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    with serving(write) as proxy, serving(write) as direct:
+        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1").removeprefix("http://"))
+        await RemotePolicy.connect("openai:http://models.example/v1#m", prompt_preset="gsm8k")
+        assert [each["Host"] for each in proxy.headers] == ["models.example"]
+        await connect(direct)
+        assert (len(direct.headers), len(proxy.headers)) == (1, 1)
+
+
+async def test_an_https_proxy_is_asked_for_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with serving(write) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.removesuffix("/v1"))
+        settings = RemoteSettings(retry=RetryPolicy(attempts=1))
+        with pytest.raises(ModelUnreachable, match="cannot be used: it broke off"):
+            await RemotePolicy.connect("openai:https://models.example/v1#m", prompt_preset="gsm8k", settings=settings)
+        assert not proxy.headers

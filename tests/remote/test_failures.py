@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from ramify.engine.policy.remote.policy import RemotePolicy
-from ramify.engine.policy.remote.settings import Patience, RemoteSettings
+from ramify.engine.policy.remote.policy import RemotePolicy, RemoteSettings
+from ramify.engine.policy.remote.pool import RetryPolicy
 from ramify.errors import ModelLoadError, ModelUnreachable
 from ramify.search.node import FinishReason
 from ramify.search.strategies.rebase import Rebase
@@ -50,10 +50,10 @@ async def test_a_wait_that_the_server_asks_for_is_kept() -> None:
 
 
 async def test_a_wait_that_is_too_long_is_an_error() -> None:
-    patience = Patience(attempts=4, pause_s=0.01, longest_wait_s=1.0)
+    retry = RetryPolicy(attempts=4, pause_s=0.01, longest_wait_s=1.0)
     with serving(write, fault=lambda number, body: (429, {}, {"Retry-After": "3600"})) as server:
         with pytest.raises(ModelUnreachable, match="answers 429"):
-            await expand(await connect(server, patience=patience), request())
+            await expand(await connect(server, retry=retry), request())
     assert len(server.texts) == 1
 
 
@@ -106,7 +106,7 @@ async def test_a_server_that_is_down_at_the_start_does_not_stand_in_the_way() ->
         policy = await RemotePolicy.connect(
             f"openai:{gone.url},{good.url}#m",
             prompt_preset="gsm8k",
-            settings=RemoteSettings(patience=QUICK),
+            settings=RemoteSettings(retry=QUICK),
         )
         assert len(await expand(policy, request(), request(2))) == 2
 

@@ -16,7 +16,7 @@ from ramify.engine.control import requests
 from ramify.engine.engine import Engine
 from ramify.engine.library.catalog import resolve_model
 from ramify.engine.policy.prompts.prompt_format import choose_prompt_format
-from ramify.engine.policy.remote.asking import SEED_MASK
+from ramify.engine.policy.remote.requests import SEED_MASK
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.engine.runtime.serve.client import Runtime

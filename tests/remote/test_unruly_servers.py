@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from ramify.errors import ModelLoadError
+from ramify.errors import ModelLoadError, ModelUnreachable
 from ramify.sampling_params import TokenSampling
 from ramify.search.node import FinishReason
 from ramify.search.strategies.sampling import MajorityVote
@@ -28,16 +28,33 @@ async def test_a_server_that_ignores_stop_is_cut_and_noticed(caplog: pytest.LogC
     ]
 
 
-async def test_a_stream_is_left_when_its_step_has_ended() -> None:
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_stream_is_left_when_its_step_has_ended(backend: str) -> None:
     def long(ask: Ask) -> list[str]:
         return ["Go", "\n", *[" on" * 100] * 3000]
 
-    with serving(long, ignore_stop=True) as server:
+    async def main() -> None:
         found = await expand(await connect(server), request(max_tokens=5000))
         assert (found[1].text, found[1].finish_reason, found[1].generated_tokens) == ("Go\n", FinishReason.STEP, 2)
         with anyio.fail_after(10):
             while not server.broken_off:
                 await anyio.sleep(0.01)
+
+    with serving(long, ignore_stop=True) as server:
+        anyio.run(main, backend=backend)
+
+
+async def test_a_reply_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ramify.engine.policy.remote.http.LARGEST_REPLY", 10_000)
+    with serving(lambda ask: [" on" * 9000], usage=None) as server:
+        with pytest.raises(ModelUnreachable, match="its reply is too long"):
+            await expand(await connect(server), request(to_the_end=True))
+
+
+async def test_lines_are_read_however_they_are_cut() -> None:
+    with serving(lambda ask: ["a\u2028b\r", "\u00e4" * 5, "\n"]) as server:
+        found = await expand(await connect(server), request())
+    assert found[1].text == "a\u2028b\r\u00e4\u00e4\u00e4\u00e4\u00e4\n"
 
 
 @pytest.mark.parametrize("tells", ["vllm", "llama"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from random import Random
@@ -62,7 +62,7 @@ def judge(question: str, steps: Any) -> float:
 
 
 @asynccontextmanager
-async def setting(kind: str) -> AsyncIterator[Setting]:
+async def setting(kind: str) -> AsyncGenerator[Setting]:
     match kind:
         case "none" | "function":
             reward = judge if kind == "function" else None
@@ -115,7 +115,7 @@ def step_in_flight(tree: ramify.SearchTree, usage: Usage, at: Setting, name: str
 
 
 async def check(at: Setting, strategy: Any, name: str, limit: float) -> None:
-    budget = ramify.Budget(**{name: limit})
+    budget = ramify.Budget.from_dict({name: limit})
     if at.server is not None:
         at.server.generated = at.server.read = 0
     nodes = generated = 0

@@ -125,7 +125,7 @@ def test_solve_without_a_reward_model(capsys: pytest.CaptureFixture[str], reward
 
 def test_a_head_that_is_not_beside_its_model_is_missed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     pytest.importorskip("gguf")
-    from ramify.engine.library.convert.folding import HeadFiles, copy_with_head
+    from ramify.engine.library.convert.heads import HeadFiles, copy_with_head
 
     fields = {"head": "mlp", "head_file": "m.head.safetensors", "good": 0, "bad": None, "activation": "sigmoid"}
     spec = BUILTIN_SPECS["ramify-demo-prm"].model_copy(update=fields)

@@ -12,7 +12,7 @@ import pytest
 from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
 from ramify.engine.library.catalog import resolve_model
-from ramify.engine.library.convert.folding import HeadFiles, copy_with_head, spare_rows
+from ramify.engine.library.convert.heads import HeadFiles, copy_with_head, spare_rows
 from ramify.engine.rewards.own_head import OwnHeadReward
 from ramify.engine.runtime.serve import worker
 from ramify.models import generate_problems

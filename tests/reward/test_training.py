@@ -13,7 +13,7 @@ import pytest
 from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
 from ramify.engine.library.catalog import resolve_model
-from ramify.engine.library.convert.folding import HeadFiles, copy_with_head, spare_rows
+from ramify.engine.library.convert.heads import HeadFiles, copy_with_head, spare_rows
 from ramify.errors import UsageError
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.mlp import MlpHead

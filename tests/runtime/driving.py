@@ -30,19 +30,19 @@ async def loaded_model(path: Path, isolation: Isolation = "process", **settings:
         yield await runtime.load(config_of(path, **settings))
 
 
-def lane(child: int, parent: int = 0, *, max_tokens: int = 12, **options: Any) -> StepRequest:
+def step_request(child: int, parent: int = 0, *, max_tokens: int = 12, **options: Any) -> StepRequest:
     return StepRequest(parent=parent, child=child, seed=1000 + child, max_tokens=max_tokens, **options)
 
 
 async def expand(
-    run: TokenTree, *lanes: StepRequest, allowance: int | None = None, step: StepFormat | None = None
+    run: TokenTree, *requests: StepRequest, allowance: int | None = None, step: StepFormat | None = None
 ) -> dict[int, StepResult]:
     results: dict[int, StepResult] = {}
 
     def take(result: StepResult) -> None:
         results[result.child] = result
 
-    await run.expand(lanes, allowance=allowance, on_result=take, step=step)
+    await run.expand(requests, allowance=allowance, on_result=take, step=step)
     return results
 
 

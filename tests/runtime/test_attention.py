@@ -28,13 +28,13 @@ def model() -> Iterator[Model]:
     model.close()
 
 
-def texts(context: Context, model: Model, lanes: int) -> dict[int, str]:
-    decoder = Decoder(context, model.vocabulary, max_lanes=lanes)
+def texts(context: Context, model: Model, count: int) -> dict[int, str]:
+    decoder = Decoder(context, model.vocabulary, max_lanes=count)
     decoder.open_run(1, PROMPT)
-    # So hot that hardly two lanes write the same.
+    # So hot that hardly two sequences write the same.
     sampling = TokenSampling(temperature=20.0)
     requests = [
-        StepRequest(parent=0, child=each, seed=each, max_tokens=8, sampling=sampling) for each in range(1, lanes + 1)
+        StepRequest(parent=0, child=each, seed=each, max_tokens=8, sampling=sampling) for each in range(1, count + 1)
     ]
     decoder.expand(1, requests, None)
     found: dict[int, str] = {}
@@ -55,7 +55,7 @@ def test_short_heads_do_without_flash_attention_unless_asked(model: Model) -> No
         longer.close()
 
 
-def test_with_flash_attention_many_lanes_are_decoded_in_parts(model: Model) -> None:
+def test_with_flash_attention_many_sequences_are_decoded_in_parts(model: Model) -> None:
     plain, flash = Context(model, config("demo-m:f16")), Context(model, config("demo-m:f16", flash_attention="on"))
     sizes: list[int] = []
     decode = flash.decode
@@ -68,9 +68,9 @@ def test_with_flash_attention_many_lanes_are_decoded_in_parts(model: Model) -> N
     try:
         assert plain.single_tokens == plain.batch_tokens
         found = texts(flash, model, 100)
-        # The prompt apart, no batch reaches the size from which cells that a lane does not see cost as much as its own.
+        # The prompt apart, no batch reaches the size from which a cell costs the same, seen by a sequence or not.
         assert max(sizes[1:]) <= FLASH_SINGLES
-        # Full ones, as long as there are enough lanes.
+        # Full ones, as long as there are enough sequences.
         assert min(sizes[2:5]) == FLASH_SINGLES
         assert len(found) == 100
         agree = sum(found[child] == text for child, text in texts(plain, model, 100).items())

@@ -12,15 +12,15 @@ from ramify.engine.runtime.decode.decoder import Decoder
 from ramify.engine.runtime.messages import StepResult
 from ramify.engine.runtime.serve.pools import BACKGROUND_TURN, Turns
 
-from .test_decoder import LINE, FakeContext, FakeWords, drain, lane, lanes_of
+from .test_decoder import LINE, FakeContext, FakeWords, drain, step_request, steps_of
 
 
-def test_lanes_of_background_runs_begin_after_all_others() -> None:
+def test_steps_of_background_runs_begin_after_all_others() -> None:
     decoder = Decoder(FakeContext(), FakeWords(), max_lanes=1)
     decoder.open_run(1, (2, 3), background=True)
     decoder.open_run(2, (2, 3, 4))
     for run in (1, 2):
-        decoder.expand(run, [lane(child, max_tokens=5, step=None) for child in range(1, 7)], None, step=LINE)
+        decoder.expand(run, [step_request(child, max_tokens=5, step=None) for child in range(1, 7)], None, step=LINE)
     ended = [run for run, result in drain(decoder) if isinstance(result, StepResult)]
     assert ended == [2] * 6 + [1] * 6
 
@@ -32,8 +32,8 @@ def test_only_the_order_differs() -> None:
         decoder.open_run(1, (2, 3), background=background)
         decoder.open_run(2, (2, 3, 4))
         for run in (1, 2):
-            decoder.expand(run, [lane(child) for child in range(1, 5)], None, step=LINE)
-        found.append({key: each.tokens for key, each in lanes_of(drain(decoder)).items()})
+            decoder.expand(run, [step_request(child) for child in range(1, 5)], None, step=LINE)
+        found.append({key: each.tokens for key, each in steps_of(drain(decoder)).items()})
     assert found[0] == found[1]
 
 
@@ -42,9 +42,9 @@ def test_a_decoder_is_urgent_for_runs_in_front_alone() -> None:
     decoder.open_run(1, (2, 3), background=True)
     decoder.open_run(2, (2, 3))
     assert not decoder.urgent
-    decoder.expand(1, [lane(1)], None, step=LINE)
+    decoder.expand(1, [step_request(1)], None, step=LINE)
     assert decoder.busy and not decoder.urgent
-    decoder.expand(2, [lane(1, max_tokens=1)], None, step=LINE)
+    decoder.expand(2, [step_request(1, max_tokens=1)], None, step=LINE)
     assert decoder.urgent
     drain(decoder)
     assert not decoder.urgent

@@ -14,7 +14,7 @@ from ramify.engine.runtime.serve.client import Runtime
 from ramify.errors import ModelCrashed
 from ramify.reward.protocol import ReadRequest
 
-from .driving import PROMPT, config_of, expand, given_up, lane, loaded_model, until, worker_pid
+from .driving import PROMPT, config_of, expand, given_up, loaded_model, step_request, until, worker_pid
 
 pytestmark = pytest.mark.asyncio
 
@@ -22,13 +22,13 @@ pytestmark = pytest.mark.asyncio
 async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> None:
     async with loaded_model(slow, context_tokens=4096) as loaded:
         run = await loaded.open_run(PROMPT)
-        first = await expand(run, lane(1, max_tokens=6), lane(2, max_tokens=6))
+        first = await expand(run, step_request(1, max_tokens=6), step_request(2, max_tokens=6))
         pid = worker_pid(loaded)
         results: dict[int, StepResult] = {}
         async with anyio.create_task_group() as tasks:
 
             async def work() -> None:
-                results.update(await expand(run, *(lane(child, 1, max_tokens=200) for child in range(3, 15))))
+                results.update(await expand(run, *(step_request(child, 1, max_tokens=200) for child in range(3, 15))))
 
             tasks.start_soon(work)
             await anyio.sleep(0.2)
@@ -38,10 +38,10 @@ async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> Non
         # The path of node 1 had to be evaluated again, which is counted.
         assert sum(each.prompt_tokens for each in results.values()) == 0
         assert sum(each.reevaluated_tokens for each in results.values()) == len(PROMPT) + 5
-        later = await expand(run, lane(50, 10, max_tokens=3))
+        later = await expand(run, step_request(50, 10, max_tokens=3))
         assert len(later[50].tokens) == 3
         other = await loaded.open_run(PROMPT)
-        assert (await expand(other, lane(1, max_tokens=6)))[1].tokens == first[1].tokens
+        assert (await expand(other, step_request(1, max_tokens=6)))[1].tokens == first[1].tokens
         read = ReadRequest(node=99, parent=98, tokens=(*PROMPT, 3), read=(30,), ids=(1,))
         assert len((await run.read([read]))[0].logits) == 1
 
@@ -55,7 +55,7 @@ async def test_a_worker_that_hangs_is_replaced_and_the_runs_go_on(slow: Path) ->
         async with anyio.create_task_group() as tasks:
 
             async def work() -> None:
-                results.update(await expand(run, *(lane(child, max_tokens=120) for child in range(1, 9))))
+                results.update(await expand(run, *(step_request(child, max_tokens=120) for child in range(1, 9))))
 
             tasks.start_soon(work)
             await anyio.sleep(0.2)
@@ -69,7 +69,7 @@ async def test_an_idle_worker_is_not_taken_to_hang(slow: Path) -> None:
         loaded = await runtime.load(config_of(slow, context_tokens=4096))
         pid = worker_pid(loaded)
         await anyio.sleep(1.2)
-        assert len(await expand(await loaded.open_run(PROMPT), lane(1, max_tokens=2))) == 1
+        assert len(await expand(await loaded.open_run(PROMPT), step_request(1, max_tokens=2))) == 1
         assert worker_pid(loaded) == pid
 
 
@@ -87,6 +87,6 @@ async def test_a_worker_that_dies_twice_is_an_error_and_the_next_request_starts_
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(murder)
             with pytest.raises(ModelCrashed, match="SIGKILL"):
-                await expand(run, *(lane(child, max_tokens=210) for child in range(1, 60)))
-        results = await expand(run, lane(100, max_tokens=4))
+                await expand(run, *(step_request(child, max_tokens=210) for child in range(1, 60)))
+        results = await expand(run, step_request(100, max_tokens=4))
         assert len(results[100].tokens) == 4

@@ -18,7 +18,7 @@ from ramify.engine.runtime.llama.probe import findings
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.errors import ExitCode, ModelLoadError, RamifyError
 
-from .driving import PROMPT, config_of, expand, lane
+from .driving import PROMPT, config_of, expand, step_request
 from .tiny_gguf import Shape, write_tiny
 
 FIXED = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -142,7 +142,7 @@ async def outcomes(cases: Iterator[Case], file: Path) -> Counter[str]:
                 with anyio.fail_after(30):
                     loaded = await runtime.load(config_of(file, context_tokens=512))
                     run = await loaded.open_run(PROMPT[:3])
-                    await expand(run, lane(1, max_tokens=3))
+                    await expand(run, step_request(1, max_tokens=3))
                     loaded.tokenizer.encode("ab", special=False)
                     run.close()
                 seen["loaded"] += 1

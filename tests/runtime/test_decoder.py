@@ -95,7 +95,7 @@ class FakeWords:
         return id == END
 
 
-def lane(
+def step_request(
     child: int, parent: int = 0, *, max_tokens: int = 20, step: StepFormat | None = LINE, seed: int = 0
 ) -> StepRequest:
     return StepRequest(
@@ -104,7 +104,7 @@ def lane(
 
 
 def reference(path: tuple[int, ...], request: StepRequest) -> tuple[tuple[int, ...], str]:
-    """Return what a lane generates, token by token."""
+    """Return the tokens of a request, token by token."""
     tokens: list[int] = []
     while True:
         numbers = uniforms([request.seed], [len(tokens)])
@@ -128,7 +128,7 @@ def drain(decoder: Decoder, limit: int = 20_000) -> list[tuple[int, StepResult |
     raise AssertionError("the decoder does not come to an end")
 
 
-def lanes_of(results: list[tuple[int, StepResult | ReadResult]]) -> dict[tuple[int, int], StepResult]:
+def steps_of(results: list[tuple[int, StepResult | ReadResult]]) -> dict[tuple[int, int], StepResult]:
     return {(run, each.child): each for run, each in results if isinstance(each, StepResult)}
 
 
@@ -142,11 +142,11 @@ def grow(decoder: Decoder, runs: dict[int, tuple[int, ...]], depth: int, width: 
     for _ in range(depth):
         asked: dict[tuple[int, int], StepRequest] = {}
         for run, node in frontier:
-            requests = [lane(count + index + 1, node) for index in range(width)]
+            requests = [step_request(count + index + 1, node) for index in range(width)]
             count += width
             decoder.expand(run, requests, None, step=LINE)
             asked.update(((run, each.child), each) for each in requests)
-        results = lanes_of(drain(decoder))
+        results = steps_of(drain(decoder))
         assert set(results) == set(asked)
         frontier = []
         for (run, child), result in results.items():
@@ -213,14 +213,14 @@ def test_a_path_that_does_not_fit_ends_alone() -> None:
     context = FakeContext(cells=60, batch_tokens=16, longest=50)
     decoder = Decoder(context, FakeWords(), max_lanes=8)
     decoder.open_run(1, tuple([5] * 45))
-    decoder.expand(1, [lane(1, step=None, max_tokens=100, seed=3)], None, step=LINE)
-    result = lanes_of(drain(decoder))[1, 1]
-    expected, reason = reference(tuple([5] * 45), lane(1, step=None, max_tokens=5, seed=3))
+    decoder.expand(1, [step_request(1, step=None, max_tokens=100, seed=3)], None, step=LINE)
+    result = steps_of(drain(decoder))[1, 1]
+    expected, reason = reference(tuple([5] * 45), step_request(1, step=None, max_tokens=5, seed=3))
     assert result.tokens == expected
     assert result.finish_reason == ("context" if reason == "length" else reason)
     decoder.open_run(2, (3, 4))
-    decoder.expand(2, [lane(1)], None, step=LINE)
-    assert lanes_of(drain(decoder))[2, 1].tokens == reference((3, 4), lane(1))[0]
+    decoder.expand(2, [step_request(1)], None, step=LINE)
+    assert steps_of(drain(decoder))[2, 1].tokens == reference((3, 4), step_request(1))[0]
 
 
 def test_a_prompt_beyond_the_cache_gives_context_and_spares_others() -> None:
@@ -228,11 +228,11 @@ def test_a_prompt_beyond_the_cache_gives_context_and_spares_others() -> None:
     decoder = Decoder(context, FakeWords(), max_lanes=8)
     decoder.open_run(1, tuple([5] * 60))
     decoder.open_run(2, (3, 4))
-    decoder.expand(1, [lane(1), lane(2)], None, step=LINE)
-    decoder.expand(2, [lane(1)], None, step=LINE)
-    results = lanes_of(drain(decoder))
+    decoder.expand(1, [step_request(1), step_request(2)], None, step=LINE)
+    decoder.expand(2, [step_request(1)], None, step=LINE)
+    results = steps_of(drain(decoder))
     assert [results[1, child].finish_reason for child in (1, 2)] == ["context", "context"]
-    assert results[2, 1].tokens == reference((3, 4), lane(1))[0]
+    assert results[2, 1].tokens == reference((3, 4), step_request(1))[0]
 
 
 @settings(max_examples=40, deadline=None)
@@ -240,9 +240,9 @@ def test_a_prompt_beyond_the_cache_gives_context_and_spares_others() -> None:
 def test_an_allowance_is_never_exceeded(allowance: int, width: int, max_lanes: int) -> None:
     decoder = Decoder(FakeContext(), FakeWords(), max_lanes=max_lanes)
     decoder.open_run(1, (2, 3, 4))
-    requests = [lane(child, step=None, max_tokens=30) for child in range(1, width + 1)]
+    requests = [step_request(child, step=None, max_tokens=30) for child in range(1, width + 1)]
     decoder.expand(1, requests, allowance, step=LINE)
-    results = lanes_of(drain(decoder))
+    results = steps_of(drain(decoder))
     assert len(results) == width
     spent = sum(len(each.tokens) for each in results.values())
     wanted = sum(len(reference((2, 3, 4), each)[0]) for each in requests)
@@ -258,21 +258,21 @@ def test_runs_take_turns() -> None:
     decoder = Decoder(FakeContext(), FakeWords(), max_lanes=4)
     decoder.open_run(1, (2, 3))
     decoder.open_run(2, (4, 5))
-    decoder.expand(1, [lane(child, max_tokens=5, step=None) for child in range(1, 41)], None, step=LINE)
-    decoder.expand(2, [lane(1, max_tokens=5, step=None)], None, step=LINE)
+    decoder.expand(1, [step_request(child, max_tokens=5, step=None) for child in range(1, 41)], None, step=LINE)
+    decoder.expand(2, [step_request(1, max_tokens=5, step=None)], None, step=LINE)
     order = [run for run, _ in drain(decoder)]
     assert order.index(2) < 10
 
 
-def test_interrupted_lanes_keep_what_they_have() -> None:
+def test_interrupted_sequences_keep_what_they_have() -> None:
     decoder = Decoder(FakeContext(), FakeWords(), max_lanes=4)
     decoder.open_run(1, (2, 3))
-    requests = [lane(child, step=None, max_tokens=50) for child in range(1, 9)]
+    requests = [step_request(child, step=None, max_tokens=50) for child in range(1, 9)]
     decoder.expand(1, requests, None, step=LINE)
     for _ in range(4):
         decoder.step()
     decoder.interrupt(1)
-    results = lanes_of(drain(decoder, limit=3))
+    results = steps_of(drain(decoder, limit=3))
     for request in requests:
         if (1, request.child) in results:
             result = results[1, request.child]
@@ -286,7 +286,7 @@ def test_a_closed_run_leaves_nothing_behind() -> None:
     context = FakeContext()
     decoder = Decoder(context, FakeWords(), max_lanes=4)
     decoder.open_run(1, (2, 3))
-    decoder.expand(1, [lane(child, step=None) for child in range(1, 9)], None, step=LINE)
+    decoder.expand(1, [step_request(child, step=None) for child in range(1, 9)], None, step=LINE)
     for _ in range(3):
         decoder.step()
     decoder.close_run(1)
@@ -298,7 +298,7 @@ def test_released_nodes_give_their_cells_back() -> None:
     context = FakeContext()
     decoder = Decoder(context, FakeWords(), max_lanes=8)
     decoder.open_run(1, tuple([4] * 30))
-    decoder.expand(1, [lane(child, max_tokens=10, step=None) for child in range(1, 9)], None, step=LINE)
+    decoder.expand(1, [step_request(child, max_tokens=10, step=None) for child in range(1, 9)], None, step=LINE)
     drain(decoder)
     decoder.release(1, range(1, 9))
     assert context.used == 30
@@ -393,8 +393,8 @@ def test_logits_that_are_no_numbers_fail_their_run_only(monkeypatch: pytest.Monk
     decoder = Decoder(context, FakeWords(), max_lanes=8)
     decoder.open_run(1, (2, 3))
     decoder.open_run(2, (4, 5))
-    decoder.expand(1, [lane(1), lane(2)], None, step=LINE)
-    decoder.expand(2, [lane(1)], None, step=LINE)
+    decoder.expand(1, [step_request(1), step_request(2)], None, step=LINE)
+    decoder.expand(2, [step_request(1)], None, step=LINE)
     results: list[tuple[int, StepResult | ReadResult]] = []
     failures: dict[int, str] = {}
     while decoder.busy:
@@ -402,7 +402,7 @@ def test_logits_that_are_no_numbers_fail_their_run_only(monkeypatch: pytest.Monk
         failures.update(decoder.take_failures())
     assert set(failures) == {1}
     assert {run for run, _ in results} == {2}
-    assert lanes_of(results)[2, 1].tokens == reference((4, 5), lane(1))[0]
+    assert steps_of(results)[2, 1].tokens == reference((4, 5), step_request(1))[0]
 
 
 def test_greedy_sequences_and_adopted_nodes() -> None:
@@ -412,21 +412,21 @@ def test_greedy_sequences_and_adopted_nodes() -> None:
     decoder.adopt(1, 2, 1, (6,))
     request = StepRequest(parent=2, child=3, seed=1, max_tokens=9, sampling=TokenSampling(temperature=0.0))
     decoder.expand(1, [request], None, step=LINE)
-    result = lanes_of(drain(decoder))[1, 3]
+    result = steps_of(drain(decoder))[1, 3]
     assert result.tokens == reference((2, 3, 4, 5, 6), request)[0]
 
 
 def test_paths_that_have_begun_go_first() -> None:
     decoder = Decoder(FakeContext(), FakeWords(), max_lanes=1)
     decoder.open_run(1, (2, 3))
-    decoder.expand(1, [lane(child) for child in (1, 2, 3)], None, step=LINE)
+    decoder.expand(1, [step_request(child) for child in (1, 2, 3)], None, step=LINE)
     order: list[int] = []
     while decoder.busy:
         for _, result in decoder.step():
             assert isinstance(result, StepResult)
             order.append(result.child)
             if result.child == 1:
-                decoder.expand(1, [lane(4, 1), lane(5, 1)], None, step=LINE)
+                decoder.expand(1, [step_request(4, 1), step_request(5, 1)], None, step=LINE)
     assert sorted(order) == [1, 2, 3, 4, 5]
     # Which of the first three comes first is for their common beginning to say.
     place = order.index(1)

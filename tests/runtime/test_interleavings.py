@@ -1,4 +1,4 @@
-"""Any order of starts, stops, cancellations and releases leaves the books and llama.cpp's own cache in step."""
+"""Any order of starts, stops, cancellations and releases leaves the prefix cache's lengths equal to llama.cpp's own."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def model(ending: Path) -> Iterator[Model]:
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Runs on one small context, with fewer lanes and cells than they would like."""
+    """Runs on one small context, with fewer sequences and cells than they would like."""
 
     path: str
     model: Model
@@ -72,14 +72,14 @@ class Interleavings(RuleBasedStateMachine):
         self.runs[self.next_run], self.waiting[self.next_run] = [0], set()
         self.next_run += 1
 
-    @rule(data=st.data(), lanes=st.integers(1, 5), tokens=st.integers(1, 20), keep=st.booleans())
+    @rule(data=st.data(), width=st.integers(1, 5), tokens=st.integers(1, 20), keep=st.booleans())
     @precondition(lambda self: self.runs)
-    def expand(self, data: st.DataObject, lanes: int, tokens: int, keep: bool) -> None:
+    def expand(self, data: st.DataObject, width: int, tokens: int, keep: bool) -> None:
         run = data.draw(st.sampled_from(sorted(self.runs)))
         parent = data.draw(st.sampled_from(self.runs[run]))
         allowance = data.draw(st.none() | st.integers(0, 30))
-        children = range(self.next_node, self.next_node + lanes)
-        self.next_node += lanes
+        children = range(self.next_node, self.next_node + width)
+        self.next_node += width
         # The colder, the more children share a sequence.
         sampling = TokenSampling(temperature=data.draw(st.sampled_from([0.0, 0.2, 1.0])))
         requests = [
@@ -175,7 +175,7 @@ async def live(loaded: LoadedModel, source: random.Random) -> None:
     """Start a run and end it in one way or another, at any moment."""
     run = await loaded.open_run(PROMPT[: source.randint(1, len(PROMPT))])
     sampling = TokenSampling(temperature=source.choice((0.2, 1.0)))
-    lanes = [
+    requests = [
         StepRequest(
             parent=0, child=child, seed=source.getrandbits(32), max_tokens=source.randint(1, 25), sampling=sampling
         )
@@ -195,7 +195,7 @@ async def live(loaded: LoadedModel, source: random.Random) -> None:
             tasks.start_soon(disturb, way)
             with anyio.move_on_after(source.random() * 0.02 if way == "cancel" else None):
                 try:
-                    await run.expand(lanes, allowance=source.choice((None, 20)), on_result=lambda result: None)
+                    await run.expand(requests, allowance=source.choice((None, 20)), on_result=lambda result: None)
                 except EngineClosed:
                     assert way == "close"
     finally:

@@ -17,7 +17,7 @@ from ramify.errors import ModelLoadError
 from ramify.reward.protocol import ReadRequest
 from ramify.sampling_params import TokenSampling
 
-from .driving import config_of, expand, lane
+from .driving import config_of, expand, step_request
 from .tiny_gguf import write_tiny
 from .tiny_kinds import KINDS, WINDOW, write_kind
 
@@ -70,9 +70,9 @@ async def test_a_tree_over_several_windows_evaluates_each_token_once(
         assert loaded.info.window_tokens == WINDOW
         run = await loaded.open_run(PROMPT)
         greedy = TokenSampling(temperature=0.0)
-        first = await expand(run, *(lane(child, max_tokens=2 * WINDOW) for child in range(1, 5)))
-        second = await expand(run, *(lane(child, child % 4 + 1, max_tokens=WINDOW) for child in range(5, 13)))
-        last = (await expand(run, lane(20, 5, max_tokens=1, sampling=greedy)))[20]
+        first = await expand(run, *(step_request(child, max_tokens=2 * WINDOW) for child in range(1, 5)))
+        second = await expand(run, *(step_request(child, child % 4 + 1, max_tokens=WINDOW) for child in range(5, 13)))
+        last = (await expand(run, step_request(20, 5, max_tokens=1, sampling=greedy)))[20]
         results: list[StepResult] = [*first.values(), *second.values(), last]
         assert sum(each.reevaluated_tokens for each in results) == 0
         assert sum(each.prompt_tokens for each in results) == len(PROMPT)

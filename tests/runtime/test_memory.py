@@ -83,7 +83,7 @@ def test_the_cells_in_use_are_the_unique_live_tokens(model: Model, context: Cont
     grow(decoder, 1, paths, [1] * 4)
     grow(decoder, 1, paths, [9] * 2)
     assert cells() == unique(paths, range(1, 15), expanded=(1, 9))
-    # Depth costs nothing twice, and neither do lanes that begin alike.
+    # Depth costs nothing twice, and neither do paths that begin alike.
     assert cells() <= len(PROMPT) + 14 * (TOKENS - 1) + 2
     decoder.release(1, [2, 3, 4])
     assert cells() == unique(paths, [1, *range(5, 15)], expanded=(1, 9))
@@ -95,23 +95,23 @@ def test_the_cells_in_use_are_the_unique_live_tokens(model: Model, context: Cont
     assert cells() == 0
 
 
-@pytest.mark.parametrize(("lanes", "steps"), [(2, 1), (8, 1), (8, 4), (24, 2)])
+@pytest.mark.parametrize(("width", "steps"), [(2, 1), (8, 1), (8, 4), (24, 2)])
 def test_the_peak_is_below_the_prediction_for_width_and_depth(
-    model: Model, context: Context, lanes: int, steps: int
+    model: Model, context: Context, width: int, steps: int
 ) -> None:
-    decoder = Decoder(context, model.vocabulary, max_lanes=lanes)
+    decoder = Decoder(context, model.vocabulary, max_lanes=width)
     decoder.open_run(1, PROMPT)
     paths: Paths = {0: PROMPT}
-    parents = [0] * lanes
+    parents = [0] * width
     for _ in range(steps):
         last = len(paths)
         grow(decoder, 1, paths, parents)
         parents = list(range(last, len(paths)))
     peak = cells_in_use(context)
-    assert decoder.statistics().cells_used == peak == unique(paths, paths, expanded=range(len(paths) - lanes))
-    predicted = kv_bytes(1, width=lanes, path_tokens=steps * TOKENS, prompt_tokens=len(PROMPT))
+    assert decoder.statistics().cells_used == peak == unique(paths, paths, expanded=range(len(paths) - width))
+    predicted = kv_bytes(1, width=width, path_tokens=steps * TOKENS, prompt_tokens=len(PROMPT))
     # Each path's last token alone is missing, and what paths have in common is there once.
-    assert peak <= predicted - lanes
+    assert peak <= predicted - width
 
 
 def test_the_bytes_of_a_token_are_those_that_llama_cpp_takes(model: Model, tiny: Path) -> None:

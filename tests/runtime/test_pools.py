@@ -50,7 +50,7 @@ def test_pools_change_nothing_but_where_a_run_is(model: Model) -> None:
     try:
         assert solve(one) == solve(three)
         assert one.statistics().tokens == three.statistics().tokens
-        # Three runs of four lanes side by side against one after the other.
+        # Three runs of four sequences side by side against one after the other.
         assert one.statistics().decode_calls < three.statistics().decode_calls
     finally:
         one.close()

@@ -19,7 +19,7 @@ from ramify.errors import EngineClosed, ModelLoadError, QuestionTooLong, UsageEr
 from ramify.reward.protocol import ReadRequest
 from ramify.sampling_params import StepFormat, TokenSampling
 
-from .driving import PROMPT, config_of, expand, lane, loaded_model, until
+from .driving import PROMPT, config_of, expand, loaded_model, step_request, until
 from .tiny_gguf import write_tiny
 
 pytestmark = pytest.mark.asyncio
@@ -31,9 +31,9 @@ ANY_A = StepFormat(name="a", pattern="[a-m]")
 async def test_a_tree_grows_and_each_token_is_evaluated_once(tiny: Path, isolation: Isolation) -> None:
     async with loaded_model(tiny, isolation) as loaded:
         run = await loaded.open_run(PROMPT)
-        first = await expand(run, *(lane(child) for child in range(1, 5)))
+        first = await expand(run, *(step_request(child) for child in range(1, 5)))
         assert {len(each.tokens) for each in first.values()} == {12}
-        second = await expand(run, *(lane(child, 1 + child % 2) for child in range(5, 11)))
+        second = await expand(run, *(step_request(child, 1 + child % 2) for child in range(5, 11)))
         results = [*first.values(), *second.values()]
         assert sum(each.prompt_tokens for each in results) == len(PROMPT)
         assert sum(each.reevaluated_tokens for each in results) == 0
@@ -49,14 +49,16 @@ async def test_a_tree_grows_and_each_token_is_evaluated_once(tiny: Path, isolati
 async def test_draws_do_not_depend_on_what_else_is_decoded(tiny: Path) -> None:
     async with loaded_model(tiny) as loaded:
         alone = await loaded.open_run(PROMPT)
-        expected = (await expand(alone, lane(1, max_tokens=6)))[1]
+        expected = (await expand(alone, step_request(1, max_tokens=6)))[1]
         alone.close()
         busy = [await loaded.open_run(tuple(range(30 + index, 80 + index))) for index in range(3)]
         run = await loaded.open_run(PROMPT)
         async with anyio.create_task_group() as tasks:
             for each in busy:
-                tasks.start_soon(lambda each=each: expand(each, *(lane(child, max_tokens=30) for child in range(2, 8))))
-            results = await expand(run, lane(1, max_tokens=6), *(lane(child) for child in range(2, 9)))
+                tasks.start_soon(
+                    lambda each=each: expand(each, *(step_request(child, max_tokens=30) for child in range(2, 8)))
+                )
+            results = await expand(run, step_request(1, max_tokens=6), *(step_request(child) for child in range(2, 9)))
         assert results[1].tokens == expected.tokens
         assert results[1].logprob == pytest.approx(expected.logprob, abs=0.05)
 
@@ -64,7 +66,7 @@ async def test_draws_do_not_depend_on_what_else_is_decoded(tiny: Path) -> None:
 async def test_steps_end_where_they_should(tiny: Path, ending: Path) -> None:
     async with loaded_model(tiny) as loaded:
         run = await loaded.open_run(PROMPT)
-        results = await expand(run, *(lane(child, max_tokens=200) for child in range(1, 9)), step=ANY_A)
+        results = await expand(run, *(step_request(child, max_tokens=200) for child in range(1, 9)), step=ANY_A)
         for each in results.values():
             assert each.finish_reason == "step"
             pieces = [loaded.tokenizer.piece(token, special=False) for token in each.tokens]
@@ -72,7 +74,7 @@ async def test_steps_end_where_they_should(tiny: Path, ending: Path) -> None:
             assert letters.index(True) == len(pieces) - 1
     async with loaded_model(ending) as loaded:
         run = await loaded.open_run(PROMPT)
-        results = await expand(run, *(lane(child, max_tokens=60) for child in range(1, 9)))
+        results = await expand(run, *(step_request(child, max_tokens=60) for child in range(1, 9)))
         ended = [each for each in results.values() if each.finish_reason == "eos"]
         assert ended
         for each in ended:
@@ -84,7 +86,7 @@ async def test_steps_end_where_they_should(tiny: Path, ending: Path) -> None:
 async def test_an_allowance_is_spent_to_the_token(tiny: Path) -> None:
     async with loaded_model(tiny) as loaded:
         run = await loaded.open_run(PROMPT)
-        results = await expand(run, *(lane(child, max_tokens=50) for child in range(1, 8)), allowance=100)
+        results = await expand(run, *(step_request(child, max_tokens=50) for child in range(1, 8)), allowance=100)
         assert sum(len(each.tokens) for each in results.values()) == 100
         assert {each.finish_reason for each in results.values()} == {"budget"}
 
@@ -93,7 +95,7 @@ async def test_greedy_takes_the_best_logit(tiny: Path) -> None:
     async with loaded_model(tiny) as loaded:
         run = await loaded.open_run(PROMPT)
         greedy = TokenSampling(temperature=0.0)
-        result = (await expand(run, lane(1, sampling=greedy, max_tokens=1)))[1]
+        result = (await expand(run, step_request(1, sampling=greedy, max_tokens=1)))[1]
         ids = tuple(range(loaded.info.vocabulary_size))
         row = (await run.read([ReadRequest(node=9, parent=None, tokens=PROMPT, read=(29,), ids=ids)]))[0]
         logits = row.logits[0]
@@ -118,8 +120,8 @@ async def test_a_small_cache_changes_the_cost_and_nothing_else(tiny: Path) -> No
     async def tree(cells: int) -> tuple[list[tuple[int, ...]], int]:
         async with loaded_model(tiny, context_tokens=cells) as loaded:
             run = await loaded.open_run(PROMPT)
-            results = await expand(run, *(lane(child, max_tokens=40) for child in range(1, 9)))
-            results |= await expand(run, *(lane(child + 8, child, max_tokens=4) for child in range(1, 9)))
+            results = await expand(run, *(step_request(child, max_tokens=40) for child in range(1, 9)))
+            results |= await expand(run, *(step_request(child + 8, child, max_tokens=4) for child in range(1, 9)))
             return [results[child].tokens for child in sorted(results)], sum(
                 each.reevaluated_tokens for each in results.values()
             )
@@ -129,19 +131,19 @@ async def test_a_small_cache_changes_the_cost_and_nothing_else(tiny: Path) -> No
     assert (nothing, again > 0) == (0, True)
     assert [len(each) for each in wide] == [len(each) for each in narrow]
     # Logits differ in their last digits with the shape of the batch, so a draw at an edge may fall to the other side,
-    # and a random model goes another way from there. That the books are right, test_decoder.py shows.
+    # and a random model goes another way from there. That the counts are right, test_decoder.py shows.
     same = sum(left[:4] == right[:4] for left, right in zip(wide[:8], narrow[:8], strict=True))
     assert same >= 6
 
 
-async def test_cancelled_lanes_end_at_once_and_leave_no_cells(slow: Path) -> None:
+async def test_cancelled_sequences_end_at_once_and_leave_no_cells(slow: Path) -> None:
     async with loaded_model(slow, context_tokens=4096) as loaded:
         run = await loaded.open_run(PROMPT)
         delivered: list[StepResult] = []
         started = time.monotonic()
         with anyio.move_on_after(0.3) as scope:
-            lanes = [lane(child, max_tokens=200) for child in range(1, 17)]
-            await run.expand(lanes, allowance=None, on_result=delivered.append)
+            requests = [step_request(child, max_tokens=200) for child in range(1, 17)]
+            await run.expand(requests, allowance=None, on_result=delivered.append)
         assert scope.cancelled_caught
         assert time.monotonic() - started < 3.0
         before = await loaded.statistics()
@@ -152,14 +154,14 @@ async def test_cancelled_lanes_end_at_once_and_leave_no_cells(slow: Path) -> Non
         assert (await loaded.statistics()).sequences_used == 0
 
 
-async def test_interrupted_lanes_give_what_they_have(slow: Path) -> None:
+async def test_interrupted_sequences_give_what_they_have(slow: Path) -> None:
     async with loaded_model(slow, context_tokens=4096) as loaded:
         run = await loaded.open_run(PROMPT)
         results: dict[int, StepResult] = {}
         async with anyio.create_task_group() as tasks:
 
             async def work() -> None:
-                results.update(await expand(run, *(lane(child, max_tokens=200) for child in range(1, 9))))
+                results.update(await expand(run, *(step_request(child, max_tokens=200) for child in range(1, 9))))
 
             tasks.start_soon(work)
             await anyio.sleep(0.3)
@@ -173,7 +175,7 @@ async def test_progress_is_reported(slow: Path) -> None:
         run = await loaded.open_run(PROMPT)
         reports: list[tuple[int, int, str]] = []
         await run.expand(
-            [lane(child, max_tokens=60) for child in range(1, 9)],
+            [step_request(child, max_tokens=60) for child in range(1, 9)],
             allowance=None,
             on_result=lambda _: None,
             on_progress=lambda *report: reports.append(report),
@@ -188,10 +190,10 @@ async def test_logits_that_are_no_numbers_are_an_error_of_the_model(tmp_path: Pa
         bad, good = await runtime.load(config_of(broken)), await runtime.load(config_of(tiny))
         run = await bad.open_run(PROMPT)
         with pytest.raises(ModelLoadError, match="not numbers"):
-            await expand(run, lane(1), lane(2))
+            await expand(run, step_request(1), step_request(2))
         with pytest.raises(ModelLoadError):
-            await expand(run, lane(3))
-        assert len(await expand(await good.open_run(PROMPT), lane(1))) == 1
+            await expand(run, step_request(3))
+        assert len(await expand(await good.open_run(PROMPT), step_request(1))) == 1
 
 
 async def test_two_models_of_one_file_work_side_by_side(tiny: Path) -> None:
@@ -201,7 +203,7 @@ async def test_two_models_of_one_file_work_side_by_side(tiny: Path) -> None:
         found: list[dict[int, StepResult]] = []
 
         async def work(run: TokenTree) -> None:
-            found.append(await expand(run, *(lane(child, max_tokens=5) for child in range(1, 5))))
+            found.append(await expand(run, *(step_request(child, max_tokens=5) for child in range(1, 5))))
 
         async with anyio.create_task_group() as tasks:
             for run in runs:
@@ -221,10 +223,10 @@ async def test_wrong_requests_are_refused_and_harm_nobody(tiny: Path) -> None:
             await loaded.open_run([1] * 257)
         run = await loaded.open_run(PROMPT)
         wrong = [
-            (lane(1, 7), "not in this run"),
-            (lane(0), "taken"),
-            (lane(1, max_tokens=0), "max_tokens"),
-            (lane(1, sampling=TokenSampling(temperature=-1)), "temperature"),
+            (step_request(1, 7), "not in this run"),
+            (step_request(0), "taken"),
+            (step_request(1, max_tokens=0), "max_tokens"),
+            (step_request(1, sampling=TokenSampling(temperature=-1)), "temperature"),
         ]
         for request, message in wrong:
             with pytest.raises(UsageError, match=message):
@@ -238,7 +240,7 @@ async def test_wrong_requests_are_refused_and_harm_nobody(tiny: Path) -> None:
         run.close()
         run.close()
         with pytest.raises(EngineClosed):
-            await expand(run, lane(2))
+            await expand(run, step_request(2))
 
 
 async def test_an_error_of_the_listener_comes_out_where_it_waits(tiny: Path) -> None:
@@ -248,8 +250,8 @@ async def test_an_error_of_the_listener_comes_out_where_it_waits(tiny: Path) -> 
     async with loaded_model(tiny) as loaded:
         run = await loaded.open_run(PROMPT)
         with pytest.raises(ZeroDivisionError):
-            await run.expand([lane(child) for child in range(1, 5)], allowance=None, on_result=fail)
-        assert len(await expand(run, lane(5))) == 1
+            await run.expand([step_request(child) for child in range(1, 5)], allowance=None, on_result=fail)
+        assert len(await expand(run, step_request(5))) == 1
 
 
 async def test_closing_ends_those_who_wait(slow: Path) -> None:
@@ -260,7 +262,7 @@ async def test_closing_ends_those_who_wait(slow: Path) -> None:
 
             async def work() -> None:
                 with pytest.raises(EngineClosed):
-                    await expand(run, *(lane(child, max_tokens=220) for child in range(1, 30)))
+                    await expand(run, *(step_request(child, max_tokens=220) for child in range(1, 30)))
                 ended.set()
 
             tasks.start_soon(work)
@@ -279,7 +281,7 @@ async def test_a_bad_file_is_an_error_and_the_runtime_goes_on(tmp_path: Path, ti
         with pytest.raises(ModelLoadError, match="unknown model architecture"):
             await runtime.load(config_of(unknown))
         loaded = await runtime.load(config_of(tiny))
-        assert len(await expand(await loaded.open_run(PROMPT), lane(1))) == 1
+        assert len(await expand(await loaded.open_run(PROMPT), step_request(1))) == 1
 
 
 def _on_trio(work: Callable[[], Any]) -> None:
@@ -291,10 +293,10 @@ async def test_trio_works_the_same(tiny: Path, isolation: Isolation) -> None:
     async def work() -> None:
         async with loaded_model(tiny, isolation) as loaded:
             run = await loaded.open_run(PROMPT)
-            assert len(await expand(run, lane(1), lane(2))) == 2
+            assert len(await expand(run, step_request(1), step_request(2))) == 2
             with anyio.move_on_after(0.02):
-                await expand(run, *(lane(child, max_tokens=200) for child in range(3, 40)))
-            assert len(await expand(run, lane(50))) == 1
+                await expand(run, *(step_request(child, max_tokens=200) for child in range(3, 40)))
+            assert len(await expand(run, step_request(50))) == 1
             run.close()
 
     # A loop of its own, in a thread: trio does not run inside asyncio.
@@ -314,8 +316,8 @@ async def test_a_script_without_a_guard_works_and_its_output_is_its_own(tiny: Pa
         "    async with Runtime() as runtime:\n"
         f"        loaded = await runtime.load(ModelConfig(path={str(tiny)!r}, threads=1))\n"
         "        run = await loaded.open_run((5, 6))\n"
-        "        lane = StepRequest(parent=0, child=1, seed=1, max_tokens=3)\n"
-        "        await run.expand([lane], allowance=None, on_result=lambda r: print(len(r.tokens)))\n"
+        "        request = StepRequest(parent=0, child=1, seed=1, max_tokens=3)\n"
+        "        await run.expand([request], allowance=None, on_result=lambda r: print(len(r.tokens)))\n"
         "anyio.run(main)\n"
     )
     done = await anyio.run_process([sys.executable, str(script)], cwd=tmp_path, check=False)

@@ -1,4 +1,4 @@
-"""Draws follow the exact distribution, and a lane's draws are its own."""
+"""Draws follow the exact distribution, and a sequence's draws are its own."""
 
 from __future__ import annotations
 
@@ -119,18 +119,18 @@ def test_the_ends_of_the_range_never_draw_what_is_impossible(size: int) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(data=st.data(), lanes=st.integers(1, 12), size=st.sampled_from([5, 300, 5000]))
-def test_a_lane_draws_the_same_whatever_shares_the_batch(data: st.DataObject, lanes: int, size: int) -> None:
-    logits = np.random.default_rng(lanes).standard_normal((lanes, size)).astype(np.float32)
+@given(data=st.data(), count=st.integers(1, 12), size=st.sampled_from([5, 300, 5000]))
+def test_a_sequence_draws_the_same_whatever_shares_the_batch(data: st.DataObject, count: int, size: int) -> None:
+    logits = np.random.default_rng(count).standard_normal((count, size)).astype(np.float32)
     settings_ = st.sampled_from([TokenSampling(), TokenSampling(temperature=0.3, top_k=3), TokenSampling(top_p=0.7)])
-    params = [data.draw(settings_) for _ in range(lanes)]
-    seeds = data.draw(st.lists(st.integers(0, 2**64 - 1), min_size=lanes, max_size=lanes))
-    draws = data.draw(st.lists(st.integers(0, 2000), min_size=lanes, max_size=lanes))
+    params = [data.draw(settings_) for _ in range(count)]
+    seeds = data.draw(st.lists(st.integers(0, 2**64 - 1), min_size=count, max_size=count))
+    draws = data.draw(st.lists(st.integers(0, 2000), min_size=count, max_size=count))
     together, logprobs = sample(logits, params, uniforms(seeds, draws))
-    for lane in range(lanes):
-        alone, logprob = sample(logits[lane : lane + 1], [params[lane]], uniforms([seeds[lane]], [draws[lane]]))
-        assert alone[0] == together[lane]
-        assert logprob[0] == pytest.approx(logprobs[lane])
+    for row in range(count):
+        alone, logprob = sample(logits[row : row + 1], [params[row]], uniforms([seeds[row]], [draws[row]]))
+        assert alone[0] == together[row]
+        assert logprob[0] == pytest.approx(logprobs[row])
 
 
 def test_numbers_are_uniform_and_independent() -> None:

@@ -12,7 +12,7 @@ from ramify.engine.runtime.messages import StepRequest
 from ramify.sampling_params import TokenSampling
 from ramify.search.strategy import Strategy
 
-from .test_decoder import LINE, FakeContext, FakeWords, drain, lane, lanes_of, reference
+from .test_decoder import LINE, FakeContext, FakeWords, drain, reference, step_request, steps_of
 
 PROMPT = (2, 3, 4)
 GREEDY = TokenSampling(temperature=0.0)
@@ -28,11 +28,11 @@ def decoder_with(context: FakeContext, max_lanes: int = 8) -> Decoder:
     return decoder
 
 
-def test_lanes_that_draw_the_same_cost_one() -> None:
+def test_sequences_that_draw_the_same_cost_one() -> None:
     context = FakeContext()
     decoder = decoder_with(context, max_lanes=1)
     decoder.expand(1, [greedy(child) for child in range(1, 31)], None, step=LINE)
-    results = lanes_of(drain(decoder))
+    results = steps_of(drain(decoder))
     assert {each.tokens for each in results.values()} == {reference(PROMPT, greedy(1))[0]}
     assert len(results) == 30
     # The last token waits until somebody goes on from it.
@@ -48,7 +48,7 @@ def test_steps_of_the_same_tokens_are_expanded_as_one() -> None:
     decoder.expand(1, [greedy(1), greedy(2)], None, step=LINE)
     drain(decoder)
     decoder.expand(1, [greedy(3, 1), greedy(4, 2)], None, step=LINE)
-    first, second = lanes_of(drain(decoder)).values()
+    first, second = steps_of(drain(decoder)).values()
     assert first.tokens == second.tokens
     assert len(set(context.evaluated)) == len(context.evaluated) == len(PROMPT) + 5 + 4
     # Also when they are expanded one after the other.
@@ -73,13 +73,13 @@ def test_what_is_kept_for_one_step_is_kept_until_the_last_of_its_names_is_releas
     assert context.used == len(PROMPT)
 
 
-def test_lanes_of_a_strand_are_interrupted_one_by_one() -> None:
+def test_steps_of_a_shared_sequence_are_interrupted_one_by_one() -> None:
     decoder = decoder_with(FakeContext())
     decoder.expand(1, [greedy(child, max_tokens=9) for child in (1, 2, 3)], None, step=LINE)
     for _ in range(4):
         decoder.step()
     decoder.interrupt(1, frozenset({2}))
-    results = lanes_of(drain(decoder))
+    results = steps_of(drain(decoder))
     whole = reference(PROMPT, greedy(1, max_tokens=9))[0]
     assert len(whole) > 4
     assert results[1, 1].tokens == results[1, 3].tokens == whole
@@ -88,29 +88,29 @@ def test_lanes_of_a_strand_are_interrupted_one_by_one() -> None:
     assert results[1, 2].tokens == whole[: len(results[1, 2].tokens)]
 
 
-def test_an_allowance_counts_lanes_not_strands() -> None:
+def test_an_allowance_counts_children_not_shared_sequences() -> None:
     decoder = decoder_with(FakeContext())
     decoder.expand(1, [greedy(child) for child in range(1, 5)], 10, step=LINE)
-    results = lanes_of(drain(decoder))
+    results = steps_of(drain(decoder))
     assert sorted(len(each.tokens) for each in results.values()) == [2, 2, 3, 3]
     assert {each.finish_reason for each in results.values()} == {"budget"}
 
 
-def test_lanes_with_other_limits_keep_to_their_own() -> None:
+def test_sequences_with_other_limits_keep_to_their_own() -> None:
     decoder = decoder_with(FakeContext())
     hot = StepRequest(parent=0, child=3, seed=3, max_tokens=7, sampling=TokenSampling(temperature=3.0))
-    decoder.expand(1, [greedy(1, max_tokens=2), greedy(2, max_tokens=7), hot, lane(4)], None, step=LINE)
-    results = lanes_of(drain(decoder))
+    decoder.expand(1, [greedy(1, max_tokens=2), greedy(2, max_tokens=7), hot, step_request(4)], None, step=LINE)
+    results = steps_of(drain(decoder))
     assert results[1, 1].tokens == results[1, 2].tokens[:2]
     assert results[1, 1].finish_reason == "length"
     assert results[1, 3].tokens == reference(PROMPT, hot)[0]
-    assert results[1, 4].tokens == reference(PROMPT, lane(4))[0]
+    assert results[1, 4].tokens == reference(PROMPT, step_request(4))[0]
 
 
 def test_branches_beyond_the_most_wait_and_write_what_they_would_have() -> None:
     context = FakeContext()
     decoder = decoder_with(context, max_lanes=3)
-    requests = [lane(child) for child in range(1, 61)]
+    requests = [step_request(child) for child in range(1, 61)]
     decoder.expand(1, requests, None, step=LINE)
     widest, results = 0, []
     while decoder.busy:
@@ -118,11 +118,11 @@ def test_branches_beyond_the_most_wait_and_write_what_they_would_have() -> None:
         results += decoder.step()
         widest = max(widest, decoder.statistics().shared_sequences - before)
     assert widest == 3
-    assert {child: each.tokens for (_, child), each in lanes_of(results).items()} == {
+    assert {child: each.tokens for (_, child), each in steps_of(results).items()} == {
         each.child: reference(PROMPT, each)[0] for each in requests
     }
     # What waits has no cells, so its few tokens are evaluated again, and counted.
-    again = sum(each.reevaluated_tokens for each in lanes_of(results).values())
+    again = sum(each.reevaluated_tokens for each in steps_of(results).values())
     assert again == len(context.evaluated) - len(set(context.evaluated))
 
 

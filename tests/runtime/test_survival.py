@@ -21,7 +21,7 @@ from ramify.engine.runtime.serve.processes import ProcessWorker
 from ramify.errors import ExitCode, ModelCrashed
 from ramify.events import NodeAdded
 
-from .driving import PROMPT, config_of, expand, given_up, lane, loaded_model, until, worker_pid
+from .driving import PROMPT, config_of, expand, given_up, loaded_model, step_request, until, worker_pid
 
 PROBLEM = ramify.generate_problems(steps=(3, 5), count=1, seed=31)[0]
 
@@ -63,7 +63,7 @@ def workers_of(pid: int) -> list[int]:
             words = (folder / "cmdline").read_bytes()
         except (OSError, ValueError):
             continue
-        if int(parent) == pid and state != "Z" and b"runtime.worker" in words:
+        if int(parent) == pid and state != "Z" and b"runtime.serve.worker" in words:
             found.append(int(folder.name))
     return found
 
@@ -111,8 +111,10 @@ async def test_an_assert_in_native_code_costs_a_worker_and_no_result(
     async def tree() -> dict[int, StepResult]:
         async with loaded_model(tiny) as loaded:
             run = await loaded.open_run(PROMPT)
-            first = await expand(run, *(lane(child, max_tokens=8) for child in range(1, 5)))
-            return first | await expand(run, *(lane(child, 1 + child % 4, max_tokens=40) for child in range(5, 13)))
+            first = await expand(run, *(step_request(child, max_tokens=8) for child in range(1, 5)))
+            return first | await expand(
+                run, *(step_request(child, 1 + child % 4, max_tokens=40) for child in range(5, 13))
+            )
 
     expected = await tree()
     aborts(1)
@@ -134,11 +136,11 @@ async def test_asserts_without_end_are_a_typed_error_with_the_cause(tiny: Path, 
     async with loaded_model(tiny) as loaded:
         run = await loaded.open_run(PROMPT)
         with pytest.raises(ModelCrashed, match=r"died twice .*SIGABRT.*GGML_ASSERT") as caught:
-            await expand(run, *(lane(child, max_tokens=100) for child in range(1, 5)))
+            await expand(run, *(step_request(child, max_tokens=100) for child in range(1, 5)))
         assert caught.value.exit_code == ExitCode.MODEL
         assert "\n" not in str(caught.value)
         # Whoever asks again gets a new worker.
-        assert len((await expand(run, lane(9, max_tokens=30)))[9].tokens) == 30
+        assert len((await expand(run, step_request(9, max_tokens=30)))[9].tokens) == 30
 
 
 async def test_hanging_twice_is_a_typed_error(slow: Path) -> None:
@@ -156,8 +158,8 @@ async def test_hanging_twice_is_a_typed_error(slow: Path) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop_them)
             with pytest.raises(ModelCrashed, match=r"no sign of life for 1 s"):
-                await expand(run, *(lane(child, max_tokens=200) for child in range(1, 30)))
-        assert len((await expand(run, lane(100, max_tokens=2)))[100].tokens) == 2
+                await expand(run, *(step_request(child, max_tokens=200) for child in range(1, 30)))
+        assert len((await expand(run, step_request(100, max_tokens=2)))[100].tokens) == 2
 
 
 async def test_a_search_survives_kill_9_in_mid_decode_with_the_same_answers() -> None:
@@ -203,9 +205,9 @@ async def test_a_worker_in_mid_decode_ends_when_its_parent_is_killed(slow: Path,
         f"        loaded = await runtime.load(ModelConfig(path={str(slow)!r}, threads=1, context_tokens=8192))\n"
         "        run = await loaded.open_run((5, 6, 7))\n"
         "        lengths = [1] + [240] * 300\n"
-        "        lanes = [StepRequest(parent=0, child=n, seed=n, max_tokens=m) for n, m in enumerate(lengths, 1)]\n"
+        "        requests = [StepRequest(parent=0, child=n, seed=n, max_tokens=m) for n, m in enumerate(lengths, 1)]\n"
         "        say = lambda result: print(runtime.worker.process.pid, flush=True)\n"
-        "        await run.expand(lanes, allowance=None, on_result=say)\n"
+        "        await run.expand(requests, allowance=None, on_result=say)\n"
         "anyio.run(main)\n"
     )
     async with await anyio.open_process([sys.executable, str(script)], stderr=None) as parent:
@@ -227,11 +229,11 @@ def _state(pid: int) -> str:
 async def test_many_crashes_leave_no_file_or_process_behind(tiny: Path) -> None:
     async with loaded_model(tiny) as loaded:
         run = await loaded.open_run(PROMPT)
-        await expand(run, lane(1, max_tokens=2))
+        await expand(run, step_request(1, max_tokens=2))
         files = open_files()
         for number in range(2, 6):
             await crash(loaded)
-            assert len((await expand(run, lane(number, max_tokens=2)))[number].tokens) == 2
+            assert len((await expand(run, step_request(number, max_tokens=2)))[number].tokens) == 2
             assert workers_of(os.getpid()) == [worker_pid(loaded)]
         assert open_files() <= files
 

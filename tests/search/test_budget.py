@@ -43,6 +43,9 @@ def test_prices_count_the_reward_model() -> None:
     assert both.reads
     assert (both.step("generated_tokens"), both.step("total_tokens")) == ((1, 0), (2.5, 2))
     assert both.step("flops") == (200 + 1.5 * 2000, 2 * 2000)
+    assert TokenPrice.of(100, 0) == TokenPrice(
+        policy_flops=200, reward_tokens_per_generated=1, reward_tokens_per_node=1
+    )
     assert TokenPrice.of(100, 1000) == TokenPrice(
         policy_flops=200, reward_flops=2000, reward_tokens_per_generated=1, reward_tokens_per_node=1
     )

@@ -99,6 +99,8 @@ class Ui:
             seen = self.view.version
             for _ in range(5):
                 await self.pilot.pause(0.02)
+        # Frames that cost much are drawn less often, so that the rows may come later than the steps.
+        await self.until(lambda: self.run._drawn is not None and self.run._drawn[1] == self.view.version)
 
     def lines(self) -> list[str]:
         """What is on the screen."""

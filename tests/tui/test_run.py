@@ -251,11 +251,11 @@ async def test_what_was_given_up_can_be_hidden(ui):
         await user.still()
         await user.press("home", "down", "p")
         await user.until(lambda: user.view.tree.pruned_count == 1)
-        await user.until(lambda: "pruned byuser" in user.text())
+        await user.until(lambda: "pruned by hand" in user.text())
         await user.press("h", "end")
-        assert "pruned byuser" not in user.text()
+        assert "pruned by hand" not in user.text()
         await user.press("h")
-        await user.until(lambda: "pruned byuser" in user.text())
+        await user.until(lambda: "pruned by hand" in user.text())
 
 
 async def follow_best(user: Ui) -> None:

@@ -77,7 +77,7 @@ async def test_prune_gives_up_the_selected_step(paused):
     async with paused() as user:
         await user.press("home", "down", "p")
         await user.until(lambda: user.view.tree.node(1).state is NodeState.PRUNED)
-        await user.until(lambda: "pruned byuser" in user.text())
+        await user.until(lambda: "pruned by hand" in user.text())
         await user.press("space")
         await user.over()
         assert user.view.tree.finished_count == 3

@@ -90,8 +90,7 @@ class Program(App[None]):
     def complain(self, error: BaseException) -> None:
         """Show an error as a toast with its cause and the next step."""
         title, message = explain(error)
-        known = isinstance(error, RamifyError | ValueError)
-        if not known:
+        if not isinstance(error, RamifyError):
             log.error("%s: %s", type(error).__name__, error, exc_info=error)
         severity = "warning" if isinstance(error, UsageError) else "error"
         self.notify(message, title=title, severity=severity, timeout=8, markup=False)
@@ -157,8 +156,6 @@ def explain(error: BaseException) -> tuple[str, str]:
     """Return title and message of an error: the cause, and on a second line the next step."""
     if isinstance(error, RamifyError):
         return error.title, f"{_sentence(error.message)}\n{_sentence(error.next_step)}".strip()
-    if isinstance(error, ValueError):
-        return "That does not work", _sentence(str(error))
     name = type(error).__name__
     return "This is a bug in ramify", f"{name}: {error}\nF9 shows the log; please report it with those lines."
 

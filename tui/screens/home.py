@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.widgets import OptionList, Static, TextArea
 from textual.widgets.option_list import Option as ListOption
 
+from ramify.config import SETTINGS
 from ramify.errors import UsageError
 
 from ..common.actions import bindings
@@ -296,7 +297,7 @@ def _choices() -> list[Choice]:
             help="Fixes all sampling.",
             options=[Option(str(each)) for each in range(10)],
             free=True,
-            check=_seed,
+            check=SETTINGS["seed"].parse,
         ),
         Choice(
             "temperature",
@@ -318,38 +319,23 @@ def _options(screen: HomeScreen, start: RunSpec) -> dict[str, Any]:
         "strategy": None if values["strategy"] == DEFAULT else values["strategy"],
         "width": None if values["width"] == DEFAULT else check_width(values["width"] or "0"),
         "stop": None if values["stop"] == "never" else values["stop"],
-        "seed": _seed(values["seed"] or "0"),
+        "seed": SETTINGS["seed"].parse(values["seed"] or "0"),
         "temperature": _temperature(values["temperature"] or DEFAULT),
         **({} if values["budget"] == budget_name(start) else parse_budget(values["budget"] or "balanced")),
     }
 
 
 def check_width(text: str) -> int | None:
-    """Return a width, None for the default; raises UsageError for anything else."""
-    if text == DEFAULT:
-        return None
-    if not text.isdigit() or int(text) < 1:
-        raise UsageError(f"the width {text!r} is no whole number above 0", "write such as 16")
-    return int(text)
+    """Return a width, None for the default.
 
-
-def _seed(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"the seed {text!r} is no whole number", "write such as 7") from None
+    Raises:
+        UsageError: if it is no whole number above 0.
+    """
+    return None if text == DEFAULT else SETTINGS["width"].parse(text)
 
 
 def _temperature(text: str) -> float | None:
-    if text == DEFAULT:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 100:
-        raise UsageError(f"the temperature {text!r} is no number from 0 upwards", "write such as 0.7")
-    return value
+    return None if text == DEFAULT else SETTINGS["temperature"].parse(text)
 
 
 def _stop(text: str) -> None:

@@ -1,4 +1,4 @@
-"""What all adapters share; standard library only, since each runs in its peer's own environment.
+"""Functions of all adapters; standard library only, since each runs in its peer's own environment.
 
 An adapter reads JSON lines: first the settings, then one problem a line, `{"question": ...}`. It writes `{"ready":
 true}` when it is ready, then one line for each problem: `{"text": ...}` or `{"answer": ...}`, with `usage` if

@@ -13,8 +13,7 @@ from common import Settings, Solve, run
 
 import ramify
 from ramify.engine.policy.protocol import PolicyModel
-from ramify.engine.policy.remote.policy import RemotePolicy
-from ramify.engine.policy.remote.settings import RemoteSettings
+from ramify.engine.policy.remote.policy import RemotePolicy, RemoteSettings
 from ramify.reward.callable import CallableReward
 from ramify.search.registry import make_strategy
 

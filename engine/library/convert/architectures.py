@@ -1,4 +1,4 @@
-"""How tensors and settings of a Hugging Face checkpoint are called, and laid out, in a GGUF file."""
+"""Architectures of decoders: names, shapes and layout of tensors and settings, from a checkpoint to a GGUF file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class TensorSource:
-    """A tensor to be written: its name in the file, its shape, and how to get it when its turn comes."""
+    """A tensor to write: its name in the GGUF file, its shape, and the function that reads it."""
 
     name: str
     shape: tuple[int, ...]
@@ -65,12 +65,12 @@ _INNER = {
     "mlp.down_proj.weight": "ffn_down.weight",
 }
 _DERIVED = "rotary_emb.inv_freq"
-"""The end of the names of tensors that follow from the settings."""
+"""Suffix of the names of tensors that follow from the settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The settings of a decoder. `rope_factors` slow rotations down, one for each pair; None for plain ones."""
+    """Settings of a decoder; `rope_factors` divide the rotation frequencies, one for each pair, None for plain RoPE."""
 
     layout: Layout
     layers: int
@@ -139,7 +139,7 @@ def decoder_tensors(checkpoint: Checkpoint, shape: Shape) -> Iterator[TensorSour
 
 
 def gguf_name(name: str) -> str:
-    """Return what a tensor is called in a GGUF file.
+    """Return the name of a tensor in a GGUF file.
 
     Raises:
         UsageError: if it has no place there.
@@ -170,7 +170,7 @@ def _permuted(values: Array, heads: int) -> Array:
 
 
 def _rope_factors(scaling: Mapping[str, Any], base: float, width: int) -> Floats | None:
-    """Return by what the rotation of each pair is divided, as Llama 3.1 stretches its context; None for no change."""
+    """Return the divisor of each pair's rotation frequency in Llama 3.1's context extension, None without it."""
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind in (None, "default"):
         return None

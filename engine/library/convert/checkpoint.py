@@ -4,21 +4,97 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from ramify.errors import ModelLoadError, UsageError
 
 from .safetensors import Array, SafetensorsFile
-from .tokenizer_files import TokenizerConfig, TokenizerFile
 
 Described = TypeVar("Described", bound=BaseModel)
 
 WRAPPER = "pretrained_model."
-"""What wrappers with a value head put before the names of the model's own tensors."""
+"""Prefix of the names of the model's own tensors under a wrapper with a value head."""
+
+
+class MergeModel(BaseModel):
+    """The vocabulary: ids by piece in `vocab`, and `merges` in order, as pairs of pieces."""
+
+    type: str = ""
+    vocab: dict[str, int] = Field(default_factory=dict)
+    merges: list[tuple[str, str]] = Field(default_factory=list[tuple[str, str]])
+    byte_fallback: bool | None = False
+    unk_token: str | None = None
+
+    @field_validator("merges", mode="before")
+    @classmethod
+    def _split_texts(cls, merges: list[Any]) -> list[Any]:
+        return [each.split(" ", 1) if isinstance(each, str) else each for each in merges]
+
+    @field_validator("vocab", mode="before")
+    @classmethod
+    def _only_tables(cls, vocab: Any) -> Any:
+        # Unigram models, which are refused later, have a list here.
+        return {} if isinstance(vocab, list) else vocab
+
+
+class AddedToken(BaseModel):
+    """A token outside the merge table."""
+
+    id: int
+    content: str
+    special: bool = False
+
+
+class Part(BaseModel):
+    """A normaliser or a splitter, possibly a sequence of several."""
+
+    type: str = ""
+    normalizers: list[Part] = Field(default_factory=list["Part"])
+    pretokenizers: list[Part] = Field(default_factory=list["Part"])
+    pattern: dict[str, str] | None = None
+    prepend_scheme: str | None = None
+
+    def parts(self) -> Iterator[Part]:
+        """Yield the elements of a sequence in order, recursively."""
+        inner = [*self.normalizers, *self.pretokenizers]
+        if not inner:
+            yield self
+        for each in inner:
+            yield from each.parts()
+
+
+class TokenizerFile(BaseModel):
+    """Contents of tokenizer.json."""
+
+    model: MergeModel
+    added_tokens: list[AddedToken] = Field(default_factory=list[AddedToken])
+    normalizer: Part | None = None
+    pre_tokenizer: Part | None = None
+
+
+class NamedToken(BaseModel):
+    """A token in tokenizer_config.json that is an object."""
+
+    content: str
+
+
+class TokenizerConfig(BaseModel):
+    """Contents of tokenizer_config.json; fields that it lacks are not in `model_fields_set`."""
+
+    bos_token: str | NamedToken | None = None
+    eos_token: str | NamedToken | None = None
+    pad_token: str | NamedToken | None = None
+    chat_template: Any = None
+
+    def text(self, role: str) -> str | None:
+        """Return the text of the token in a role ("bos", "eos", "pad"), None if there is none."""
+        token: str | NamedToken | None = getattr(self, f"{role}_token")
+        return token.content if isinstance(token, NamedToken) else token
 
 
 class Checkpoint:
@@ -48,7 +124,7 @@ class Checkpoint:
 
     @property
     def architecture(self) -> str:
-        """The class that the checkpoint was saved from, "" if it is not told."""
+        """Name of the class that the checkpoint was saved from, "" if it is unknown."""
         return str((self.config.get("architectures") or [""])[0])
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -67,12 +143,12 @@ class Checkpoint:
 
     @cached_property
     def tokenizer(self) -> TokenizerFile:
-        """What `tokenizer.json` says."""
+        """Contents of `tokenizer.json`."""
         return self._validated("tokenizer.json", TokenizerFile)
 
     @cached_property
     def tokenizer_config(self) -> TokenizerConfig:
-        """What `tokenizer_config.json` says; nothing without one."""
+        """Contents of `tokenizer_config.json`, empty if there is none."""
         if not (self.folder / "tokenizer_config.json").exists():
             return TokenizerConfig()
         return self._validated("tokenizer_config.json", TokenizerConfig)

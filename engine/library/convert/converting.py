@@ -1,4 +1,4 @@
-"""Converts a Hugging Face checkpoint of a reward model into a GGUF file that carries its own format."""
+"""Conversion of a Hugging Face checkpoint of a reward model into a GGUF file with its reward format."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from .writing import OUTPUT, FileKind, write_gguf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertOptions:
-    """How a checkpoint is converted.
+    """Options of a conversion.
 
-    `spec` is the format, a built-in name or a file; None means the one that goes with the kind of head, or that the
-    model's name says. `separator` is what ends a step for a token classifier. `kind` is how matrices are stored.
+    `spec` is the reward format, a built-in name or a file; None chooses it by the kind of head or the model's name.
+    `separator` is the text at the end of a step for a token classifier. `kind` is the storage type of matrices.
     """
 
     spec: str | None = None
@@ -41,7 +41,7 @@ class ConvertOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """What was written: the GGUF file, the head's own file if there is one, and the format that the file carries."""
+    """Result of a conversion: the GGUF file, the head's file (None without a network), and the reward format."""
 
     path: Path
     head_path: Path | None
@@ -90,7 +90,7 @@ def _description(checkpoint: Checkpoint) -> dict[str, str]:
 
 @contextmanager
 def vocabulary_of(shape: Shape, vocabulary: VocabularyTables, description: Mapping[str, str]) -> Generator[Tokenizer]:
-    """Yield the vocabulary as llama.cpp will read it from the file."""
+    """Yield the vocabulary as llama.cpp reads it from the file."""
     from ...runtime.llama.config import ModelConfig
     from ...runtime.llama.native import Model
 

@@ -1,17 +1,25 @@
-"""The reward heads that checkpoints carry: none, rows that fit into the output matrix, or a network of their own."""
+"""Reward heads: those in a checkpoint, and copies of a GGUF file with a head and its format."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ramify.errors import UsageError
+from ramify.files import replacing
+from ramify.reward.spec_loading import METADATA_KEY
+from ramify.reward.specs import RewardSpec
 
+from ...runtime.llama.gguf_check import check_gguf
 from .checkpoint import Checkpoint
+from .safetensors import Array, write_safetensors
+from .vocabulary import TokenKind, VocabularyTables
+from .writing import OUTPUT, gguf_library
 
 Floats = npt.NDArray[np.float32]
 
@@ -20,10 +28,10 @@ HeadKind = Literal["none", "value", "labels", "answer", "mlp"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardHead:
-    """A head found in a checkpoint.
+    """Reward head of a checkpoint.
 
-    "value" is one output at each step, "labels" two, "answer" one for a whole answer, "mlp" a network.
-    `rows` [outputs, width] and `biases` [outputs] are those of a linear head, `layers` the tensors of a network.
+    "value" has one output at each step, "labels" two, "answer" one for a whole answer; "mlp" is a network.
+    `rows` [outputs, width] and `biases` [outputs] belong to a linear head, `layers` the tensors of a network.
     """
 
     kind: HeadKind
@@ -69,3 +77,83 @@ def _linear(checkpoint: Checkpoint, kind: HeadKind, name: str) -> RewardHead:
 
 def _floats(checkpoint: Checkpoint, name: str) -> Floats:
     return np.asarray(checkpoint.tensor(name), dtype=np.float32)
+
+
+EMBEDDING = "token_embd.weight"
+
+
+def spare_rows(path: Path, count: int) -> list[int]:
+    """Return `count` ids whose rows in a file's output matrix belong to no token of a text.
+
+    Raises:
+        ModelLoadError: if the file is no GGUF file.
+        UsageError: if there are fewer such ids.
+    """
+    check_gguf(path)
+    reader = gguf_library().GGUFReader(path)
+    tokens, kinds = (reader.get_field(f"tokenizer.ggml.{name}").contents() for name in ("tokens", "token_type"))
+    tables = VocabularyTables(model="", pre=None, tokens=tokens, kinds=[TokenKind(each) for each in kinds])
+    return tables.spare_rows(count)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadFiles:
+    """Tensors of a head: `rows` [width] of the output matrix by token id, or the `layers` of a network by name."""
+
+    rows: Mapping[int, Array]
+    layers: Mapping[str, Array]
+
+
+def copy_with_head(source: Path, target: Path, spec: RewardSpec, head: HeadFiles) -> None:
+    """Copy the GGUF file `source` to `target` with `head` and `spec`; all other tensors stay as they are.
+
+    With rows, the output matrix is stored in 16 bits, so that scores are exact; a file with tied embeddings gets an
+    output matrix of its own.
+
+    Raises:
+        ModelLoadError: if `source` is no GGUF file.
+        UsageError: if `target` is `source`, or the rows do not fit the output matrix.
+    """
+    check_gguf(source)
+    if source.resolve() == target.resolve():
+        raise UsageError(f"{target} is the model itself", "choose another file for the output")
+    gguf = gguf_library()
+    reader = gguf.GGUFReader(source)
+    with replacing(target) as part:
+        writer = gguf.GGUFWriter(part, reader.get_field("general.architecture").contents())
+        try:
+            _copy_metadata(gguf, reader, writer)
+            writer.add_string(METADATA_KEY, spec.model_dump_json(exclude_defaults=True))
+            _copy_tensors(gguf, reader, writer, head.rows)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+        finally:
+            writer.close()
+        if head.layers:
+            assert spec.head_file is not None
+            write_safetensors(target.parent / spec.head_file, head.layers)
+
+
+def _copy_metadata(gguf: Any, reader: Any, writer: Any) -> None:
+    for entry in reader.fields.values():
+        if entry.name in ("general.architecture", METADATA_KEY) or entry.name.startswith("GGUF."):
+            continue
+        kind = entry.types[0]
+        inner = entry.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(entry.name, entry.contents(), kind, sub_type=inner)
+
+
+def _copy_tensors(gguf: Any, reader: Any, writer: Any, rows: Mapping[int, Array]) -> None:
+    by_name = {tensor.name: tensor for tensor in reader.tensors}
+    for name, tensor in by_name.items():
+        if name != OUTPUT or not rows:
+            writer.add_tensor(name, tensor.data, raw_dtype=tensor.tensor_type)
+    if rows:
+        tensor = by_name.get(OUTPUT, by_name[EMBEDDING])
+        matrix = np.array(gguf.quants.dequantize(tensor.data, tensor.tensor_type), dtype=np.float16)
+        for id, row in rows.items():
+            if id >= len(matrix) or row.shape != matrix.shape[1:]:
+                raise UsageError(f"the head does not fit the output matrix {matrix.shape}", "train it on this model")
+            matrix[id] = row
+        writer.add_tensor(OUTPUT, matrix)

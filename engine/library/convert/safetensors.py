@@ -1,4 +1,4 @@
-"""Reads safetensors files with numpy alone, one tensor at a time."""
+"""Reader and writer of safetensors files on numpy, one tensor at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Entry:
 
 
 class SafetensorsFile:
-    """An open file; nothing is read of a tensor before it is asked for.
+    """A memory-mapped safetensors file; a tensor is read on request.
 
     Raises:
         ModelLoadError: if the file is missing, truncated or not a safetensors file.

@@ -1,4 +1,4 @@
-"""A tokenizer.json as llama.cpp wants it: pieces, their kinds, and merges or scores."""
+"""Vocabulary of a checkpoint in the form of a GGUF file: pieces, their kinds, and merges or scores."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from enum import IntEnum
 
 from ramify.errors import UsageError
 
-from .checkpoint import Checkpoint
-from .tokenizer_files import TokenizerFile
+from .checkpoint import Checkpoint, TokenizerFile
 
 QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How texts are split before merging under llama.cpp's name "qwen2"."""
+"""Pattern that splits a text before merging, "qwen2" in llama.cpp."""
 
 LLAMA3_SPLIT = QWEN2_SPLIT.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
-"""The same under "llama-bpe": up to three digits stay together."""
+"""Pattern "llama-bpe" in llama.cpp: up to three digits stay together."""
 
 SPLITS: Mapping[str, str] = {QWEN2_SPLIT: "qwen2", LLAMA3_SPLIT: "llama-bpe", "": "gpt-2"}
-"""llama.cpp's names by the pattern; "" is a byte-level vocabulary's own."""
+"""llama.cpp's names of the patterns; "" stands for the built-in pattern of a byte-level tokenizer."""
 
 
 ELSEWHERE = "convert it with llama.cpp's convert_hf_to_gguf.py and pass the GGUF file"
@@ -40,7 +39,7 @@ class TokenKind(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VocabularyTables:
-    """What a GGUF file holds of a vocabulary.
+    """Vocabulary of a GGUF file.
 
     `model` is "gpt2" (byte-level, with `merges`) or "llama" (SentencePiece, with `scores`). `pre` is how texts are
     split first, None for SentencePiece. `bos` and the like are ids, None where there is none.
@@ -59,7 +58,7 @@ class VocabularyTables:
     unknown: int | None = None
 
     def spare_rows(self, count: int) -> list[int]:
-        """Return ids whose rows in the output matrix nobody reads.
+        """Return ids whose rows in the output matrix are unused.
 
         Padding comes first, then reserved, unknown and control tokens.
 

@@ -1,4 +1,4 @@
-"""Writes GGUF files tensor by tensor, so that a model need not fit into memory twice."""
+"""Writer of GGUF files, tensor by tensor, so that a model need not fit into memory twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def gguf_library() -> Any:
         import gguf
     except ImportError as error:
         raise UsageError("writing GGUF files needs the package gguf", "pip install gguf") from error
-    # It reports each file and tensor as it goes.
+    # The package logs every file and tensor.
     logging.getLogger("gguf").setLevel(logging.WARNING)
     return gguf
 
@@ -44,7 +44,7 @@ def write_gguf(
     tensors: Iterable[TensorSource],
     kind: FileKind,
 ) -> None:
-    """Write a model, whole or not at all; `tensors` may be empty, which makes a file of the vocabulary alone."""
+    """Write a model, whole or not at all; without `tensors` the file holds the vocabulary alone."""
     gguf = gguf_library()
     with replacing(path) as part:
         writer = gguf.GGUFWriter(part, shape.layout.name)

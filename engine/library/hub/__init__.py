@@ -1,1 +1,1 @@
-"""Models from the Hugging Face hub: what a reference names, fetching it whole, and finding it again later."""
+"""Models of the Hugging Face hub: references, client, downloads, and records of pulled models."""

@@ -1,4 +1,4 @@
-"""The hub through huggingface_hub: what a repository holds, and a stream of one file's bytes."""
+"""Client of the Hugging Face hub: files of a repository, the choice of a model among them, and their bytes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ramify.errors import ModelLoadError, RamifyError, UsageError
+from ramify.text import did_you_mean
 
-from .reference import HubRef
+from .reference import HubRef, model_files, part_names, part_of, quantization_of, with_quantization
 
 LOGIN = "log in with `hf auth login` or set HF_TOKEN to a token that may read it"
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -150,6 +151,87 @@ class Reply:
 
     partial: bool
     chunks: Iterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """A model in a repository; `size_bytes` is None if the hub does not tell, `parts` is the number of files."""
+
+    file: str
+    quantization: str
+    size_bytes: int | None
+    parts: int
+
+
+def list_hub_models(ref: HubRef) -> list[HubModel]:
+    """Return the models in a repository, in name order.
+
+    Raises:
+        UsageError: if there is no such repository or it holds no GGUF file.
+        ModelLoadError: if the hub does not answer or denies access.
+    """
+    if is_offline():
+        raise offline_error(ref)
+    listing = HubClient().list_files(ref)
+    found = model_files(listing.files)
+    if not found:
+        raise UsageError(
+            f"{ref.place} holds no .gguf file", "look for a repository of the model that has GGUF in its name"
+        )
+    return [_hub_model(file, listing) for file in found]
+
+
+def chosen_parts(ref: HubRef, listing: Listing) -> list[RemoteFile]:
+    """Return the files of the model of a reference, the first part first.
+
+    Raises:
+        UsageError: if no file or several files fit.
+    """
+    return _parts(_chosen(ref, listing), ref, listing)
+
+
+def _chosen(ref: HubRef, listing: Listing) -> str:
+    """Return the (first) file of a reference.
+
+    Raises:
+        UsageError: if no file or several files fit.
+    """
+    see = f"see what there is with `ramify models pull {ref.place}`"
+    if ref.quantization is not None:
+        found = with_quantization(list(listing.files), ref.quantization)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(
+                f"{ref} means {len(found)} files ({', '.join(found[:4])})", f"name one: {ref.place}/{found[0]}"
+            )
+        kinds = sorted({kind for file in model_files(listing.files) if (kind := quantization_of(file))})
+        comes = f"it comes as {', '.join(kinds)}" if kinds else see
+        raise UsageError(f"{ref.place} holds no file with the quantization {ref.quantization!r}", comes)
+    if ref.file is None:
+        raise UsageError(f"{ref} is a whole repository", see)
+    if ref.file in listing.files:
+        return ref.file
+    raise UsageError(f"{ref.place} holds no file {ref.file!r}", did_you_mean(ref.file, model_files(listing.files), see))
+
+
+def _parts(file: str, ref: HubRef, listing: Listing) -> list[RemoteFile]:
+    """Return the files of a model, the first part first."""
+    names = part_names(file)
+    for name in names:
+        if name not in listing.files:
+            raise UsageError(
+                f"{ref.place} lacks {name}, a part of the model that {file} belongs to", "pull another file"
+            )
+    return [listing.files[name] for name in names]
+
+
+def _hub_model(file: str, listing: Listing) -> HubModel:
+    parts = [listing.files.get(name) for name in part_names(file)]
+    sizes = [part.size_bytes for part in parts if part is not None]
+    known = [size for size in sizes if size is not None]
+    whole = sum(known) if len(known) == len(parts) else None
+    return HubModel(file, quantization_of(file), whole, part_of(file)[1])
 
 
 def offline_error(ref: HubRef) -> ModelLoadError:

@@ -1,4 +1,9 @@
-"""One file from the hub onto the disk: going on where an earlier try stopped, and checked against its checksum."""
+"""Download of one file from the hub, resumed after interruptions and checked against its checksum.
+
+The transfer is not huggingface_hub's `hf_hub_download`: that deletes the bytes of an interrupted download, and a later
+call starts at byte 0. Its `http_get` is not public, loses up to 10 MB at a break, does not try again after a connection
+reset, and refuses files over 50 GB.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +21,18 @@ from .client import HubClient, Interrupted, RemoteFile
 from .reference import HubRef
 
 FRUITLESS_TRIES = 5
-"""How often in a row a connection may give nothing before the download ends."""
+"""Consecutive tries without any bytes after which a download fails."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
 WINDOW_BYTES = 16 << 30
-"""Most bytes asked for at once: the hub's servers do not serve very large files in one reply."""
+"""Largest range of one request: the hub's servers do not serve very large files in one reply."""
 BLOCK_BYTES = 4 << 20
 
 Report = Callable[[int], None]
-"""Is told how many bytes of the file are on the disk."""
+"""Callback with the bytes of the file on the disk."""
 
 
 class Download:
-    """A file on its way; `partial` keeps what has come until the file is whole and right."""
+    """Download of a file into `partial`, which is kept until the file is complete and its checksum right."""
 
     def __init__(self, client: HubClient, ref: HubRef, commit: str, remote: RemoteFile, partial: Path) -> None:
         self._client, self._ref, self._commit = client, ref, commit
@@ -35,7 +40,7 @@ class Download:
         self._partial = partial
 
     def run(self, report: Report) -> None:
-        """Fetch what is missing and check the whole.
+        """Download the missing bytes and check the file.
 
         Raises:
             ModelLoadError: if the connection keeps failing, the disk is full, or the content is not what the hub says,
@@ -52,7 +57,7 @@ class Download:
         self._check(digest)
 
     def _fetch(self, stream: BinaryIO, report: Report) -> Any:
-        """Return the hash of the file, of which `stream` then has all."""
+        """Download the rest of the file into `stream` and return the hash of the whole."""
         size = self._remote.size_bytes
         digest, have = _resumed(stream, self._remote)
         fruitless = 0
@@ -73,7 +78,7 @@ class Download:
                             return digest
                 if size is None:
                     return digest
-                # A reply that ends early without an error of the connection.
+                # The reply ended early without a connection error.
                 fruitless = 0 if have > before else fruitless + 1
                 cause = f"it came to an end after {have:,} of {size:,} bytes"
             except Interrupted as error:
@@ -109,7 +114,7 @@ class Download:
 
 
 def checksum_fits(path: Path, remote: RemoteFile) -> bool:
-    """Tell whether a file on the disk is the one on the hub; without a checksum from the hub, by its size."""
+    """Return whether a file on the disk is the one on the hub, by its checksum, or by its size if the hub has none."""
     try:
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
@@ -132,7 +137,7 @@ def _new_digest(remote: RemoteFile) -> Any:
 
 
 def _resumed(stream: BinaryIO, remote: RemoteFile) -> tuple[Any, int]:
-    """Return the hash of what an earlier try left and its size; what cannot be a part of the file is dropped."""
+    """Return the hash and the size of an unfinished download; one that is too long is dropped."""
     digest = _new_digest(remote)
     have = os.fstat(stream.fileno()).st_size
     if remote.size_bytes is None or have > remote.size_bytes:

@@ -1,4 +1,4 @@
-"""Where pulled models came from: one small file beside each, in the folder of the user's models."""
+"""Records of pulled models, their origin and files: one JSON file beside each model."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Record:
         return str(HubRef(repo=self.repo, revision=self.revision, file=self.files[0].file))
 
     def is_whole(self, folder: Path) -> bool:
-        """Tell whether all files are there with the size that they came with."""
+        """Return whether all files are there with their recorded sizes."""
         return all(_size(folder / each.stored) == each.size_bytes for each in self.files)
 
     def fits(self, ref: HubRef) -> bool:
-        """Tell whether a reference means this model; one without a revision means any."""
+        """Return whether a reference fits this model; one without a revision fits every revision."""
         if self.repo.lower() != ref.repo.lower():
             return False
         if ref.revision is not None and ref.revision != self.revision and not self._is_commit(ref.revision):
@@ -64,7 +64,7 @@ class Record:
 
 
 def read_records(folder: Path) -> Iterator[Record]:
-    """Yield the records in the model folder in name order; what is damaged is left out."""
+    """Yield the records in the model folder in name order; damaged ones are left out."""
     if not folder.is_dir():
         return
     for path in sorted(folder.glob(f"*{SUFFIX}")):
@@ -92,17 +92,17 @@ def read_record(folder: Path, name: str) -> Record | None:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write the record of a model, in place of one that there may be."""
+    """Write the record of a model, replacing an existing one."""
     facts = {"source": record.source, **asdict(record)}
     write_text(record_path(folder, record.name), json.dumps(facts, indent=2) + "\n")
 
 
 def find_pulled(folder: Path, ref: HubRef) -> Record | None:
-    """Return the whole pulled model that a reference means, None if there is none."""
+    """Return the complete pulled model of a reference, None if there is none."""
     if ref.file is None and ref.quantization is None:
         return None
     fitting = [record for record in read_records(folder) if record.fits(ref) and record.is_whole(folder)]
-    # Of several, the one that was asked for in the same words.
+    # Of several, the one with the same revision.
     return min(fitting, key=lambda record: record.revision != ref.revision, default=None)
 
 

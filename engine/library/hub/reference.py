@@ -1,4 +1,4 @@
-"""What `hf:` names mean, and how the files of a model are called; nothing here touches the network."""
+"""References to the hub (`hf:` names) and names of model files, without network access."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class HubRef:
 
 
 def parse_reference(text: str) -> HubRef:
-    """Return what an `hf:` name refers to.
+    """Return the parsed `hf:` name.
 
     Raises:
-        UsageError: if it is no such name.
+        UsageError: if it is not of that form.
     """
     match = _REFERENCE.fullmatch(text.strip())
     if match is None:
@@ -73,7 +73,7 @@ def parse_reference(text: str) -> HubRef:
 
 
 def quantization_of(file: str) -> str:
-    """Return the quantization that a file's name tells, such as `q4_k_m`, or "" if it tells none."""
+    """Return the quantization in a file's name, such as `q4_k_m`, "" if there is none."""
     found = _QUANTIZATION.findall(model_name(file))
     return str(found[-1]).lower().replace("fp", "f", 1) if found else ""
 
@@ -88,7 +88,7 @@ def model_name(file: str) -> str:
 
 
 def part_of(file: str) -> tuple[int, int]:
-    """Return which part of how many a file is, by its name; (1, 1) for a model in one file."""
+    """Return the number of a part and the number of parts, by the file's name; (1, 1) for a model in one file."""
     split = _SPLIT.fullmatch(PurePosixPath(file).name)
     return (int(split["part"]), int(split["count"])) if split else (1, 1)
 
@@ -103,7 +103,7 @@ def part_names(file: str) -> list[str]:
 
 
 def stored_name(name: str, file: str) -> str:
-    """Return what `file` is called in the model folder as (a part of) the model `name`."""
+    """Return the name of `file` in the model folder, as (a part of) the model `name`."""
     part, count = part_of(file)
     return f"{name}.gguf" if count == 1 else f"{name}-{part:05}-of-{count:05}.gguf"
 
@@ -120,7 +120,7 @@ def model_files(files: Iterable[str]) -> list[str]:
 
 
 def with_quantization(files: Sequence[str], quantization: str) -> list[str]:
-    """Return the models among `files` whose names have the quantization; those that are named just so win."""
+    """Return the models among `files` with a quantization in their names; `ud-` ones only if no name is exact."""
     wanted = quantization.lower()
     exact = [file for file in model_files(files) if quantization_of(file) == wanted]
     return exact or [file for file in model_files(files) if quantization_of(file) == f"ud-{wanted}"]

@@ -1,22 +1,30 @@
-"""Where a remote model is: `openai:URL#MODEL`, or `openai:URL1,URL2#MODEL` for several servers of one model."""
+"""Addresses of remote models, `openai:URL#MODEL` or `openai:URL1,URL2#MODEL`, and the API key of their servers."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 from ramify.errors import UsageError
 
 PREFIX = "openai:"
-"""What the name of a remote model starts with."""
+"""Prefix of the name of a remote model."""
 
 FORM = "openai:http://HOST:PORT/v1#MODEL"
+
+KEY_VARIABLES = ("RAMIFY_API_KEY", "OPENAI_API_KEY")
+"""Environment variables of the key; the first that is set is used."""
+
+HIDDEN = "***"
+"""Replacement of the key in what a server sends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteAddress:
-    """Base addresses of the servers, such as http://localhost:8000/v1, and the model's name there."""
+    """Base addresses of the servers of one model, such as http://localhost:8000/v1, and the model's name there."""
 
     urls: tuple[str, ...]
     model: str
@@ -26,15 +34,15 @@ class RemoteAddress:
 
 
 def is_remote(name: object) -> bool:
-    """Return whether a model's name is an address."""
+    """Return whether a model's name is the address of a remote model."""
     return isinstance(name, str) and name.startswith(PREFIX)
 
 
 def parse_address(text: str, fault: str = "is no complete address of a remote model") -> RemoteAddress:
-    """Return the address that `text` writes out; `fault` says in words what it is if it is none.
+    """Return the parsed address; `fault` is the predicate of the error message for a text that is none.
 
     Raises:
-        UsageError: if it is not of this form, or an address holds a password or other parameters.
+        UsageError: if `text` is not of the form `openai:URL#MODEL`, or a URL holds a password or parameters.
     """
     urls, mark, model = text.strip().removeprefix(PREFIX).rpartition("#")
     each = tuple(url.strip().rstrip("/") for url in urls.split(","))
@@ -46,7 +54,7 @@ def parse_address(text: str, fault: str = "is no complete address of a remote mo
 
 
 def is_local(host: str) -> bool:
-    """Return whether a host is this machine, so that nothing sent to it leaves it."""
+    """Return whether a host is this machine."""
     if host.lower() == "localhost":
         return True
     try:
@@ -55,8 +63,67 @@ def is_local(host: str) -> bool:
         return False
 
 
+class ApiKey:
+    """A server's API key, which can be read only as a request header; it is not printed and cannot be pickled.
+
+    Raises:
+        UsageError: if the text holds characters that no key has; the message does not show it.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str, source: str = "the key") -> None:
+        text = text.strip()
+        if not (text.isascii() and text.isprintable() and " " not in text):
+            raise UsageError(f"{source} holds characters that no key has", "set it again, without quotes or spaces")
+        self._text = text
+
+    def __repr__(self) -> str:
+        return f"ApiKey({HIDDEN})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key is not saved")
+
+    @property
+    def header(self) -> str:
+        """The value of the header Authorization."""
+        return f"Bearer {self._text}"
+
+    def hide(self, data: bytes) -> bytes:
+        """Return bytes from a server with the key replaced."""
+        return data.replace(self._text.encode(), HIDDEN.encode())
+
+
+def key_from_environment() -> ApiKey | None:
+    """Return the key of the first of KEY_VARIABLES that is set, None without one.
+
+    Raises:
+        UsageError: if it cannot be a key.
+    """
+    for name in KEY_VARIABLES:
+        text = os.environ.get(name, "").strip()
+        if text:
+            return ApiKey(text, f"the environment variable {name}")
+    return None
+
+
+def check_sendable(key: ApiKey | None, url: str) -> None:
+    """Check that a key is sent to a server only over https, or to this machine; `key` None passes.
+
+    Raises:
+        UsageError: if the key would cross a network unencrypted.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if key is not None and parts.scheme != "https" and not is_local(host):
+        raise UsageError(
+            f"the key would go to {host} unencrypted",
+            f"use an https:// address, or unset {' and '.join(KEY_VARIABLES)}",
+        )
+
+
 def _shown(text: str) -> str:
-    """Return a wrong address for an error, unless it may hold a password."""
+    """Return a wrong address for an error message, "this" if it may hold a password."""
     return "this" if any(sign in text for sign in "@?") else repr(text)
 
 

@@ -1,47 +1,48 @@
-"""One HTTP request at a time, in a thread, on a connection of its own that can be cut from outside.
+"""HTTP client of one server: a connection for each request, closed when the request is cancelled.
 
-The standard library's client: certificates are checked, redirects are not followed (they would carry the key along),
-and proxies are taken from the environment.
+Certificates are checked, redirects are not followed (they would carry the key along), and proxies are taken from the
+environment.
 """
 
 from __future__ import annotations
 
-import base64
 import codecs
-import http.client
 import json
-import math
+import os
 import socket
 import ssl
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import Any, cast
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 import anyio
-from anyio import to_thread
 
-from .address import is_local
-from .keys import ApiKey
+from .address import ApiKey, is_local
+
+if TYPE_CHECKING:
+    import httpx2
 
 LARGEST_REPLY = 1 << 26
-"""Bytes after which a reply is given up."""
+"""Bytes of a reply, or of a line of an event stream, after which it is given up."""
 
+_LARGEST_REFUSAL = 1 << 16
 _SHOWN = 300
 """Characters of a server's own message that errors repeat."""
 
 
 class HttpError(Exception):
-    """Raised when a request got no good reply."""
+    """Raised when a request got no usable reply."""
 
 
 class Refused(HttpError):
-    """Raised when a server answers with an error.
+    """Raised when a server answers with an HTTP error.
 
-    `message` is what it says, without the key. `retry_after_s` is how long it asks to wait, None if it does not say.
+    `code` is the status, `message` the server's text without the key. `retry_after_s` is the wait in seconds that the
+    server asks for, None if it asks for none.
     """
 
     def __init__(self, code: int, message: str, retry_after_s: float | None = None) -> None:
@@ -52,7 +53,7 @@ class Refused(HttpError):
 
 
 class Unreachable(HttpError):
-    """Raised when a server cannot be reached, breaks off, is silent for too long or answers with something else."""
+    """Raised when a server cannot be reached, closes the connection, exceeds a time limit or sends no valid reply."""
 
 
 class Untrusted(HttpError):
@@ -60,9 +61,10 @@ class Untrusted(HttpError):
 
 
 class Transport:
-    """How one server is reached: its base address, the key (None without), and how long it may take, in seconds.
+    """Client of one server: its base address, the key (None without), and time limits in seconds.
 
-    The number of requests in flight is for the caller to bound; each has a thread.
+    `connect_s` limits connecting, `silence_s` how long the server may send nothing. The number of requests in flight
+    is for the caller to bound.
     """
 
     def __init__(self, *, url: str, key: ApiKey | None, connect_s: float, silence_s: float) -> None:
@@ -70,7 +72,7 @@ class Transport:
         self.key = key
         self.connect_s = connect_s
         self.silence_s = silence_s
-        self._limiter = anyio.CapacityLimiter(math.inf)
+        self._http: httpx2.AsyncHTTPTransport | None = None
 
     async def request(
         self,
@@ -78,118 +80,136 @@ class Transport:
         body: Mapping[str, Any] | None,
         take: Callable[[bytes], bool] | None = None,
     ) -> bytes | None:
-        """Send a request and return the reply's body; without a `body` it is a GET.
+        """Send a request and return the reply's body; a POST of `body` as JSON, or a GET if `body` is None.
 
-        With `take`, an event stream is handed over line by line, in another thread, until that returns False or the
-        stream ends, and None is returned. Cancelling cuts the connection.
+        With `take`, an event stream is passed to it line by line until it returns False or the stream ends, and None is
+        returned. Cancelling closes the connection.
 
         Raises:
-            HttpError: if there is no good reply.
+            HttpError: if there is no usable reply.
         """
-        exchange = _Exchange(self, path, body, take)
+        import httpx2
+
+        if self._http is None:
+            self._http = _new_transport(self.url)
+        content = None if body is None else json.dumps(body).encode()
+        request = httpx2.Request(
+            "GET" if content is None else "POST",
+            self.url + path,
+            content=content,
+            headers=self._headers(content),
+            extensions={"timeout": httpx2.Timeout(self.silence_s, connect=self.connect_s, pool=None).as_dict()},
+        )
         try:
-            return await to_thread.run_sync(exchange.run, abandon_on_cancel=True, limiter=self._limiter)
-        finally:
-            exchange.cut()
-
-
-class _Exchange:
-    """One request and its reply."""
-
-    def __init__(
-        self, transport: Transport, path: str, body: Mapping[str, Any] | None, take: Callable[[bytes], bool] | None
-    ) -> None:
-        self._transport = transport
-        self._path = path
-        self._body = None if body is None else json.dumps(body).encode()
-        self._take = take
-        self._socket: socket.socket | None = None
-        self._is_cut = False
-
-    def cut(self) -> None:
-        """Break the connection, from whatever thread."""
-        self._is_cut = True
-        if self._socket is not None:
-            with suppress(OSError):
-                # Not the method of an encrypted socket, which would take its state away under the reading thread.
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-
-    def run(self) -> bytes | None:
-        """Do it all; blocks."""
-        connection, target = _connection(self._transport, self._path)
-        try:
-            connection.connect()
-            self._socket = connection.sock
-            if self._is_cut:
-                raise Unreachable("the request was given up")
-            connection.sock.settimeout(self._transport.silence_s)
-            connection.request("GET" if self._body is None else "POST", target, self._body, self._headers())
-            with connection.getresponse() as response:
-                return self._read(response)
-        except ssl.SSLCertVerificationError as error:
-            raise Untrusted(error.verify_message) from None
-        except TimeoutError:
+            response = await self._http.handle_async_request(request)
+            try:
+                return await self._read(response, take)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await response.aclose()
+        except httpx2.TimeoutException:
             raise Unreachable("it does not answer in time") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            # ValueError comes from reading what `cut` has closed.
-            raise Unreachable(_words(error)) from None
-        finally:
-            connection.close()
+        except (httpx2.HTTPError, OSError) as error:
+            raise _failure(error) from None
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json, text/event-stream", "Connection": "close", "User-Agent": "ramify"}
-        if self._body is not None:
+    def _headers(self, content: bytes | None) -> dict[str, str]:
+        headers = {
+            "Accept": "application/json, text/event-stream",
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+            "User-Agent": "ramify",
+        }
+        if content is not None:
             headers["Content-Type"] = "application/json"
-        if self._transport.key is not None:
-            headers["Authorization"] = self._transport.key.header
+        if self.key is not None:
+            headers["Authorization"] = self.key.header
         return headers
 
-    def _read(self, response: http.client.HTTPResponse) -> bytes | None:
-        if response.status != 200:
-            message = _server_message(self._hide(response.read(1 << 16)), response.reason)
-            raise Refused(response.status, message, _seconds(response.getheader("Retry-After")))
-        if self._take is None or "event-stream" not in (response.getheader("Content-Type") or "").lower():
-            data = response.read(LARGEST_REPLY)
-            if len(data) == LARGEST_REPLY:
+    async def _read(self, response: httpx2.Response, take: Callable[[bytes], bool] | None) -> bytes | None:
+        data = bytearray()
+        if response.status_code != 200:
+
+            def start(chunk: bytes) -> bool:
+                data.extend(chunk)
+                return len(data) < _LARGEST_REFUSAL
+
+            await _consume(response, start)
+            message = _server_message(self._hide(bytes(data)), response.reason_phrase)
+            raise Refused(response.status_code, message, _seconds(response.headers.get("Retry-After")))
+
+        def add(chunk: bytes) -> bool:
+            data.extend(chunk)
+            if len(data) >= LARGEST_REPLY:
                 raise Unreachable("its reply is too long")
-            return self._hide(data.removeprefix(codecs.BOM_UTF8))
-        line = response.readline(LARGEST_REPLY).removeprefix(codecs.BOM_UTF8)
-        while line and self._take(self._hide(line)):
-            line = response.readline(LARGEST_REPLY)
+            return True
+
+        if take is None or "event-stream" not in response.headers.get("Content-Type", "").lower():
+            await _consume(response, add)
+            return self._hide(bytes(data).removeprefix(codecs.BOM_UTF8))
+
+        def split(chunk: bytes) -> bool:
+            add(chunk)
+            if b"\n" not in chunk:
+                return True
+            *lines, rest = bytes(data).split(b"\n")
+            data[:] = rest
+            return all(take(self._hide(line.removeprefix(codecs.BOM_UTF8))) for line in lines)
+
+        if await _consume(response, split) and data:
+            take(self._hide(bytes(data)))
         return None
 
     def _hide(self, data: bytes) -> bytes:
-        return data if self._transport.key is None else self._transport.key.hide(data)
+        return data if self.key is None else self.key.hide(data)
 
 
-def _connection(transport: Transport, path: str) -> tuple[http.client.HTTPConnection, str]:
-    """Return an unopened connection, through a proxy if the environment says so, and what to ask for on it."""
-    parts = urlsplit(transport.url)
-    host, secure = parts.hostname or "", parts.scheme == "https"
-    kind: Callable[..., http.client.HTTPConnection] = _secure_connection if secure else http.client.HTTPConnection
-    target = parts.path + path
-    direct = is_local(host) or urllib.request.proxy_bypass(host)
-    proxy = None if direct else urllib.request.getproxies().get(parts.scheme)
-    if proxy is None:
-        return kind(host, parts.port, timeout=transport.connect_s), target
-    through = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-    connection = kind(through.hostname or "", through.port or 80, timeout=transport.connect_s)
-    if not secure:
-        return connection, f"{transport.url}{path}"
-    headers = dict[str, str]()
-    if through.username is not None:
-        pair = f"{unquote(through.username)}:{unquote(through.password or '')}"
-        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    connection.set_tunnel(host, parts.port or 443, headers)
-    return connection, target
+def _new_transport(url: str) -> httpx2.AsyncHTTPTransport:
+    """Return the layer below httpx2's clients, which keeps no cookies, follows no redirects and logs no requests."""
+    import httpx2
+
+    proxy = _proxy(url)
+    secure = any(each.startswith("https:") for each in (url, proxy or ""))
+    return httpx2.AsyncHTTPTransport(
+        # Loading the certificates takes a while.
+        verify=ssl.create_default_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        proxy=proxy,
+        trust_env=False,
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+    )
 
 
-def _secure_connection(host: str, port: int | None, timeout: float) -> http.client.HTTPConnection:
-    return http.client.HTTPSConnection(host, port, timeout=timeout, context=ssl.create_default_context())
+def _proxy(url: str) -> str | None:
+    """Return the address of the proxy that the environment names for a server, None for a direct connection."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_local(host) or urllib.request.proxy_bypass(host):
+        return None
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    return proxy if proxy is None or "//" in proxy else f"http://{proxy}"
+
+
+async def _consume(response: httpx2.Response, use: Callable[[bytes], bool]) -> bool:
+    """Pass the chunks of a body to `use` until it returns False or raises; return whether the body ended first."""
+    failure: Exception | None = None
+    with anyio.CancelScope() as scope:
+        async for chunk in response.aiter_bytes():
+            if scope.cancel_called:
+                continue
+            wanted = False
+            try:
+                wanted = use(chunk)
+            except HttpError as error:
+                failure = error
+            if not wanted:
+                # Leaving the loop would leave generators of httpx2 in the middle, at which trio warns.
+                scope.cancel()
+    if failure is not None:
+        raise failure
+    return not scope.cancel_called
 
 
 def in_words(said: Any) -> str:
-    """Return what a server says about an error, from JSON or text, in one short line; "" if it says nothing."""
+    """Return a server's error message, given as parsed JSON or as text, in one short line; "" if there is none."""
     for name in ("error", "message", "detail"):
         if isinstance(said, dict):
             said = cast("dict[str, Any]", said).get(name, cast("dict[str, Any]", said))
@@ -216,9 +236,25 @@ def _seconds(text: str | None) -> float | None:
     return None
 
 
-def _words(error: Exception) -> str:
-    if isinstance(error, http.client.HTTPException):
-        return "it broke off"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror[:1].lower() + error.strerror[1:]
-    return "it broke off"
+def _failure(error: Exception) -> HttpError:
+    """Return what went wrong with a connection, by the errors behind `error`."""
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return Untrusted(cause.verify_message)
+        if isinstance(cause, OSError) and cause.errno is not None:
+            # Event loops write texts of their own for the errors of the system.
+            named = isinstance(cause, ssl.SSLError | socket.gaierror)
+            text = (cause.strerror or "it broke off") if named else os.strerror(cause.errno)
+            return Unreachable(text[:1].lower() + text[1:])
+    return Unreachable("it broke off")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, those behind it, and the members of groups among them."""
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from _causes(each)
+    behind = error.__cause__ or error.__context__
+    if behind is not None:
+        yield from _causes(behind)

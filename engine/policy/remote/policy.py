@@ -1,9 +1,12 @@
-"""A policy behind one or several OpenAI-compatible servers."""
+"""Policy whose model runs behind one or several OpenAI-compatible servers."""
 
 from __future__ import annotations
 
+import logging
+import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import anyio
 
@@ -12,32 +15,76 @@ from ramify.sampling_params import USUAL_SAMPLING, StepFormat, TokenSampling
 
 from ..prompts.presets import choose_preset
 from ..prompts.step_formats import choose_step_format, split_steps
-from .address import RemoteAddress, parse_address
-from .asking import UNKNOWN, Asked, Dialect, PromptWriter, adapt, body
+from .address import KEY_VARIABLES, RemoteAddress, check_sendable, key_from_environment, parse_address
+from .dialect import UNSUPPORTED_CODES, Dialect, DialectCache, adapt, detect_continuation, fetch_facts
 from .http import HttpError, Refused, Transport, Untrusted
-from .keys import KEY_VARIABLES, check_sendable, key_from_environment
-from .notices import Notices
-from .pool import RETRIED, Endpoint, EndpointPool
-from .preparing import Prepared, ServerFacts, ask_facts, find_out_continuing
-from .reply import Reading
+from .pool import RETRIED, Endpoint, EndpointPool, RetryPolicy
+from .reply import ReplyParser
+from .requests import CompletionRequest, PromptWriter, body
 from .session import RemoteSession
-from .settings import RemoteSettings
-from .stops import step_end
+from .step_end import step_end
+
+log = logging.getLogger(__name__)
+
+DEFAULT_RETRY = RetryPolicy()
 
 LLAMA_SERVER = "llamacpp"
-"""What llama-server calls the owner of its models."""
+"""Owner of the models that llama-server lists."""
 
 CHAT = "chat:"
-"""What the name of a preset starts with if the server's chat template is to be used with it."""
+"""Prefix of a preset's name that leaves the prompt to the server's chat template."""
 
 _TOO_LONG = re.compile(r"context (length|size|window)|(prompt|input) is too long|longer than the model", re.IGNORECASE)
 
 
-class RemotePolicy:
-    """A model that servers run; made by `RemotePolicy.connect`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteSettings:
+    """Settings of the connection to a remote model.
 
-    `context_tokens` is the longest path by the word of the servers, None if none says. `parameters` is 0 if none says
-    (llama-server does); then FLOPs are 0 and cannot be limited.
+    `parallel` bounds the requests in flight at one server. `connect_s` limits connecting and `silence_s` the time in
+    which a server sends nothing, in seconds. `retry` says when failed requests are sent again. `logprobs` asks for the
+    tokens' log probabilities. `siblings_together` asks for all children of a node in one request (`n`): cheaper where a
+    server shares the prompt only then, but the children share one seed, so that a resumed search may differ from an
+    uninterrupted one.
+
+    Raises:
+        UsageError: if a value is out of range.
+    """
+
+    parallel: int = 16
+    connect_s: float = 10.0
+    silence_s: float = 120.0
+    retry: RetryPolicy = DEFAULT_RETRY
+    logprobs: bool = True
+    siblings_together: bool = False
+
+    def __post_init__(self) -> None:
+        if self.parallel < 1:
+            raise UsageError(f"parallel is {self.parallel}", "use 1 or more")
+        for name in ("connect_s", "silence_s"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{name} is {value}", "use a number of seconds above 0")
+
+
+class WarnOnce:
+    """Logs every warning about the servers of a model once."""
+
+    def __init__(self) -> None:
+        self._said = set[str]()
+
+    def warn(self, message: str) -> None:
+        """Log a warning, unless it was logged already."""
+        if message not in self._said:
+            self._said.add(message)
+            log.warning("%s", message)
+
+
+class RemotePolicy:
+    """A model behind servers; made by `RemotePolicy.connect`.
+
+    `context_tokens` is the smallest context that the servers report, None if none reports it. `parameters` is the
+    number of weights, 0 if no server reports it (llama-server does); FLOPs are then 0 and cannot be limited.
     """
 
     def __init__(
@@ -57,9 +104,9 @@ class RemotePolicy:
         self.end = step_end(step)
         self.context_tokens: int | None = None
         self.parameters = 0
-        self.notices = Notices()
+        self.warnings = WarnOnce()
         self.writer = writer
-        self._prepared = Prepared(self._find_out)
+        self._dialects = DialectCache(self._detect)
 
     @property
     def sampling(self) -> TokenSampling:
@@ -75,12 +122,12 @@ class RemotePolicy:
         step_format: str | None = None,
         settings: RemoteSettings | None = None,
     ) -> RemotePolicy:
-        """Return the policy at an address after its servers have answered; those that do not are tried again later.
+        """Return the policy at an address once a server has answered; servers that do not answer are retried later.
 
-        With a `prompt_preset` the prompts are written here, with its template for models without a chat template, and
-        sent as text (/completions). None leaves them to the server's chat template (/chat/completions), which has to
-        continue messages, with the system message of the preset "math"; "chat:NAME" does so with that of another one.
-        `step_format` None means the preset's. The key comes from RAMIFY_API_KEY or OPENAI_API_KEY.
+        With a `prompt_preset`, prompts are rendered here with its template for models without a chat template, and sent
+        as text (/completions). With None the server's chat template renders them (/chat/completions), with the system
+        message of the preset "math"; the server has to continue messages. "chat:NAME" takes the system message of
+        another preset. `step_format` None means the preset's. The key comes from RAMIFY_API_KEY or OPENAI_API_KEY.
 
         Raises:
             UsageError: if the address, the preset, the step format or the key is wrong, or the key would be sent
@@ -103,7 +150,7 @@ class RemotePolicy:
             PromptWriter(preset, as_text=as_text),
             choose_step_format(step_format, {}, preset),
             settings,
-            EndpointPool([Endpoint(each, settings.parallel) for each in transports], settings.patience),
+            EndpointPool([Endpoint(each, settings.parallel) for each in transports], settings.retry),
         )
         await policy._connect()
         return policy
@@ -119,41 +166,43 @@ class RemotePolicy:
         return RemoteSession(self, question)
 
     def split(self, text: str) -> list[str]:
-        """Cut generated text into steps; joined they are `text`."""
+        """Split generated text into steps, whose concatenation is `text`."""
         return split_steps(text, self.step)
 
     async def dialect(self, endpoint: Endpoint) -> Dialect:
-        """Return how a server is asked.
+        """Return the dialect of a server.
 
         Raises:
             HttpError: if it does not answer.
             ModelLoadError: if it cannot be used.
         """
-        return await self._prepared.dialect(endpoint)
+        return await self._dialects.dialect(endpoint)
 
-    async def write(self, endpoint: Endpoint, dialect: Dialect, question: str, asked: Asked, reading: Reading) -> None:
-        """Have one server write what is asked for into `reading`; fields that it does not know are left out.
+    async def write(
+        self, endpoint: Endpoint, dialect: Dialect, question: str, completion: CompletionRequest, reply: ReplyParser
+    ) -> None:
+        """Send a request to one server and parse its reply; optional fields that it refuses are left out.
 
         Raises:
-            HttpError: if it does not.
+            HttpError: if there is no usable reply.
         """
-        prompt = self.writer.prompt(question, asked, dialect)
+        prompt = self.writer.prompt(question, completion, dialect)
         while True:
-            fields = body(self.address.model, prompt, asked, dialect, logprobs=self.settings.logprobs)
+            fields = body(self.address.model, prompt, completion, dialect, logprobs=self.settings.logprobs)
             try:
-                data = await endpoint.transport.request(self.writer.path, fields, reading.take_line)
+                data = await endpoint.transport.request(self.writer.path, fields, reply.take_line)
             except Refused as error:
-                name = adapt(dialect, fields, error.message) if error.code in UNKNOWN else None
+                name = adapt(dialect, fields, error.message) if error.code in UNSUPPORTED_CODES else None
                 if name is None:
                     raise
                 self._note_refused(endpoint, name)
                 continue
             if data is not None:
-                reading.take_whole(data)
+                reply.take_whole(data)
             return
 
     def failure(self, error: HttpError) -> RamifyError:
-        """Return the error of ramify for a request that failed for good."""
+        """Return the error to raise for a request that failed permanently."""
         if isinstance(error, Untrusted):
             message = f"the certificate of a server of {self.name} is not valid ({error})"
             return ModelLoadError(message, "correct the address, or let SSL_CERT_FILE name its authority")
@@ -170,11 +219,11 @@ class RemotePolicy:
 
     @staticmethod
     def is_too_long(error: HttpError) -> bool:
-        """Return whether a server refused a text that does not fit its context."""
+        """Return whether a server refused a text because it exceeds the context."""
         return isinstance(error, Refused) and error.code in (400, 413, 422) and bool(_TOO_LONG.search(error.message))
 
     async def _connect(self) -> None:
-        """Ask every server once; if none answers, go on asking for a while."""
+        """Detect the dialect of every server; if none answers, retry."""
         failures: list[Exception] = []
 
         async def ask(endpoint: Endpoint) -> None:
@@ -186,32 +235,32 @@ class RemotePolicy:
         async with anyio.create_task_group() as tasks:
             for endpoint in self.pool.endpoints:
                 tasks.start_soon(ask, endpoint)
-        _raise_hopeless(self, failures)
+        _raise_permanent(self, failures)
         if len(failures) == len(self.pool.endpoints):
             try:
                 await self.pool.send(self.dialect)
             except HttpError as error:
                 raise self.failure(error) from None
 
-    async def _find_out(self, endpoint: Endpoint) -> Dialect:
-        facts: ServerFacts = await ask_facts(endpoint, self.address.model)
+    async def _detect(self, endpoint: Endpoint) -> Dialect:
+        facts = await fetch_facts(endpoint, self.address.model)
         dialect = Dialect(verbose=facts.software == LLAMA_SERVER)
         self.parameters = self.parameters or facts.parameters
         if facts.context_tokens is not None:
             self.context_tokens = min(self.context_tokens or facts.context_tokens, facts.context_tokens)
         if not self.writer.as_text:
-            await find_out_continuing(endpoint, self.address.model, dialect)
+            await detect_continuation(endpoint, self.address.model, dialect)
         return dialect
 
     def _note_refused(self, endpoint: Endpoint, name: str) -> None:
         if name == "seed":
-            self.notices.say(f"{endpoint.url} takes no seed, so runs with it are not reproducible")
+            self.warnings.warn(f"{endpoint.url} takes no seed, so runs with it are not reproducible")
         elif name in ("logprobs", "stream_options", "repetition_penalty"):
-            self.notices.say(f"{endpoint.url} does not know the field {name}; it is left out")
+            self.warnings.warn(f"{endpoint.url} does not know the field {name}; it is left out")
 
 
-def _raise_hopeless(policy: RemotePolicy, failures: Sequence[Exception]) -> None:
-    """Raise the first failure that will not pass by itself."""
+def _raise_permanent(policy: RemotePolicy, failures: Sequence[Exception]) -> None:
+    """Raise the first permanent failure."""
     for error in failures:
         if isinstance(error, ModelLoadError):
             raise error

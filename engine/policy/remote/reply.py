@@ -1,31 +1,39 @@
-"""Texts in the making: whole replies, or event streams whose text grows."""
+"""Replies of a server, whole or as an event stream: texts, log probabilities, token counts, finish reasons."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from ramify.search.node import FinishReason
+
 from .http import Refused, Unreachable, in_words
-from .server_reply import Choice, ServerUsage, Told, read_reply
-from .stops import StepEnd
+from .server_reply import Choice, ServerUsage, StopCause, read_reply
+from .step_end import StepEnd
 
 CHARACTERS_A_TOKEN = 4
-"""How long a token is taken to be where a server neither counts nor lists them."""
+"""Length of a token in characters, assumed where a server neither counts nor lists tokens."""
+
+SLACK = 2
+"""Tokens per text that a server may count without listing them: the end-of-sequence token, or a stop string."""
+
+SLACK_SHARE = 0.02
 
 _DATA = b"data:"
 _DONE = b"[DONE]"
 _COMMENT = b":"
-_TOLD: dict[str, Told] = {"word": "word", "eos": "end"}
-"""What llama-server's words for it mean."""
+_TOLD: dict[str, StopCause] = {"word": "word", "eos": "end"}
+"""Causes by llama-server's `stop_type`."""
 
 
-class Draft:
-    """One text as it comes in.
+class StreamedText:
+    """One text as it arrives.
 
-    `head` is what the step holds already and `end` where it ends, None to write on to the end. `text` is new text, up
-    to where the step ends, and `raw` all that came. `listed` counts the tokens whose log probabilities came, and
-    `logprob` sums these, None if there were none. `pieces` counts the pieces in which text came. `finish_reason` is
-    None as long as there is none, and `told` says what ended the text. `cut` tells that the step's end was found in the
-    text, `hidden` that the server kept thoughts apart.
+    `head` is the text that the step has already, `end` the end of steps, None to run to the end of the path. `text` is
+    the new text up to the end of the step, `raw` all that arrived. `listed` counts the tokens with log probabilities,
+    `logprob` is their sum, None if there were none; `pieces` counts the pieces of text. `finish_reason` is None until
+    the server sends one, `told` is the cause that it names. `cut` tells that the end of the step was found in the text,
+    `hidden` that the server keeps reasoning apart.
     """
 
     def __init__(self, head: str, end: StepEnd | None) -> None:
@@ -35,7 +43,7 @@ class Draft:
         self.pieces = 0
         self.logprob: float | None = None
         self.finish_reason: str | None = None
-        self.told: Told = "unknown"
+        self.told: StopCause = "unknown"
         self.cut = False
         self.hidden = False
         self._head = head
@@ -44,19 +52,19 @@ class Draft:
 
     @property
     def done(self) -> bool:
-        """True if no more is to come."""
+        """True if the text is complete."""
         return self.cut or self.finish_reason is not None
 
     def count(self) -> int:
-        """Return how many tokens came: those listed, else as many as there were pieces."""
+        """Return the number of tokens that arrived: those listed, else the number of pieces."""
         return self.listed or self.pieces
 
     def guess(self) -> None:
-        """Guess the number of tokens from the length of the text."""
+        """Estimate the number of tokens from the length of the text."""
         self.pieces = -(-len(self.raw) // CHARACTERS_A_TOKEN)
 
     def add(self, choice: Choice) -> None:
-        """Take in what came."""
+        """Append a piece."""
         values = [] if choice.logprobs is None else choice.logprobs.values()
         known = [value for value in values if value is not None]
         text = choice.written()
@@ -88,20 +96,21 @@ class Draft:
             self.text, self.cut = self.raw[: max(0, length - len(self._head))], True
 
 
-class Reading:
-    """Takes in a reply of `len(drafts)` choices, line by line or whole."""
+class ReplyParser:
+    """Parses a reply of `len(texts)` choices, whole or line by line."""
 
-    def __init__(self, drafts: list[Draft]) -> None:
-        self.drafts = drafts
+    def __init__(self, texts: list[StreamedText]) -> None:
+        self.texts = texts
         self.usage: ServerUsage | None = None
         self._finished = False
         self._seen = set[int]()
 
     def take_line(self, line: bytes) -> bool:
-        """Take a line of an event stream; return whether more is wanted.
+        """Parse a line of an event stream; return whether more lines are needed.
 
         Raises:
-            Unreachable: if it is not what such a server sends, or it reports a failure.
+            Unreachable: if the line is no valid event, or reports a failure.
+            Refused: if it reports a failure with a status code.
         """
         if not line.startswith(_DATA):
             return True
@@ -112,14 +121,15 @@ class Reading:
         if not data or data.startswith(_COMMENT):
             return True
         self._take(data)
-        cut = bool(self._seen) and all(self.drafts[index].cut for index in self._seen)
-        return not (cut and len(self._seen) == len(self.drafts))
+        cut = bool(self._seen) and all(self.texts[index].cut for index in self._seen)
+        return not (cut and len(self._seen) == len(self.texts))
 
     def take_whole(self, data: bytes) -> None:
-        """Take a whole reply.
+        """Parse a whole reply.
 
         Raises:
-            Unreachable: if it is not what such a server sends.
+            Unreachable: if it is no valid reply, or reports a failure.
+            Refused: if it reports a failure with a status code.
         """
         if data.lstrip().startswith(_DATA):
             # A stream that is not called one.
@@ -130,42 +140,96 @@ class Reading:
             self._take(data)
         self._finished = True
         if self.usage is None:
-            for draft in self.drafts:
-                draft.guess()
+            for streamed in self.texts:
+                streamed.guess()
 
     def missing(self) -> list[int]:
-        """Return the choices of which nothing came.
+        """Return the indices of the choices that are missing from the reply.
 
         Raises:
             Unreachable: if the reply broke off before a text had ended.
         """
-        whole = bool(self._seen) and all(self.drafts[index].done for index in self._seen)
+        whole = bool(self._seen) and all(self.texts[index].done for index in self._seen)
         broken = not self._finished and not whole
         if broken or not self._seen:
             raise Unreachable("its reply breaks off" if broken else "its reply has no text")
-        return [index for index in range(len(self.drafts)) if index not in self._seen]
+        return [index for index in range(len(self.texts)) if index not in self._seen]
 
     def _take(self, data: bytes) -> None:
         reply = read_reply(data)
         if reply.error is not None:
             raise _failure(reply.error)
         if reply.usage is not None:
-            # llama-server counts each choice by itself, at its end; others count all of them, some as they go.
-            more = not reply.choices and len(self.drafts) > 1
+            # llama-server counts each choice at its end; other servers count all choices, some of them repeatedly.
+            more = not reply.choices and len(self.texts) > 1
             self.usage = self.usage + reply.usage if more and self.usage is not None else reply.usage
         for choice in reply.choices:
-            if not 0 <= choice.index < len(self.drafts):
+            if not 0 <= choice.index < len(self.texts):
                 continue
             self._seen.add(choice.index)
-            draft = self.drafts[choice.index]
-            draft.add(choice)
-            if reply.detail is not None and choice.finish_reason is not None and draft.told == "unknown":
-                draft.told = _TOLD.get(reply.detail.stop_type or "", "unknown")
+            streamed = self.texts[choice.index]
+            streamed.add(choice)
+            if reply.detail is not None and choice.finish_reason is not None and streamed.told == "unknown":
+                streamed.told = _TOLD.get(reply.detail.stop_type or "", "unknown")
 
 
 def _failure(error: Any) -> Refused | Unreachable:
-    """Return the failure that a server reports inside a reply."""
+    """Return the failure that a server reports inside a reply with status 200."""
     code = cast("dict[str, Any]", error).get("code") if isinstance(error, dict) else None
     if isinstance(code, int) and code >= 400:
         return Refused(code, in_words(error))
     return Unreachable(f"it reports: {in_words(error)}")
+
+
+def charged_tokens(texts: Sequence[StreamedText], usage: ServerUsage | None) -> list[int]:
+    """Return the tokens of each text to charge: the server's count, but no fewer than arrived."""
+    counts = [streamed.count() for streamed in texts]
+    more = 0 if usage is None else usage.completion_tokens - sum(counts)
+    if more <= 0 or not counts:
+        return counts
+    each, rest = divmod(more, len(counts))
+    return [count + each + (place < rest) for place, count in enumerate(counts)]
+
+
+def miscounted(texts: Sequence[StreamedText], usage: ServerUsage | None) -> bool:
+    """Return whether the server's count contradicts what arrived.
+
+    The numbers of listed and counted tokens have to agree within SLACK; without listed tokens there cannot be more
+    pieces than counted tokens.
+    """
+    if usage is None or any(streamed.cut for streamed in texts):
+        return False
+    slack = SLACK * len(texts) + SLACK_SHARE * usage.completion_tokens
+    if all(streamed.listed for streamed in texts):
+        return abs(usage.completion_tokens - sum(streamed.listed for streamed in texts)) > slack
+    return sum(streamed.count() for streamed in texts) > usage.completion_tokens + slack
+
+
+def stopped_before_start(streamed: StreamedText, head: str, stops: tuple[str, ...]) -> bool:
+    """Return whether a stop string in the leading white space ended a step before it began."""
+    stopped = streamed.finish_reason == "stop" and not streamed.cut and streamed.told != "end"
+    return bool(stops) and stopped and not (head + streamed.text).strip()
+
+
+def finish_reason_of(
+    streamed: StreamedText,
+    end: StepEnd | None,
+    *,
+    stops: tuple[str, ...],
+    out_of_room: bool,
+    has_answer: Callable[[], bool],
+) -> tuple[FinishReason, str]:
+    """Return the finish reason of a text, and the text to append to it.
+
+    `stops` are the stop strings of the request, `out_of_room` tells whether all allowed tokens were generated. If the
+    server does not tell a stop string from the end-of-sequence token, it is the latter if there is an answer now
+    (`has_answer`), else the former.
+    """
+    if streamed.cut:
+        return FinishReason.STEP, ""
+    if streamed.finish_reason == "length":
+        return (FinishReason.LENGTH if out_of_room else FinishReason.CONTEXT), ""
+    by_stop = streamed.finish_reason == "stop" and streamed.told != "end"
+    if end is None or not stops or not by_stop or (streamed.told == "unknown" and has_answer()):
+        return FinishReason.EOS, ""
+    return FinishReason.STEP, end.tail

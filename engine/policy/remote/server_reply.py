@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from .http import Unreachable
 
-Told = Literal["word", "end", "unknown"]
-"""What a server says ended a text that was not too long: a stop string, the end-of-sequence token, or nothing."""
+StopCause = Literal["word", "end", "unknown"]
+"""Cause of a text's end by the server's word: a stop string, the end-of-sequence token, or not told."""
 
 
 def _count(value: object) -> object:
@@ -117,7 +117,7 @@ class Choice(BaseModel):
         inner = self.delta or self.message
         return inner is not None and bool(inner.reasoning_content or inner.reasoning)
 
-    def told(self) -> Told:
+    def told(self) -> StopCause:
         """Return what ended the text, as vLLM, SGLang or nobody says."""
         for name in ("stop_reason", "matched_stop"):
             if name in self.model_fields_set:

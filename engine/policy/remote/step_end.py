@@ -1,4 +1,4 @@
-"""What ends a step on a server, which knows stop strings, where ramify has patterns."""
+"""Ends of steps on a server: stop strings in place of the patterns of a step format."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ _NEWLINE = re.compile(r"\\n")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepEnd:
-    """Where a step ends.
+    """The end of a step: stop strings for the server, and a pattern that is searched in the text as it arrives.
 
-    `stops` are the stop strings for the server; none if the pattern has no fixed text, and then the step is cut as it
-    comes in. `tail` stands at the end of a step that a stop string ended, since servers leave it out. `pattern` is
-    what is looked for in the text, beyond leading space. `keep_match` tells whether what matched belongs to the step
-    (else only its first character does).
+    `stops` is empty if the pattern has no fixed text. `tail` is appended to a step that a stop string ended, since
+    servers leave the string out. `pattern` is searched after leading white space. `keep_match` tells whether the match
+    belongs to the step; otherwise only its first character does.
     """
 
     stops: tuple[str, ...]
@@ -28,7 +27,7 @@ class StepEnd:
     keep_match: bool = True
 
     def find(self, text: str) -> int | None:
-        """Return the length of the step at the start of `text`, None if it has not ended."""
+        """Return the length in characters of the step at the start of `text`, None if it has not ended."""
         lead = len(text) - len(text.lstrip())
         match = _compiled(self.pattern).search(text, lead) if lead < len(text) else None
         if match is None:
@@ -37,9 +36,9 @@ class StepEnd:
 
 
 def step_end(format: StepFormat) -> StepEnd:
-    """Return where a step of this format ends on a server.
+    """Return the end of the steps of a format on a server.
 
-    A `step-k` step ends before the next one's label here, as the label is what stops it.
+    A `step-k` step ends before the label of the next step, which is the stop string.
     """
     if format.name == "step-k":
         return StepEnd(stops=("\nStep ",), tail="\n", pattern=format.pattern, keep_match=False)
@@ -52,13 +51,13 @@ def step_end(format: StepFormat) -> StepEnd:
 
 
 def ignored(end: StepEnd, text: str) -> bool:
-    """Return whether a server that was given the stop strings went on beyond one of them."""
+    """Return whether a text contains a stop string, so that the server ignored it."""
     body = text.lstrip()
     return any(stop in body for stop in end.stops)
 
 
 def _literal(pattern: str) -> str | None:
-    """Return the text that a pattern without wildcards stands for, None for any other pattern."""
+    """Return the text that a pattern without wildcards matches, None for any other pattern."""
     plain = _NEWLINE.sub("\n", pattern)
     return None if _SPECIAL.search(plain) else plain
 

@@ -1,0 +1,106 @@
+"""Requests to a server: the prompt as text or as messages, sampling parameters and stop strings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ramify.sampling_params import TokenSampling
+
+from ...runtime.messages import Turn
+from ..prompts.presets import QUESTION, PromptPreset
+from .dialect import CONTINUE_FIELDS, FILTER_OFF, Dialect, may_omit
+
+SEED_MASK = (1 << 63) - 1
+"""Servers take seeds as signed 64-bit numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionRequest:
+    """A request for `count` continuations of `prefix`, of at most `max_tokens` each.
+
+    `turns` are the earlier turns of a conversation; `stops` are the stop strings.
+    """
+
+    prefix: str
+    turns: tuple[Turn, ...]
+    max_tokens: int
+    sampling: TokenSampling
+    seed: int
+    count: int = 1
+    stops: tuple[str, ...] = ()
+
+
+class PromptWriter:
+    """Renders prompts with a preset: as text for /completions if `as_text`, else as messages for /chat/completions."""
+
+    def __init__(self, preset: PromptPreset, *, as_text: bool) -> None:
+        self.preset = preset
+        self.as_text = as_text
+
+    @property
+    def path(self) -> str:
+        """Path of the requests, below the server's base address."""
+        return "/completions" if self.as_text else "/chat/completions"
+
+    def prompt(self, question: str, completion: CompletionRequest, dialect: Dialect) -> dict[str, Any]:
+        """Return the fields of a request that hold the prompt."""
+        if self.as_text:
+            return {"prompt": self._text(question, completion.turns, completion.prefix)}
+        messages = chat_messages(self.preset, question, completion.turns, completion.prefix)
+        return {"messages": messages, **(CONTINUE_FIELDS if completion.prefix and dialect.continue_flags else {})}
+
+    def characters(self, question: str, turns: Sequence[Turn], prefix: str) -> int:
+        """Return the length of a prompt in characters, without the text of the server's chat template."""
+        if self.as_text:
+            return len(self._text(question, turns, prefix))
+        return sum(len(each["content"]) for each in chat_messages(self.preset, question, turns, prefix))
+
+    def _text(self, question: str, turns: Sequence[Turn], prefix: str) -> str:
+        told = "".join(f"{turn.text}\n\n{turn.instruction}\n" for turn in turns)
+        return self.preset.base_template.replace(QUESTION, question.strip()) + told + prefix
+
+
+def chat_messages(preset: PromptPreset, question: str, turns: Sequence[Turn], prefix: str) -> list[dict[str, str]]:
+    """Return the messages of a conversation; the last one is `prefix`, if there is any."""
+    messages = [] if preset.system is None else [{"role": "system", "content": preset.system}]
+    messages.append({"role": "user", "content": question.strip()})
+    for turn in turns:
+        messages.append({"role": "assistant", "content": turn.text})
+        messages.append({"role": "user", "content": turn.instruction})
+    return [*messages, {"role": "assistant", "content": prefix}] if prefix else messages
+
+
+def body(
+    model: str, prompt: dict[str, Any], completion: CompletionRequest, dialect: Dialect, *, logprobs: bool
+) -> dict[str, Any]:
+    """Return the body of a request.
+
+    Filters are sent also where they are off, since servers have defaults of their own.
+    """
+    sampling = completion.sampling
+    fields: dict[str, Any] = {
+        "model": model,
+        **prompt,
+        dialect.limit_field: completion.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k or FILTER_OFF["top_k"],
+        "min_p": sampling.min_p,
+        "repetition_penalty": 1.0,
+        "seed": completion.seed & SEED_MASK,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if completion.stops:
+        fields["stop"] = list(completion.stops)
+    if completion.count > 1:
+        fields["n"] = completion.count
+    if logprobs:
+        fields |= {"logprobs": True, "top_logprobs": 1} if "messages" in prompt else {"logprobs": 1}
+    if dialect.verbose:
+        fields["verbose"] = True
+    return {
+        name: value for name, value in fields.items() if name not in dialect.unsupported or not may_omit(name, value)
+    }
