@@ -287,6 +287,12 @@ def _check_problem(row: Mapping[str, Any], problems: Mapping[str, Problem], fold
             f"{folder.path} was made with other problems: {row['id']!r} is not in the input",
             "use a new --out folder, or the input of before",
         )
+    if problem.id != row["id"]:
+        raise RunFolderError(
+            f"{folder.path} was made with other ids: {row['id']!r} is {problem.id!r} now, as happens where records "
+            "without ids change their places",
+            "give each record an id and use a new --out folder, or use the input of before",
+        )
     if named_check(problem) != row.get("check", DEFAULT_CHECK):
         raise RunFolderError(
             f"{folder.path} was graded with another checker for {row['id']!r}", "use a new --out folder"

@@ -102,6 +102,7 @@ def grade_records(
     form: Format | None = None,
     gold: Mapping[str, str | None] | None = None,
     checks: Mapping[str, Check] | None = None,
+    questions: Mapping[str, str] | None = None,
     on_bad: Callable[[BadRecord], None] | None = None,
 ) -> Iterator[GradedPrediction]:
     """Yield the graded predictions of a file, "-" for stdin, in order.
@@ -109,7 +110,8 @@ def grade_records(
     The fields are id, prediction, answer (the gold one) and check, found by their usual names or by `mapping`. The
     items of a batch are read too. In a longer prediction the last marked answer counts. `gold` holds gold answers by
     id in place of those in the file, None to take these; `checks` holds checkers by id. Without one, the field `check`
-    of the record counts, and else mathematical equality. Bad records go to `on_bad`.
+    of the record counts, and else mathematical equality. `questions` holds the questions by id, with which those of a
+    batch's items have to agree. Bad records go to `on_bad`.
 
     Raises:
         BadInput: after all others, if there are bad records and `on_bad` is None.
@@ -117,8 +119,9 @@ def grade_records(
     """
     mapping = check_mapping(mapping or {}, PREDICTION_FIELDS)
     bad = list[BadRecord]()
+    known = _Known(gold, checks or {}, questions or {})
     for number, record in enumerate(read_records(source, form), start=1):
-        made = record if isinstance(record, BadRecord) else _graded(record, mapping, number, gold, checks)
+        made = record if isinstance(record, BadRecord) else _graded(record, mapping, number, known)
         if isinstance(made, GradedPrediction):
             yield made
         elif on_bad is None:
@@ -139,14 +142,18 @@ def count_grades(graded: list[GradedPrediction]) -> GradeReport:
     )
 
 
-def _graded(
-    record: Record,
-    mapping: Mapping[str, str],
-    number: int,
-    gold: Mapping[str, str | None] | None,
-    checks: Mapping[str, Check] | None,
-) -> GradedPrediction | BadRecord:
-    if "prediction" not in mapping and "answer" not in mapping and _is_item(record):
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Gold answers, checkers and questions by id; `gold` None means the gold answers of the file."""
+
+    gold: Mapping[str, str | None] | None
+    checks: Mapping[str, Check]
+    questions: Mapping[str, str]
+
+
+def _graded(record: Record, mapping: Mapping[str, str], number: int, known: _Known) -> GradedPrediction | BadRecord:
+    is_item = "prediction" not in mapping and "answer" not in mapping and _is_item(record)
+    if is_item:
         mapping = {**mapping, "prediction": "answer", "answer": "gold"}
     try:
         values = read_values(record, PREDICTION_FIELDS, mapping)
@@ -157,13 +164,15 @@ def _graded(
         looked = ", ".join(PREDICTION_FIELDS["prediction"])
         return BadRecord(record.line, f"it has no prediction (looked for {looked}; use --map prediction=COLUMN)")
     label = (values["id"] or "").strip() or str(number)
-    if gold is not None and label not in gold:
+    if known.gold is not None and label not in known.gold:
         return BadRecord(record.line, f"its id {label!r} is not among the gold answers")
-    right = values["answer"] if gold is None else gold[label]
+    if is_item and known.questions.get(label, names.get("question")) != names.get("question"):
+        return BadRecord(record.line, f"its id {label!r} is that of another question among the gold answers")
+    right = values["answer"] if known.gold is None else known.gold[label]
     if right is not None:
         right = extract_answer(right) or right.strip() or None
     answer = read_prediction(values["prediction"])
-    check = (checks or {}).get(label, values["check"] or DEFAULT_CHECK)
+    check = known.checks.get(label, values["check"] or DEFAULT_CHECK)
     try:
         return GradedPrediction(id=label, answer=answer, gold=right, correct=grade(answer, right, check))
     except UsageError as error:

@@ -64,6 +64,31 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(PART_SUFFIX)
 
 
+def user_path(text: str | Path) -> Path:
+    """Return a path that a user wrote, with `~` for a home folder where there is one of that name."""
+    path = Path(text)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is a file of this name; names that are too long, or cannot be looked at, have none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether there is a folder of this name; names that are too long, or cannot be looked at, have none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def remove_abandoned(folder: Path, older_than_s: float = _ABANDONED_S) -> None:
     """Remove temporary files of `replacing` that killed processes left in a folder, if they are old enough."""
     for path in folder.glob(f".*{PART_SUFFIX}"):
@@ -233,7 +258,7 @@ def models_folder() -> Path:
 
 def _from_variable(name: str) -> Path | None:
     text = os.environ.get(name)
-    return Path(text).expanduser() if text else None
+    return user_path(text) if text else None
 
 
 def _platform_folders() -> PlatformDirsABC:

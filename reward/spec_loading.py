@@ -43,7 +43,7 @@ def load_spec(source: str) -> AnySpec:
     if source.lstrip().startswith("{"):
         return parse_spec(source)
     try:
-        text = Path(source).read_text("utf-8")
+        text = Path(source).read_text("utf-8-sig")
     except (OSError, ValueError) as error:
         raise RewardSpecError(
             f"{source!r} is neither a built-in reward spec nor a readable TOML or JSON file; "

@@ -12,7 +12,8 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 
-from ramify.batch.store.folder import SCHEMA_VERSION, RunFolder, read_items
+from ramify.batch.store.folder import SCHEMA_VERSION, RunFolder
+from ramify.batch.store.folder import read_rows as read_folder_rows
 from ramify.batch.store.identity import digest, versions
 from ramify.engine.library.catalog import profile_path
 from ramify.engine.runtime.llama.native import available_threads
@@ -123,7 +124,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     Raises:
         RunFolderError: if the folder is damaged.
     """
-    return list(read_items(folder))
+    return list(read_folder_rows(folder))
 
 
 class MeasuredUnits:

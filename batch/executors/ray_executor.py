@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 
 from ramify.errors import EngineDied, EnginesLost, UsageError
+from ramify.files import is_file, is_folder, user_path
 from ramify.solution import Solution
 from ramify.usage import Usage
 
@@ -289,8 +290,8 @@ def _engine_plan(config: BatchConfig, setup: Setup) -> EnginePlan:
 
 def _absolute(name: str | Path) -> str:
     """Return the name of a model so that it means the same in any working folder."""
-    path = Path(name).expanduser()
-    return str(path.absolute()) if path.exists() else str(name)
+    path = user_path(name)
+    return str(path.absolute()) if is_file(path) or is_folder(path) else str(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 from ramify.answers.checkers import DEFAULT_CHECK, Checker, make_checker
 from ramify.engine.ensembles.fallback import LABEL
 from ramify.errors import SearchError
+from ramify.files import user_path
 from ramify.search.votes import Candidate, VoteRule, decide
 from ramify.statistics import quantile, wilson
 from ramify.usage import Usage
@@ -24,6 +26,8 @@ INDEPENDENT = ("majority", "weighted", "best-of-n")
 """Strategies with independent paths, the first k of which are those of a run with k paths."""
 MOST_GROUPS = 20
 """Most values of a field by which items are grouped."""
+_LONGEST_LABEL = 40
+"""Characters of the longest value that makes a group where none is asked for."""
 BINS = 5
 WORST = 10
 ALL_PATHS = 1 << 30
@@ -132,7 +136,7 @@ def analyse(folder: str | Path, *, by: Sequence[str] = ()) -> Analysis:
     Raises:
         RunFolderError: if it is no run folder, or damaged.
     """
-    path = check_folder(Path(folder).expanduser())
+    path = check_folder(user_path(folder))
     sums = _RowFigures()
     for row in read_items(path):
         sums.take(row)
@@ -252,7 +256,8 @@ def _fields(items: Sequence[ItemFigures], by: Sequence[str]) -> list[str]:
     values: dict[str, Counter[str]] = defaultdict(Counter)
     for each in items:
         for name, value in each.metadata.items():
-            values[name][str(value)] += 1
+            if not isinstance(value, list | dict) and len(str(value)) <= _LONGEST_LABEL:
+                values[name][str(value)] += 1
     few = min(MOST_GROUPS, len(items) // 2)
     return [
         name
@@ -265,7 +270,7 @@ def _shares(items: Sequence[ItemFigures], value: Callable[[ItemFigures], Any]) -
     grouped: dict[Any, list[ItemFigures]] = defaultdict(list)
     for each in items:
         if each.correct is not None:
-            grouped[value(each)].append(each)
+            grouped[group_label(value(each))].append(each)
     return tuple(
         Share(
             label=str(label),
@@ -275,6 +280,11 @@ def _shares(items: Sequence[ItemFigures], value: Callable[[ItemFigures], Any]) -
         )
         for label, members in sorted(grouped.items(), key=lambda each: _order(each[0]))
     )
+
+
+def group_label(value: Any) -> Any:
+    """Return a value that can be a group; lists and objects as their JSON."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True) if isinstance(value, list | dict) else value
 
 
 def _order(label: Any) -> tuple[int, float, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ramify.plots import require_matplotlib
 from ramify.tables import markdown_table, one_line, text_table
 
-from .analysis import Analysis
+from .analysis import Analysis, group_label
 from .compare import Comparison
 from .tables import Table, comparison_table, tables
 
@@ -85,7 +85,7 @@ def as_csv(analyses: Sequence[Analysis]) -> str:
         for each in analysis.items:
             run = [str(analysis.folder)] if several else []
             values = [getattr(each, name) for name in _ITEM_COLUMNS]
-            writer.writerow([*run, *values, *(each.metadata.get(name) for name in fields)])
+            writer.writerow([*run, *values, *(group_label(each.metadata.get(name)) for name in fields)])
     return text.getvalue().rstrip("\n")
 
 

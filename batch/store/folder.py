@@ -29,14 +29,40 @@ from ramify.files import (
     lock,
     read_journal,
     remove_abandoned,
+    user_path,
     write_text,
 )
+from ramify.usage import Usage
 
 from .identity import differences
 
 SCHEMA_VERSION = 1
 MANIFEST, ITEMS, ATTEMPTS, REPORT = "manifest.json", "items.jsonl", "attempts.jsonl", "report.json"
 TREES, PARTS, EVENTS, LOCK = "trees", "parts", "events.log", "lock"
+_ATTEMPT_FIELDS = {"key": str, "attempt": int, "leg": int, "leg_seconds": int | float, "usage": dict}
+_ITEM_FIELDS = {
+    **_ATTEMPT_FIELDS,
+    "id": str,
+    "problem_key": str,
+    "index": int,
+    "repeat": int,
+    "question": str,
+    "text": str,
+    "gold": str | None,
+    "answer": str | None,
+    "score": int | float | None,
+    "correct": bool | None,
+    "stop_reason": str | None,
+    "stop": dict | None,
+    "error": dict | None,
+    "candidates": list,
+    "strategy": dict,
+    "model": dict,
+    "metadata": dict,
+    "status": str,
+}
+"""Fields that each row has, and their types."""
+_CANDIDATE_FIELDS = {"answer", "votes", "text"}
 _OURS = {MANIFEST, ITEMS, ATTEMPTS, REPORT, TREES, PARTS, EVENTS, LOCK}
 
 
@@ -64,22 +90,33 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def read_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects in items.jsonl, whatever their fields; a torn last one is left out.
+
+    Raises:
+        RunFolderError: if a line before the last is no JSON object, or the file cannot be read.
+    """
+    return _rows(folder / ITEMS, {})
+
+
 def read_items(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a run folder's items, in the order in which they were done; a torn last one is left out.
 
+    A row that is there again, as after copying lines, is left out the second time.
+
     Raises:
-        RunFolderError: if a line before the last is no row, or the file cannot be read.
+        RunFolderError: if a line before the last is no JSON object, a row lacks a field, or the file cannot be read.
     """
-    return _rows(folder / ITEMS)
+    return _once(_rows(folder / ITEMS, _ITEM_FIELDS), "key")
 
 
 def read_attempts(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the failed attempts that were made again.
+    """Yield the failed attempts that were made again, each once.
 
     Raises:
-        RunFolderError: if a line before the last is no row, or the file cannot be read.
+        RunFolderError: if a line before the last is no JSON object, a row lacks a field, or the file cannot be read.
     """
-    return _rows(folder / ATTEMPTS)
+    return _once(_rows(folder / ATTEMPTS, _ATTEMPT_FIELDS), "key", "attempt")
 
 
 @contextmanager
@@ -105,14 +142,35 @@ def write_file(path: Path, text: str) -> None:
         write_text(path, text, errors="backslashreplace")
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     try:
-        for row, _ in read_journal(path):
+        for number, (row, _) in enumerate(read_journal(path), start=1):
+            if fields and not _has(row, fields):
+                raise DamagedJournal(path, number)
             yield row
     except DamagedJournal as error:
         raise RunFolderError(str(error), "remove that line; its item will be done again") from error
     except OSError as error:
         raise RunFolderError(f"{path} cannot be read ({error.strerror})", "check the folder") from error
+
+
+def _has(row: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    if not all(name in row and isinstance(row[name], kind) for name, kind in fields.items()):
+        return False
+    try:
+        Usage.from_dict(row["usage"])
+        return all(_CANDIDATE_FIELDS <= each.keys() for each in row.get("candidates", ()))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+
+
+def _once(rows: Iterator[dict[str, Any]], *fields: str) -> Iterator[dict[str, Any]]:
+    seen = set[tuple[Any, ...]]()
+    for row in rows:
+        name = tuple(row[field] for field in fields)
+        if name not in seen:
+            seen.add(name)
+            yield row
 
 
 class RunFolder:
@@ -123,7 +181,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        path = path.expanduser()
+        path = user_path(path)
         self.path = path
         self._items = Journal(path / ITEMS)
         self._attempts = Journal(path / ATTEMPTS)
@@ -133,7 +191,7 @@ class RunFolder:
         with ExitStack() as stack:
             self._make()
             self._lock(stack)
-            if read_manifest(self.path) is None and next(read_items(self.path), None) is not None:
+            if read_manifest(self.path) is None and next(read_rows(self.path), None) is not None:
                 raise RunFolderError(
                     f"{self.path} holds {ITEMS} without {MANIFEST}", "put that back, or use a new --out folder"
                 )

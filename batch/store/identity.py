@@ -15,6 +15,7 @@ from ramify.engine.library.catalog import resolve_model
 from ramify.engine.policy.remote.address import is_remote, parse_address
 from ramify.engine.rewards.confidence import CONFIDENCES
 from ramify.errors import ModelLoadError
+from ramify.files import is_file, user_path
 from ramify.sampling_params import TokenSampling
 from ramify.search.registry import strategy_to_dict
 from ramify.search.strategy import Strategy
@@ -74,8 +75,8 @@ def describe_reward(source: str | Path, known: Mapping[str, Any] | None) -> dict
     """
     if source in CONFIDENCES or is_remote(source):
         return unfiled(str(source))
-    folder = Path(source).expanduser()
-    if not (folder / "config.json").is_file():
+    folder = user_path(source)
+    if not is_file(folder / "config.json"):
         return describe_model(source, known)
     files = sorted(each for each in folder.iterdir() if each.is_file())
     size = sum(each.stat().st_size for each in files)
@@ -114,7 +115,7 @@ def configuration(
     spec = engine.reward_spec
     if reward is None:
         settings["reward_spec"] = None
-    elif spec is not None and Path(spec).is_file():
+    elif spec is not None and is_file(Path(spec)):
         settings["reward_spec"] = file_hash(Path(spec))
     return {
         "ramify": package_version("ramify"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from typing import Any, Literal, cast, get_args
 from ramify.answers.checkers import DEFAULT_CHECK, make_checker
 from ramify.answers.extract import extract_answer
 from ramify.errors import BadInput, BadRecord, UsageError
+from ramify.files import user_path
 from ramify.problem import Problem
+from ramify.text import shorten
 
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -23,6 +26,8 @@ STDIN = "-"
 """Name of the source that stands for stdin."""
 
 _SUFFIXES: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet"}
+_COLUMNS_SHOWN = 12
+"""Columns that a message about a missing one lists."""
 _LONGEST_CELL = 16 << 20
 """Most characters of a CSV cell."""
 PROBLEM_FIELDS: dict[str, tuple[str, ...]] = {
@@ -71,9 +76,10 @@ def read_problems(
     """Read problems from JSON lines, CSV or Parquet; `source` "-" is stdin.
 
     Reads GSM8K (`question`, `answer` with `#### gold`), MATH (`problem`, `answer` or a boxed `solution`) and the
-    output of `ramify problems`. `mapping` names the column of a field, such as {"question": "prompt"}; fields are
-    id, question, answer, solution and check (the name of a checker). A record without an id gets its number as id;
-    other columns become metadata.
+    output of `ramify problems`. `mapping` names the column of a field, such as {"question": "prompt"}, or several to
+    be joined by spaces, such as {"question": "Body,Question"}; fields are id, question, answer, solution and check (the
+    name of a checker). A record without an id gets its number as id; a number that is NaN is none; all other columns
+    become metadata.
     `form` None means the format of the file's suffix. Each bad record is given to `on_bad` and left out.
 
     Raises:
@@ -118,18 +124,45 @@ def check_mapping(mapping: Mapping[str, str], known: Iterable[str]) -> Mapping[s
 def read_values(
     record: Record, fields: Mapping[str, tuple[str, ...]], mapping: Mapping[str, str]
 ) -> dict[str, str | None]:
-    """Return the record's text for each field, None where it has none.
+    """Return the record's text for each field, None where it has none; texts of several columns are joined by spaces.
 
     Raises:
         ValueError: if a mapped column is missing, or a value is neither text nor a number.
     """
     found: dict[str, str | None] = {}
-    for field, names in fields.items():
-        column = mapping.get(field) or next((name for name in names if name in record.values), None)
-        if column is not None and column not in record.values:
-            raise ValueError(f"it has no column {column!r}")
-        found[field] = None if column is None else _text(record.values[column], column)
+    for field, columns in _columns(record, fields, mapping).items():
+        texts = [text for text in (_text(record.values[name], name) for name in columns) if text is not None]
+        joined = texts if len(columns) == 1 else [text.strip() for text in texts if text.strip()]
+        found[field] = " ".join(joined) if joined else None
     return found
+
+
+def _columns(
+    record: Record, fields: Mapping[str, tuple[str, ...]], mapping: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the columns of each field: those that the mapping names, separated by commas, else the first usual one.
+
+    Raises:
+        ValueError: if a mapped column is missing.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for field, names in fields.items():
+        named = mapping.get(field)
+        if named is None:
+            found[field] = tuple(name for name in names if name in record.values)[:1]
+            continue
+        columns = (named,) if named in record.values else tuple(each.strip() for each in named.split(","))
+        for column in columns:
+            if column not in record.values:
+                raise ValueError(f"it has no column {column!r}; {_known_columns(record)}")
+        found[field] = columns
+    return found
+
+
+def _known_columns(record: Record) -> str:
+    names = [shorten(str(name), 40) for name in record.values]
+    more = f" and {len(names) - _COLUMNS_SHOWN} more" if len(names) > _COLUMNS_SHOWN else ""
+    return f"its columns are {', '.join(names[:_COLUMNS_SHOWN])}{more}" if names else "it has no columns"
 
 
 def _problem(record: Record, mapping: Mapping[str, str], number: int) -> Problem | BadRecord:
@@ -140,7 +173,8 @@ def _problem(record: Record, mapping: Mapping[str, str], number: int) -> Problem
     question = values["question"]
     if question is None:
         names = ", ".join(PROBLEM_FIELDS["question"])
-        return BadRecord(record.line, f"it has no question (looked for {names}; use --map question=COLUMN)")
+        reason = f"it has no question (looked for {names}; use --map question=COLUMN); {_known_columns(record)}"
+        return BadRecord(record.line, reason)
     if not question.strip():
         return BadRecord(record.line, "its question is empty")
     try:
@@ -154,7 +188,7 @@ def _problem(record: Record, mapping: Mapping[str, str], number: int) -> Problem
             return BadRecord(record.line, "there is nothing after #### in its answer")
     elif answer is None and solution is not None:
         answer = extract_answer(solution)
-    used = set(mapping.values()) | {name for names in PROBLEM_FIELDS.values() for name in names}
+    used = {column for columns in _columns(record, PROBLEM_FIELDS, mapping).values() for column in columns}
     return Problem(
         id=(values["id"] or "").strip() or str(number),
         question=question,
@@ -166,7 +200,7 @@ def _problem(record: Record, mapping: Mapping[str, str], number: int) -> Problem
 
 
 def _text(value: Any, column: str) -> str | None:
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"its {column} is neither text nor a number")
@@ -186,9 +220,11 @@ def _bytes(name: str) -> bytes:
     if name == STDIN:
         return sys.stdin.buffer.read()
     try:
-        return Path(name).expanduser().read_bytes()
+        return user_path(name).read_bytes()
     except OSError as error:
         raise UsageError(f"{name} cannot be read ({error.strerror})", "check the path") from error
+    except ValueError as error:
+        raise UsageError(f"{name!r} cannot be the path of a file", "check the path") from error
 
 
 def _json_lines(data: bytes) -> Iterator[Record | BadRecord]:
@@ -243,7 +279,7 @@ def _parquet(name: str) -> Iterator[Record | BadRecord]:
     except ImportError as error:
         raise UsageError("Parquet files need pyarrow", "pip install 'ramify[parquet]'") from error
     try:
-        file = parquet.ParquetFile(io.BytesIO(_bytes(STDIN)) if name == STDIN else Path(name).expanduser())
+        file = parquet.ParquetFile(io.BytesIO(_bytes(STDIN)) if name == STDIN else user_path(name))
         number = 0
         for batch in file.iter_batches():
             for values in batch.to_pylist():

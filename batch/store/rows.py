@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import random
 import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ramify.answers.checkers import DEFAULT_CHECK
 from ramify.errors import UsageError
 from ramify.problem import Problem
 from ramify.solution import SCHEMA_VERSION, Solution
+from ramify.text import ELLIPSIS
 from ramify.usage import Usage
 
 from .config import BatchConfig
 from .identity import item_key, problem_key
 
 OK, FAILED = "ok", "failed"
-_LONGEST_METADATA = 200
-"""Longest text of a metadata field that a row keeps, in characters."""
+_DEEPEST_METADATA = 50
+"""Lists and objects of metadata that a row keeps inside each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +147,7 @@ def _labels(item: Item, status: str, attempt: Attempt) -> dict[str, Any]:
         "attempt": attempt.number,
         "leg": attempt.call,
         "leg_seconds": round(attempt.call_seconds, 3),
-        "metadata": {name: value for name, value in item.problem.metadata.items() if _is_plain(value)},
+        "metadata": {str(name): _plain(value) for name, value in item.problem.metadata.items()},
     }
 
 
@@ -158,7 +160,16 @@ def _steps(solution: Solution) -> dict[str, Any]:
     return {"nodes": len(steps), "finish_reasons": dict(sorted(reasons.items()))}
 
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value) <= _LONGEST_METADATA
-    return value is None or isinstance(value, bool | int | float)
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Return a value of metadata in JSON types: numbers that are none as None, dates and the like as text."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth >= _DEEPEST_METADATA:
+        return ELLIPSIS
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each, depth + 1) for name, each in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each, depth + 1) for each in cast("list[Any]", value)]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

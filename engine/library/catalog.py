@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from ramify.errors import ModelLoadError, UsageError
-from ramify.files import models_folder
+from ramify.files import is_file, is_folder, models_folder, user_path
 from ramify.text import did_you_mean
 
 from .hub.records import find_pulled, read_records, record_path
@@ -85,11 +85,12 @@ def resolve_model(name: str | Path) -> ModelRef:
         return _pulled(text)
     _refuse_remote(text)
     if isinstance(name, Path) or _is_path(text):
-        return _from_path(Path(text).expanduser())
+        return _from_path(user_path(text))
     entries = {entry.name: entry for entry in (*list_user_models(), *list_bundled())}
-    bare, _, quantization = text.removesuffix(".gguf").partition(":")
+    whole = text.removesuffix(".gguf")
+    bare, _, quantization = (whole, "", "") if whole in entries else whole.partition(":")
     entry = entries.get(bare) or entries.get(model_name(f"{bare}.gguf"))
-    if entry is None and Path(text).is_file():
+    if entry is None and is_file(Path(text)):
         return _from_path(Path(text))
     if entry is None:
         raise ModelLoadError(f"there is no model {text!r}", _suggestion(bare, entries))
@@ -164,13 +165,15 @@ def _is_path(text: str) -> bool:
     separators = [os.sep] if os.altsep is None else [os.sep, os.altsep]
     if any(separator in text for separator in separators) or text.startswith("~"):
         return True
-    return text.endswith(".gguf") and (Path(text).exists() or not (models_folder() / text).is_file())
+    return text.endswith(".gguf") and (
+        is_file(Path(text)) or is_folder(Path(text)) or not is_file(models_folder() / text)
+    )
 
 
 def _from_path(path: Path) -> ModelRef:
-    if path.is_dir():
+    if is_folder(path):
         raise ModelLoadError(f"{path} is a folder", "pass the path of one .gguf file")
-    if not path.is_file():
+    if not is_file(path):
         raise ModelLoadError(f"there is no file {path}", "check the path, or pass a bundled name such as demo-m")
     return ModelRef(name=path.stem, path=path.resolve())
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ramify.errors import ModelLoadError, UsageError
-from ramify.files import models_folder, replacing
+from ramify.files import is_file, is_folder, models_folder, replacing, user_path
 from ramify.text import nearest_word
 
 from ..runtime.llama.gguf_check import check_gguf
@@ -115,7 +115,7 @@ def plan_quantization(
     ref = resolve_model(model)
     summary = check_gguf(ref.path)
     if _is_file_name(out_or_kind):
-        target = Path(out_or_kind).expanduser()
+        target = user_path(out_or_kind)
         wanted = _kind_of(target, kind)
     else:
         wanted = quantization_named(out_or_kind)
@@ -196,9 +196,9 @@ def _advice(lines: deque[str]) -> str:
 
 
 def _refuse(source: Path, target: Path, *, force: bool, quantized: bool, allow_requantize: bool) -> None:
-    if target.is_dir():
+    if is_folder(target):
         raise UsageError(f"{target} is a folder", "name a .gguf file in it")
-    if target.exists():
+    if is_file(target):
         if target.samefile(source):
             raise UsageError(f"{target} is the input itself", "name another file")
         if not force:

@@ -118,7 +118,7 @@ def load_profile(path: Path) -> Profile:
         UsageError: if the file cannot be read or is none.
     """
     try:
-        return Profile.model_validate_json(path.read_text(encoding="utf-8"))
+        return Profile.model_validate_json(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", "make one with `ramify calibrate`") from error
     except (ValidationError, UnicodeDecodeError) as error:

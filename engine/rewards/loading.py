@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ramify.errors import ModelLoadError, RewardSpecError, UsageError
+from ramify.files import is_file, user_path
 from ramify.reward.callable import CallableReward
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.mlp import MlpHead
@@ -188,8 +189,8 @@ def _has_classifier(path: Path) -> bool:
 
 def _folder(source: str | Path) -> Path | None:
     """Return the checkpoint that a reward's name means, None if it means something else."""
-    path = Path(source).expanduser()
-    return path if (path / "config.json").is_file() else None
+    path = user_path(source)
+    return path if is_file(path / "config.json") else None
 
 
 def _head(model: Path, spec: RewardSpec) -> MlpHead:

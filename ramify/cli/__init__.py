@@ -12,11 +12,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; `arguments` None means those of the process."""
     from .app import app
     from .exits import exit_code_for, explain
-    from .terminal import OutputClosed
+    from .terminal import OutputClosed, guarded_echo, prepare_streams
 
+    prepare_streams()
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        return int(app.main(given, prog_name="ramify", standalone_mode=False) or 0)
+        with guarded_echo():
+            return int(app.main(given, prog_name="ramify", standalone_mode=False) or 0)
     except OutputClosed:
         return 0
     except (Exception, KeyboardInterrupt) as error:

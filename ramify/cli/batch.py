@@ -15,7 +15,7 @@ from . import terminal
 from .config import without_unfit_defaults
 from .exits import Finished
 from .option_types import COUNT, FieldMap
-from .options import SearchPlan, fallback_from, fallback_options, search_options
+from .options import SearchPlan, fallback_from, fallback_options, no_reward_note, search_options
 
 if TYPE_CHECKING:
     from ramify.batch import BatchConfig, BatchProgress, BatchReport
@@ -35,7 +35,7 @@ input_options = (
         type=FieldMap(),
         multiple=True,
         metavar="FIELD=COLUMN",
-        help="Which column holds a field, such as question=prompt; may be repeated.",
+        help="Column of a field, such as question=prompt, or several, such as question=Body,Question; may be repeated.",
     ),
     click.option("--format", "form", type=click.Choice(INPUT_FORMATS), help="Of the input.  [default: by its name]"),
     click.option("--skip-bad", is_flag=True, help="Leave bad records out, with a note for each."),
@@ -97,12 +97,10 @@ def run(source: str, out: Path, quiet: bool, **options: Any) -> None:
     flight, twice stops at once.
     """
     plan = SearchPlan.from_options(without_unfit_defaults(options))
+    problems = read_input(source, options)
     config = _config(plan, options)
     if config.reward is None and plan.reward is not None and not quiet:
-        terminal.note(f"no reward model goes with {plan.model}, so paths vote by {config.strategy_name}")
-    problems = read_input(source, options)
-    if not problems:
-        raise UsageError(f"{source} holds no problems", "")
+        terminal.note(no_reward_note(plan.model, config.strategy_name))
     line = BatchProgressLine(quiet=quiet)
     with terminal.owned_stdout():
         try:
@@ -155,16 +153,19 @@ def read_input(source: str, options: dict[str, Any]) -> list[Problem]:
 
     Raises:
         BadInput: if there are bad records and they are not to be left out.
-        UsageError: if the file cannot be read.
+        UsageError: if the file cannot be read, or holds no problems.
     """
-    from ramify.batch.store.inputs import read_problems
+    from ramify.batch.store.inputs import STDIN, read_problems
 
-    return read_problems(
+    problems = read_problems(
         source,
         mapping=dict(options["mapping"]),
         form=options["form"],
         on_bad=note_bad if options["skip_bad"] else None,
     )
+    if not problems:
+        raise UsageError(f"{'stdin' if source == STDIN else source} holds no problems", "check the file")
+    return problems
 
 
 def note_bad(record: BadRecord) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ExitCode, UsageError
+from ..files import is_folder
 from ..settings import NUMBER, Setting
 from ..text import duration_text
 from . import terminal
@@ -106,7 +107,7 @@ def scaling(
 
         # Before hours of work, not after.
         require_matplotlib(alternative=", or use --no-plots")
-    if report_only and not out.is_dir():
+    if report_only and not is_folder(out):
         raise UsageError(f"there is no folder {out}", "measure first, without --report")
     if not report_only:
         with terminal.owned_stdout():

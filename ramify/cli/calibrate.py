@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..files import is_file
 from . import terminal
 from .option_types import COUNT, WIDTHS, WORDS
 from .options import setting_option
@@ -41,7 +42,7 @@ def calibrate(**options: Any) -> None:
     from ramify.engine.planning.profile import load_profile
 
     out: Path = options["out"]
-    known = load_profile(out) if out.exists() else None
+    known = load_profile(out) if is_file(out) else None
     problems, source = _problems(options)
     with terminal.owned_stdout():
         profile = anyio.run(_measure, options, problems, source, known)

@@ -247,7 +247,7 @@ def _from_file(path: Path) -> dict[str, SettingValue]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         if os.environ.get(CONFIG_VARIABLE):
             raise UsageError(f"{CONFIG_VARIABLE} names {path}, which does not exist", "make it or unset it") from None

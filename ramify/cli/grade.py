@@ -55,6 +55,7 @@ def grade(
         form=form,
         gold=None if gold is None else {each.id: each.answer for each in known},
         checks={each.id: each.check for each in known},
+        questions={each.id: each.question for each in known},
         on_bad=note_bad if skip_bad else None,
     )
     graded = list(records)

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from .. import settings
 from ..config import SETTINGS
 from ..errors import UsageError
+from ..files import is_folder, user_path
 from ..settings import Setting
 
 TREE_SUFFIXES = (".json", ".graphml", ".dot", ".mmd", ".svg")
@@ -85,12 +86,12 @@ class TreeFile(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path."""
-        path = Path(str(value)).expanduser()
+        path = user_path(str(value))
         if path.suffix.lower() not in TREE_SUFFIXES:
             self.fail(f"{str(value)!r} does not end in {', '.join(TREE_SUFFIXES)}", param, ctx)
-        if path.is_dir():
+        if is_folder(path):
             self.fail(f"{str(value)!r} is a folder", param, ctx)
-        if not path.parent.is_dir():
+        if not is_folder(path.parent):
             self.fail(f"there is no folder {str(path.parent)!r}", param, ctx)
         return path
 

@@ -202,6 +202,12 @@ class SearchPlan:
         return profile_for(self.model, reward if has_reward else None, self.profile)
 
 
+def no_reward_note(model: str, strategy: str | None) -> str:
+    """Return the line that says that the paths of a model are not scored, and what is done instead."""
+    chosen = "" if strategy is None else f", so the strategy is {strategy}"
+    return f"no reward goes with {model}{chosen}; name one with --reward"
+
+
 def _given(holder: type[DataclassInstance], options: dict[str, Any]) -> dict[str, Any]:
     """Return the given options among the settings of a dataclass, by its fields."""
     asked = ((each.attribute, options[each.key]) for each in declared(holder) if each.option)

@@ -55,7 +55,7 @@ def read_cases(path: Path) -> list[CheckCase]:
         UsageError: if the file cannot be read, is empty, or a line is none; with its number.
     """
     try:
-        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+        lines = [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read ({error})", "check the path") from error
     if not lines:

@@ -21,6 +21,7 @@ from ramify.search.budget import Budget
 
 from ..config import DEFAULT_BUDGET, EngineConfig
 from ..errors import ExitCode
+from .options import no_reward_note
 
 if TYPE_CHECKING:
     from ramify.engine.ensembles.fallback import Fallback
@@ -93,7 +94,7 @@ async def search(
         async with Engine(model=plan.model, reward=plan.reward, **plan.engine_options) as engine:
             strategy = plan.strategy(has_reward=engine.reward is not None)
             if engine.reward is None and plan.reward is not None:
-                progress.note(f"no reward model goes with {plan.model}, so paths vote by {strategy.name}")
+                progress.note(no_reward_note(plan.model, strategy.name))
             options: dict[str, Any] = {**plan.run_options, "strategy": strategy, "progress": progress.interactive}
             options["budget"] = budget_left(options.get("budget", DEFAULT_BUDGET), time.monotonic() - started_s)
             solution = await _run_to_end(engine, question, options, progress, lambda run: interrupts.soften(run.stop))

@@ -6,7 +6,7 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,11 +68,13 @@ def solve(
         finally:
             progress.clear()
         if solution is not None:
-            _report(solution, progress, as_json=as_json)
-            if save:
-                keep_run(solution, _plain(options))
-            if save_tree is not None:
-                write_tree(solution, save_tree)
+            try:
+                _report(solution, progress, as_json=as_json)
+            finally:
+                if save:
+                    keep_run(solution, _plain(options))
+                if save_tree is not None:
+                    write_tree(solution, save_tree)
     if interrupted:
         if solution is None or solution.answer is None:
             terminal.error("interrupted before any path finished")
@@ -130,7 +132,7 @@ def read_question(words: Sequence[str]) -> str:
     Raises:
         click.UsageError: if there is no question, or stdin is not text.
     """
-    argument = " ".join(word for word in words if word != STDIN_MARK).strip()
+    argument = argument_text(word for word in words if word != STDIN_MARK)
     wanted = not words or STDIN_MARK in words
     parts = [_stdin(wanted=wanted).strip(), argument]
     question = "\n\n".join(part for part in parts if part)
@@ -139,6 +141,20 @@ def read_question(words: Sequence[str]) -> str:
             "the question is empty" if words else 'there is no question, try: ramify "What is 3 + 4?"'
         )
     return question
+
+
+def argument_text(words: Iterable[str]) -> str:
+    """Return the words of a question as one text.
+
+    Raises:
+        click.UsageError: if they are not text.
+    """
+    text = " ".join(words).strip()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise click.UsageError("the question is not UTF-8 text") from None
+    return text
 
 
 def _stdin(*, wanted: bool) -> str:

@@ -5,6 +5,7 @@ Nothing else writes to them. Decoration comes only on a terminal that wants it.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,9 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
+import click
+
+from ..errors import UsageError
 from ..tables import text_table
 
 STDOUT, STDERR = 1, 2
@@ -23,10 +27,23 @@ REDRAW_S = 0.1
 """Shortest time between two states of a line that is rewritten."""
 REPEAT_S = 5.0
 """Shortest time between two lines where a line cannot be rewritten."""
+_WHERE = "send it to a terminal, a pipe or a file with room"
 
 
 class OutputClosed(Exception):
     """Raised when the reader of stdout has gone, as `head` does when it has seen enough."""
+
+
+def prepare_streams() -> None:
+    """Open what the process was started without, so that no file of ours takes the place of a standard stream."""
+    for descriptor in range(STDERR + 1):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free descriptor is taken, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+    if _is_real() and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def write(text: str) -> None:
@@ -34,13 +51,40 @@ def write(text: str) -> None:
 
     Raises:
         OutputClosed: if nobody reads any more.
+        UsageError: if it cannot be written, as on a full disk.
     """
+    if sys.stdout is None or sys.stdout.closed:  # pyright: ignore[reportUnnecessaryComparison]
+        raise UsageError("stdout is closed, so the output cannot be written", _WHERE)
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
-    except BrokenPipeError:
-        _discard_the_rest()
-        raise OutputClosed from None
+    except OSError as error:
+        raise _given_up(error) from None
+
+
+@contextmanager
+def guarded_echo() -> Generator[None]:
+    """Treat a failure of click's own output in the block, such as that of a help, like one of `write`.
+
+    Raises:
+        OutputClosed, UsageError: as `write`.
+    """
+    try:
+        yield
+    except OSError as error:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        if trace is None or trace.tb_frame.f_code is not click.echo.__code__:
+            raise
+        raise _given_up(error) from None
+
+
+def _given_up(error: OSError) -> OutputClosed | UsageError:
+    _discard_the_rest()
+    if isinstance(error, BrokenPipeError):
+        return OutputClosed()
+    return UsageError(f"stdout cannot be written ({error.strerror})", _WHERE)
 
 
 def write_json(value: Any, *, indent: int | None = None) -> None:
@@ -190,5 +234,5 @@ def _write(text: str) -> None:
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):
         return  # Nobody reads stderr; there is nowhere left to say so.

@@ -11,6 +11,7 @@ import click
 from ..errors import UsageError
 from .config import given_keys, save_option
 from .options import SearchPlan, search_options
+from .solve import argument_text
 
 
 @click.command()
@@ -39,7 +40,9 @@ def tui(
     from ramify.tui.common.logs import own_terminal
     from ramify.tui.state.spec import RunSpec
 
-    spec = RunSpec(" ".join(question)).with_options(**options | {"strategy_extras": dict(options["strategy_extras"])})
+    spec = RunSpec(argument_text(question)).with_options(
+        **options | {"strategy_extras": dict(options["strategy_extras"])}
+    )
     store = _store() if save or saved is not None else None
     with own_terminal() as logs:
         app = RamifyApp(
@@ -60,7 +63,10 @@ def tui(
 
 def on_terminal() -> bool:
     """Tell whether stdin and stdout are a terminal."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    try:
+        return sys.stdin.isatty() and sys.stdout.isatty()
+    except (AttributeError, ValueError):
+        return False
 
 
 def _store() -> Any:

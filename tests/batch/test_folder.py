@@ -6,7 +6,7 @@ import os
 import pytest
 
 from ramify.batch import RunFolderError
-from ramify.batch.store.folder import RunFolder, read_items, read_manifest, write_file
+from ramify.batch.store.folder import RunFolder, read_manifest, read_rows, write_file
 from ramify.batch.store.identity import describe_model, describe_reward, differences, item_key, problem_key
 
 
@@ -64,7 +64,7 @@ def test_damage_before_the_last_item_is_told(tmp_path):
         folder.claim(manifest(seed=0))
     (tmp_path / "items.jsonl").write_bytes(b'{"n": 1}\n{"n"\n{"n": 3}\n')
     with pytest.raises(RunFolderError, match=r"line 2 is damaged.*will be done again"):
-        list(read_items(tmp_path))
+        list(read_rows(tmp_path))
     with pytest.raises(RunFolderError, match=r"line 2 is damaged.*will be done again"):
         RunFolder(tmp_path).__enter__()
 

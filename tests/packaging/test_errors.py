@@ -58,7 +58,7 @@ CAUGHT_IN = {
     "ramify.engine.policy.prompts.chat_template": "ramify.engine.policy.prompts.chat_template",
     "ramify.engine.policy.remote.http": "ramify.engine.policy.remote.policy",
     "ramify.engine.policy.remote.reply": "ramify.engine.policy.remote.policy",
-    "ramify.engine.policy.remote.server_reply": "ramify.engine.policy.remote.server_reply",
+    "ramify.engine.policy.remote.server_reply": "ramify.engine.policy.remote.policy",
     "ramify.engine.runtime.llama.gguf_check": "ramify.engine.runtime.llama.gguf_check",
     "ramify.reward.specs": "ramify.reward.specs",
     "ramify.search.serialize": "ramify.search.serialize",

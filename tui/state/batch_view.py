@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ramify.batch.store.folder import ITEMS, LOCK, MANIFEST, REPORT, TREES, read_items, read_manifest
 from ramify.errors import RunFolderError
+from ramify.files import user_path
 from ramify.statistics import wilson
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def read_batch(folder: Path, before: BatchView | None = None) -> BatchView:
     Raises:
         RunFolderError: if it is no batch's folder, or it is damaged.
     """
-    folder = folder.expanduser()
+    folder = user_path(folder)
     running = _running(folder)
     stamp = tuple(_stamp(folder / name) for name in (MANIFEST, ITEMS, REPORT))
     if before is not None and before.folder == folder and before.stamp == stamp:
@@ -115,7 +116,7 @@ def item_solution(folder: Path, item: ItemView) -> Solution:
         raise RunFolderError(
             f"item {item.id} failed: {error.get('message', 'unknown error')}", "there is no tree of it"
         )
-    path = folder.expanduser() / TREES / f"{item.row.get('key')}.json"
+    path = user_path(folder) / TREES / f"{item.row.get('key')}.json"
     try:
         tree = SearchTree.from_dict(json.loads(path.read_text("utf-8"))) if path.is_file() else None
         return replace(Solution.from_dict(item.row), tree=tree)

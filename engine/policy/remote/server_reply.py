@@ -30,9 +30,10 @@ def _finite(value: float | None) -> float | None:
 
 def _text(value: object) -> str | None:
     # Not pydantic's own check, which refuses half a character; the other half may come with the next piece.
-    if value is None or isinstance(value, str):
-        return value
-    raise ValueError("it is no text")
+    if isinstance(value, list):
+        parts = (part.get("text") for part in cast("list[Any]", value) if isinstance(part, dict))
+        return "".join(part for part in parts if isinstance(part, str))
+    return value if isinstance(value, str) else None
 
 
 def _stated(value: object) -> object:
@@ -44,7 +45,7 @@ def _stated(value: object) -> object:
 Count = Annotated[int, BeforeValidator(_count)]
 """A number of tokens, or a place; null is 0."""
 Text = Annotated[str | None, PlainValidator(_text)]
-"""Text that may begin or end with half a character."""
+"""Text, also in several parts; it may begin or end with half a character. None if it is none."""
 LogProb = Annotated[float | None, AfterValidator(_finite)]
 """A log probability, None if it is no finite number."""
 

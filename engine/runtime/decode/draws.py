@@ -19,6 +19,7 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 PLAIN = TokenSampling()
+_COLDEST, _HOTTEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _BLOCK = 512
 _SMALL = 4096
 """Vocabularies up to this size are summed up whole."""
@@ -146,7 +147,7 @@ class RowSampler:
                         logits[row], weights[row, : self._size], totals[row], setting, numbers[draws_of[row]]
                     )
             else:
-                heated = np.exp((logits[rows] - peak[rows]) / np.float32(setting.temperature))
+                heated = _heated(logits[rows] - peak[rows], setting.temperature)
                 theirs = np.concatenate([np.arange(draws_of[row].start, draws_of[row].stop) for row in rows])
                 among = RowSpans.of([draws_of[row].stop - draws_of[row].start for row in rows])
                 tokens[theirs] = _invert(heated, numbers[theirs], among)[0]
@@ -158,8 +159,14 @@ def _draw_kept(row: Floats, weights: Floats, total: float, setting: TokenSamplin
         return np.zeros(len(numbers), dtype=np.int64)
     ids = kept(row, weights, total, setting)
     values = row[ids]
-    heated = np.exp((values - values.max()) / np.float32(setting.temperature))
+    heated = _heated(values - values.max(), setting.temperature)
     return ids[_invert_row(heated, numbers)[0]]
+
+
+def _heated(below_peak: Floats, temperature: float) -> Floats:
+    """Return weights at a temperature above 0; one beyond the range of 32-bit numbers counts as its end."""
+    with np.errstate(over="ignore"):
+        return np.exp(below_peak / np.float32(min(max(temperature, _COLDEST), _HOTTEST)))
 
 
 def _invert_row(weights: Floats, numbers: Doubles) -> tuple[Ints, float]:
