@@ -36,7 +36,7 @@ from .loading import default_sampling, load_models
 from .many import Problems, SolutionStream, as_problem
 from .planning.profile import Profile, profile_for
 from .planning.strategy_choice import choose_strategy
-from .policy.protocol import PolicyModel
+from .policy.protocol import EndsItself, PolicyModel
 from .run import Run
 
 MIN_STEP_TOKENS = 16
@@ -118,6 +118,7 @@ class Engine:
         seed: int = DEFAULT_RUN.seed,
         sampling: SamplingParams | None = None,
         max_step_tokens: int = DEFAULT_RUN.max_step_tokens,
+        min_step_tokens: int = DEFAULT_RUN.min_step_tokens,
         max_path_tokens: int = DEFAULT_RUN.max_path_tokens,
         stop: StopRule | str | None = None,
         cut: PathRule | None = None,
@@ -146,6 +147,7 @@ class Engine:
             sampling=SamplingParams.of((sampling or SamplingParams()).resolved(default_sampling(self.policy))),
             seed=seed,
             max_step_tokens=max_step_tokens,
+            min_step_tokens=min_step_tokens,
             max_path_tokens=max_path_tokens,
             stop=make_stop_rule(stop) if isinstance(stop, str) else stop,
             cut=cut,
@@ -224,6 +226,7 @@ class Engine:
                 emit=emit,
                 tree=None if tree is None else tree.restarted(),
                 parameters=policy.parameters,
+                ends_at_answer=not isinstance(policy, EndsItself) or policy.ends_at_answer,
             )
 
         return Run(

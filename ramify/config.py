@@ -267,8 +267,9 @@ class EngineConfig(ModelSettings):
 class RunConfig:
     """Configuration of one run, the strategy aside.
 
-    `max_step_tokens` bounds one step; a step cut there is continued as if it were complete. `max_path_tokens` bounds
-    the generated tokens of a path; a path that reaches it is pruned. `seed` fixes all sampling. `stop` ends the run
+    `max_step_tokens` bounds one step; a step cut there is continued as if it were complete. A step of less than
+    `min_step_tokens` goes on with the next one. `max_path_tokens` bounds the generated tokens of a path; a path that
+    reaches it without an answer is pruned. `seed` fixes all sampling. `stop` ends the run
     early and `cut` single paths, None never.
 
     Raises:
@@ -295,6 +296,15 @@ class RunConfig:
         explanation="tokens of a step, 256 by default; one that is cut there goes on in the next",
         identity="always",
     )
+    min_step_tokens: int = setting(
+        1,
+        COUNT,
+        low=1,
+        group="limits",
+        help="Shortest step in tokens.",
+        default=None,
+        explanation="tokens that a step has at least, 1 by default; a shorter one goes on with the next",
+    )
     max_path_tokens: int = setting(
         1024,
         COUNT,
@@ -302,7 +312,7 @@ class RunConfig:
         group="limits",
         help="Longest path in tokens.",
         default=None,
-        explanation="tokens of a path, 1,024 by default; one that reaches it is given up",
+        explanation="tokens of a path, 1,024 by default; one that reaches it without an answer is given up",
         identity="always",
     )
     stop: StopRule | None = setting(
@@ -319,6 +329,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         verify(self)
         verify(self.sampling)
+        if self.min_step_tokens > self.max_step_tokens:
+            raise UsageError(
+                f"steps of at least {self.min_step_tokens} tokens are longer than the longest ({self.max_step_tokens})",
+                "lower min_step_tokens, or raise max_step_tokens",
+            )
 
 
 DEFAULT_RUN = RunConfig()

@@ -119,10 +119,18 @@ def check_sampling(params: TokenSampling) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFormat:
-    """End of a step: the first token after which `pattern` is found in the step's text, leading space aside."""
+    """Ends of steps and paths in a text.
+
+    A step ends with the first token after which `pattern` is found in its text, leading space aside. With
+    `whole_blocks` a match in a code fence or in display math does not count, nor one after a heading alone. A path ends
+    where `stop` is found, a pattern whose `^` and `$` are those of lines, "" for none: what matched, or its group
+    "stop" if it has one, and all that follows is not part of the text.
+    """
 
     name: str
     pattern: str
+    whole_blocks: bool = False
+    stop: str = ""
 
 
 def node_seed(run_seed: int, path: tuple[int, ...]) -> int:

@@ -28,7 +28,7 @@ class FinishReason(StrEnum):
     STEP = auto()
     """The step's closing pattern was found."""
     EOS = auto()
-    """The model ended its text."""
+    """The model ended its text, or a stop sequence did."""
     LENGTH = auto()
     """The step reached its token limit."""
     BUDGET = auto()

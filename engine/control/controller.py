@@ -25,7 +25,7 @@ from ramify.search.registry import strategy_to_dict
 from ramify.search.stopping import Situation, Stop, StopReason
 from ramify.search.strategy import Ask, Expansion, Strategy
 from ramify.search.tree import ROOT, SearchTree
-from ramify.search.votes import Candidate, Vote
+from ramify.search.votes import Candidate, Vote, decide_by_text
 from ramify.solution import Solution
 
 from ..policy.protocol import AdoptedNode, ForeseesInput, PolicySession
@@ -45,6 +45,7 @@ class SearchController:
     `tree` is a saved tree to go on with, whose nodes the policy has to adopt (`take_adopted`); None starts with the
     question.
     `parameters` is the policy's number of weights, 0 if unknown: slow models under a limit of time open with one path.
+    `ends_at_answer` is as in PathEnds.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class SearchController:
         emit: Callable[[Event], None],
         tree: SearchTree | None = None,
         parameters: int = 0,
+        ends_at_answer: bool = True,
     ) -> None:
         self.tree = tree or SearchTree()
         self.meter = meter
@@ -68,7 +70,7 @@ class SearchController:
         self._config = config
         self._emit = emit
         self._requests = RequestBuilder(self.tree, strategy, config)
-        self._path_ends = PathEnds(self.tree, extract, config.max_path_tokens)
+        self._path_ends = PathEnds(self.tree, extract, config.max_path_tokens, ends_at_answer)
         self._votes = VoteCounter(self.tree, strategy, same, emit)
         self._writing: set[int] = set()
         self._unscored: list[int] = []
@@ -298,8 +300,10 @@ class SearchController:
         self._settle(node_id)
 
     def _finish_if_ended(self, node: Node, answer: str | None) -> None:
-        if answer is None and node.finish_reason is not FinishReason.EOS:
-            return
+        if answer is not None or node.finish_reason is FinishReason.EOS:
+            self._finish(node, answer)
+
+    def _finish(self, node: Node, answer: str | None) -> None:
         self.tree.finish(node.id, answer)
         if not self.strategy.converses:
             self._released.append(node.id)
@@ -309,6 +313,16 @@ class SearchController:
         self.revote()
 
     def _prune(self, node_id: int, reason: PruneReason) -> None:
+        node = self.tree.node(node_id)
+        if (
+            reason is PruneReason.DEPTH
+            and (node.score is not None or not self.strategy.uses_reward)
+            and node.state is NodeState.OPEN
+            and (answer := self._path_ends.answer_so_far(node))
+        ):
+            # The limit of steps ends a path like that of tokens.
+            self._finish(node, answer)
+            return
         self.tree.prune(node_id, reason)
         self._released.append(node_id)
         self._emit(NodePruned(node=node_id, reason=reason))
@@ -420,9 +434,14 @@ class SearchController:
         return self._votes.vote()
 
     def solution(self, problem: Problem, model: Mapping[str, Any]) -> Solution:
-        """Return the solution of the search, which has ended; `model` names the policy and the reward."""
+        """Return the solution of the search, which has ended; `model` names the policy and the reward.
+
+        If no path has finished with an answer, those decide that have one in their text so far.
+        """
         self.meter.stop()
         found = voted_fields(self.candidates(), self.vote(), pinned=self.steering.pinned)
+        if found["answer"] is None and (cut := self._path_ends.cut_paths()):
+            found = voted_fields(cut, decide_by_text(cut, self._votes.strategy.vote))
         if found["answer"] is None and not found["text"]:
             found["text"] = self._path_ends.furthest_text()
         return Solution(

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ramify.search.node import FinishReason, Node, Origin, PruneReason
+from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.tree import SearchTree
+from ramify.search.votes import Candidate
 
 COMPLETE = (FinishReason.STEP, FinishReason.EOS)
 """Reasons after which a step's text is complete, so that an answer in it can be trusted."""
@@ -24,25 +25,72 @@ class PathEnds:
     """Reads the ends of one tree's paths.
 
     `extract` finds the answer in a path's text; `max_path_tokens` bounds the generated tokens of a path.
+    `ends_at_answer` tells whether a path ends with the first answer in it. If not, it ends where its text does, or at a
+    limit, with the last answer.
     """
 
     tree: SearchTree
     extract: Callable[[str], str | None]
     max_path_tokens: int
+    ends_at_answer: bool = True
 
     def answer(self, node: Node) -> str | None:
         """Return the answer of the path that ends in a node, None if it has none."""
-        if node.origin is Origin.CRITIQUE or node.finish_reason not in COMPLETE:
+        if node.origin is Origin.CRITIQUE:
             return None
-        return self.extract(self.tree.path_text(node.id))
+        if not self.ends_at_answer and node.finish_reason is not FinishReason.EOS:
+            return self.answer_so_far(node) if self._at_limit(node) else None
+        return self.extract(self.tree.path_text(node.id)) if node.finish_reason in COMPLETE else None
+
+    def answer_so_far(self, node: Node) -> str | None:
+        """Return the last complete answer of a path that a limit ends in a node, None if it has none.
+
+        Where every path ends with its answer, an unfinished one has none. An answer that more text could change, such
+        as a number at the very end, is not complete.
+        """
+        if self.ends_at_answer or node.origin is Origin.CRITIQUE:
+            return None
+        text = self.tree.path_text(node.id)
+        answer = self.extract(text)
+        if answer is not None and self.extract(f"{text}0") != answer:
+            return self.extract(text.rpartition("\n")[0])
+        return answer
+
+    def cut_paths(self) -> list[Candidate]:
+        """Return the unfinished paths that have an answer all the same, in path order."""
+        found = list[Candidate]()
+        above = {node.parent for node in self.tree if node.finish_reason is not None}
+        for node in sorted(self.tree, key=lambda node: node.path):
+            if node.id in above or node.finish_reason is None or node.state is NodeState.FINISHED:
+                continue
+            answer = self.answer_so_far(node)
+            if answer is not None:
+                tokens, text = self.tree.path_token_count(node.id), self.tree.path_text(node.id)
+                found.append(
+                    Candidate(
+                        node=node.id,
+                        path=node.path,
+                        answer=answer,
+                        score=node.score,
+                        generated_tokens=tokens,
+                        text=text,
+                    )
+                )
+        return found
+
+    def _at_limit(self, node: Node) -> bool:
+        return node.finish_reason is FinishReason.CONTEXT or (
+            node.finish_reason in (FinishReason.STEP, FinishReason.LENGTH)
+            and self.tree.path_token_count(node.id) >= self.max_path_tokens
+        )
 
     def dead_end(self, node: Node, answer: str | None) -> PruneReason | None:
         """Return why a path that has not finished cannot go on, None if it has finished or can go on."""
         assert node.finish_reason is not None
-        if node.finish_reason in DEAD_ENDS:
-            return DEAD_ENDS[node.finish_reason]
         if answer is not None or node.finish_reason is FinishReason.EOS:
             return None
+        if node.finish_reason in DEAD_ENDS:
+            return DEAD_ENDS[node.finish_reason]
         if self.tree.path_token_count(node.id) >= self.max_path_tokens:
             return PruneReason.PATH_LENGTH
         return None if node.text.strip() else PruneReason.EMPTY

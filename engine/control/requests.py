@@ -81,6 +81,7 @@ class RequestBuilder:
             seed=node_seed(self.config.seed, node.path),
             prefix=self.tree.path_text(expansion.node),
             max_tokens=max_tokens,
+            min_tokens=self.config.min_step_tokens,
             sampling=self._sampling(expansion.temperature),
             to_the_end=expansion.to_the_end,
             turns=self._turns(node.about, node.origin),

@@ -10,10 +10,12 @@ from ramify.errors import QuestionTooLong
 from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import TokenSampling
 
+from ..runtime.decode.step_text import open_block
 from ..runtime.messages import StepRequest, StepResult, Turn
 from ..runtime.serve.loaded_model import LoadedModel
 from ..runtime.serve.token_tree import TokenTree
 from .default_sampling import recommended_sampling
+from .prompts.presets import PRESET_KEY
 from .prompts.prompt_format import PromptFormat
 from .protocol import AdoptedNode
 
@@ -35,6 +37,11 @@ class LlamaPolicy:
     def sampling(self) -> TokenSampling:
         """The sampling that suits the model."""
         return recommended_sampling(self.model.info.metadata)
+
+    @property
+    def ends_at_answer(self) -> bool:
+        """Whether a path ends with its first answer: so do those of models that were trained for ramify."""
+        return PRESET_KEY in self.model.info.metadata
 
     @property
     def context_tokens(self) -> int:
@@ -115,6 +122,8 @@ class LlamaPolicySession:
 
     def _placed(self, request: StepRequest) -> StepRequest:
         """Return a request below the node of the tree that it follows."""
+        if self._prompt.step.whole_blocks and not request.turns:
+            request = replace(request, opened=open_block(request.prefix))
         if not request.turns and (request.keep or not self._keeps_ends):
             return request
         parent = self._conversations.parent_of(request) if request.turns else request.parent

@@ -80,6 +80,20 @@ class ForeseesInput(Protocol):
         ...
 
 
+@runtime_checkable
+class EndsItself(Protocol):
+    """A policy that says whether its paths end with the first answer in them.
+
+    Those of a policy that does not say do. Those of other models end where the model or a stop sequence ends the text,
+    or at a limit, and the last answer in it counts.
+    """
+
+    @property
+    def ends_at_answer(self) -> bool:
+        """Whether a path ends with the step that holds its first answer."""
+        ...
+
+
 class PolicyModel(Protocol):
     """A model that writes reasoning steps."""
 

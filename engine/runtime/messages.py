@@ -40,8 +40,10 @@ class Turn:
 class StepRequest:
     """One child to be written below `parent`, until its step ends.
 
-    `seed` fixes the draws, whatever else is decoded. `max_tokens` bounds the step. `to_the_end` asks for the rest of
-    the path in one go instead of one step. `keep` says that text may follow even the end of the model's text.
+    `seed` fixes the draws, whatever else is decoded. `max_tokens` bounds the step, and a step of less than `min_tokens`
+    goes on with the next one. `to_the_end` asks for the rest of the path in one go instead of one step. `keep` says
+    that text may follow even the end of the model's text. `opened` is what ends the code fence or the display math in
+    which the text so far ends, "" outside of both.
 
     The rest is for the policy, and does not reach the worker. `path` holds the child numbers from the root and names
     the child whatever the order of work; `seed` is derived from it. `prefix` is the text generated so far on this path
@@ -53,9 +55,11 @@ class StepRequest:
     child: int
     seed: int
     max_tokens: int
+    min_tokens: int = 1
     sampling: TokenSampling = field(default_factory=TokenSampling)
     to_the_end: bool = False
     keep: bool = False
+    opened: str = ""
     path: tuple[int, ...] = ()
     prefix: str = ""
     turns: tuple[Turn, ...] = ()
@@ -65,9 +69,9 @@ class StepRequest:
 class StepResult:
     """A step that a StepRequest asked for, with its own cost.
 
-    `text` excludes the end-of-sequence token, `tokens` includes it; `generated_tokens` is their number, also where a
-    backend reports no tokens. `logprob` is the sum of the natural log probabilities of the tokens at temperature 1,
-    None if the backend does not tell. The other counts are as in RoleUsage.
+    `text` excludes the end-of-sequence token or the stop sequence, `tokens` includes it; `generated_tokens` is their
+    number, also where a backend reports no tokens. `logprob` is the sum of the natural log probabilities of the tokens
+    at temperature 1, None if the backend does not tell. The other counts are as in RoleUsage.
     """
 
     child: int

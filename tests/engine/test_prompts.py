@@ -79,7 +79,8 @@ def test_a_question_never_becomes_special_tokens_or_code(question: str) -> None:
 
 def test_a_model_without_a_template_gets_the_presets_own_form() -> None:
     assert render_prompt(" Q? ", PRESETS["plain"], None, TOKENIZER).text == "Q?"
-    assert render_prompt("Q?", PRESETS["gsm8k"], None, TOKENIZER).text == "Question: Q?\nAnswer:"
+    shown = render_prompt("Q?", PRESETS["gsm8k"], None, TOKENIZER).text
+    assert shown.endswith("The answer is 300.\n\nQuestion: Q?\nAnswer:") and shown.count("\nThe answer is ") == 3
 
 
 def test_bos_is_added_once_where_the_model_expects_it() -> None:

@@ -12,8 +12,14 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from ramify.engine.policy.prompts.presets import PRESETS, QUESTION
+
 PIECE = re.compile(r"\n|[^\n\S]*\S+|[^\n\S]+")
 """What the server counts as a token: a word with the space before it, or a newline."""
+
+
+EXAMPLES = PRESETS["gsm8k"].base_template.partition(f"Question: {QUESTION}")[0]
+"""What stands in a prompt for completions before the question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +257,7 @@ class _Text:
 def _understood(body: dict[str, Any], manners: Manners) -> tuple[Ask, str]:
     """Return what is asked, and the whole prompt."""
     if "prompt" in body:
-        question, _, prefix = body["prompt"].partition("\nAnswer:")
+        question, _, prefix = body["prompt"].removeprefix(EXAMPLES).partition("\nAnswer:")
         return Ask(question=question, prefix=prefix, seed=body.get("seed"), body=body), body["prompt"]
     messages = body["messages"]
     question = next(each["content"] for each in reversed(messages) if each["role"] == "user")

@@ -14,7 +14,7 @@ from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import MajorityVote
 
 from .asking import QUESTION, connect, expand, request, reward, shape, solve, write
-from .http_server import serving
+from .http_server import EXAMPLES, serving
 
 
 @pytest.mark.parametrize("preset", ["gsm8k", None])
@@ -49,7 +49,10 @@ async def test_sampling_is_asked_for_in_full() -> None:
         sampling = TokenSampling(temperature=0.7, top_p=0.9, top_k=40, min_p=0.05)
         await expand(await connect(server), request(sampling=sampling), request(2, "Take 1 more\n", seed=(1 << 64) - 1))
     first, second = sorted(server.texts, key=lambda body: body["prompt"])
-    assert first["prompt"] == f"Question: {QUESTION}\nAnswer:" and second["prompt"] == first["prompt"] + "Take 1 more\n"
+    assert (
+        first["prompt"] == f"{EXAMPLES}Question: {QUESTION}\nAnswer:"
+        and second["prompt"] == first["prompt"] + "Take 1 more\n"
+    )
     asked = {name: first[name] for name in ("temperature", "top_p", "top_k", "min_p", "stop", "max_tokens", "seed")}
     assert asked == {**vars_of(sampling), "stop": ["\n"], "max_tokens": 32, "seed": 1}
     assert (second["top_k"], second["min_p"], second["seed"]) == (-1, 0.0, (1 << 63) - 1)
@@ -105,7 +108,7 @@ async def test_a_conversation_goes_on_from_what_was_said() -> None:
         ("user", "Correct it."),
     ]
     told = "The answer is 5.\n\nLook again.\nIt is wrong.\n\nCorrect it.\n"
-    assert text["prompt"] == f"Question: {QUESTION}\nAnswer:{told}"
+    assert text["prompt"] == f"{EXAMPLES}Question: {QUESTION}\nAnswer:{told}"
 
 
 async def test_a_server_without_a_chat_template_is_refused_with_what_to_do() -> None:

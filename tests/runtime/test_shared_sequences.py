@@ -7,7 +7,7 @@ import pytest
 import ramify
 from ramify.engine.policy.llama import LlamaPolicy
 from ramify.engine.runtime.decode.decoder import Decoder
-from ramify.engine.runtime.decode.shared_sequences import StepText
+from ramify.engine.runtime.decode.step_text import StepText
 from ramify.engine.runtime.messages import StepRequest
 from ramify.sampling_params import TokenSampling
 from ramify.search.strategy import Strategy

@@ -20,14 +20,48 @@ class PromptPreset:
     """How a question is put to a model.
 
     `system` is the system message for chat models, None for no such message. `base_template` is the whole prompt for
-    models without a chat template, with `{question}` once. `step_format` names what ends a step (see `steps`).
+    models without a chat template, with `{question}` once. `step_format` names what ends a step (see `step_formats`).
+    `stop` is a pattern that ends a path in the format that the preset asks for, and `base_stop` one for models without
+    a chat template, which go on with another question after their answer; "" for none (see `StepFormat`).
     """
 
     name: str
     system: str | None
     base_template: str
     step_format: str
+    stop: str = ""
+    base_stop: str = ""
 
+    def stops(self, chat_template: str | None) -> str:
+        """Return the pattern that ends a path of a model, "" for none."""
+        return "|".join(filter(None, [self.stop, "" if chat_template else self.base_stop]))
+
+
+_EXAMPLES = """\
+Question: A baker packs 6 boxes with 8 rolls each and has 5 rolls left over. How many rolls did the baker bake?
+Answer: The boxes hold 6 * 8 = 48 rolls.
+With the rolls left over, that is 48 + 5 = 53 rolls.
+The answer is 53.
+
+Question: Nina has 90 dollars. She buys 3 books for 14 dollars each and spends half of the rest on a lamp. How many \
+dollars does she have left?
+Answer: The books cost 3 * 14 = 42 dollars.
+After that Nina has 90 - 42 = 48 dollars.
+The lamp costs 48 / 2 = 24 dollars.
+So 48 - 24 = 24 dollars are left.
+The answer is 24.
+
+Question: A train travels 60 kilometers an hour for 2 hours and then 45 kilometers an hour for 4 hours. How far does \
+it travel?
+Answer: In the first 2 hours it travels 60 * 2 = 120 kilometers.
+In the next 4 hours it travels 45 * 4 = 180 kilometers.
+In all it travels 120 + 180 = 300 kilometers.
+The answer is 300.
+
+"""
+"""Worked examples that show a model without a chat template what an answer looks like."""
+_ANSWER_LINE = r"^[ \t]*The answer is:? [^\n]*\d[^\n]*(?P<stop>\n)"
+_NEXT_QUESTION = r"^[ \t#*]*(?:Question|Problem|Exercise|Q)[ \t]*\d*[ \t]*[:.]"
 
 PRESETS: Mapping[str, PromptPreset] = MappingProxyType(
     {
@@ -38,14 +72,17 @@ PRESETS: Mapping[str, PromptPreset] = MappingProxyType(
                 name="gsm8k",
                 system='Solve the problem step by step, one step per line. End with a line "The answer is" and the '
                 "number.",
-                base_template="Question: {question}\nAnswer:",
+                base_template=f"{_EXAMPLES}Question: {QUESTION}\nAnswer:",
                 step_format="line",
+                stop=_ANSWER_LINE,
+                base_stop=_NEXT_QUESTION,
             ),
             PromptPreset(
                 name="math",
                 system="Please reason step by step, and put your final answer within \\boxed{}.",
                 base_template="Problem: {question}\n\nSolution:",
                 step_format="blank-line",
+                base_stop=_NEXT_QUESTION,
             ),
         )
     }

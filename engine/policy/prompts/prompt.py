@@ -100,7 +100,8 @@ def render_prompt(
         ModelLoadError: if the template is broken or loses the question.
     """
     segments = prompt_segments(question, preset, chat_template, special=special)
-    tokens = SegmentEncoder(tokenizer).encode(segments)
+    # A prompt without a chat template is one text, whose tokens may reach across the ends of the question.
+    tokens = SegmentEncoder(tokenizer).encode(segments, joined=chat_template is None)
     if special.add_bos and special.bos_id is not None and tokens[:1] != [special.bos_id]:
         tokens.insert(0, special.bos_id)
     return Prompt(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import StepFormat
 
-from .presets import PromptPreset, choose_preset
+from .presets import PRESET_KEY, PromptPreset, choose_preset
 from .prompt import SpecialTokens, bridge_tokens, render_prompt, special_tokens
 from .step_formats import choose_step_format, split_steps
 
@@ -62,9 +62,10 @@ def choose_prompt_format(
         ModelLoadError: if the chat template is broken, or the file names what does not exist.
     """
     chosen = choose_preset(preset, metadata, chat_template)
+    step = choose_step_format(step_format, metadata, chosen)
     format = PromptFormat(
         preset=chosen,
-        step=choose_step_format(step_format, metadata, chosen),
+        step=step if PRESET_KEY in metadata else replace(step, stop=chosen.stops(chat_template)),
         chat_template=chat_template or None,
         special=special_tokens(metadata, tokenizer),
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from types import MappingProxyType
 
 from ramify.errors import ModelLoadError, UsageError
 from ramify.sampling_params import StepFormat
 
+from ...runtime.decode.step_text import find_step_end
 from .presets import PromptPreset, nearest_or_all
 
 STEP_FORMAT_KEY = "ramify.step_format"
@@ -21,11 +21,14 @@ CUSTOM_PREFIX = "regex:"
 STEP_FORMATS: Mapping[str, StepFormat] = MappingProxyType(
     {
         "line": StepFormat(name="line", pattern=r"\n"),
-        "blank-line": StepFormat(name="blank-line", pattern=r"\n\s*\n"),
-        "step-k": StepFormat(name="step-k", pattern=r"\nStep \d+:"),
+        "blank-line": StepFormat(name="blank-line", pattern=r"\n\s*\n", whole_blocks=True),
+        "step-k": StepFormat(name="step-k", pattern=r"\nStep \d+:", whole_blocks=True),
     }
 )
-"""Step formats by name. A step ends where the pattern is first found in it, beyond leading white space."""
+"""Step formats by name. A step ends where the pattern is first found in it, beyond leading white space.
+
+Blank lines and labels in code fences and display math end none, nor do those after a heading alone.
+"""
 
 
 def step_format(text: str) -> StepFormat:
@@ -80,22 +83,13 @@ def split_steps(text: str, format: StepFormat) -> list[str]:
 
     White space that remains after the last step belongs to that step.
     """
-    pattern = _compiled(format.pattern)
     steps: list[str] = []
     start = 0
     while start < len(text):
-        match = pattern.search(text, _beyond_space(text, start))
-        if match is None or not text[match.end() :].strip() or match.end() == start:
+        rest = text[start:]
+        end, _ = find_step_end(rest, format, 0, len(rest) - len(rest.lstrip()))
+        if end is None or not rest[end:].strip():
             break
-        steps.append(text[start : match.end()])
-        start = match.end()
+        steps.append(rest[:end])
+        start += end
     return [*steps, text[start:]] if start < len(text) or not steps else steps
-
-
-_compiled = lru_cache(maxsize=64)(re.compile)
-
-
-def _beyond_space(text: str, start: int) -> int:
-    while start < len(text) and text[start].isspace():
-        start += 1
-    return start

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ramify.sampling_params import StepFormat
 from ramify.search.node import FinishReason
 
+from ...runtime.decode.step_text import is_whole, open_block
 from ...runtime.messages import StepRequest, StepResult
 from .reply import StreamedText
 from .step_end import StepEnd
@@ -29,6 +31,7 @@ class PendingStep:
         self.completed = False
         self._on_result = on_result
         self._requests = 0
+        self._passed = 0
         self._current: StreamedText | None = None
         self._logprob: float | None = 0.0
         self._prompt = (0, 0, 0)
@@ -63,7 +66,7 @@ class PendingStep:
         """Return an empty text for a new request; the text of a failed one is dropped, its tokens are charged."""
         if self._current is not None:
             self.generated += self._current.count()
-        self._current = StreamedText(self.text, end)
+        self._current = StreamedText(self.text, end, self._passed)
         return self._current
 
     def charge(self, generated: int, prompt: int, cached: int, reevaluated: int) -> None:
@@ -74,6 +77,16 @@ class PendingStep:
     def drop(self) -> None:
         """Drop the text of a charged request; the next one starts at the same place."""
         self._current, self.stopped_at_start = None, True
+
+    def may_end(self, format: StepFormat) -> bool:
+        """Return whether the step may end here: it is long enough, and neither in a block nor a heading alone."""
+        if self.generated < self.request.min_tokens:
+            return False
+        return not format.whole_blocks or is_whole(self.text, open_block(self.request.prefix))
+
+    def pass_over(self) -> None:
+        """Go on with the next request as if no step had ended here."""
+        self._passed = len(self.text)
 
     def append(self, tail: str) -> None:
         """Append the text of a charged request, and `tail`."""

@@ -29,14 +29,15 @@ _TOLD: dict[str, StopCause] = {"word": "word", "eos": "end"}
 class StreamedText:
     """One text as it arrives.
 
-    `head` is the text that the step has already, `end` the end of steps, None to run to the end of the path. `text` is
+    `head` is the text that the step has already, `end` the end of steps beyond the first `passed` characters, None to run
+    to the end of the path. `text` is
     the new text up to the end of the step, `raw` all that arrived. `listed` counts the tokens with log probabilities,
     `logprob` is their sum, None if there were none; `pieces` counts the pieces of text. `finish_reason` is None until
     the server sends one, `told` is the cause that it names. `cut` tells that the end of the step was found in the text,
     `hidden` that the server keeps reasoning apart.
     """
 
-    def __init__(self, head: str, end: StepEnd | None) -> None:
+    def __init__(self, head: str, end: StepEnd | None, passed: int = 0) -> None:
         self.text = ""
         self.raw = ""
         self.listed = 0
@@ -48,6 +49,7 @@ class StreamedText:
         self.hidden = False
         self._head = head
         self._end = end
+        self._passed = passed
         self._half = ""
 
     @property
@@ -91,7 +93,7 @@ class StreamedText:
             return
         self.raw += text
         self.text = self.raw
-        length = None if self._end is None else self._end.find(self._head + self.raw)
+        length = None if self._end is None else self._end.find(self._head + self.raw, self._passed)
         if length is not None:
             self.text, self.cut = self.raw[: max(0, length - len(self._head))], True
 

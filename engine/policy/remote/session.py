@@ -219,6 +219,9 @@ class RemoteSession:
         if not known and streamed.finish_reason == "length":
             step.charge(max(0, completion.max_tokens - count), 0, 0, 0)
         step.append(tail)
+        if reason is FinishReason.STEP and step.room > 0 and not step.may_end(self._policy.step):
+            step.pass_over()
+            return
         if reason is not FinishReason.LENGTH or step.room <= 0:
             step.complete(reason)
 

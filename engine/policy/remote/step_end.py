@@ -26,10 +26,11 @@ class StepEnd:
     pattern: str
     keep_match: bool = True
 
-    def find(self, text: str) -> int | None:
-        """Return the length in characters of the step at the start of `text`, None if it has not ended."""
+    def find(self, text: str, passed: int = 0) -> int | None:
+        """Return the length in characters of the step at the start of `text`, None if it has not ended beyond
+        the first `passed` characters."""
         lead = len(text) - len(text.lstrip())
-        match = _compiled(self.pattern).search(text, lead) if lead < len(text) else None
+        match = _compiled(self.pattern).search(text, max(lead, passed)) if lead < len(text) else None
         if match is None:
             return None
         return match.end() if self.keep_match else match.start() + 1

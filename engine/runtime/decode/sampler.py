@@ -116,8 +116,9 @@ class Sampler:
             self._pieces[token] = piece
         if piece is None:
             return FinishReason.EOS
-        if shared.text.add(piece):
-            return FinishReason.STEP
+        ended = shared.text.add(piece, early=len(shared.tokens) < shared.min_tokens)
+        if ended is not None:
+            return ended
         if len(shared.tokens) >= shared.max_tokens:
             return FinishReason.LENGTH
         return FinishReason.CONTEXT if len(shared.target) >= self._longest_path else None

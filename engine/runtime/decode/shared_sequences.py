@@ -8,8 +8,6 @@ others branch off; so every child gets the tokens that it would have drawn alone
 
 from __future__ import annotations
 
-import codecs
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,57 +17,15 @@ from ramify.sampling_params import StepFormat, TokenSampling
 from ..messages import StepRequest
 from .jobs import Job
 from .prefix_cache import PrefixNode
+from .step_text import StepText
 
 _SEED_MASK = (1 << 64) - 1
-
-
-@lru_cache(maxsize=64)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
 
 
 @lru_cache(maxsize=256)
 def _interned(sampling: TokenSampling) -> TokenSampling:
     """Return the same object for equal settings, so that a batch's can be compared by identity."""
     return sampling
-
-
-class StepText:
-    """Text of a step that is being generated, from the bytes of its tokens; a broken character becomes U+FFFD.
-
-    `step` says where it ends; None means only where the model ends its text.
-    """
-
-    def __init__(self, step: StepFormat | None) -> None:
-        self._pattern = None if step is None else _compiled(step.pattern)
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._whole = True
-        self.text = ""
-
-    def copy(self) -> StepText:
-        """Return an independent copy."""
-        other = StepText(None)
-        other._pattern, other._whole, other.text = self._pattern, self._whole, self.text
-        other._decoder.setstate(self._decoder.getstate())
-        return other
-
-    def add(self, piece: bytes) -> bool:
-        """Append a token's bytes; return whether the step has ended."""
-        if self._whole and piece.isascii():
-            # Nearly all pieces are ASCII, which needs no incremental decoder.
-            self.text += piece.decode()
-        else:
-            self.text += self._decoder.decode(piece)
-            self._whole = not self._decoder.getstate()[0]
-        if self._pattern is None:
-            return False
-        lead = len(self.text) - len(self.text.lstrip())
-        return lead < len(self.text) and self._pattern.search(self.text, lead) is not None
-
-    def close(self) -> str:
-        """Return the whole text, an unfinished character included."""
-        self.text += self._decoder.decode(b"", final=True)
-        return self.text
 
 
 @dataclass(eq=False, slots=True)
@@ -107,6 +63,7 @@ class SharedSequence(Job):
     text: StepText
     sampling: TokenSampling
     max_tokens: int
+    min_tokens: int
     tokens: list[int]
     logprob: float
     active: bool
@@ -117,7 +74,8 @@ class SharedSequence(Job):
         self._path = list(parent.path)
         Job.__init__(self, parent, self._path, frozenset())
         self.children, self.group, self.text = [], group, text
-        self.sampling, self.max_tokens = _interned(like.sampling), like.max_tokens
+        self.sampling = _interned(like.sampling)
+        self.max_tokens, self.min_tokens = like.max_tokens, like.min_tokens
         self.tokens, self.logprob, self.active, self.shared_tokens = [], 0.0, False, 0
 
     def branch(self, children: list[ChildSequence]) -> SharedSequence:
@@ -180,10 +138,10 @@ def shared_sequences_of(
     """Return sequences below their parents for requests, one for those that differ in their random numbers alone."""
     found: dict[object, SharedSequence] = {}
     for parent, request in requests:
-        key = (parent, request.to_the_end, request.sampling, request.max_tokens)
+        key = (parent, request.to_the_end, request.sampling, request.max_tokens, request.min_tokens, request.opened)
         shared = found.get(key)
         if shared is None:
-            text = StepText(None if request.to_the_end else step)
+            text = StepText(step, to_the_end=request.to_the_end, opened=request.opened)
             shared = found[key] = SharedSequence(parent, request, text, group)
         shared.children.append(ChildSequence(request, request.seed & _SEED_MASK))
     return list(found.values())

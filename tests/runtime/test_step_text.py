@@ -1,0 +1,133 @@
+"""Ends of steps and paths in a text that comes token by token."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ramify.engine.policy.prompts.presets import PRESETS
+from ramify.engine.policy.prompts.step_formats import STEP_FORMATS, split_steps
+from ramify.engine.runtime.decode.step_text import StepText, open_block
+from ramify.sampling_params import StepFormat
+from ramify.search.node import FinishReason
+
+BLANK = STEP_FORMATS["blank-line"]
+BASE = StepFormat(name="line", pattern=r"\n", stop=PRESETS["gsm8k"].stops(None))
+
+
+def written(text: str, format: StepFormat | None, size: int, **options: object) -> tuple[str, FinishReason | None, str]:
+    """Return a step of `text` in pieces of `size` bytes, why it ended, and what is left over."""
+    step, data = StepText(format, **options), text.encode()  # pyright: ignore[reportArgumentType]
+    for start in range(0, len(data), size):
+        reason = step.add(data[start : start + size])
+        if reason is not None:
+            return step.close(), reason, data[start + size :].decode(errors="replace")
+    return step.close(), None, ""
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "Some text.\n\n",
+        "```python\na = 1\n\nb = 2\n```\n\n",
+        "Code:\n~~~\na\n\nb\n```\n\nc\n~~~\n\n",
+        "Then\n\\[\na\n\n= b\n\\]\nit is.\n\n",
+        "$$ a\n\n= b $$\n\n",
+        "\\begin{align}\na\n\n= b\n\\end{align}\n\n",
+        "**Step 1: Count the eggs**\n\nThere are 3.\n\n",
+        "### Solution\n\n**Step 2:**\n\nThere are 4.\n\n",
+        "Step 3:\n\nThere are 5.\n\n",
+        "---\n\nThere are 6.\n\n",
+    ],
+)
+def test_a_step_is_whole(step: str, size: int) -> None:
+    text, reason, _ = written(step + "More text follows.", BLANK, size)
+    assert reason is FinishReason.STEP and text.startswith(step.rstrip()) and "follows" not in text
+    assert split_steps(f"{step}More.", BLANK) == [step, "More."]
+
+
+@pytest.mark.parametrize("text", ["Step 1: Janet has 3 eggs.\n\n", "The **sum** is 4.\n\n", "#1 is first.\n\n"])
+def test_what_only_begins_like_a_heading_is_a_step(text: str) -> None:
+    assert split_steps(f"{text}More.", BLANK) == [text, "More."]
+
+
+def test_a_block_that_was_left_open_goes_on_in_the_next_step() -> None:
+    opened = open_block("Code:\n```\na = 1\n")
+    assert opened == "```" and open_block("$$ a", "") == "$$" and open_block("a $$ b $$") == ""
+    text, reason, _ = written("\nb = 2\n\nc\n```\n\nDone.", BLANK, 1, opened=opened)
+    assert reason is FinishReason.STEP and text == "\nb = 2\n\nc\n```\n\n"
+
+
+@given(st.lists(st.sampled_from(["a", "```\n", "\n\n", "\n", "**b**", "$$", "\\[", "\\]", "# c"])).map("".join))
+def test_steps_are_cut_where_they_would_have_ended(text: str) -> None:
+    steps = split_steps(text, BLANK)
+    assert "".join(steps) == text
+    rest = text
+    for step in steps[:-1]:
+        found, reason, rest = written(rest, BLANK, 1)
+        assert (found, reason) == (re.sub(r"(\n\s*\n)\s*\Z", r"\1", step), FinishReason.STEP) or step.startswith(found)
+        rest = text[sum(map(len, steps[: steps.index(step) + 1])) :]
+
+
+def test_the_time_is_linear_in_the_length() -> None:
+    for unit in ("a\n\n", "# a\n\n", "\\[\n\n"):
+        started_s = time.perf_counter()
+        split_steps(unit * 20_000, BLANK)
+        assert time.perf_counter() - started_s < 5.0
+    started_s = time.perf_counter()
+    split_steps("```\n" + "a\n\n" * 20_000, BLANK)
+    assert time.perf_counter() - started_s < 5.0
+
+
+@pytest.mark.parametrize("size", [1, 4, 50])
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("The answer is 40.\n\nQuestion: How", "The answer is 40."),
+        ("The answer is $4,000 in all.\nMore", "The answer is $4,000 in all."),
+        ("It is 3.\n\nQuestion: Another one", "It is 3."),
+        ("It is 3.\nProblem 2: Another one", "It is 3."),
+        ("It is 3.\n\n### Question: Another", "It is 3."),
+    ],
+)
+def test_a_path_ends_at_a_stop_sequence_that_is_not_part_of_it(text: str, kept: str, size: int) -> None:
+    assert written(text, BASE, size, to_the_end=True)[:2] == (kept, FinishReason.EOS)
+
+
+@pytest.mark.parametrize("text", ["the answer is found by adding\n", "The answer is near.\n", "Any Question: none\n"])
+def test_what_is_no_stop_sequence_ends_nothing(text: str) -> None:
+    assert written(text, BASE, 1, to_the_end=True)[:2] == (text, None)
+
+
+def test_a_path_ends_at_the_start_of_a_step_too() -> None:
+    assert written("It is 3.\n", BASE, 1)[:2] == ("It is 3.\n", FinishReason.STEP)
+    assert written("Question: Another", BASE, 1)[:2] == ("", FinishReason.EOS)
+    assert written("The answer is 3.\n", BASE, 1)[:2] == ("The answer is 3.", FinishReason.EOS)
+
+
+def test_a_copy_goes_on_alike() -> None:
+    step = StepText(BASE, to_the_end=True)
+    step.add(b"It is 3.\n")
+    other = step.copy()
+    assert step.add(b"Question:") is other.add(b"Question:") is FinishReason.EOS
+    assert step.close() == other.close() == "It is 3."
+
+
+def test_an_early_end_is_passed_over() -> None:
+    step = StepText(StepFormat(name="line", pattern=r"\n"))
+    assert step.add(b"a\n", early=True) is None
+    assert step.add(b"b", early=False) is None
+    assert step.add(b"\n") is FinishReason.STEP
+    assert step.close() == "a\nb\n"
+
+
+def test_models_with_a_chat_template_may_repeat_the_question() -> None:
+    chat = StepFormat(name="line", pattern=r"\n", stop=PRESETS["gsm8k"].stops("template"))
+    text = "Question: How many?\nThere are 3.\nThe answer is 3.\n"
+    assert written(text, chat, 1, to_the_end=True)[:2] == (text[:-1], FinishReason.EOS)
+    assert PRESETS["math"].stops("template") == PRESETS["plain"].stops(None) == ""
