@@ -27,8 +27,10 @@ class StepEnd:
     keep_match: bool = True
 
     def find(self, text: str, passed: int = 0) -> int | None:
-        """Return the length in characters of the step at the start of `text`, None if it has not ended beyond
-        the first `passed` characters."""
+        """Return the length in characters of the step at the start of `text`, None if it has not ended.
+
+        An end within the first `passed` characters does not count.
+        """
         lead = len(text) - len(text.lstrip())
         match = _compiled(self.pattern).search(text, max(lead, passed)) if lead < len(text) else None
         if match is None:
