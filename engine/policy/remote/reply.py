@@ -30,10 +30,10 @@ class StreamedText:
     """One text as it arrives.
 
     `head` is the text that the step has already, `end` the end of steps, None to run to the end of the path; an end
-    within the first `passed` characters does not count. `text` is the new text up to the end of the step, `raw` all that arrived. `listed` counts the tokens with log probabilities,
-    `logprob` is their sum, None if there were none; `pieces` counts the pieces of text. `finish_reason` is None until
-    the server sends one, `told` is the cause that it names. `cut` tells that the end of the step was found in the text,
-    `hidden` that the server keeps reasoning apart.
+    within the first `passed` characters does not count. `text` is the new text up to the end of the step, `raw` all
+    that arrived. `listed` counts the tokens with log probabilities, `logprob` is their sum, None if there were none;
+    `pieces` counts the pieces of text. `finish_reason` is None until the server sends one, `told` is the cause that it
+    names. `cut` tells that the end of the step was found in the text, `hidden` that the server keeps reasoning apart.
     """
 
     def __init__(self, head: str, end: StepEnd | None, passed: int = 0) -> None:
