@@ -20,9 +20,8 @@ from typing import Any
 
 from ramify.errors import UsageError
 
-from .equality import answers_equal, decide_quickly
-from .normalise import normalise
-from .quantities import parse_quantity
+from .equality import accepts_answer, accepts_quickly, same_in_votes, same_in_votes_quickly
+from .forms import parse_form
 
 Check = str | Callable[[str, str], bool]
 """A checker's name, `numeric:0.01` with a tolerance, or a function of (answer, gold answer)."""
@@ -115,10 +114,10 @@ def _named(text: str) -> Checker:
     if name == "math":
         return Checker(
             name=text,
-            accepts=answers_equal,
-            accepts_quickly=decide_quickly,
-            same=answers_equal,
-            same_quickly=decide_quickly,
+            accepts=accepts_answer,
+            accepts_quickly=accepts_quickly,
+            same=same_in_votes,
+            same_quickly=same_in_votes_quickly,
         )
     if name == "numeric":
         return _quick(text, _numeric(_tolerance(argument) if colon else DEFAULT_TOLERANCE))
@@ -174,7 +173,8 @@ def _numeric(tolerance: float) -> Callable[[str, str], bool]:
 
 
 def _number(text: str) -> float | None:
-    quantity = parse_quantity(normalise(text))
+    form = parse_form(text)
+    quantity = None if form is None else form.quantity
     try:
         value = float(text.strip()) if quantity is None else float(quantity.value)
     except (ValueError, OverflowError):

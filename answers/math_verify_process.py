@@ -37,13 +37,23 @@ class MathVerifyProcess:
 
     def equal(self, a: str, b: str, *, time_limit_s: float) -> bool | None:
         """Return whether math-verify finds two answers equal; None without a reply within `time_limit_s` seconds."""
-        request = json.dumps([a, b, time_limit_s]).encode() + b"\n"
+        return _REPLIES.get(self._ask([a, b, time_limit_s], time_limit_s))
+
+    def key(self, formula: str, *, time_limit_s: float) -> tuple[str, ...] | None:
+        """Return what a formula shares with those that equal it, () if it cannot be read; None without a reply."""
+        reply = self._ask([formula, time_limit_s], time_limit_s)
+        if not reply.endswith(b"\n"):
+            return None
+        return tuple(json.loads(reply) or ())
+
+    def _ask(self, request: list[str | float], time_limit_s: float) -> bytes:
+        """Return the line of the reply, b"" without one; then the process is replaced."""
         with self._lock:
             process = self._running()
             if process is None:
-                return None
-            reply = _REPLIES.get(self._exchange(process, request, time_limit_s))
-            if reply is None:
+                return b""
+            reply = self._exchange(process, json.dumps(request).encode() + b"\n", time_limit_s)
+            if not reply.endswith(b"\n"):
                 self._discard()
             return reply
 

@@ -1,18 +1,24 @@
-"""Program that compares pairs of answers with math-verify, in a process of its own with a memory limit.
+"""Program that compares formulas with math-verify, in a process of its own with a memory limit.
 
-Run as a file, never imported by ramify, so that nothing of the user's program runs in it. A request is a line with the
-JSON list [answer, answer, seconds]; a reply is the line "1" (equal) or "0". The parent kills the process when a request
-takes too long; the alarm ends it when the parent is gone.
+Run as a file, never imported by ramify, so that nothing of the user's program runs in it. A request is a line of JSON:
+the list [answer, answer, seconds], whose reply is the line "1" (equal) or "0", or the list [formula, seconds], whose
+reply is the JSON list of the formula's key, equal for equal formulas, or "null" if it cannot be read. The parent kills
+the process when a request takes too long; the alarm ends it when the parent is gone.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from importlib import import_module
 from typing import Any
+from zlib import crc32
+
+_DECIMAL = re.compile(r"(?<![\w.])\d*\.\d+(?![\w.])")
 
 MEMORY_LIMIT_BYTES = 2 << 30
 
@@ -21,25 +27,27 @@ def main() -> None:
     """Reply to requests until the input ends."""
     logging.disable(logging.CRITICAL)
     limit_memory()
-    equal = load_equality()
+    equal, key = load_comparison()
     # The first comparison loads what later ones use; it must not count against the first request's time.
     equal("x^2+1", "1+x^2")
+    key("x^2+\\sqrt{2}")
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for line in sys.stdin:
-        a, b, seconds = json.loads(line)
+        *answers, seconds = json.loads(line)
         set_alarm(seconds + 1)
+        reply: Any = None
         try:
-            reply = equal(a, b)
+            reply = equal(*answers) if len(answers) == 2 else key(*answers)
         except (Exception, MemoryError):
-            reply = False
+            pass
         set_alarm(0)
-        sys.stdout.write("1\n" if reply else "0\n")
+        sys.stdout.write(f"{int(bool(reply))}\n" if len(answers) == 2 else json.dumps(reply) + "\n")
         sys.stdout.flush()
 
 
-def load_equality() -> Callable[[str, str], bool]:
-    """Return math-verify's comparison in both directions, without its own time limits."""
+def load_comparison() -> tuple[Callable[[str, str], bool], Callable[[str], list[str] | None]]:
+    """Return math-verify's comparison in both directions, without its own time limits, and the keys of formulas."""
     math_verify: Any = import_module("math_verify")
     latex = [math_verify.LatexExtractionConfig()]
 
@@ -50,7 +58,100 @@ def load_equality() -> Callable[[str, str], bool]:
         left, right = parsed(a), parsed(b)
         return any(math_verify.verify(*pair, timeout_seconds=None) for pair in ((left, right), (right, left)))
 
-    return equal
+    def key(text: str) -> list[str] | None:
+        found = [each for each in parsed(_DECIMAL.sub(_as_ratio, text)) if not isinstance(each, str)]
+        return expression_key(found[0]) if found else None
+
+    return equal, key
+
+
+def expression_key(expression: Any) -> list[str] | None:
+    """Return a key that equal expressions share: an exact number, or values at fixed places of the variables."""
+    sympy: Any = import_module("sympy")
+    relational: Any = import_module("sympy.core.relational")
+    if isinstance(expression, relational.Relational):
+        left, right = expression.lhs, expression.rhs
+        if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)):
+            return ["other", str(expression)]
+        operator = {"<": ">", "<=": ">="}.get(expression.rel_op, expression.rel_op)
+        difference = left - right if operator == expression.rel_op else right - left
+        values = _values(sympy, difference)
+        first = next((value for value in values if value != 0), None)
+        if first is None or first in (sympy.nan, sympy.zoo):
+            return ["other", str(expression)]
+        scale = first if operator in ("==", "!=") else abs(first)
+        return ["relation", operator, *_names(expression), *(_number_key(sympy, value / scale) for value in values)]
+    if not isinstance(expression, sympy.Expr):
+        return ["other", str(expression)]
+    if expression.is_Symbol:
+        return ["symbol", str(expression)]
+    values = _values(sympy, expression)
+    if not _names(expression):
+        return ["constant", _number_key(sympy, values[0])]
+    return ["expression", *_names(expression), *(_number_key(sympy, value) for value in values)]
+
+
+def _names(expression: Any) -> list[str]:
+    return sorted(str(symbol) for symbol in expression.free_symbols)
+
+
+def _values(sympy: Any, expression: Any) -> list[Any]:
+    """Return the values of an expression at three places, one of them with negative variables."""
+    whole = expression.doit().replace(
+        lambda part: part.is_Pow and part.exp.is_Rational and not part.exp.is_Integer and not part.base.is_number,
+        lambda power: _root_of_quotient(power.base, power.exp),
+    )
+    symbols = sorted(whole.free_symbols, key=str)
+    if not symbols:
+        return [whole]
+    return [
+        whole.subs(
+            {
+                symbol: sympy.Rational(sign * (1009 + crc32(f"{place}{symbol}".encode()) % 997), 811)
+                for symbol in symbols
+            }
+        ).doit()
+        for place, sign in enumerate((1, -1, 1))
+    ]
+
+
+def _root_of_quotient(base: Any, exponent: Any) -> Any:
+    """Return the quotient of the roots, so that the root of 1/n is one over the root of n, also for negative n."""
+    top, bottom = base.as_numer_denom()
+    return top**exponent if bottom == 1 else top**exponent / bottom**exponent
+
+
+def _number_key(sympy: Any, value: Any) -> str:
+    """Return an exact ratio, or the first digits of a number that is none.
+
+    Raises:
+        ValueError: if the value is no number.
+    """
+    if value.is_Rational:
+        return str(value)
+    digits = sympy.N(value, 30, maxn=400)
+    real, imaginary = digits.as_real_imag()
+    if not (real.is_Float or real.is_Integer) or not (imaginary.is_Float or imaginary.is_Integer):
+        if value in (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
+            return str(value)
+        raise ValueError(f"{value} is no number")
+    parts = [_digits(sympy, part) for part in (real, imaginary)]
+    return parts[0] if parts[1] == "0" else f"{parts[0]} {parts[1]}i"
+
+
+def _digits(sympy: Any, value: Any) -> str:
+    if value == 0 or (value.is_Float and value._prec <= 1):
+        return "0"
+    exact = Fraction(str(sympy.N(value, 30)))
+    ratio = exact.limit_denominator(10**9)
+    if ratio and abs(ratio - exact) * 10**25 < abs(exact):
+        return str(ratio)
+    return str(sympy.N(value, 18))
+
+
+def _as_ratio(decimal: re.Match[str]) -> str:
+    whole, _, places = decimal.group().partition(".")
+    return rf"{{\frac{{{int(whole + places)}}}{{{10 ** len(places)}}}}}"
 
 
 def limit_memory() -> None:
