@@ -11,7 +11,7 @@ from ramify.reward.protocol import RewardModel
 from ramify.sampling_params import UNFILTERED, USUAL_SAMPLING, TokenSampling
 
 from .library.catalog import resolve_model
-from .policy.default_sampling import RecommendsSampling, recommended_sampling
+from .policy.defaults import RecommendsSampling, recommended_sampling
 from .policy.llama import LlamaPolicy
 from .policy.prompts.prompt_format import choose_prompt_format
 from .policy.protocol import PolicyModel

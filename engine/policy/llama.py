@@ -14,7 +14,7 @@ from ..runtime.decode.step_text import open_block
 from ..runtime.messages import StepRequest, StepResult, Turn
 from ..runtime.serve.loaded_model import LoadedModel
 from ..runtime.serve.token_tree import TokenTree
-from .default_sampling import recommended_sampling
+from .defaults import recommended_sampling
 from .prompts.presets import PRESET_KEY
 from .prompts.prompt_format import PromptFormat
 from .protocol import AdoptedNode

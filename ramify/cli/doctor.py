@@ -5,24 +5,30 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from ..config import DEFAULT_BUDGET, DEFAULT_RUN
 from ..errors import ExitCode, RamifyError
+from ..sampling_params import TokenSampling
 from . import terminal
 from .exits import Finished
 from .options import setting_option
 
+if TYPE_CHECKING:
+    from ramify.engine.engine import Engine
+
 
 @click.command()
-@setting_option("model", help="Model of the test run: name or path.")
+@setting_option("model", help="Model of the test run and of the plan: name or path.")
 @click.option("--no-run", is_flag=True, help="Do not load the model.")
 @click.option("--bench", is_flag=True, help="Measure how fast the model writes with 1 to 64 paths.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def doctor(model: str, no_run: bool, bench: bool, as_json: bool) -> None:
-    """Check this installation: versions, processor, llama.cpp, models, and a test run."""
+    """Check this installation, and show how a model will be used: versions, llama.cpp, a test run, the plan."""
     with terminal.owned_stdout():
         report = examine(run=not no_run, model=model)
         if bench and not report["problems"]:
@@ -94,6 +100,7 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
     yield f"models      {', '.join(report['bundled_models']) or 'none bundled'}; yours in {report['folders']['models']}"
     yield f"cache       {report['folders']['cache']}"
     yield from _describe_run(report.get("run"))
+    yield from _describe_plan((report.get("run") or {}).get("plan", {}))
 
 
 _INSTEAD = {"none": "without them", "repacked": "with repacked weights, which work, alone"}
@@ -127,6 +134,13 @@ def _describe_run(run: dict[str, Any] | None) -> Iterator[str]:
             f"test run    {run['model']} in a {run['isolation']} of its own wrote {run['generated_tokens']} tokens "
             f"in {run['seconds']:.2f} s after {run['load_seconds']:.2f} s of loading"
         )
+
+
+def _describe_plan(plan: dict[str, Any]) -> Iterator[str]:
+    for name, text in plan.items():
+        if isinstance(text, dict):
+            text = TokenSampling(**cast("dict[str, Any]", text))
+        yield f"{name.replace('_', ' '):12}{text}"
 
 
 def _version(package: str) -> str | None:
@@ -195,12 +209,54 @@ def _try_model(model: str) -> dict[str, Any]:
                 "seconds": solution.usage.seconds,
                 "generated_tokens": solution.usage.policy.generated_tokens,
                 "answer": solution.answer,
+                "plan": _plan(engine, model, solution.usage.tokens_per_s),
             }
 
     try:
         return anyio.run(attempt)
     except RamifyError as error:
         return {"model": model, "error": str(error)}
+
+
+PROMPT_SHOWN = 400
+"""Characters of the prompt that the plan shows."""
+
+
+def _plan(engine: Engine, model: str, tokens_per_s: float | None) -> dict[str, Any]:
+    """Return what a search with all defaults does with a loaded model, in plain JSON types."""
+    from ramify.engine.loading import default_reward
+    from ramify.engine.planning.strategy_choice import choose_strategy
+    from ramify.engine.policy.defaults import intended_use
+    from ramify.engine.policy.llama import LlamaPolicy
+
+    policy, reward = engine.policy, default_reward(model)
+    strategy = choose_strategy(None, has_reward=reward is not None, budget=DEFAULT_BUDGET, profile=engine.profile)
+    plan: dict[str, Any] = {}
+    if isinstance(policy, LlamaPolicy):
+        info = policy.model.info
+        use = intended_use(info.metadata, info.chat_template)
+        prompt = policy.prompt.render(QUESTION, policy.model.tokenizer)
+        plan |= {
+            "prompt": f"{len(prompt.tokens)} tokens by the {use.prompt}: {_shortened(prompt.text)}",
+            "preset": use.preset,
+            "step_ends": use.step_format,
+            "path_ends": f"{use.path_end}, or {DEFAULT_RUN.max_path_tokens:,} tokens",
+            "sampling": asdict(use.sampling),
+        }
+    return plan | {
+        "strategy": f"{strategy.name} of up to {strategy.width} paths; fewer on a slow model",
+        "reward": reward
+        or "none goes with this model, so its paths vote; name one with --reward, such as mean-logprob",
+        "limits": f"{DEFAULT_BUDGET.generated_tokens:,} generated tokens, {DEFAULT_BUDGET.seconds:g} s",
+        "speed": "not measured" if not tokens_per_s else f"{tokens_per_s:,.0f} tokens/s for one path",
+    }
+
+
+def _shortened(text: str) -> str:
+    """Return a text in one line of at most PROMPT_SHOWN characters, its middle left out."""
+    line = repr(text)[1:-1]
+    half = PROMPT_SHOWN // 2
+    return line if len(line) <= PROMPT_SHOWN else f"{line[:half]} ... {line[-half:]}"
 
 
 LANES = (1, 4, 16, 64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,13 +61,16 @@ def list_models(as_json: bool) -> None:
 @setting_option("kv_type", default="f16", help="Type of the KV cache, for the memory.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object, with all metadata.")
 def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> None:
-    """Show what a model file says of itself and how much memory a search takes; check that the file is whole."""
+    """Show a model file, how it will be used and how much memory a search takes; check that the file is whole."""
     from ramify.engine.library.catalog import list_bundled, resolve_model
+    from ramify.engine.policy.defaults import intended_use
     from ramify.engine.runtime.llama.gguf_check import check_gguf
     from ramify.engine.runtime.llama.memory import kv_bytes, kv_bytes_per_token
 
     ref = resolve_model(model)
     summary = check_gguf(ref.path)
+    template = summary.metadata.get("tokenizer.chat_template")
+    use = intended_use(summary.metadata, template if isinstance(template, str) else None)
     per_token = kv_bytes_per_token(summary.metadata, read_kv_types(kv_type))
     cards = {entry.name: entry.card for entry in list_bundled()}
     facts: dict[str, Any] = {
@@ -75,11 +79,14 @@ def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> No
         "bundled": ref.bundled,
         "architecture": summary.architecture,
         "parameters": summary.parameters,
+        "token_parameters": summary.token_parameters,
         "file_bytes": summary.file_bytes,
         "context_tokens": summary.metadata.get(f"{summary.architecture}.context_length"),
         "chat_template": "tokenizer.chat_template" in summary.metadata,
-        "prompt_preset": summary.metadata.get("ramify.prompt_preset"),
-        "step_format": summary.metadata.get("ramify.step_format"),
+        "prompt_preset": use.preset,
+        "step_format": use.step_format,
+        "path_end": use.path_end,
+        "sampling": asdict(use.sampling) if as_json else str(use.sampling),
         "reward_head": any(key.startswith("ramify.reward") for key in summary.metadata),
         "kv_type": kv_type,
         "kv_bytes_per_token": per_token,
@@ -90,6 +97,7 @@ def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> No
         terminal.write_json({**facts, "card": card and dict(card), "metadata": summary.metadata}, indent=2)
         return
     facts["parameters"] = f"{summary.parameters:,}"
+    facts["token_parameters"] = f"{summary.token_parameters:,} that each token is multiplied with, for FLOPs"
     if facts["kv_bytes"] is not None:
         facts["kv_bytes"] = f"{size_text(facts['kv_bytes'])} at most, for {width} paths of {tokens} tokens"
     facts["file_bytes"] = f"{summary.file_bytes:,} ({size_text(summary.file_bytes)})"

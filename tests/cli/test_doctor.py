@@ -45,3 +45,23 @@ def test_doctor_says_so_after_a_crash_alone(monkeypatch: pytest.MonkeyPatch, wor
         }
     ]
     assert ("CMAKE_ARGS" in "\n".join(doctor.report_lines(report))) is said
+
+
+def test_the_plan_of_a_search_is_shown() -> None:
+    report = doctor.examine(run=True, model="demo-m")
+    lines = "\n".join(doctor.report_lines(report))
+    for part in (
+        "<|user|>Tom has",
+        "preset      plain",
+        "step ends   line",
+        "first answer",
+        "temperature 1",
+        "demo-prm",
+    ):
+        assert part in lines
+    assert report["run"]["plan"]["sampling"] == {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+
+
+def test_a_long_prompt_is_shown_without_its_middle() -> None:
+    shown = doctor._shortened("a" * 300 + "\n" + "b" * 300)  # pyright: ignore[reportPrivateUsage]
+    assert len(shown) < 420 and shown.startswith("aaa") and shown.endswith("bbb") and " ... " in shown

@@ -6,7 +6,7 @@ import pytest
 
 from ramify import Engine, SamplingParams
 from ramify.engine.loading import default_sampling
-from ramify.engine.policy.default_sampling import recommended_sampling
+from ramify.engine.policy.defaults import intended_use, recommended_sampling
 from ramify.engine.runtime.messages import StepRequest
 from ramify.sampling_params import UNFILTERED, USUAL_SAMPLING, TokenSampling
 from ramify.search.strategies.sampling import MajorityVote
@@ -72,3 +72,23 @@ async def test_the_steps_of_a_run_are_drawn_with_it(
     async with Engine(model=Recommending(lambda question, path: "The answer is 1."), reward=None) as engine:
         await engine.solve("q", strategy=MajorityVote(width=2), sampling=given)
     assert set(asked) == {expected}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "template", "expected"),
+    [
+        ({}, None, ("gsm8k", "base template", "line", "another question", USUAL_SAMPLING)),
+        ({}, "x", ("math", "chat template", "blank-line", "the model's own end", USUAL_SAMPLING)),
+        (
+            {"ramify.prompt_preset": "plain", "ramify.step_format": "line"},
+            "x",
+            ("plain", "chat template", "line", "the first answer, or the model's own end", UNFILTERED),
+        ),
+    ],
+)
+def test_what_is_used_of_a_model(
+    metadata: dict[str, object], template: str | None, expected: tuple[str, str, str, str, TokenSampling]
+) -> None:
+    use = intended_use(metadata, template)
+    assert (use.preset, use.prompt, use.step_format, use.sampling) == (*expected[:3], expected[4])
+    assert use.path_end.endswith(expected[3])

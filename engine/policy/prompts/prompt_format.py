@@ -9,7 +9,7 @@ from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import StepFormat
 
 from .presets import PRESET_KEY, PromptPreset, choose_preset
-from .prompt import SpecialTokens, bridge_tokens, render_prompt, special_tokens
+from .prompt import Prompt, SpecialTokens, bridge_tokens, render_prompt, special_tokens
 from .step_formats import choose_step_format, split_steps
 
 
@@ -29,7 +29,11 @@ class PromptFormat:
             UsageError: if the question is empty.
             ModelLoadError: if the chat template is broken or loses the question.
         """
-        return render_prompt(question, self.preset, self.chat_template, tokenizer, special=self.special).tokens
+        return self.render(question, tokenizer).tokens
+
+    def render(self, question: str, tokenizer: Tokenizer) -> Prompt:
+        """Return the prompt with its text; raises as `encode`."""
+        return render_prompt(question, self.preset, self.chat_template, tokenizer, special=self.special)
 
     def bridge(self, instruction: str, ended: tuple[int, ...], tokenizer: Tokenizer) -> tuple[int, ...]:
         """Return the tokens that follow a finished text (its tokens are `ended`) to get a reply to `instruction`.

@@ -1,15 +1,56 @@
-"""Defaults of sampling for a model: what its file recommends, else what suits its kind."""
+"""Defaults for a model by its file, or by its kind: sampling, prompt preset, step format, ends of paths."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ramify.errors import UsageError
 from ramify.sampling_params import UNFILTERED, USUAL_SAMPLING, SamplingParams, TokenSampling
 from ramify.settings import verify
 
-from .prompts.presets import PRESET_KEY
+from .prompts.presets import PRESET_KEY, choose_preset
+from .prompts.step_formats import choose_step_format
+
+ANSWER_ENDS = "the first answer, or the model's own end"
+TEXT_ENDS = "the model's own end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntendedUse:
+    """What is used of a model where the user leaves it open.
+
+    `prompt` is "chat template" or "base template"; `path_end` says in words where a path ends, `step_format` is the
+    name of what ends a step.
+    """
+
+    preset: str
+    prompt: str
+    step_format: str
+    path_end: str
+    sampling: TokenSampling
+
+
+def intended_use(metadata: Mapping[str, object], chat_template: str | None) -> IntendedUse:
+    """Return what is used of a model file; `chat_template` None is that of a base model.
+
+    Raises:
+        ModelLoadError: if the file names a preset or a step format that does not exist.
+    """
+    preset = choose_preset(None, metadata, chat_template)
+    ends = [TEXT_ENDS]
+    if PRESET_KEY not in metadata:
+        ends += ['a line "The answer is ..."'] if preset.stop else []
+        ends += ["another question"] if preset.base_stop and not chat_template else []
+    return IntendedUse(
+        preset=preset.name,
+        prompt="chat template" if chat_template else "base template",
+        step_format=choose_step_format(None, metadata, preset).name,
+        path_end=ANSWER_ENDS if PRESET_KEY in metadata else " or ".join(ends),
+        sampling=recommended_sampling(metadata),
+    )
+
 
 _RECOMMENDED = {"temperature": "temp", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
 """Parameters of sampling, and their names in the metadata of a GGUF file behind `general.sampling.`."""
