@@ -10,8 +10,10 @@ set of both. So it is not transitive. `same_in_votes` is an equivalence relation
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
+from typing import NoReturn, cast
 
 from .forms import LONGEST, Form, Key, parse_form
 from .math_verify_process import MathVerifyProcess
@@ -24,7 +26,11 @@ _LEAST_DIGITS = 10**5
 
 _math_verify = MathVerifyProcess()
 _ORDERED = ("tuple", "interval", "matrix")
-_UNORDERED = ("set", "union")
+_UNORDERED = ("set", "list")
+
+
+Algebra = Callable[[Form, Form], bool | None]
+"""Comparison of two forms of which one is a formula; None if it does not tell."""
 
 
 class _Undecided(Exception):
@@ -107,38 +113,45 @@ def _base_left_out(answer: str, gold: str) -> bool:
     return form is not None and form.kind == "based" and normalise(answer) == form.text.partition("_")[0]
 
 
-def _equal_forms(a: Form, b: Form) -> bool | None:
-    """Return whether two forms are equal; None if that takes algebra."""
+def _undecided(a: Form, b: Form) -> None:
+    """Decide nothing about two forms of which one is a formula."""
+
+
+def _equal_forms(a: Form, b: Form, algebra: Algebra = _undecided) -> bool | None:
+    """Return whether two forms are equal; None if `algebra`, which compares formulas, does not tell."""
     if a.quantity is not None and b.quantity is not None:
         return same_quantity(a.quantity, b.quantity)
     if "formula" in (a.kind, b.kind):
         other = b if a.kind == "formula" else a
-        return False if other.kind in ("words", "text", "time") else None
+        return False if other.kind in ("words", "text", "time") else algebra(a, b)
     if a.kind == "list" and b.kind in _ORDERED:
-        return _all_equal(a.parts, b.parts)
+        return _all_equal(a.parts, b.parts, algebra)
     if b.kind == "list" and a.kind in _ORDERED:
-        return _all_equal(b.parts, a.parts)
-    unordered = a.kind == b.kind and a.kind in _UNORDERED
-    if unordered or (a.kind == "list" and b.kind in ("list", "set")) or (b.kind == "list" and a.kind == "set"):
-        return _equal_members(a.parts, b.parts)
+        return _all_equal(b.parts, a.parts, algebra)
+    if (a.kind == b.kind == "union") or (a.kind in _UNORDERED and b.kind in _UNORDERED):
+        return _equal_members(a.parts, b.parts, algebra)
     if a.kind != b.kind or a.value != b.value:
         return False
-    return _all_equal(a.parts, b.parts) if a.parts or b.parts else a.kind == "set" or a.value == b.value
+    return _all_equal(a.parts, b.parts, algebra)
 
 
-def _all_equal(a: tuple[Form, ...], b: tuple[Form, ...]) -> bool | None:
+def _all_equal(a: tuple[Form, ...], b: tuple[Form, ...], algebra: Algebra) -> bool | None:
     if len(a) != len(b):
         return False
-    verdicts = [_equal_forms(*pair) for pair in zip(a, b, strict=True)]
+    verdicts = [_equal_forms(*pair, algebra) for pair in zip(a, b, strict=True)]
     return False if False in verdicts else None if None in verdicts else True
 
 
-def _equal_members(a: tuple[Form, ...], b: tuple[Form, ...]) -> bool | None:
+def _equal_members(a: tuple[Form, ...], b: tuple[Form, ...], algebra: Algebra) -> bool | None:
     """Return whether each member of one has an equal one in the other, and the other way round."""
     verdict: bool | None = True
     for members, others in ((a, b), (b, a)):
         for member in members:
             found = [_equal_forms(member, other) for other in others]
+            if True in found:
+                continue
+            if algebra is not _undecided:
+                found = [_equal_forms(member, other, algebra) for other in others]
             if True in found:
                 continue
             if None not in found:
@@ -151,23 +164,20 @@ def _equal_members(a: tuple[Form, ...], b: tuple[Form, ...]) -> bool | None:
 def _equal_by_algebra(a: str, b: str, time_limit_s: float) -> bool:
     left, right = parse_form(a), parse_form(b)
     assert left is not None and right is not None
-    keys = _key(left, time_limit_s), _key(right, time_limit_s)
+    if "formula" in (left.kind, right.kind):
+        # As they are written, with what they were assigned to.
+        return _equal_formulas(left, right, normalise(a), normalise(b), time_limit_s)
+    return bool(_equal_forms(left, right, lambda a, b: _equal_formulas(a, b, a.text, b.text, time_limit_s)))
+
+
+def _equal_formulas(a: Form, b: Form, left: str, right: str, time_limit_s: float) -> bool:
+    keys = _key(a, time_limit_s), _key(b, time_limit_s)
     if keys[0] == keys[1]:
         return True
-    if left.kind == right.kind and left.kind in _ORDERED and left.value == right.value:
-        return len(left.parts) == len(right.parts) and all(
-            _equal_parts(*pair, time_limit_s) for pair in zip(left.parts, right.parts, strict=True)
-        )
-    if {left.kind, right.kind} & {"tuple", "interval"} and {left.kind, right.kind} & {"set"}:
+    if _far_apart(a, b, keys):
         return False
-    if _far_apart(left, right, keys):
-        return False
-    return _proved(*sorted((normalise(a), normalise(b))), time_limit_s)
-
-
-def _equal_parts(a: Form, b: Form, time_limit_s: float) -> bool:
-    decided = _equal_forms(a, b)
-    return answers_equal(a.text, b.text, time_limit_s=time_limit_s) if decided is None else decided
+    first, second = sorted((left, right))
+    return _proved(first, second, time_limit_s)
 
 
 def _far_apart(a: Form, b: Form, keys: tuple[Key, Key]) -> bool:
@@ -183,7 +193,7 @@ def _far_apart(a: Form, b: Form, keys: tuple[Key, Key]) -> bool:
 
 
 def _number(key: Key) -> Fraction | None:
-    value = key[1][0] if isinstance(key[1], tuple) else key[1]
+    value = cast("tuple[object, ...]", key[1])[0] if isinstance(key[1], tuple) else key[1]
     try:
         return Fraction(value) if isinstance(value, str | Fraction) else None
     except ValueError:
@@ -194,7 +204,7 @@ def _key(form: Form, time_limit_s: float) -> Key:
     return form.key(lambda formula: _formula_key(formula, time_limit_s))
 
 
-def _no_formula(text: str) -> Key:
+def _no_formula(text: str) -> NoReturn:
     raise AssertionError(text)
 
 

@@ -170,7 +170,7 @@ def _bracketed(text: str, depth: int) -> Form | None:
             return Form("matrix", text, (len(cells), len(cells[0])), parts)
     if text.startswith("\\{") and text.endswith("\\}"):
         members = _split(text[2:-2])
-        if members is not None and len(members) <= _MOST_PARTS:
+        if len(members) <= _MOST_PARTS:
             return Form("set", text, None, _members(members, depth))
         return None
     unions = text.split("\\cup")
@@ -181,7 +181,7 @@ def _bracketed(text: str, depth: int) -> Form | None:
     if len(text) < 3 or text[0] not in "([" or text[-1] not in ")]" or not _encloses(text):
         return None
     inside = _split(text[1:-1])
-    if inside is None or len(inside) > _MOST_PARTS or not all(inside):
+    if len(inside) > _MOST_PARTS or not all(inside):
         return None
     if len(inside) == 1:
         return _form(text[1:-1], depth + 1) if text[0] == "(" and text[-1] == ")" else None
@@ -231,7 +231,7 @@ def _bound(text: str, depth: int) -> Form | None:
 def _listed(text: str, depth: int) -> Form | None:
     """Return the form of several values without brackets, or of one with a sign of both."""
     members = _split(text)
-    if members is not None and 1 < len(members) <= _MOST_PARTS and all(members):
+    if 1 < len(members) <= _MOST_PARTS and all(members):
         variables = {match[1] if (match := _ASSIGNED.fullmatch(each)) else "" for each in members}
         if len(variables - {""}) > 1 or any(_LONG_WORD.search(each) and "\\" not in each for each in members[1:]):
             # "x = 2, y = 3" is a system; words in several parts are a text.

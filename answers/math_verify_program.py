@@ -73,7 +73,7 @@ def expression_key(expression: Any) -> list[str] | None:
         left, right = expression.lhs, expression.rhs
         if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)):
             return ["other", str(expression)]
-        operator = {"<": ">", "<=": ">="}.get(expression.rel_op, expression.rel_op)
+        operator = str({"<": ">", "<=": ">="}.get(expression.rel_op, expression.rel_op))
         difference = left - right if operator == expression.rel_op else right - left
         values = _values(sympy, difference)
         first = next((value for value in values if value != 0), None)
@@ -83,6 +83,7 @@ def expression_key(expression: Any) -> list[str] | None:
         return ["relation", operator, *_names(expression), *(_number_key(sympy, value / scale) for value in values)]
     if not isinstance(expression, sympy.Expr):
         return ["other", str(expression)]
+    expression = expression.doit()
     if expression.is_Symbol:
         return ["symbol", str(expression)]
     values = _values(sympy, expression)
@@ -97,10 +98,7 @@ def _names(expression: Any) -> list[str]:
 
 def _values(sympy: Any, expression: Any) -> list[Any]:
     """Return the values of an expression at three places, one of them with negative variables."""
-    whole = expression.doit().replace(
-        lambda part: part.is_Pow and part.exp.is_Rational and not part.exp.is_Integer and not part.base.is_number,
-        lambda power: _root_of_quotient(power.base, power.exp),
-    )
+    whole = expression.doit().replace(_is_root, _root_of_quotient)
     symbols = sorted(whole.free_symbols, key=str)
     if not symbols:
         return [whole]
@@ -115,10 +113,14 @@ def _values(sympy: Any, expression: Any) -> list[Any]:
     ]
 
 
-def _root_of_quotient(base: Any, exponent: Any) -> Any:
+def _is_root(part: Any) -> bool:
+    return bool(part.is_Pow and part.exp.is_Rational and not part.exp.is_Integer and not part.base.is_number)
+
+
+def _root_of_quotient(root: Any) -> Any:
     """Return the quotient of the roots, so that the root of 1/n is one over the root of n, also for negative n."""
-    top, bottom = base.as_numer_denom()
-    return top**exponent if bottom == 1 else top**exponent / bottom**exponent
+    top, bottom = root.base.as_numer_denom()
+    return root if bottom == 1 else top**root.exp / bottom**root.exp
 
 
 def _number_key(sympy: Any, value: Any) -> str:
