@@ -26,7 +26,6 @@ from .labelling import LabelledSolution
 
 VOTES = {"majority": VoteRule.MAJORITY, "weighted": VoteRule.WEIGHTED, "best-of-n": VoteRule.BEST}
 SEARCH = "rebase"
-METHODS = (*VOTES, SEARCH)
 NO_LIMIT = Budget()
 HALF = 0.5
 

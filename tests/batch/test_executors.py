@@ -1,4 +1,4 @@
-"""Where engines are placed, and what is refused before any of them is started."""
+"""Placement of engines, and refusals before any of them is started."""
 
 from __future__ import annotations
 

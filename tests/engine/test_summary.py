@@ -1,4 +1,4 @@
-"""What a run that cannot be waited for leaves behind."""
+"""Solutions of runs that cannot be waited for."""
 
 from __future__ import annotations
 

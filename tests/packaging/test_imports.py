@@ -1,4 +1,4 @@
-"""Which modules an import may bring along; each case in a process of its own."""
+"""Modules that an import brings along; each case in a process of its own."""
 
 from __future__ import annotations
 

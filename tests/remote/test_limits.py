@@ -1,4 +1,4 @@
-"""What ends a search on a server: an interrupt, a deadline, a budget."""
+"""Ends of a search on a server: an interrupt, a deadline, a budget."""
 
 from __future__ import annotations
 

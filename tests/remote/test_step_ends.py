@@ -1,4 +1,4 @@
-"""How the steps of a model behind a server end."""
+"""Ends of steps of a model behind a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a limit counts is what the usage says, for every strategy, kind of reward and backend, and every limit."""
+"""One meter: limits count what the usage says, for every strategy, kind of reward, backend and limit."""
 
 from __future__ import annotations
 

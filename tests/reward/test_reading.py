@@ -1,4 +1,4 @@
-"""What the runtime reads along a path: logits, hidden states, and how likely the path's own tokens are."""
+"""Reads along a path: logits, hidden states, and the likelihood of the path's own tokens."""
 
 from __future__ import annotations
 

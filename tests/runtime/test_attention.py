@@ -1,4 +1,4 @@
-"""How a context attends on a processor: what is faster for the length of the heads, and never in too large a batch."""
+"""Attention on a processor: the faster kind for the length of the heads, and batches that are not too large."""
 
 from __future__ import annotations
 
