@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from textual.actions import SkipAction
 from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
+from textual.widgets import Input, TextArea
 
-from .common.actions import actions_of, bindings
+from .common.actions import COPY_KEY, actions_of, bindings
 from .common.program import MakePlan, Program
 from .common.themes import DARK, FALLBACKS, LIGHT
 from .screens.base import RamifyScreen
@@ -217,8 +219,11 @@ class RamifyApp(Program):
         self.push_screen(DebugScreen())
 
     async def action_interrupt(self) -> None:
-        """Stop the search on the screen; without one, ask for a second press and quit."""
-        stop = getattr(self.screen, "stop_if_running", None)
+        """Stop the search on the screen, or below its dialog; without one, ask for a second press and quit."""
+        if self._copies_instead():
+            raise SkipAction
+        screen = next((each for each in reversed(self.screen_stack) if not each.is_modal), self.screen)
+        stop = getattr(screen, "stop_if_running", None)
         if stop is not None and stop():
             return
         if self._pressed_to_quit:
@@ -227,6 +232,15 @@ class RamifyApp(Program):
         self._pressed_to_quit = True
         self.notify(f"Press {self.sign('interrupt')} again to quit.", timeout=3)
         self.set_timer(3, self._forget_press)
+
+    def _copies_instead(self) -> bool:
+        """Tell whether text is selected that the key copies."""
+        keys = next(action.keys for action in self.actions if action.id == "interrupt")
+        if COPY_KEY not in keys.split(","):
+            return False
+        focused = self.screen.focused
+        in_field = focused.selected_text if isinstance(focused, Input | TextArea) else ""
+        return bool(in_field or self.screen.get_selected_text())
 
     def _forget_press(self) -> None:
         self._pressed_to_quit = False

@@ -108,3 +108,29 @@ async def test_texts_name_the_keys_in_force(ui):
         await user.until(lambda: any("press F11 for an example" in toast for toast in user.toasts))
         await user.press("f1")
         await user.until(lambda: "begins a new line, F11 writes" in user.text())
+
+
+@pytest.mark.parametrize("opened", [None, "f1", "f5", "ctrl+p", "f9"])
+async def test_ctrl_c_pressed_twice_quits_from_wherever_it_is(ui, opened):
+    async with ui() as user:
+        if opened is not None:
+            await user.press(opened)
+            await user.until(lambda: len(user.app.screen_stack) > 1)
+        await user.press("ctrl+c")
+        await user.pilot.pause()
+        assert user.app.is_running and not user.app._exit
+        await user.press("ctrl+c")
+        await user.until(lambda: user.app._exit)
+
+
+async def test_ctrl_c_copies_what_is_selected(ui):
+    async with ui() as user:
+        await user.press("f2")
+        await user.until(lambda: user.app.home.query_one("#question").text)
+        field = user.app.home.query_one("#question")
+        field.focus()
+        field.select_all()
+        await user.press("ctrl+c")
+        await user.press("ctrl+c")
+        await user.pilot.pause()
+        assert user.app.clipboard == field.text and not user.app._exit

@@ -177,3 +177,12 @@ async def test_ctrl_c_stops_the_search_first_and_then_quits(paused):
         assert any("again to quit" in toast for toast in user.toasts)
         await user.press("ctrl+c")
         await user.until(lambda: not user.app.is_running or user.app._exit)
+
+
+async def test_ctrl_c_in_the_help_stops_the_search_below_it(paused):
+    async with paused() as user:
+        await user.press("f1")
+        await user.until(lambda: user.app.screen.is_modal)
+        await user.press("ctrl+c")
+        await user.over()
+        assert not user.app._exit

@@ -39,6 +39,8 @@ class Action:
 
 EVERYWHERE = ("home", "run", "compare", "history", "batch")
 TREES = ("run", "compare")
+COPY_KEY = "ctrl+c"
+"""Key that copies where text is selected."""
 
 ACTIONS: tuple[Action, ...] = (
     Action("search", "ctrl+s", "enter", "search", "Search for the answer to the question.", ("home",), 1),
@@ -77,7 +79,13 @@ ACTIONS: tuple[Action, ...] = (
     Action("console", "f9", "F9", "log", "Show what the program and the models reported.", EVERYWHERE, 30),
     Action("quit", "ctrl+q", "^q", "quit", "Stop what runs, save it and leave.", EVERYWHERE, 22, True),
     Action(
-        "interrupt", "ctrl+c", "^c", "stop or quit", "Stop the search; without one, pressed twice, quit.", EVERYWHERE
+        "interrupt",
+        COPY_KEY,
+        "^c",
+        "stop or quit",
+        "Stop the search; without one, pressed twice, quit.",
+        EVERYWHERE,
+        priority=True,
     ),
 )
 
