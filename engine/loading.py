@@ -17,6 +17,7 @@ from .policy.prompts.prompt_format import choose_prompt_format
 from .policy.protocol import PolicyModel
 from .policy.remote.address import is_remote
 from .rewards.loading import RewardLoader, RewardSource
+from .rewards.naming import DEFAULT_REWARD_NAME, NO_REWARD, check_reward, reads_no_policy
 from .rewards.own_head import muted_ids
 from .runtime.llama.config import ModelConfig
 from .runtime.llama.gguf_check import check_gguf
@@ -39,8 +40,11 @@ async def load_models(
         ModelUnreachable: if no server of a remote model answers.
         UsageError: if a setting does not exist.
     """
-    if reward == "default":
-        reward = default_reward(model)
+    reward = chosen_reward(model, reward)
+    if isinstance(reward, str | Path):
+        found = check_reward(reward, config.reward_spec)
+        if found.reads_policy and isinstance(model, str | Path) and is_remote(model):
+            raise reads_no_policy(found.plain)
     loader = _Loader(stack, config)
     policy = await loader.policy(model) if isinstance(model, str | Path) else model
     return policy, await loader.reward(reward, policy)
@@ -54,6 +58,13 @@ async def load_reward(stack: AsyncExitStack, reward: RewardSource, config: Engin
         UsageError: if a setting does not exist, or the reward reads the policy.
     """
     return await _Loader(stack, config).reward(reward, None)
+
+
+def chosen_reward(model: str | Path | PolicyModel, reward: RewardSource) -> RewardSource:
+    """Return the reward itself, None for "none", or that which goes with the model for "default"."""
+    if not isinstance(reward, str):
+        return reward
+    return {NO_REWARD: None, DEFAULT_REWARD_NAME: default_reward(model)}.get(reward, reward)
 
 
 def default_reward(model: str | Path | PolicyModel) -> str | None:

@@ -18,6 +18,7 @@ from ramify.engine.ensembles.fallback import Fallback
 from ramify.engine.library.catalog import resolve_model
 from ramify.engine.policy.remote.address import is_remote
 from ramify.errors import ModelLoadError, RamifyError, UnpicklableError
+from ramify.files import is_folder
 from ramify.solution import Solution
 from ramify.usage import Usage
 
@@ -144,7 +145,7 @@ def file_sizes(descriptions: Mapping[str, Mapping[str, Any] | None]) -> dict[str
     """Return the bytes of the models that are files, by name; `descriptions` are those of the manifest."""
     found = dict[str, int]()
     for name, each in descriptions.items():
-        if each is not None and each["bytes"] is not None and not is_remote(name) and not Path(name).is_dir():
+        if each is not None and each["bytes"] is not None and not is_remote(name) and not is_folder(Path(name)):
             found[name] = int(each["bytes"])
     return found
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import anyio
 
+from ramify.engine.rewards.naming import read_reward_name
 from ramify.errors import EngineDied, EnginesLost, UsageError
 from ramify.files import is_file, is_folder, user_path
 from ramify.solution import Solution
@@ -278,11 +279,14 @@ def _connect(ray: Any) -> bool:
 
 def _engine_plan(config: BatchConfig, setup: Setup) -> EnginePlan:
     reward = reward_source(config, setup)
-    model, reward = _absolute(config.model), None if reward is None else _absolute(reward)
+    model, read = _absolute(config.model), None if reward is None else read_reward_name(reward)
     fallback = None if config.fallback is None else config.fallback.at(_absolute(config.fallback.model))
     described: dict[str, Mapping[str, Any] | None] = {str(model): setup.model}
-    if reward is not None:
-        described[str(reward)] = setup.reward
+    if read is not None:
+        place = _absolute(read.model) if read.model else ""
+        reward = read.with_model(place)
+        if place:
+            described[place] = setup.reward
     if fallback is not None:
         described[str(fallback.model)] = setup.fallback
     return EnginePlan(model=model, reward=reward, engine=config.engine, fallback=fallback, files=file_sizes(described))

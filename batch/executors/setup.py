@@ -10,9 +10,10 @@ from typing import Any
 
 from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
-from ramify.engine.loading import default_reward, default_sampling
+from ramify.engine.loading import chosen_reward, default_sampling
 from ramify.engine.planning.profile import profile_for
 from ramify.engine.planning.strategy_choice import choose_strategy
+from ramify.engine.rewards.naming import check_reward
 from ramify.errors import UsageError
 from ramify.search.strategies.sampling import MajorityVote, WeightedVote
 from ramify.search.strategy import Strategy
@@ -75,7 +76,10 @@ def make_setup(config: BatchConfig, engine: Engine | None, known: Mapping[str, A
         strategy = _strategy(config, settings, names)
     else:
         settings = config.engine
-        source = default_reward(config.model) if config.reward == "default" else config.reward
+        source = _reward_source(config)
+        if source is not None:
+            # Before the model's file is read, which takes a while.
+            check_reward(source, settings.reward_spec)
         strategy = _strategy(config, settings, (str(config.model), None if source is None else str(source)))
         model = describe_model(config.model, known.get("model"))
         reward = None if source is None or not strategy.uses_reward else describe_reward(source, known.get("reward"))
@@ -108,7 +112,17 @@ def reward_source(config: BatchConfig, setup: Setup) -> str | Path | None:
     """Return the reward to load, None if the strategy needs none."""
     if setup.reward is None:
         return None
-    return default_reward(config.model) if config.reward == "default" else config.reward
+    return _reward_source(config)
+
+
+def _reward_source(config: BatchConfig) -> str | Path | None:
+    source = chosen_reward(config.model, config.reward)
+    if source is None or isinstance(source, str | Path):
+        return source
+    raise UsageError(
+        f"the reward of a batch is an object of type {type(source).__name__}",
+        "name it, or open an Engine with the object and pass that engine",
+    )
 
 
 def check_adaptive(strategy: Strategy) -> MajorityVote | WeightedVote:

@@ -13,9 +13,9 @@ from typing import Any, cast
 from ramify.config import EngineConfig, RunConfig
 from ramify.engine.library.catalog import resolve_model
 from ramify.engine.policy.remote.address import is_remote, parse_address
-from ramify.engine.rewards.confidence import CONFIDENCES
+from ramify.engine.rewards.naming import read_reward_name
 from ramify.errors import ModelLoadError
-from ramify.files import is_file, user_path
+from ramify.files import is_file
 from ramify.sampling_params import TokenSampling
 from ramify.search.registry import strategy_to_dict
 from ramify.search.strategy import Strategy
@@ -67,17 +67,27 @@ def describe_model(name: str | Path, known: Mapping[str, Any] | None) -> dict[st
 def describe_reward(source: str | Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the description of a reward: of a file as `describe_model`, of a checkpoint's folder by all its files.
 
-    A reward that is no file has its name alone.
+    A reward that is no file has its name alone. One that reads a file in another way, such as its likelihood or with
+    noise, has a hash of that way and of the file, whose own is `file_sha256`.
 
     Raises:
         ModelLoadError: if there is no such file.
-        UsageError: if models of such a name cannot be loaded.
+        UsageError: if the name is malformed.
     """
-    if source in CONFIDENCES or is_remote(source):
-        return unfiled(str(source))
-    folder = user_path(source)
-    if not is_file(folder / "config.json"):
-        return describe_model(source, known)
+    reward = read_reward_name(source)
+    if reward.path is None:
+        return unfiled(reward.text)
+    way = reward.text.removesuffix(reward.model)
+    if known is not None and way:
+        known = {**known, "sha256": known["file_sha256"]} if "file_sha256" in known else None
+    described = _checkpoint(reward.path, known) if reward.is_checkpoint else describe_model(reward.model, known)
+    if not way:
+        return described
+    content = described["sha256"]
+    return {**described, "name": reward.text, "sha256": digest([way, content]), "file_sha256": content}
+
+
+def _checkpoint(folder: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:
     files = sorted(each for each in folder.iterdir() if each.is_file())
     size = sum(each.stat().st_size for each in files)
     found = {"path": str(folder.resolve()), "bytes": size, "mtime_ns": max(each.stat().st_mtime_ns for each in files)}

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ramify.errors import ModelLoadError, RewardSpecError, UsageError
-from ramify.files import is_file, user_path
 from ramify.reward.callable import CallableReward
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.mlp import MlpHead
-from ramify.reward.noise import NOISY, NoisyReward, split_noisy
+from ramify.reward.noise import NoisyReward
 from ramify.reward.protocol import RewardModel
 from ramify.reward.spec_loading import AnySpec, load_spec, resolve_spec, spec_from_metadata
 from ramify.reward.specs import ImplicitSpec, RewardSpec, VerifierSpec
@@ -21,13 +20,13 @@ from ..library.catalog import resolve_model
 from ..policy.llama import LlamaPolicy
 from ..policy.prompts.prompt_format import choose_prompt_format
 from ..policy.protocol import PolicyModel
-from ..policy.remote.address import PREFIX
 from ..policy.remote.policy import RemotePolicy
 from ..runtime.llama.gguf_check import check_gguf
 from ..runtime.serve.loaded_model import LoadedModel
-from .confidence import CONFIDENCES, ConfidenceName, ConfidenceReward, LogRatioReward
-from .judge import JudgeReward, parse_address
+from .confidence import ConfidenceName, ConfidenceReward, LogRatioReward
+from .judge import JudgeReward
 from .likelihood import LikelihoodModel
+from .naming import RewardName, check_reward, reads_no_policy
 from .own_head import OwnHeadReward, reads_what_it_writes, same_file
 from .scorer import LlamaScorer
 from .verifier import VerifierReward
@@ -60,44 +59,43 @@ class RewardLoader:
     async def load(self, source: RewardSource, policy: PolicyModel | None) -> RewardModel | None:
         """Return the reward that `source` means.
 
-        That is one of CONFIDENCES, also with `:MODEL` for another language model's, `openai:URL#MODEL`, the folder of a
-        Hugging Face checkpoint, a model as `resolve_model` knows it, a RewardModel or a function; `noisy:SIGMA:REWARD`
-        is one of these with noise on its scores.
+        A name is read by `read_reward_name`; a RewardModel is taken as it is, and a function is made one.
 
         Raises:
             ModelLoadError: if a file cannot be loaded or is no reward model.
-            UsageError: if the name, or the spec, is wrong.
+            UsageError: if the name, the spec or the kind of object is wrong.
         """
         if source is None:
             return None
-        if not isinstance(source, str | Path):
-            return source if isinstance(source, RewardModel) else CallableReward(source)
-        for name in CONFIDENCES:
-            if source == name:
-                return _confidence(name, policy)
-            if isinstance(source, str) and source.startswith(f"{name}:"):
-                return await self._other_confidence(name, source.removeprefix(f"{name}:"))
-        if isinstance(source, str) and source.startswith(NOISY):
-            return await self._noisy(source, policy)
-        if isinstance(source, str) and source.startswith(PREFIX):
-            return JudgeReward(parse_address(source))
-        folder = _folder(source)
-        if folder is not None:
-            return self._from_checkpoint(folder)
-        ref = resolve_model(source)
-        given = self._given()
+        if isinstance(source, str | Path):
+            found = check_reward(source, self._spec)
+            reward = await self._named(found, policy)
+            for sigma in reversed(found.sigmas):
+                reward = NoisyReward(reward, sigma)
+            return reward
+        if isinstance(source, RewardModel):
+            return source
+        if callable(source):
+            return CallableReward(source)
+        raise UsageError(
+            f"the reward is an object of type {type(source).__name__}",
+            "pass a name, a path, a function of (question, steps), or a RewardModel",
+        )
+
+    async def _named(self, found: RewardName, policy: PolicyModel | None) -> RewardModel:
+        if found.judge is not None:
+            return JudgeReward(found.judge)
+        if found.confidence is not None and found.path is None:
+            return _confidence(found.confidence, policy)
+        assert found.path is not None
+        if found.confidence is not None:
+            return await self._other_confidence(found.confidence, found.path, found.plain)
+        if found.is_checkpoint:
+            return self._from_checkpoint(found.path)
         try:
-            return await self._from_file(ref.path, ref.name, given, policy)
+            return await self._from_file(found.path, found.name, self._given(), policy)
         except RewardSpecError as error:
             raise ModelLoadError(str(error)) from error
-
-    async def _noisy(self, source: str, policy: PolicyModel | None) -> RewardModel | None:
-        try:
-            sigma, name = split_noisy(source)
-        except RewardSpecError as error:
-            raise UsageError(str(error)) from error
-        inner = await self.load(name, policy)
-        return None if inner is None else NoisyReward(inner, sigma)
 
     async def _from_file(self, path: Path, name: str, given: AnySpec | None, policy: PolicyModel | None) -> RewardModel:
         known = given or spec_from_metadata(check_gguf(path).metadata)
@@ -131,10 +129,10 @@ class RewardLoader:
         models = [_reader(each, spec.preset) for each in (loaded, reference)]
         return LogRatioReward(spec.name, models[0], models[1], beta=spec.beta)
 
-    async def _other_confidence(self, kind: ConfidenceName, model: str) -> RewardModel:
-        loaded = await self._load_model(resolve_model(model).path)
+    async def _other_confidence(self, kind: ConfidenceName, path: Path, name: str) -> RewardModel:
+        loaded = await self._load_model(path)
         size = loaded.info.vocabulary_size
-        return ConfidenceReward(kind, _reader(loaded, None), vocabulary_size=size, name=f"{kind}:{model}", own=False)
+        return ConfidenceReward(kind, _reader(loaded, None), vocabulary_size=size, name=name, own=False)
 
     def _from_checkpoint(self, folder: Path) -> RewardModel:
         from .reference import load_reference
@@ -169,7 +167,7 @@ def _splitter(policy: PolicyModel | None) -> Callable[[str], list[str]] | None:
 
 def _confidence(kind: ConfidenceName, policy: PolicyModel | None) -> RewardModel:
     if not isinstance(policy, LlamaPolicy):
-        raise UsageError(f"the reward {kind} reads the policy, which is no GGUF model here", "use another --reward")
+        raise reads_no_policy(kind)
     model = LikelihoodModel(policy.model, policy.prompt.encode, exact=True)
     size = policy.model.info.vocabulary_size
     return ConfidenceReward(kind, model, vocabulary_size=size, name=kind, own=True)
@@ -185,12 +183,6 @@ def _reader(loaded: LoadedModel, preset: str | None) -> LikelihoodModel:
 def _has_classifier(path: Path) -> bool:
     summary = check_gguf(path)
     return summary.metadata.get(f"{summary.architecture}.pooling_type") == RANK_POOLING
-
-
-def _folder(source: str | Path) -> Path | None:
-    """Return the checkpoint that a reward's name means, None if it means something else."""
-    path = user_path(source)
-    return path if is_file(path / "config.json") else None
 
 
 def _head(model: Path, spec: RewardSpec) -> MlpHead:

@@ -175,11 +175,11 @@ def note_bad(record: BadRecord) -> None:
 
 def _config(plan: SearchPlan, options: dict[str, Any]) -> BatchConfig:
     from ramify.batch.store.config import BatchConfig
-    from ramify.engine.loading import default_reward
+    from ramify.engine.loading import chosen_reward
 
     from ..config import EngineConfig, RunConfig
 
-    reward = default_reward(plan.model) if plan.reward == "default" else plan.reward
+    reward = chosen_reward(plan.model, plan.reward)
     ids = tuple(each.strip() for each in (options["ids"] or "").split(",") if each.strip())
     names = ("parallel", "repeat", "limit", "shuffle", "shuffle_seed", "max_failures", "retry_failed", "save_trees")
     names += ("allocation", "executor", "actors")

@@ -195,10 +195,10 @@ class SearchPlan:
                 raise UsageError(f"the strategy {name} has no {flag}", f"leave {flag} out or choose another --strategy")
 
     def _profile(self, *, has_reward: bool) -> Profile:
-        from ramify.engine.loading import default_reward
+        from ramify.engine.loading import chosen_reward
         from ramify.engine.planning.profile import profile_for
 
-        reward = default_reward(self.model) if self.reward == "default" else self.reward
+        reward = chosen_reward(self.model, self.reward)
         return profile_for(self.model, reward if has_reward else None, self.profile)
 
 

@@ -16,7 +16,7 @@ import anyio
 from ramify.engine.engine import Engine
 from ramify.engine.ensembles.cascade import certainty
 from ramify.engine.ensembles.fallback import LABEL, fallback_note, own_format, solve_with_fallback
-from ramify.engine.loading import default_reward
+from ramify.engine.loading import chosen_reward
 from ramify.search.budget import Budget
 
 from ..config import DEFAULT_BUDGET, EngineConfig
@@ -135,7 +135,7 @@ async def _with_fallback(
     Raises:
         RamifyError: if the fallback cannot be asked and the first model has no answer.
     """
-    reward = default_reward(plan.model) if plan.reward == "default" else plan.reward
+    reward = chosen_reward(plan.model, plan.reward)
     reward = reward if options["strategy"].uses_reward else None
     settings = own_format(EngineConfig(**plan.engine_options))
     runs: list[Run] = []

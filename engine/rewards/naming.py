@@ -1,0 +1,150 @@
+"""Names of rewards as users write them, read in one way for every command and interface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ramify.errors import ModelLoadError, RewardSpecError, UsageError
+from ramify.files import is_file, user_path
+from ramify.reward.noise import NOISY, split_noisy
+from ramify.reward.published import FAMILIES
+from ramify.reward.spec_loading import is_named, load_spec, spec_from_metadata
+from ramify.text import nearest_word
+
+from ..library.catalog import list_bundled, list_user_models, resolve_model
+from ..policy.remote.address import PREFIX
+from ..runtime.llama.gguf_check import check_gguf
+from .confidence import CONFIDENCES, ConfidenceName
+from .judge import JudgeAddress, parse_address
+
+NO_REWARD, DEFAULT_REWARD_NAME = "none", "default"
+"""Names that mean no reward, and the one that goes with the policy; an engine settles both before it loads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardName:
+    """A reward as it is named.
+
+    `text` is all of the name, `plain` the part without noise, and `model` the part that names a file, "" if there is
+    none; the file is `path`, and results call it `name`. `confidence` is the kind of a language model's confidence,
+    that of the policy itself where there is no `path`. `judge` is the address of a judge. Without these two, the file
+    is a reward model, or the folder of a checkpoint (`is_checkpoint`). `sigmas` are the standard deviations of noise on
+    the scores, outermost first.
+    """
+
+    text: str
+    plain: str
+    model: str = ""
+    name: str = ""
+    path: Path | None = None
+    confidence: ConfidenceName | None = None
+    judge: JudgeAddress | None = None
+    is_checkpoint: bool = False
+    sigmas: tuple[float, ...] = ()
+
+    @property
+    def reads_policy(self) -> bool:
+        """True for the confidence of the policy itself."""
+        return self.confidence is not None and self.path is None
+
+    def with_model(self, model: str) -> str:
+        """Return the name with another name of the same file."""
+        return self.text.removesuffix(self.model) + model if self.model else self.text
+
+
+def read_reward_name(source: str | Path) -> RewardName:
+    """Return what a name or path means.
+
+    That is one of CONFIDENCES, also with `:MODEL` for another language model's, `openai:URL#MODEL`, the folder of a
+    Hugging Face checkpoint, or a model as `resolve_model` knows it; `noisy:SIGMA:REWARD` is one of these with noise on
+    its scores.
+
+    Raises:
+        ModelLoadError: if there is no such file or model; the message has the nearest name of a reward.
+        UsageError: if the name is malformed.
+    """
+    sigmas = list[float]()
+    inner = source
+    while isinstance(inner, str) and inner.startswith(NOISY):
+        try:
+            sigma, inner = split_noisy(inner)
+        except RewardSpecError as error:
+            raise UsageError(str(error)) from error
+        sigmas.append(sigma)
+    return replace(_plain_name(inner), text=str(source), sigmas=tuple(sigmas))
+
+
+def check_reward(source: str | Path, spec: str | None = None) -> RewardName:
+    """Return what a name means, after a check of all that can be known before a model is loaded.
+
+    `spec` is the format that is asked for, None for what the file says.
+
+    Raises:
+        ModelLoadError: if there is no such file, or it is no reward model; the message says how it can be used.
+        UsageError: if the name is malformed, or there is no such format.
+    """
+    found = read_reward_name(source)
+    try:
+        if spec is not None:
+            load_spec(spec)
+            return found
+        if found.path is not None and found.confidence is None and not found.is_checkpoint:
+            metadata = check_gguf(found.path).metadata
+            known = spec_from_metadata(metadata) is not None or any(is_named(each, metadata) for each in FAMILIES)
+            if not known:
+                raise ModelLoadError(
+                    f"{found.name} does not say how it reads steps, so it cannot be used as a reward model",
+                    f"score by its likelihood with mean-logprob:{found.model}, or name its format with a reward "
+                    "spec (--reward-spec)",
+                )
+    except RewardSpecError as error:
+        raise UsageError(str(error)) from error
+    return found
+
+
+def reads_no_policy(kind: str) -> UsageError:
+    """Return the error for a policy's own confidence where the policy is not run here."""
+    return UsageError(
+        f"the reward {kind} reads the policy, which is no GGUF model here",
+        f"use another --reward, such as {kind}:FILE with a GGUF model",
+    )
+
+
+def _plain_name(source: str | Path) -> RewardName:
+    # A Path means a file, whatever models have its name.
+    text = source if isinstance(source, str) else str(user_path(source).absolute())
+    if isinstance(source, str):
+        for kind in CONFIDENCES:
+            if source == kind:
+                return RewardName(text=text, plain=text, confidence=kind)
+            if source.startswith(f"{kind}:"):
+                model = source.removeprefix(f"{kind}:")
+                ref = resolve_model(model)
+                return RewardName(text=text, plain=text, model=model, name=ref.name, path=ref.path, confidence=kind)
+        if source.startswith(PREFIX):
+            return RewardName(text=text, plain=text, judge=parse_address(source))
+    folder = user_path(source)
+    if is_file(folder / "config.json"):
+        return RewardName(text=text, plain=text, model=text, name=folder.name, path=folder, is_checkpoint=True)
+    try:
+        ref = resolve_model(source)
+    except ModelLoadError as error:
+        near = _nearest(text)
+        if near is None:
+            raise
+        raise ModelLoadError(f"there is no reward {text!r}", f"did you mean {near!r}?") from error
+    return RewardName(text=text, plain=text, model=text, name=ref.name, path=ref.path)
+
+
+def _nearest(text: str) -> str | None:
+    """Return the name of a reward that a wrong one may stand for, None for what is the path of a file."""
+    kind, colon, rest = text.partition(":")
+    words = [*CONFIDENCES, NOISY.rstrip(":"), PREFIX.rstrip(":")]
+    if not colon:
+        entries = (*list_bundled(), *list_user_models())
+        rewards = [each.name for each in entries if each.role != "policy"]
+        words = [*CONFIDENCES, NO_REWARD, DEFAULT_REWARD_NAME, *rewards]
+    is_path = "/" in kind or (text.endswith(".gguf") and not colon)
+    near = None if is_path or kind in words else nearest_word(kind.lower(), words, cutoff=0.6)
+    return None if near is None else f"{near}{colon}{rest}"
