@@ -13,6 +13,7 @@ import pytest
 from ramify.batch.store.identity import configuration
 from ramify.config import EngineConfig, RunConfig
 from ramify.engine.engine import Engine
+from ramify.sampling_params import UNFILTERED
 from ramify.search.strategies.sampling import MajorityVote
 from ramify.testing import ScriptedModel
 
@@ -104,6 +105,7 @@ def test_only_the_kv_type_makes_another_item_of_a_batch():
             engine=EngineConfig(**engine),
             strategy=MajorityVote(width=1),
             run=RunConfig(),
+            sampling=UNFILTERED,
         )
 
     plain = hashed()

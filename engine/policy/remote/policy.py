@@ -109,6 +109,11 @@ class RemotePolicy:
         self._dialects = DialectCache(self._detect)
 
     @property
+    def ends_at_answer(self) -> bool:
+        """Whether a path ends with its first answer: in completions, where a base model has no end of its own."""
+        return self.writer.as_text
+
+    @property
     def sampling(self) -> TokenSampling:
         """The sampling of models whose files are not known."""
         return USUAL_SAMPLING
