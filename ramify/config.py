@@ -242,9 +242,10 @@ class EngineConfig(ModelSettings):
         metavar="NAME",
         help="How the question is put: plain, gsm8k, math.",
         unset="as the model says",
-        explanation='`plain` (the question alone), `gsm8k` (an answer after "The answer is") or `math` (an answer in '
-        "`\\boxed{}`); by default what the file says, else `math` for models with a chat template and `gsm8k` for "
-        "others. For servers also `chat:NAME` ([remote.md](remote.md))",
+        explanation='`plain` (the question alone), `gsm8k` (an answer after "The answer is", with worked examples for '
+        "models without a chat template) or `math` (an answer in `\\boxed{}`); by default what the file says, else "
+        "`math` for models with a chat template and `gsm8k` for others. For servers also `chat:NAME` "
+        "([remote.md](remote.md))",
         identity="always",
     )
     step_format: str | None = setting(

@@ -13,13 +13,12 @@ from ramify.search.registry import make_strategy, strategy_names
 HEAVY = ("anyio", "jinja2", "llama_cpp", "math_verify", "networkx", "numpy", "pydantic", "rich", "sympy", "torch")
 
 SOLVE_OPTIONS = [
-    "--fallback", "--fallback-confidence",
-    "--context-tokens", "--flash-attention", "--kv-type", "--main-gpu", "--pools", "--tensor-split", "--workers",
-    "--help", "--gpu-layers", "--isolation", "--json", "--max-flops", "--max-generated-tokens", "--max-nodes",
-    "--max-path-tokens", "--max-seconds", "--max-step-tokens", "--max-total-tokens", "--min-p", "--min-step-tokens", "--model",
-    "--profile", "--prompt-preset", "--quiet", "--reward", "--reward-spec", "--save", "--save-tree", "--seed",
-    "--step-format", "--stop", "--strategy", "--strategy-option", "--temperature", "--threads", "--top-k", "--top-p",
-    "--tree-temperature", "--width",
+    "--fallback", "--fallback-confidence", "--context-tokens", "--flash-attention", "--kv-type", "--main-gpu",
+    "--pools", "--tensor-split", "--workers", "--help", "--gpu-layers", "--isolation", "--json", "--max-flops",
+    "--max-generated-tokens", "--max-nodes", "--max-path-tokens", "--max-seconds", "--max-step-tokens",
+    "--max-total-tokens", "--min-p", "--min-step-tokens", "--model", "--profile", "--prompt-preset", "--quiet",
+    "--reward", "--reward-spec", "--save", "--save-tree", "--seed", "--step-format", "--stop", "--strategy",
+    "--strategy-option", "--temperature", "--threads", "--top-k", "--top-p", "--tree-temperature", "--width",
 ]  # fmt: skip
 
 
