@@ -131,6 +131,21 @@ def test_templates_have_what_transformers_gives_them() -> None:
         render_chat("{{ raise_exception('why') }}", messages)
 
 
+def test_a_prompt_without_a_template_is_one_text() -> None:
+    tokenizer = PieceTokenizer([": Hi", "!\n"], SPECIAL)
+    prompt = render_prompt("Hi <|user|>!", PRESETS["gsm8k"], None, tokenizer)
+    assert b": Hi" in prompt.pieces and b"!\n" in prompt.pieces
+    assert all(token >= len(SPECIAL) for token in prompt.tokens)
+
+
+def test_stop_sequences_are_not_those_of_models_trained_for_ramify() -> None:
+    assert "Question" in choose_prompt_format({}, TOKENIZER).step.stop
+    assert "Question" not in choose_prompt_format({}, TOKENIZER, chat_template=DEMO, preset="gsm8k").step.stop
+    for preset in (None, "gsm8k", "math"):
+        own = {"ramify.prompt_preset": "plain", "ramify.step_format": "line"}
+        assert choose_prompt_format(own, TOKENIZER, chat_template=DEMO, preset=preset).step == STEP_FORMATS["line"]
+
+
 def test_begin_and_end_tokens_come_from_the_metadata() -> None:
     metadata: dict[str, object] = {"tokenizer.ggml.bos_token_id": 0, "tokenizer.ggml.eos_token_id": "1"}
     assert special_tokens(metadata, TOKENIZER) == SpecialTokens(bos="<s>", eos="</s>", bos_id=0, add_bos=False)
