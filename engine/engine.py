@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any
 
 import anyio
@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from ramify.answers.checkers import AnswerEquality, make_checker
 from ramify.answers.extract import extract_answer
 from ramify.config import DEFAULT_RUN, EngineConfig, RunConfig
-from ramify.errors import EngineClosed, UsageError
+from ramify.errors import EngineClosed, UsageError, check_kind
 from ramify.events import Event
 from ramify.problem import Problem
 from ramify.reward.callable import CallableReward
@@ -33,7 +33,7 @@ from .control.controller import SearchController
 from .control.meter import Meter
 from .interrupts import plain_interrupts
 from .loading import default_sampling, load_models
-from .many import Problems, SolutionStream, as_problem
+from .many import Problems, SolutionStream, as_problem, refuse_one_problem
 from .planning.profile import Profile, profile_for
 from .planning.strategy_choice import choose_strategy
 from .policy.protocol import EndsItself, PolicyModel
@@ -142,6 +142,14 @@ class Engine:
             SearchError: if there is no such strategy or stop rule.
             EngineClosed: outside `async with`.
         """
+        for name, value, kinds, wanted in (
+            ("the budget", budget, Budget, "a Budget such as Budget(generated_tokens=4096)"),
+            ("the sampling", sampling, (SamplingParams, NoneType), "SamplingParams, such as SamplingParams(top_p=0.9)"),
+            ("the tree", tree, (SearchTree, NoneType), "the SearchTree of a solution"),
+            ("the stop rule", stop, (str, Callable, NoneType), "its text, such as beta:0.95, or a function"),
+            ("the path rule", cut, (Callable, NoneType), "a function"),
+        ):
+            check_kind(name, value, kinds, wanted)
         config = RunConfig(
             budget=budget,
             sampling=SamplingParams.of((sampling or SamplingParams()).resolved(default_sampling(self.policy))),
@@ -174,9 +182,10 @@ class Engine:
         `problems` may be any iterable or asynchronous iterable. `options` are those of `run`.
 
         Raises:
-            UsageError: if `parallel` is below 1.
+            UsageError: if `parallel` is below 1, or `problems` is one problem.
             EngineClosed: outside `async with`.
         """
+        refuse_one_problem(problems)
         if parallel < 1:
             raise UsageError(f"parallel is {parallel}", "use 1 or more")
         if self._tasks is None:
@@ -257,6 +266,7 @@ async def _beside(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncGenerat
 
 
 def _configured(config: EngineConfig, settings: dict[str, Any]) -> EngineConfig:
+    check_kind("config", config, EngineConfig, "an EngineConfig")
     known = [field.name for field in fields(config)]
     for name in settings:
         if name not in known:

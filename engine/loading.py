@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ramify.config import SETTINGS, EngineConfig
+from ramify.errors import check_kind
 from ramify.reward.protocol import RewardModel
 from ramify.sampling_params import UNFILTERED, USUAL_SAMPLING, TokenSampling
+from ramify.settings import verify
 
 from .library.catalog import resolve_model
 from .policy.defaults import RecommendsSampling, recommended_sampling
@@ -45,6 +47,9 @@ async def load_models(
         found = check_reward(reward, config.reward_spec)
         if found.reads_policy and isinstance(model, str | Path) and is_remote(model):
             raise reads_no_policy(found.plain)
+    if not isinstance(model, str | Path) and (isinstance(model, type) or not callable(getattr(model, "open", None))):
+        check_kind("the model", model, (), "a name, the path of a GGUF file, or a PolicyModel")
+    verify(config)
     loader = _Loader(stack, config)
     policy = await loader.policy(model) if isinstance(model, str | Path) else model
     return policy, await loader.reward(reward, policy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from types import TracebackType
 from typing import TypeVar
@@ -10,6 +10,7 @@ from typing import TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
+from ramify.errors import check_kind
 from ramify.problem import Problem
 from ramify.solution import Solution
 
@@ -44,9 +45,13 @@ class SolutionStream:
         try:
             with self._scope:
                 async with aclosing(_each(problems)) as each, anyio.create_task_group() as group:
-                    async for problem in each:
-                        await self._limiter.acquire()
-                        group.start_soon(self._solve_one, problem)
+                    try:
+                        async for problem in each:
+                            await self._limiter.acquire()
+                            group.start_soon(self._solve_one, problem)
+                    except Exception as error:
+                        # The source of the problems has failed: an error for the reader, not for the engine.
+                        await self._send.send(error)
         finally:
             self._send.close()
             self._receive.close()
@@ -105,8 +110,26 @@ async def _each(problems: Problems) -> AsyncGenerator[Problem]:
 
 
 def as_problem(problem: Problem | str, number: int = 0) -> Problem:
-    """Return `problem`, or wrap a bare question with its number as id."""
-    return Problem(id=str(number), question=problem) if isinstance(problem, str) else problem
+    """Return `problem`, or wrap a bare question with its number as id.
+
+    Raises:
+        ArgumentError: if it is neither a text nor a Problem.
+    """
+    if isinstance(problem, str):
+        return Problem(id=str(number), question=problem)
+    check_kind("the problem", problem, Problem, "the question as text, or a Problem; messages of a chat as one text")
+    return problem
+
+
+def refuse_one_problem(problems: Problems) -> None:
+    """Check that several problems are given, not one.
+
+    Raises:
+        ArgumentError: if it is one, or no problem at all.
+    """
+    several = isinstance(problems, Iterable | AsyncIterable) and not isinstance(problems, str | bytes | Mapping)
+    if not several:
+        check_kind("`problems`", problems, (), "a list of questions or Problems; use solve for one of them")
 
 
 async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[None]], *, parallel: int) -> None:

@@ -102,6 +102,17 @@ class ArgumentError(UsageError, ValueError):
     """Raised when an argument of a function has a value that it cannot have."""
 
 
+def check_kind(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
+    """Check that the argument `name` is of one of the kinds; `wanted` says what to pass.
+
+    Raises:
+        ArgumentError: if it is not.
+    """
+    if not isinstance(value, kinds):
+        what = f"the class {value.__name__}" if isinstance(value, type) else f"an object of type {type(value).__name__}"
+        raise ArgumentError(f"{name} is {what}", f"pass {wanted}")
+
+
 class QuestionTooLong(UsageError):
     """Raised when the prompt leaves no room for an answer in the model's context; both lengths are in tokens."""
 

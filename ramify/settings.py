@@ -10,9 +10,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
+from numbers import Real
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from .errors import UsageError
+from .errors import UsageError, check_kind
 from .text import SCALES, TIMES, read_quantity
 
 if TYPE_CHECKING:
@@ -160,10 +162,12 @@ class Setting:
         """Check a value that a program gave; None is left to the library.
 
         Raises:
-            UsageError: if it is out of range or none of the choices.
+            UsageError: if it is out of range, none of the choices, or neither text nor a number where it has to be.
         """
         if value is None:
             return
+        is_text = self.kind in (TEXT, COMPACT)
+        check_kind(self.attribute, value, (str, PathLike) if is_text else Real, "a text" if is_text else "a number")
         if self.choices and value not in self.choices:
             raise UsageError(f"{self.attribute} is {value!r}", f"use {_either(self.choices)}")
         if not self._within(value):

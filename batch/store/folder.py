@@ -42,7 +42,7 @@ TREES, PARTS, EVENTS, LOCK = "trees", "parts", "events.log", "lock"
 _ATTEMPT_FIELDS = {"key": str, "attempt": int, "leg": int, "leg_seconds": int | float, "usage": dict}
 _ITEM_FIELDS = {
     **_ATTEMPT_FIELDS,
-    "id": str,
+    "id": str | int,
     "problem_key": str,
     "index": int,
     "repeat": int,

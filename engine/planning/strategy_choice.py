@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from ramify.errors import UsageError
+from ramify.errors import UsageError, check_kind
 from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy
 from ramify.search.strategies.auto import Auto
@@ -55,6 +55,7 @@ def choose_strategy(
     elif isinstance(wanted, str):
         strategy = make_strategy(wanted, **(options or {}))
     else:
+        check_kind("the strategy", wanted, Strategy, "a name or a Strategy such as Rebase(width=16)")
         strategy = wanted
     if strategy.uses_reward and not has_reward:
         raise UsageError(f"the strategy {strategy.name} needs a reward model and there is none", remedy)
