@@ -10,6 +10,7 @@ set of both. So it is not transitive. `same_in_votes` is an equivalence relation
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
@@ -25,6 +26,7 @@ _LEAST_DIGITS = 10**5
 """Numbers that differ by more than one part in this many are no roundings of each other."""
 
 _math_verify = MathVerifyProcess()
+_IN_TENS = re.compile(r"_\{?(?:10|ten)\}?$|base (?:10|ten)$")
 _ORDERED = ("tuple", "interval", "matrix")
 _UNORDERED = ("set", "list")
 
@@ -130,6 +132,13 @@ def _equal_forms(a: Form, b: Form, algebra: Algebra = _undecided) -> bool | None
         return _all_equal(b.parts, a.parts, algebra)
     if (a.kind == b.kind == "union") or (a.kind in _UNORDERED and b.kind in _UNORDERED):
         return _equal_members(a.parts, b.parts, algebra)
+    if {a.kind, b.kind} == {"based", "number"}:
+        based, number = (a, b) if a.kind == "based" else (b, a)
+        return (
+            number.quantity is not None
+            and number.quantity.value == based.value
+            and _IN_TENS.search(based.text) is not None
+        )
     if a.kind != b.kind or a.value != b.value:
         return False
     return _all_equal(a.parts, b.parts, algebra)

@@ -32,8 +32,9 @@ _MOST_PARTS = 200
 
 _CHOICE = re.compile(
     r"\(?([A-Za-z])\)?|\(([A-J])\)[ .:]?(?![-+*/^(=,]).+"
-    r"|([A-J])(?:\.|\)) ?(?![-+*/^(=.,]|[A-Z](?:\.|$)).+|([A-J]):(?!\d).+"
+    r"|([A-J])(?:\.|\)) ?(?![-+*/^(=.,]|[A-Z](?:\.|$)).+|([A-J]):.+"
 )
+_OPTION = re.compile(r"^(?:the )?(?:option|choice|letter)(?: |(?=\())(?=\(?[A-J](?:[).:]|$))", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Za-z']+(?:[ -][A-Za-z']+)*")
 _LONG_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z']{3,}")
 _FUNCTIONS = frozenset(
@@ -43,7 +44,8 @@ _DATE = re.compile(r"\d+/\d+/\d+|\d+-\d+-\d{2,4}|\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?(?: ?([apAP])\.? ?[mM])?")
 _VARIABLE = r"(?:[A-Za-z]|\\[a-z]+)(?:_(?:\w|\{\w+\}))?(?:\([a-z](?:,[a-z])*\))?|\([a-z](?:,[a-z])+\)"
 _ASSIGNED = re.compile(rf"({_VARIABLE}) ?(?:=|\\in ?)(?![=])(.+)")
-_BUILDER = re.compile(r"\\\{([a-z])(?:\\in ?\\mathbb ?\{?R\}?)?[:|](.+)\\\}")
+_ASSIGNED_BEHIND = re.compile(r"(-?[\d./]+|-?\\frac\{?\d+\}?\{?\d+\}?)=([a-zA-Z])")
+_BUILDER = re.compile(r"\\?\{([a-z])(?: ?\\in ?\\mathbb ?\{?R\}?)?[:|](.+?)\\?\}")
 _ROWS = re.compile(r"\\begin\{([pb]matrix)\}(.*)\\end\{\1\}", re.DOTALL)
 _SIGN = r" ?(<|>|\\leq|\\geq)"
 _BOUND = re.compile(rf"([a-z]){_SIGN} ?([^<>]+)")
@@ -111,6 +113,9 @@ def _form(text: str, depth: int) -> Form:
         if not any(_ASSIGNED.fullmatch(part) for part in listed[1:]):
             inside = _form(assigned[2], depth + 1)
             return Form(inside.kind, inside.text, inside.value, inside.parts, inside.quantity, assigned[1])
+    behind = _ASSIGNED_BEHIND.fullmatch(text)
+    if behind is not None:
+        return _form(f"{behind[2]}={behind[1]}", depth + 1)
     return _bracketed(text, depth) or _relation(text, depth) or _listed(text, depth) or _formula(text)
 
 
@@ -133,7 +138,7 @@ def _simple(text: str) -> Form | None:
         return Form("text", text, text)
     if text.lstrip("+-").strip() == "\\infty":
         return Form("infinity", text, text.startswith("-"))
-    choice = _CHOICE.fullmatch(text)
+    choice = _CHOICE.fullmatch(_OPTION.sub("", text))
     if choice is not None:
         return Form("choice", text, choice[1] or choice[2] or choice[3] or choice[4])
     if _WORDS.fullmatch(text) and all(is_plain_word(word) for word in re.split("[ -]", text)):
@@ -156,7 +161,7 @@ def _formula(text: str) -> Form:
 
 
 def _bracketed(text: str, depth: int) -> Form | None:
-    text = re.sub(r"^\\langle ?(.*?) ?\\rangle$", r"(\1)", text)
+    text = re.sub(r"^(?:\\langle ?|<)([^<>]*?)(?: ?\\rangle|>)$", r"(\1)", text)
     if text == "\\emptyset":
         return Form("set", text)
     builder = _BUILDER.fullmatch(text)
@@ -173,6 +178,8 @@ def _bracketed(text: str, depth: int) -> Form | None:
         if len(members) <= _MOST_PARTS:
             return Form("set", text, None, _members(members, depth))
         return None
+    if text.startswith("{") and text.endswith("}") and _encloses(text) and len(members := _split(text[1:-1])) > 1:
+        return Form("set", text, None, _members(members[:_MOST_PARTS], depth))
     unions = text.split("\\cup")
     if len(unions) > 1 and len(unions) <= _MOST_PARTS:
         parts = tuple(_form(part, depth + 1) for part in unions)

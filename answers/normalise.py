@@ -73,12 +73,13 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=[\d}])\\(?:text|textrm|mbox|mathrm)\s*\{(?=[A-Za-z])(?!st\}|nd\}|rd\}|th\})"), r" \\text{"),
     (
         re.compile(
-            r"\\(?:text|textbf|textit|textrm|textsf|mathrm|mathbf|mathit|mbox|operatorname|emph)\s*\{([^{}]*)\}"
+            r"\\(?:text|textbf|textit|textrm|textsf|mathrm|mathbf|mathit|mbox|operatorname|emph|textsuperscript)\s*\{([^{}]*)\}"
         ),
         r"\1",
     ),
     (re.compile(r"\\([$%#&_])"), r"\1"),
     (re.compile(r"\{,\}"), ","),
+    (re.compile(r"(?<![\w.])(\d+\.\d{0,20})\((\d{1,20})\)(?![\w(^!])"), r"\1\\overline{\2}"),
     (re.compile(r"\\(?:le|leqslant)(?![a-zA-Z])|<="), r"\\leq "),
     (re.compile(r"\\(?:ge|geqslant)(?![a-zA-Z])|>="), r"\\geq "),
     (re.compile(r"\\lt(?![a-zA-Z])"), "<"),
@@ -93,16 +94,17 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<![A-Za-z\\])sqrt ?\(([^()]*)\)"), r"\\sqrt{\1}"),
     (re.compile(r"\u221a ?(\d+|[a-zA-Z])"), r"\\sqrt{\1}"),
     (re.compile(r"\u221a ?\(([^()]*)\)"), r"\\sqrt{\1}"),
-    (re.compile(r"(?<![\w}/])(\d+)/(\d+) +(?=\\pi|\\sqrt|[a-z](?![A-Za-z]))"), r"\\frac{\1}{\2}"),
+    (re.compile(r"(?<![\w}/])(\d+)/(\d+)(?: *(?=\\pi)| +(?=\\sqrt|[a-z](?![A-Za-z])))"), r"\\frac{\1}{\2}"),
     (re.compile(r"(?<=\d) ?[xX*] ?(?=10 ?(?:\^|\*\*))"), r"\\times "),
     (re.compile(r"\*\*"), "^"),
     (re.compile(r"(?<![\w.,])(\d+(?:\.\d*)?|\.\d+)[eE]([-+]?\d{1,3})(?![\w.])"), r"\1\\times 10^{\2}"),
     (re.compile(r"\^\s*\{?\s*\\circ\s*\}?"), r"^{\\circ}"),
     (re.compile(r"\^\s*\{\s*(\w)\s*\}"), r"^\1"),
-    (re.compile(r"(?<=\d)\^?\{? ?(?<=[\d^{ ])(?:st|nd|rd|th)(?![A-Za-z])\}?"), "th"),
+    (re.compile(r"(?<=\d)\^?\{? ?(?<=[\d^{ ])(?:st|nd|rd|ths?)(?![A-Za-z])\}?"), "th"),
     (re.compile(r"\s+"), " "),
     (re.compile(r" ?([-+*/=(),\[\]{}^<>|:]) ?"), r"\1"),
 )
+_GOES_ON = re.compile(r"(-?\d+\.\d{0,20}?)(\d{1,10}?)\2{2,20}(?:\.\.\.|\u2026|\\[lc]?dots)")
 _BEFORE = re.compile(r"(?:=|:|\\approx(?![a-zA-Z])|\\sim(?![a-zA-Z])) ?")
 _AFTER = ";,: "
 
@@ -119,6 +121,8 @@ def normalise(text: str) -> str:
         text = pattern.sub(replacement, text)
         if replacement == ",":
             text = _THOUSANDS.sub(_joined, _SPACED_NUMBER.sub(_joined, text))
+    goes_on = _GOES_ON.fullmatch(text)
+    text = text if goes_on is None else rf"{goes_on[1]}\overline{{{goes_on[2]}}}"
     before = _BEFORE.match(text)
     text = text if before is None else text[before.end() :]
     return unwrap(unwrap(text).rstrip(_AFTER)) or text.strip()

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from .arithmetic import decimal_value, exact_value
-from .units import CURRENCIES, FRACTION_WORDS, MATHEMATICAL_WORDS, MULTIPLIERS, NOT_UNITS, ONE_LETTER_UNITS, UNITS
+from .units import (
+    BASE_WORDS,
+    CURRENCIES,
+    FRACTION_WORDS,
+    MATHEMATICAL_WORDS,
+    MONEY_MULTIPLIERS,
+    MULTIPLIERS,
+    NOT_UNITS,
+    ONE_LETTER_UNITS,
+    SI_UNIT,
+    UNITS,
+)
 
 _LONGEST = 300
 _FEWEST_PLACES, _MOST_PLACES = 6, 9
@@ -29,12 +40,17 @@ _QUANTITY = re.compile(
     rf"(?P<half> and (?:a|one) (?:half|quarter|third))?(?P<unit>.*)"
 )
 _SCIENTIFIC = re.compile(r"(?P<number>-?[\d.]+\\times ?10\^(?:\{-?\d+\}|-?\d+))(?P<unit> ?[A-Za-z].*)?")
-_BASED = re.compile(r"(?P<digits>\d[0-9A-Za-z]*)_(?:\{(?P<long>\d{1,2})\}|(?P<short>\d))")
+_LETTER = r"[A-Za-z\u00b5\u03bc\u03a9\u2126\u0142]"
+_SI_UNIT = re.compile(SI_UNIT)
+_BASED = re.compile(
+    r"(?P<open>\()?(?P<digits>\d[0-9A-Fa-f]*)(?(open)\))"
+    r"(?:_(?:\{(?P<long>\d{1,2}|[a-z]{3,8})\}|(?P<short>\d))|(?:,? in)? base[ -](?P<word>\d{1,2}|[a-z]{3,8}))"
+)
 _COMPOUND = re.compile(r"(?P<number>\d+(?:\.\d+)?(?:/\d+)?) ?(?P<unit>[A-Za-z]+)\.?(?:,? ?and |,? ?|$)")
 _UNIT_TOKEN = re.compile(
-    r" |(?P<word>[A-Za-z]+(?:'s?)?)\.?|(?P<power>\^(?:\{-?\d\}|-?\d)|(?<=m)[23])|(?P<over>/)|-|\\cdot ?"
+    rf" |(?P<word>{_LETTER}+(?:'clock|'s?)?)\.?|(?P<power>\^(?:\{{-?\d\}}|-?\d)|(?<=m)[23])|(?P<over>/)|-|\\cdot ?"
 )
-_BELOW = re.compile(r"(?: ?\^\{\\circ\} ?[CF]?| degrees?(?: [A-Za-z]+)?)? below (?:zero|sea level)")
+_BELOW = re.compile(r"(?: ?\^\{\\circ\} ?[CF]?| degrees?(?: [A-Za-z]+)?)? below (?:zero|sea level)(?: [A-Za-z]+)?")
 _HALF_DAY = re.compile(r" ?([apAP])\.? ?[mM]\.?")
 _DEGREE = re.compile(r" ?\^\{\\circ\}(?: ?(?P<scale>[CFK])(?![A-Za-z]))?")
 _FULL_UNITS = frozenset(UNITS.values()) | frozenset(CURRENCIES.values())
@@ -133,7 +149,8 @@ def parse_based(text: str) -> int | None:
     match = _BASED.fullmatch(text)
     if match is None:
         return None
-    base = int(match["long"] or match["short"])
+    written = match["long"] or match["short"] or match["word"]
+    base = int(written) if written.isdigit() else BASE_WORDS.get(written, 0)
     try:
         return int(match["digits"], base) if base else None
     except ValueError:
@@ -224,6 +241,8 @@ def _words(text: str, money: str) -> _Suffix | None:
     factor = Fraction(1)
     rest = text.rstrip(" .")
     first = True
+    if money and rest[:1] in MONEY_MULTIPLIERS and not rest[1:2].isalpha():
+        factor, rest = Fraction(MONEY_MULTIPLIERS[rest[0]]), rest[1:]
     while match := re.match(r" ?-?([A-Za-z]+)\b\.?", rest):
         word = match[1].lower()
         if word in MULTIPLIERS and (rest[0] == " " or len(word) > 1):
@@ -252,6 +271,7 @@ def _unit(text: str, *, spaced: bool) -> str | None:
     parts = list[str]()
     position = 0
     named = False
+    spaced = spaced or text.startswith("m/s")
     while position < len(text):
         match = _UNIT_TOKEN.match(text, position)
         if match is None:
@@ -265,6 +285,9 @@ def _unit(text: str, *, spaced: bool) -> str | None:
         elif match["power"]:
             return None
         elif word is not None:
+            if word in ("squared", "cubed") and named:
+                parts[-1] += "^2" if word == "squared" else "^3"
+                continue
             known = _one_word(word)
             if _is_link(word.lower(), text[:position], text[position:], named=named):
                 if word.lower() == "per":
@@ -288,18 +311,31 @@ def _is_link(word: str, before: str, after: str, *, named: bool) -> bool:
         return before.lower().endswith(f"in {word}")
     if word == "each":
         return True
-    return word in _LINKS and after.strip(" .") != "" and (named or word in ("of", "per", "in"))
+    return (
+        word in _LINKS
+        and after.startswith(" ")
+        and after.strip(" .") != ""
+        and (named or word in ("of", "per", "in", "a", "an"))
+    )
 
 
 def _may_touch(word: str) -> bool:
     """Return whether a unit may be written right behind its number: "5cm", not "5m", which may be a variable."""
-    return len(word) > 1 and (word.lower() in UNITS or word.lower().removesuffix("s") in _FULL_UNITS)
+    plain = word.lower()
+    if len(word) == 1:
+        return not word.isascii()
+    one = plain.removesuffix("s")
+    return plain in UNITS or one in UNITS or one in _FULL_UNITS or _SI_UNIT.fullmatch(word) is not None
 
 
 def _one_word(word: str) -> str | None:
     """Return the normal form of a unit's word, None if it may be a variable or a function."""
     if len(word) == 1:
         return ONE_LETTER_UNITS.get(word)
+    if word.lower() == "o'clock":
+        return "o'clock"
+    if _SI_UNIT.fullmatch(word) and word.lower() not in UNITS:
+        return word.replace("\u00b5", "\u03bc").replace("\u2126", "\u03a9")
     plain = word.lower().removesuffix("'s").removesuffix("'")
     for form in (plain, plain.removesuffix("s")):
         if form in UNITS:

@@ -6,15 +6,20 @@ from fractions import Fraction
 
 MATHEMATICAL_WORDS = frozenset("pi sqrt sin cos tan cot sec csc log ln exp inf infinity mod".split())
 NOT_UNITS = MATHEMATICAL_WORDS | frozenset(
-    "and or not no to plus minus times over under by of half halves quarter quarters squared cubed factorial choose "
-    "below above than less more fewer from through until between is are was equals approx remainder with without "
+    "and or not no to plus minus over under by of half halves quarter quarters squared cubed factorial choose "
+    "below above than from through until between is are was equals approx remainder with without "
     "except where if when base".split()
 )
 CURRENCIES = {
     "$": "dollar",
     "US$": "dollar",
-    "C$": "dollar",
-    "A$": "dollar",
+    "C$": "canadian dollar",
+    "A$": "australian dollar",
+    "HK$": "hong kong dollar",
+    "NZ$": "new zealand dollar",
+    "S$": "singapore dollar",
+    "R$": "real",
+    "CN\u00a5": "yuan",
     "USD": "dollar",
     "CAD": "canadian dollar",
     "AUD": "australian dollar",
@@ -45,6 +50,8 @@ CURRENCIES = {
     "\u20aa": "shekel",
     "CHF": "franc",
 }
+MONEY_MULTIPLIERS = {"k": 10**3, "K": 10**3, "m": 10**6, "M": 10**6, "b": 10**9, "B": 10**9, "T": 10**12}
+"""Letters right behind an amount of money."""
 MULTIPLIERS = {
     "dozen": Fraction(12),
     "dozens": Fraction(12),
@@ -123,6 +130,9 @@ ONE_LETTER_UNITS = {
     "C": "coulomb",
     "F": "farad",
     "A": "ampere",
+    "T": "tesla",
+    "\u03a9": "ohm",
+    "\u2126": "ohm",
 }
 """Units of one letter, which are units only behind a space."""
 _SHORT_UNITS = {
@@ -180,6 +190,19 @@ _SHORT_UNITS = {
     "terabyte": "tb",
     "mole": "mol",
     "horsepower": "hp",
+    "tablespoon": "tbsp",
+    "teaspoon": "tsp",
+    "fluid": "fl",
+    "bit per second": "bps",
+    "megabit per second": "mbps",
+    "part per million": "ppm",
+    "atmosphere": "atm",
+    "british thermal unit": "btu",
+    "point": "pts",
+    "piece": "pcs",
+    "krona": "kr",
+    "zloty": "z\u0142",
+    "decibel": "db",
     "revolution per minute": "rpm",
     "person": "people persons",
     "child": "children",
@@ -188,3 +211,13 @@ _SHORT_UNITS = {
     "cu": "cu",
 }
 UNITS = {short: unit for unit, shorts in _SHORT_UNITS.items() for short in shorts.split() if len(short) > 1}
+SI_UNIT = (
+    r"[kMGTmcdn\u00b5\u03bc](?:m|g|s|A|W|V|J|N|Pa|Hz|\u03a9|\u2126|L|l|B|eV|Wh|cal|mol|T|F|C|K)|eV|Wh|Ah|mAh|Pa|Hz|dB"
+)
+"""Regular expression of units with a prefix of the International System, and of others of two letters."""
+BASE_WORDS = {
+    word: number
+    for number, word in enumerate(
+        "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split(), 2
+    )
+}

@@ -19,6 +19,13 @@ HERE = Path(__file__)
 PAIRS = [json.loads(line) for line in HERE.with_name("equal.jsonl").read_text("utf-8").splitlines()]
 READ = [json.loads(line)["answer"] for line in HERE.with_name("extract.jsonl").read_text("utf-8").splitlines()]
 
+MORE_UNITS = (
+    "rpm|kWh|cm\u00b2|sq ft|kg/m\u00b3|\u00b0F|\u03a9|\u03bcm|\u00b5g|min.|hrs|years old|GB|dB|Mbps|ppm|"
+    "kN|Pa|eV|mAh|tbsp|fl oz|m/s|m s^{-1}|mL|o'clock|pcs|rupees|z\u0142|\\text{ m}^3|\\,\\mathrm{kg}|"
+    "people|cups of flour|times|degrees Celsius|days a week|yd\u00b2|in\u00b2|pounds per week|cents each|"
+    "students in total|units squared|meters cubed|more apples|different ways"
+).split("|")
+
 SAME = {
     "tiny and huge numbers": [
         ("10^{-3}", "0.001"),
@@ -61,7 +68,7 @@ SAME = {
         ("\\{\\}", "\u2205"),
         ("\\left(3,\\frac{\\pi}{2}\\right)", "(3, \\pi/2)"),
     ],
-    "bases": [("101_2", "101_{2}"), ("101\u2082", "101_2")],
+    "bases": [("101_2", "101_{2}"), ("101\u2082", "101_2"), ("25 base 8", "25_8"), ("(25)_8", "25_{\\text{eight}}")],
     "units": [
         ("5 kg", "5 kilograms"),
         ("5~\\text{km}", "5 km"),
@@ -77,8 +84,18 @@ SAME = {
         ("5 ft. 3 in.", "5 ft 3 in"),
         ("5 hours and 30 minutes", "5 hr 30 min"),
         ("12:45 PM", "12:45 p.m."),
+        *((f"40 {unit}", "40") for unit in MORE_UNITS),
     ],
-    "currencies": [("18 USD", "$18"), ("Rs. 500", "\u20b9500"), ("\u20b91,00,000", "100000"), ("US$ 5", "5 dollars")],
+    "currencies": [
+        ("$5k", "5000"),
+        ("$5M", "5 million dollars"),
+        ("HK$5", "5"),
+        ("40 kr", "40"),
+        ("18 USD", "$18"),
+        ("Rs. 500", "\u20b9500"),
+        ("\u20b91,00,000", "100000"),
+        ("US$ 5", "5 dollars"),
+    ],
     "Unicode": [
         ("\u2154", "2/3"),
         ("2 \u2154", "8/3"),
@@ -89,9 +106,23 @@ SAME = {
         ("1\u2009000\u2009000", "1000000"),
         ("12 345.5", "12345.5"),
     ],
-    "signs around": [("21st", "21"), ("<b>5</b>", "5"), ('"5"', "5"), ("\\approx 5", "5"), ("***5***", "5")],
-    "choices": [("(B) Mercury", "(B)"), ("B) Mercury", "B"), ("\\text{(C)}", "C")],
-    "repeating decimals": [("0.\\overline{142857}", "1/7"), ("0.\\overline{9}", "1"), ("0.1\\bar{6}", "1/6")],
+    "signs around": [
+        ("21st", "21"),
+        ("3/8ths", "3/8"),
+        ("5 = x", "x = 5"),
+        ("<b>5</b>", "5"),
+        ('"5"', "5"),
+        ("\\approx 5", "5"),
+        ("***5***", "5"),
+    ],
+    "choices": [("(B) Mercury", "(B)"), ("B) Mercury", "B"), ("\\text{(C)}", "C"), ("option (C)", "C"), ("C: 12", "C")],
+    "repeating decimals": [
+        ("0.\\overline{142857}", "1/7"),
+        ("0.\\overline{9}", "1"),
+        ("0.1\\bar{6}", "1/6"),
+        ("0.333...", "1/3"),
+        ("0.(3)", "1/3"),
+    ],
     "formulas": [
         ("5/6 \\pi", "\\frac{5\\pi}{6}"),
         ("\\sqrt{2/n}", "\\frac{\\sqrt2}{\\sqrt n}"),
