@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from math import floor
+from typing import Any, cast
 
 from ramify.search.node import Node, NodeState
 from ramify.search.strategy import Ask, Expansion, Strategy
@@ -50,7 +51,7 @@ class Opening:
         """
         needless = meter.budget.seconds is None or strategy.width < 2 or parameters < SLOW_PARAMETERS
         # A composed strategy has no width of its own to narrow.
-        fixed = not any(each.name == "width" and each.init for each in fields(strategy))
+        fixed = not any(each.name == "width" and each.init for each in fields(cast("Any", strategy)))
         return cls(tree, meter, strategy.width, over=needless or fixed or len(tree) > 1)
 
     def start(self, ask: Ask) -> list[Expansion]:
