@@ -223,3 +223,10 @@ def test_looking_at_settings_loads_no_model_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_byte_order_mark_before_the_settings_is_none_of_them(write):
+    path = write("")
+    path.write_bytes(b"\xef\xbb\xbfwidth = 4\r\n")
+    assert all_settings()["width"].value == 4
+    assert all_settings()["width"].source == f"{path}:1"

@@ -100,3 +100,17 @@ def test_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert list_user_models() == []
     monkeypatch.delenv("XDG_DATA_HOME")
     assert models_folder() == Path.home() / ".local" / "share" / "ramify" / "models"
+
+
+@pytest.mark.parametrize("name", ["a:b", "demo-m:mine", "c:d:e", "with space"])
+def test_every_listed_model_can_be_named(folders: Path, name: str) -> None:
+    (folders / "own" / f"{name}.gguf").write_bytes(b"GGUF")
+    assert name in {entry.name for entry in list_user_models()}
+    for written in (name, f"{name}.gguf"):
+        assert resolve_model(written).path == folders / "own" / f"{name}.gguf"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 5000 + ".gguf", "~nobody-of-this-name/a.gguf", "a\0b", "a\0b.gguf"])
+def test_names_that_no_file_can_have_are_told_as_missing(name: str) -> None:
+    with pytest.raises(ModelLoadError, match=r"there is no (model|file)"):
+        resolve_model(name)

@@ -158,3 +158,20 @@ def test_numbers_are_uniform_and_independent() -> None:
 def test_settings_out_of_range_are_refused(params: TokenSampling) -> None:
     with pytest.raises(UsageError):
         check_sampling(params)
+
+
+@pytest.mark.parametrize("filters", [{}, {"top_k": 5}, {"top_p": 0.9}])
+@pytest.mark.parametrize("temperature", [1e-320, 1e-60, 1e-38, 1e-20])
+def test_temperatures_below_the_smallest_float_are_greedy(temperature: float, filters: dict[str, float]) -> None:
+    logits = np.random.default_rng(3).normal(size=(4, 50)).astype(np.float32)
+    logits[:, 7] = -np.inf
+    cold = [TokenSampling(temperature=temperature, **filters)] * 4  # pyright: ignore[reportArgumentType]
+    tokens, _ = sample(logits, cold, uniforms([1, 2, 3, 4], [0] * 4))
+    assert np.asarray(tokens).tolist() == logits.argmax(axis=1).tolist()
+
+
+def test_temperatures_above_the_largest_float_are_flat() -> None:
+    logits = np.random.default_rng(3).normal(size=(1, 50)).astype(np.float32).repeat(400, axis=0)
+    logits[:, 7] = -np.inf
+    tokens, _ = sample(logits, [TokenSampling(temperature=1e300)] * 400, uniforms(range(400), [0] * 400))
+    assert 7 not in np.asarray(tokens) and len(set(np.asarray(tokens).tolist())) > 40

@@ -184,5 +184,6 @@ async def test_ctrl_c_in_the_help_stops_the_search_below_it(paused):
         await user.press("f1")
         await user.until(lambda: user.app.screen.is_modal)
         await user.press("ctrl+c")
+        await user.press("escape")
         await user.over()
         assert not user.app._exit
