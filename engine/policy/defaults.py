@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
 
 from ramify.errors import UsageError
 from ramify.sampling_params import UNFILTERED, USUAL_SAMPLING, SamplingParams, TokenSampling
@@ -74,19 +75,21 @@ def recommended_sampling(metadata: Mapping[str, object]) -> TokenSampling:
     """
     if PRESET_KEY in metadata:
         return UNFILTERED
-    found = {name: _recommended(metadata, name, key) for name, key in _RECOMMENDED.items()}
-    given = SamplingParams(**{name: value for name, value in found.items() if value is not None})
+    given = SamplingParams()
+    for name, key in _RECOMMENDED.items():
+        given = _with_recommended(given, name, metadata.get(f"general.sampling.{key}"))
     return given.resolved(USUAL_SAMPLING if given == SamplingParams() else UNFILTERED)
 
 
-def _recommended(metadata: Mapping[str, object], name: str, key: str) -> float | None:
-    value = metadata.get(f"general.sampling.{key}")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
+def _with_recommended(given: SamplingParams, name: str, value: object) -> SamplingParams:
+    """Return `given` with a parameter that a file recommends, as it is if the value is none in the range."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return given
     # Files hold 32-bit numbers: 0.6 reads 0.60000002.
-    number = int(value) if name == "top_k" else round(float(value), 6)
+    changes: dict[str, Any] = {name: int(value) if name == "top_k" else round(float(value), 6)}
+    found = replace(given, **changes)
     try:
-        verify(SamplingParams(**{name: number}))
+        verify(found)
     except UsageError:
-        return None
-    return number
+        return given
+    return found

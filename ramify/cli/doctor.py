@@ -100,7 +100,8 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
     yield f"models      {', '.join(report['bundled_models']) or 'none bundled'}; yours in {report['folders']['models']}"
     yield f"cache       {report['folders']['cache']}"
     yield from _describe_run(report.get("run"))
-    yield from _describe_plan((report.get("run") or {}).get("plan", {}))
+    run: dict[str, Any] = report.get("run") or {}
+    yield from _describe_plan(run.get("plan", {}))
 
 
 _INSTEAD = {"none": "without them", "repacked": "with repacked weights, which work, alone"}
