@@ -186,7 +186,7 @@ def _marked(text: str) -> Iterator[_Mark]:
 def _read(text: str, mark: _Mark) -> str | None:
     """Return the answer at a mark, None if there is none."""
     content = text[mark.inside : mark.end]
-    if mark.form != "box" and mark.end < len(text):
+    if mark.form in ("phrase", "label") and mark.end < len(text):
         # "The answer is 3: the answer is ..." has one mark after the other.
         next_mark = _BEFORE_NEXT.search(content, max(0, len(content) - 40))
         content = content if next_mark is None else content[: next_mark.start()]
@@ -201,9 +201,9 @@ def _read(text: str, mark: _Mark) -> str | None:
             return _choice(unwrap(content.partition("</answer>")[0])) or None
         case "line" | "reply":
             line = content.partition("\n")[0]
-            if _NEXT_OPTION.match(text, mark.inside + len(line)) or _INLINE_OPTION.search(line):
-                return None
             if mark.form == "line" and not _NUMBER_FIRST.match(line.strip()):
+                return None
+            if _NEXT_OPTION.match(text, mark.inside + len(line)) or _INLINE_OPTION.search(line):
                 return None
             return _answer_in(line)
         case "label" if text[mark.inside - 1] == "\n" or content[:1] == "\n":

@@ -37,6 +37,7 @@ _CHOICE = re.compile(
 _OPTION = re.compile(r"^(?:the )?(?:option|choice|letter)(?: |(?=\())(?=\(?[A-J](?:[).:]|$))", re.IGNORECASE)
 _WORDS = re.compile(r"[A-Za-z']+(?:[ -][A-Za-z']+)*")
 _LONG_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z']{3,}")
+_NUMBER_WITH_BASE = re.compile(r"(?<![A-Za-z_{])\d[\d.]*\$?_")
 _FUNCTIONS = frozenset(
     "sin cos tan cot sec csc log exp max min gcd lcm mod arcsin arccos arctan sinh cosh tanh det".split()
 )
@@ -154,6 +155,9 @@ def _formula(text: str) -> Form:
     simple = _simple(text)
     if simple is not None:
         return simple
+    if _NUMBER_WITH_BASE.search(text):
+        # Algebra would leave the base out.
+        return Form("text", text, text)
     words = [word for word in _LONG_WORD.findall(text) if word.lower() not in _FUNCTIONS]
     if words and "\\" not in text and not re.search(r"[=^<>_]", text):
         return Form("text", text, re.sub(r"[.\s]+", " ", text).casefold().strip())

@@ -43,6 +43,10 @@ _RAISED = str.maketrans(
 _RAISED_RUN = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207a\u207b\u207f]+")
 _LOWERED = str.maketrans("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089", "0123456789")
 _LOWERED_RUN = re.compile("[\u2080-\u2089]+")
+_FRACTIONS = {
+    sign: unicodedata.normalize("NFKC", sign).replace("\u2044", "/")
+    for sign in map(chr, (*range(0xBC, 0xBF), *range(0x2150, 0x215F), 0x2189))
+}
 _FRACTION_SIGN = re.compile("(\\d ?)?([\u00bc-\u00be\u2150-\u215e\u2189])")
 
 _WRAPPERS = (
@@ -154,5 +158,4 @@ def _joined(number: re.Match[str]) -> str:
 
 
 def _written_fraction(sign: re.Match[str]) -> str:
-    fraction = unicodedata.normalize("NFKC", sign[2]).replace("\u2044", "/")
-    return f"{sign[1].strip()} {fraction}" if sign[1] else fraction
+    return f"{sign[1].strip()} {_FRACTIONS[sign[2]]}" if sign[1] else _FRACTIONS[sign[2]]

@@ -179,7 +179,7 @@ def without_unit(text: str) -> str:
     for match in re.finditer(" (?=[A-Za-z])", text[-80:]):
         at = max(0, len(text) - 80) + match.start()
         suffix = _suffix(text[at:], "") if text[at - 1] not in "+-*/=,(<>" else None
-        if suffix is not None and suffix.factor == 1 and re.search(r"\d|\\", text[:at]):
+        if suffix is not None and suffix.factor == 1 and not suffix.half_day and re.search(r"\d|\\", text[:at]):
             return text[:at].strip()
     return text
 
