@@ -57,3 +57,29 @@ async def test_a_pattern_without_fixed_text_is_cut_here() -> None:
         found = await expand(policy, request())
     assert found[1].text.endswith(" more") and "stop" not in server.texts[0]
     assert (found[1].finish_reason, found[1].generated_tokens) == (FinishReason.STEP, 3)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+async def test_a_short_step_goes_on_with_the_next(ignored: bool) -> None:
+    def lines(ask: Ask) -> list[str]:
+        return ["One", "\n", "two", "\n", "three", "\n", "four", "\n"][2 * ask.prefix.count("\n") :]
+
+    with serving(lines, ignore_stop=ignored) as server:
+        found = await expand(await connect(server), request(min_tokens=4))
+    assert found[1].finish_reason is FinishReason.STEP and found[1].text in ("One\ntwo\n", "One\ntwo\nthree\n")
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+async def test_a_code_fence_and_a_heading_are_no_step_of_their_own(ignored: bool) -> None:
+    tokens = ["**Step 1**", "\n\n", "```\n", "a", "\n\n", "b", "\n```", "\n\n", "Then"]
+
+    def fenced(ask: Ask) -> list[str]:
+        left, text = list(tokens), ask.prefix
+        while text and left:
+            text = text[len(left.pop(0)) :]
+        return left
+
+    with serving(fenced, ignore_stop=ignored) as server:
+        policy = await RemotePolicy.connect(f"openai:{server.url}#m", prompt_preset="gsm8k", step_format="blank-line")
+        found = await expand(policy, request())
+    assert (found[1].text, found[1].finish_reason) == ("".join(tokens[:-1]), FinishReason.STEP)
