@@ -102,6 +102,7 @@ class StepText:
 
     def __init__(self, format: StepFormat | None, *, to_the_end: bool = False, opened: str = "") -> None:
         self._format = None if to_the_end else format
+        self._pattern = None if to_the_end or format is None else compiled(format.pattern)
         self._stop = "" if format is None else format.stop
         self._opened = opened
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -130,10 +131,12 @@ class StepText:
             self._whole = not self._decoder.getstate()[0]
         if self._stop and self._cut():
             return FinishReason.EOS
-        format = self._format
-        if format is None:
+        format, pattern = self._format, self._pattern
+        if format is None or pattern is None:
             return None
         lead = len(self.text) - len(self.text.lstrip())
+        if lead == len(self.text) or pattern.search(self.text, lead if lead > self._passed else self._passed) is None:
+            return None
         end, self._passed = find_step_end(self.text, format, self._passed, lead, self._opened)
         if end is None:
             return None
