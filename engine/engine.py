@@ -142,14 +142,7 @@ class Engine:
             SearchError: if there is no such strategy or stop rule.
             EngineClosed: outside `async with`.
         """
-        for name, value, kinds, wanted in (
-            ("the budget", budget, Budget, "a Budget such as Budget(generated_tokens=4096)"),
-            ("the sampling", sampling, (SamplingParams, NoneType), "SamplingParams, such as SamplingParams(top_p=0.9)"),
-            ("the tree", tree, (SearchTree, NoneType), "the SearchTree of a solution"),
-            ("the stop rule", stop, (str, Callable, NoneType), "its text, such as beta:0.95, or a function"),
-            ("the path rule", cut, (Callable, NoneType), "a function"),
-        ):
-            check_kind(name, value, kinds, wanted)
+        _check_kinds(budget, sampling, tree, stop, cut)
         config = RunConfig(
             budget=budget,
             sampling=SamplingParams.of((sampling or SamplingParams()).resolved(default_sampling(self.policy))),
@@ -263,6 +256,18 @@ async def _beside(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncGenerat
             tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+def _check_kinds(budget: object, sampling: object, tree: object, stop: object, cut: object) -> None:
+    check_kind("the budget", budget, Budget, "a Budget such as Budget(generated_tokens=4096)")
+    check_kind(
+        "the sampling", sampling, (SamplingParams, NoneType), "SamplingParams, such as SamplingParams(top_p=0.9)"
+    )
+    check_kind("the tree", tree, (SearchTree, NoneType), "the SearchTree of a solution")
+    if stop is not None and not callable(stop):
+        check_kind("the stop rule", stop, str, "its text, such as beta:0.95, or a function")
+    if cut is not None and not callable(cut):
+        check_kind("the path rule", cut, (), "a function")
 
 
 def _configured(config: EngineConfig, settings: dict[str, Any]) -> EngineConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import overload
 
 from ramify.config import SETTINGS, EngineConfig
 from ramify.errors import check_kind
@@ -65,6 +66,12 @@ async def load_reward(stack: AsyncExitStack, reward: RewardSource, config: Engin
     return await _Loader(stack, config).reward(reward, None)
 
 
+@overload
+def chosen_reward(model: str | Path | PolicyModel, reward: str | None) -> str | None: ...
+@overload
+def chosen_reward(model: str | Path | PolicyModel, reward: str | Path | None) -> str | Path | None: ...
+@overload
+def chosen_reward(model: str | Path | PolicyModel, reward: RewardSource) -> RewardSource: ...
 def chosen_reward(model: str | Path | PolicyModel, reward: RewardSource) -> RewardSource:
     """Return the reward itself, None for "none", or that which goes with the model for "default"."""
     if not isinstance(reward, str):

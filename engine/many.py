@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -121,15 +121,16 @@ def as_problem(problem: Problem | str, number: int = 0) -> Problem:
     return problem
 
 
-def refuse_one_problem(problems: Problems) -> None:
+def refuse_one_problem(problems: object) -> None:
     """Check that several problems are given, not one.
 
     Raises:
         ArgumentError: if it is one, or no problem at all.
     """
-    several = isinstance(problems, Iterable | AsyncIterable) and not isinstance(problems, str | bytes | Mapping)
-    if not several:
-        check_kind("`problems`", problems, (), "a list of questions or Problems; use solve for one of them")
+    wanted = "a list of questions or Problems; use solve for one of them"
+    check_kind("`problems`", problems, (Iterable, AsyncIterable), wanted)
+    if isinstance(problems, str | bytes | Mapping):
+        check_kind("`problems`", cast("object", problems), (), wanted)
 
 
 async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[None]], *, parallel: int) -> None:

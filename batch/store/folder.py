@@ -39,8 +39,8 @@ from .identity import differences
 SCHEMA_VERSION = 1
 MANIFEST, ITEMS, ATTEMPTS, REPORT = "manifest.json", "items.jsonl", "attempts.jsonl", "report.json"
 TREES, PARTS, EVENTS, LOCK = "trees", "parts", "events.log", "lock"
-_ATTEMPT_FIELDS = {"key": str, "attempt": int, "leg": int, "leg_seconds": int | float, "usage": dict}
-_ITEM_FIELDS = {
+_ATTEMPT_FIELDS: Mapping[str, Any] = {"key": str, "attempt": int, "leg": int, "leg_seconds": int | float, "usage": dict}
+_ITEM_FIELDS: Mapping[str, Any] = {
     **_ATTEMPT_FIELDS,
     "id": str | int,
     "problem_key": str,
@@ -53,8 +53,8 @@ _ITEM_FIELDS = {
     "score": int | float | None,
     "correct": bool | None,
     "stop_reason": str | None,
-    "stop": dict | None,
-    "error": dict | None,
+    "stop": Mapping | None,
+    "error": Mapping | None,
     "candidates": list,
     "strategy": dict,
     "model": dict,

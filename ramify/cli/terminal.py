@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import click
 
@@ -42,8 +42,8 @@ def prepare_streams() -> None:
         except OSError:
             # The lowest free descriptor is taken, which is this one.
             os.open(os.devnull, os.O_RDWR)
-    if _is_real() and isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    if _is_real():
+        cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
 
 
 def write(text: str) -> None:

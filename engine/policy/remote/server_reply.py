@@ -31,15 +31,14 @@ def _finite(value: float | None) -> float | None:
 def _text(value: object) -> str | None:
     # Not pydantic's own check, which refuses half a character; the other half may come with the next piece.
     if isinstance(value, list):
-        parts = (part.get("text") for part in cast("list[Any]", value) if isinstance(part, dict))
-        return "".join(part for part in parts if isinstance(part, str))
+        parts = (cast("dict[str, Any]", part) for part in cast("list[Any]", value) if isinstance(part, dict))
+        return "".join(str(part.get("text") or "") for part in parts)
     return value if isinstance(value, str) else None
 
 
 def _stated(value: object) -> object:
-    if isinstance(value, dict) and cast("dict[str, Any]", value).get("completion_tokens") is None:
-        return None
-    return value
+    counted = cast("dict[str, Any]", value) if isinstance(value, dict) else None
+    return None if counted is not None and counted.get("completion_tokens") is None else cast("object", value)
 
 
 Count = Annotated[int, BeforeValidator(_count)]
