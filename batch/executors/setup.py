@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from ramify.config import EngineConfig
@@ -14,7 +15,7 @@ from ramify.engine.loading import chosen_reward, default_sampling
 from ramify.engine.planning.profile import profile_for
 from ramify.engine.planning.strategy_choice import choose_strategy
 from ramify.engine.rewards.naming import check_reward
-from ramify.errors import UsageError
+from ramify.errors import UsageError, check_kind
 from ramify.search.strategies.sampling import MajorityVote, WeightedVote
 from ramify.search.strategy import Strategy
 
@@ -117,12 +118,9 @@ def reward_source(config: BatchConfig, setup: Setup) -> str | Path | None:
 
 def _reward_source(config: BatchConfig) -> str | Path | None:
     source = chosen_reward(config.model, config.reward)
-    if source is None or isinstance(source, str | Path):
-        return source
-    raise UsageError(
-        f"the reward of a batch is an object of type {type(source).__name__}",
-        "name it, or open an Engine with the object and pass that engine",
-    )
+    wanted = "a name or path, or open an Engine with the object and pass that engine"
+    check_kind("the reward of a batch", source, (str, Path, NoneType), wanted)
+    return source
 
 
 def check_adaptive(strategy: Strategy) -> MajorityVote | WeightedVote:

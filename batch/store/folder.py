@@ -19,7 +19,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any, cast
 
 from ramify.errors import DamagedJournal, LockHeld, RunFolderError
@@ -53,8 +53,8 @@ _ITEM_FIELDS: Mapping[str, Any] = {
     "score": int | float | None,
     "correct": bool | None,
     "stop_reason": str | None,
-    "stop": Mapping | None,
-    "error": Mapping | None,
+    "stop": (dict, NoneType),
+    "error": (dict, NoneType),
     "candidates": list,
     "strategy": dict,
     "model": dict,
