@@ -16,6 +16,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NoReturn, cast
 
+from ramify.errors import InternalError
+
 from .forms import LONGEST, Form, Key, parse_form
 from .math_verify_process import MathVerifyProcess
 from .normalise import normalise
@@ -214,7 +216,7 @@ def _key(form: Form, time_limit_s: float) -> Key:
 
 
 def _no_formula(text: str) -> NoReturn:
-    raise AssertionError(text)
+    raise InternalError(f"the formula {text!r} was not to be decided here")
 
 
 @lru_cache(maxsize=4096)

@@ -164,7 +164,8 @@ class Setting:
         Raises:
             UsageError: if it is out of range, none of the choices, or neither text nor a number where it has to be.
         """
-        if value is None:
+        if value is None or callable(value):
+            # A rule of the caller's own stands in for its text.
             return
         is_text = self.kind in (TEXT, COMPACT)
         check_kind(self.attribute, value, (str, PathLike) if is_text else Real, "a text" if is_text else "a number")

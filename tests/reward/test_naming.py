@@ -101,7 +101,9 @@ async def test_every_entry_takes_every_reward(files: dict[str, str], name: str) 
         assert str(Path.cwd()) in str(sent.reward)
     async with AsyncExitStack() as stack:
         if loaded is not None and not read_reward_name(str(sent.reward)).reads_policy:
-            assert (await open_reward(stack, str(sent.reward), None)).name == loaded
+            there = (await open_reward(stack, str(sent.reward), None)).name
+            # Paths are sent whole: an engine may run in another folder.
+            assert there.replace(f"{Path.cwd()}/", "./") == loaded
 
 
 @pytest.mark.parametrize(("name", "message"), WRONG)
