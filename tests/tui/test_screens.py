@@ -192,6 +192,6 @@ def test_a_batch_that_has_not_changed_is_not_read_again(batch):
     first = read_batch(batch)
     assert read_batch(batch, first).items is first.items
     with (batch / "items.jsonl").open("a") as file:
-        row = dict(first.items[0].row)
+        row = first.items[0].row | {"id": "another", "key": "0" * 16}
         file.write(json.dumps(row) + "\n")
     assert read_batch(batch, first).done == 7

@@ -15,14 +15,21 @@ def python_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
+SPINS = "2000"
+"""Rounds that a thread of GNU OpenMP spins for the others before it sleeps; its own default is over 100 times that.
+
+Spinning threads take the processor from those that they wait for as soon as other programs run beside them.
+"""
+
+
 def child_environment() -> dict[str, str]:
     """Return the environment of a child: it finds the same modules, and does not start a debugger when it aborts.
 
-    Threads that wait for each other sleep instead of spinning unless the user chose otherwise: spinning threads take
-    the processor from those that they wait for as soon as other programs run beside them.
+    Its threads soon sleep while they wait for each other, unless the user's environment says how they wait.
     """
+    waits = {} if "OMP_WAIT_POLICY" in os.environ else {"GOMP_SPINCOUNT": SPINS}
     return {
-        "OMP_WAIT_POLICY": "passive",
+        **waits,
         **os.environ,
         "GGML_NO_BACKTRACE": "1",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
