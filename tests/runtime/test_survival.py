@@ -1,4 +1,4 @@
-"""What kills or stops a worker: native aborts, kill -9, a hang, the end of its parent. Nothing is left behind."""
+"""Ends of a worker: native aborts, kill -9, a hang, the end of its parent. Nothing is left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written past the screen, and how often the screen is drawn."""
+"""Text written past the screen, and the rate at which the screen is drawn."""
 
 from __future__ import annotations
 

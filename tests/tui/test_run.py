@@ -1,4 +1,4 @@
-"""From a question to an answer on the screen."""
+"""Runs on the screen, with questions typed and answers read."""
 
 from __future__ import annotations
 

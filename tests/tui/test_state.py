@@ -1,4 +1,4 @@
-"""What the screens show, without a screen."""
+"""State of the screens, without a screen."""
 
 from __future__ import annotations
 
