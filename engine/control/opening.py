@@ -15,10 +15,9 @@ from ramify.search.node import Node, NodeState
 from ramify.search.strategy import Ask, Expansion, Strategy
 from ramify.search.tree import ROOT, SearchTree
 
+from ..runtime.messages import SLOW_PARAMETERS
 from .meter import Meter
 
-SLOW_PARAMETERS = 50_000_000
-"""Weights from which on a model may be too slow for a wide search; smaller ones open wide at once."""
 PATH_TOKENS = 256
 """Tokens of a path before one has finished: what answers to school problems take with chat models."""
 BATCHING_GAIN = 1.5

@@ -18,6 +18,9 @@ from .llama.config import ModelConfig, ModelInfo
 ROOT = 0
 """The node of a run's prompt."""
 
+SLOW_PARAMETERS = 50_000_000
+"""Weights from which on a model may be too slow for a full batch of prompt tokens, or for a wide search."""
+
 
 # Steps
 

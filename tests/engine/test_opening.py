@@ -6,7 +6,8 @@ import pytest
 
 from ramify import Budget, Engine
 from ramify.engine.control.meter import Meter
-from ramify.engine.control.opening import SLOW_PARAMETERS, Opening
+from ramify.engine.control.opening import Opening
+from ramify.engine.runtime.messages import SLOW_PARAMETERS
 from ramify.search.node import FinishReason
 from ramify.search.registry import make_strategy
 from ramify.search.stopping import StopReason

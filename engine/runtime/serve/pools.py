@@ -14,15 +14,13 @@ from ..decode.decoder import Decoder
 from ..llama.config import ModelConfig
 from ..llama.memory import kv_bytes_per_token
 from ..llama.native import DEFAULT_CELLS, Context, Model
-from ..messages import CloseRun, OpenRun, Progress, RunRequest, RunResult, Statistics
+from ..messages import SLOW_PARAMETERS, CloseRun, OpenRun, Progress, RunRequest, RunResult, Statistics
 
 MOST_POOLS = 8
 SMALL_PARAMETERS = 500_000_000
 """Above this a token's weights cost so much more than its attention that pools do not pay."""
-SLOW_PARAMETERS = 50_000_000
-"""From this on a full batch of prompt tokens may take seconds on a processor."""
 FIRST_TOKENS = 32
-"""Tokens in the first decode of such a model, which shows its speed."""
+"""Tokens in the first decode of a model that may be slow (SLOW_PARAMETERS), which shows its speed."""
 POOL_BYTES = 1 << 30
 """Memory that the cells of all pools may take where their number is not given."""
 
