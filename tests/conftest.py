@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+REAL_MODELS_VARIABLE = "RAMIFY_REAL_MODELS"
+REAL_MODELS = {
+    "smollm2": "smollm2-135m-instruct.q4_1.gguf",
+    "gemma": "gemma-3-270m-q4_k_m.gguf",
+    "qwen": "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+}
+"""Files of the folder RAMIFY_REAL_MODELS: a chat model, a base model and a larger chat model."""
 
 
 @pytest.fixture(autouse=True)
@@ -13,6 +24,22 @@ def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     monkeypatch.setenv("RAMIFY_DATA", str(folder / "data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
     monkeypatch.delenv("RAMIFY_CONFIG", raising=False)
+
+
+@pytest.fixture(scope="session")
+def real_model() -> Callable[[str], Path]:
+    """Return the file of a real model by its short name; the test is skipped where it is not there."""
+
+    def find(name: str) -> Path:
+        folder = os.environ.get(REAL_MODELS_VARIABLE)
+        if not folder:
+            pytest.skip(f"{REAL_MODELS_VARIABLE} names no folder of real models")
+        path = Path(folder) / REAL_MODELS[name]
+        if not path.is_file():
+            pytest.skip(f"{path.name} is not in {REAL_MODELS_VARIABLE}")
+        return path.resolve()
+
+    return find
 
 
 def pytest_unconfigure() -> None:

@@ -51,16 +51,16 @@ def ramify(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def process() -> Callable[..., Result]:
-    """Run the command line as a process; `stdin` is text for a pipe."""
+    """Run the command line as a process; `stdin` is text for a pipe, `timeout` in seconds."""
 
-    def run(*arguments: str, stdin: str | None = None) -> Result:
+    def run(*arguments: str, stdin: str | None = None, timeout: float = 100) -> Result:
         done = subprocess.run(
             command(arguments),
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=timeout,
             check=False,
         )
         return Result(done.returncode, done.stdout, done.stderr)
