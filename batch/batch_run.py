@@ -25,7 +25,7 @@ from .progress import BatchControl, ProgressCounter
 from .store.config import BatchConfig
 from .store.folder import RunFolder, read_attempts, read_items
 from .store.identity import problem_key
-from .store.rows import Attempt, Item, describe_error, failed_row, named_check, solved_row
+from .store.rows import Attempt, Item, describe_error, failed_row, named_check, solved_row, status_of
 
 STOP_REASONS = ("completed", "interrupted", "budget", "failures", "aborted")
 MOST_DEATHS = 3
@@ -72,8 +72,9 @@ class BatchRun:
         Raises:
             RunFolderError: if the folder holds items of other problems, or graded against other answers.
         """
-        if self._config.retry_failed:
-            self._folder.retire_failed()
+        again = self._config.retried
+        if again:
+            self._folder.retire(lambda row: status_of(row) in again)
         gold = _gold(problems)
         self.wanted_keys = frozenset(item.key for item in wanted)
         self.counter.expect(len(wanted))
@@ -90,9 +91,13 @@ class BatchRun:
             if (row["key"], row["attempt"]) not in there:
                 self.counter.add_failed_attempt(row["usage"])
         self._pending.extend(item for item in wanted if item.key not in done)
-        failed = self.counter.progress().failed
-        if failed and not self._config.retry_failed:
-            self.notes.append(f"{failed} of the items failed before; --retry-failed runs them again")
+        before = self.counter.progress()
+        if before.failed:
+            self.notes.append(f"{before.failed} of the items failed before; --retry-failed runs them again")
+        if before.cut:
+            self.notes.append(
+                f"{before.cut} of the items had no answer when a limit ended them; --retry cut runs them again"
+            )
 
     def _note_attempt(self, row: Mapping[str, Any]) -> None:
         self._number = max(self._number, row["leg"] + 1)

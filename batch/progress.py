@@ -10,15 +10,15 @@ from typing import Any
 from ramify.statistics import wilson
 from ramify.usage import Usage
 
-from .store.rows import FAILED
+from .store.rows import CUT, FAILED, status_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchProgress:
     """State of a batch at one moment.
 
-    `items` were asked for, `done` of them are done (`failed` ones included), `in_flight` are being searched. `correct`
-    of `graded` are right, with the 95 % Wilson interval `low` to `high`. `generated_tokens` counts the whole run and
+    `items` were asked for, `done` of them are done (`failed` ones included, and `cut` ones, which a limit has ended with
+    no answer), `in_flight` are being searched. `correct` of `graded` are right, cut ones counting as not right, with the 95 % Wilson interval `low` to `high`. `generated_tokens` counts the whole run and
     `budget_fraction` is its share of the limit, None without one. `elapsed_s` and `tokens_per_s` belong to this
     call; `eta_s` is None until an item was done in it.
     """
@@ -36,6 +36,7 @@ class BatchProgress:
     elapsed_s: float
     tokens_per_s: float
     eta_s: float | None
+    cut: int = 0
 
 
 class BatchControl:
@@ -68,7 +69,7 @@ class ProgressCounter:
         self._clock = clock
         self._started_s = clock()
         self._items = 0
-        self._done = self._failed = self._graded = self._correct = 0
+        self._done = self._failed = self._cut = self._graded = self._correct = 0
         self._done_here = self._failed_here = self._here_tokens = 0
         self._run_tokens = self._item_tokens = 0
         self._in_flight: dict[str, Usage] = {}
@@ -97,7 +98,7 @@ class ProgressCounter:
         self._count(row, wanted=wanted)
 
     def add_failed_attempt(self, usage: Mapping[str, Any]) -> None:
-        """Count the cost of a failed attempt that no item in flight stands for."""
+        """Count the cost of an attempt that is made again and that no item in flight stands for."""
         self._run_tokens += _generated(usage)
 
     def started(self, key: str, before: Usage | None = None) -> None:
@@ -156,6 +157,7 @@ class ProgressCounter:
             items=self._items,
             done=self._done,
             failed=self._failed,
+            cut=self._cut,
             in_flight=len(self._in_flight),
             graded=self._graded,
             correct=self._correct,
@@ -175,7 +177,9 @@ class ProgressCounter:
             return
         self._item_tokens += tokens
         self._done += 1
-        self._failed += row["status"] == FAILED
+        status = status_of(row)
+        self._failed += status == FAILED
+        self._cut += status == CUT
         self._graded += row["correct"] is not None
         self._correct += row["correct"] is True
 

@@ -19,7 +19,7 @@ from ramify.statistics import quantile, wilson
 from ramify.usage import Usage
 
 from ..store.folder import TREES, read_items, read_manifest
-from ..store.rows import FAILED
+from ..store.rows import CUT, FAILED, status_of
 from .totals import BatchReport, check_folder, summarise
 
 INDEPENDENT = ("majority", "weighted", "best-of-n")
@@ -85,8 +85,9 @@ class Analysis:
     """Everything that a report on one run folder shows.
 
     `groups` maps a field to its values. `votes` has one entry for each rule and number of paths k, labelled
-    "rule, k=K". `agreement` and `calibration` are binned by the agreement of the votes and by the score of the paths.
-    `cut_steps` counts steps by finish reason. `worst` are wrong and failed items, those with most agreement first.
+    "rule, k=K". `cut` has the items that a limit ended with no answer, by limit. `agreement` and `calibration` are binned by the agreement of the votes and by the score of the paths.
+    `cut_steps` counts steps by finish reason. `worst` are wrong and failed items, those with most agreement first;
+    cut ones are not among them.
     """
 
     folder: Path
@@ -99,6 +100,7 @@ class Analysis:
     agreement: tuple[Share, ...]
     calibration: tuple[Share, ...]
     cut_steps: Mapping[str, int]
+    cut: Mapping[str, int]
     worst: tuple[ItemFigures, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,6 +121,7 @@ class Analysis:
             "agreement": [each.to_dict() for each in self.agreement],
             "calibration": [each.to_dict() for each in self.calibration],
             "step_ends": dict(self.cut_steps),
+            "cut_by": dict(self.cut),
             "worst": [{"id": each.id, "repeat": each.repeat, "tree": self.tree_of(each)} for each in self.worst],
         }
 
@@ -152,6 +155,7 @@ def analyse(folder: str | Path, *, by: Sequence[str] = ()) -> Analysis:
         agreement=_binned([(each.agreement, each.correct) for each in items]),
         calibration=_binned(sums.paths),
         cut_steps=dict(sums.step_ends.most_common()),
+        cut=dict(Counter(str(each.stop_reason) for each in items if each.status == CUT).most_common()),
         worst=_worst(items),
     )
 
@@ -234,7 +238,7 @@ def _figures(row: Mapping[str, Any]) -> ItemFigures:
         problem_key=row["problem_key"],
         repeat=row["repeat"],
         index=row["index"],
-        status=row["status"],
+        status=status_of(row),
         answer=row["answer"],
         gold=row["gold"],
         correct=row["correct"],
@@ -308,7 +312,7 @@ def _binned(pairs: Iterable[tuple[float | None, bool | None]]) -> tuple[Share, .
 
 
 def _worst(items: Sequence[ItemFigures]) -> tuple[ItemFigures, ...]:
-    bad = [each for each in items if each.correct is False or each.status == FAILED]
+    bad = [each for each in items if each.status == FAILED or (each.correct is False and each.status != CUT)]
     bad.sort(key=lambda each: (each.status != FAILED, -(each.agreement or 0.0), -each.generated_tokens, each.index))
     return tuple(bad[:WORST])
 

@@ -46,6 +46,12 @@ def tables(analysis: Analysis) -> list[Table]:
             "Calibration of the scores", "score", analysis.calibration, "Share of right answers among paths by score."
         ),
         Table("How steps ended", ("end", "steps"), tuple((each, _count(n)) for each, n in analysis.cut_steps.items())),
+        Table(
+            "Cut by a limit with no answer",
+            ("limit", "items"),
+            tuple((each.replace("_", " "), _count(n)) for each, n in analysis.cut.items()),
+            "They count as not right in the accuracy over all; `ramify batch run` with --retry cut does them again.",
+        ),
         Table("Errors", ("error", "items"), tuple((each, _count(n)) for each, n in report.errors.items())),
         Table(
             "Wrong and failed, the surest first",
@@ -91,6 +97,7 @@ def _facts(analysis: Analysis) -> list[tuple[str, str]]:
     model: Mapping[str, Any] = manifest.get("model") or {}
     reward: Mapping[str, Any] | None = manifest.get("reward")
     states = f"{report.done} of {report.items} done"
+    states += f", {report.cut} cut by a limit with no answer" if report.cut else ""
     states += f", {report.failed} failed" if report.failed else ""
     states += f", {report.pending} to do" if report.pending else ""
     rows = [
@@ -104,9 +111,13 @@ def _facts(analysis: Analysis) -> list[tuple[str, str]]:
     ]
     if report.graded:
         rows.append(("correct", f"{report.correct} of {report.graded}"))
-        rows.append(
-            ("accuracy", f"{percent(report.accuracy)} (95 % interval {percent(report.low)} to {percent(report.high)})")
-        )
+        every = f"{percent(report.accuracy)} (95 % interval {percent(report.low)} to {percent(report.high)})"
+        if report.graded_answered == report.graded:
+            return [*rows, ("accuracy", every)]
+        low, high = percent(report.low_answered), percent(report.high_answered)
+        answered = f"{percent(report.accuracy_answered)} (95 % interval {low} to {high})"
+        rows.append((f"accuracy over all {_count(report.graded)}", every))
+        rows.append((f"accuracy over the {_count(report.graded_answered)} answered", answered))
     return rows
 
 

@@ -13,7 +13,7 @@ from ramify.statistics import bootstrap_mean, wilson
 from ramify.usage import Usage
 
 from ..store.folder import read_attempts, read_items, read_manifest
-from ..store.rows import FAILED
+from ..store.rows import CUT, FAILED, status_of
 
 DRAWS = 10_000
 """Resamples of the bootstrap intervals of a report."""
@@ -23,11 +23,14 @@ DRAWS = 10_000
 class BatchReport:
     """Totals of a run folder.
 
-    `items` were asked for by the last call; `done` are in the folder, `failed` of them without a result, and `pending`
-    are to do. `answered` items have an answer, `graded` ones a gold answer, `correct` ones the right answer.
-    `accuracy` is None with nothing graded; failed items are not graded. `low` and `high` are its 95 % interval:
-    Wilson's, or a bootstrap over problems if problems were repeated. `usage` sums over the items of all calls;
-    `other_usage` is the cost of failed attempts that were made again. `wall_seconds` sums over the calls up
+    `items` were asked for by the last call; `done` are in the folder, and `pending` are to do. Of the done ones, `ok`
+    were searched to their end, `cut` were ended by a limit with no answer, and `failed` have an error. `answered` items
+    have an answer, `graded` ones a gold answer, `graded_answered` ones both, `correct` ones the right answer.
+    `accuracy` is over all graded items, cut and other unanswered ones as not right; `accuracy_answered` is over those
+    that have an answer. Both are None with nothing to count; failed items are not graded. `low` and `high` are the 95 %
+    interval of `accuracy`, `low_answered` and `high_answered` that of `accuracy_answered`: Wilson's, or a bootstrap over
+    problems if problems were repeated. `usage` sums over the items of all calls;
+    `other_usage` is the cost of attempts that were made again. `wall_seconds` sums over the calls up
     to the last item of each, while `usage.seconds` adds up items that ran at the same time. `stop_reason` says why the
     last call ended, None if that is not known.
     """
@@ -50,6 +53,11 @@ class BatchReport:
     errors: Mapping[str, int]
     stop_reason: str | None = None
     configuration_hash: str = ""
+    cut: int = 0
+    graded_answered: int = 0
+    accuracy_answered: float | None = None
+    low_answered: float = 0.0
+    high_answered: float = 1.0
 
     @property
     def tokens_per_s(self) -> float:
@@ -65,6 +73,7 @@ class BatchReport:
             "items": self.items,
             "done": self.done,
             "ok": self.ok,
+            "cut": self.cut,
             "failed": self.failed,
             "pending": self.pending,
             "answered": self.answered,
@@ -72,6 +81,9 @@ class BatchReport:
             "correct": self.correct,
             "accuracy": self.accuracy,
             "accuracy_interval": [self.low, self.high],
+            "graded_answered": self.graded_answered,
+            "accuracy_answered": self.accuracy_answered,
+            "accuracy_answered_interval": [self.low_answered, self.high_answered],
             "usage": self.usage.to_dict(),
             "other_usage": self.other_usage.to_dict(),
             "wall_seconds": self.wall_seconds,
@@ -111,10 +123,13 @@ def summarise(path: Path, *, planned: Iterable[str] | None = None, stop_reason: 
         keys = frozenset(planned)
         items, pending = len(keys), len(keys - sums.keys)
     low, high = accuracy_interval(sums.by_problem)
+    low_answered, high_answered = accuracy_interval(sums.answered_by_problem)
+    graded_answered = sum(graded for _, graded in sums.answered_by_problem.values())
     return BatchReport(
         items=items,
         done=sums.done,
-        ok=sums.done - sums.failed,
+        ok=sums.done - sums.failed - sums.cut,
+        cut=sums.cut,
         failed=sums.failed,
         pending=pending,
         answered=sums.answered,
@@ -123,6 +138,10 @@ def summarise(path: Path, *, planned: Iterable[str] | None = None, stop_reason: 
         accuracy=sums.correct / sums.graded if sums.graded else None,
         low=low,
         high=high,
+        graded_answered=graded_answered,
+        accuracy_answered=sums.correct / graded_answered if graded_answered else None,
+        low_answered=low_answered,
+        high_answered=high_answered,
         usage=sums.usage,
         other_usage=sums.other_usage,
         wall_seconds=sum(sums.call_seconds.values()),
@@ -153,6 +172,7 @@ def accuracy_interval(by_problem: Mapping[str, tuple[int, int]]) -> tuple[float,
 class _Sums:
     done: int = 0
     failed: int = 0
+    cut: int = 0
     answered: int = 0
     graded: int = 0
     correct: int = 0
@@ -164,6 +184,7 @@ class _Sums:
     stop_reasons: Counter[str] = field(default_factory=Counter[str])
     errors: Counter[str] = field(default_factory=Counter[str])
     by_problem: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    answered_by_problem: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
     def take(self, row: Mapping[str, Any]) -> None:
         self.done += 1
@@ -171,17 +192,21 @@ class _Sums:
         self.attempts.add((row["key"], row["attempt"]))
         self.usage += Usage.from_dict(row["usage"])
         self._clock(row)
-        if row["status"] == FAILED:
+        status = status_of(row)
+        if status == FAILED:
             self.failed += 1
             self.errors[row["error"]["type"]] += 1
             return
+        self.cut += status == CUT
         self.stop_reasons[row["stop_reason"]] += 1
         self.answered += row["answer"] is not None
         if row["correct"] is not None:
             self.graded += 1
             self.correct += row["correct"]
-            before = self.by_problem.get(row["problem_key"], (0, 0))
-            self.by_problem[row["problem_key"]] = (before[0] + row["correct"], before[1] + 1)
+            counts = [self.by_problem] if row["answer"] is None else [self.by_problem, self.answered_by_problem]
+            for each in counts:
+                before = each.get(row["problem_key"], (0, 0))
+                each[row["problem_key"]] = (before[0] + row["correct"], before[1] + 1)
 
     def take_attempt(self, row: Mapping[str, Any]) -> None:
         # An attempt with a row among the items is one whose retirement was interrupted.

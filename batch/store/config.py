@@ -31,8 +31,9 @@ class BatchConfig:
     `shuffle` takes them in an order fixed by `shuffle_seed`; `limit` takes only the first so many, None all.
     `budget_generated_tokens` limits the tokens that the policy generates in the whole run, all calls together, None
     for no limit: no item is started that would probably exceed it, and those in flight are finished. `max_failures`
-    stops this call once so many items have failed, None never. `retry_failed` runs failed items again. `save_trees`
-    keeps each search tree. `executor` "ray" spreads the problems over a Ray cluster with `actors` engines, None for
+    stops this call once so many items have failed, None never. `retry` does items of earlier calls again: those that have
+    failed, those that a limit has cut with no answer, or all of both; None none of them. `retry_failed` is the same as
+    `retry` "failed". `save_trees` keeps each search tree. `executor` "ray" spreads the problems over a Ray cluster with `actors` engines, None for
     one on each GPU or node; `parallel` counts for each of them. `budget_total_tokens` is the deprecated name of
     `budget_generated_tokens`.
 
@@ -57,6 +58,7 @@ class BatchConfig:
     budget_generated_tokens: int | None = None
     max_failures: int | None = None
     retry_failed: bool = False
+    retry: Literal["failed", "cut", "all"] | None = None
     save_trees: bool = False
     executor: Literal["local", "ray"] = "local"
     actors: int | None = None
@@ -67,6 +69,12 @@ class BatchConfig:
         """Name of the strategy, None if it is left to the default."""
         return self.strategy if self.strategy is None or isinstance(self.strategy, str) else self.strategy.name
 
+    @property
+    def retried(self) -> frozenset[str]:
+        """Status of the items that are done again; see `ramify.batch.store.rows`."""
+        named = {"failed": {"failed"}, "cut": {"cut"}, "all": {"failed", "cut"}}
+        return frozenset(named.get(self.retry or "", ())) | ({"failed"} if self.retry_failed else set[str]())
+
     def __post_init__(self, budget_total_tokens: int | None) -> None:
         if budget_total_tokens is not None:
             warnings.warn("budget_total_tokens is now called budget_generated_tokens", DeprecationWarning, stacklevel=3)
@@ -75,6 +83,8 @@ class BatchConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} is {value}", "use 1 or more")
+        if self.retry not in (None, "failed", "cut", "all"):
+            raise UsageError(f"retry is {self.retry!r}", "use failed, cut or all")
         if self.actors is not None and self.executor != "ray":
             raise UsageError("actors are engines of a Ray cluster", "add the executor ray, or leave them out")
         if self.allocation == "adaptive":

@@ -2,7 +2,7 @@
 
     manifest.json    configuration, its hash, models, versions, input
     items.jsonl      one row for each item that is done, failed ones included
-    attempts.jsonl   failed attempts that were made again, for their cost
+    attempts.jsonl   attempts that were made again, for their cost
     trees/           search trees by item key, if asked for
     parts/           samples of items that are not done, if the items share one budget
     events.log       events with their times
@@ -15,7 +15,7 @@ Rows are appended and on disk one by one; every other file is replaced whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,7 +111,7 @@ def read_items(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_attempts(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the failed attempts that were made again, each once.
+    """Yield the attempts that were made again, each once.
 
     Raises:
         RunFolderError: if a line before the last is no JSON object, a row lacks a field, or the file cannot be read.
@@ -223,26 +223,29 @@ class RunFolder:
         if new != old:
             write_file(self.path / MANIFEST, json.dumps(new, ensure_ascii=False, indent=2) + "\n")
 
-    def retire_failed(self) -> int:
-        """Move the rows of failed items to the attempts, so that the items are done again; return how many."""
+    def retire(self, again: Callable[[Mapping[str, Any]], bool]) -> int:
+        """Move the rows for which `again` is true to the attempts, so that their items are done again.
+
+        Returns how many there are.
+        """
         kept = list[str]()
-        failed = list[dict[str, Any]]()
+        retired = list[dict[str, Any]]()
         for row in read_items(self.path):
-            if row["status"] == "failed":
-                failed.append(row)
+            if again(row):
+                retired.append(row)
             else:
                 kept.append(json.dumps(row, ensure_ascii=True) + "\n")
-        if failed:
-            # A crash between the two steps leaves a failed row in both places; readers count it once.
+        if retired:
+            # A crash between the two steps leaves a row in both places; readers count it once.
             there = {(row["key"], row["attempt"]) for row in read_attempts(self.path)}
-            for row in failed:
+            for row in retired:
                 if (row["key"], row["attempt"]) not in there:
                     self.add_attempt(row)
             self._items.close()
             write_file(self.path / ITEMS, "".join(kept))
             self._items = Journal(self.path / ITEMS)
             self._open(self._stack, self._items)
-        return len(failed)
+        return len(retired)
 
     def add_item(self, row: Mapping[str, Any]) -> None:
         """Append the row of an item that is done; it is on the disk when this returns, and not at all if it raises.
@@ -254,7 +257,7 @@ class RunFolder:
             self._items.append(row)
 
     def add_attempt(self, row: Mapping[str, Any]) -> None:
-        """Append a failed attempt, as `add_item` does.
+        """Append an attempt that is made again, as `add_item` does.
 
         Raises:
             RunFolderError: if it cannot be written.

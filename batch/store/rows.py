@@ -13,6 +13,7 @@ from typing import Any, cast
 from ramify.answers.checkers import DEFAULT_CHECK
 from ramify.errors import UsageError
 from ramify.problem import Problem
+from ramify.search.stopping import StopReason
 from ramify.solution import SCHEMA_VERSION, Solution
 from ramify.text import ELLIPSIS
 from ramify.usage import Usage
@@ -20,7 +21,9 @@ from ramify.usage import Usage
 from .config import BatchConfig
 from .identity import item_key, problem_key
 
-OK, FAILED = "ok", "failed"
+OK, CUT, FAILED = "ok", "cut", "failed"
+"""Status of an item: searched to its end, cut by a limit before it had an answer, or ended by an error."""
+_LIMITS = frozenset(str(reason) for reason in StopReason if reason.is_budget)
 _DEEPEST_METADATA = 50
 """Lists and objects of metadata that a row keeps inside each other."""
 
@@ -91,8 +94,26 @@ class Attempt:
 
 
 def solved_row(item: Item, solution: Solution, correct: bool | None, attempt: Attempt) -> dict[str, Any]:
-    """Return the row of a solved item; `Solution.from_dict` reads it. `correct` is None without a gold answer."""
-    return {**_labels(item, OK, attempt), **solution.to_dict(), "correct": correct, "error": None, **_steps(solution)}
+    """Return the row of an item without an error; `Solution.from_dict` reads it.
+
+    `correct` is None without a gold answer. An item that a limit has cut with no answer is not correct, and its status
+    tells it from those that were answered wrongly.
+    """
+    status = CUT if solution.answer is None and solution.stop_reason.is_budget else OK
+    return {
+        **_labels(item, status, attempt),
+        **solution.to_dict(),
+        "correct": correct,
+        "error": None,
+        **_steps(solution),
+    }
+
+
+def status_of(row: Mapping[str, Any]) -> str:
+    """Return the status of a row; older rows of items that a limit has cut say OK."""
+    if row["status"] == OK and row["answer"] is None and row["stop_reason"] in _LIMITS:
+        return CUT
+    return str(row["status"])
 
 
 def failed_row(

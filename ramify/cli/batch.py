@@ -77,7 +77,12 @@ def _with_input_options(command: Any) -> Any:
     help="adaptive: spend --budget-total where it is likeliest to change an answer, up to --width paths on a problem.",
 )
 @click.option("--max-failures", type=COUNT, help="Stop when so many items have failed.")
-@click.option("--retry-failed", is_flag=True, help="Run items again that failed before.")
+@click.option(
+    "--retry",
+    type=click.Choice(["failed", "cut", "all"]),
+    help="Run items again that failed before, that a limit cut with no answer, or all of both.",
+)
+@click.option("--retry-failed", is_flag=True, help="The same as --retry failed.")
 @click.option("--save-trees", is_flag=True, help="Keep each search tree in OUT/trees.")
 @click.option(
     "--executor",
@@ -181,8 +186,8 @@ def _config(plan: SearchPlan, options: dict[str, Any]) -> BatchConfig:
 
     reward = chosen_reward(plan.model, plan.reward)
     ids = tuple(each.strip() for each in (options["ids"] or "").split(",") if each.strip())
-    names = ("parallel", "repeat", "limit", "shuffle", "shuffle_seed", "max_failures", "retry_failed", "save_trees")
-    names += ("allocation", "executor", "actors")
+    names = ("parallel", "repeat", "limit", "shuffle", "shuffle_seed", "max_failures", "save_trees")
+    names += ("retry", "retry_failed", "allocation", "executor", "actors")
     return BatchConfig(
         model=plan.model,
         reward=reward,
@@ -237,6 +242,8 @@ def progress_line(progress: BatchProgress, *, draining: bool = False) -> str:
     parts = [f"{progress.done}/{progress.items} done"]
     if progress.failed:
         parts.append(f"{progress.failed} failed")
+    if progress.cut:
+        parts.append(f"{progress.cut} cut")
     if progress.graded:
         share = progress.correct / progress.graded
         parts.append(f"{share:.1%} correct ({progress.low:.0%}-{progress.high:.0%})")
@@ -255,10 +262,15 @@ def summary_line(report: BatchReport, out: Path) -> str:
     parts = [f"{report.done} of {report.items} done"] if report.pending else [f"{report.done} done"]
     if report.failed:
         parts.append(f"{report.failed} failed")
+    if report.cut:
+        parts.append(f"{report.cut} cut by a limit with no answer")
     if report.accuracy is not None:
         parts.append(
             f"{report.correct} of {report.graded} correct, {report.accuracy:.1%} ({report.low:.1%}-{report.high:.1%})"
         )
+    if report.accuracy_answered is not None and report.graded_answered < report.graded:
+        interval = f"{report.low_answered:.1%}-{report.high_answered:.1%}"
+        parts.append(f"{report.accuracy_answered:.1%} ({interval}) of the {report.graded_answered} answered")
     parts.append(f"{report.usage.policy.generated_tokens:,} tokens generated")
     parts.append(duration_text(report.wall_seconds))
     if report.stop_reason not in (None, "completed"):

@@ -86,10 +86,7 @@ class SearchProgress:
 def summary_line(solution: Solution) -> str:
     """Return the result and the cost of a run in one line."""
     usage = solution.usage
-    finished = [candidate for candidate in solution.candidates if candidate.answer is not None]
-    votes = max((candidate.votes for candidate in finished if candidate.text == solution.text), default=0)
-    found = f"{votes} of {len(finished)} finished paths agree" if finished else "no path finished with an answer"
-    parts = [f"{solution.strategy['name']}: {found}"]
+    parts = [f"{solution.strategy['name']}: {votes_line(solution)}"]
     if solution.score is not None:
         parts.append(f"score {solution.score:.3f}")
     parts.append(f"{usage.policy.generated_tokens:,} tokens generated")
@@ -98,6 +95,26 @@ def summary_line(solution: Solution) -> str:
     parts.append(str(solution.stop_reason).replace("_", " ") if solution.stop is None else solution.stop.reason)
     parts.append(f"seed {solution.seed}")
     return " · ".join(parts)
+
+
+def votes_line(solution: Solution) -> str:
+    """Return how many paths agree with the answer of a solution, and how many have ended without one.
+
+    Paths that the strategy gave up are not counted; those that a limit or the user ended are "cut short".
+    """
+    from ramify.search.node import PruneReason
+
+    finished = [candidate for candidate in solution.candidates if candidate.answer is not None]
+    votes = max((candidate.votes for candidate in finished if candidate.text == solution.text), default=0)
+    found = f"{votes} of {len(finished)} finished paths agree" if finished else "no path finished with an answer"
+    without, cut = len(solution.candidates) - len(finished), 0
+    if solution.tree is not None:
+        above = {node.parent for node in solution.tree}
+        reasons = [node.prune_reason for node in solution.tree if node.id not in above]
+        without += sum(reason in (PruneReason.PATH_LENGTH, PruneReason.EMPTY) for reason in reasons)
+        cut = sum(reason in (PruneReason.BUDGET, PruneReason.STOPPED) for reason in reasons)
+    found += f", {without} ended without an answer" if without else ""
+    return found + (f", {cut} cut short" if cut else "")
 
 
 def _short(text: str) -> str:

@@ -2,13 +2,20 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 
 import pytest
 
+from ramify.answers.extract import extract_answer
 from ramify.cli import terminal
-from ramify.cli.progress import SearchProgress
+from ramify.cli.progress import SearchProgress, votes_line
+from ramify.engine.control.votes import voted_fields
 from ramify.events import AnswerUpdate, BudgetUsed, NodeAdded, RunStarted, StepProgress
-from ramify.search.node import FinishReason, NodeState
+from ramify.search.node import FinishReason, NodeState, PruneReason
+from ramify.search.stopping import StopReason
+from ramify.search.tree import ROOT, SearchTree
+from ramify.search.votes import VoteRule, candidates, decide_by_text
+from ramify.solution import Solution
 from ramify.usage import Usage
 
 
@@ -89,3 +96,45 @@ def test_no_color_is_honoured(monkeypatch, no_color, decorated):
     monkeypatch.setenv("NO_COLOR", no_color)
     terminal.error("cause; next step")
     assert ("\x1b[" in screen.getvalue()) is decorated
+
+
+def solution_of(*ends: tuple[str, FinishReason, PruneReason | None]) -> Solution:
+    """A majority vote of one path for each text; one with a reason to prune has not finished."""
+    tree = SearchTree()
+    for text, finish, prune in ends:
+        node = tree.complete(tree.add_pending(ROOT).id, text, (1,), None, finish)
+        if prune is None:
+            tree.finish(node.id, extract_answer(text))
+        else:
+            tree.prune(node.id, prune)
+    paths = candidates(tree)
+    vote = decide_by_text(paths, VoteRule.MAJORITY)
+    return Solution(
+        **voted_fields(paths, vote),
+        problem_id="p",
+        question="q",
+        stop_reason=StopReason.COMPLETED,
+        usage=Usage(),
+        seed=0,
+        strategy={"name": "majority"},
+        model={},
+        tree=tree,
+    )
+
+
+def test_the_summary_says_how_many_paths_ended_without_an_answer():
+    answered = ("The answer is 7.", FinishReason.EOS, None)
+    silent = ("No idea.", FinishReason.EOS, None)
+    long = ("and so on", FinishReason.STEP, PruneReason.PATH_LENGTH)
+    cut = ("half a", FinishReason.BUDGET, PruneReason.BUDGET)
+    given_up = ("worse", FinishReason.STEP, PruneReason.ALLOCATION)
+    assert votes_line(solution_of(answered, given_up)) == "1 of 1 finished paths agree"
+    assert votes_line(solution_of(answered, silent, long, long)) == (
+        "1 of 1 finished paths agree, 3 ended without an answer"
+    )
+    assert votes_line(solution_of(answered, answered, cut)) == "2 of 2 finished paths agree, 1 cut short"
+    assert votes_line(solution_of(silent, cut)) == (
+        "no path finished with an answer, 1 ended without an answer, 1 cut short"
+    )
+    without_tree = replace(solution_of(answered, silent, cut), tree=None)
+    assert votes_line(without_tree) == "1 of 1 finished paths agree, 1 ended without an answer"
