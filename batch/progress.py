@@ -17,10 +17,11 @@ from .store.rows import CUT, FAILED, status_of
 class BatchProgress:
     """State of a batch at one moment.
 
-    `items` were asked for, `done` of them are done (`failed` ones included, and `cut` ones, which a limit has ended with
-    no answer), `in_flight` are being searched. `correct` of `graded` are right, cut ones counting as not right, with the 95 % Wilson interval `low` to `high`. `generated_tokens` counts the whole run and
-    `budget_fraction` is its share of the limit, None without one. `elapsed_s` and `tokens_per_s` belong to this
-    call; `eta_s` is None until an item was done in it.
+    `items` were asked for, `done` of them are done (`failed` ones included, and `cut` ones, which a limit has ended
+    with no answer), `in_flight` are being searched. `correct` of `graded` are right, cut ones counting as not right,
+    with the 95 % Wilson interval `low` to `high`. `generated_tokens` counts the whole run and `budget_fraction` is its
+    share of the limit, None without one. `elapsed_s` and `tokens_per_s` belong to this call; `eta_s` is None until an
+    item was done in it.
     """
 
     items: int

@@ -85,9 +85,9 @@ class Analysis:
     """Everything that a report on one run folder shows.
 
     `groups` maps a field to its values. `votes` has one entry for each rule and number of paths k, labelled
-    "rule, k=K". `cut` has the items that a limit ended with no answer, by limit. `agreement` and `calibration` are binned by the agreement of the votes and by the score of the paths.
-    `cut_steps` counts steps by finish reason. `worst` are wrong and failed items, those with most agreement first;
-    cut ones are not among them.
+    "rule, k=K". `agreement` and `calibration` are binned by the agreement of the votes and by the score of the paths.
+    `cut_steps` counts steps by finish reason, `cut` the items that a limit ended with no answer by that limit. `worst`
+    are wrong and failed items, those with most agreement first; cut ones are not among them.
     """
 
     folder: Path

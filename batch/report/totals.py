@@ -28,11 +28,10 @@ class BatchReport:
     have an answer, `graded` ones a gold answer, `graded_answered` ones both, `correct` ones the right answer.
     `accuracy` is over all graded items, cut and other unanswered ones as not right; `accuracy_answered` is over those
     that have an answer. Both are None with nothing to count; failed items are not graded. `low` and `high` are the 95 %
-    interval of `accuracy`, `low_answered` and `high_answered` that of `accuracy_answered`: Wilson's, or a bootstrap over
-    problems if problems were repeated. `usage` sums over the items of all calls;
-    `other_usage` is the cost of attempts that were made again. `wall_seconds` sums over the calls up
-    to the last item of each, while `usage.seconds` adds up items that ran at the same time. `stop_reason` says why the
-    last call ended, None if that is not known.
+    interval of `accuracy`, `low_answered` and `high_answered` that of `accuracy_answered`: Wilson's, or a bootstrap
+    over problems if problems were repeated. `usage` sums over the items of all calls; `other_usage` is the cost of
+    attempts that were made again. `wall_seconds` sums over the calls up to the last item of each, while `usage.seconds`
+    adds up items that ran at the same time. `stop_reason` says why the last call ended, None if that is not known.
     """
 
     items: int

@@ -29,13 +29,13 @@ class BatchConfig:
     The other fields may change from one call to the next. `parallel` problems are searched at a time. Each problem is
     searched `repeat` times, with the seeds `run.seed`, `run.seed + 1`, and so on. `ids` empty means all problems;
     `shuffle` takes them in an order fixed by `shuffle_seed`; `limit` takes only the first so many, None all.
-    `budget_generated_tokens` limits the tokens that the policy generates in the whole run, all calls together, None
-    for no limit: no item is started that would probably exceed it, and those in flight are finished. `max_failures`
-    stops this call once so many items have failed, None never. `retry` does items of earlier calls again: those that have
+    `budget_generated_tokens` limits the tokens that the policy generates in the whole run, all calls together, None for
+    no limit: no item is started that would probably exceed it, and those in flight are finished. `max_failures` stops
+    this call once so many items have failed, None never. `retry` does items of earlier calls again: those that have
     failed, those that a limit has cut with no answer, or all of both; None none of them. `retry_failed` is the same as
-    `retry` "failed". `save_trees` keeps each search tree. `executor` "ray" spreads the problems over a Ray cluster with `actors` engines, None for
-    one on each GPU or node; `parallel` counts for each of them. `budget_total_tokens` is the deprecated name of
-    `budget_generated_tokens`.
+    `retry` "failed". `save_trees` keeps each search tree. `executor` "ray" spreads the problems over a Ray cluster with
+    `actors` engines, None for one on each GPU or node; `parallel` counts for each of them. `budget_total_tokens` is the
+    deprecated name of `budget_generated_tokens`.
 
     Raises:
         UsageError: if a number is below 1, or settings exclude each other.

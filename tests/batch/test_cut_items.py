@@ -84,9 +84,7 @@ async def test_cut_items_are_done_again_only_when_asked(scripted, endless, probl
     async with scripted() as engine:
         report = await run_batch(problems, tmp_path, config(retry="cut"), engine=engine)
     assert (report.done, report.cut, report.accuracy) == (6, 0, 4 / 6)
-    assert {row["id"]: row["attempt"] for row in rows(tmp_path)} == {
-        f"p{n}": 2 if n in (1, 4) else 1 for n in range(6)
-    }
+    assert {row["id"]: row["attempt"] for row in rows(tmp_path)} == {f"p{n}": 2 if n in (1, 4) else 1 for n in range(6)}
     assert report.other_usage.policy.generated_tokens == 2 * LIMIT.generated_tokens
     old = [json.loads(line) for line in (tmp_path / "attempts.jsonl").read_text().splitlines()]
     assert sorted((row["id"], row["status"]) for row in old) == [("p1", "cut"), ("p4", "cut")]
