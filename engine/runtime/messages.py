@@ -14,6 +14,7 @@ from ramify.sampling_params import StepFormat, TokenSampling
 from ramify.search.node import FinishReason
 
 from .llama.config import ModelConfig, ModelInfo
+from .llama.gguf_check import GgufSummary
 
 ROOT = 0
 """The node of a run's prompt."""
@@ -127,10 +128,11 @@ RunResult = tuple[int, StepResult | ReadResult]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load a model as number `model`."""
+    """Load a model as number `model`; `summary` is what the check of its file found."""
 
     model: int
     config: ModelConfig
+    summary: GgufSummary
 
 
 @dataclass(frozen=True, slots=True)

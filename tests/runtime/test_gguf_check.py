@@ -11,7 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ramify.engine.loading import default_sampling
+from ramify.engine.runtime.llama import probe
+from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.llama.gguf_check import check_gguf
+from ramify.engine.runtime.llama.native import Model
+from ramify.engine.runtime.serve.client import Runtime
 from ramify.errors import ModelLoadError
 from ramify.sampling_params import TokenSampling
 
@@ -101,6 +105,89 @@ def test_a_changed_file_is_read_again(sound: Path, tmp_path: Path) -> None:
 def test_a_token_with_two_ids_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="twice"):
         check_gguf(write_tiny(tmp_path / "twice.gguf", damage="twice"))
+
+
+@pytest.mark.parametrize("exchange", ["rename", "rewrite", "touch", "delete"])
+def test_a_file_exchanged_after_its_check_is_not_loaded(sound: Path, tmp_path: Path, exchange: str) -> None:
+    file = tmp_path / "m.gguf"
+    file.write_bytes(sound.read_bytes())
+    config, summary = ModelConfig(path=str(file), threads=1), check_gguf(file)
+    Model(config, summary).close()
+    match exchange:
+        case "rename":
+            other = tmp_path / "other.gguf"
+            other.write_bytes(sound.read_bytes())
+            os.utime(other, ns=(summary.modified_ns, summary.modified_ns))
+            other.replace(file)
+        case "rewrite":
+            file.write_bytes(sound.read_bytes())
+        case "touch":
+            os.utime(file, ns=(0, 0))
+        case _:
+            file.unlink()
+    with pytest.raises(ModelLoadError, match="exchanged after|cannot be read any more") as caught:
+        Model(config, summary)
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_file_exchanged_while_the_worker_starts_is_not_loaded(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "m.gguf"
+    file.write_bytes(sound.read_bytes())
+
+    def exchange(path: str) -> str:
+        os.utime(path, ns=(0, 0))
+        return "all"
+
+    monkeypatch.setattr(probe, "usable_buffers", exchange)
+    async with Runtime("process") as runtime:
+        with pytest.raises(ModelLoadError, match="exchanged after"):
+            await runtime.load(ModelConfig(path=str(file), threads=1))
+        monkeypatch.undo()
+        await runtime.load(ModelConfig(path=str(file), threads=1))
+
+
+TOKEN_IDS = ("bos", "eos", "eot", "eom", "unknown", "separator", "padding", "mask", "fim_pre")
+
+
+@pytest.mark.parametrize("token", TOKEN_IDS)
+@pytest.mark.parametrize("number", [(1 << 31) - 1, len(words()), 1 << 31])
+def test_a_special_token_outside_the_vocabulary_is_refused(tmp_path: Path, token: str, number: int) -> None:
+    key = f"tokenizer.ggml.{token}_token_id"
+    with pytest.raises(ModelLoadError, match=f"{key} is {number}") as caught:
+        check_gguf(write_tiny(tmp_path / "a.gguf", numbers={key: number}))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_id_that_stands_for_no_token_is_none(tmp_path: Path) -> None:
+    check_gguf(write_tiny(tmp_path / "a.gguf", numbers={"tokenizer.ggml.padding_token_id": (1 << 32) - 1}))
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"block_count": 0xFFFFFF},
+        {"block_count": 600},
+        {"block_count": 0},
+        {"block_count": 2.5e30},
+        {"expert_count": 5000},
+        {"expert_used_count": 5},
+        {"embedding_length": 1 << 30},
+        {"feed_forward_length": 1 << 31},
+        {"attention.head_count": 1 << 20},
+        {"attention.head_count_kv": 1 << 20},
+        {"attention.key_length": 0},
+        {"attention.key_length": 16, "attention.value_length": 32},
+        {"rope.dimension_count": 1 << 20},
+        {"rope.dimension_count": 16, "attention.key_length": 32},
+    ],
+)
+def test_counts_over_which_llama_cpp_aborts_are_refused(tmp_path: Path, numbers: dict[str, float]) -> None:
+    path = write_tiny(tmp_path / "a.gguf", numbers={f"qwen2.{name}": number for name, number in numbers.items()})
+    with pytest.raises(ModelLoadError, match="damaged") as caught:
+        check_gguf(path)
+    assert "\n" not in str(caught.value)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

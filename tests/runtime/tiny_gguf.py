@@ -64,7 +64,8 @@ def write_tiny(
     """Write a model of bytes, two merges and four special tokens; `quantized` is the type of its matrices, "" F32.
 
     `damage` "nan" fills the output matrix with NaN, "twice" gives one token two ids, "bare" leaves the vocabulary out.
-    `tied` leaves the output matrix out, so that the input embedding is used. `numbers` and `texts` are more metadata.
+    `tied` leaves the output matrix out, so that the input embedding is used. `numbers` and `texts` are more metadata; whole numbers
+    take the place of those that a model has.
     """
     shape = shape or Shape()
     writer = GGUFWriter(path, architecture)
@@ -82,7 +83,12 @@ def write_tiny(
     else:
         add_vocabulary(writer, twice=damage == "twice")
     for key, number in (numbers or {}).items():
-        writer.add_float32(key, number)
+        if isinstance(number, int):
+            # Over what was added above, which gguf only warns of.
+            writer.kv_data[0].pop(key, None)
+            writer.add_uint32(key, number)
+        else:
+            writer.add_float32(key, number)
     for key, text in (texts or {}).items():
         writer.add_string(key, text)
     _add_tensors(writer, shape, len(words()), quantized=quantized, nan=damage == "nan", tied=tied)

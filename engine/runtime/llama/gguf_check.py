@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from ramify.errors import ModelLoadError
 
@@ -20,8 +22,36 @@ MAX_KEYS = 1 << 16
 MAX_DIMENSIONS = 4
 MAX_STRING = 1 << 26
 
-_FIXED = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_FIXED = {
+    kind: struct.Struct(form)
+    for kind, form in {
+        0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d",
+    }.items()
+}  # fmt: skip
 _STRING, _ARRAY = 8, 9
+_UINT32, _UINT64 = _FIXED[4], _FIXED[10]
+_TOKENS = "tokenizer.ggml.tokens"
+_TOKEN_ID = re.compile(r"tokenizer\.ggml\.\w+_token_id")
+_NO_TOKEN = (1 << 32) - 1
+"""The id that stands for no token, as some converters write it; llama.cpp ignores it."""
+_COUNTS = {
+    "block_count": (1, 512),
+    "expert_count": (0, 1024),
+    "expert_used_count": (0, 1024),
+    "context_length": (0, (1 << 32) - 1),
+    "embedding_length": (1, 1 << 20),
+    "feed_forward_length": (0, 1 << 24),
+    "attention.head_count": (0, 1 << 14),
+    "attention.head_count_kv": (0, 1 << 14),
+    "attention.key_length": (1, 1 << 16),
+    "attention.value_length": (1, 1 << 16),
+    "rope.dimension_count": (0, 1 << 16),
+    "vocab_size": (0, 1 << 31),
+}
+"""Least and largest values of an architecture's counts: where llama.cpp aborts, or far beyond any model."""
+_LENGTHS = ("attention.key_length", "attention.value_length", "rope.dimension_count")
+_EVEN_HEADS = frozenset({"llama", "qwen2", "qwen3"})
+"""Architectures for which llama.cpp aborts unless all of _LENGTHS are equal."""
 _INPUT = "token_embd.weight"
 _LOOKED_UP = ("per_layer_token_embd.weight", "position_embd.weight", "token_types.weight")
 """Tensors of which a token reads one row and is multiplied with none."""
@@ -47,10 +77,11 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class GgufSummary:
-    """Summary of a GGUF file's header.
+    """Summary of a GGUF file's header, and the state of the file that was read.
 
     `metadata` leaves arrays out. `parameters` counts all weights, `token_parameters` those that each token is
     multiplied with: an input embedding, of which a token reads one row, only where it is the output matrix too.
+    `modified_ns` is the file's time of change in nanoseconds since 1970, `inode` its number on the disk.
     """
 
     architecture: str
@@ -60,10 +91,29 @@ class GgufSummary:
     tensor_types: frozenset[int]
     file_bytes: int
     matrices: tuple[Matrix, ...] = ()
+    modified_ns: int = 0
+    inode: int = 0
+
+    def verify_same(self, path: str | os.PathLike[str]) -> None:
+        """Check that the file is the one that was read.
+
+        Raises:
+            ModelLoadError: if it is another one, has changed since, or cannot be read any more.
+        """
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise ModelLoadError(f"{path} cannot be read any more: {error.strerror}", "load it again") from None
+        if (status.st_size, status.st_mtime_ns, status.st_ino) != (self.file_bytes, self.modified_ns, self.inode):
+            raise ModelLoadError(f"{path} was changed or exchanged after it had been checked", "load it again")
 
 
 class _Broken(Exception):
     """Raised inside the parser with the reason why the file is broken."""
+
+
+def _too_long(length: int) -> _Broken:
+    return _Broken(f"it has a text of {length} bytes in its header; it is damaged")
 
 
 class _Reader:
@@ -71,28 +121,46 @@ class _Reader:
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
+        self._size = len(data)
         self.at = 0
+        self.vocabulary_size: int | None = None
         self.has_byte_tokens = False
 
-    def take(self, count: int) -> bytes:
-        if count > len(self._data) - self.at:
-            raise _Broken("it ends in the middle of its header; it is truncated")
-        self.at += count
-        return self._data[self.at - count : self.at]
-
     def skip(self, count: int) -> None:
-        if count > len(self._data) - self.at:
+        if count > self._size - self.at:
             raise _Broken("it ends in the middle of its header; it is truncated")
         self.at += count
 
-    def number(self, form: str) -> int:
-        return int(struct.unpack(form, self.take(struct.calcsize(form)))[0])
+    def number(self, form: struct.Struct) -> Any:
+        start = self.at
+        self.skip(form.size)
+        return form.unpack_from(self._data, start)[0]
 
     def string(self) -> bytes:
-        length = self.number("<Q")
+        length = self.number(_UINT64)
         if length > MAX_STRING:
-            raise _Broken(f"it has a text of {length} bytes in its header; it is damaged")
-        return self.take(length)
+            raise _too_long(length)
+        self.skip(length)
+        return self._data[self.at - length : self.at]
+
+    def strings(self, count: int, *, keep: bool) -> list[bytes]:
+        """Return an array of strings; none of them without `keep`, which only walks over them."""
+        # Not by the methods above: their calls would take most of the time that a large vocabulary needs.
+        data, length_at, at = self._data, _UINT64.unpack_from, self.at
+        found: list[bytes] = []
+        try:
+            for _ in range(count):
+                length: int = length_at(data, at)[0]
+                if length > MAX_STRING:
+                    raise _too_long(length)
+                at += 8
+                if keep:
+                    found.append(data[at : at + length])
+                at += length
+        except struct.error:
+            at = self._size + 1
+        self.skip(at - self.at)
+        return found
 
 
 def check_gguf(path: str | os.PathLike[str]) -> GgufSummary:
@@ -126,26 +194,27 @@ def _checked(path: str, size: int, modified_ns: int, inode: int) -> GgufSummary:
         if size < 24 or stream.read(4) != b"GGUF":
             raise ModelLoadError(f"{path} is not a GGUF file", "convert the model to GGUF first")
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _parse(_Reader(data), len(data))
+            return replace(_parse(_Reader(data), len(data)), modified_ns=modified_ns, inode=inode)
 
 
 def _parse(reader: _Reader, size: int) -> GgufSummary:
     reader.skip(4)
-    version = reader.number("<I")
+    version = reader.number(_UINT32)
     if version not in (2, 3):
         raise _Broken(f"it has GGUF version {version}, and versions 2 and 3 are supported")
-    tensors, keys = reader.number("<Q"), reader.number("<Q")
+    tensors, keys = reader.number(_UINT64), reader.number(_UINT64)
     if tensors > MAX_TENSORS or keys > MAX_KEYS:
         raise _Broken(f"it claims {tensors} tensors and {keys} keys; it is damaged")
     metadata: dict[str, Scalar] = {}
     for _ in range(keys):
         key = reader.string().decode("utf-8", "replace")
-        value = _value(reader, reader.number("<I"), key)
+        value = _value(reader, reader.number(_UINT32), key)
         if value is not None:
             metadata[key] = value
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str):
         raise _Broken("it does not name its architecture; it is damaged")
+    _check_numbers(metadata, reader.vocabulary_size)
     sizes, types, needed, matrices = _tensors(reader, tensors)
     if metadata.get("tokenizer.ggml.model") == "llama" and not reader.has_byte_tokens:
         raise _Broken("its vocabulary lacks the byte tokens, so that some texts cannot be tokenized; it is damaged")
@@ -181,12 +250,12 @@ def _tensors(reader: _Reader, count: int) -> tuple[dict[str, int], frozenset[int
     matrices: list[Matrix] = []
     for _ in range(count):
         name = reader.string().decode("utf-8", "replace")
-        dimensions = reader.number("<I")
+        dimensions = reader.number(_UINT32)
         if not 0 < dimensions <= MAX_DIMENSIONS:
             raise _Broken(f"tensor {_shown(name)} has {dimensions} dimensions; it is damaged")
-        shape = [reader.number("<Q") for _ in range(dimensions)]
+        shape = [reader.number(_UINT64) for _ in range(dimensions)]
         elements = math.prod(shape)
-        kind, offset = reader.number("<I"), reader.number("<Q")
+        kind, offset = reader.number(_UINT32), reader.number(_UINT64)
         block, width = _BLOCKS.get(kind, (1, 0))
         if elements <= 0 or elements % block:
             raise _Broken(f"tensor {_shown(name)} has a shape that its type cannot have; it is damaged")
@@ -201,32 +270,61 @@ def _tensors(reader: _Reader, count: int) -> tuple[dict[str, int], frozenset[int
 def _value(reader: _Reader, kind: int, key: str) -> Scalar | None:
     """Return a metadata value, None for an array, whose elements are only walked over."""
     if kind in _FIXED:
-        form = _FIXED[kind]
-        return struct.unpack(form, reader.take(struct.calcsize(form)))[0]
+        return reader.number(_FIXED[kind])
     if kind == _STRING:
         return reader.string().decode("utf-8", "replace")
     if kind != _ARRAY:
         raise _Broken(f"the key {_shown(key)} has a value of unknown type {kind}; it is damaged")
-    inner, count = reader.number("<I"), reader.number("<Q")
+    inner, count = reader.number(_UINT32), reader.number(_UINT64)
     if inner in _FIXED:
-        reader.skip(struct.calcsize(_FIXED[inner]) * count)
+        reader.skip(_FIXED[inner].size * count)
         return None
     if inner != _STRING:
         raise _Broken(f"the key {_shown(key)} is an array of unknown type {inner}; it is damaged")
-    unique = key == "tokenizer.ggml.tokens"
-    seen: set[bytes] = set()
-    for _ in range(count):
-        text = reader.string()
-        if unique:
-            # llama.cpp aborts on these.
-            if text in seen:
-                raise _Broken(
-                    f"its vocabulary has the token {_shown(text.decode('utf-8', 'replace'))} twice; it is damaged"
-                )
-            seen.add(text)
-    if unique:
-        reader.has_byte_tokens = b"<0x00>" in seen and b"<0xFF>" in seen
+    tokens = reader.strings(count, keep=key == _TOKENS)
+    if key == _TOKENS:
+        _check_vocabulary(reader, tokens)
     return None
+
+
+def _check_vocabulary(reader: _Reader, tokens: list[bytes]) -> None:
+    distinct = set(tokens)
+    if len(distinct) < len(tokens):
+        # llama.cpp aborts on these.
+        seen: set[bytes] = set()
+        twice = next(each for each in tokens if each in seen or seen.add(each))
+        raise _Broken(f"its vocabulary has the token {_shown(twice.decode('utf-8', 'replace'))} twice; it is damaged")
+    reader.vocabulary_size = len(tokens)
+    reader.has_byte_tokens = b"<0x00>" in distinct and b"<0xFF>" in distinct
+
+
+def _check_numbers(metadata: Mapping[str, Scalar], vocabulary_size: int | None) -> None:
+    """Refuse counts and ids with which llama.cpp would abort, or take memory without end."""
+    architecture = metadata["general.architecture"]
+    found: dict[str, int | float] = {}
+    for name, (least, most) in _COUNTS.items():
+        value = metadata.get(f"{architecture}.{name}")
+        if value is None:
+            continue
+        if isinstance(value, bool | str) or not least <= value <= most:
+            raise _Broken(f"its {name} is {_shown_value(value)}, and {least} to {most} are possible; it is damaged")
+        found[name] = value
+    if found.get("expert_used_count", 0) > found.get("expert_count", 0):
+        raise _Broken("it uses more experts for a token than it has; it is damaged")
+    lengths = {found[name] for name in _LENGTHS if name in found}
+    if architecture in _EVEN_HEADS and len(lengths) > 1:
+        raise _Broken("its attention heads have keys, values and rotations of different lengths; it is damaged")
+    if vocabulary_size is None:
+        return
+    for key, value in metadata.items():
+        if _TOKEN_ID.fullmatch(key) is None or value == _NO_TOKEN:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < vocabulary_size:
+            raise _Broken(f"its {key} is {_shown_value(value)}, and its vocabulary has {vocabulary_size} tokens")
+
+
+def _shown_value(value: Scalar) -> str:
+    return _shown(value) if isinstance(value, str) else str(value)
 
 
 def _shown(name: str) -> str:

@@ -143,10 +143,18 @@ class Vocabulary:
 
 
 class Model:
-    """A loaded GGUF file."""
+    """A loaded GGUF file.
 
-    def __init__(self, config: ModelConfig, *, vocabulary_only: bool = False) -> None:
-        self.summary: GgufSummary = check_gguf(config.path)
+    `summary` is what a check of the file's header found, None to check it now.
+
+    Raises:
+        ModelLoadError: if it cannot be loaded, or is not the file that was checked.
+    """
+
+    def __init__(
+        self, config: ModelConfig, summary: GgufSummary | None = None, *, vocabulary_only: bool = False
+    ) -> None:
+        self.summary = summary or check_gguf(config.path)
         self._lib = library()
         params = self._lib.llama_model_default_params()
         params.use_extra_bufts = config.extra_buffers == "all"
@@ -158,10 +166,12 @@ class Model:
         self.offloaded = offload and params.n_gpu_layers > 0
         self._shares = None if vocabulary_only else place(self._lib, params, config)
         _lines.clear()
+        self.summary.verify_same(config.path)
         self.pointer = self._lib.llama_model_load_from_file(os.fsencode(config.path), params)
         if not self.pointer:
             raise ModelLoadError(f"{config.path} cannot be loaded: {_reason()}", "see `ramify doctor` for this build")
         try:
+            self.summary.verify_same(config.path)
             refuse_unfit(self._lib, self.pointer, config.path, self.summary.architecture)
         except ModelLoadError:
             self.close()

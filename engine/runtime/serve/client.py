@@ -95,12 +95,12 @@ class Runtime:
         from ..llama.gguf_check import check_gguf
         from ..llama.probe import usable_buffers
 
-        await to_thread.run_sync(check_gguf, config.path)
+        summary = await to_thread.run_sync(check_gguf, config.path)
         if config.extra_buffers == "all":
             config = replace(config, extra_buffers=await to_thread.run_sync(usable_buffers, config.path))
-        model = LoadedModel(self, len(self._models), config)
+        model = LoadedModel(self, len(self._models), config, summary)
         self._models[model.number] = model
-        self.send(Load(model.number, config))
+        self.send(Load(model.number, config, summary))
         await model.wait_loaded()
         return model
 

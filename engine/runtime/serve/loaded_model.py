@@ -11,6 +11,7 @@ import anyio
 from ramify.errors import QuestionTooLong, RamifyError, UsageError
 
 from ..llama.config import ModelConfig, ModelInfo
+from ..llama.gguf_check import GgufSummary
 from ..messages import (
     AskStatistics,
     Load,
@@ -43,9 +44,10 @@ class _PendingStatistics:
 class LoadedModel:
     """A loaded model. Made by `Runtime.load`."""
 
-    def __init__(self, runtime: Runtime, number: int, config: ModelConfig) -> None:
+    def __init__(self, runtime: Runtime, number: int, config: ModelConfig, summary: GgufSummary) -> None:
         self.number = number
         self.config = config
+        self._summary = summary
         self._runtime = runtime
         self._info: ModelInfo | None = None
         self._ready = anyio.Event()
@@ -75,7 +77,7 @@ class LoadedModel:
             from ..llama.native import Model
 
             # The worker has loaded the file, so its vocabulary is known to be sound.
-            self._vocabulary = Model(self.config, vocabulary_only=True)
+            self._vocabulary = Model(self.config, self._summary, vocabulary_only=True)
         return self._vocabulary.vocabulary
 
     async def open_run(self, prompt: Sequence[int], *, background: bool = False) -> TokenTree:
@@ -209,7 +211,7 @@ class LoadedModel:
         if self._error is not None:
             return
         self._in_worker = False
-        self.send(Load(self.number, self.config))
+        self.send(Load(self.number, self.config, self._summary))
         if self._pending_statistics is not None:
             self.send(AskStatistics(self.number))
         for tree in self._runs.values():

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from ramify.errors import ModelLoadError, RamifyError
 
 from ..llama.config import ModelConfig, ModelInfo
+from ..llama.gguf_check import GgufSummary
 from ..llama.native import Model, model_info
 from ..messages import (
     Alive,
@@ -101,7 +102,7 @@ class Worker:
     def _handle(self, request: Request) -> None:
         match request:
             case Load():
-                self._load(request.model, request.config)
+                self._load(request.model, request.config, request.summary)
             case AskStatistics():
                 self._send(StatisticsReport(request.model, self._loaded[request.model].pools.statistics()))
             case Stop():
@@ -131,13 +132,14 @@ class Worker:
                 self._alive_s = now_s
                 self._send(Alive())
 
-    def _load(self, number: int, config: ModelConfig) -> None:
+    def _load(self, number: int, config: ModelConfig, summary: GgufSummary) -> None:
         placed = (config.gpu_layers, config.main_gpu, config.tensor_split, config.gpu_turn)
         key = (os.path.realpath(config.path), config.extra_buffers, *placed)
         try:
+            summary.verify_same(config.path)
             model = self._weights.get(key)
             if model is None:
-                model = self._weights[key] = Model(config)
+                model = self._weights[key] = Model(config, summary)
             self._loaded[number] = loaded = WorkerModel(number, config, model)
         except RamifyError as error:
             self._send(LoadFailed(number, error))
