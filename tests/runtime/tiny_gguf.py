@@ -64,8 +64,8 @@ def write_tiny(
     """Write a model of bytes, two merges and four special tokens; `quantized` is the type of its matrices, "" F32.
 
     `damage` "nan" fills the output matrix with NaN, "twice" gives one token two ids, "bare" leaves the vocabulary out.
-    `tied` leaves the output matrix out, so that the input embedding is used. `numbers` and `texts` are more metadata; whole numbers
-    take the place of those that a model has.
+    `tied` leaves the output matrix out, so that the input embedding is used. `numbers` and `texts` are more metadata;
+    whole numbers take the place of those that a model has.
     """
     shape = shape or Shape()
     writer = GGUFWriter(path, architecture)
