@@ -125,7 +125,7 @@ def test_a_file_exchanged_after_its_check_is_not_loaded(sound: Path, tmp_path: P
             os.utime(file, ns=(0, 0))
         case _:
             file.unlink()
-    with pytest.raises(ModelLoadError, match="exchanged after|cannot be read any more") as caught:
+    with pytest.raises(ModelLoadError, match=r"exchanged after|cannot be read any more") as caught:
         Model(config, summary)
     assert "\n" not in str(caught.value)
 
