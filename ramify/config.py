@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ramify.search.budget import Budget
+from ramify.search.budget import MOST_PATHS, Budget
 
 from .errors import UsageError
 from .sampling_params import SamplingParams
@@ -372,11 +372,12 @@ OWN_SETTINGS = (
         key="width",
         kind=INTEGER,
         low=1,
+        high=MOST_PATHS,
         group="search",
         letter="w",
         help="Number of paths.",
         unset="16",
-        explanation="number of paths, 16 by default; `widening` 64",
+        explanation="number of paths, 16 by default, `widening` 64; 16,384 at most",
     ),
     Setting(
         key="tree_temperature",

@@ -81,17 +81,22 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return "; " + did_you_mean(word.lower(), choices, f"choose one of: {', '.join(choices)}")
 
 
-def xml_text(text: str) -> str:
-    """Return text with U+FFFD for each character that XML cannot hold; markup is not escaped."""
-    return re.sub(_NOT_XML, REPLACEMENT, text)
+def xml_text(text: str, *, sign: str = REPLACEMENT) -> str:
+    """Return text with `sign` for each character that XML cannot hold; markup is not escaped."""
+    return re.sub(_NOT_XML, sign, text)
 
 
-def printable(text: str) -> str:
-    """Return text that does nothing but show: without controls (line breaks and tabs stay) and lone surrogates."""
-    plain = re.sub(_REORDERS, REPLACEMENT, xml_text(text))
+def printable(text: str, *, sign: str = REPLACEMENT) -> str:
+    """Return text that does nothing but show: without controls (line breaks and tabs stay) and lone surrogates.
+
+    `sign` stands for each of them, and for the marks that turn the direction of text.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    plain = re.sub(_REORDERS, sign, xml_text(text, sign=sign))
     if plain.isprintable():
         return plain
-    return "".join(REPLACEMENT if category(c) == "Cc" and c not in "\n\t" else c for c in plain)
+    return "".join(sign if category(c) == "Cc" and c not in "\n\t" else c for c in plain)
 
 
 def one_line(text: str) -> str:

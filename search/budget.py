@@ -11,6 +11,9 @@ from ramify.errors import BudgetError
 from ramify.settings import COUNT, DURATION, FLOPS, declared, setting
 from ramify.text import nearest
 
+MOST_PATHS = 1 << 14
+"""Highest width, number of children, depth or other count of a strategy: more would hold the process for minutes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:

@@ -22,6 +22,7 @@ from typing import ClassVar, TypeVar
 from ramify.errors import StrategyError
 from ramify.text import nearest
 
+from .budget import MOST_PATHS
 from .node import Origin
 from .tree import PruneReason, SearchTree
 from .votes import Aggregation, VoteRule
@@ -128,23 +129,31 @@ class Strategy(ABC):
 
 
 def check_count(name: str, value: object) -> None:
-    """Check that an option is a whole number of 1 or more.
+    """Check that an option is a whole number from 1 to `MOST_PATHS`.
 
     Raises:
         StrategyError: if it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise StrategyError(f"{name} is {value!r}; use 1 or more")
+    if value > MOST_PATHS:
+        raise StrategyError(f"{name} is {_digits(value)}; use {MOST_PATHS} or less")
+
+
+def _digits(value: int) -> str:
+    return str(value) if value < 10**18 else "a number of more than 18 digits"
 
 
 def check_whole(name: str, value: object, *, least: int | None = None) -> None:
-    """Check that an option is a whole number of `least` or more; None allows any whole number.
+    """Check that an option is a whole number: from `least` to `MOST_PATHS`, or any if that is None.
 
     Raises:
         StrategyError: if it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
         raise StrategyError(f"{name} is {value!r}; use " + ("a whole number" if least is None else f"{least} or more"))
+    if least is not None and value > MOST_PATHS:
+        raise StrategyError(f"{name} is {_digits(value)}; use {MOST_PATHS} or less")
 
 
 def check_flag(name: str, value: object) -> None:
@@ -157,14 +166,16 @@ def check_flag(name: str, value: object) -> None:
         raise StrategyError(f"{name} is {value!r}; use true or false")
 
 
-def check_positive(name: str, value: object) -> None:
-    """Check that an option is a finite number above 0.
+def check_positive(name: str, value: object, *, most: float | None = None) -> None:
+    """Check that an option is a finite number above 0; `most` is the highest, None for no bound.
 
     Raises:
         StrategyError: if it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
         raise StrategyError(f"{name} is {value!r}; use a number above 0")
+    if most is not None and value > most:
+        raise StrategyError(f"{name} is {value!r}; use {most:g} or less")
 
 
 def check_share(name: str, value: object) -> None:

@@ -24,6 +24,8 @@ from .identity import item_key, problem_key
 OK, CUT, FAILED = "ok", "cut", "failed"
 """Status of an item: searched to its end, cut by a limit before it had an answer, or ended by an error."""
 _LIMITS = frozenset(str(reason) for reason in StopReason if reason.is_budget)
+MOST_ITEMS = 1_000_000
+"""Most searches of one run folder; all of them are held in memory."""
 _DEEPEST_METADATA = 50
 """Lists and objects of metadata that a row keeps inside each other."""
 
@@ -44,7 +46,16 @@ class Item:
 
 
 def all_items(problems: Sequence[Problem], repeat: int, configuration_hash: str) -> list[Item]:
-    """Return all items of a batch: all problems once, then all of them again, `repeat` times in total."""
+    """Return all items of a batch: all problems once, then all of them again, `repeat` times in total.
+
+    Raises:
+        UsageError: if there are more than `MOST_ITEMS`.
+    """
+    if len(problems) * repeat > MOST_ITEMS:
+        raise UsageError(
+            f"{len(problems)} problems {repeat} times are more than {MOST_ITEMS} items",
+            "lower the repetitions, or share the problems out over several runs",
+        )
     seen = Counter[str]()
     keys = list[str]()
     for problem in problems:

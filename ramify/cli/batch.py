@@ -14,7 +14,7 @@ from ..text import duration_text
 from . import terminal
 from .config import without_unfit_defaults
 from .exits import Finished
-from .option_types import COUNT, FieldMap
+from .option_types import COUNT, COUNT_RANGE, FieldMap
 from .options import SearchPlan, fallback_from, fallback_options, no_reward_note, search_options
 
 if TYPE_CHECKING:
@@ -65,10 +65,8 @@ def _with_input_options(command: Any) -> Any:
 @click.option("--ids", help="Only these problems: ids separated by commas.")
 @click.option("--shuffle", is_flag=True, help="Take the problems in another order.")
 @click.option("--shuffle-seed", type=int, default=0, help="Fixes that order.  [default: 0]")
-@click.option("--repeat", type=click.IntRange(min=1), default=1, help="Runs of each problem, with other seeds.")
-@click.option(
-    "--parallel", type=click.IntRange(min=1), default=4, show_default=True, help="Problems at a time, on each engine."
-)
+@click.option("--repeat", type=COUNT_RANGE, default=1, help="Runs of each problem, with other seeds.")
+@click.option("--parallel", type=COUNT_RANGE, default=4, show_default=True, help="Problems at a time, on each engine.")
 @click.option("--budget-total", type=COUNT, help="Limit of generated tokens of the whole run, such as 2M.")
 @click.option(
     "--allocation",
@@ -91,7 +89,7 @@ def _with_input_options(command: Any) -> Any:
     show_default=True,
     help="Search in this process, or on a Ray cluster: that of RAY_ADDRESS, else one on this machine.",
 )
-@click.option("--actors", type=click.IntRange(min=1), help="Engines on the cluster.  [default: one per GPU, or node]")
+@click.option("--actors", type=COUNT_RANGE, help="Engines on the cluster.  [default: one per GPU, or node]")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
 @search_options
 @fallback_options

@@ -13,7 +13,7 @@ from ..settings import NUMBER, Setting
 from ..text import duration_text
 from . import terminal
 from .exits import Finished
-from .option_types import WIDTHS, WORDS, ListType, StepRange
+from .option_types import COUNT_RANGE, WIDTHS, WORDS, ListType, StepRange
 from .options import setting_option
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ def bench() -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the measurement; made if new.")
 @click.option("--quick", is_flag=True, help="A minute: few problems, narrow widths; shows that it works, no more.")
 @click.option("--full", is_flag=True, help="Days: every strategy at every width with every reward.")
-@click.option("--problems", type=click.IntRange(min=1), help="Number of problems.  [default: 500]")
+@click.option("--problems", type=COUNT_RANGE, help="Number of problems.  [default: 500]")
 @click.option("--problem-seed", type=int, help="Of the generated problems.  [default: a fixed one that is unused]")
 @click.option("--steps", type=StepRange(), help="Fewest and most steps of the problems.  [default: 2-8]")
-@click.option("--seeds", type=click.IntRange(min=1), help="Number of sampling seeds.  [--full: 3]")
+@click.option("--seeds", type=COUNT_RANGE, help="Number of sampling seeds.  [--full: 3]")
 @click.option("--policies", type=WORDS, help="Models, joined with commas.  [default: demo-s,demo-m,demo-l]")
 @click.option(
     "--rewards", type=WORDS, help="Rewards, joined with commas, or 'none'.  [--full: demo-prm,mean-logprob:demo-l]"
@@ -57,13 +57,11 @@ def bench() -> None:
 )
 @click.option("--widths", type=WIDTHS, help="Numbers of paths, joined with commas.  [--full: 1,2,4,8,16,32,64,128]")
 @click.option("--sigmas", type=_SIGMAS, help="Noise on the rewards' logits, joined with commas.  [--full: 0,1,2,4]")
-@click.option("--noise-width", type=click.IntRange(min=1), help="Width at which noise is measured.  [--full: 16]")
-@click.option("--quantization-width", type=click.IntRange(min=1), help="Samples of each model file.  [--full: 16]")
+@click.option("--noise-width", type=COUNT_RANGE, help="Width at which noise is measured.  [--full: 16]")
+@click.option("--quantization-width", type=COUNT_RANGE, help="Samples of each model file.  [--full: 16]")
 @click.option("--quantizations", type=WORDS, help="Files to be made, or 'none'.  [--full: f16,q8_0,q5_k_m,q4_k_m,q4_0]")
 @click.option("--parts", type=_PARTS, help=f"Which of {', '.join(PARTS)}, joined with commas.  [default: all]")
-@click.option(
-    "--parallel", type=click.IntRange(min=1), help="Settings measured at a time.  [default: a processor for each]"
-)
+@click.option("--parallel", type=COUNT_RANGE, help="Settings measured at a time.  [default: a processor for each]")
 @setting_option("threads", help="Threads of each setting.", unset="an equal share")
 @click.option("--plan", "plan_only", is_flag=True, help="Only say what there is to do and what it will cost.")
 @click.option("--report", "report_only", is_flag=True, help="Measure nothing; compute the results of what is there.")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..config import read_kv_types
-from ..text import duration_text, size_text
+from ..text import duration_text, one_line, size_text
 from . import terminal
-from .option_types import COUNT
+from .option_types import COUNT, COUNT_RANGE
 from .options import setting_option
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def list_models(as_json: bool) -> None:
 
 @models.command()
 @click.argument("model", metavar="NAME|PATH")
-@click.option("--width", type=click.IntRange(min=1), default=16, show_default=True, help="Paths, for the memory.")
+@click.option("--width", type=COUNT_RANGE, default=16, show_default=True, help="Paths, for the memory.")
 @click.option("--tokens", type=COUNT, default=512, show_default=True, help="Tokens of a path, for the memory.")
 @setting_option("kv_type", default="f16", help="Type of the KV cache, for the memory.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object, with all metadata.")
@@ -119,7 +119,7 @@ def remove(name: str, yes: bool) -> None:
         if not terminal.is_terminal(sys.stdin):
             raise click.UsageError(f"deleting {found.name} needs a yes; pass --yes")
         size = size_text(found.size_bytes)
-        if not click.confirm(f"delete {found.name} ({size}) from {models_folder()}?", err=True):
+        if not click.confirm(one_line(f"delete {found.name} ({size}) from {models_folder()}?"), err=True):
             terminal.say("nothing was deleted")
             return
     found.remove()

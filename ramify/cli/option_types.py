@@ -9,6 +9,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from ramify.search.budget import MOST_PATHS
+
 from .. import settings
 from ..config import SETTINGS
 from ..errors import UsageError
@@ -17,6 +19,7 @@ from ..settings import Setting
 
 TREE_SUFFIXES = (".json", ".graphml", ".dot", ".mmd", ".svg")
 
+_MOST_STEP_DIGITS = 3
 _WHOLE_NUMBERS = re.compile(r"\d+(\s*,\s*\d+)+")
 
 
@@ -61,6 +64,8 @@ class ListType(SettingType):
 
 
 COUNT = SettingType(Setting(kind=settings.COUNT))
+COUNT_RANGE = click.IntRange(1, MOST_PATHS)
+"""Numbers of paths, problems, seeds and the like, bounded like the counts of a strategy."""
 WORDS = ListType(Setting(kind=settings.TEXT))
 WIDTHS = ListType(SETTINGS["width"])
 
@@ -75,6 +80,8 @@ class StepRange(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", str(value))
         if match is None:
             self.fail(f"{value!r} is not a range (write it like 2-8)", param, ctx)
+        if max(map(len, filter(None, match.groups()))) > _MOST_STEP_DIGITS:
+            self.fail(f"{value!r} has more steps than a problem can have", param, ctx)
         low = int(match[1])
         return low, int(match[2] or low)
 

@@ -82,7 +82,7 @@ def show(run_id: str, width: int | None, everything: bool, as_json: bool) -> Non
             )
             return
         for line in _shown(run, width or _columns(), everything):
-            terminal.write(line)
+            terminal.write(line, styled=True)
 
 
 @runs.command()
@@ -94,7 +94,7 @@ def replay(run_id: str, width: int | None) -> None:
     tree = _tree(run)
     with terminal.owned_stdout():
         for line in _replayed(tree, width or _columns()):
-            terminal.write(line)
+            terminal.write(line, styled=True)
 
 
 @runs.command()

@@ -1,6 +1,7 @@
 """Stdout and stderr of the command line: results on the one; progress, notes and errors on the other.
 
-Nothing else writes to them. Decoration comes only on a terminal that wants it.
+Nothing else writes to them. Decoration comes only on a terminal that wants it. Models, files and servers may say
+anything, so control characters never reach a terminal: stdout is cleaned where it is one, stderr always.
 """
 
 from __future__ import annotations
@@ -8,17 +9,19 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
 
 import click
 
 from ..errors import UsageError
 from ..tables import text_table
+from ..text import cut, printable
 
 STDOUT, STDERR = 1, 2
 CLEAR_LINE = "\r\x1b[K"
@@ -27,6 +30,7 @@ REDRAW_S = 0.1
 """Shortest time between two states of a line that is rewritten."""
 REPEAT_S = 5.0
 """Shortest time between two lines where a line cannot be rewritten."""
+_STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
 _WHERE = "send it to a terminal, a pipe or a file with room"
 
 
@@ -46,8 +50,59 @@ def prepare_streams() -> None:
         cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
 
 
-def write(text: str) -> None:
-    """Write `text` and a newline.
+class _CleanedStream(io.TextIOBase):
+    """Stderr for what is not written here, such as warnings, log records and prompts: cleaned text.
+
+    `stream` is what it goes to; None discards it.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self.stream = stream
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return getattr(self.stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str, /) -> int:
+        _write(cleaned(text))
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return is_terminal(self.stream)
+
+    def flush(self) -> None:
+        if self.stream is not None and not self.stream.closed:
+            self.stream.flush()
+
+    def fileno(self) -> int:
+        return super().fileno() if self.stream is None else self.stream.fileno()
+
+
+@contextmanager
+def cleaned_stderr() -> Generator[None]:
+    """Clean everything that the process writes to `sys.stderr` during the block."""
+    if isinstance(sys.stderr, _CleanedStream):
+        yield
+        return
+    with redirect_stderr(cast("TextIO", _CleanedStream(sys.stderr))):
+        yield
+
+
+def cleaned(text: str, *, styled: bool = False) -> str:
+    """Return text without controls and marks that reorder; `styled` keeps the sequences that set a style alone."""
+    text = text.replace("\r\n", "\n")
+    if not styled:
+        return printable(text)
+    return "".join(part if number % 2 else printable(part) for number, part in enumerate(_STYLE.split(text)))
+
+
+def write(text: str, *, styled: bool = False) -> None:
+    """Write `text` and a newline; `styled` says that the text has styles of ours, which stay.
+
+    A terminal gets it cleaned, a pipe or a file as it is.
 
     Raises:
         OutputClosed: if nobody reads any more.
@@ -55,6 +110,8 @@ def write(text: str) -> None:
     """
     if sys.stdout is None or sys.stdout.closed:  # pyright: ignore[reportUnnecessaryComparison]
         raise UsageError("stdout is closed, so the output cannot be written", _WHERE)
+    if is_terminal(sys.stdout):
+        text = cleaned(text, styled=styled)
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -131,7 +188,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 def say(line: str, *, style: str = "") -> None:
     """Write a line; `style` is an ANSI style, used on terminals unless NO_COLOR is set."""
-    _write(f"{_styled(line, style)}\n")
+    _write(f"{_styled(cleaned(line), style)}\n")
 
 
 def note(line: str) -> None:
@@ -141,7 +198,7 @@ def note(line: str) -> None:
 
 def error(line: str) -> None:
     """Write an error."""
-    _write(f"{_styled('error:', RED)} {line}\n")
+    _write(f"{_styled('error:', RED)} {cleaned(line)}\n")
 
 
 class ProgressLine:
@@ -185,8 +242,7 @@ class ProgressLine:
     def show(self, text: str) -> None:
         """Show `text` at once in place of what was shown, cut to the width; nothing where lines are not rewritten."""
         if self._in_place:
-            width = max(20, shutil.get_terminal_size().columns - 1)
-            _write(CLEAR_LINE + (text if len(text) <= width else text[: width - 1] + "…"))
+            _write(CLEAR_LINE + cut(text, max(20, shutil.get_terminal_size().columns - 1)))
             self._shown = True
 
     def say(self, line: str, *, style: str = "") -> None:
@@ -231,8 +287,9 @@ def _styled(text: str, style: str) -> str:
 
 
 def _write(text: str) -> None:
+    stream = sys.stderr.stream if isinstance(sys.stderr, _CleanedStream) else sys.stderr
     try:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        cast("TextIO", stream).write(text)
+        cast("TextIO", stream).flush()
     except (AttributeError, OSError, ValueError):
         return  # Nobody reads stderr; there is nowhere left to say so.

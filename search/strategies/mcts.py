@@ -22,11 +22,14 @@ from enum import StrEnum, auto
 from math import ceil, exp, log, sqrt
 from typing import ClassVar
 
+from ..budget import MOST_PATHS
 from ..strategy import Ask, Expansion, Strategy, check_count, check_flag, check_positive, check_share, choice
 from ..tree import ROOT, Node, NodeState, SearchTree
 from ..votes import Aggregation, VoteRule
 from .growth import explores, finish_leaves, missing
 
+MOST_WIDENING_EXPONENT = 4.0
+"""Highest exponent of progressive widening: powers of a node's visits stay numbers."""
 PUCT_BASE = 19_652
 """Growth of PUCT's exploration constant with the visits, as in AlphaZero (Silver et al., Science 362, 2018)."""
 
@@ -80,9 +83,9 @@ class MCTS(Strategy):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
         check_positive("exploration", self.exploration)
-        check_positive("widening_exponent", self.widening_exponent)
+        check_positive("widening_exponent", self.widening_exponent, most=MOST_WIDENING_EXPONENT)
         if self.widening != 0:
-            check_positive("widening", self.widening)
+            check_positive("widening", self.widening, most=MOST_PATHS)
         check_flag("rollouts", self.rollouts)
         check_share("explore_share", self.explore_share)
         object.__setattr__(self, "selection", choice("selection", SelectionRule, self.selection))

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import ast
 import os
+import pty
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ramify.cli import terminal
 
@@ -103,3 +109,98 @@ def test_a_stream_that_cannot_hold_a_character_gets_its_escape():
         check=True,
     )
     assert found.stdout == b"\\u2192 \\ud800\n"
+
+
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eanswer\rx"
+
+
+@given(st.text(st.one_of(st.characters(), st.sampled_from("\x1b[]0;m\x07\x9b\r\n\u202e"))))
+def test_cleaned_text_has_no_controls_and_styles_alone_stay(text: str):
+    assert not CONTROLS.search(terminal.cleaned(text))
+    assert not CONTROLS.search(re.sub(r"\x1b\[[0-9;]*m", "", terminal.cleaned(text, styled=True)))
+
+
+def on_terminal(code: str, *, stdout: bool = True, stderr: bool = True) -> str:
+    """Run Python with standard streams that are a terminal; return what came out of them."""
+    ours, theirs = pty.openpty()
+    streams = {"stdout": theirs if stdout else subprocess.DEVNULL, "stderr": theirs if stderr else subprocess.DEVNULL}
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL, env=environment, **streams) as child:
+        os.close(theirs)
+        seen = b""
+        while True:
+            try:
+                block = os.read(ours, 65536)
+            except OSError:
+                break
+            seen += block
+        child.wait(30)
+    os.close(ours)
+    return seen.decode()
+
+
+WAYS = {
+    "write": "terminal.write(H)",
+    "write_json": "terminal.write_json({H: H})",
+    "write_table": "terminal.write_table((H, H), [(H, H)])",
+    "say": "terminal.say(H)",
+    "styled": "terminal.say(H, style=terminal.DIM)",
+    "note": "terminal.note(H)",
+    "error": "terminal.error(H)",
+    "line": "terminal.ProgressLine().show(H)",
+    "log": "logging.getLogger('ramify.x').warning(H)",
+    "warning": "warnings.warn(H)",
+    "bug": "explain(ValueError(H))",
+    "usage": "explain(click.UsageError(H))",
+    "own": "explain(ModelLoadError(H, H))",
+    "stderr": "print(H, file=sys.stderr)",
+    "question": "main([H, '-m', H])",
+    "file": "main(['batch', 'run', H, '--out', H])",
+    "server": "main(['x', '-m', 'openai:http://127.0.0.1:9/' + H + '#' + H])",
+    "command": "main(['runs', 'show', H])",
+}
+
+
+def test_no_way_of_writing_lets_controls_reach_a_terminal():
+    code = (
+        "import logging, os, sys, warnings, click\nfrom ramify.cli import main, terminal\n"
+        "from ramify.cli.exits import explain\nfrom ramify.errors import ModelLoadError\n"
+        f"H = {HOSTILE!r}\nfor name, way in {WAYS!r}.items():\n    os.write(2, f'@@{{name}}@@'.encode())\n"
+        "    with terminal.cleaned_stderr():\n        exec(way)\n    sys.stdout.flush()\n"
+    )
+    parts = re.split("@@([a-z_]+)@@", on_terminal(code))
+    seen = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert list(seen) == list(WAYS)
+    for way, text in seen.items():
+        assert "answer" in text, (way, text)
+        for ours in (terminal.CLEAR_LINE, "\r\n", "\x1b[2m", "\x1b[31m", "\x1b[0m"):
+            text = text.replace(ours, "")
+        assert not CONTROLS.search(text), (way, ascii(text))
+
+
+def test_a_pipe_gets_the_text_as_it_is():
+    assert run(f"terminal.write({HOSTILE!r})")[0].decode() == HOSTILE + "\n"
+
+
+def test_nothing_but_the_terminal_module_writes_to_the_standard_streams():
+    root = Path(terminal.__file__).parents[1]
+    found = list[str]()
+    for folder in ("ramify", *(path.name for path in root.parent.iterdir() if (path / "__init__.py").exists())):
+        for path in (root.parent / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in WRITERS:
+                    found.append(f"{path.relative_to(root.parent)}:{node.lineno}")
+    allowed = {"ramify/cli/terminal.py", "answers/math_verify_program.py"}
+    assert {each.partition(":")[0] for each in found} <= allowed, found
+
+
+WRITERS = {
+    "print",
+    "click.echo",
+    "click.secho",
+    "sys.stdout.write",
+    "sys.stderr.write",
+    "sys.__stdout__.write",
+    "sys.__stderr__.write",
+}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import pytest
 
 from ramify.errors import StrategyError
 from ramify.search.allocation import RoundingRule
+from ramify.search.budget import MOST_PATHS
 from ramify.search.node import NodeState, PruneReason
 from ramify.search.registry import make_strategy, strategy_names, strategy_option_names, strategy_to_dict
 from ramify.search.strategies.ab_mcts import ABMCTS
@@ -184,6 +187,23 @@ def test_one_number_caps_every_depth() -> None:
 def test_a_width_must_be_a_whole_number_above_zero(value: object) -> None:
     with pytest.raises(StrategyError, match=r"width is .*; use 1 or more"):
         make_strategy("rebase", width=value)
+
+
+COUNTS = sorted(
+    {
+        (type(strategy).name, option.name)
+        for strategy in STRATEGIES
+        for option in fields(strategy)
+        if option.init and option.type in ("int", "int | None", "tuple[int, ...]") and "seed" not in option.name
+    }
+)
+
+
+@pytest.mark.parametrize(("name", "option"), COUNTS)
+@pytest.mark.parametrize("value", [MOST_PATHS + 1, 10**9, 10**5000], ids=["one", "many", "long"])
+def test_counts_are_bounded(name: str, option: str, value: int) -> None:
+    with pytest.raises(StrategyError, match=f"{option} is .*; use {MOST_PATHS} or less"):
+        replace(next(each for each in STRATEGIES if each.name == name), **{option: value})
 
 
 @pytest.mark.parametrize("value", [0, -0.1, float("nan"), float("inf"), "0.1"])

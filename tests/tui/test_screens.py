@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from textual.content import Content
+from textual.widgets import Label, Markdown, Static, TextArea
 
 from ramify.batch import BatchConfig, run_batch
 from ramify.engine.engine import Engine
@@ -195,3 +198,18 @@ def test_a_batch_that_has_not_changed_is_not_read_again(batch):
         row = first.items[0].row | {"id": "another", "key": "0" * 16}
         file.write(json.dumps(row) + "\n")
     assert read_batch(batch, first).done == 7
+
+
+HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eanswer\r"
+
+
+async def test_no_widget_lets_controls_through(ui):
+    async with ui() as user:
+        await user.app.screen.mount_all(
+            [Static(Content(HOSTILE)), Markdown(HOSTILE), Label(HOSTILE, markup=False), TextArea(HOSTILE)]
+        )
+        user.app.notify(HOSTILE, title=HOSTILE, markup=False)
+        await user.pilot.pause()
+        drawn = user.text()
+        assert "answer" in drawn
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", drawn)

@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from rich.segment import Segment
 from textual.app import App
+from textual.color import Color
+from textual.filter import LineFilter
 from textual.message_pump import MessagePump
 
 from ramify.errors import RamifyError, UsageError
+from ramify.text import printable
 
 from ..state.spec import Plan, RunSpec
 from .actions import Action
@@ -24,6 +28,23 @@ if TYPE_CHECKING:
     from .logs import LogLines
 
 log = logging.getLogger("ramify.tui")
+
+
+class _Cleaned(LineFilter):
+    """Filter of every line that is drawn: texts of models, files and servers move and restyle nothing.
+
+    Controls have no width in the layout, so they are left out rather than replaced.
+    """
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """Return the segments of one line without control characters."""
+        if all(segment.control or segment.text.isprintable() for segment in segments):
+            return segments
+        return [
+            segment if segment.control else segment._replace(text=printable(segment.text, sign=""))
+            for segment in segments
+        ]
+
 
 MakePlan = Callable[[dict[str, Any]], Plan]
 
@@ -55,6 +76,11 @@ class Program(App[None]):
         self.set_keymap(keymap_of(self.actions))
         self._make_engine = make_engine
         self._host: EngineHost | None = None
+        self._cleaned = _Cleaned()
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Return the filters of drawn lines: the one that leaves out controls, then Textual's own."""
+        return (self._cleaned, *super().get_line_filters())
 
     # Runs
 
