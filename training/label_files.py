@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -21,14 +22,17 @@ import anyio
 from ramify.answers.checkers import make_checker
 from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
+from ramify.engine.loading import default_sampling
 from ramify.engine.many import for_each
 from ramify.engine.policy.llama import LlamaPolicy
-from ramify.engine.policy.protocol import PolicyModel
-from ramify.errors import QuestionTooLong, UsageError
+from ramify.engine.policy.protocol import EndsItself, PolicyModel
+from ramify.errors import QuestionTooLong, RunFolderError, UsageError
 from ramify.files import Journal, read_journal, write_text
 from ramify.problem import Problem
+from ramify.settings import differences
 
-from .labelling import LabelCost, LabelledSolution, Labeller, LabelPlan, split_lines
+from .labelling import LabelCost, LabelledSolution, Labeller, LabelLosses, LabelPlan, split_lines
+from .preflight import check_output
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +45,9 @@ class Labelling:
     """Progress of a labelling.
 
     `labelled` problems were finished in this call, `found` in earlier ones; `too_long` of the former had questions that
-    do not fit the model's context. `rows` is the number of labelled solutions and `cost` their cost, both of all
-    problems.
+    do not fit the model's context. `rows` is the number of different labelled solutions, `cost` their cost and `losses`
+    the solutions without labels, all three of all problems. `generated_tokens` and `seconds` are those of this call
+    alone, from when the model was loaded.
     """
 
     labelled: int = 0
@@ -50,6 +55,9 @@ class Labelling:
     too_long: int = 0
     rows: int = 0
     cost: LabelCost = field(default_factory=LabelCost)
+    losses: LabelLosses = field(default_factory=LabelLosses)
+    generated_tokens: int = 0
+    seconds: float = 0.0
 
 
 async def label_problems(
@@ -63,7 +71,7 @@ async def label_problems(
 ) -> Labelling:
     """Append labelled solutions of `problems` to the JSON Lines file `out`; problems finished there are skipped.
 
-    `on_problem` is called after each problem. `<out>.progress` lists the finished problems.
+    `on_problem` is called after each problem. `<out>.progress` lists the finished problems, their costs and losses.
 
     Raises:
         UsageError: if a problem has no answer or names no checker, or `out` was made with another model or plan.
@@ -71,24 +79,30 @@ async def label_problems(
     """
     todo = list(problems)
     _check(todo)
-    with _LabelJournal(out, {"version": VERSION, "model": _name(model), "plan": _plan(plan)}) as journal:
-        state = Labelling()
+    head = {"version": VERSION, "model": _name(model), "plan": _plan(plan), **_prompt(config)}
+    with _LabelJournal(out, head) as journal:
+        state, started_s = Labelling(), time.monotonic()
         for each in journal.done.values():
             state.rows += each["rows"]
             state.cost += LabelCost(**each["cost"])
+            state.losses += LabelLosses(**each.get("losses", {}))
         left = [problem for problem in todo if problem.id not in journal.done]
         state.found = len(todo) - len(left)
 
         async def work(policy: PolicyModel, problem: Problem) -> None:
             try:
-                rows, cost = await _label(policy, problem, plan)
+                rows, labeller = await _label(policy, problem, plan)
+                cost, losses = labeller.cost, labeller.losses
             except QuestionTooLong:
-                rows, cost = [], LabelCost()
+                rows, cost, losses = [], LabelCost(), LabelLosses()
                 state.too_long += 1
-            journal.append(problem.id, rows, cost)
+            journal.append(problem.id, rows, cost, losses)
             state.labelled += 1
             state.rows += len(rows)
             state.cost += cost
+            state.losses += losses
+            state.generated_tokens += cost.generated_tokens
+            state.seconds = time.monotonic() - started_s
             if state.labelled % 100 == 0:
                 log.info("labelled %d problems", state.labelled)
             if on_problem is not None:
@@ -96,6 +110,7 @@ async def label_problems(
 
         if left:
             async with Engine(model, None, config=config) as engine:
+                started_s = time.monotonic()
                 await for_each(left, partial(work, engine.policy), parallel=min(plan.parallel, len(left)))
     return state
 
@@ -118,12 +133,19 @@ def read_labels(path: Path) -> Iterator[LabelledSolution]:
         )
 
 
-async def _label(policy: PolicyModel, problem: Problem, plan: LabelPlan) -> tuple[list[LabelledSolution], LabelCost]:
+async def _label(policy: PolicyModel, problem: Problem, plan: LabelPlan) -> tuple[list[LabelledSolution], Labeller]:
     session = await policy.open(problem.question)
     try:
         split = policy.prompt.split if isinstance(policy, LlamaPolicy) else split_lines
-        labeller = Labeller(problem, session, plan, split=split)
-        return await labeller.label(), labeller.cost
+        labeller = Labeller(
+            problem,
+            session,
+            plan,
+            split=split,
+            sampling=default_sampling(policy),
+            ends_at_answer=policy.ends_at_answer if isinstance(policy, EndsItself) else True,
+        )
+        return await labeller.label(), labeller
     finally:
         with anyio.CancelScope(shield=True):
             await session.close()
@@ -156,10 +178,17 @@ class _LabelJournal:
     ) -> None:
         self._stack.close()
 
-    def append(self, id: str, rows: list[LabelledSolution], cost: LabelCost) -> None:
-        """Write the rows of a problem, then note that it is done."""
-        self._rows.append(*(asdict(row) for row in rows))
-        self._notes.append({"id": id, "rows": len(rows), "cost": asdict(cost)})
+    def append(self, id: str, rows: list[LabelledSolution], cost: LabelCost, losses: LabelLosses) -> None:
+        """Write the rows of a problem, then note that it is done.
+
+        Raises:
+            RunFolderError: if there is no room.
+        """
+        try:
+            self._rows.append(*(asdict(row) for row in rows))
+            self._notes.append({"id": id, "rows": len(rows), "cost": asdict(cost), "losses": asdict(losses)})
+        except OSError as error:
+            raise RunFolderError.not_written(self._rows.path, error) from error
 
     def _recover(self) -> dict[str, dict[str, Any]]:
         """Return the notes of the problems that are done, by id, after dropping the rows of all others."""
@@ -172,8 +201,9 @@ class _LabelJournal:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{out} cannot be gone on with ({error})", "choose another --out") from error
         if notes and notes[0] != self._head:
-            raise UsageError(f"{out} was made with another model or other settings", "choose another --out")
-        out.parent.mkdir(parents=True, exist_ok=True)
+            changed = ", ".join(differences(notes[0], self._head))
+            raise UsageError(f"{out} was made with other settings ({changed})", "choose another --out")
+        check_output(out)
         _replace(out, kept)
         _replace(self._notes.path, [self._head, *done.values()])
         return done
@@ -201,6 +231,12 @@ def _name(model: str | Path | PolicyModel) -> str:
 def _plan(plan: LabelPlan) -> dict[str, Any]:
     """Return the settings that change labels: all but the number of problems that share the cache."""
     return {name: value for name, value in asdict(plan).items() if name != "parallel"}
+
+
+def _prompt(config: EngineConfig) -> dict[str, Any]:
+    """Return the settings of the prompt and the steps that were asked for."""
+    asked = {"prompt_preset": config.prompt_preset, "step_format": config.step_format}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _check(problems: list[Problem]) -> None:

@@ -11,25 +11,26 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Literal, Self
 
 from anyio.to_thread import run_sync
 
 from ramify.answers.checkers import make_checker
 from ramify.answers.extract import extract_answer
+from ramify.config import DEFAULT_RUN, RunConfig
+from ramify.engine.control.path_ends import PathEnds
 from ramify.engine.policy.protocol import PolicySession
 from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.errors import UsageError
 from ramify.problem import Problem
-from ramify.sampling_params import SamplingParams, node_seed
+from ramify.sampling_params import UNFILTERED, SamplingParams, TokenSampling, node_seed
 from ramify.search.node import FinishReason, Node
 from ramify.search.tree import ROOT, SearchTree
+from ramify.settings import verify
 
-MAX_STEP_TOKENS = 64
-MAX_ROLLOUT_TOKENS = 256
-MAX_DEPTH = 16
-"""Most steps of a solution that is generated step by step."""
+MAX_DEPTH = 25
+"""Most steps of a solution that is generated step by step, as in a search."""
 
 LabelMode = Literal["soft", "hard", "search"]
 Steps = tuple[str, ...]
@@ -43,11 +44,12 @@ class LabelPlan:
     `solutions` are sampled for each problem. From each of their prefixes `rollouts` more are sampled: exactly so many
     if labels are "soft", until one is right if they are "hard", and only from the prefixes that a bisection visits in
     a "search" for each wrong solution's first error. `balance` keeps as many wrong as right solutions of a problem,
-    and none of a problem that has only one kind. `max_step_tokens` and `max_rollout_tokens` limit one
-    generation. `parallel` problems share the cache; with more, each sequence attends to more of its cells.
+    and none of a problem that has only one kind. `parallel` problems share the cache; with more, each sequence attends
+    to more of its cells. `sampling` and the limits of steps and paths, in tokens, are those of a search (see
+    `RunConfig`); a rollout and its prefix are one path.
 
     Raises:
-        UsageError: if a search has no rollouts.
+        UsageError: if a search has no rollouts, or a setting is out of range.
     """
 
     solutions: int = 32
@@ -56,10 +58,18 @@ class LabelPlan:
     balance: bool = False
     seed: int = 0
     parallel: int = 2
-    max_step_tokens: int = MAX_STEP_TOKENS
-    max_rollout_tokens: int = MAX_ROLLOUT_TOKENS
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    max_step_tokens: int = DEFAULT_RUN.max_step_tokens
+    min_step_tokens: int = DEFAULT_RUN.min_step_tokens
+    max_path_tokens: int = DEFAULT_RUN.max_path_tokens
 
     def __post_init__(self) -> None:
+        verify(self.sampling)
+        RunConfig(
+            max_step_tokens=self.max_step_tokens,
+            min_step_tokens=self.min_step_tokens,
+            max_path_tokens=self.max_path_tokens,
+        )
         if self.mode == "search" and self.rollouts < 1:
             raise UsageError("a search for the first error needs rollouts", "use 1 or more, such as 8")
 
@@ -84,8 +94,18 @@ class LabelledSolution:
         return next((number for number, value in enumerate(self.values) if value == 0), None)
 
 
+class _Sum:
+    """Base of dataclasses of numbers that are added field by field."""
+
+    __slots__ = ()
+
+    def __add__(self, other: Self) -> Self:
+        names = [each.name for each in fields(self)]  # pyright: ignore[reportArgumentType]
+        return type(self)(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelCost:
+class LabelCost(_Sum):
     """Cost of labels.
 
     `rollouts` were sampled; `all_rollouts` is the planned number for all prefixes. `evaluated_tokens` took a forward
@@ -100,8 +120,27 @@ class LabelCost:
     evaluated_tokens: int = 0
     unshared_tokens: int = 0
 
-    def __add__(self, other: LabelCost) -> LabelCost:
-        return LabelCost(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelLosses(_Sum):
+    """Sampled solutions that got no labels, by reason, and those that count as wrong because they have no answer.
+
+    `length` reached the limit of a path without an answer, `context` the end of the model's context, and `steps` had
+    MAX_DEPTH steps and no end; `empty` had no text. `balance` were left out for the sake of equal numbers. `unanswered`
+    came to their end without an answer: they have labels.
+    """
+
+    length: int = 0
+    context: int = 0
+    steps: int = 0
+    empty: int = 0
+    balance: int = 0
+    unanswered: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Number of solutions without labels."""
+        return self.length + self.context + self.steps + self.empty + self.balance
 
 
 def split_lines(text: str) -> list[str]:
@@ -110,7 +149,12 @@ def split_lines(text: str) -> list[str]:
 
 
 class Labeller:
-    """Labels the solutions of one problem; `split` cuts a whole solution into steps as a search would."""
+    """Labels the solutions of one problem.
+
+    `split` cuts a whole solution into steps as a search would. `sampling` is that of the model for what the plan leaves
+    open. `ends_at_answer` tells whether a path ends with its first answer, else it ends where its text does or at the
+    limit of a path, with the last answer.
+    """
 
     def __init__(
         self,
@@ -119,9 +163,13 @@ class Labeller:
         plan: LabelPlan,
         *,
         split: Callable[[str], list[str]] = split_lines,
+        sampling: TokenSampling = UNFILTERED,
+        ends_at_answer: bool = True,
     ) -> None:
         self.cost = LabelCost()
         """Cost so far."""
+        self.losses = LabelLosses()
+        """Solutions without labels so far."""
         self._problem = problem
         self._session = session
         self._plan = plan
@@ -129,7 +177,9 @@ class Labeller:
         self._checker = make_checker(problem.check)
         self._seed = node_seed(plan.seed, tuple(problem.id.encode()))
         self._tree = SearchTree()
-        self._ended: set[int] = set()
+        self._sampling = plan.sampling.resolved(sampling)
+        self._ends = PathEnds(self._tree, extract_answer, plan.max_path_tokens, ends_at_answer)
+        self._answers: dict[str, str | None] = {}
         self._starts: dict[str, Node] = {}
         self._verdicts: dict[str, bool] = {}
         self._outcomes: dict[str, list[bool]] = {}
@@ -144,7 +194,12 @@ class Labeller:
         right = dict(zip(paths, await self._judge(["".join(path) for path in paths]), strict=True))
         for path in paths:
             self._note("".join(path), right[path], _prefixes(path))
+        counts = Counter(paths)
         chosen = self._balanced(right) if plan.balance else list(right)
+        self.losses += LabelLosses(
+            balance=len(paths) - len(chosen) if plan.balance else 0,
+            unanswered=sum(self._answers["".join(path)] is None for path in paths),
+        )
         wanted = {prefix for path in chosen for prefix in _prefixes(path)[:-1]}
         starts = [prefix for prefix in self._starts if prefix in wanted]
         self.cost += LabelCost(solutions=plan.solutions, all_rollouts=plan.rollouts * len(starts))
@@ -154,7 +209,6 @@ class Labeller:
             await self._settle(starts)
         else:
             await self._search([path for path in chosen if not right[path]])
-        counts = Counter(paths)
         return [self._solution(path, right[path], 1 if plan.balance else counts[path]) for path in chosen]
 
     def _balanced(self, right: dict[Steps, bool]) -> list[Steps]:
@@ -168,17 +222,10 @@ class Labeller:
 
     async def _sample_whole(self) -> list[Steps]:
         """Generate each solution in one request and split it into steps."""
-        texts: dict[int, str] = {}
-
-        def take(result: StepResult) -> None:
-            self._count(result, 0)
-            if result.finish_reason is FinishReason.EOS:
-                texts[result.child] = result.text
-
         nodes = [self._tree.add_pending(ROOT) for _ in range(self._plan.solutions)]
-        requests = [self._request(node, to_the_end=True) for node in nodes]
-        await self._session.expand(requests, allowance=None, on_result=take)
-        return [tuple(self._split(texts[child])) for child in sorted(texts) if texts[child]]
+        await self._write([self._request(node, to_the_end=True) for node in nodes])
+        ended = [self._tree.path_text(node.id) for node in nodes if self._has_ended(node)]
+        return [tuple(self._split(text)) for text in ended]
 
     async def _sample_steps(self) -> list[Steps]:
         """Generate solutions step by step, so that rollouts can fork from each of them."""
@@ -186,23 +233,53 @@ class Labeller:
         leaves: list[Node] = []
         while frontier:
             await self._write([self._request(node) for node in frontier])
-            growing = [node for node in frontier if node.id not in self._ended and node.depth < MAX_DEPTH]
-            leaves += [node for node in frontier if node.id in self._ended]
-            frontier = [self._tree.add_pending(node.id) for node in growing]
+            open_nodes = [node for node in frontier if self._is_open(node)]
+            leaves += [node for node in frontier if not self._is_open(node) and self._has_ended(node)]
+            frontier = [self._tree.add_pending(node.id) for node in open_nodes]
         for leaf in leaves:
             for node in self._tree.path_nodes(leaf.id)[:-1]:
                 self._starts[self._tree.path_text(node.id)] = node
         return [tuple(node.text for node in self._tree.path_nodes(leaf.id)) for leaf in leaves]
 
+    def _is_open(self, node: Node) -> bool:
+        """Tell whether a path goes on."""
+        answer = self._ends.answer(node)
+        stays = answer is None and node.finish_reason is not FinishReason.EOS and node.depth < MAX_DEPTH
+        return stays and self._ends.dead_end(node, answer) is None
+
+    def _has_ended(self, node: Node) -> bool:
+        """Tell whether a path that does not go on has come to its end; count it as lost if not."""
+        answer, text = self._ends.answer(node), self._tree.path_text(node.id)
+        if text.strip() and (answer is not None or node.finish_reason is FinishReason.EOS):
+            self._answers[text] = answer
+            return True
+        if not node.text.strip():
+            self.losses += LabelLosses(empty=1)
+        elif node.finish_reason is FinishReason.CONTEXT:
+            self.losses += LabelLosses(context=1)
+        elif self._tree.path_token_count(node.id) >= self._plan.max_path_tokens:
+            self.losses += LabelLosses(length=1)
+        else:
+            self.losses += LabelLosses(steps=1)
+        return False
+
     async def _write(self, requests: Sequence[StepRequest]) -> None:
         def take(result: StepResult) -> None:
-            node = self._tree.complete(result.child, result.text, result.tokens, result.logprob, result.finish_reason)
+            node = self._complete(result)
             # A whole solution reads its question once, whatever the number of its steps.
             self._count(result, 0 if node.depth == 1 else None)
-            if result.finish_reason is FinishReason.EOS or extract_answer(self._tree.path_text(node.id)) is not None:
-                self._ended.add(node.id)
 
         await self._session.expand(requests, allowance=None, on_result=take)
+
+    def _complete(self, result: StepResult) -> Node:
+        return self._tree.complete(
+            result.child,
+            result.text,
+            result.tokens,
+            result.logprob,
+            result.finish_reason,
+            token_count=result.generated_tokens,
+        )
 
     # Rollouts
 
@@ -245,8 +322,9 @@ class Labeller:
 
         def take(result: StepResult) -> None:
             start = self._starts[of[result.child]]
-            self._count(result, sum(node.token_count for node in self._tree.path_nodes(start.id)))
-            texts[result.child] = of[result.child] + result.text
+            self._count(result, self._tree.path_token_count(start.id))
+            text = texts[result.child] = of[result.child] + result.text
+            self._answers[text] = self._ends.answer(self._complete(result))
 
         if not requests:
             return
@@ -274,8 +352,8 @@ class Labeller:
         )
 
     async def _judge(self, texts: Sequence[str]) -> list[bool]:
-        """Return whether each text gives the right answer."""
-        answers = [extract_answer(text) for text in texts]
+        """Return whether the answer of each text is right."""
+        answers = [self._answers[text] for text in texts]
         gold = self._problem.answer or ""
         for answer in dict.fromkeys(answers):
             if answer is None or answer in self._verdicts:
@@ -286,14 +364,16 @@ class Labeller:
 
     def _request(self, node: Node, *, to_the_end: bool = False) -> StepRequest:
         assert node.parent is not None
+        left = max(1, self._plan.max_path_tokens - self._tree.path_token_count(node.parent))
         return StepRequest(
             parent=node.parent,
             child=node.id,
             path=node.path,
             seed=node_seed(self._seed, node.path),
             prefix=self._tree.path_text(node.parent),
-            max_tokens=self._plan.max_rollout_tokens if to_the_end else self._plan.max_step_tokens,
-            sampling=SamplingParams().resolved(),
+            max_tokens=left if to_the_end else min(self._plan.max_step_tokens, left),
+            min_tokens=self._plan.min_step_tokens,
+            sampling=self._sampling,
             to_the_end=to_the_end,
         )
 

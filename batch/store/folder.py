@@ -32,9 +32,8 @@ from ramify.files import (
     user_path,
     write_text,
 )
+from ramify.settings import differences
 from ramify.usage import Usage
-
-from .identity import differences
 
 SCHEMA_VERSION = 1
 MANIFEST, ITEMS, ATTEMPTS, REPORT = "manifest.json", "items.jsonl", "attempts.jsonl", "report.json"

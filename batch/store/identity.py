@@ -153,18 +153,6 @@ def _rule(rule: Any) -> Any:
     return {"name": str(name), **settings}
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return a line for each difference of two configurations."""
-    found = list[str]()
-    for name in sorted(old.keys() | new.keys()):
-        before, after = old.get(name), new.get(name)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += differences(before, after, f"{prefix}{name}.")  # pyright: ignore[reportUnknownArgumentType]
-        elif before != after:
-            found.append(f"{prefix}{name} was {_short(before)} and is now {_short(after)}")
-    return found
-
-
 def versions() -> dict[str, str | None]:
     """Return the versions of the packages that change results."""
     return {name: package_version(name) for name in _NOTED}
@@ -176,8 +164,3 @@ def package_version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"{text[:12]}…" if len(text) == 64 else text

@@ -29,13 +29,15 @@ from .train import Progress, Schedule, Trainer, load_policy, prepare
 
 log = logging.getLogger(__name__)
 
+LIMITS = {"max_step_tokens": 64, "max_path_tokens": 256}
+"""Longest step and longest path in tokens; solutions of the bundled tasks take less."""
 LABELLINGS: dict[str, tuple[tuple[range, LabelPlan], ...]] = {
     "m": (
-        (range(1050), LabelPlan(solutions=4, rollouts=4)),
-        (range(359), LabelPlan(solutions=32)),
-        (range(1050, 2436), LabelPlan(solutions=8)),
+        (range(1050), LabelPlan(solutions=4, rollouts=4, **LIMITS)),
+        (range(359), LabelPlan(solutions=32, **LIMITS)),
+        (range(1050, 2436), LabelPlan(solutions=8, **LIMITS)),
     ),
-    "lists": ((range(600), LabelPlan(solutions=8)),),
+    "lists": ((range(600), LabelPlan(solutions=8, **LIMITS)),),
 }
 """Whose chances reward models learn, on which problems and how.
 

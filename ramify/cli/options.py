@@ -73,6 +73,35 @@ FALLBACK_SETTINGS = (
 """Settings of a second model for the questions on which the first is not sure; no defaults of the user's own."""
 
 
+SAMPLING_KEYS = tuple(each.key for each in (*declared(SamplingParams), *declared(RunConfig)) if each.option)
+SAMPLING_KEYS = tuple(key for key in SAMPLING_KEYS if key not in ("seed", "stop"))
+"""Settings of the sampling of paths, and the limits of steps and paths."""
+LOADING_KEYS = tuple(each.key for each in declared(EngineConfig) if each.option and each.group != "search")
+"""Settings with which models are loaded and prompted."""
+
+
+def path_options(command: Decorated) -> Decorated:
+    """Add the options of a command that writes paths and is no search: prompt, sampling, limits of paths, machine.
+
+    The command takes them as keyword arguments for `path_settings`.
+    """
+    for key in reversed((*SAMPLING_KEYS, *LOADING_KEYS)):
+        command = setting_option(key)(command)
+    return command
+
+
+def path_settings(options: dict[str, Any]) -> tuple[EngineConfig, dict[str, Any]]:
+    """Return the configuration of an engine, and the options of a run that `options` give.
+
+    Raises:
+        UsageError: if a setting is out of range.
+    """
+    engine = EngineConfig(**{key: options[key] for key in LOADING_KEYS if options[key] is not None})
+    sampling = SamplingParams(**_given(SamplingParams, options))
+    limits = [key for key in SAMPLING_KEYS if key not in {each.key for each in declared(SamplingParams)}]
+    return engine, {"sampling": sampling, **{key: options[key] for key in limits if options[key] is not None}}
+
+
 def search_options(command: Decorated) -> Decorated:
     """Add the options of a search; the command takes them as keyword arguments for `SearchPlan.from_options`."""
     for key in reversed(SETTINGS):

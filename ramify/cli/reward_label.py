@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import terminal
 from .option_types import COUNT
-from .options import setting_option
+from .options import path_options, path_settings, setting_option
 from .problems import TASK_NAMES
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from ramify.training.label_files import Labelling
-    from ramify.training.labelling import LabelCost, LabelMode
+    from ramify.training.labelling import LabelCost, LabelLosses, LabelMode, LabelPlan
 
     from ..problem import Problem
 
 DEFAULT_ROLLOUTS = 8
 """From each prefix, where a mode needs rollouts and no number is given."""
+DEFAULT_COUNT = 100
+"""Bundled problems."""
 
 
 @click.command()
@@ -30,7 +36,7 @@ DEFAULT_ROLLOUTS = 8
     help="JSON lines: id, question, answer, check.  [default: bundled problems]",
 )
 @click.option("--task", type=click.Choice(TASK_NAMES), default="arithmetic", show_default=True, help="Bundled task.")
-@click.option("--count", type=COUNT, default=100, show_default=True, help="Number of bundled problems.")
+@click.option("--count", type=COUNT, help=f"Problems, at most.  [default: all of a file, {DEFAULT_COUNT} bundled ones]")
 @click.option("--solutions", type=click.IntRange(min=1), default=8, show_default=True, help="Sampled for each problem.")
 @click.option(
     "--rollouts",
@@ -40,11 +46,9 @@ DEFAULT_ROLLOUTS = 8
 @click.option("--hard", is_flag=True, help="Label 1 or 0, and roll out from a prefix only until one rollout is right.")
 @click.option("--search", is_flag=True, help="Bisect wrong solutions for their first error; labels are hard.")
 @click.option("--balance", is_flag=True, help="Keep as many wrong as right solutions of each problem.")
-@setting_option("max_step_tokens", default=64, unset="")
-@click.option("--max-rollout-tokens", type=click.IntRange(min=1), default=256, show_default=True)
 @click.option("--parallel", type=click.IntRange(min=1), default=2, show_default=True, help="Problems at a time.")
-@setting_option("threads")
 @click.option("--seed", type=int, default=0, show_default=True)
+@path_options
 @click.option(
     "--out",
     "-o",
@@ -57,19 +61,17 @@ def label(
     model: str,
     problems: Path | None,
     task: str,
-    count: int,
+    count: int | None,
     solutions: int,
     rollouts: int | None,
     hard: bool,
     search: bool,
     balance: bool,
-    max_step_tokens: int,
-    max_rollout_tokens: int,
     parallel: int,
-    threads: int | None,
     seed: int,
     out: Path,
     as_json: bool,
+    **settings: Any,
 ) -> None:
     """Label steps by how often the policy reaches the right answer from them.
 
@@ -79,12 +81,12 @@ def label(
 
     from ramify.training.label_files import label_problems
     from ramify.training.labelling import LabelPlan
-
-    from ..config import EngineConfig
+    from ramify.training.preflight import Forecast
 
     if hard and search:
         raise click.UsageError("--hard and --search exclude each other: labels of a search are hard")
     mode: LabelMode = "search" if search else "hard" if hard else "soft"
+    config, paths = path_settings(settings)
     plan = LabelPlan(
         solutions=solutions,
         rollouts=(0 if mode == "soft" else DEFAULT_ROLLOUTS) if rollouts is None else rollouts,
@@ -92,44 +94,104 @@ def label(
         balance=balance,
         seed=seed,
         parallel=parallel,
-        max_step_tokens=max_step_tokens,
-        max_rollout_tokens=max_rollout_tokens,
+        **paths,
     )
-    todo = _bundled(task, count, seed) if problems is None else read_answered(problems)
-    line = terminal.ProgressLine(in_place=False)
+    check_model(model)
+    todo = _bundled(task, count or DEFAULT_COUNT, seed) if problems is None else read_answered(problems, count)
+    line, forecast = terminal.ProgressLine(in_place=False), Forecast(total=len(todo), first=min(parallel, len(todo)))
 
     def watch(state: Labelling) -> None:
+        forecast.total = len(todo) - state.found
+        told = forecast.tell(state.labelled, state.generated_tokens, state.seconds)
+        if told is not None:
+            line.say(told)
         done = state.labelled + state.found
         line.update(lambda: f"{done} of {len(todo)} problems, {state.cost.generated_tokens:,} tokens generated")
 
     with terminal.owned_stdout():
-        terminal.say(f"labelling {len(todo)} problems with {model}")
-        config = EngineConfig(threads=threads)
-        done = anyio.run(lambda: label_problems(model, todo, out, plan, config=config, on_problem=watch))
+        terminal.say(f"labelling {len(todo)} problems with {model}: {_extent(plan)}")
+        with resumable():
+            done = anyio.run(lambda: label_problems(model, todo, out, plan, config=config, on_problem=watch))
         terminal.say(f"{done.labelled} problems labelled, {done.found} were there already")
         if done.too_long:
             terminal.note(f"{done.too_long} questions are longer than {model} can read")
+        for sentence in loss_lines(done.losses, done.cost.solutions, plan):
+            terminal.note(sentence)
         terminal.say(cost_line(done.rows, done.cost))
         if as_json:
-            terminal.write_json(_facts(out, done))
+            terminal.write_json({"path": str(out), **asdict(done)})
         else:
             terminal.write(str(out))
 
 
-def read_answered(path: Path) -> list[Problem]:
-    """Return the problems of a file.
+def read_answered(path: Path, count: int | None = None) -> list[Problem]:
+    """Return the problems of a file, at most `count`; None for all.
 
     Raises:
-        UsageError: if the file cannot be read, or a record is no problem.
+        UsageError: if the file cannot be read, it has no problems, or a record is none.
     """
     from ramify.batch.store.inputs import read_problems
 
-    return read_problems(path)
+    from ..errors import UsageError
+
+    found = read_problems(path)[:count]
+    if not found:
+        raise UsageError(f"{path} has no problems", "give it one JSON object a line, with question and answer")
+    return found
+
+
+def check_model(model: str) -> None:
+    """Check that there is a model of that name.
+
+    Raises:
+        ModelLoadError: if there is none.
+        UsageError: if the address of a server is malformed.
+    """
+    from ramify.engine.library.catalog import resolve_model
+    from ramify.engine.policy.remote.address import is_remote, parse_address
+
+    if is_remote(model):
+        parse_address(model)
+    else:
+        resolve_model(model)
+
+
+@contextmanager
+def resumable() -> Generator[None]:
+    """Say, if the block is interrupted, that what was measured is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        terminal.note("what was measured is kept; the same command goes on from there")
+        raise
+
+
+def _extent(plan: LabelPlan) -> str:
+    """Return the most that a problem may cost, in a few words."""
+    rollouts = f", up to {plan.rollouts} rollouts from each of their prefixes" if plan.rollouts else ""
+    return f"{plan.solutions} solutions each{rollouts}, at most {plan.max_path_tokens:,} tokens a path"
+
+
+def loss_lines(losses: LabelLosses, solutions: int, plan: LabelPlan) -> list[str]:
+    """Return a sentence for each reason for which some of all sampled solutions got no labels."""
+    from ramify.training.labelling import MAX_DEPTH
+
+    reasons = (
+        (losses.length, f"had no answer after {plan.max_path_tokens:,} tokens (raise --max-path-tokens)"),
+        (losses.context, "had no answer at the end of the model's context"),
+        (losses.steps, f"had no end after {MAX_DEPTH} steps (choose another --step-format or --min-step-tokens)"),
+        (losses.empty, "were empty"),
+        (losses.balance, "are left out by --balance"),
+    )
+    found = [f"{number} of {solutions} solutions {reason}: no labels" for number, reason in reasons if number]
+    if losses.unanswered:
+        found.append(f"{losses.unanswered} of {solutions} solutions ended without an answer and count as wrong")
+    return found
 
 
 def cost_line(rows: int, cost: LabelCost) -> str:
     """Return what labels cost, in one line."""
-    parts = [f"{rows} solutions with labels"]
+    parts = [f"{rows} different solutions with labels"]
     if cost.all_rollouts:
         parts.append(f"{cost.rollouts:,} rollouts ({cost.all_rollouts:,} if each prefix had all of its own)")
     if cost.evaluated_tokens:
@@ -139,12 +201,6 @@ def cost_line(rows: int, cost: LabelCost) -> str:
             f"{cost.evaluated_tokens:,} evaluated, {anew} ({cost.unshared_tokens / cost.evaluated_tokens:.2f} x)"
         )
     return " · ".join(parts)
-
-
-def _facts(out: Path, done: Labelling) -> dict[str, object]:
-    from dataclasses import asdict
-
-    return {"path": str(out), **asdict(done)}
 
 
 def _bundled(task: str, count: int, seed: int) -> list[Problem]:

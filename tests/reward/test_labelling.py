@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from ramify.cli.reward_label import loss_lines
 from ramify.engine.policy.prompts.step_formats import STEP_FORMATS, split_steps
 from ramify.errors import UsageError
 from ramify.problem import Problem
+from ramify.sampling_params import USUAL_SAMPLING, SamplingParams
 from ramify.testing import ScriptedModel
 from ramify.training.label_files import Labelling, label_problems, read_labels
-from ramify.training.labelling import LabelCost, LabelledSolution, Labeller, LabelPlan
+from ramify.training.labelling import LabelCost, LabelledSolution, Labeller, LabelLosses, LabelPlan
+from ramify.training.preflight import Forecast, duration
 
 PARAGRAPHS = STEP_FORMATS["blank-line"]
 PROBLEM = Problem(id="p", question="How many?", answer="7")
@@ -210,3 +213,92 @@ async def test_problems_that_cannot_be_labelled(tmp_path: Path, problem: Problem
     with pytest.raises(UsageError, match=message):
         await label_problems(ScriptedModel(script), [PROBLEMS[0], problem], tmp_path / "l.jsonl", PLAN)
     assert not (tmp_path / "l.jsonl").exists()
+
+
+class Rambling(ScriptedModel):
+    """A model whose paths do not end with their first answer."""
+
+    ends_at_answer = False
+
+
+def uneven(question: str, path: tuple[int, ...]) -> str:
+    """Solution 0 ends, 1 never does, 2 has no answer, 3 is empty, and 4 goes on after its answer."""
+    return {0: "The answer is 7.", 2: "No idea.", 3: "", 4: "The answer is 7. \n"}.get(path[0], "and so on\n")
+
+
+@pytest.mark.parametrize("rollouts", [0, 1])
+async def test_solutions_without_labels_are_counted_by_reason(rollouts: int) -> None:
+    plan = LabelPlan(solutions=5, rollouts=rollouts, max_path_tokens=12)
+    labeller = Labeller(PROBLEM, await Rambling(uneven).open("?"), plan, ends_at_answer=False)
+    rows = await labeller.label()
+    assert labeller.losses == LabelLosses(length=1, empty=1, unanswered=1)
+    assert labeller.losses.lost == 2
+    # A path that a limit ends has its last answer, as in a search.
+    assert sorted(row.values[-1] for row in rows) == [0.0, 1.0, 1.0]
+
+
+async def test_a_solution_of_too_many_steps_is_counted() -> None:
+    plan = LabelPlan(solutions=1, rollouts=1)
+    labeller = Labeller(PROBLEM, await ScriptedModel(lambda question, path: "on\n").open("?"), plan)
+    assert await labeller.label() == []
+    assert labeller.losses == LabelLosses(steps=1)
+
+
+async def test_steps_and_rollouts_share_the_limit_of_a_path() -> None:
+    longest: list[int] = []
+
+    class Noting(ScriptedModel):
+        def step(self, question: str, path: tuple[int, ...]) -> Any:
+            return super().step(question, path)
+
+    session = await Noting(script).open("?")
+    expand = session.expand
+
+    async def noted(requests: Any, **options: Any) -> None:
+        longest.extend(request.max_tokens + len(request.prefix.split()) for request in requests)
+        await expand(requests, **options)
+
+    session.expand = noted  # type: ignore[method-assign]
+    await Labeller(PROBLEM, session, LabelPlan(solutions=1, rollouts=1, max_path_tokens=30)).label()
+    assert max(longest) <= 30
+
+
+async def test_the_models_own_sampling_is_used_where_none_is_given() -> None:
+    session = await ScriptedModel(script).open("?")
+    plan = LabelPlan(solutions=1, sampling=SamplingParams(top_k=5))
+    labeller = Labeller(PROBLEM, session, plan, sampling=USUAL_SAMPLING)
+    seen: list[Any] = []
+    expand = session.expand
+
+    async def noted(requests: Any, **options: Any) -> None:
+        seen.extend(request.sampling for request in requests)
+        await expand(requests, **options)
+
+    session.expand = noted  # type: ignore[method-assign]
+    await labeller.label()
+    assert seen == [replace(USUAL_SAMPLING, top_k=5)]
+
+
+async def test_losses_are_those_of_all_problems_after_a_cut(tmp_path: Path) -> None:
+    out = tmp_path / "l.jsonl"
+    whole = await label_problems(Rambling(uneven), PROBLEMS, out, LabelPlan(solutions=5, max_path_tokens=12))
+    assert whole.losses == LabelLosses(length=4, empty=4, unanswered=4)
+    again = await label_problems(Rambling(uneven), PROBLEMS, out, LabelPlan(solutions=5, max_path_tokens=12))
+    assert (again.losses, again.labelled) == (whole.losses, 0)
+
+
+def test_losses_are_told_by_reason() -> None:
+    losses = LabelLosses(length=7, context=1, steps=2, empty=3, balance=4, unanswered=5)
+    told = loss_lines(losses, 40, LabelPlan(max_path_tokens=256))
+    assert told[0] == "7 of 40 solutions had no answer after 256 tokens (raise --max-path-tokens): no labels"
+    assert len(told) == 6 and loss_lines(LabelLosses(), 40, LabelPlan()) == []
+
+
+def test_a_forecast_is_told_once_from_the_first_problems() -> None:
+    forecast = Forecast(total=10, first=2)
+    assert forecast.tell(1, 100, 10.0) is None
+    told = forecast.tell(2, 200, 20.0)
+    assert told == "by the first 2 problems (10 tokens/s) the other 8 take about 800 tokens, 80 s"
+    assert forecast.tell(3, 300, 30.0) is None
+    assert Forecast(total=2, first=2).tell(2, 200, 20.0) is None
+    assert [duration(seconds) for seconds in (0, 119, 600, 36_000)] == ["1 s", "119 s", "10 min", "10.0 h"]

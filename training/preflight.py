@@ -1,0 +1,75 @@
+"""Checks before a long measurement, and the forecast of its tokens and minutes from its first problems."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from ramify.errors import UsageError
+
+SPARE_BYTES = 16 << 20
+"""Room on a disk beyond the expected size of a file."""
+
+
+def check_output(path: Path, size: int = 0, *, option: str = "--out") -> None:
+    """Check that a file of `size` bytes can be written, and make its folder.
+
+    Raises:
+        UsageError: if the folder cannot be made or written, the path is a folder, or the disk has no room.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path.parent} cannot be made ({error.strerror})", f"choose another {option}") from error
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", f"choose another {option}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"{path} cannot be written (no permission)", f"choose another {option}")
+    free = shutil.disk_usage(path.parent).free
+    if free < size + SPARE_BYTES:
+        raise UsageError(
+            f"{path} will have about {_megabytes(size)} and the disk has {_megabytes(free)} free",
+            f"make room, or choose another {option}",
+        )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+@dataclass(slots=True, kw_only=True)
+class Forecast:
+    """Forecast of what `total` units of work cost, from the first ones.
+
+    `unit` is their name in the plural. It is told once, when `first` of them are done, which should be no fewer than
+    are worked on at a time.
+    """
+
+    total: int
+    unit: str = "problems"
+    first: int = 1
+    told: bool = False
+
+    def tell(self, done: int, tokens: int, seconds: float) -> str | None:
+        """Return the forecast after `done` units of `tokens` in `seconds`, None if it is too early or was told."""
+        if self.told or done < self.first or not done:
+            return None
+        self.told = True
+        left = self.total - done
+        if left <= 0:
+            return None
+        rate = f"{tokens / max(seconds, 1e-3):,.0f} tokens/s" if tokens else ""
+        cost = f"{tokens * left / done:,.0f} tokens, " if tokens else ""
+        return (
+            f"by the first {done} {self.unit}{f' ({rate})' if rate else ''} the other {left:,} take about "
+            f"{cost}{duration(seconds * left / done)}"
+        )
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people: seconds below two minutes, then minutes, then hours."""
+    if seconds < 120:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
