@@ -13,8 +13,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ramify.answers.checkers import AnswerEquality, make_checker
-from ramify.answers.extract import extract_answer
-from ramify.config import DEFAULT_RUN, EngineConfig, RunConfig
+from ramify.answers.kinds import AnswerKind
+from ramify.answers.reading import AUTO, AnswerReader
+from ramify.config import DEFAULT_RUN, AnswerWord, EngineConfig, RunConfig
 from ramify.errors import EngineClosed, UsageError, check_kind
 from ramify.events import Event
 from ramify.problem import Problem
@@ -36,7 +37,7 @@ from .loading import default_sampling, load_models
 from .many import Problems, SolutionStream, as_problem, refuse_one_problem
 from .planning.profile import Profile, profile_for
 from .planning.strategy_choice import choose_strategy
-from .policy.protocol import EndsItself, PolicyModel
+from .policy.protocol import EndsItself, PolicyModel, PromptsByKind
 from .run import Run
 
 MIN_STEP_TOKENS = 16
@@ -120,6 +121,7 @@ class Engine:
         max_step_tokens: int = DEFAULT_RUN.max_step_tokens,
         min_step_tokens: int = DEFAULT_RUN.min_step_tokens,
         max_path_tokens: int = DEFAULT_RUN.max_path_tokens,
+        answer: AnswerWord = DEFAULT_RUN.answer,
         stop: StopRule | str | None = None,
         cut: PathRule | None = None,
         tree: SearchTree | None = None,
@@ -130,9 +132,9 @@ class Engine:
         `strategy` is a Strategy or a name; None means REBASE with 16 paths if there is a reward model, else majority
         vote over 16, "auto" what the profile of the models finds best within the budget. `budget` limits this run.
         `stop` ends the run early, a rule or its text such as "beta:0.95,lead" (see `ramify.search.stopping`), and `cut`
-        single paths; None never. `sampling` None, and what it leaves open, means what suits the model. `tree` is the
-        saved tree of a run on the same problem to go on with: what had been cut by that run's end is written again, and
-        with the same seed and strategy the outcome is that of a run that was never cut (unless its budget had begun to
+        single paths; None never. `answer` is the kind of the answer. `sampling` None, and what it leaves open,
+        means what suits the model. `tree` is the saved tree of a run on the same problem to go on with: what had been
+        cut by that run's end is written again, and with the same seed and strategy the outcome is that of a run that was never cut (unless its budget had begun to
         refuse steps, which a strategy then does without); usage counts this run alone. None starts afresh. `progress`
         adds StepProgress events for steps in the making. See RunConfig for the rest.
 
@@ -150,6 +152,7 @@ class Engine:
             max_step_tokens=max_step_tokens,
             min_step_tokens=min_step_tokens,
             max_path_tokens=max_path_tokens,
+            answer=answer,
             stop=make_stop_rule(stop) if isinstance(stop, str) else stop,
             cut=cut,
         )
@@ -215,6 +218,7 @@ class Engine:
         price = TokenPrice.of(policy.parameters, read_by)
         meter = Meter(config.budget, price, min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens))
 
+        answers, ends_at_answer = self._answers(problem.question, config.answer)
         checker = make_checker(problem.check)
         equality = AnswerEquality(checker.same_quickly, checker.same)
 
@@ -223,12 +227,12 @@ class Engine:
                 strategy=strategy,
                 config=config,
                 meter=meter,
-                extract=extract_answer,
+                answers=answers,
                 same=equality.same,
                 emit=emit,
                 tree=None if tree is None else tree.restarted(),
                 parameters=policy.parameters,
-                ends_at_answer=not isinstance(policy, EndsItself) or policy.ends_at_answer,
+                ends_at_answer=ends_at_answer,
             )
 
         return Run(
@@ -240,6 +244,18 @@ class Engine:
             model={"policy": policy.name, "reward": None if reward is None else reward.name},
             progress=progress,
         )
+
+    def _answers(self, question: str, asked: AnswerWord) -> tuple[AnswerReader, bool]:
+        """Return the reader of the answers to a question, and whether a path ends with its first answer."""
+        policy = self.policy
+        ends_at_answer = asked in (AUTO, AnswerKind.BOX) and (
+            not isinstance(policy, EndsItself) or policy.ends_at_answer
+        )
+        if ends_at_answer:
+            return AnswerReader(), True
+        return AnswerReader.of(
+            question, asked, policy.answer_kind if isinstance(policy, PromptsByKind) else None
+        ), False
 
 
 @asynccontextmanager

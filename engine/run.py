@@ -20,6 +20,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ramify.answers.checkers import AnswerEquality
+from ramify.answers.reading import AnswerReader, AnswerReading
 from ramify.errors import RamifyError, UsageError
 from ramify.events import (
     BudgetChanged,
@@ -40,7 +41,7 @@ from ramify.search.registry import strategy_to_dict
 from ramify.search.stopping import StopReason
 from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
-from ramify.search.votes import candidates, decide_by_text
+from ramify.search.votes import Vote, candidates, decide_by_text
 from ramify.solution import Solution
 from ramify.usage import Usage
 
@@ -48,7 +49,7 @@ from .control.controller import SearchController
 from .control.requests import Dispatch
 from .control.scoring import Scorer
 from .control.votes import voted_fields
-from .policy.protocol import PolicyModel, PolicySession
+from .policy.protocol import PolicyModel, PolicySession, open_as
 from .rewards.own_head import open_beside
 from .runtime.messages import StepResult
 
@@ -104,6 +105,15 @@ class Run:
     def usage(self) -> Usage:
         """Tokens, FLOPs and seconds that the run has used so far; limits are checked against this very usage."""
         return self._controller.meter.usage()
+
+    @property
+    def answers(self) -> AnswerReader:
+        """The reader of the run's answers; its kind may change when the run ends."""
+        return self._controller.answers
+
+    def reading(self, vote: Vote) -> AnswerReading | None:
+        """Return how the answer of a vote was read, None for models with an answer format of their own."""
+        return self._controller.reading(vote)
 
     @property
     def finished(self) -> bool:
@@ -244,6 +254,7 @@ class Run:
         """Run the search to its end; called once, by the engine."""
         try:
             await self._search()
+            await self._conclude()
             self._controller.close()
             self._solution = self._controller.solution(self.problem, self._model)
             self._emit(RunFinished(solution=self._solution))
@@ -253,9 +264,15 @@ class Run:
             self._done.set()
             self._send.close()
 
+    async def _conclude(self) -> None:
+        self._controller.conclude()
+        if self._equality.unresolved:
+            await self._equality.resolve()
+            self._controller.revote()
+
     async def _search(self) -> None:
         self._controller.meter.start()
-        policy = await self._policy.open(self.problem.question)
+        policy = await open_as(self._policy, self.problem.question, self._controller.answers.kind)
         scorer: Scorer | None = None
         try:
             if self._reward is not None:
@@ -402,7 +419,7 @@ def as_it_stands(
             tree.prune(node.id, PruneReason.STOPPED)
     chosen = strategy.settled(tree)
     paths = candidates(tree, chosen.aggregation)
-    vote = decide_by_text(paths, chosen.vote)
+    vote = decide_by_text(paths, chosen.vote, run.answers.kind)
     return Solution(
         **voted_fields(paths, vote, pinned=pinned),
         problem_id=run.problem.id,
@@ -412,5 +429,6 @@ def as_it_stands(
         seed=seed,
         strategy=strategy_to_dict(strategy),
         model=model,
+        reading=run.reading(vote),
         tree=tree,
     )

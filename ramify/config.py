@@ -25,6 +25,9 @@ IsolationWord = Literal["process", "thread"]
 FlashWord = Literal["auto", "on", "off"]
 """Whether flash attention is used; "auto" where it pays."""
 
+AnswerWord = Literal["auto", "box", "number", "choice", "line", "code", "text"]
+"""Kind of the answer (see AnswerKind); "auto" leaves it to the prompt, the question and the texts."""
+
 KV_TYPES = {
     "f16": 1, "bf16": 30, "f32": 0, "q8_0": 8, "q5_1": 7, "q5_0": 6, "q4_1": 3, "q4_0": 2, "iq4_nl": 20,
 }  # fmt: skip
@@ -240,11 +243,13 @@ class EngineConfig(ModelSettings):
         None,
         group="sampling",
         metavar="NAME",
-        help="How the question is put: plain, gsm8k, math.",
+        help="How the question is put: plain, gsm8k, math, text.",
         unset="as the model says",
         explanation='`plain` (the question alone), `gsm8k` (an answer after "The answer is", with worked examples for '
-        "models without a chat template) or `math` (an answer in `\\boxed{}`); by default what the file says, else "
-        "`math` for models with a chat template and `gsm8k` for others. For servers also `chat:NAME` "
+        "models without a chat template), `math` (an answer in `\\boxed{}`) or `text` (the question alone, steps are "
+        "paragraphs); by default what the file says, else `math` for models with a chat template and `gsm8k` for "
+        "others, and `text` where the answer is a text or code ([answers.md](answers.md)). For servers also "
+        "`chat:NAME` "
         "([remote.md](remote.md))",
         identity="always",
     )
@@ -270,8 +275,8 @@ class RunConfig:
 
     `max_step_tokens` bounds one step; a step cut there is continued as if it were complete. A step of less than
     `min_step_tokens` goes on with the next one. `max_path_tokens` bounds the generated tokens of a path; a path that
-    reaches it without an answer is pruned. `seed` fixes all sampling. `stop` ends the run
-    early and `cut` single paths, None never.
+    reaches it without an answer is pruned. `seed` fixes all sampling. `answer` is the
+    kind of the answers, "auto" to guess it. `stop` ends the run early and `cut` single paths, None never.
 
     Raises:
         UsageError: if a number is out of range.
@@ -315,6 +320,15 @@ class RunConfig:
         default=None,
         explanation="tokens of a path, 1,024 by default; one that reaches it without an answer is given up",
         identity="always",
+    )
+    answer: AnswerWord = setting(
+        "auto",
+        choices=get_args(AnswerWord),
+        group="search",
+        help="What the answer is.",
+        explanation='what the answer is: `box` (what the text marks, such as `\\boxed{}` or "The answer is"), '
+        "`number`, `choice` (the letter of an option), `line` (the last line), `code` (the longest block of code) or `text` (all "
+        "of it); `auto`, the default, goes by the prompt preset, the question and the texts ([answers.md](answers.md))",
     )
     stop: StopRule | None = setting(
         None,

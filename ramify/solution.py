@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ramify.answers.reading import AnswerReading
 from ramify.search.stopping import Stop, StopReason
 from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate
@@ -25,7 +26,8 @@ class Solution:
     scored one among those that agree; "" without an answer. `score` is that path's aggregated reward, None without a
     reward model. `stop_reason` says why the run ended; if a rule ended it early, `stop` says which and why. `tree` is
     None when the solution was read back without one. `strategy` and `model` describe the configuration in plain JSON
-    types.
+    types. `reading` says what kind of answer it is and how it was chosen, None for models with an answer format of
+    their own, such as the bundled ones.
     """
 
     question: str
@@ -40,6 +42,7 @@ class Solution:
     model: Mapping[str, Any] = field(default_factory=dict[str, Any])
     stop: Stop | None = None
     problem_id: str | None = None
+    reading: AnswerReading | None = None
     tree: SearchTree | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -72,6 +75,8 @@ class Solution:
             "strategy": dict(self.strategy),
             "model": dict(self.model),
         }
+        if self.reading is not None:
+            data["reading"] = self.reading.to_dict()
         if tree:
             data["tree"] = None if self.tree is None else self.tree.to_dict()
         return data
@@ -87,7 +92,7 @@ class Solution:
             raise ArgumentError(
                 f"solution version {data['version']} is newer than this ramify reads ({SCHEMA_VERSION})"
             )
-        tree = data.get("tree")
+        tree, reading = data.get("tree"), data.get("reading")
         return cls(
             problem_id=data["problem_id"],
             question=data["question"],
@@ -101,5 +106,6 @@ class Solution:
             seed=data["seed"],
             strategy=data["strategy"],
             model=data["model"],
+            reading=None if reading is None else AnswerReading.from_dict(reading),
             tree=None if tree is None else SearchTree.from_dict(tree),
         )

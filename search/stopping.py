@@ -13,10 +13,10 @@ from math import floor
 from typing import ClassVar, Protocol, runtime_checkable
 
 from ramify.errors import SearchError
-from ramify.text import nearest
+from ramify.text import nearest, shorten
 
 from .tree import SearchTree
-from .votes import Vote, VoteRule, vote_posterior, weighted_posteriors
+from .votes import AnswerGroup, Vote, VoteRule, vote_posterior, weighted_posteriors
 
 
 class StopReason(StrEnum):
@@ -65,6 +65,11 @@ class Situation:
     tree: SearchTree
     vote: Vote
     width: int
+
+    @property
+    def voting(self) -> tuple[AnswerGroup, ...]:
+        """The groups of equal answers, () for answers that do not vote: no rule can count on their numbers."""
+        return self.vote.groups if self.vote.kind.votes else ()
 
     @property
     def left(self) -> int:
@@ -193,7 +198,7 @@ class BetaMajority:
         return _of(self.name, self._posterior(situation), self.confidence)
 
     def _posterior(self, situation: Situation) -> float | None:
-        groups = situation.vote.groups
+        groups = situation.voting
         if sum(group.count for group in groups) < self.min_paths or situation.vote.rule is VoteRule.BEST:
             return None
         # The vote may be by score; then the most frequent answer need not be the one that leads.
@@ -231,7 +236,7 @@ class WeightedPosterior:
         return _of(self.name, self._posterior(situation), self.confidence)
 
     def _posterior(self, situation: Situation) -> float | None:
-        groups = situation.vote.groups
+        groups = situation.voting
         if not groups or any(member.score is None for group in groups for member in group.members):
             return None
         return weighted_posteriors([[member.score or 0.0 for member in group.members] for group in groups])[0]
@@ -271,7 +276,7 @@ class AgreementWindow:
 
     def _agreeing(self, situation: Situation) -> int:
         """Return the number of paths, from the last one back, that gave the leading answer."""
-        tree, groups = situation.tree, situation.vote.groups
+        tree, groups = situation.tree, situation.voting
         open_paths = [node.path for node in (*tree.pending(), *tree.open_leaves()) if node.path]
         first_open = min(open_paths, default=None)
         done = [node.id for node in tree.finished_nodes() if first_open is None or node.path < first_open]
@@ -292,7 +297,7 @@ class CannotBeOvertaken:
 
     def __call__(self, situation: Situation) -> Stop | None:
         """Return why to stop, or None to continue."""
-        lead, left = _lead(situation.vote), situation.left
+        lead, left = _lead(situation), situation.left
         if lead is None or left == 0 or lead <= left:
             return None
         return Stop(
@@ -303,7 +308,7 @@ class CannotBeOvertaken:
 
     def standing(self, situation: Situation) -> str:
         """Return the lead, and how many paths are left, which it has to exceed."""
-        lead = _lead(situation.vote)
+        lead = _lead(situation)
         return "" if lead is None else f"{self.name} {lead:.4g} with {situation.left} left"
 
 
@@ -328,7 +333,7 @@ class ScoreThreshold:
             return None
         return Stop(
             rule=self.name,
-            reason=f"the path to {winner.answer} scores {winner.score:.3f}",
+            reason=f"the path to {shorten(winner.answer or '', 60)} scores {winner.score:.3f}",
             detail={"score": winner.score, "threshold": self.score},
         )
 
@@ -378,11 +383,12 @@ def _since_best(scores: Sequence[float]) -> int:
     return len(scores) - 1 - scores.index(max(scores)) if scores else 0
 
 
-def _lead(vote: Vote) -> float | None:
+def _lead(situation: Situation) -> float | None:
     """Return the lead of the first answer over the next; None if nothing leads, or if another path can always lead."""
-    if not vote.groups or vote.rule is VoteRule.BEST:
+    rule = situation.vote.rule
+    if not situation.voting or rule is VoteRule.BEST:
         return None
-    first, *others = (group.value(vote.rule) for group in vote.groups)
+    first, *others = (group.value(rule) for group in situation.voting)
     return first - max(others, default=0.0)
 
 

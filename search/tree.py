@@ -150,6 +150,16 @@ class SearchTree:
         self._count_finished(node)
         return node
 
+    def read_again(self, node_id: int, answer: str | None) -> Node:
+        """Change the answer of a finished path, whose text is read in another way.
+
+        Raises:
+            TreeError: if the path has not finished.
+        """
+        node = self._expect(node_id, "read again", NodeState.FINISHED)
+        node.answer = answer
+        return node
+
     def prune(self, node_id: int, reason: PruneReason) -> Node:
         """Prune a pending or open node; its descendants stay as they are.
 

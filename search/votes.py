@@ -1,7 +1,9 @@
 """Votes of finished paths: scores of paths, groups of equivalent answers, voting rules, and posteriors of a vote.
 
-Only finished paths with an answer vote. The caller decides whether two answers are the same (mathematical equivalence
-needs a parser, which this layer does not have). Results do not depend on the order of the candidates.
+Only finished paths with an answer vote. Of whole texts and code, which hardly ever are equal, one is selected instead:
+the one with the best score, else the medoid, which is most similar to the others. The caller decides whether two
+answers are the same (mathematical equivalence needs a parser, which this layer does not have). Results do not
+depend on the order of the candidates.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from functools import lru_cache
 from math import comb, exp, fsum, inf, lgamma, log, prod
 from typing import Any, assert_never
 
+from ramify.answers.kinds import AnswerKind
+from ramify.answers.similarity import mean_similarities
 from ramify.errors import SearchError
 
 from .tree import SearchTree
@@ -21,6 +25,8 @@ Same = Callable[[str, str], bool]
 """Test whether two answers are equivalent."""
 CERTAINTY = 1e-3
 """Least distance of a score from 0 and 1 in a posterior, since a score of 1.0 is no certainty."""
+MEDOID = "medoid"
+"""In place of a rule: the text with the highest mean similarity to the others."""
 
 
 class Aggregation(StrEnum):
@@ -77,7 +83,8 @@ class AnswerGroup:
     """Candidates with equivalent answers, in path order.
 
     `answer` is the first member's. `weight` is the sum of the members' scores, where a member without one counts as 1,
-    a plain vote. `best_score` is the highest score, None if no member has one.
+    a plain vote. `best_score` is the highest score, None if no member has one. `similarity` is the mean similarity of a
+    text to the others (see `ramify.answers.similarity`), None for answers that vote.
     """
 
     answer: str
@@ -85,6 +92,7 @@ class AnswerGroup:
     weight: float
     best_score: float | None
     members: tuple[Candidate, ...]
+    similarity: float | None = None
 
     @property
     def best(self) -> Candidate:
@@ -109,12 +117,14 @@ class Vote:
     """Outcome of a vote: `groups` from the winning one down.
 
     `winner` is the best scored path of the winning group and `answer` its answer; both are None if nothing voted.
+    `kind` is that of the answers; if it does not vote, `rule` counts only in that the winner has the best score.
     """
 
     answer: str | None
     groups: tuple[AnswerGroup, ...]
     winner: Candidate | None
     rule: VoteRule
+    kind: AnswerKind = AnswerKind.BOX
 
     def counted(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
         """Return candidates with the count and the weight of their answer's group."""
@@ -126,9 +136,21 @@ class Vote:
 
     @property
     def agreement(self) -> float:
-        """Share of the voting paths that gave the winning answer, 0 if nothing voted."""
+        """Share of the voting paths that gave the winning answer, 0 if nothing voted.
+
+        Of texts that do not vote it is the mean similarity of the winner to the others, 1 if there are none.
+        """
+        if self.groups and self.groups[0].similarity is not None:
+            return self.groups[0].similarity
         total = sum(group.count for group in self.groups)
         return self.groups[0].count / total if total else 0.0
+
+    @property
+    def chosen_by(self) -> str:
+        """The rule that chose: that of the vote, or "best" or "medoid" of texts that do not vote."""
+        if self.kind.votes:
+            return str(self.rule)
+        return str(VoteRule.BEST) if self.groups and self.groups[0].best_score is not None else MEDOID
 
 
 def aggregate(scores: Sequence[float], how: Aggregation = Aggregation.LAST) -> float:
@@ -193,14 +215,19 @@ def group_answers(candidates: Iterable[Candidate], same: Same) -> list[AnswerGro
     return [_group(each) for each in members]
 
 
-def decide(candidates: Iterable[Candidate], rule: VoteRule, same: Same) -> Vote:
+def decide(candidates: Iterable[Candidate], rule: VoteRule, same: Same, kind: AnswerKind = AnswerKind.BOX) -> Vote:
     """Return the vote. Ties go to the group with the better best score, then to the smaller first path.
+
+    Answers of a `kind` that does not vote are ranked by their scores if all have one, else by their mean similarity to
+    the others; ties go to the smaller path.
 
     Raises:
         SearchError: if the rule needs scores and a voting candidate has none; the message names the node.
     """
     rule = VoteRule(rule)
     voting = [each for each in candidates if each.answer is not None]
+    if not kind.votes:
+        return _select(voting, rule, kind)
     if rule is not VoteRule.MAJORITY:
         for each in voting:
             if each.score is None:
@@ -210,16 +237,36 @@ def decide(candidates: Iterable[Candidate], rule: VoteRule, same: Same) -> Vote:
         key=lambda group: (-group.value(rule), -_or_lowest(group.best_score), group.members[0].path),
     )
     winner = groups[0].best if groups else None
-    return Vote(answer=winner.answer if winner else None, groups=tuple(groups), winner=winner, rule=rule)
+    return Vote(answer=winner.answer if winner else None, groups=tuple(groups), winner=winner, rule=rule, kind=kind)
 
 
-def decide_by_text(candidates: Sequence[Candidate], rule: VoteRule) -> Vote:
+def _select(candidates: Sequence[Candidate], rule: VoteRule, kind: AnswerKind) -> Vote:
+    """Return the selection of one of several texts; the groups are those of equal texts."""
+    ordered = sorted(candidates, key=lambda each: each.path)
+    similarities = mean_similarities([each.answer or "" for each in ordered])
+    by_text = {each.answer: value for each, value in zip(ordered, similarities, strict=True)}
+    scored = all(each.score is not None for each in ordered)
+    groups = [replace(group, similarity=by_text[group.answer]) for group in group_answers(ordered, str.__eq__)]
+    groups.sort(
+        key=lambda group: (
+            -_or_lowest(group.best_score if scored else group.similarity),
+            -_or_lowest(group.similarity),
+            group.members[0].path,
+        )
+    )
+    if not scored:
+        groups = [replace(group, best_score=None) for group in groups]
+    winner = groups[0].best if groups else None
+    return Vote(answer=winner.answer if winner else None, groups=tuple(groups), winner=winner, rule=rule, kind=kind)
+
+
+def decide_by_text(candidates: Sequence[Candidate], rule: VoteRule, kind: AnswerKind = AnswerKind.BOX) -> Vote:
     """Hold the vote without comparing answers: they are equal only if they are written alike.
 
     The majority decides if a voting candidate has no score.
     """
     scored = all(each.score is not None for each in candidates if each.answer is not None)
-    return decide(candidates, rule if scored else VoteRule.MAJORITY, str.__eq__)
+    return decide(candidates, rule if scored else VoteRule.MAJORITY, str.__eq__, kind)
 
 
 def _group(members: Sequence[Candidate]) -> AnswerGroup:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from ramify.answers.reading import AnswerReader, AnswerReading
 from ramify.config import RunConfig
 from ramify.errors import UsageError
 from ramify.events import Event, NodeAdded, NodePruned, NodeScored, NodesDispatched
@@ -41,7 +42,7 @@ from .votes import VoteCounter, voted_fields
 class SearchController:
     """Tree, meter and decisions of one run; see the module's docstring.
 
-    `extract` reads an answer from a path's text, `same` tells whether two answers are equal, `emit` takes events.
+    `answers` reads the answer of a path's text, `same` tells whether two answers are equal, `emit` takes events.
     `tree` is a saved tree to go on with, whose nodes the policy has to adopt (`take_adopted`); None starts with the
     question.
     `parameters` is the policy's number of weights, 0 if unknown: slow models under a limit of time open with one path.
@@ -54,7 +55,7 @@ class SearchController:
         strategy: Strategy,
         config: RunConfig,
         meter: Meter,
-        extract: Callable[[str], str | None],
+        answers: AnswerReader,
         same: Callable[[str, str], bool],
         emit: Callable[[Event], None],
         tree: SearchTree | None = None,
@@ -70,8 +71,8 @@ class SearchController:
         self._config = config
         self._emit = emit
         self._requests = RequestBuilder(self.tree, strategy, config)
-        self._path_ends = PathEnds(self.tree, extract, config.max_path_tokens, ends_at_answer)
-        self._votes = VoteCounter(self.tree, strategy, same, emit)
+        self._path_ends = PathEnds(self.tree, answers, config.max_path_tokens, ends_at_answer)
+        self._votes = VoteCounter(self.tree, strategy, same, emit, answers.kind)
         self._writing: set[int] = set()
         self._unscored: list[int] = []
         self._scoring: set[int] = set()
@@ -81,7 +82,7 @@ class SearchController:
         self._unwritten: list[int] = []
         self._winding_down = False
         self._asked_width = strategy.width
-        self._opening = Opening.of(self.tree, meter, strategy, parameters)
+        self._opening = Opening.of(self.tree, meter, strategy, parameters, any_text=answers.takes_any_text)
         meter.alone = strategy.width == 1 or not self._opening.over
         if tree is not None:
             self._take_over()
@@ -90,6 +91,11 @@ class SearchController:
         """Reserve the policy's prompt, and from now on what it is expected to read for each step."""
         self.meter.foresee_prompts(policy.prompt_tokens)
         self._requests.input_tokens = policy.input_tokens if isinstance(policy, ForeseesInput) else None
+
+    @property
+    def answers(self) -> AnswerReader:
+        """The reader of answers, which `conclude` may change."""
+        return self._path_ends.answers
 
     # Work for the models
 
@@ -393,6 +399,8 @@ class SearchController:
             self._unscored = [
                 node.id for node in self.tree.open_nodes() if node.parent is not None and node.score is None
             ]
+        if not self._path_ends.ends_at_answer:
+            self._read_again()
         if any(node.answer is not None for node in self.tree.finished_nodes()):
             self.meter.note_finished()
 
@@ -425,6 +433,25 @@ class SearchController:
         """Count again after two answers turned out to be equal."""
         self._votes.recount()
 
+    def conclude(self) -> None:
+        """Read the finished paths in another way if none of them has an answer and the kind of answers allows it."""
+        finished = self.tree.finished_nodes()
+        if self._path_ends.ends_at_answer or any(node.answer is not None for node in finished):
+            return
+        texts = {node.id: self.tree.path_text(node.id) for node in finished}
+        answers = self.answers.settled(list(texts.values()))
+        if answers is not None:
+            self._path_ends = replace(self._path_ends, answers=answers)
+            self._votes.kind = answers.kind
+            self._read_again()
+            self.revote()
+
+    def _read_again(self) -> None:
+        """Read the answers of the paths that ended by themselves."""
+        for node in self.tree.finished_nodes():
+            if node.finish_reason is FinishReason.EOS:
+                self.tree.read_again(node.id, self.answers.read(self.tree.path_text(node.id)))
+
     def candidates(self) -> list[Candidate]:
         """Return the finished paths, in path order; those without an answer do not vote."""
         return self._votes.candidates()
@@ -433,15 +460,21 @@ class SearchController:
         """Return the vote over the paths that have finished so far."""
         return self._votes.vote()
 
+    def reading(self, vote: Vote) -> AnswerReading | None:
+        """Return how the answer of a vote was read, None if paths end with the model's own format."""
+        return None if self._path_ends.ends_at_answer else self.answers.reading(vote.chosen_by)
+
     def solution(self, problem: Problem, model: Mapping[str, Any]) -> Solution:
         """Return the solution of the search, which has ended; `model` names the policy and the reward.
 
         If no path has finished with an answer, those decide that have one in their text so far.
         """
         self.meter.stop()
-        found = voted_fields(self.candidates(), self.vote(), pinned=self.steering.pinned)
+        vote = self.vote()
+        found = voted_fields(self.candidates(), vote, pinned=self.steering.pinned)
         if found["answer"] is None and (cut := self._path_ends.cut_paths()):
-            found = voted_fields(cut, decide_by_text(cut, self._votes.strategy.vote))
+            vote = decide_by_text(cut, self._votes.strategy.vote, self.answers.kind)
+            found = voted_fields(cut, vote)
         if found["answer"] is None and not found["text"]:
             found["text"] = self._path_ends.furthest_text()
         return Solution(
@@ -454,6 +487,7 @@ class SearchController:
             seed=self._config.seed,
             strategy=strategy_to_dict(self.strategy),
             model=model,
+            reading=self.reading(vote),
             tree=self.tree,
         )
 

@@ -31,7 +31,8 @@ class Opening:
     """The first path of one run, and the width that comes after it.
 
     `first` is what the strategy asked for at the question, None before it was asked. `begun` children of it have been
-    sent. `over` is true once the strategy decides by itself.
+    sent. `over` is true once the strategy decides by itself. `any_text` tells that a text that has ended without a
+    marked answer may answer all the same.
     """
 
     tree: SearchTree
@@ -41,9 +42,12 @@ class Opening:
     first: Expansion | None = None
     begun: int = 0
     path_seconds: float = 0.0
+    any_text: bool = False
 
     @classmethod
-    def of(cls, tree: SearchTree, meter: Meter, strategy: Strategy, parameters: int) -> Opening:
+    def of(
+        cls, tree: SearchTree, meter: Meter, strategy: Strategy, parameters: int, *, any_text: bool = False
+    ) -> Opening:
         """Return the opening of a run; it is over at once where the width cannot be too much for the time.
 
         `parameters` is the policy's number of weights, 0 if unknown.
@@ -51,7 +55,7 @@ class Opening:
         needless = meter.budget.seconds is None or strategy.width < 2 or parameters < SLOW_PARAMETERS
         # A composed strategy has no width of its own to narrow.
         fixed = not any(each.name == "width" and each.init for each in fields(cast("Any", strategy)))
-        return cls(tree, meter, strategy.width, over=needless or fixed or len(tree) > 1)
+        return cls(tree, meter, strategy.width, over=needless or fixed or len(tree) > 1, any_text=any_text)
 
     def start(self, ask: Ask) -> list[Expansion]:
         """Take the strategy's first decision and return what of it is done now."""
@@ -72,7 +76,8 @@ class Opening:
             return self.widen(self.width)
         if last.state is NodeState.OPEN:
             return [replace(self.first, node=last.id, children=1)]
-        if last.answer is None and self.begun < self.first.children:
+        answered = last.answer is not None or (self.any_text and last.state is NodeState.FINISHED)
+        if not answered and self.begun < self.first.children:
             return self._another()
         self.path_seconds = self.meter.seconds / self.begun
         return self.widen(1 + self.affordable())

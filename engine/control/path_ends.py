@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ramify.answers.reading import AnswerReader
 from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate
@@ -24,13 +25,13 @@ DEAD_ENDS = {
 class PathEnds:
     """Reads the ends of one tree's paths.
 
-    `extract` finds the answer in a path's text; `max_path_tokens` bounds the generated tokens of a path.
+    `answers` reads the answer of a path's text; `max_path_tokens` bounds the generated tokens of a path.
     `ends_at_answer` tells whether a path ends with the first answer in it. If not, it ends where its text does, or at a
     limit, with the last answer.
     """
 
     tree: SearchTree
-    extract: Callable[[str], str | None]
+    answers: AnswerReader
     max_path_tokens: int
     ends_at_answer: bool = True
 
@@ -40,21 +41,16 @@ class PathEnds:
             return None
         if not self.ends_at_answer and node.finish_reason is not FinishReason.EOS:
             return self.answer_so_far(node) if self._at_limit(node) else None
-        return self.extract(self.tree.path_text(node.id)) if node.finish_reason in COMPLETE else None
+        return self.answers.read(self.tree.path_text(node.id)) if node.finish_reason in COMPLETE else None
 
     def answer_so_far(self, node: Node) -> str | None:
         """Return the last complete answer of a path that a limit ends in a node, None if it has none.
 
-        Where every path ends with its answer, an unfinished one has none. An answer that more text could change, such
-        as a number at the very end, is not complete.
+        Where every path ends with its answer, an unfinished one has none.
         """
         if self.ends_at_answer or node.origin is Origin.CRITIQUE:
             return None
-        text = self.tree.path_text(node.id)
-        answer = self.extract(text)
-        if answer is not None and self.extract(f"{text}0") != answer:
-            return self.extract(text.rpartition("\n")[0])
-        return answer
+        return self.answers.read_unfinished(self.tree.path_text(node.id))
 
     def cut_paths(self) -> list[Candidate]:
         """Return the unfinished paths that have an answer all the same, in path order."""

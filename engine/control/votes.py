@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypedDict
 
+from ramify.answers.kinds import AnswerKind
 from ramify.events import AnswerUpdate, Event
 from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
@@ -14,8 +15,8 @@ from ramify.search.votes import Candidate, Vote, candidates, decide
 class VoteCounter:
     """The vote over the paths that have finished so far; it is counted again only after a change.
 
-    `same` tells whether two answers are equal, `emit` takes an event after each count. `changed` is True from a change
-    until a stop rule has seen it.
+    `same` tells whether two answers are equal, `emit` takes an event after each count. `kind` is that of the answers,
+    which says whether they vote. `changed` is True from a change until a stop rule has seen it.
     """
 
     def __init__(
@@ -24,8 +25,10 @@ class VoteCounter:
         strategy: Strategy,
         same: Callable[[str, str], bool],
         emit: Callable[[Event], None],
+        kind: AnswerKind = AnswerKind.BOX,
     ) -> None:
         self.changed = False
+        self.kind = kind
         self._tree = tree
         self._strategy = strategy
         self._same = same
@@ -49,7 +52,7 @@ class VoteCounter:
     def vote(self) -> Vote:
         """Return the vote over the paths that have finished so far."""
         if self._vote is None:
-            self._vote = decide(self.candidates(), self.strategy.vote, self._same)
+            self._vote = decide(self.candidates(), self.strategy.vote, self._same, self.kind)
         return self._vote
 
     def recount(self) -> None:

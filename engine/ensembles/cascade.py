@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 
 from ramify.answers.checkers import DEFAULT_CHECK
+from ramify.answers.similarity import mean_similarities
 from ramify.errors import UsageError
 from ramify.problem import Problem
 from ramify.search.votes import VoteRule, majority_posterior
@@ -66,7 +67,13 @@ async def ensemble(
 
 
 def certainty(solution: Solution) -> float:
-    """Return the posterior of a solution's answer against the most frequent other one; 0 without an answer."""
+    """Return the posterior of a solution's answer against the most frequent other one; 0 without an answer.
+
+    Of a text, which does not vote, it is the mean similarity to the texts of the other paths; 0 without others.
+    """
+    if solution.answer is not None and solution.reading is not None and not solution.reading.kind.votes:
+        texts = [each.answer for each in solution.candidates if each.answer is not None]
+        return mean_similarities(texts)[texts.index(solution.answer)] if len(texts) > 1 else 0.0
     sizes = solution.vote_counts()
     own = next((each.votes for each in solution.candidates if each.answer == solution.answer), 0)
     if solution.answer is None or not own:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from ramify.answers.kinds import AnswerKind
 from ramify.errors import QuestionTooLong
 from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import TokenSampling
@@ -44,6 +45,11 @@ class LlamaPolicy:
         return PRESET_KEY in self.model.info.metadata
 
     @property
+    def answer_kind(self) -> AnswerKind | None:
+        """The kind of answer that its prompt asks for; None if the prompt follows from the question."""
+        return self.prompt.answer
+
+    @property
     def context_tokens(self) -> int:
         """Longest path, prompt included."""
         return self.model.info.context_tokens
@@ -55,10 +61,15 @@ class LlamaPolicy:
             QuestionTooLong: if the prompt leaves no room in the context.
             UsageError: if the question is empty.
         """
-        tokens = self.prompt.encode(question, self.model.tokenizer)
+        return await self.open_as(question, AnswerKind.BOX)
+
+    async def open_as(self, question: str, kind: AnswerKind) -> LlamaPolicySession:
+        """Start a session for an answer of a kind; raises as `open`."""
+        prompt = self.prompt.suiting(kind)
+        tokens = prompt.encode(question, self.model.tokenizer)
         if len(tokens) >= self.context_tokens:
             raise QuestionTooLong(len(tokens), self.context_tokens)
-        return LlamaPolicySession(await self.model.open_run(tokens), self.prompt, self.model.tokenizer)
+        return LlamaPolicySession(await self.model.open_run(tokens), prompt, self.model.tokenizer)
 
 
 class LlamaPolicySession:

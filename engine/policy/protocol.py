@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from ramify.answers.kinds import AnswerKind
+
 from ..runtime.messages import StepRequest, StepResult, Turn
 
 
@@ -94,6 +96,20 @@ class EndsItself(Protocol):
         ...
 
 
+@runtime_checkable
+class PromptsByKind(Protocol):
+    """A policy whose prompt follows from the kind of the answer."""
+
+    @property
+    def answer_kind(self) -> AnswerKind | None:
+        """The kind of answer that its prompt asks for; None if the prompt follows from the question."""
+        ...
+
+    async def open_as(self, question: str, kind: AnswerKind) -> PolicySession:
+        """Start a session for an answer of a kind; raises as `PolicyModel.open`."""
+        ...
+
+
 class PolicyModel(Protocol):
     """A model that writes reasoning steps."""
 
@@ -120,3 +136,15 @@ class PolicyModel(Protocol):
             UsageError: if the question is empty.
         """
         ...
+
+
+async def open_as(policy: PolicyModel, question: str, kind: AnswerKind) -> PolicySession:
+    """Start a session for an answer of a kind, in which a policy without prompts for it takes no interest.
+
+    Raises:
+        QuestionTooLong: if the prompt leaves no room in the context.
+        UsageError: if the question is empty.
+    """
+    if isinstance(policy, PromptsByKind):
+        return await policy.open_as(question, kind)
+    return await policy.open(question)

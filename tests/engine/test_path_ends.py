@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ramify import Budget, Engine, Rebase, Solution
-from ramify.answers.extract import extract_answer
+from ramify.answers.reading import AnswerReader
 from ramify.engine.control.path_ends import PathEnds
 from ramify.search.node import FinishReason, NodeState
 from ramify.search.strategies.sampling import MajorityVote
@@ -80,7 +80,7 @@ def test_an_answer_that_more_text_could_change_is_not_taken_from_a_cut_path(text
     tree = SearchTree()
     node = tree.add_pending(ROOT)
     tree.complete(node.id, text, (), None, FinishReason.LENGTH, token_count=9)
-    ends = PathEnds(tree, extract_answer, max_path_tokens=9, ends_at_answer=False)
+    ends = PathEnds(tree, AnswerReader(), max_path_tokens=9, ends_at_answer=False)
     assert node.state is NodeState.OPEN and ends.answer(node) == answer
     assert [each.answer for each in ends.cut_paths()] == ([] if answer is None else [answer])
-    assert PathEnds(tree, extract_answer, max_path_tokens=9).answer(node) is None
+    assert PathEnds(tree, AnswerReader(), max_path_tokens=9).answer(node) is None

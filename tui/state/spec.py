@@ -25,7 +25,7 @@ DEFAULTS: Mapping[str, Any] = {
 """Every option with its default, None where the library decides."""
 LIMITS = tuple(each.key for each in declared(Budget))
 _SAMPLING = tuple(each.key for each in declared(SamplingParams))
-_LENGTHS = tuple(each.key for each in declared(RunConfig) if each.key not in ("seed", "stop"))
+_LENGTHS = tuple(each.key for each in declared(RunConfig) if each.key not in ("seed", "stop", "answer"))
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "fast": {"max_generated_tokens": 2048, "max_seconds": 20.0},
     "balanced": {"max_generated_tokens": 8192, "max_seconds": 120.0},

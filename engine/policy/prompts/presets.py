@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from ramify.answers.kinds import AnswerKind
 from ramify.errors import ModelLoadError, UsageError
 from ramify.text import did_you_mean
 
@@ -22,7 +23,8 @@ class PromptPreset:
     `system` is the system message for chat models, None for no such message. `base_template` is the whole prompt for
     models without a chat template, with `{question}` once. `step_format` names what ends a step (see `step_formats`).
     `stop` is a pattern that ends a path in the format that the preset asks for, and `base_stop` one for models without
-    a chat template, which go on with another question after their answer; "" for none (see `StepFormat`).
+    a chat template, which go on with another question after their answer; "" for none (see `StepFormat`). `answer` is
+    the kind of answer that the preset asks for, None if it suits any.
     """
 
     name: str
@@ -31,6 +33,7 @@ class PromptPreset:
     step_format: str
     stop: str = ""
     base_stop: str = ""
+    answer: AnswerKind | None = None
 
     def stops(self, chat_template: str | None) -> str:
         """Return the pattern that ends a path of a model, "" for none."""
@@ -76,6 +79,7 @@ PRESETS: Mapping[str, PromptPreset] = MappingProxyType(
                 step_format="line",
                 stop=_ANSWER_LINE,
                 base_stop=_NEXT_QUESTION,
+                answer=AnswerKind.NUMBER,
             ),
             PromptPreset(
                 name="math",
@@ -83,11 +87,21 @@ PRESETS: Mapping[str, PromptPreset] = MappingProxyType(
                 base_template="Problem: {question}\n\nSolution:",
                 step_format="blank-line",
                 base_stop=_NEXT_QUESTION,
+                answer=AnswerKind.BOX,
+            ),
+            PromptPreset(
+                name="text",
+                system=None,
+                base_template=f"Question: {QUESTION}\nAnswer:",
+                step_format="blank-line",
+                base_stop=_NEXT_QUESTION,
             ),
         )
     }
 )
 """Presets by name."""
+TEXT_PRESET = PRESETS["text"]
+"""The preset for answers that no model is asked to mark, where nobody chose another one."""
 
 
 def choose_preset(name: str | None, metadata: Mapping[str, object], chat_template: str | None) -> PromptPreset:

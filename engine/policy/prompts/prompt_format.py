@@ -5,22 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from ramify.answers.kinds import AnswerKind
 from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import StepFormat
 
-from .presets import PRESET_KEY, PromptPreset, choose_preset
+from .presets import PRESET_KEY, TEXT_PRESET, PromptPreset, choose_preset
 from .prompt import Prompt, SpecialTokens, bridge_tokens, render_prompt, special_tokens
 from .step_formats import choose_step_format, split_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptFormat:
-    """The prompt of one model: preset, step format, chat template (None without one), begin and end tokens."""
+    """The prompt of one model: preset, step format, chat template (None without one), begin and end tokens.
+
+    `for_texts` is the format for answers that no model is asked to mark, such as summaries and code; None where the
+    user or the model file chose the preset, which then holds for all questions.
+    """
 
     preset: PromptPreset
     step: StepFormat
     chat_template: str | None = None
     special: SpecialTokens = field(default_factory=SpecialTokens)
+    for_texts: PromptFormat | None = None
+
+    @property
+    def answer(self) -> AnswerKind | None:
+        """The kind of answer that the chosen preset asks for; None if it suits any, or was not chosen."""
+        return None if self.for_texts is not None else self.preset.answer
+
+    def suiting(self, kind: AnswerKind) -> PromptFormat:
+        """Return the format for answers of a kind."""
+        return self if kind.is_marked or self.for_texts is None else self.for_texts
 
     def encode(self, question: str, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Return the prompt's tokens.
@@ -66,12 +81,19 @@ def choose_prompt_format(
         ModelLoadError: if the chat template is broken, or the file names what does not exist.
     """
     chosen = choose_preset(preset, metadata, chat_template)
-    step = choose_step_format(step_format, metadata, chosen)
-    format = PromptFormat(
-        preset=chosen,
-        step=step if PRESET_KEY in metadata else replace(step, stop=chosen.stops(chat_template)),
-        chat_template=chat_template or None,
-        special=special_tokens(metadata, tokenizer),
-    )
+    special = special_tokens(metadata, tokenizer)
+
+    def made(preset: PromptPreset) -> PromptFormat:
+        step = choose_step_format(step_format, metadata, preset)
+        return PromptFormat(
+            preset=preset,
+            step=step if PRESET_KEY in metadata else replace(step, stop=preset.stops(chat_template)),
+            chat_template=chat_template or None,
+            special=special,
+        )
+
+    format = made(chosen)
+    if preset is None and PRESET_KEY not in metadata:
+        format = replace(format, for_texts=made(TEXT_PRESET))
     format.encode("test", tokenizer)
     return format

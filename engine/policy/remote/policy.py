@@ -7,13 +7,15 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 
+from ramify.answers.kinds import AnswerKind
 from ramify.errors import ModelLoadError, ModelUnreachable, RamifyError, UsageError
 from ramify.sampling_params import USUAL_SAMPLING, StepFormat, TokenSampling
 
-from ..prompts.presets import choose_preset
+from ..prompts.presets import TEXT_PRESET, choose_preset
 from ..prompts.step_formats import choose_step_format, split_steps
 from .address import KEY_VARIABLES, RemoteAddress, check_sendable, key_from_environment, parse_address
 from .dialect import UNSUPPORTED_CODES, Dialect, DialectCache, adapt, detect_continuation, fetch_facts
@@ -85,6 +87,7 @@ class RemotePolicy:
 
     `context_tokens` is the smallest context that the servers report, None if none reports it. `parameters` is the
     number of weights, 0 if no server reports it (llama-server does); FLOPs are then 0 and cannot be limited.
+    `text_writer` writes the prompts for answers that no model is asked to mark, None for the same writer.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class RemotePolicy:
         step: StepFormat,
         settings: RemoteSettings,
         pool: EndpointPool,
+        text_writer: PromptWriter | None = None,
     ) -> None:
         self.address = address
         self.name = str(address)
@@ -106,12 +110,18 @@ class RemotePolicy:
         self.parameters = 0
         self.warnings = WarnOnce()
         self.writer = writer
+        self.text_writer = text_writer or writer
         self._dialects = DialectCache(self._detect)
 
     @property
     def ends_at_answer(self) -> bool:
         """Whether a path ends with its first answer: in completions, where a base model has no end of its own."""
         return self.writer.as_text
+
+    @property
+    def answer_kind(self) -> AnswerKind | None:
+        """The kind of answer that its prompt asks for; None if the prompt follows from the question."""
+        return None if self.text_writer is not self.writer else self.writer.preset.answer
 
     @property
     def sampling(self) -> TokenSampling:
@@ -156,6 +166,7 @@ class RemotePolicy:
             choose_step_format(step_format, {}, preset),
             settings,
             EndpointPool([Endpoint(each, settings.parallel) for each in transports], settings.retry),
+            PromptWriter(TEXT_PRESET, as_text=False) if prompt_preset is None else None,
         )
         await policy._connect()
         return policy
@@ -166,9 +177,13 @@ class RemotePolicy:
         Raises:
             UsageError: if the question is empty.
         """
+        return await self.open_as(question, AnswerKind.BOX)
+
+    async def open_as(self, question: str, kind: AnswerKind) -> RemoteSession:
+        """Start a session for an answer of a kind; raises as `open`."""
         if not question.strip():
             raise UsageError("the question is empty", "pass some text")
-        return RemoteSession(self, question)
+        return RemoteSession(self, question, self.writer if kind.is_marked else self.text_writer)
 
     def split(self, text: str) -> list[str]:
         """Split generated text into steps, whose concatenation is `text`."""
@@ -184,14 +199,20 @@ class RemotePolicy:
         return await self._dialects.dialect(endpoint)
 
     async def write(
-        self, endpoint: Endpoint, dialect: Dialect, question: str, completion: CompletionRequest, reply: ReplyParser
+        self,
+        endpoint: Endpoint,
+        dialect: Dialect,
+        prompt: dict[str, Any],
+        completion: CompletionRequest,
+        reply: ReplyParser,
     ) -> None:
         """Send a request to one server and parse its reply; optional fields that it refuses are left out.
+
+        `prompt` are the fields of the request that hold the prompt.
 
         Raises:
             HttpError: if there is no usable reply.
         """
-        prompt = self.writer.prompt(question, completion, dialect)
         while True:
             fields = body(self.address.model, prompt, completion, dialect, logprobs=self.settings.logprobs)
             try:

@@ -27,7 +27,7 @@ from .reply import (
     miscounted,
     stopped_before_start,
 )
-from .requests import CompletionRequest
+from .requests import CompletionRequest, PromptWriter
 from .step_end import StepEnd, ignored
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ class RemoteSession:
     prompt_tokens = 0
     """Unknown until a server has counted them; the first result holds the number."""
 
-    def __init__(self, policy: RemotePolicy, question: str) -> None:
+    def __init__(self, policy: RemotePolicy, question: str, writer: PromptWriter) -> None:
         self._policy = policy
+        self._writer = writer
         self._question = question
         self._scopes = set[anyio.CancelScope]()
         self._prompt_counted = False
@@ -88,7 +89,7 @@ class RemoteSession:
 
     def input_tokens(self, prefix: str, turns: Sequence[Turn]) -> int:
         """Return the expected input tokens of a step: every request holds the whole text so far."""
-        return math.ceil(self._policy.writer.characters(self._question, turns, prefix) * self._input_share)
+        return math.ceil(self._writer.characters(self._question, turns, prefix) * self._input_share)
 
     async def adopt(self, nodes: Sequence[AdoptedNode]) -> None:
         """Do nothing: every request holds the text of its path."""
@@ -152,7 +153,8 @@ class RemoteSession:
             dialect = await policy.dialect(endpoint)
             completion = _completion_request(steps, tokens, end, dialect)
             reply = ReplyParser([step.start(end) for step in steps[: completion.count]])
-            await policy.write(endpoint, dialect, self._question, completion, reply)
+            prompt = self._writer.prompt(self._question, completion, dialect)
+            await policy.write(endpoint, dialect, prompt, completion, reply)
             reply.missing()
             return endpoint, dialect, completion, reply
 
@@ -232,7 +234,7 @@ class RemoteSession:
             return 0, 0, 0
         cached = reply.usage.cached_tokens
         evaluated = reply.usage.prompt_tokens - cached
-        characters = self._policy.writer.characters(self._question, completion.turns, completion.prefix)
+        characters = self._writer.characters(self._question, completion.turns, completion.prefix)
         self._input_share = evaluated / characters
         if self._prompt_counted:
             return 0, cached, evaluated

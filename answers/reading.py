@@ -1,0 +1,161 @@
+"""Reading of the answers to one question: its kind, whether that is settled, and the answer of each text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from .extract import extract_answer, last_number
+from .kinds import AnswerKind, code_in, guess_kind, kind_of_texts, letter_of, options_of
+from .normalise import normalise, unwrap
+
+AUTO = "auto"
+"""In place of a kind that a user names: left to the prompt, the question and the texts."""
+
+_LETTER = re.compile(r"\W*(?:(?:option|choice|answer)\s+)?\W*([A-J])(?:\W*|[).:\]]\**\s.*)", re.IGNORECASE | re.DOTALL)
+_NAMED_LETTER = re.compile(
+    r"\b(?:answer|option|choice)\b(?:\s+is)?[\s:*(\[]*(?<![A-Za-z])([A-J])(?=[\s).,:;*\]]|$)", re.IGNORECASE
+)
+_LABEL = re.compile(r"\A\W*(?:(?:final|short)\s+)?(?:answer|output|result|translation)\s*:\W*(?=\w)", re.IGNORECASE)
+_ENDS = 400
+"""Characters at the end of a text in which an option may be named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerReading:
+    """How the answer of a run was read.
+
+    `guessed` tells that nobody named the kind, and `last_resort` that no finished text marked its answer, so that the
+    last number of each was taken. `chosen_by` says what chose among the answers: a vote (majority or weighted), the
+    best score ("best"), or the highest mean similarity to the other texts ("medoid").
+    """
+
+    kind: AnswerKind
+    guessed: bool
+    last_resort: bool
+    chosen_by: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {**asdict(self), "kind": str(self.kind)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> AnswerReading:
+        """Rebuild a reading from `to_dict()`."""
+        return cls(**{**data, "kind": AnswerKind(data["kind"])})
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReader:
+    """Reader of the answers to one question.
+
+    `guessed` tells that nobody named the kind. A kind that is `open` is BOX until finished texts turn out to mark no
+    answer. `last_resort` takes the last number of a text that marks none. `options` are the texts of the question's
+    options by letter.
+    """
+
+    kind: AnswerKind = AnswerKind.BOX
+    guessed: bool = False
+    open: bool = False
+    last_resort: bool = False
+    options: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @classmethod
+    def of(cls, question: str, asked: str = AUTO, prompt: AnswerKind | None = None) -> AnswerReader:
+        """Return the reader for a question.
+
+        `asked` is the kind that the user named or AUTO, and `prompt` the kind that the prompt asks for, None if it
+        suits any.
+        """
+        if asked != AUTO:
+            kind = AnswerKind(asked)
+            return cls(kind, options=options_of(question) if kind is AnswerKind.CHOICE else {})
+        if prompt is not None:
+            return cls(prompt)
+        kind = guess_kind(question)
+        if kind is None:
+            return cls(guessed=True, open=True)
+        return cls(kind, guessed=True, options=options_of(question) if kind is AnswerKind.CHOICE else {})
+
+    @property
+    def takes_any_text(self) -> bool:
+        """Whether a finished text that marks no answer may be read in another way at the end."""
+        return self.guessed or self.kind is AnswerKind.NUMBER
+
+    def reading(self, chosen_by: str) -> AnswerReading:
+        """Return how the answers were read, for a solution."""
+        return AnswerReading(kind=self.kind, guessed=self.guessed, last_resort=self.last_resort, chosen_by=chosen_by)
+
+    def read(self, text: str) -> str | None:
+        """Return the answer of a finished text, None if it has none."""
+        match self.kind:
+            case AnswerKind.BOX | AnswerKind.NUMBER:
+                return extract_answer(text) or (last_number(text) if self.last_resort else None)
+            case AnswerKind.CHOICE:
+                return self._letter(text)
+            case AnswerKind.LINE:
+                return _last_line(text)
+            case AnswerKind.CODE:
+                return code_in(text)
+            case AnswerKind.TEXT:
+                return text.strip() or None
+
+    def read_unfinished(self, text: str) -> str | None:
+        """Return the last complete answer of a text that was cut, None if it has none.
+
+        An answer that more text could change, such as a number at the very end, is not complete.
+        """
+        match self.kind:
+            case AnswerKind.LINE | AnswerKind.TEXT:
+                return None
+            case AnswerKind.CODE:
+                return code_in(text, closed=True)
+            case _:
+                answer = extract_answer(text)
+                if answer is not None and extract_answer(f"{text}0") != answer:
+                    answer = extract_answer(text.rpartition("\n")[0])
+                return answer if answer is None or self.kind is not AnswerKind.CHOICE else self._as_letter(answer)
+
+    def settled(self, texts: Sequence[str]) -> AnswerReader | None:
+        """Return the reader for finished texts in which this one finds no answer; None if there is no other one.
+
+        A question for a number takes the last number of a text. A guessed kind gives way to what the texts are.
+        """
+        texts = [text for text in texts if text.strip()]
+        if not texts or any(self.read(text) is not None for text in texts):
+            return None
+        if self.kind is AnswerKind.NUMBER and any(last_number(text) is not None for text in texts):
+            return replace(self, last_resort=True)
+        return replace(self, kind=kind_of_texts(texts), open=False) if self.guessed else None
+
+    def _letter(self, text: str) -> str | None:
+        marked = extract_answer(text)
+        if marked is not None:
+            return self._as_letter(marked)
+        line = _last_line(text)
+        if line is None:
+            return None
+        letter = _LETTER.fullmatch(line)
+        if letter is None:
+            named = list(_NAMED_LETTER.finditer(text[-_ENDS:]))
+            letter = named[-1] if named else _LETTER.fullmatch(text.strip().partition("\n")[0])
+        found = None if letter is None else letter[1].upper()
+        return found if found is not None and self._offers(found) else letter_of(line, self.options)
+
+    def _as_letter(self, answer: str) -> str:
+        """Return the letter that a marked answer begins with, or that of the option that it is; else the answer."""
+        letter = _LETTER.fullmatch(answer) or _LETTER.fullmatch(normalise(answer))
+        if letter is not None and self._offers(letter[1].upper()):
+            return letter[1].upper()
+        return letter_of(answer, self.options) or answer
+
+    def _offers(self, letter: str) -> bool:
+        return not self.options or letter in self.options
+
+
+def _last_line(text: str) -> str | None:
+    line = text.strip().rpartition("\n")[2]
+    label = _LABEL.match(line)
+    return unwrap(line if label is None else line[label.end() :]) or None
