@@ -132,10 +132,10 @@ class Engine:
         `strategy` is a Strategy or a name; None means REBASE with 16 paths if there is a reward model, else majority
         vote over 16, "auto" what the profile of the models finds best within the budget. `budget` limits this run.
         `stop` ends the run early, a rule or its text such as "beta:0.95,lead" (see `ramify.search.stopping`), and `cut`
-        single paths; None never. `answer` is the kind of the answer. `sampling` None, and what it leaves open,
-        means what suits the model. `tree` is the saved tree of a run on the same problem to go on with: what had been
-        cut by that run's end is written again, and with the same seed and strategy the outcome is that of a run that was never cut (unless its budget had begun to
-        refuse steps, which a strategy then does without); usage counts this run alone. None starts afresh. `progress`
+        single paths; None never. `answer` is the kind of the answer. `sampling` None, and what it leaves open, means
+        what suits the model. `tree` is the saved tree of a run on the same problem to go on with: what had been cut by
+        that run's end is written again, and with the same seed and strategy the outcome is that of a run that was never
+        cut (unless its budget had begun to refuse steps, which a strategy then does without); usage counts this run alone. None starts afresh. `progress`
         adds StepProgress events for steps in the making. See RunConfig for the rest.
 
         Raises:
