@@ -135,8 +135,9 @@ class Engine:
         single paths; None never. `answer` is the kind of the answer. `sampling` None, and what it leaves open, means
         what suits the model. `tree` is the saved tree of a run on the same problem to go on with: what had been cut by
         that run's end is written again, and with the same seed and strategy the outcome is that of a run that was never
-        cut (unless its budget had begun to refuse steps, which a strategy then does without); usage counts this run alone. None starts afresh. `progress`
-        adds StepProgress events for steps in the making. See RunConfig for the rest.
+        cut (unless its budget had begun to refuse steps, which a strategy then does without); usage counts this run
+        alone. None starts afresh. `progress` adds StepProgress events for steps in the making. See RunConfig for the
+        rest.
 
         Raises:
             UsageError: if the strategy needs a reward model and there is none, `tree` has finished paths without the

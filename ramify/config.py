@@ -328,7 +328,8 @@ class RunConfig:
         help="What the answer is.",
         explanation='what the answer is: `box` (what the text marks, such as `\\boxed{}` or "The answer is"), '
         "`number`, `choice` (the letter of an option), `line` (the last line), `code` (the longest block of code) or "
-        "`text` (all of it); `auto`, the default, goes by the prompt preset, the question and the texts ([answers.md](answers.md))",
+        "`text` (all of it); `auto`, the default, goes by the prompt preset, the question and the texts "
+        "([answers.md](answers.md))",
     )
     stop: StopRule | None = setting(
         None,
