@@ -3,8 +3,8 @@
 A checker says whether an answer is right (`accepts`), and whether two answers, neither of them the gold answer, mean
 the same (`same`), by which paths vote. The gold answer never takes part in a vote.
 
-Gold answers that are regular expressions are matched with the library `regex`: Python's own `re` cannot be stopped, and
-some patterns take longer than anybody waits; `regex` has a time limit on any thread, and lets other threads run.
+Gold answers that are regular expressions come from files: a short one can take all memory when it is compiled, and a
+match can take longer than anybody waits. So both happen in a child process with limits (`processes`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
-from typing import Any
 
 from ramify.errors import UsageError
 
 from .equality import accepts_answer, accepts_quickly, same_in_votes, same_in_votes_quickly
 from .forms import parse_form
+from .processes import PATTERN_MEMORY_BYTES, PatternProcess
 
 Check = str | Callable[[str, str], bool]
 """A checker's name, `numeric:0.01` with a tolerance, or a function of (answer, gold answer)."""
@@ -31,10 +30,12 @@ CHECK_NAMES = ("math", "exact", "regex", "numeric")
 DEFAULT_TOLERANCE = 1e-6
 
 PATTERN_LIMIT_S = 1.0
-QUICK_PATTERN_LIMIT_S = 0.01
-"""Seconds of this process's processor time, so that a busy machine decides no answer."""
+"""Seconds of processor time that a match may take, so that a busy machine decides no answer."""
+_LONGEST_MATCHED = 1 << 20
+_LONGEST_PATTERN = 1 << 16
 
 _log = logging.getLogger("ramify.answers")
+_patterns = PatternProcess()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +127,7 @@ def _named(text: str) -> Checker:
     return Checker(
         name=text,
         accepts=_matches,
-        accepts_quickly=_matches_quickly,
+        accepts_quickly=lambda answer, gold: None,
         same=_equal_texts,
         same_quickly=_equal_texts,
     )
@@ -195,41 +196,31 @@ def _tolerance(text: str) -> float:
 
 
 def _matches(answer: str, pattern: str) -> bool:
-    """Return whether `pattern` matches all of `answer`; False, with a warning, after `PATTERN_LIMIT_S` seconds."""
-    return _match_logged(answer.strip(), pattern)
+    """Return whether `pattern` matches all of `answer`; False, with a warning, if that takes too much time or memory.
 
+    Answers of more than a million characters match nothing.
 
-def _matches_quickly(answer: str, pattern: str) -> bool | None:
-    """Return the same; None if it takes longer than `QUICK_PATTERN_LIMIT_S` seconds."""
-    try:
-        return _full_match(answer.strip(), pattern, QUICK_PATTERN_LIMIT_S)
-    except TimeoutError:
-        return None
+    Raises:
+        UsageError: if the pattern is no regular expression, or has more than 65,536 characters.
+    """
+    if len(pattern) > _LONGEST_PATTERN:
+        raise UsageError(
+            f"the gold answer {pattern[:50]!r}... has {len(pattern)} characters", f"use at most {_LONGEST_PATTERN}"
+        )
+    return len(answer) <= _LONGEST_MATCHED and _match_logged(answer.strip(), pattern)
 
 
 @lru_cache(maxsize=4096)
 def _match_logged(answer: str, pattern: str) -> bool:
     try:
-        return _full_match(answer, pattern, PATTERN_LIMIT_S)
-    except TimeoutError:
-        shown = pattern if len(pattern) <= 100 else f"{pattern[:100]}..."
+        matched = _patterns.matches(pattern, answer, time_limit_s=PATTERN_LIMIT_S)
+    except UsageError as error:
+        raise UsageError(f"the gold answer {error.message}", error.next_step) from error
+    if matched is None:
         _log.warning(
-            "the pattern %r took longer than %g s on an answer, which counts as wrong; simplify it",
-            shown,
+            "the pattern %r took longer than %g s or more than %d MB on an answer, which counts as wrong; simplify it",
+            pattern if len(pattern) <= 100 else f"{pattern[:100]}...",
             PATTERN_LIMIT_S,
+            PATTERN_MEMORY_BYTES >> 20,
         )
-        return False
-
-
-def _full_match(answer: str, pattern: str, limit_s: float) -> bool:
-    return _compiled_pattern(pattern).fullmatch(answer, concurrent=True, timeout=limit_s) is not None
-
-
-@lru_cache(maxsize=1024)
-def _compiled_pattern(text: str) -> Any:
-    # The library has no type annotations.
-    regex: Any = import_module("regex")
-    try:
-        return regex.compile(text)
-    except regex.error as error:
-        raise UsageError(f"the gold answer {text!r} is no regular expression ({error})", "correct it") from error
+    return bool(matched)

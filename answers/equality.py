@@ -19,7 +19,7 @@ from typing import NoReturn, cast
 from ramify.errors import InternalError
 
 from .forms import LONGEST, Form, Key, parse_form
-from .math_verify_process import MathVerifyProcess
+from .processes import MathVerifyProcess
 from .normalise import normalise
 from .quantities import same_quantity
 

@@ -1,17 +1,12 @@
-"""Program that compares formulas with math-verify, in a process of its own with a memory limit.
+"""Program of `MathVerifyProcess`: compares formulas with math-verify, in a process of its own.
 
-Run as a file, never imported by ramify, so that nothing of the user's program runs in it. A request is a line of JSON:
-the list [answer, answer, seconds], whose reply is the line "1" (equal) or "0", or the list [formula, seconds], whose
-reply is the JSON list of the formula's key, equal for equal formulas, or "null" if it cannot be read. The parent kills
-the process when a request takes too long; the alarm ends it when the parent is gone.
+A request is the list [answer, answer], whose reply tells whether they are equal, or the list [formula], whose reply is
+the list of the formula's key, equal for equal formulas, or [] if it cannot be read.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import re
-import sys
 from collections.abc import Callable
 from fractions import Fraction
 from importlib import import_module
@@ -20,30 +15,24 @@ from zlib import crc32
 
 _DECIMAL = re.compile(r"(?<![\w.])\d*\.\d+(?![\w.])")
 
-MEMORY_LIMIT_BYTES = 2 << 30
+_comparison: list[tuple[Callable[[str, str], bool], Callable[[str], list[str] | None]]] = []
 
 
-def main() -> None:
-    """Reply to requests until the input ends."""
-    logging.disable(logging.CRITICAL)
-    limit_memory()
+def start() -> None:
+    """Load math-verify, and what the first comparison loads; it must not count against the first request's time."""
     equal, key = load_comparison()
-    # The first comparison loads what later ones use; it must not count against the first request's time.
     equal("x^2+1", "1+x^2")
     key("x^2+\\sqrt{2}")
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    for line in sys.stdin:
-        *answers, seconds = json.loads(line)
-        set_alarm(seconds + 1)
-        reply: Any = None
-        try:
-            reply = equal(*answers) if len(answers) == 2 else key(*answers)
-        except (Exception, MemoryError):
-            pass
-        set_alarm(0)
-        sys.stdout.write(f"{int(bool(reply))}\n" if len(answers) == 2 else json.dumps(reply) + "\n")
-        sys.stdout.flush()
+    _comparison.append((equal, key))
+
+
+def reply(request: list[str]) -> bool | list[str]:
+    """Return whether two formulas are equal, or the key of one."""
+    equal, key = _comparison[0]
+    try:
+        return bool(equal(*request)) if len(request) == 2 else (key(*request) or [])
+    except Exception:
+        return False if len(request) == 2 else []
 
 
 def load_comparison() -> tuple[Callable[[str, str], bool], Callable[[str], list[str] | None]]:
@@ -154,26 +143,3 @@ def _digits(sympy: Any, value: Any) -> str:
 def _as_ratio(decimal: re.Match[str]) -> str:
     whole, _, places = decimal.group().partition(".")
     return rf"{{\frac{{{int(whole + places)}}}{{{10 ** len(places)}}}}}"
-
-
-def limit_memory() -> None:
-    """Limit the address space of this process to `MEMORY_LIMIT_BYTES`, where the system can."""
-    try:
-        import resource
-    except ImportError:
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = MEMORY_LIMIT_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_LIMIT_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-
-
-def set_alarm(seconds: float) -> None:
-    """End this process after `seconds` (0: never), where the system can."""
-    import signal
-
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-if __name__ == "__main__":
-    main()

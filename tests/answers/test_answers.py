@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ramify.answers import answers_equal, extract_answer, normalise
 from ramify.answers.equality import decide_quickly
-from ramify.answers.math_verify_process import MathVerifyProcess
+from ramify.answers.processes import MathVerifyProcess
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the benchmark files are not here")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -98,6 +99,25 @@ def test_a_pattern_that_never_ends_is_given_up_on_any_thread(
     assert not checker.accepts(STUBBORN, CATASTROPHIC), "it is not tried again"
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert f"the pattern '{CATASTROPHIC}' took longer than 0.05 s" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(?:(?:(?:(?:a){100}){100}){100}){100}", "(?:" * 200 + "a" + "{9}){9}" * 200, "(" * 3000]
+)
+def test_a_pattern_that_is_too_large_to_compile_takes_memory_of_a_child_only(
+    pattern: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert make_checker("regex").accepts("a" * 100, pattern) is False
+    assert "or more than 256 MB" in caplog.text
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - own < 50_000
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2_500_000
+    assert make_checker("regex").accepts("colour", "colou?r"), "the next pattern gets a new child"
+
+
+def test_a_pattern_of_many_characters_is_refused() -> None:
+    with pytest.raises(UsageError, match="has 100000 characters"):
+        make_checker("regex").accepts("a", "a" * 100_000)
 
 
 # Two paths say 0.5 and 1/2, three say half a dozen things of one letter case.

@@ -43,7 +43,7 @@ MODULES = sorted(
         package,
         *(f"{package}.{each.name}" for each in pkgutil.iter_modules(folder(package)) if not each.ispkg),
     ]
-    if name not in ("ramify.__main__", "ramify.answers.math_verify_program")
+    if name != "ramify.__main__" and not name.endswith("_program")
 )
 """All modules but programs, which run in processes of their own or by hand."""
 
