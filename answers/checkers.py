@@ -20,7 +20,7 @@ from ramify.errors import UsageError
 
 from .equality import accepts_answer, accepts_quickly, same_in_votes, same_in_votes_quickly
 from .forms import parse_form
-from .processes import PATTERN_MEMORY_BYTES, PatternProcess
+from .processes import PATTERN_MEMORY_BYTES, patterns
 
 Check = str | Callable[[str, str], bool]
 """A checker's name, `numeric:0.01` with a tolerance, or a function of (answer, gold answer)."""
@@ -35,7 +35,6 @@ _LONGEST_MATCHED = 1 << 20
 _LONGEST_PATTERN = 1 << 16
 
 _log = logging.getLogger("ramify.answers")
-_patterns = PatternProcess()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +212,7 @@ def _matches(answer: str, pattern: str) -> bool:
 @lru_cache(maxsize=4096)
 def _match_logged(answer: str, pattern: str) -> bool:
     try:
-        matched = _patterns.matches(pattern, answer, time_limit_s=PATTERN_LIMIT_S)
+        matched = patterns.matches(pattern, answer, time_limit_s=PATTERN_LIMIT_S)
     except UsageError as error:
         raise UsageError(f"the gold answer {error.message}", error.next_step) from error
     if matched is None:

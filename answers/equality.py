@@ -19,8 +19,8 @@ from typing import NoReturn, cast
 from ramify.errors import InternalError
 
 from .forms import LONGEST, Form, Key, parse_form
-from .processes import MathVerifyProcess
 from .normalise import normalise
+from .processes import MathVerifyProcess
 from .quantities import same_quantity
 
 TIME_LIMIT_S = 2.0

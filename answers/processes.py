@@ -57,3 +57,7 @@ class PatternProcess(LimitedProcess):
         if isinstance(reply, str):
             raise UsageError(f"{pattern[:100]!r} is no regular expression ({reply})", "correct it")
         return cast("bool | None", reply)
+
+
+patterns = PatternProcess()
+"""The child process of all patterns, started with the first."""

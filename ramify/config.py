@@ -259,8 +259,8 @@ class EngineConfig(ModelSettings):
         metavar="NAME",
         help="What ends a step: line, blank-line, step-k or regex:PATTERN.",
         unset="as the model says",
-        explanation='what ends a step: `line`, `blank-line`, `step-k` (the next "Step 2:"), `regex:PATTERN`; by '
-        "default what the file says, else what suits the preset",
+        explanation='what ends a step: `line`, `blank-line`, `step-k` (the next "Step 2:"), `regex:PATTERN` (0.1 s a '
+        "search at most); by default what the file names, else what suits the preset",
         identity="always",
     )
 

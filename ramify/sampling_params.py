@@ -124,13 +124,15 @@ class StepFormat:
     A step ends with the first token after which `pattern` is found in its text, leading space aside. With
     `whole_blocks` a match in a code fence or in display math does not count, nor one after a heading alone. A path ends
     where `stop` is found, a pattern whose `^` and `$` are those of lines, "" for none: what matched, or its group
-    "stop" if it has one, and all that follows is not part of the text.
+    "stop" if it has one, and all that follows is not part of the text. `custom` tells that a person wrote `pattern`: it
+    is searched under a time limit.
     """
 
     name: str
     pattern: str
     whole_blocks: bool = False
     stop: str = ""
+    custom: bool = False
 
 
 def node_seed(run_seed: int, path: tuple[int, ...]) -> int:

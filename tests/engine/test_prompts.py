@@ -194,12 +194,24 @@ def test_a_model_files_format() -> None:
 
 def test_ones_own_step_pattern() -> None:
     assert step_format("regex:;").pattern == ";"
-    with pytest.raises(UsageError, match="not a regular expression"):
+    with pytest.raises(UsageError, match="is no regular expression"):
         custom_step_format("(")
     with pytest.raises(UsageError, match="matches the empty text"):
         custom_step_format("x*")
     with pytest.raises(UsageError, match="did you mean 'blank-line'"):
         step_format("blankline")
+    with pytest.raises(UsageError, match="takes too much time or memory to compile"):
+        step_format("regex:(?:(?:(?:(?:a){100}){100}){100}){100}")
+    assert split_steps("a;b;;c", step_format("regex:(?<!;);(?!;)")) == ["a;", "b;;c"]
+
+
+@pytest.mark.parametrize("named", ["regex:\\n", "regex:(x+x+)+y", "no-such-format", "line\n", "regex:" + "(" * 100_000])
+def test_a_model_file_may_only_name_a_step_format(named: str) -> None:
+    metadata = {"ramify.prompt_preset": "plain", "ramify.step_format": named}
+    with pytest.raises(ModelLoadError, match="line, blank-line, step-k; choose one with --step-format") as caught:
+        choose_prompt_format(metadata, TOKENIZER, chat_template=DEMO)
+    assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+    assert choose_prompt_format(metadata, TOKENIZER, chat_template=DEMO, step_format="line").step.name == "line"
 
 
 @pytest.mark.parametrize(

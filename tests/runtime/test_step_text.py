@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ramify.engine.policy.prompts.presets import PRESETS
 from ramify.engine.policy.prompts.step_formats import STEP_FORMATS, split_steps
+from ramify.engine.runtime.decode import step_text
 from ramify.engine.runtime.decode.step_text import StepText, open_block
 from ramify.sampling_params import StepFormat
 from ramify.search.node import FinishReason
@@ -131,3 +132,18 @@ def test_models_with_a_chat_template_may_repeat_the_question() -> None:
     text = "Question: How many?\nThere are 3.\nThe answer is 3.\n"
     assert written(text, chat, 1, to_the_end=True)[:2] == (text[:-1], FinishReason.EOS)
     assert PRESETS["math"].stops("template") == PRESETS["plain"].stops(None) == ""
+
+
+def test_a_persons_pattern_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_text, "PATTERN_LIMIT_S", 0.02)
+    start = time.process_time()
+    step = StepText(StepFormat(name="custom", pattern="(x+x+)+y", custom=True))
+    assert all(step.add(b"x") is None for _ in range(400))
+    # Without a limit, every character after the thirtieth takes twice as long as the one before.
+    assert time.process_time() - start < 10.0
+
+
+def test_a_persons_pattern_ends_steps() -> None:
+    own = StepFormat(name="custom", pattern="[.;]", custom=True)
+    assert written("One. Two.", own, 1) == ("One.", FinishReason.STEP, " Two.")
+    assert split_steps("One. Two; three", own) == ["One.", " Two;", " three"]

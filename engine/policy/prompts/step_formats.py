@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from ramify.answers.processes import patterns
 from ramify.errors import ModelLoadError, UsageError
 from ramify.sampling_params import StepFormat
 
-from ...runtime.decode.step_text import find_step_end
+from ...runtime.decode.step_text import find_end_after
 from .presets import PromptPreset, nearest_or_all
 
 STEP_FORMAT_KEY = "ramify.step_format"
@@ -17,6 +17,8 @@ STEP_FORMAT_KEY = "ramify.step_format"
 
 CUSTOM_PREFIX = "regex:"
 """What a step format given as text starts with if it is a regular expression."""
+
+COMPILE_LIMIT_S = 1.0
 
 STEP_FORMATS: Mapping[str, StepFormat] = MappingProxyType(
     {
@@ -46,36 +48,46 @@ def step_format(text: str) -> StepFormat:
 
 
 def custom_step_format(pattern: str) -> StepFormat:
-    """Return a step format from a regular expression.
+    """Return a step format from a regular expression of the library `regex`.
 
     Raises:
-        UsageError: if it is not valid, or matches the empty text, which would end every step at once.
+        UsageError: if it is not valid, takes too much time or memory to compile, or matches the empty text, which would
+            end every step at once.
     """
+    shown = repr(pattern if len(pattern) <= 100 else f"{pattern[:100]}...")
     try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"the step pattern {pattern!r} is not a regular expression ({error})", "correct it") from error
-    if compiled.search(""):
-        raise UsageError(f"the step pattern {pattern!r} matches the empty text", "make it match at least one character")
-    return StepFormat(name="custom", pattern=pattern)
+        matches = patterns.matches(pattern, "", time_limit_s=COMPILE_LIMIT_S)
+    except UsageError as error:
+        raise UsageError(f"the step pattern {error.message}", error.next_step) from error
+    if matches is None:
+        raise UsageError(f"the step pattern {shown} takes too much time or memory to compile", "simplify it")
+    if matches:
+        raise UsageError(f"the step pattern {shown} matches the empty text", "make it match at least one character")
+    return StepFormat(name="custom", pattern=pattern, custom=True)
 
 
 def choose_step_format(text: str | None, metadata: Mapping[str, object], preset: PromptPreset) -> StepFormat:
     """Return the step format `text`; None means what the model file says, else the preset's.
 
+    A model file may name one of `STEP_FORMATS` only: a regular expression can take any amount of time.
+
     Raises:
         UsageError: if `text` is not a step format.
-        ModelLoadError: if the model file names one that does not exist.
+        ModelLoadError: if the model file names one that does not exist, or has a pattern.
     """
     if text is not None:
         return step_format(text)
     own = metadata.get(STEP_FORMAT_KEY)
     if own is None:
         return STEP_FORMATS[preset.step_format]
-    try:
-        return step_format(str(own))
-    except UsageError as error:
-        raise ModelLoadError(f"the model file names a step format that does not work: {error.message}") from error
+    named = str(own)
+    if named in STEP_FORMATS:
+        return STEP_FORMATS[named]
+    shown = repr(named if len(named) <= 60 else f"{named[:60]}...")
+    why = "is a pattern of the model file, which may only name" if named.startswith(CUSTOM_PREFIX) else "is none of"
+    raise ModelLoadError(
+        f"the step format {shown} {why} {', '.join(STEP_FORMATS)}", "choose one with --step-format (step_format=...)"
+    )
 
 
 def split_steps(text: str, format: StepFormat) -> list[str]:
@@ -85,11 +97,11 @@ def split_steps(text: str, format: StepFormat) -> list[str]:
     """
     steps: list[str] = []
     start = 0
-    while start < len(text):
-        rest = text[start:]
-        end, _ = find_step_end(rest, format, 0, len(rest) - len(rest.lstrip()))
-        if end is None or not rest[end:].strip():
+    last = len(text.rstrip())
+    while start < last:
+        end = find_end_after(text, format, start)
+        if end is None or end >= last:
             break
-        steps.append(rest[:end])
-        start += end
+        steps.append(text[start:end])
+        start = end
     return [*steps, text[start:]] if start < len(text) or not steps else steps

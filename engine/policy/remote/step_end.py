@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from ramify.sampling_params import StepFormat
+
+from ...runtime.decode.step_text import step_pattern
 
 _SPECIAL = re.compile(r"[.^$*+?{}\[\]|()\\]")
 _NEWLINE = re.compile(r"\\n")
@@ -17,13 +18,13 @@ class StepEnd:
     """The end of a step: stop strings for the server, and a pattern that is searched in the text as it arrives.
 
     `stops` is empty if the pattern has no fixed text. `tail` is appended to a step that a stop string ended, since
-    servers leave the string out. `pattern` is searched after leading white space. `keep_match` tells whether the match
-    belongs to the step; otherwise only its first character does.
+    servers leave the string out. The pattern of `format` is searched after leading white space. `keep_match` tells
+    whether the match belongs to the step; otherwise only its first character does.
     """
 
     stops: tuple[str, ...]
     tail: str
-    pattern: str
+    format: StepFormat
     keep_match: bool = True
 
     def find(self, text: str, passed: int = 0) -> int | None:
@@ -32,7 +33,7 @@ class StepEnd:
         An end within the first `passed` characters does not count.
         """
         lead = len(text) - len(text.lstrip())
-        match = _compiled(self.pattern).search(text, max(lead, passed)) if lead < len(text) else None
+        match = step_pattern(self.format).search(text, max(lead, passed)) if lead < len(text) else None
         if match is None:
             return None
         return match.end() if self.keep_match else match.start() + 1
@@ -44,13 +45,13 @@ def step_end(format: StepFormat) -> StepEnd:
     A `step-k` step ends before the label of the next step, which is the stop string.
     """
     if format.name == "step-k":
-        return StepEnd(stops=("\nStep ",), tail="\n", pattern=format.pattern, keep_match=False)
+        return StepEnd(stops=("\nStep ",), tail="\n", format=format, keep_match=False)
     if format.name == "blank-line":
-        return StepEnd(stops=("\n\n",), tail="\n\n", pattern=format.pattern)
+        return StepEnd(stops=("\n\n",), tail="\n\n", format=format)
     literal = _literal(format.pattern)
     if literal is None:
-        return StepEnd(stops=(), tail="", pattern=format.pattern)
-    return StepEnd(stops=(literal,), tail=literal, pattern=format.pattern)
+        return StepEnd(stops=(), tail="", format=format)
+    return StepEnd(stops=(literal,), tail=literal, format=format)
 
 
 def ignored(end: StepEnd, text: str) -> bool:
@@ -63,6 +64,3 @@ def _literal(pattern: str) -> str | None:
     """Return the text that a pattern without wildcards matches, None for any other pattern."""
     plain = _NEWLINE.sub("\n", pattern)
     return None if _SPECIAL.search(plain) else plain
-
-
-_compiled = lru_cache(maxsize=64)(re.compile)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import logging
 import re
 from functools import lru_cache
+from importlib import import_module
+from typing import Any
 
 from ramify.sampling_params import StepFormat
 from ramify.search.node import FinishReason
@@ -22,7 +25,52 @@ _HEADING = re.compile(
 """A line that stands above what it is about: a Markdown heading, a bold line, "Step 1:" alone, or a rule."""
 
 
-compiled = lru_cache(maxsize=64)(re.compile)
+_NOT_SPACE = re.compile(r"\S")
+
+PATTERN_LIMIT_S = 0.1
+"""Seconds of processor time for one search with a pattern that a person wrote."""
+_MOST_TIMEOUTS = 5
+
+_log = logging.getLogger(__name__)
+_compiled = lru_cache(maxsize=64)(re.compile)
+
+
+class TimedPattern:
+    """A regular expression of the library `regex`, whose searches have a time limit.
+
+    A search that takes longer finds nothing. After five of them the pattern is given up: it never matches again.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        # The library has no type annotations. Imported here, since only patterns that a person wrote need it.
+        regex: Any = import_module("regex")
+        self._pattern = regex.compile(pattern)
+        self._timeouts = 0
+
+    def search(self, text: str, start: int = 0) -> re.Match[str] | None:
+        """Return the first match from `start` on, None if none was found in time."""
+        if self._timeouts >= _MOST_TIMEOUTS:
+            return None
+        try:
+            return self._pattern.search(text, start, timeout=PATTERN_LIMIT_S)
+        except TimeoutError:
+            self._timeouts += 1
+            if self._timeouts == _MOST_TIMEOUTS:
+                _log.warning(
+                    "the step pattern %r took longer than %g s %d times; it ends no more steps, simplify it",
+                    self._pattern.pattern[:100],
+                    PATTERN_LIMIT_S,
+                    _MOST_TIMEOUTS,
+                )
+            return None
+
+
+_timed = lru_cache(maxsize=16)(TimedPattern)
+
+
+def step_pattern(format: StepFormat) -> re.Pattern[str] | TimedPattern:
+    """Return the pattern that ends a step, for searches; a person's own has a time limit."""
+    return _timed(format.pattern) if format.custom else _compiled(format.pattern)
 
 
 def open_block(text: str, opened: str = "") -> str:
@@ -49,18 +97,27 @@ def open_block(text: str, opened: str = "") -> str:
 
 
 class _WholeBlocks:
-    """Finds places in a growing part of a step's text that are neither in a block nor after a heading alone."""
+    """Finds places in a growing part of a step's text that are neither in a block nor after a heading alone.
 
-    def __init__(self, text: str, lead: int, opened: str) -> None:
+    The step begins at `begin` of the text, and its first character that is no space is at `lead`.
+    """
+
+    def __init__(self, text: str, lead: int, opened: str, begin: int = 0) -> None:
         self._text, self._opened = text, opened
-        self._read, self._body = 0, lead
+        self._read, self._body = begin, lead
+        self._below_headings = False
 
     def may_end(self, at: int) -> bool:
         """Tell whether the step may end at a place; each place asked for lies beyond the one before."""
         self._opened, self._read = open_block(self._text[self._read : at], self._opened), at
-        while heading := _HEADING.match(self._text, self._body, at):
+        while not self._below_headings and (heading := _HEADING.match(self._text, self._body, at)):
             self._body = heading.end()
-        return not self._opened and bool(self._text[self._body : at].strip())
+        first = _NOT_SPACE.search(self._text, self._body, at)
+        if first is None:
+            return False
+        # A line that was read to its end and is no heading never becomes one.
+        self._below_headings = self._below_headings or self._text.find("\n", first.start(), at) >= 0
+        return not self._opened
 
 
 def is_whole(text: str, opened: str = "") -> bool:
@@ -68,26 +125,39 @@ def is_whole(text: str, opened: str = "") -> bool:
     return _WholeBlocks(text, len(text) - len(text.lstrip()), opened).may_end(len(text))
 
 
-def find_step_end(text: str, format: StepFormat, start: int, lead: int, opened: str = "") -> tuple[int | None, int]:
-    """Look from `start` on for the end of the step that `text` begins with, of which `lead` characters are space.
+def find_step_end(
+    text: str, format: StepFormat, start: int, lead: int, opened: str = "", *, begin: int = 0
+) -> tuple[int | None, int]:
+    """Look from `start` on for the end of the step that begins at `begin`, up to `lead` with white space.
 
-    Return the length of the step, None if it has not ended, and where the next look may start.
+    Return the place where the step ends, None if it has not ended, and where the next look may start.
     """
-    match = compiled(format.pattern).search(text, max(start, lead)) if lead < len(text) else None
+    pattern = step_pattern(format)
+    match = pattern.search(text, max(start, lead)) if lead < len(text) else None
     if match is None:
         return None, start
-    blocks = _WholeBlocks(text, lead, opened) if format.whole_blocks else None
+    blocks = _WholeBlocks(text, lead, opened, begin) if format.whole_blocks else None
     while match is not None:
         if blocks is None or blocks.may_end(match.start()):
             return match.end(), start
         start = match.end()
-        match = compiled(format.pattern).search(text, start)
+        match = pattern.search(text, start)
     return None, start
+
+
+def find_end_after(text: str, format: StepFormat, begin: int) -> int | None:
+    """Return where the step that begins at `begin` ends in a finished text, None if it goes on to the end."""
+    if format.custom and begin:
+        # A person's own pattern may look at what is before a match: it sees the step alone, as in generation.
+        end = find_end_after(text[begin:], format, 0)
+        return None if end is None else begin + end
+    lead = _NOT_SPACE.search(text, begin)
+    return None if lead is None else find_step_end(text, format, begin, lead.start(), begin=begin)[0]
 
 
 def find_stop(text: str, stop: str, start: int = 0) -> int | None:
     """Return where the path ends in `text`, None if no stop sequence begins in the line of `start` or after it."""
-    match = compiled(stop, re.MULTILINE).search(text, text.rfind("\n", 0, start) + 1)
+    match = _compiled(stop, re.MULTILINE).search(text, text.rfind("\n", 0, start) + 1)
     if match is None:
         return None
     return match.start("stop" if match.groupdict().get("stop") is not None else 0)
@@ -102,7 +172,7 @@ class StepText:
 
     def __init__(self, format: StepFormat | None, *, to_the_end: bool = False, opened: str = "") -> None:
         self._format = None if to_the_end else format
-        self._pattern = None if to_the_end or format is None else compiled(format.pattern)
+        self._pattern = None if to_the_end or format is None else step_pattern(format)
         self._stop = "" if format is None else format.stop
         self._opened = opened
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
