@@ -6,6 +6,7 @@
     │   ├── QuestionTooLong         2    the question does not fit the model's context
     │   ├── BadInput                2    records of a batch's input file cannot be read
     │   ├── RunFolderError          2    a run folder is in use, damaged, full, or of another configuration
+    │   ├── MalformedText           2    a text is no JSON or TOML, or too deep
     │   ├── DamagedJournal          2    a line of a journal is no JSON object
     │   └── LockHeld                2    another process holds a lock
     ├── SearchError                 2    the search layer was given something that it cannot use
@@ -27,8 +28,9 @@
     ├── InternalError               1    something is not as it must be; a bug in ramify or in llama.cpp
     └── UnpicklableError            1    stands for an error that cannot be pickled, raised in another process
 
-The number is `exit_code`, the exit code of the command line. ArgumentError, DamagedJournal, SearchError and
-RewardError, and what stands below them, are ValueErrors too. All errors can be pickled with their attributes and notes.
+The number is `exit_code`, the exit code of the command line. ArgumentError, MalformedText, DamagedJournal, SearchError
+and RewardError, and what stands below them, are ValueErrors too. All errors can be
+pickled with their attributes and notes.
 """
 
 from __future__ import annotations
@@ -168,6 +170,12 @@ class RunFolderError(UsageError):
                 "make room and give the same command again",
             )
         return cls(f"{path} cannot be written ({error.strerror})", "give the same command again when that is mended")
+
+
+class MalformedText(UsageError, ValueError):
+    """Raised when a text is no JSON or TOML, or holds what cannot be read safely; the message begins with "it"."""
+
+    title = "Malformed text"
 
 
 class DamagedJournal(UsageError, ValueError):

@@ -1,17 +1,26 @@
-"""Files and folders of ramify: atomic replacement, append-only journals, lock files, the user's folders."""
+"""Files and folders of ramify: guarded opening, atomic replacement, journals, lock files, the user's folders.
+
+Every file that ramify writes is opened here. A folder may have come from somebody else: symbolic links in it are not
+followed, and existing files are written only if they are regular files of this user under one name.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import shutil
+import stat
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from .errors import DamagedJournal, LockHeld
+from .errors import DamagedJournal, LockHeld, MalformedText, UsageError
+from .json_text import read_json
 
 if TYPE_CHECKING:
     from platformdirs.api import PlatformDirsABC
@@ -24,26 +33,156 @@ DATA_VARIABLE = "RAMIFY_DATA"
 """Environment variable that replaces the data folder."""
 MODELS_VARIABLE = "RAMIFY_MODELS_DIR"
 """Environment variable that replaces the folder of the user's models."""
+ACCESS_VARIABLE = "RAMIFY_FILE_ACCESS"
+"""Environment variable that says who may read new files: `private` (the default), or as the `umask` says."""
 
 PART_SUFFIX = ".part"
 _ABANDONED_S = 3600.0
+_NAME_KEPT = 40
+"""Characters of a file's name that its temporary file has too."""
+
+
+# Guarded opening
+
+
+def is_private() -> bool:
+    """Tell whether only their owner can read new files and folders.
+
+    Raises:
+        UsageError: if RAMIFY_FILE_ACCESS has another value than `private` or `umask`.
+    """
+    access = os.environ.get(ACCESS_VARIABLE) or "private"
+    if access not in ("private", "umask"):
+        raise UsageError(f"{ACCESS_VARIABLE} is {access!r}", "set it to private or umask")
+    return access == "private"
+
+
+def open_guarded(path: Path, flags: int, *, private: bool = True) -> int:
+    """Return a descriptor of a file, made if it is missing; `flags` are those of `os.open` for reading and writing.
+
+    `private` makes a new file readable by its owner alone, unless RAMIFY_FILE_ACCESS is `umask`.
+
+    Raises:
+        OSError: if it cannot be opened, or is a symbolic link, no regular file, another user's (and not that of its
+            folder's owner), or has further names (hard links).
+    """
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    while True:
+        with suppress(FileExistsError):
+            return os.open(path, flags | os.O_CREAT | os.O_EXCL, _mode(private))
+        try:
+            descriptor = os.open(path, flags)
+        except FileNotFoundError:
+            continue  # Another process removed it just now.
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EMLINK):
+                raise _refusal(path, "it is a symbolic link, which is not followed") from None
+            if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):
+                raise _refusal(path, "it is no regular file") from None
+            raise
+        try:
+            _check_ownership(path, os.fstat(descriptor))
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+def _mode(private: bool) -> int:
+    return 0o600 if private and is_private() else 0o666
+
+
+def _check_ownership(path: Path, facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise _refusal(path, "it is no regular file")
+    # Where all files show another user, as on some network disks, the folder shows that user too.
+    if facts.st_uid not in (os.geteuid(), path.parent.stat().st_uid):
+        raise _refusal(path, "it belongs to another user")
+    if facts.st_nlink > 1:
+        raise _refusal(path, "it has further names (hard links)")
+
+
+def _refusal(path: Path, reason: str) -> OSError:
+    return OSError(errno.EPERM, reason, str(path))
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, with those above it, if it is missing; only its owner can enter a new one, as for files.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    path.mkdir(mode=0o700 if is_private() else 0o777, parents=True, exist_ok=True)
+
+
+def make_subfolder(path: Path) -> None:
+    """Make a folder as `make_folder` does, inside of a folder that may have come from somebody else.
+
+    Raises:
+        OSError: if it cannot be made, or is a symbolic link.
+    """
+    make_folder(path)
+    if path.is_symlink():
+        raise _refusal(path, "it is a symbolic link, which is not followed")
+
+
+@contextmanager
+def exporting(path: Path) -> Generator[IO[bytes]]:
+    """Yield a binary file for what a user asked to be written to `path`, which it replaces at the end of the block.
+
+    A device or pipe is written to as it is.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    if _is_stream(path):
+        with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC), "wb") as stream:
+            yield stream
+    elif not os.access(path.parent, os.W_OK) and path.exists():
+        with open(open_guarded(path, os.O_WRONLY), "wb") as file:
+            file.truncate()
+            yield file
+    else:
+        with replacing(path, empty=True) as part, part.open("wb") as file:
+            yield file
+
+
+def export_text(path: Path, text: str, *, errors: str = "strict") -> None:
+    """Write `text` in UTF-8 to where a user asked for, as `exporting` does."""
+    with exporting(path) as file:
+        file.write(text.encode("utf-8", errors))
+
+
+def _is_stream(path: Path) -> bool:
+    if path.is_relative_to("/dev") or path.is_relative_to("/proc/self/fd"):
+        return True
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
 # Atomic replacement
 
 
 @contextmanager
-def replacing(path: Path, *, private: bool = False) -> Generator[Path]:
-    """Yield the path of a temporary file beside `path`; at the end of the block it is synced and takes that name.
+def replacing(path: Path, *, private: bool = True, empty: bool = False) -> Generator[Path]:
+    """Yield the path of an empty temporary file beside `path`; after the block it is synced and takes that name.
 
-    If the block raises, the temporary file is removed and `path` stays as it was. With `private`, the file exists
-    already, and only its owner can read it.
+    If the block raises, the temporary file is removed and `path` stays as it was. A symbolic link at `path` is
+    replaced itself. `private` is as for `open_guarded`; `empty` says that the file may stay without content.
+
+    Raises:
+        FileNotFoundError: if nothing was written and the file has to have content.
+        OSError: if it cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}{PART_SUFFIX}")
+    part = path.with_name(f".{path.name[:_NAME_KEPT]}.{os.getpid()}.{os.urandom(8).hex()}{PART_SUFFIX}")
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _mode(private)))
     try:
-        if private:
-            os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         yield part
+        if not empty and part.stat().st_size == 0:
+            raise FileNotFoundError(errno.ENOENT, "nothing was written", str(part))
         _sync(part)
         part.replace(path)
         _sync(path.parent)
@@ -53,10 +192,16 @@ def replacing(path: Path, *, private: bool = False) -> Generator[Path]:
         raise
 
 
-def write_text(path: Path, text: str, *, errors: str = "strict", private: bool = False) -> None:
+def write_text(path: Path, text: str, *, errors: str = "strict", private: bool = True) -> None:
     """Replace a file by `text` in UTF-8, whole or not at all; `errors` as for `open`, `private` as for `replacing`."""
-    with replacing(path, private=private) as part:
+    with replacing(path, private=private, empty=True) as part:
         part.write_text(text, encoding="utf-8", errors=errors)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Replace the file `target` by a copy of `source` that others may read as the umask says."""
+    with replacing(target, private=False) as part, source.open("rb") as read, part.open("wb") as written:
+        shutil.copyfileobj(read, written)
 
 
 def is_temporary(name: str) -> bool:
@@ -99,7 +244,7 @@ def remove_abandoned(folder: Path, older_than_s: float = _ABANDONED_S) -> None:
 
 def _sync(path: Path) -> None:
     """Bring a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         os.fsync(descriptor)
     finally:
@@ -144,8 +289,8 @@ def read_journal(path: Path, *, strict: bool = False) -> Iterator[tuple[dict[str
 
 def _row(line: bytes) -> dict[str, Any] | None:
     try:
-        row = json.loads(line)
-    except ValueError:
+        row = read_json(line, lenient=True)
+    except MalformedText:
         return None
     return row if isinstance(row, dict) else None  # pyright: ignore[reportUnknownVariableType]
 
@@ -168,7 +313,7 @@ class Journal:
         for _, position in read_journal(self.path):
             self._end = position
         try:
-            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._file = open_guarded(self.path, os.O_WRONLY)
             os.ftruncate(self._file, self._end)
             _sync(self.path.parent)
         except OSError:
@@ -212,25 +357,32 @@ def lock(path: Path) -> Generator[None]:
         LockHeld: if it is held already, by another process or by this one.
         OSError: if the file cannot be opened.
     """
-    from filelock import FileLock, Timeout
+    while True:
+        descriptor = open_guarded(path, os.O_RDWR)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LockHeld(path, _holder(descriptor)) from None
+            if not _is_open_at(descriptor, path):
+                continue  # The holder before removed the file with its folder.
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.uname().nodename} process {os.getpid()}\n".encode(), 0)
+            yield
+            return
+        finally:
+            os.close(descriptor)
 
-    held = FileLock(path, timeout=0, thread_local=False)
+
+def _is_open_at(descriptor: int, path: Path) -> bool:
     try:
-        held.acquire()
-    except Timeout:
-        raise LockHeld(path, _holder(path)) from None
-    try:
-        path.write_text(f"{os.uname().nodename} process {os.getpid()}\n", encoding="utf-8")
-        yield
-    finally:
-        held.release()
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
-def _holder(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()[:100] or "unknown"
-    except OSError:
-        return "unknown"
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()[:100] or "unknown"
 
 
 # Folders of the user; those with a variable of their own follow it first, then XDG_..._HOME if it is absolute.

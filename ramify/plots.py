@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
+from .files import exporting
 
 SUFFIXES = (".png", ".svg", ".pdf")
 """Suffixes of image files."""
@@ -70,7 +71,8 @@ def save_figure(figure: Any, path: Path, *, dpi: int = 120, option: str = "--out
         UsageError: if the file cannot be written.
     """
     try:
-        figure.savefig(path, dpi=dpi)
+        with exporting(path) as file:
+            figure.savefig(file, dpi=dpi, format=path.suffix[1:].lower() or None)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", f"choose another {option}") from error
 

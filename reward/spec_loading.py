@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from ramify.errors import RewardSpecError
+from ramify.errors import MalformedText, RewardSpecError
+from ramify.json_text import read_json, read_toml
 
 from .layout import PathLayout
 from .protocol import Tokenizer
@@ -127,20 +127,22 @@ _KINDS: Mapping[object, type[RewardSpec] | type[VerifierSpec] | type[ImplicitSpe
 }
 
 
-class _Kind(BaseModel):
-    """The field that tells the kinds of specs apart."""
-
-    head: object = None
-
-
 def parse_spec(text: str | bytes) -> AnySpec:
     """Return the spec that JSON `text` declares.
 
     Raises:
         RewardSpecError: naming each wrong field.
     """
-    kind = _validated(lambda: _Kind.model_validate_json(text))
-    return _validated(lambda: _KINDS.get(kind.head, RewardSpec).model_validate_json(text))
+    try:
+        fields = read_json(text)
+    except MalformedText as error:
+        raise RewardSpecError(f"the reward spec is not valid ({error.message}); correct this place") from error
+    return _validated(lambda: _kind(fields).model_validate(fields))
+
+
+def _kind(fields: object) -> type[RewardSpec] | type[VerifierSpec] | type[ImplicitSpec]:
+    head = cast("dict[str, object]", fields).get("head") if isinstance(fields, dict) else None
+    return _KINDS.get(head, RewardSpec) if isinstance(head, str) else RewardSpec
 
 
 def parse_toml_spec(text: str) -> AnySpec:
@@ -150,10 +152,10 @@ def parse_toml_spec(text: str) -> AnySpec:
         RewardSpecError: if it is not TOML, or naming each wrong field.
     """
     try:
-        fields = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RewardSpecError(f"the reward spec is not valid TOML ({error}); correct this place") from error
-    return _validated(lambda: _KINDS.get(fields.get("head"), RewardSpec).model_validate(fields))
+        fields = read_toml(text)
+    except MalformedText as error:
+        raise RewardSpecError(f"the reward spec is not valid TOML ({error.message}); correct this place") from error
+    return _validated(lambda: _kind(fields).model_validate(fields))
 
 
 def spec_from_metadata(metadata: Mapping[str, object]) -> AnySpec | None:

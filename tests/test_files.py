@@ -132,7 +132,7 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path):
 
 
 def test_a_private_file_is_its_owners_alone(tmp_path):
-    write_text(tmp_path / "a", "secret", private=True)
+    write_text(tmp_path / "a", "secret")
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
 
 

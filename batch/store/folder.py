@@ -15,6 +15,7 @@ Rows are appended and on disk one by one; every other file is replaced whole.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
@@ -27,11 +28,15 @@ from ramify.files import (
     Journal,
     is_temporary,
     lock,
+    make_folder,
+    make_subfolder,
+    open_guarded,
     read_journal,
     remove_abandoned,
     user_path,
     write_text,
 )
+from ramify.json_text import read_json
 from ramify.settings import differences
 from ramify.usage import Usage
 
@@ -73,7 +78,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / MANIFEST
     try:
-        value: Any = json.loads(path.read_text("utf-8"))
+        value: Any = read_json(path.read_bytes(), lenient=True)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
@@ -284,7 +289,7 @@ class RunFolder:
         """
         path = self.path / PARTS / f"{key}.json"
         try:
-            return json.loads(path.read_text("utf-8"))
+            return read_json(path.read_bytes(), lenient=True)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -300,15 +305,16 @@ class RunFolder:
     def _save(self, name: str, key: str, value: Mapping[str, Any]) -> None:
         folder = self.path / name
         with writing(folder):
-            folder.mkdir(exist_ok=True)
+            make_subfolder(folder)
         write_file(folder / f"{key}.json", json.dumps(value, ensure_ascii=True) + "\n")
 
     def log(self, text: str) -> None:
         """Add a line to the events."""
         moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         path = self.path / EVENTS
-        with writing(path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{moment} {' '.join(text.split())}\n")
+        line = f"{moment} {' '.join(text.split())}\n".encode("utf-8", "backslashreplace")
+        with writing(path), open(open_guarded(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
+            file.write(line)
 
     def write_report(self, report: Mapping[str, Any]) -> None:
         """Replace the report, unless it says the same already."""
@@ -319,7 +325,7 @@ class RunFolder:
 
     def _make(self) -> None:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             found = sorted(each.name for each in self.path.iterdir())
         except FileExistsError:
             raise RunFolderError(f"{self.path} is a file", "choose a folder for --out") from None

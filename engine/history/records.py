@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from ramify.errors import MalformedText
+from ramify.json_text import read_json
 from ramify.solution import Solution
 
 FORMAT_VERSION = 1
@@ -127,8 +129,8 @@ def read_run(summary: RunSummary, line: bytes) -> SavedRun:
 
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
-        data = json.loads(line)
-    except (ValueError, RecursionError):
+        data = read_json(line, lenient=True)
+    except MalformedText:
         raise UnreadableRun("it is cut off or was not written by ramify") from None
     if not isinstance(data, dict):
         raise UnreadableRun("it was not written by ramify")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ramify.errors import UsageError
-from ramify.files import data_folder, remove_abandoned, write_text
+from ramify.files import data_folder, make_folder, remove_abandoned, write_text
 from ramify.solution import Solution
 
 from .records import (
@@ -87,10 +87,10 @@ class RunStore:
         """
         created = self._now().astimezone(UTC)
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self.folder)
             run_id = self._new_id()
             text = write_run(summarize(run_id, created, solution), solution, options)
-            write_text(self.folder / f"{created:%Y%m%dT%H%M%S%f}-{run_id}.jsonl", text, private=True)
+            write_text(self.folder / f"{created:%Y%m%dT%H%M%S%f}-{run_id}.jsonl", text)
             self._retain()
         except OSError as error:
             raise UsageError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any, Literal, cast
 
 from ramify.errors import ModelLoadError, UsageError
 from ramify.files import is_file, is_folder, models_folder, user_path
+from ramify.json_text import read_json
 from ramify.text import did_you_mean
 
 from .hub.records import find_pulled, read_records, record_path
@@ -189,7 +189,7 @@ def _gguf_files(folder: Path) -> Iterator[Path]:
 
 def _card(path: Path) -> Mapping[str, Any]:
     try:
-        data: Any = json.loads(path.read_text("utf-8"))
+        data: Any = read_json(path.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

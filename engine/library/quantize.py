@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections import deque
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ramify.errors import ModelLoadError, UsageError
-from ramify.files import is_file, is_folder, models_folder, replacing, user_path
+from ramify.files import copy_file, is_file, is_folder, models_folder, replacing, user_path
 from ramify.text import nearest_word
 
 from ..runtime.llama.gguf_check import check_gguf
@@ -138,7 +137,7 @@ def quantize(plan: QuantizePlan, report: Report, *, threads: int | None = None) 
     target = plan.target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as part:
+        with replacing(target, private=False) as part:
             said = _run(plan, part, threads or available_threads(), report)
             check_gguf(part)
             after = part.stat().st_size
@@ -239,4 +238,6 @@ def _copy_head(source: Path, target: Path) -> Path | None:
     head = source.with_suffix(HEAD_SUFFIX)
     if not head.is_file() or source.parent == target.parent:
         return None
-    return Path(shutil.copy2(head, target.parent / head.name))
+    copy = target.parent / head.name
+    copy_file(head, copy)
+    return copy

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ramify.errors import UsageError
 from ramify.files import write_text
+from ramify.json_text import read_json
 from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy
 from ramify.search.strategy import Strategy
@@ -108,7 +109,7 @@ class Profile(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write the profile as JSON."""
-        write_text(path, json.dumps(self.model_dump(), indent=1) + "\n")
+        write_text(path, json.dumps(self.model_dump(), indent=1) + "\n", private=False)
 
 
 def load_profile(path: Path) -> Profile:
@@ -118,7 +119,7 @@ def load_profile(path: Path) -> Profile:
         UsageError: if the file cannot be read or is none.
     """
     try:
-        return Profile.model_validate_json(path.read_text(encoding="utf-8-sig"))
+        return Profile.model_validate(read_json(path.read_bytes()))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", "make one with `ramify calibrate`") from error
     except (ValidationError, UnicodeDecodeError) as error:

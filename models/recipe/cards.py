@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ramify.files import write_text
+
 DATA = {
     "arithmetic": (
         "Synthetic multi-step arithmetic word problems made by ramify's own generator (`ramify.generate_problems`), "
@@ -30,8 +32,8 @@ def write_card(card: dict[str, Any], weights: Path, cards: Path) -> None:
     name = str(card["name"])
     weights.mkdir(parents=True, exist_ok=True)
     cards.mkdir(parents=True, exist_ok=True)
-    (weights / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n", "utf-8")
-    (cards / f"{name}.md").write_text(markdown(card), "utf-8")
+    write_text(weights / f"{name}.json", json.dumps(card, indent=2) + "\n", private=False)
+    write_text(cards / f"{name}.md", markdown(card), private=False)
 
 
 def make_card(name: str, role: str, task: str, found: dict[str, Any]) -> dict[str, Any]:

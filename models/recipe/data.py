@@ -84,7 +84,7 @@ def _make_shard(path: Path, index: int, tokenizer: Tokenizer, task: Task, steps:
     prompts = tokenizer.encode_batch([prompt_text(p.question) for p in problems])
     solutions = tokenizer.encode_batch([policy_solution_text(p.solution or "") for p in problems])
     rows = [np.array(a.ids + b.ids, np.uint16) for a, b in zip(prompts, solutions, strict=True)]
-    with replacing(path) as part, part.open("wb") as file:
+    with replacing(path, private=False) as part, part.open("wb") as file:
         np.savez(
             file,
             tokens=np.concatenate(rows),

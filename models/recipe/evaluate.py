@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from ramify.files import write_text
+
 from ..tasks.tasks import Task
 from .decode import complete, greedy_accuracy, right
 from .network import Decoder
@@ -65,4 +67,4 @@ def evaluate_policy(
 
 def save_quality(quality: PolicyQuality, path: Path) -> None:
     """Write a quality as JSON."""
-    path.write_text(json.dumps(asdict(quality), indent=2) + "\n", "utf-8")
+    write_text(path, json.dumps(asdict(quality), indent=2) + "\n", private=False)

@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from ramify.files import replacing
+from ramify.json_text import read_json
 
 from .network import NORM_EPSILON, ROPE_BASE, Block, Decoder
 from .text import ASSISTANT, BAD, CHAT_TEMPLATE, CONTEXT_LENGTH, END, GOOD, SPECIAL_TOKENS, STEP, USER
@@ -38,7 +39,7 @@ _ARCHITECTURE = "qwen2"
 def export_gguf(model: Decoder, tokenizer: Tokenizer, path: Path, name: str, reward: bool = False) -> None:
     """Write `model` with 16-bit matrices; `reward` marks it as a process reward model."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
+    with replacing(path, private=False) as part:
         writer = gguf.GGUFWriter(part, _ARCHITECTURE)
         _add_description(writer, model, name, reward)
         _add_tokenizer(writer, tokenizer)
@@ -62,7 +63,7 @@ def quantize(source: Path, target: Path, file_type: str) -> None:
     parameters.ftype = types[file_type]
     parameters.nthread = 1
     options: Any = ctypes.byref(parameters)
-    with replacing(target) as part:
+    with replacing(target, private=False) as part:
         code = native.llama_model_quantize(str(source).encode(), str(part).encode(), options)
         if code != 0:
             raise RuntimeError(f"llama.cpp could not quantize {source.name} to {file_type} (code {code})")
@@ -90,7 +91,7 @@ def _add_description(writer: gguf.GGUFWriter, model: Decoder, name: str, reward:
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
-    described: dict[str, Any] = json.loads(tokenizer.to_str())
+    described: dict[str, Any] = read_json(tokenizer.to_str())
     vocabulary = sorted(tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
     merges = [m if isinstance(m, str) else " ".join(m) for m in described["model"]["merges"]]
     kinds = [gguf.TokenType.CONTROL if token in SPECIAL_TOKENS else gguf.TokenType.NORMAL for token, _ in vocabulary]

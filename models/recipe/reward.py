@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
+from ramify.json_text import read_json
 from ramify.statistics import auc, auc_within
 from ramify.training.quality import score_calibration
 
@@ -106,7 +107,7 @@ def read_labels(path: Path) -> list[Label]:
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                labels.append(Label.model_validate_json(line))
+                labels.append(Label.model_validate(read_json(line)))
             except ValueError as error:
                 raise ValueError(f"{path.name}, line {number}: {error}") from error
     return labels

@@ -14,6 +14,8 @@ import anyio
 import torch
 from tokenizers import Tokenizer
 
+from ramify.files import replacing, write_text
+from ramify.json_text import read_json
 from ramify.training.label_files import label_problems
 from ramify.training.labelling import LabelPlan
 
@@ -62,7 +64,7 @@ class Recipe:
         """Train the shared tokenizer, unless it is there: the models depend on its exact numbering."""
         path = self.models / "tokenizer.json"
         if not path.exists():
-            train_tokenizer().save(str(path))
+            write_text(path, train_tokenizer().to_str(pretty=True), private=False)
         log.info("tokenizer: %d tokens", self._tokenizer().get_vocab_size())
 
     def train(self, name: str, tokens: int | None = None) -> None:
@@ -103,7 +105,8 @@ class Recipe:
         model, _ = self._policy(name)
         data, plan = [row for path in labels for row in read_labels(path)], plan or RewardPlan()
         quality = train_reward(model, self._tokenizer(), data, plan, kind)
-        torch.save({"model": model.state_dict(), "policy": name}, self.work / f"{reward}.pt")
+        with replacing(self.work / f"{reward}.pt", private=False) as part:
+            torch.save({"model": model.state_dict(), "policy": name}, part)
         self._write(model, reward, POLICIES[name].quantizations, reward=True)
         training = {
             "parameters": model.parameter_count(),
@@ -113,19 +116,19 @@ class Recipe:
             "epochs": plan.epochs,
         }
         found = {"training": training, "quality": asdict(quality), "shape": asdict(model.shape)}
-        (self.work / f"{reward}.quality.json").write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+        write_text(self.work / f"{reward}.quality.json", json.dumps(found, indent=2) + "\n", private=False)
 
     def cards(self) -> None:
         """Write the cards of every model whose figures are in the work folder."""
         for name, policy in POLICIES.items():
             path = self.work / f"demo-{name}.quality.json"
             if path.exists():
-                found = self._policy_description(name) | {"quality": json.loads(path.read_text("utf-8"))}
+                found = self._policy_description(name) | {"quality": read_json(path.read_text("utf-8"))}
                 self._write_card(f"demo-{name}", "policy", policy.task, found)
         for reward, task in {policy.reward: policy.task for policy in POLICIES.values()}.items():
             path = self.work / f"{reward}.quality.json"
             if path.exists():
-                self._write_card(reward, "process reward model", task, json.loads(path.read_text("utf-8")))
+                self._write_card(reward, "process reward model", task, read_json(path.read_text("utf-8")))
 
     def _policy_description(self, name: str) -> dict[str, Any]:
         model, progress = self._policy(name)

@@ -166,7 +166,7 @@ class Trainer:
             "optimizer": self._optimizer.state(),
             "progress": asdict(self.progress),
         }
-        with replacing(self._path()) as part:
+        with replacing(self._path(), private=False) as part:
             torch.save(state, part)
         self._saved_at = time.monotonic()
 

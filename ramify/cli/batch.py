@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ExitCode, UsageError
+from ..files import export_text
 from ..text import duration_text
 from . import terminal
 from .config import without_unfit_defaults
@@ -146,7 +147,7 @@ def report(folders: tuple[Path, ...], form: str, by: tuple[str, ...], write: Pat
         terminal.write(text)
         return
     try:
-        write.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
+        export_text(write, f"{text}\n", errors="backslashreplace")
     except OSError as error:
         raise UsageError(f"{write} cannot be written: {error.strerror}", "choose another --write") from error
 

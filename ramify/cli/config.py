@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,8 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from ..config import SETTINGS, STRATEGY_KEYS
-from ..errors import UsageError
+from ..errors import MalformedText, UsageError
 from ..files import CONFIG_VARIABLE, config_path
+from ..json_text import read_toml
 from ..text import did_you_mean
 from . import terminal
 from .option_types import COUNT
@@ -223,10 +223,9 @@ def _from_environment() -> dict[str, SettingValue]:
 def _parsed(path: Path) -> tuple[dict[str, Any], str]:
     text = _read(path)
     try:
-        return tomllib.loads(text), text
-    except tomllib.TOMLDecodeError as error:
-        message = str(error)
-        raise UsageError(f"{path} is not TOML: {message[:1].lower()}{message[1:]}", "correct the file") from error
+        return read_toml(text), text
+    except MalformedText as error:
+        raise UsageError(f"{path} {error.message.removeprefix('it ')}", "correct the file") from error
 
 
 def _from_file(path: Path) -> dict[str, SettingValue]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
+from ..files import exporting
 from . import terminal
 from .batch import INPUT_FORMATS, note_bad
 from .option_types import FieldMap
@@ -79,8 +80,8 @@ def _line(report: GradeReport) -> str:
 
 def _write(path: Path, graded: list[GradedPrediction]) -> None:
     try:
-        with path.open("w", encoding="utf-8") as file:
+        with exporting(path) as file:
             for each in graded:
-                file.write(json.dumps(each.to_dict(), ensure_ascii=True) + "\n")
+                file.write(json.dumps(each.to_dict(), ensure_ascii=True).encode() + b"\n")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", "choose another --write") from error

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ramify.training.check import CheckCase
 
-from ..errors import UsageError
+from ..errors import MalformedText, UsageError
+from ..json_text import read_json
 
 
 def bundled_cases(count: int, seed: int, task: str = "arithmetic") -> list[CheckCase]:
@@ -63,7 +64,9 @@ def read_cases(path: Path) -> list[CheckCase]:
     cases: list[CheckCase] = []
     for number, line in enumerate(lines, 1):
         try:
-            read = _CaseLine.model_validate_json(line)
+            read = _CaseLine.model_validate(read_json(line))
+        except MalformedText as error:
+            raise UsageError(f"{path}, line {number}: {error.message}", "correct this line") from error
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "line"

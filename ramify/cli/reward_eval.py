@@ -238,12 +238,13 @@ def _save(
     from ramify.training.quality import draw_reliability
 
     from ..errors import UsageError
+    from ..files import make_folder, write_text
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+        make_folder(folder)
+        write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
         rows = [{"reward": name, **asdict(path)} for name, own in paths.items() for path in own]
-        (folder / "paths.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        write_text(folder / "paths.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}", "choose another --out") from error
     try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
+from ..files import export_text
 from . import terminal
 from .option_types import TreeFile
 
@@ -238,7 +239,7 @@ def write_tree(solution: Solution, path: Path) -> None:
         raise UsageError("this run has no tree", "runs that pool several searches have none")
     text = export_tree(solution.tree, path.suffix, winner=solution.winner, question=solution.question)
     try:
-        path.write_text(text, encoding="utf-8")
+        export_text(path, text)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", "choose another file") from error
 

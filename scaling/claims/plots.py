@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ramify.batch.store.folder import writing
+from ramify.files import exporting, make_folder
 from ramify.plots import drawing, label_logarithms, new_figure
 from ramify.statistics import bootstrap_mean
 
@@ -42,8 +43,9 @@ def _draw(found: Measurements, folder: Path, view: str, claims: Sequence[int]) -
     def save(name: str, canvas: Any) -> None:
         path = folder / f"{'' if view == ALL else f'{view}-'}{name}.png"
         with writing(path):
-            folder.mkdir(exist_ok=True)
-            canvas.savefig(path, dpi=80)
+            make_folder(folder)
+            with exporting(path) as file:
+                canvas.savefig(file, dpi=80, format="png")
         written.append(path)
 
     plain = [cell for cell in found.cells if cell.label.sigma == 0]

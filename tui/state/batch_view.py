@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ramify.batch.store.folder import ITEMS, LOCK, MANIFEST, REPORT, TREES, read_items, read_manifest
 from ramify.errors import RunFolderError
 from ramify.files import user_path
+from ramify.json_text import read_json
 from ramify.statistics import wilson
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def item_solution(folder: Path, item: ItemView) -> Solution:
         )
     path = user_path(folder) / TREES / f"{item.row.get('key')}.json"
     try:
-        tree = SearchTree.from_dict(json.loads(path.read_text("utf-8"))) if path.is_file() else None
+        tree = SearchTree.from_dict(read_json(path.read_bytes(), lenient=True)) if path.is_file() else None
         return replace(Solution.from_dict(item.row), tree=tree)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"item {item.id} cannot be read ({error})", "run the batch again to repair it") from error

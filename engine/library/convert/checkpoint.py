@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from ramify.errors import ModelLoadError, UsageError
+from ramify.json_text import read_json
 
 from .safetensors import Array, SafetensorsFile
 
@@ -174,7 +174,7 @@ class Checkpoint:
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
         try:
-            return cast("dict[str, Any]", json.loads(path.read_text("utf-8")))
+            return cast("dict[str, Any]", read_json(path.read_bytes(), lenient=True))
         except FileNotFoundError as error:
             raise UsageError(f"{self.folder} has no {name}", "pass the folder of a whole model repository") from error
         except (OSError, ValueError) as error:

@@ -119,7 +119,7 @@ def copy_with_head(source: Path, target: Path, spec: RewardSpec, head: HeadFiles
         raise UsageError(f"{target} is the model itself", "choose another file for the output")
     gguf = gguf_library()
     reader = gguf.GGUFReader(source)
-    with replacing(target) as part:
+    with replacing(target, private=False) as part:
         writer = gguf.GGUFWriter(part, reader.get_field("general.architecture").contents())
         try:
             _copy_metadata(gguf, reader, writer)

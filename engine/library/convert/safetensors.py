@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ramify.errors import ModelLoadError
 from ramify.files import replacing
+from ramify.json_text import read_json
 
 Array = npt.NDArray[Any]
 
@@ -79,7 +80,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Array]) -> None:
         start += array.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with replacing(path) as part, part.open("wb") as file:
+    with replacing(path, private=False) as part, part.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for array in parts.values():
             file.write(array.tobytes())
@@ -89,7 +90,7 @@ def _entries(data: npt.NDArray[np.uint8]) -> dict[str, _Entry]:
     (length,) = struct.unpack("<Q", data[:8].tobytes())
     if length > min(MAX_HEADER_BYTES, len(data) - 8):
         raise ValueError(f"its header claims {length} bytes")
-    header = cast("dict[str, Any]", json.loads(data[8 : 8 + length].tobytes()))
+    header = cast("dict[str, Any]", read_json(data[8 : 8 + length].tobytes()))
     first = 8 + length
     found: dict[str, _Entry] = {}
     for name, entry in header.items():

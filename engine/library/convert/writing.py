@@ -46,7 +46,7 @@ def write_gguf(
 ) -> None:
     """Write a model, whole or not at all; without `tensors` the file holds the vocabulary alone."""
     gguf = gguf_library()
-    with replacing(path) as part:
+    with replacing(path, private=False) as part:
         writer = gguf.GGUFWriter(part, shape.layout.name)
         try:
             _describe(writer, shape, metadata)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ramify.errors import ModelLoadError
+from ramify.files import open_guarded
 
 from .client import HubClient, Interrupted, RemoteFile
 from .reference import HubRef
@@ -48,7 +49,7 @@ class Download:
             UsageError: if the file has gone.
         """
         try:
-            with self._partial.open("ab+") as stream:
+            with open(open_guarded(self._partial, os.O_RDWR | os.O_APPEND, private=False), "ab+") as stream:
                 digest = self._fetch(stream, report)
                 stream.flush()
                 os.fsync(stream.fileno())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ramify.files import write_text
+from ramify.json_text import read_json
 
 from .reference import HubRef, quantization_of
 
@@ -81,7 +82,7 @@ def record_path(folder: Path, name: str) -> Path:
 def read_record(folder: Path, name: str) -> Record | None:
     """Return the record of a model, None if it was not pulled."""
     try:
-        data: Any = json.loads(record_path(folder, name).read_text("utf-8"))
+        data: Any = read_json(record_path(folder, name).read_bytes())
         files = tuple(PulledFile(**each) for each in data["files"])
         if not files:
             return None
@@ -94,7 +95,7 @@ def read_record(folder: Path, name: str) -> Record | None:
 def write_record(folder: Path, record: Record) -> None:
     """Write the record of a model, replacing an existing one."""
     facts = {"source": record.source, **asdict(record)}
-    write_text(record_path(folder, record.name), json.dumps(facts, indent=2) + "\n")
+    write_text(record_path(folder, record.name), json.dumps(facts, indent=2) + "\n", private=False)
 
 
 def find_pulled(folder: Path, ref: HubRef) -> Record | None:

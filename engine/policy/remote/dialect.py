@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 from pydantic import BaseModel, ValidationError
 
-from ramify.errors import ModelLoadError
+from ramify.errors import MalformedText, ModelLoadError
+from ramify.json_text import read_json
 
 from .http import Refused
 from .pool import Endpoint
@@ -113,12 +114,12 @@ async def fetch_facts(endpoint: Endpoint, model: str) -> ServerFacts:
     """
     try:
         data = await endpoint.transport.request("/models", None)
-        listed = _Models.model_validate_json(data or b"").data
+        listed = _Models.model_validate(read_json(data or b"", lenient=True)).data
     except Refused as error:
         if error.code in (404, 405, 501):
             return ServerFacts()
         raise
-    except ValidationError:
+    except (MalformedText, ValidationError):
         return ServerFacts()
     served = next((each for each in listed if each.id == model), listed[0] if len(listed) == 1 else _Served())
     meta = served.meta or _Meta()

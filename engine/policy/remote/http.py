@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 
 import anyio
 
+from ramify.json_text import read_json
+
 from .address import ApiKey, is_local
 
 if TYPE_CHECKING:
@@ -220,7 +222,7 @@ def in_words(said: Any) -> str:
 def _server_message(data: bytes, reason: str) -> str:
     text = data.decode("utf-8", "replace")
     try:
-        return in_words(json.loads(text)) or reason
+        return in_words(read_json(text, lenient=True)) or reason
     except ValueError:
         return in_words(text) or reason
 

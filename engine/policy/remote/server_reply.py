@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+
+from ramify.json_text import read_json
 
 from .http import Unreachable
 
@@ -150,6 +151,6 @@ def read_reply(data: bytes) -> Reply:
         Unreachable: if it is not what such a server sends.
     """
     try:
-        return Reply.model_validate(json.loads(data))
-    except (ValueError, RecursionError):
+        return Reply.model_validate(read_json(data, lenient=True))
+    except ValueError:
         raise Unreachable("it does not answer as an OpenAI-compatible server does") from None

@@ -20,7 +20,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
-from ramify.files import cache_folder, write_text
+from ramify.files import cache_folder, make_folder, write_text
+from ramify.json_text import read_json
 
 from .config import BufferWord
 from .gguf_check import check_gguf
@@ -135,7 +136,7 @@ def _processor() -> str:
 
 def _read(file: Path) -> Finding | None:
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = read_json(file.read_text(encoding="utf-8"))
         types = tuple(int(each) for each in data.pop("tensor_types"))
         if data["buffers"] not in _WORDS:
             return None
@@ -146,7 +147,7 @@ def _read(file: Path) -> Finding | None:
 
 def _write(file: Path, finding: Finding) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         write_text(file, json.dumps(asdict(finding)) + "\n")
     except OSError:
         return  # Without a cache the probe is run again, which costs a second and nothing else.
