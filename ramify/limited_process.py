@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from threading import Lock
 
+from .json_text import read_json
+
 START_LIMIT_S = 60.0
 LONGEST_REPLY_BYTES = 16 << 20
 """A process whose reply is longer is replaced."""
@@ -59,7 +61,7 @@ class LimitedProcess:
                 # After an interrupt the reply to this request must not be taken for that to the next.
                 self._discard()
                 raise
-            result: list[object] = json.loads(reply) if reply.endswith(b"\n") else []
+            result: list[object] = read_json(reply, lenient=True) if reply.endswith(b"\n") else []
             if not result:
                 # What failed may have left little of the memory.
                 self._discard()
