@@ -36,6 +36,8 @@ MODELS_VARIABLE = "RAMIFY_MODELS_DIR"
 ACCESS_VARIABLE = "RAMIFY_FILE_ACCESS"
 """Environment variable that says who may read new files: `private` (the default), or as the `umask` says."""
 
+LONGEST_ROW = 256 << 20
+"""Most bytes of a journal's line; a longer one counts as damaged."""
 PART_SUFFIX = ".part"
 _ABANDONED_S = 3600.0
 _NAME_KEPT = 40
@@ -271,9 +273,11 @@ def read_journal(path: Path, *, strict: bool = False) -> Iterator[tuple[dict[str
     position = 0
     damaged: int | None = None
     with file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST_ROW), b""), start=1):
             if damaged is not None:
                 raise DamagedJournal(path, damaged)
+            if len(line) == LONGEST_ROW:
+                raise DamagedJournal(path, number)
             if not line.endswith(b"\n"):
                 # If lines follow, another process is writing this one now.
                 return

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import IO, Any, Literal, cast, get_args
 
 from ramify.answers.checkers import DEFAULT_CHECK, make_checker
 from ramify.answers.extract import extract_answer
-from ramify.errors import BadInput, BadRecord, UsageError
+from ramify.errors import BadInput, BadRecord, MalformedText, UsageError
 from ramify.files import user_path
+from ramify.json_text import read_json
 from ramify.problem import Problem
 from ramify.text import shorten
 
@@ -28,8 +30,11 @@ STDIN = "-"
 _SUFFIXES: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet"}
 _COLUMNS_SHOWN = 12
 """Columns that a message about a missing one lists."""
-_LONGEST_CELL = 16 << 20
-"""Most characters of a CSV cell."""
+LONGEST_RECORD = 16 << 20
+"""Most bytes of a record in a text file: of a line of JSON, or of a CSV row with all its lines."""
+_ROWS_AT_A_TIME = 1000
+"""Rows of a Parquet file that are in memory together."""
+_LONE_RETURN = re.compile(r"(?<=\r)(?!\n)")
 PROBLEM_FIELDS: dict[str, tuple[str, ...]] = {
     "id": ("id", "unique_id", "problem_id"),
     "question": ("question", "problem", "prompt"),
@@ -51,19 +56,23 @@ class Record:
 def read_records(source: str | Path, form: Format | None = None) -> Iterator[Record | BadRecord]:
     """Yield the records of a file, or of stdin for "-", in order; blank lines are left out.
 
-    `form` None means the format of the file's suffix, JSON lines if that is unknown.
+    `form` None means the format of the file's suffix, JSON lines if that is unknown. Only one record is in memory at a
+    time, of Parquet files some rows.
 
     Raises:
-        UsageError: if the file cannot be read, has another format, or needs a package that is not installed.
+        UsageError: if the file cannot be read, has another format, has a record of more than LONGEST_RECORD bytes, or
+            needs a package that is not installed.
     """
     name = str(source)
     form = form or _SUFFIXES.get(Path(name).suffix.lower(), "jsonl")
     if form == "parquet":
-        return _parquet(name)
-    data = _bytes(name)
-    if form == "jsonl":
-        return _json_lines(data)
-    return _separated(data, name, "\t" if form == "tsv" else ",")
+        yield from _parquet(name)
+        return
+    with _opened(name) as stream:
+        if form == "jsonl":
+            yield from _json_lines(stream, name)
+        else:
+            yield from _separated(stream, name, "\t" if form == "tsv" else ",")
 
 
 def read_problems(
@@ -216,49 +225,72 @@ def _name(source: str | Path) -> str:
     return "stdin" if str(source) == "-" else str(source)
 
 
-def _bytes(name: str) -> bytes:
+@contextmanager
+def _opened(name: str) -> Generator[IO[bytes]]:
     if name == STDIN:
-        return sys.stdin.buffer.read()
+        yield sys.stdin.buffer
+        return
     try:
-        return user_path(name).read_bytes()
+        with user_path(name).open("rb") as stream:
+            yield stream
     except OSError as error:
         raise UsageError(f"{name} cannot be read ({error.strerror})", "check the path") from error
     except ValueError as error:
         raise UsageError(f"{name!r} cannot be the path of a file", "check the path") from error
 
 
-def _json_lines(data: bytes) -> Iterator[Record | BadRecord]:
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+class _Lines:
+    """Lines of a file with their ends, without a byte order mark; `end_record` begins a new record.
+
+    Raises:
+        UsageError: on reading, if a record has more than LONGEST_RECORD bytes.
+    """
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self._stream, self._name = stream, name
+        self._begun = 1
+        self._bytes = 0
+        self.number = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while line := self._stream.readline(LONGEST_RECORD - self._bytes + 1):
+            self.number += 1
+            self._bytes += len(line)
+            if self._bytes > LONGEST_RECORD:
+                raise UsageError(
+                    f"the record at line {self._begun} of {_name(self._name)} is longer than {LONGEST_RECORD:,} bytes",
+                    "shorten it, or leave it out of the file",
+                )
+            yield line.removeprefix(b"\xef\xbb\xbf") if self.number == 1 else line
+
+    def end_record(self) -> None:
+        self._begun, self._bytes = self.number + 1, 0
+
+
+def _json_lines(stream: IO[bytes], name: str) -> Iterator[Record | BadRecord]:
+    lines = _Lines(stream, name)
+    for line in lines:
+        lines.end_record()
         if not line.strip():
             continue
         try:
-            value: Any = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError:
-            yield BadRecord(number, "it is not UTF-8 text")
-        except ValueError as error:
-            yield BadRecord(number, f"it is not JSON ({error})")
-        except RecursionError:
-            yield BadRecord(number, "it is nested too deeply")
+            value: Any = read_json(line, lenient=True)
+        except MalformedText as error:
+            yield BadRecord(lines.number, error.message)
+            continue
+        if isinstance(value, dict):
+            yield Record(lines.number, cast("dict[str, Any]", value))
         else:
-            if isinstance(value, dict):
-                yield Record(number, cast("dict[str, Any]", value))
-            else:
-                yield BadRecord(number, "it is not a JSON object")
+            yield BadRecord(lines.number, "it is not a JSON object")
 
 
-def _separated(data: bytes, name: str, separator: str) -> Iterator[Record | BadRecord]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise UsageError(f"{name} is not UTF-8 text (line {line})", "save it as UTF-8") from error
-    csv.field_size_limit(_LONGEST_CELL)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    head = next(rows, None)
-    if head is None:
-        return
-    line = rows.line_num + 1
+def _separated(stream: IO[bytes], name: str, separator: str) -> Iterator[Record | BadRecord]:
+    lines = _Lines(stream, name)
+    csv.field_size_limit(LONGEST_RECORD)
+    rows = csv.reader(_decoded(lines, name), delimiter=separator, strict=True)
+    head: list[str] | None = None
     while True:
+        line = rows.line_num + 1
         try:
             cells = next(rows)
         except StopIteration:
@@ -266,11 +298,22 @@ def _separated(data: bytes, name: str, separator: str) -> Iterator[Record | BadR
         except csv.Error as error:
             yield BadRecord(line, f"it is not CSV ({error})")
             return
-        if len(cells) == len(head):
+        lines.end_record()
+        if head is None:
+            head = cells
+        elif len(cells) == len(head):
             yield Record(line, dict(zip(head, cells, strict=True)))
         elif cells:
             yield BadRecord(line, f"it has {len(cells)} columns and the heading has {len(head)}")
-        line = rows.line_num + 1
+
+
+def _decoded(lines: _Lines, name: str) -> Iterator[str]:
+    for line in lines:
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{name} is not UTF-8 text (line {lines.number})", "save it as UTF-8") from error
+        yield from _LONE_RETURN.split(text) if "\r" in text.removesuffix("\r\n") else (text,)
 
 
 def _parquet(name: str) -> Iterator[Record | BadRecord]:
@@ -279,9 +322,9 @@ def _parquet(name: str) -> Iterator[Record | BadRecord]:
     except ImportError as error:
         raise UsageError("Parquet files need pyarrow", "pip install 'ramify[parquet]'") from error
     try:
-        file = parquet.ParquetFile(io.BytesIO(_bytes(STDIN)) if name == STDIN else user_path(name))
+        file = parquet.ParquetFile(io.BytesIO(sys.stdin.buffer.read()) if name == STDIN else user_path(name))
         number = 0
-        for batch in file.iter_batches():
+        for batch in file.iter_batches(batch_size=_ROWS_AT_A_TIME):
             for values in batch.to_pylist():
                 number += 1
                 yield Record(number, values)

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from ramify import UsageError
 from ramify.batch import BadInput, BadRecord, read_problems
+from ramify.batch.store.inputs import read_records
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the benchmark files are not here")
@@ -63,7 +66,7 @@ BAD = [
     ('{"question": "\\ud800"}', "half a character"),
     ('{"question": "a", "answer": "####"}', "nothing after ####"),
     ('{"id": 1, "question": "a"}', "its id '1' is that of line 1"),
-    ("[" * 100_000, "nested too deeply"),
+    ("[" * 100_000, "nested more than 100 levels deep"),
 ]
 
 
@@ -91,6 +94,62 @@ def test_many_bad_lines_are_counted(tmp_path):
     file.write_text("x\n" * 25)
     with pytest.raises(BadInput, match=r"25 bad records(.|\n)*  and 5 more\n"):
         read_problems(file)
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+from ramify.batch import read_problems
+from ramify.errors import UsageError
+try:
+    read_problems(sys.argv[1])
+except UsageError as error:
+    print(error.exit_code, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [
+        ("long.jsonl", '{"question": "fine"}\n{"question": "'),
+        ("long.csv", "question,answer\n"),
+        ("quoted.csv", 'question,answer\n"'),
+        ("rows.csv", 'question,answer\n"a\n'),
+        ("long.tsv", "question\tanswer\n"),
+    ],
+)
+def test_a_line_of_a_gigabyte_is_refused_in_little_memory(tmp_path, name, begin):
+    file = tmp_path / name
+    with file.open("w") as stream:
+        stream.write(begin)
+        if name == "rows.csv":
+            stream.write(f'b","c{" " * 1000}\n' * 20_000)
+        stream.truncate(stream.tell() + (1 << 30))  # A hole on the disk, read as zeros.
+    command = [sys.executable, "-c", LIMITED, str(file)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.startswith("2 the record at line 2 of ") and "longer than 16,777,216 bytes" in found.stdout
+    assert str(file) in found.stdout
+
+
+def test_many_lines_need_little_memory(tmp_path):
+    file = tmp_path / "in.jsonl"
+    with file.open("w") as stream:
+        for _ in range(64):
+            stream.write(json.dumps({"question": "a" * (1 << 20)}) + "\n")
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_records(file)) == 64
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_csv_with_the_line_ends_of_old_macs(tmp_path):
+    (tmp_path / "in.csv").write_bytes(b'question,answer\rWhy?,1\r"How\rnow?",2\r')
+    assert [(each.question, each.answer) for each in read_problems(tmp_path / "in.csv")] == [
+        ("Why?", "1"),
+        ("How\rnow?", "2"),
+    ]
 
 
 def test_csv_with_quoted_lines_and_a_byte_order_mark(tmp_path):
