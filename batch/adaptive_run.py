@@ -87,11 +87,12 @@ class AdaptiveBatchRun(BatchRun):
     async def _search_pending(self, executor: Executor, control: BatchControl, show: Show) -> None:
         self._open = list(self._pending)
         chooser, limit = allocator(self._strategy), self._config.budget_generated_tokens or 0
+        most = executor.limit(self._config.parallel, Budget()).most
         while self._may_start(control):
             before = self._round_state()
             left = limit - self.counter.progress().generated_tokens
             progress = [self._samples[item.key].progress() for item in self._open]
-            tranches = chooser.next(progress, left, executor.at_a_time(self._config.parallel)) if left > 0 else []
+            tranches = chooser.next(progress, left, most) if left > 0 else []
             chosen = [(self._open[each.problem], each.samples) for each in tranches]
             async with anyio.create_task_group() as tasks:
                 for item, samples in chosen:

@@ -113,7 +113,8 @@ class BatchRun:
         self.begun = True
         self._note = note
         self._writing = anyio.Lock()
-        self._folder.log(f"call {self._number} begins: {self.pending} items to do, {self._config.parallel} at a time")
+        at_a_time = self._config.parallel or "as many as the speed allows"
+        self._folder.log(f"call {self._number} begins: {self.pending} items to do, {at_a_time} at a time")
         show()
         await self._search_pending(executor, control, show)
         for item in self._crashed:
@@ -129,15 +130,21 @@ class BatchRun:
             self._folder.log(f"call {self._number} ends: {reason}, {self.counter.progress().done} items done")
 
     async def _search_pending(self, executor: Executor, control: BatchControl, show: Show) -> None:
+        limit = executor.limit(self._config.parallel, self._config.run.budget)
         async with anyio.create_task_group() as tasks:
 
+            def goes_on() -> bool:
+                return bool(self._pending) and self._failure is None and self._may_start(control)
+
             async def work() -> None:
-                while self._pending and self._failure is None and self._may_start(control):
-                    await self._search_item(executor, self._pending.popleft(), show)
+                while goes_on():
+                    async with limit.turn():
+                        if goes_on():
+                            await self._search_item(executor, self._pending.popleft(), show, limit.note)
                 if self._failure is not None:
                     tasks.cancel_scope.cancel()
 
-            for _ in range(min(executor.at_a_time(self._config.parallel), len(self._pending))):
+            for _ in range(min(limit.most, len(self._pending))):
                 tasks.start_soon(work)
         self._raise_failure()
 
@@ -155,12 +162,16 @@ class BatchRun:
             self._stop_reason = "budget"
         return not self._stop_reason and self.counter.affords_another()
 
-    async def _search_item(self, executor: Executor, item: Item, show: Show) -> None:
-        """Search one item and write its row."""
+    async def _search_item(
+        self, executor: Executor, item: Item, show: Show, note: Callable[[Solution], None] | None = None
+    ) -> None:
+        """Search one item and write its row; `note` gets its solution."""
         self._attempts[item.key] += 1
         self.counter.started(item.key)
         try:
             solution = await self._search(executor, item, show)
+            if note is not None:
+                note(solution)
             correct = await grade_beside(solution.answer, item.problem.answer, item.problem.check)
         except EngineDied as error:
             await self._retry(item, error)

@@ -35,10 +35,12 @@ from .control.meter import Meter
 from .interrupts import plain_interrupts
 from .loading import default_sampling, load_models
 from .many import Problems, SolutionStream, as_problem, refuse_one_problem
+from .planning.parallel import ParallelLimit
 from .planning.profile import Profile, profile_for
 from .planning.strategy_choice import choose_strategy
-from .policy.protocol import EndsItself, PolicyModel, PromptsByKind
+from .policy.protocol import EndsItself, PolicyModel, PromptsByKind, TellsRates
 from .run import Run
+from .runtime.serve.rates import Rates
 
 MIN_STEP_TOKENS = 16
 """With fewer tokens a step is unlikely to end, so near its limit a run starts fewer steps instead."""
@@ -173,21 +175,23 @@ class Engine:
         async with self.run(problem, **options) as run:
             return await run.result()
 
-    def solve_many(self, problems: Problems, *, parallel: int = 4, **options: Any) -> SolutionStream:
+    def solve_many(self, problems: Problems, *, parallel: int | None = None, **options: Any) -> SolutionStream:
         """Search many problems, `parallel` at a time; read the solutions with `async for` as they finish.
 
-        `problems` may be any iterable or asynchronous iterable. `options` are those of `run`.
+        `problems` may be any iterable or asynchronous iterable. `parallel` None means 4, and with a slow model under a
+        limit of time as many as can each end a path by the measured speed. `options` are those of `run`.
 
         Raises:
             UsageError: if `parallel` is below 1, or `problems` is one problem.
             EngineClosed: outside `async with`.
         """
         refuse_one_problem(problems)
-        if parallel < 1:
+        if parallel is not None and parallel < 1:
             raise UsageError(f"parallel is {parallel}", "use 1 or more")
         if self._tasks is None:
             raise EngineClosed("the engine is not open", "use it inside `async with Engine(...) as engine:`")
-        stream = SolutionStream(self._tasks, lambda problem: self.solve(problem, **options), parallel)
+        limit = ParallelLimit.of(parallel, self.policy, options.get("budget", DEFAULT_RUN.budget))
+        stream = SolutionStream(self._tasks, lambda problem: self.solve(problem, **options), limit)
         stream.start(problems)
         return stream
 
@@ -233,6 +237,7 @@ class Engine:
                 emit=emit,
                 tree=None if tree is None else tree.restarted(),
                 parameters=policy.parameters,
+                rates=lambda: (policy.rates if isinstance(policy, TellsRates) else None) or Rates(),
                 ends_at_answer=ends_at_answer,
             )
 

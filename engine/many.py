@@ -14,6 +14,8 @@ from ramify.errors import check_kind
 from ramify.problem import Problem
 from ramify.solution import Solution
 
+from .planning.parallel import ParallelLimit
+
 END_S = 5.0
 """How long searches that nobody wants any more may take to end."""
 
@@ -24,15 +26,15 @@ Problems = Iterable[Problem | str] | AsyncIterable[Problem | str]
 class SolutionStream:
     """Solutions of many problems, to be read with `async for`; problems are started as results are read.
 
-    At most `parallel` problems are in flight. Leaving the loop early leaves those in flight to the engine, which
-    cancels them when it closes; `aclose()` or `async with` cancels them at once. An error of one problem is raised to
-    the reader and ends the stream.
+    At most as many problems as `limit` allows are in flight. Leaving the loop early leaves those in flight to the
+    engine, which cancels them when it closes; `aclose()` or `async with` cancels them at once. An error of one problem
+    is raised to the reader and ends the stream.
     """
 
-    def __init__(self, tasks: TaskGroup, solve: Callable[[Problem], Awaitable[Solution]], parallel: int) -> None:
+    def __init__(self, tasks: TaskGroup, solve: Callable[[Problem], Awaitable[Solution]], limit: ParallelLimit) -> None:
         self._scope = anyio.CancelScope()
         self._solve = solve
-        self._limiter = anyio.Semaphore(parallel)
+        self._limit = limit
         self._send, self._receive = anyio.create_memory_object_stream[Solution | Exception](0)
         self._tasks = tasks
         self._ended = anyio.Event()
@@ -47,7 +49,7 @@ class SolutionStream:
                 async with aclosing(_each(problems)) as each, anyio.create_task_group() as group:
                     try:
                         async for problem in each:
-                            await self._limiter.acquire()
+                            await self._limit.begin()
                             group.start_soon(self._solve_one, problem)
                     except Exception as error:
                         # The source of the problems has failed: an error for the reader, not for the engine.
@@ -60,12 +62,13 @@ class SolutionStream:
     async def _solve_one(self, problem: Problem) -> None:
         try:
             outcome: Solution | Exception = await self._solve(problem)
+            self._limit.note(outcome)
         except Exception as error:
             outcome = error
         try:
             await self._send.send(outcome)
         finally:
-            self._limiter.release()
+            self._limit.end()
 
     def __aiter__(self) -> AsyncIterator[Solution]:
         return self

@@ -11,10 +11,12 @@ from typing import Protocol
 from ramify.config import EngineConfig, RunConfig
 from ramify.engine.engine import Engine
 from ramify.engine.ensembles.fallback import Fallback, LateEngine, own_format, solve_with_fallback
+from ramify.engine.planning.parallel import ParallelLimit
 from ramify.engine.rewards.loading import RewardSource
 from ramify.errors import ModelCrashed, ModelUnreachable, RamifyError
 from ramify.events import BudgetUsed
 from ramify.problem import Problem
+from ramify.search.budget import Budget
 from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 from ramify.settings import values_of
@@ -40,8 +42,11 @@ class SearchRequest:
 class Executor(Protocol):
     """Searches the problems of a batch; used with `async with`, by any number of tasks."""
 
-    def at_a_time(self, parallel: int) -> int:
-        """Return how many problems to hand over at a time, if each engine is to have `parallel`."""
+    def limit(self, parallel: int | None, budget: Budget) -> ParallelLimit:
+        """Return the limit of problems at a time, if each engine is to have `parallel`, None for what suits it.
+
+        `budget` is that of each problem.
+        """
         ...
 
     async def search(self, request: SearchRequest, on_usage: OnUsage) -> Solution:
@@ -74,9 +79,9 @@ class LocalExecutor:
     ) -> None:
         await self._stack.aclose()
 
-    def at_a_time(self, parallel: int) -> int:
-        """Return `parallel`: there is one engine."""
-        return parallel
+    def limit(self, parallel: int | None, budget: Budget) -> ParallelLimit:
+        """Return the limit of problems at a time; see Executor.limit."""
+        return ParallelLimit.of(parallel, self._engine.policy, budget)
 
     async def search(self, request: SearchRequest, on_usage: OnUsage) -> Solution:
         """Search a problem; see Executor.search."""

@@ -17,9 +17,11 @@ from typing import Any
 
 import anyio
 
+from ramify.engine.planning.parallel import USUAL, ParallelLimit
 from ramify.engine.rewards.naming import read_reward_name
 from ramify.errors import EngineDied, EnginesLost, UsageError
 from ramify.files import is_file, is_folder, user_path
+from ramify.search.budget import Budget
 from ramify.solution import Solution
 from ramify.usage import Usage
 
@@ -97,9 +99,9 @@ class RayExecutor:
         self._changed = asyncio.Event()
         self._tasks = set[asyncio.Task[None]]()
 
-    def at_a_time(self, parallel: int) -> int:
-        """Return the number of problems for `parallel` on each engine."""
-        return parallel * len(self._engines)
+    def limit(self, parallel: int | None, budget: Budget) -> ParallelLimit:
+        """Return the limit of problems at a time; None means USUAL for each engine, whose speed is not known here."""
+        return ParallelLimit((USUAL if parallel is None else parallel) * len(self._engines))
 
     async def open(self) -> None:
         """Load the models on all nodes.

@@ -26,7 +26,8 @@ class BatchConfig:
     both belong to the configuration then, and the strategy has to be majority or weighted, with its width as the most
     samples of one problem.
 
-    The other fields may change from one call to the next. `parallel` problems are searched at a time. Each problem is
+    The other fields may change from one call to the next. `parallel` problems are searched at a time; None means 4, and
+    with a slow model under a limit of time as many as can each end a path by the measured speed. Each problem is
     searched `repeat` times, with the seeds `run.seed`, `run.seed + 1`, and so on. `ids` empty means all problems;
     `shuffle` takes them in an order fixed by `shuffle_seed`; `limit` takes only the first so many, None all.
     `budget_generated_tokens` limits the tokens that the policy generates in the whole run, all calls together, None for
@@ -49,7 +50,7 @@ class BatchConfig:
     allocation: Literal["even", "adaptive"] = "even"
     run: RunConfig = field(default_factory=RunConfig)
 
-    parallel: int = 4
+    parallel: int | None = None
     repeat: int = 1
     limit: int | None = None
     ids: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ from ramify.solution import Solution
 
 from ..policy.protocol import AdoptedNode, ForeseesInput, PolicySession
 from ..runtime.messages import StepResult
+from ..runtime.serve.rates import Rates
 from .meter import Grant, Meter
 from .opening import Opening
 from .path_ends import PathEnds
@@ -46,6 +47,7 @@ class SearchController:
     `tree` is a saved tree to go on with, whose nodes the policy has to adopt (`take_adopted`); None starts with the
     question.
     `parameters` is the policy's number of weights, 0 if unknown: slow models under a limit of time open with one path.
+    `rates` returns what is known of their speed.
     `ends_at_answer` is as in PathEnds.
     """
 
@@ -60,6 +62,7 @@ class SearchController:
         emit: Callable[[Event], None],
         tree: SearchTree | None = None,
         parameters: int = 0,
+        rates: Callable[[], Rates] = Rates,
         ends_at_answer: bool = True,
     ) -> None:
         self.tree = tree or SearchTree()
@@ -82,7 +85,9 @@ class SearchController:
         self._unwritten: list[int] = []
         self._winding_down = False
         self._asked_width = strategy.width
-        self._opening = Opening.of(self.tree, meter, strategy, parameters, any_text=answers.takes_any_text)
+        self._opening = Opening.of(
+            self.tree, meter, strategy, parameters, rates, any_text=answers.takes_any_text
+        )
         meter.alone = strategy.width == 1 or not self._opening.over
         if tree is not None:
             self._take_over()

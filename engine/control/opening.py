@@ -7,7 +7,8 @@ at once, and the search is the one that it would have been without an opening.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from math import floor
 from typing import Any, cast
 
@@ -16,12 +17,11 @@ from ramify.search.strategy import Ask, Expansion, Strategy
 from ramify.search.tree import ROOT, SearchTree
 
 from ..runtime.messages import SLOW_PARAMETERS
+from ..runtime.serve.rates import Rates
 from .meter import Meter
 
 PATH_TOKENS = 256
 """Tokens of a path before one has finished: what answers to school problems take with chat models."""
-BATCHING_GAIN = 1.5
-"""Least gain of the tokens per second that is expected of several sequences in one decode call over one."""
 SHARE_OF_TIME = 0.85
 """Share of the time left that wider work is planned to take."""
 
@@ -31,8 +31,8 @@ class Opening:
     """The first path of one run, and the width that comes after it.
 
     `first` is what the strategy asked for at the question, None before it was asked. `begun` children of it have been
-    sent. `over` is true once the strategy decides by itself. `any_text` tells that a text that has ended without a
-    marked answer may answer all the same.
+    sent. `over` is true once the strategy decides by itself. `rates` returns what is known of the model's speed.
+    `any_text` tells that a text that has ended without a marked answer may answer all the same.
     """
 
     tree: SearchTree
@@ -42,11 +42,19 @@ class Opening:
     first: Expansion | None = None
     begun: int = 0
     path_seconds: float = 0.0
+    rates: Callable[[], Rates] = field(default=Rates)
     any_text: bool = False
 
     @classmethod
     def of(
-        cls, tree: SearchTree, meter: Meter, strategy: Strategy, parameters: int, *, any_text: bool = False
+        cls,
+        tree: SearchTree,
+        meter: Meter,
+        strategy: Strategy,
+        parameters: int,
+        rates: Callable[[], Rates] = Rates,
+        *,
+        any_text: bool = False,
     ) -> Opening:
         """Return the opening of a run; it is over at once where the width cannot be too much for the time.
 
@@ -55,7 +63,8 @@ class Opening:
         needless = meter.budget.seconds is None or strategy.width < 2 or parameters < SLOW_PARAMETERS
         # A composed strategy has no width of its own to narrow.
         fixed = not any(each.name == "width" and each.init for each in fields(cast("Any", strategy)))
-        return cls(tree, meter, strategy.width, over=needless or fixed or len(tree) > 1, any_text=any_text)
+        over = needless or fixed or len(tree) > 1
+        return cls(tree, meter, strategy.width, over=over, rates=rates, any_text=any_text)
 
     def start(self, ask: Ask) -> list[Expansion]:
         """Take the strategy's first decision and return what of it is done now."""
@@ -92,8 +101,11 @@ class Opening:
 
     def affordable(self) -> int:
         """Return how many more paths like the first one fit into the time that is left."""
-        alone = self._paths_left(self.path_seconds)
-        return floor(alone) if alone < 2 else floor(alone * BATCHING_GAIN)
+        alone, rates = self._paths_left(self.path_seconds), self.rates()
+        if alone < 2 and rates.widest_tokens_per_s is None:
+            # A gain that was never measured is not counted on where it decides about the second path.
+            return floor(alone)
+        return next((paths for paths in range(self.width, 1, -1) if paths <= alone * rates.gain(paths)), floor(alone))
 
     def wider(self, asked: int) -> int:
         """Return the width, up to the one `asked`, that the time left allows when all of the present width is done."""
@@ -123,4 +135,4 @@ class Opening:
         if not tokens:
             return False
         path_s = PATH_TOKENS * usage.seconds / tokens
-        return path_s * self.width / BATCHING_GAIN <= SHARE_OF_TIME * left_s
+        return path_s * self.width / self.rates().gain(self.width) <= SHARE_OF_TIME * left_s

@@ -12,8 +12,9 @@ from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import TokenSampling
 
 from ..runtime.decode.step_text import open_block
-from ..runtime.messages import StepRequest, StepResult, Turn
+from ..runtime.messages import SLOW_PARAMETERS, StepRequest, StepResult, Turn
 from ..runtime.serve.loaded_model import LoadedModel
+from ..runtime.serve.rates import Rates
 from ..runtime.serve.token_tree import TokenTree
 from .defaults import recommended_sampling
 from .prompts.presets import PRESET_KEY
@@ -48,6 +49,16 @@ class LlamaPolicy:
     def answer_kind(self) -> AnswerKind | None:
         """The kind of answer that its prompt asks for; None if the prompt follows from the question."""
         return self.prompt.answer
+
+    @property
+    def rates(self) -> Rates | None:
+        """The speed of one worker, as far as it is known; None for a model that is fast enough not to be measured."""
+        return None if self.parameters < SLOW_PARAMETERS else self.model.rates.present
+
+    @property
+    def workers(self) -> int:
+        """Number of workers that write steps side by side."""
+        return self.model.workers
 
     @property
     def context_tokens(self) -> int:

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from ramify.answers.kinds import AnswerKind
 
 from ..runtime.messages import StepRequest, StepResult, Turn
+from ..runtime.serve.rates import Rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +108,21 @@ class PromptsByKind(Protocol):
 
     async def open_as(self, question: str, kind: AnswerKind) -> PolicySession:
         """Start a session for an answer of a kind; raises as `PolicyModel.open`."""
+        ...
+
+
+@runtime_checkable
+class TellsRates(Protocol):
+    """A policy whose speed is measured while it works."""
+
+    @property
+    def rates(self) -> Rates | None:
+        """The speed of one worker, as far as it is known; None for a model that is fast enough not to be measured."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """Number of workers that write steps side by side."""
         ...
 
 

@@ -119,6 +119,31 @@ class Statistics:
     cells_used: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeTimes:
+    """Time that one loaded model's decode calls take, sampling included; what is long ago counts less.
+
+    `prompt_tokens` were read in `prompt_s` seconds. `steps` has (sequences, calls, seconds) of the calls in which each
+    sequence draws one token, by their number of sequences.
+    """
+
+    prompt_tokens: float = 0.0
+    prompt_s: float = 0.0
+    steps: tuple[tuple[int, float, float], ...] = ()
+
+    def __add__(self, other: DecodeTimes) -> DecodeTimes:
+        """Return the times of both together."""
+        steps = {width: (calls, seconds) for width, calls, seconds in self.steps}
+        for width, calls, seconds in other.steps:
+            before = steps.get(width, (0.0, 0.0))
+            steps[width] = (before[0] + calls, before[1] + seconds)
+        return DecodeTimes(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            prompt_s=self.prompt_s + other.prompt_s,
+            steps=tuple((width, *sums) for width, sums in sorted(steps.items())),
+        )
+
+
 RunResult = tuple[int, StepResult | ReadResult]
 """A run's number, and a result of it."""
 
@@ -280,6 +305,14 @@ class StatisticsReport:
 
 
 @dataclass(frozen=True, slots=True)
+class TimesReport:
+    """The times of a model at work, sent now and then unasked."""
+
+    model: int
+    times: DecodeTimes
+
+
+@dataclass(frozen=True, slots=True)
 class Alive:
     """The worker is at work."""
 
@@ -291,7 +324,7 @@ class Broken:
     text: str
 
 
-ModelReply = Loaded | LoadFailed | Results | RunFailed | ProgressReport | StatisticsReport
+ModelReply = Loaded | LoadFailed | Results | RunFailed | ProgressReport | StatisticsReport | TimesReport
 """Replies about one loaded model."""
 
 Reply = ModelReply | Alive | Broken

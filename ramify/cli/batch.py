@@ -67,7 +67,11 @@ def _with_input_options(command: Any) -> Any:
 @click.option("--shuffle", is_flag=True, help="Take the problems in another order.")
 @click.option("--shuffle-seed", type=int, default=0, help="Fixes that order.  [default: 0]")
 @click.option("--repeat", type=COUNT_RANGE, default=1, help="Runs of each problem, with other seeds.")
-@click.option("--parallel", type=COUNT_RANGE, default=4, show_default=True, help="Problems at a time, on each engine.")
+@click.option(
+    "--parallel",
+    type=COUNT_RANGE,
+    help="Problems at a time, on each engine.  [default: 4; under --max-seconds what a slow model's speed allows]",
+)
 @click.option("--budget-total", type=COUNT, help="Limit of generated tokens of the whole run, such as 2M.")
 @click.option(
     "--allocation",

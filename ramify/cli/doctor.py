@@ -14,12 +14,14 @@ import click
 from ..config import DEFAULT_BUDGET, DEFAULT_RUN
 from ..errors import ExitCode, RamifyError
 from ..sampling_params import TokenSampling
+from ..text import duration_text
 from . import terminal
 from .exits import Finished
 from .options import setting_option
 
 if TYPE_CHECKING:
     from ramify.engine.engine import Engine
+    from ramify.engine.policy.protocol import PolicyModel
 
 
 @click.command()
@@ -250,7 +252,26 @@ def _plan(engine: Engine, model: str, tokens_per_s: float | None) -> dict[str, A
         or "none goes with this model, so its paths vote; name one with --reward, such as mean-logprob",
         "limits": f"{DEFAULT_BUDGET.generated_tokens:,} generated tokens, {DEFAULT_BUDGET.seconds:g} s",
         "speed": "not measured" if not tokens_per_s else f"{tokens_per_s:,.0f} tokens/s for one path",
+        "expected": _expected(policy, strategy.width, tokens_per_s),
     }
+
+
+def _expected(policy: PolicyModel, width: int, tokens_per_s: float | None) -> str:
+    """Return the seconds until the first answer and until all paths of a search have ended, by the measured speed."""
+    from ramify.engine.control.opening import PATH_TOKENS
+    from ramify.engine.planning.parallel import PROMPT_TOKENS
+    from ramify.engine.policy.protocol import TellsRates
+    from ramify.engine.runtime.serve.rates import Rates
+
+    rates = (policy.rates if isinstance(policy, TellsRates) else None) or Rates(single_tokens_per_s=tokens_per_s)
+    first_s = rates.seconds(1, prompt_tokens=PROMPT_TOKENS, tokens=PATH_TOKENS)
+    rest_s = rates.seconds(width, prompt_tokens=0, tokens=PATH_TOKENS)
+    if first_s is None or rest_s is None:
+        return "not known"
+    return (
+        f"{duration_text(first_s)} to a first answer, {duration_text(first_s + rest_s)} for {width} paths "
+        f"of {PATH_TOKENS} tokens"
+    )
 
 
 def _shortened(text: str) -> str:

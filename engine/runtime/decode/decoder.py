@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from ..messages import (
     ROOT,
     Adopt,
     CloseRun,
+    DecodeTimes,
     Expand,
     Interrupt,
     OpenRun,
@@ -33,33 +34,13 @@ from ..messages import (
     StepRequest,
 )
 from .batch import Batch, DecodeContext
+from .counters import DecodeCounters, DecodeTimer
 from .jobs import Job, PrefixJob, ReadJob, read_row
 from .prefix_cache import LogitsCache, PrefixCache, PrefixNode
 from .run_state import RunState
 from .sampler import Sampler, SamplerVocabulary
 from .scheduler import Scheduler
 from .shared_sequences import RequestGroup, SharedSequence, shared_sequences_of
-
-
-@dataclass(slots=True)
-class DecodeCounters:
-    """The growing part of `Statistics`."""
-
-    decode_calls: int = 0
-    tokens: int = 0
-    child_sequences: int = 0
-    shared_sequences: int = 0
-    decode_s: float = 0.0
-    sampling_s: float = 0.0
-
-    def count(self, batch: Batch) -> None:
-        """Count a batch that has been decoded."""
-        children = [len(entry.job.children) for entry in batch.entries if isinstance(entry.job, SharedSequence)]
-        self.decode_calls += 1
-        self.tokens += len(batch.tokens)
-        self.child_sequences += sum(children)
-        self.shared_sequences += len(children)
-
 
 MOST_DECODE_S = 0.5
 """Longest decode of a slow model that is aimed at."""
@@ -72,7 +53,8 @@ class Decoder:
 
     `max_lanes` bounds the shared sequences that generate at a time. `muted` are ids that are never drawn.
     `first_tokens` bounds the first decode of a model that may be slow, and the speed of each the next one, so that none
-    takes much longer than MOST_DECODE_S; None for a model that is fast enough for full batches.
+    takes much longer than MOST_DECODE_S; None for a model that is fast enough for full batches, whose calls are not
+    timed either.
     """
 
     def __init__(
@@ -92,6 +74,7 @@ class Decoder:
         self._runs = self._scheduler.runs
         self._logits = LogitsCache(context.vocabulary_size)
         self._counters = DecodeCounters()
+        self._timer = None if first_tokens is None else DecodeTimer()
         self._results: list[RunResult] = []
         self._failures: dict[int, str] = {}
 
@@ -266,6 +249,10 @@ class Decoder:
             **asdict(self._counters), sequences_used=self._cache.sequences_used, cells_used=self._cache.cells_used
         )
 
+    def times(self) -> DecodeTimes:
+        """Return the time of decode calls so far; empty for a model that is fast enough not to be timed."""
+        return DecodeTimes() if self._timer is None else self._timer.times()
+
     # The step
 
     def step(self) -> list[RunResult]:
@@ -285,8 +272,11 @@ class Decoder:
                 self._take(batch)
             elif not scheduler.make_room():
                 self._give_up(batch.entries[0].job)
+            ended_s = time.perf_counter()
             self._counters.decode_s += decoded_s - started_s
-            self._counters.sampling_s += time.perf_counter() - decoded_s
+            self._counters.sampling_s += ended_s - decoded_s
+            if self._timer is not None and code == 0:
+                self._timer.count(batch, ended_s - started_s)
         results, self._results = self._results, []
         return [each for each in results if each[0] not in self._failures]
 

@@ -25,7 +25,9 @@ from ..messages import (
     RunFailed,
     Statistics,
     StatisticsReport,
+    TimesReport,
 )
+from .rates import ModelRates
 from .token_tree import TokenTree
 
 if TYPE_CHECKING:
@@ -58,6 +60,19 @@ class LoadedModel:
         self._vocabulary: Any = None
         self._pending_statistics: _PendingStatistics | None = None
         self._others: tuple[LoadedModel, ...] = ()
+        self._rates: ModelRates | None = None
+
+    @property
+    def rates(self) -> ModelRates:
+        """The model's speed in one worker, as far as it is known."""
+        if self._rates is None:
+            self._rates = ModelRates(self.config)
+        return self._rates
+
+    @property
+    def workers(self) -> int:
+        """Number of workers that have loaded the model and share its runs."""
+        return 1 + len(self._others)
 
     @property
     def runtime(self) -> Runtime:
@@ -161,7 +176,9 @@ class LoadedModel:
         self._runs.pop(run, None)
 
     def close(self) -> None:
-        """Free the vocabulary."""
+        """Free the vocabulary, and keep what was measured."""
+        if self._rates is not None:
+            self._rates.keep()
         if self._vocabulary is not None:
             self._vocabulary.close()
             self._vocabulary = None
@@ -190,6 +207,8 @@ class LoadedModel:
                         self._runs[report.run].take_progress(report)
             case StatisticsReport():
                 self._answer_statistics(reply.statistics, None)
+            case TimesReport():
+                self.rates.take(reply.times)
 
     def fail(self, error: RamifyError) -> None:
         """End everything that waits for this model with an error."""

@@ -14,7 +14,7 @@ from ..decode.decoder import Decoder
 from ..llama.config import ModelConfig
 from ..llama.memory import kv_bytes_per_token
 from ..llama.native import DEFAULT_CELLS, Context, Model
-from ..messages import SLOW_PARAMETERS, CloseRun, OpenRun, Progress, RunRequest, RunResult, Statistics
+from ..messages import SLOW_PARAMETERS, CloseRun, DecodeTimes, OpenRun, Progress, RunRequest, RunResult, Statistics
 
 MOST_POOLS = 8
 SMALL_PARAMETERS = 500_000_000
@@ -140,6 +140,10 @@ class Pools:
         """Return the counters of all pools together."""
         every = [decoder.statistics() for decoder in self._decoders]
         return Statistics(**{each.name: sum(getattr(one, each.name) for one in every) for each in fields(Statistics)})
+
+    def times(self) -> DecodeTimes:
+        """Return the times of all pools together; empty for a model that is not timed, or has not been at work."""
+        return sum((decoder.times() for decoder in self._decoders), DecodeTimes())
 
     def close(self) -> None:
         """Free the contexts."""

@@ -21,6 +21,7 @@ from ..messages import (
     Alive,
     AskStatistics,
     Broken,
+    DecodeTimes,
     Load,
     Loaded,
     LoadFailed,
@@ -31,6 +32,7 @@ from ..messages import (
     RunFailed,
     StatisticsReport,
     Stop,
+    TimesReport,
 )
 from .pools import Pools, Turns
 
@@ -76,6 +78,7 @@ class Worker:
         self._running = True
         self._reported_s = 0.0
         self._alive_s = 0.0
+        self._times: dict[int, DecodeTimes] = {}
         self._turns = Turns()
         self._waiting = select.poll()
         self._waiting.register(connection.fileno(), select.POLLIN)
@@ -131,6 +134,15 @@ class Worker:
             if now_s - self._alive_s >= ALIVE_S:
                 self._alive_s = now_s
                 self._send(Alive())
+                self._report_times()
+
+    def _report_times(self) -> None:
+        """Report the times of models that have been at work since the last report."""
+        for number, loaded in self._loaded.items():
+            times = loaded.pools.times()
+            if times not in (DecodeTimes(), self._times.get(number)):
+                self._times[number] = times
+                self._send(TimesReport(number, times))
 
     def _load(self, number: int, config: ModelConfig, summary: GgufSummary) -> None:
         placed = (config.gpu_layers, config.main_gpu, config.tensor_split, config.gpu_turn)
