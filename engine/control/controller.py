@@ -85,9 +85,7 @@ class SearchController:
         self._unwritten: list[int] = []
         self._winding_down = False
         self._asked_width = strategy.width
-        self._opening = Opening.of(
-            self.tree, meter, strategy, parameters, rates, any_text=answers.takes_any_text
-        )
+        self._opening = Opening.of(self.tree, meter, strategy, parameters, rates, any_text=answers.takes_any_text)
         meter.alone = strategy.width == 1 or not self._opening.over
         if tree is not None:
             self._take_over()
