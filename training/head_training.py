@@ -84,17 +84,27 @@ def train_head(data: LabelledStates, plan: HeadPlan) -> TrainedHead:
     Raises:
         UsageError: if there are fewer than two problems, or only one value.
     """
+    check_values(data.values, data.problems, plan)
     kept, rest = _split(data, plan)
-    if not len(kept.values) or not len(rest.values):
-        raise UsageError("the labels are of fewer than two problems", "label more problems")
-    if np.ptp(rest.values) == 0:
-        raise UsageError("all labels are the same", "label problems of which the model solves some and not all")
     mean, spread = rest.states.mean(0), rest.states.std(0) + 1e-6
     train, test = (rest.states - mean) / spread, (kept.states - mean) / spread
     layers, epochs = _descend(train, rest.values, test, kept.values, plan)
     scale, offset = _platt_scaling(_logits(layers, test), kept.values)
     folded = _folded(layers, mean, spread, scale, offset)
     return TrainedHead(folded, _quality(_logits(folded, kept.states), kept), epochs)
+
+
+def check_values(values: Floats, problems: Sequence[str], plan: HeadPlan) -> None:
+    """Check that a head can be trained on values [steps] of these problems, one for each step.
+
+    Raises:
+        UsageError: if there are fewer than two problems, or only one value.
+    """
+    kept, rest = _split(LabelledStates(np.empty((len(values), 0), np.float32), values, problems), plan)
+    if not len(kept.values) or not len(rest.values):
+        raise UsageError("the labels are of fewer than two problems", "label more problems")
+    if np.ptp(rest.values) == 0:
+        raise UsageError("all labels are the same", "label problems of which the model solves some and not all")
 
 
 def _split(data: LabelledStates, plan: HeadPlan) -> tuple[LabelledStates, LabelledStates]:

@@ -35,6 +35,19 @@ def check_output(path: Path, size: int = 0, *, option: str = "--out") -> None:
         )
 
 
+def file_identity(path: Path) -> list[str | int]:
+    """Return the path, the size and the time of change of a file, which tell it from one that takes its place.
+
+    Raises:
+        UsageError: if it cannot be read.
+    """
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror})", "check the path") from error
+    return [str(path.resolve()), facts.st_size, facts.st_mtime_ns]
+
+
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f} MB"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -11,24 +12,29 @@ import numpy as np
 
 from ramify.config import EngineConfig
 from ramify.engine.library.catalog import resolve_model
-from ramify.engine.library.convert.heads import HeadFiles, copy_with_head, spare_rows
+from ramify.engine.library.convert.heads import HeadFiles, copied_bytes, copy_with_head, spare_rows
 from ramify.engine.policy.prompts.prompt import prompt_segments
 from ramify.engine.policy.prompts.prompt_format import choose_prompt_format
 from ramify.engine.runtime.llama.config import ModelConfig
+from ramify.engine.runtime.llama.gguf_check import check_gguf
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.engine.runtime.serve.loaded_model import LoadedModel
 from ramify.errors import ModelLoadError, RewardSpecError, UsageError
 from ramify.reward.layout import PathLayout
-from ramify.reward.protocol import ReadRequest
+from ramify.reward.protocol import ReadRequest, ReadResult
 from ramify.reward.specs import QUESTION, STEP, RewardSpec
 
-from .head_training import HeadPlan, HeadQuality, LabelledStates, TrainedHead, train_head
+from .head_training import HeadPlan, HeadQuality, LabelledStates, TrainedHead, check_values, train_head
+from .preflight import check_output
+from .state_cache import StateCache, States, solution_key, states_key
 
 TAG = "\n"
 """Text that ends each step unless a format is given."""
 
 PARALLEL_SOLUTIONS = 16
 """Solutions that are read at a time."""
+
+_NO_ROWS: States = np.empty((0, 0), np.float32)
 
 
 class LabelledSteps(Protocol):
@@ -65,6 +71,22 @@ class TrainedReward:
     epochs: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Progress of the reading of states: `done` of `total` different solutions, `found` of them on the disk.
+
+    `tokens` is the length of those that were not found, each problem counted once, and `read_tokens` of those read so
+    far in `seconds`.
+    """
+
+    done: int
+    total: int
+    found: int
+    tokens: int
+    read_tokens: int
+    seconds: float
+
+
 async def train_reward(
     labels: Sequence[LabelledSteps],
     model: str | Path,
@@ -73,36 +95,78 @@ async def train_reward(
     *,
     spec: RewardSpec | None = None,
     config: EngineConfig | None = None,
+    states: Path | None = None,
+    on_reading: Callable[[Reading], None] = lambda reading: None,
 ) -> TrainedReward:
     """Train a head on labelled steps and write `model` with it to `out`.
 
     A linear head goes into a row of the output matrix, an MLP into `<out without suffix>.head.safetensors`. `spec`
-    is the format of questions and steps; None takes the model's own prompt, and a line for each step.
+    is the format of questions and steps; None takes the model's own prompt, and a line for each step. `states` is the
+    folder that keeps the hidden states, None for none: with them a training that was cut goes on, and another head
+    costs no reading. `on_reading` is called before the first solution is read, and now and then.
 
     Raises:
-        UsageError: if the labels do not suffice, or the model has no spare row.
+        UsageError: before the model is loaded, if a package is missing, `out` cannot be written, the labels do not
+            suffice, or the model has no spare row.
         ModelLoadError: if the model cannot be loaded, or the format does not fit it.
     """
     source = resolve_model(model).path
+    check_training(labels, source, out, plan, states)
     config = config or EngineConfig()
-    settings = ModelConfig(path=str(source), threads=config.threads, gpu_layers=config.gpu_layers, states=True)
     async with Runtime(config.isolation) as runtime:
-        loaded = await runtime.load(settings)
+        loaded = await runtime.load(ModelConfig.of(config, source, states=True))
         try:
-            base = _on_states(own_spec(loaded, out.stem) if spec is None else spec)
-            data = await _collect(loaded, PathLayout(base, loaded.tokenizer), labels)
+            base = _on_states(own_spec(loaded, out.stem, config.prompt_preset) if spec is None else spec)
+            layout = PathLayout(base, loaded.tokenizer)
         except RewardSpecError as error:
             raise ModelLoadError(str(error)) from error
+        # The name of the file to be written does not change what is read.
+        facts = base.model_dump(mode="json", exclude={"name"})
+        with StateCache(states, states_key(source, facts, loaded.info.context_tokens)) as cache:
+            await _read(loaded, layout, labels, cache, on_reading)
+            data = _labelled_states(labels, cache)
     head = train_head(data, plan)
     final, files = _served(base, head, source, out)
     copy_with_head(source, out, final, files)
     return TrainedReward(path=out, spec=final, quality=head.quality, epochs=head.epochs)
 
 
-def own_spec(loaded: LoadedModel, name: str) -> RewardSpec:
-    """Return a format with the model's own prompt as a policy, and each step on a line of its own."""
+def check_training(
+    labels: Sequence[LabelledSteps], source: Path, out: Path, plan: HeadPlan, states: Path | None = None
+) -> None:
+    """Check all that a training needs and that can be known before a model is loaded.
+
+    Raises:
+        UsageError: if the package for writing is missing, `out` or `states` cannot be written or there is no room for
+            them, the labels do not suffice, or the model has no spare row.
+        ModelLoadError: if `source` is no GGUF file.
+    """
+    linear = plan.kind == "linear"
+    size = copied_bytes(source, rows=linear)
+    if source.resolve() == out.resolve():
+        raise UsageError(f"{out} is the model itself", "choose another file for the output")
+    check_output(out, size)
+    if linear:
+        spare_rows(source, 1)
+    problems = [label.question for label in labels for _ in label.values]
+    check_values(np.array([value for label in labels for value in label.values], np.float32), problems, plan)
+    if states is not None:
+        facts = check_gguf(source)
+        width = int(facts.metadata.get(f"{facts.architecture}.embedding_length", 0))
+        different = {(label.question, *label.steps): len(label.steps) for label in labels}
+        check_output(states / "states", 4 * width * sum(different.values()), option="folder for the labels")
+
+
+def own_spec(loaded: LoadedModel, name: str, preset: str | None = None) -> RewardSpec:
+    """Return a format with the model's prompt as a policy, and each step on a line of its own.
+
+    `preset` None means the prompt that suits the model.
+
+    Raises:
+        UsageError: if there is no such preset.
+    """
     metadata, tokenizer = loaded.info.metadata, loaded.tokenizer
-    format = choose_prompt_format(metadata, tokenizer, chat_template=loaded.info.chat_template)
+    format = choose_prompt_format(metadata, tokenizer, chat_template=loaded.info.chat_template, preset=preset)
     segments = prompt_segments(QUESTION, format.preset, format.chat_template, special=format.special)
     template = "".join(segment.text for segment in segments)
     bos = format.special.bos
@@ -120,30 +184,92 @@ def own_spec(loaded: LoadedModel, name: str) -> RewardSpec:
     )
 
 
-async def _collect(loaded: LoadedModel, layout: PathLayout, labels: Sequence[LabelledSteps]) -> LabelledStates:
-    """Read the hidden state at the end of each labelled step; steps beyond the context are left out."""
-    states: list[tuple[float, ...]] = []
-    values: list[float] = []
-    problems: list[str] = []
-    for question in dict.fromkeys(label.question for label in labels):
-        own = [label for label in labels if label.question == question]
-        prompt = layout.prompt(question)
+async def _read(
+    loaded: LoadedModel,
+    layout: PathLayout,
+    labels: Sequence[LabelledSteps],
+    cache: StateCache,
+    on_reading: Callable[[Reading], None],
+) -> None:
+    """Put the hidden states at the ends of all labelled steps into the cache; a solution that is too long has none."""
+    questions: dict[str, dict[str, LabelledSteps]] = {}
+    for label in labels:
+        questions.setdefault(label.question, {})[_key(label)] = label
+    total = sum(map(len, questions.values()))
+    missing = {
+        question: {key: label for key, label in own.items() if key not in cache} for question, own in questions.items()
+    }
+    found = total - sum(map(len, missing.values()))
+    work = [
+        (question, layout.prompt(question), {key: _request(layout, 1, label) for key, label in own.items()})
+        for question, own in missing.items()
+        if own
+    ]
+    tokens = sum(len(prompt) + _own_tokens(prompt, requests) for _, prompt, requests in work)
+    done, read_tokens, started_s = found, 0, time.monotonic()
+
+    def tell() -> None:
+        seconds = time.monotonic() - started_s
+        on_reading(
+            Reading(done=done, total=total, found=found, tokens=tokens, read_tokens=read_tokens, seconds=seconds)
+        )
+
+    tell()
+    for _, prompt, requests in work:
+        keys = list(requests)
         if len(prompt) >= loaded.info.context_tokens:
+            cache.add(dict.fromkeys(keys, _NO_ROWS))
+            done += len(keys)
             continue
         run = await loaded.open_run(prompt)
-        for start in range(0, len(own), PARALLEL_SOLUTIONS):
-            group = own[start : start + PARALLEL_SOLUTIONS]
-            requests = [_request(layout, number, label) for number, label in enumerate(group, start + 1)]
-            for label, result in zip(group, await run.read(requests), strict=True):
-                if result.too_long:
-                    continue
-                states += result.logits * label.count
-                values += tuple(label.values) * label.count
-                problems += [question] * len(label.values) * label.count
+        read_tokens += len(prompt)
+        for start in range(0, len(keys), PARALLEL_SOLUTIONS):
+            group = keys[start : start + PARALLEL_SOLUTIONS]
+            asked = [replace(requests[key], node=node) for node, key in enumerate(group, start + 1)]
+            results = await run.read(asked)
+            cache.add({key: _rows(result) for key, result in zip(group, results, strict=True)})
+            done += len(group)
+            read_tokens += _own_tokens(prompt, {key: requests[key] for key in group})
+            tell()
         run.close()
+
+
+def _rows(result: ReadResult) -> States:
+    return np.array(result.logits, np.float32) if result.logits and not result.too_long else _NO_ROWS
+
+
+def _own_tokens(prompt: Sequence[int], requests: Mapping[str, ReadRequest]) -> int:
+    """Return the tokens of paths beyond their prompt."""
+    return sum(max(0, len(request.tokens) - len(prompt)) for request in requests.values())
+
+
+def _labelled_states(labels: Sequence[LabelledSteps], cache: StateCache) -> LabelledStates:
+    """Return the states of all labels in their order; steps beyond the context are left out."""
+    states: list[States] = []
+    values: list[float] = []
+    problems: list[str] = []
+    for label in sorted(labels, key=_order(labels)):
+        rows = cache.get(_key(label))
+        if not len(rows):
+            continue
+        states += [rows] * label.count
+        values += tuple(label.values) * label.count
+        problems += [label.question] * len(label.values) * label.count
     if not states:
         raise UsageError("there are no labels that fit the model's context", "label other problems")
-    return LabelledStates(np.array(states, np.float32), np.array(values, np.float32), problems)
+    return LabelledStates(np.concatenate(states), np.array(values, np.float32), problems)
+
+
+def _order(labels: Sequence[LabelledSteps]) -> Callable[[LabelledSteps], int]:
+    """Return the key that puts labels of one problem together, problems in the order of their first label."""
+    places: dict[str, int] = {}
+    for label in labels:
+        places.setdefault(label.question, len(places))
+    return lambda label: places[label.question]
+
+
+def _key(label: LabelledSteps) -> str:
+    return solution_key(label.question, label.steps)
 
 
 def _request(layout: PathLayout, node: int, label: LabelledSteps) -> ReadRequest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -72,9 +72,11 @@ FALLBACK_SETTINGS = (
 )
 """Settings of a second model for the questions on which the first is not sure; no defaults of the user's own."""
 
-
-SAMPLING_KEYS = tuple(each.key for each in (*declared(SamplingParams), *declared(RunConfig)) if each.option)
-SAMPLING_KEYS = tuple(key for key in SAMPLING_KEYS if key not in ("seed", "stop"))
+SAMPLING_KEYS = tuple(
+    each.key
+    for each in (*declared(SamplingParams), *declared(RunConfig))
+    if each.option and each.key not in ("seed", "stop")
+)
 """Settings of the sampling of paths, and the limits of steps and paths."""
 LOADING_KEYS = tuple(each.key for each in declared(EngineConfig) if each.option and each.group != "search")
 """Settings with which models are loaded and prompted."""
@@ -85,21 +87,40 @@ def path_options(command: Decorated) -> Decorated:
 
     The command takes them as keyword arguments for `path_settings`.
     """
-    for key in reversed((*SAMPLING_KEYS, *LOADING_KEYS)):
+    command = loading_options(command)
+    for key in reversed(SAMPLING_KEYS):
         command = setting_option(key)(command)
     return command
 
 
-def path_settings(options: dict[str, Any]) -> tuple[EngineConfig, dict[str, Any]]:
-    """Return the configuration of an engine, and the options of a run that `options` give.
+def loading_options(command: Decorated, *, without: Collection[str] = ()) -> Decorated:
+    """Add the options with which a model is loaded and prompted, except some.
+
+    The command takes them as keyword arguments for `loading_settings`.
+    """
+    for key in reversed(LOADING_KEYS):
+        command = command if key in without else setting_option(key)(command)
+    return command
+
+
+def loading_settings(options: dict[str, Any], **more: Any) -> EngineConfig:
+    """Return the configuration of an engine that `options` give; `more` are further fields of it.
 
     Raises:
         UsageError: if a setting is out of range.
     """
-    engine = EngineConfig(**{key: options[key] for key in LOADING_KEYS if options[key] is not None})
+    return EngineConfig(**{key: options[key] for key in LOADING_KEYS if options.get(key) is not None}, **more)
+
+
+def path_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the sampling and the limits that `options` of `path_options` give, by their names in `Engine.run`.
+
+    Raises:
+        UsageError: if a setting is out of range.
+    """
     sampling = SamplingParams(**_given(SamplingParams, options))
     limits = [key for key in SAMPLING_KEYS if key not in {each.key for each in declared(SamplingParams)}]
-    return engine, {"sampling": sampling, **{key: options[key] for key in limits if options[key] is not None}}
+    return {"sampling": sampling, **{key: options[key] for key in limits if options[key] is not None}}
 
 
 def search_options(command: Decorated) -> Decorated:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -10,14 +12,15 @@ import click
 
 from . import terminal
 from .option_types import COUNT
-from .options import setting_option
+from .options import loading_options, loading_settings, setting_option
 from .problems import TASK_NAMES
 from .reward_eval import evaluate, number_or_dash
-from .reward_label import label
+from .reward_label import label, resumable
 
 if TYPE_CHECKING:
     from ramify.training.check import CheckReport, StepQuality
     from ramify.training.quality import ScoreCalibration
+    from ramify.training.reward_training import Reading
 
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -115,13 +118,14 @@ def check(
     "--held-out", type=click.FloatRange(0.01, 0.9), default=0.15, show_default=True, help="Share of problems."
 )
 @click.option("--seed", type=int, default=0, show_default=True)
-@setting_option("threads")
+@partial(loading_options, without=("step_format", "workers"))
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, **settings: Any) -> None:
     """Train a reward model from LABELS, on the hidden states of a GGUF model as it is served.
 
     LABELS are those of `ramify reward label`. The written file has the model's weights and the head. Beside it comes a
-    reliability plot of the held-out steps, if matplotlib is there.
+    reliability plot of the held-out steps, if matplotlib is there. The folder LABELS.states keeps the states: the same
+    command again goes on where it was cut, and another head costs no reading.
     """
     import anyio
 
@@ -131,8 +135,8 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
     from ramify.training.label_files import read_labels
     from ramify.training.reward_training import train_reward
 
-    from ..config import EngineConfig
     from ..errors import UsageError
+    from ..plots import require_matplotlib
 
     given = None if spec is None else load_spec(spec)
     if given is not None and not isinstance(given, RewardSpec):
@@ -143,10 +147,20 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
         raise UsageError(f"{labels} holds no labels ({error})", "make them with `ramify reward label`") from error
     names = ("epochs", "held_out", "seed")
     plan = HeadPlan(kind=settings["head"], **{name: settings[name] for name in names})
-    config = EngineConfig(threads=settings["threads"])
+    config = loading_settings(settings)
+    try:
+        require_matplotlib("the reliability plot needs")
+    except UsageError as error:
+        terminal.note(str(error))
+    states = labels.with_name(f"{labels.name}.states")
+    shown = _ReadingLine(model, states)
     with terminal.owned_stdout():
-        terminal.say(f"reading {len(rows)} solutions with {model}")
-        done = anyio.run(lambda: train_reward(rows, model, out, plan, spec=given, config=config))
+        with resumable():
+            done = anyio.run(
+                lambda: train_reward(
+                    rows, model, out, plan, spec=given, config=config, states=states, on_reading=shown.update
+                )
+            )
         _draw(out.with_suffix(".reliability.png"), done.spec.name, done.quality.reliability)
         if as_json:
             facts = {"path": str(done.path), "epochs": done.epochs, "spec": done.spec.model_dump(exclude_defaults=True)}
@@ -161,6 +175,34 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
         terminal.write(str(done.path))
 
 
+class _ReadingLine:
+    """Progress of the reading of states, with its cost before it begins and the time that the first solutions tell."""
+
+    def __init__(self, model: str, states: Path) -> None:
+        self._model = model
+        self._states = states
+        self._line = terminal.ProgressLine(in_place=False)
+        self._begun = False
+
+    def update(self, reading: Reading) -> None:
+        """Show the progress."""
+        from ramify.training.preflight import duration
+
+        left = reading.tokens - reading.read_tokens
+        if not self._begun:
+            self._begun = True
+            there = f", {reading.found} of them are in {self._states}" if reading.found else ""
+            self._line.say(f"reading {reading.total} solutions with {self._model}: {left:,} tokens{there}")
+        elif reading.seconds and left > 0:
+            rate = reading.read_tokens / reading.seconds
+            self._line.update(
+                lambda: (
+                    f"{reading.done} of {reading.total} solutions, {rate:,.0f} tokens/s, "
+                    f"about {duration(left / max(rate, 1e-3))} left"
+                )
+            )
+
+
 def _draw(path: Path, name: str, reliability: ScoreCalibration) -> None:
     from ramify.training.quality import draw_reliability
 
@@ -169,7 +211,8 @@ def _draw(path: Path, name: str, reliability: ScoreCalibration) -> None:
     try:
         draw_reliability({name: reliability}, path)
     except UsageError as error:
-        terminal.note(str(error))
+        if find_spec("matplotlib") is not None:
+            terminal.note(str(error))
     else:
         terminal.say(f"reliability plot: {path}")
 

@@ -11,7 +11,7 @@ import click
 
 from . import terminal
 from .option_types import COUNT
-from .options import path_options, path_settings, setting_option
+from .options import loading_settings, path_options, path_settings, setting_option
 from .problems import TASK_NAMES
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def label(
     if hard and search:
         raise click.UsageError("--hard and --search exclude each other: labels of a search are hard")
     mode: LabelMode = "search" if search else "hard" if hard else "soft"
-    config, paths = path_settings(settings)
+    config = loading_settings(settings)
     plan = LabelPlan(
         solutions=solutions,
         rollouts=(0 if mode == "soft" else DEFAULT_ROLLOUTS) if rollouts is None else rollouts,
@@ -94,7 +94,7 @@ def label(
         balance=balance,
         seed=seed,
         parallel=parallel,
-        **paths,
+        **path_settings(settings),
     )
     check_model(model)
     todo = _bundled(task, count or DEFAULT_COUNT, seed) if problems is None else read_answered(problems, count)

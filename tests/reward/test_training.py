@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from ramify.reward.protocol import ScoredStep
 from ramify.reward.spec_loading import spec_from_metadata
 from ramify.reward.specs import RewardSpec
 from ramify.training.head_training import HeadPlan, LabelledStates, train_head
-from ramify.training.reward_training import train_reward
+from ramify.training.reward_training import Reading, train_reward
+from ramify.training.state_cache import StateCache, states_key
 
 gguf = pytest.importorskip("gguf")
 
@@ -181,3 +183,97 @@ async def test_a_solution_counts_as_often_as_it_was_sampled(tmp_path: Path) -> N
     # The entropy of a half, and the loss of always saying three quarters.
     assert even.quality.loss == pytest.approx(np.log(2), abs=0.02)
     assert often.quality.loss == pytest.approx(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)), abs=0.02)
+
+
+class Cut(Exception):
+    """Stands for a crash in the middle of the reading."""
+
+
+async def test_a_training_that_was_cut_reads_the_rest_alone(tmp_path: Path) -> None:
+    plan, seen = HeadPlan(epochs=5), list[Reading]()
+
+    async def train(out: str, states: str, watch: Any, kind: Any = "linear") -> Path:
+        done = await train_reward(
+            LABELS, "demo-m", tmp_path / out, replace(plan, kind=kind), config=CONFIG, states=tmp_path / states,
+            on_reading=watch,
+        )  # fmt: skip
+        return done.path
+
+    def cut(reading: Reading) -> None:
+        if reading.done >= 40:
+            raise Cut
+
+    whole = await train("whole.gguf", "other", seen.append)
+    assert (seen[0].done, seen[0].total, seen[0].found) == (0, 100, 0)
+    assert seen[0].tokens == seen[-1].read_tokens and seen[-1].done == 100
+    with pytest.raises(Cut):
+        await train("own.gguf", "states", cut)
+    # A crash of the machine leaves states without their place, and half a place.
+    journal = next((tmp_path / "states").glob("*.jsonl"))
+    with journal.open("a", encoding="utf-8") as file:
+        file.write('{"solution": "x", "at"')
+    with journal.with_suffix(".f32").open("ab") as file:
+        file.write(b"half")
+    seen.clear()
+    own = await train("own.gguf", "states", seen.append)
+    assert seen[0].found >= 40 and seen[-1].done == 100
+    assert head_row(own) == head_row(whole)
+    seen.clear()
+    await train("mlp.gguf", "states", seen.append, "mlp")
+    assert (seen[0].found, seen[0].tokens) == (100, 0)
+
+
+def head_row(path: Path) -> list[float]:
+    reader = gguf.GGUFReader(path)
+    (row,) = spare_rows(resolve_model("demo-m").path, 1)
+    tensor = next(each for each in reader.tensors if each.name == "output.weight")
+    return gguf.quants.dequantize(tensor.data, tensor.tensor_type)[row].tolist()
+
+
+def test_states_of_an_exchanged_model_or_another_layout_are_others(tmp_path: Path) -> None:
+    model = tmp_path / "m.gguf"
+    model.write_bytes(b"one")
+    first = states_key(model, {"tag": "a"}, 512)
+    assert states_key(model, {"tag": "a"}, 512) == first
+    assert len({first, states_key(model, {"tag": "b"}, 512), states_key(model, {"tag": "a"}, 256)}) == 3
+    model.write_bytes(b"another")
+    assert states_key(model, {"tag": "a"}, 512) != first
+
+
+def test_states_are_held_by_one_process_and_damage_is_told(tmp_path: Path) -> None:
+    rows = np.arange(6, dtype=np.float32).reshape(2, 3)
+    with StateCache(tmp_path, "k") as cache:
+        cache.add({"a": rows, "b": np.empty((0, 0), np.float32)})
+        with pytest.raises(UsageError, match="another training"), StateCache(tmp_path, "k"):
+            pass
+    with StateCache(tmp_path, "k") as cache:
+        assert (cache.get("a") == rows).all() and len(cache.get("b")) == 0 and "c" not in cache
+    (tmp_path / "k.jsonl").write_text("nonsense\n" * 3, "utf-8")
+    with pytest.raises(UsageError, match="remove this folder"), StateCache(tmp_path, "k"):
+        pass
+
+
+@pytest.mark.parametrize("missing", ["package", "room", "folder", "labels", "problems"])
+async def test_what_is_missing_is_told_before_a_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def load(*arguments: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("ramify.training.reward_training.Runtime", load)
+    labels, out, message = LABELS, tmp_path / "own.gguf", ""
+    if missing == "package":
+        monkeypatch.setitem(sys.modules, "gguf", None)
+        message = "needs the package gguf"
+    elif missing == "room":
+        monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1_000_000}))
+        message = "the disk has 1 MB free"
+    elif missing == "folder":
+        (tmp_path / "file").write_text("", "utf-8")
+        out, message = tmp_path / "file" / "own.gguf", "cannot be made"
+    elif missing == "labels":
+        labels, message = [replace(label, values=(1.0, 1.0)) for label in LABELS], "all labels are the same"
+    else:
+        labels, message = LABELS[:2], "fewer than two problems"
+    with pytest.raises(UsageError, match=message):
+        await train_reward(labels, "demo-m", out, HeadPlan(), config=CONFIG, states=tmp_path / "states")

@@ -135,6 +135,22 @@ def copy_with_head(source: Path, target: Path, spec: RewardSpec, head: HeadFiles
             write_safetensors(target.parent / spec.head_file, head.layers)
 
 
+def copied_bytes(source: Path, *, rows: bool) -> int:
+    """Return about how many bytes the copy of a file with a head has; `rows` says whether rows hold the head.
+
+    Raises:
+        ModelLoadError: if `source` is no GGUF file.
+        UsageError: if the package for writing is not installed.
+    """
+    check_gguf(source)
+    tensors = {each.name: each for each in gguf_library().GGUFReader(source).tensors}
+    if not rows:
+        return source.stat().st_size
+    matrix = tensors.get(OUTPUT, tensors[EMBEDDING])
+    old = int(tensors[OUTPUT].n_bytes) if OUTPUT in tensors else 0
+    return source.stat().st_size - old + 2 * int(matrix.n_elements)
+
+
 def _copy_metadata(gguf: Any, reader: Any, writer: Any) -> None:
     for entry in reader.fields.values():
         if entry.name in ("general.architecture", METADATA_KEY) or entry.name.startswith("GGUF."):
