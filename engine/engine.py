@@ -38,6 +38,7 @@ from .many import Problems, SolutionStream, as_problem, refuse_one_problem
 from .planning.parallel import ParallelLimit
 from .planning.profile import Profile, profile_for
 from .planning.strategy_choice import choose_strategy
+from .policy.defaults import SuggestsWidth
 from .policy.protocol import EndsItself, PolicyModel, PromptsByKind, TellsRates
 from .run import Run
 from .runtime.serve.rates import Rates
@@ -111,6 +112,15 @@ class Engine:
         """The loaded reward model, or None."""
         return self._reward
 
+    @property
+    def default_width(self) -> int | None:
+        """Number of paths of strategies for which none is given, None for their own; fewer for large models.
+
+        Raises:
+            EngineClosed: outside `async with`.
+        """
+        return self.policy.width if isinstance(self.policy, SuggestsWidth) else None
+
     @asynccontextmanager
     async def run(
         self,
@@ -131,15 +141,15 @@ class Engine:
     ) -> AsyncGenerator[Run]:
         """Start a search and yield it; leaving the block cancels what is still in flight.
 
-        `strategy` is a Strategy or a name; None means REBASE with 16 paths if there is a reward model, else majority
-        vote over 16, "auto" what the profile of the models finds best within the budget. `budget` limits this run.
-        `stop` ends the run early, a rule or its text such as "beta:0.95,lead" (see `ramify.search.stopping`), and `cut`
-        single paths; None never. `answer` is the kind of the answer. `sampling` None, and what it leaves open, means
-        what suits the model. `tree` is the saved tree of a run on the same problem to go on with: what had been cut by
-        that run's end is written again, and with the same seed and strategy the outcome is that of a run that was never
-        cut (unless its budget had begun to refuse steps, which a strategy then does without); usage counts this run
-        alone. None starts afresh. `progress` adds StepProgress events for steps in the making. See RunConfig for the
-        rest.
+        `strategy` is a Strategy or a name; None means REBASE if there is a reward model, else majority vote, of
+        `default_width` paths (16 for small models), and "auto" what the profile of the models finds best within the
+        budget. `budget` limits this run. `stop` ends the run early, a rule or its text such as "beta:0.95,lead" (see
+        `ramify.search.stopping`), and `cut` single paths; None never. `answer` is the kind of the answer. `sampling`
+        None, and what it leaves open, means what suits the model. `tree` is the saved tree of a run on the same problem
+        to go on with: what had been cut by that run's end is written again, and with the same seed and strategy the
+        outcome is that of a run that was never cut (unless its budget had begun to refuse steps, which a strategy then
+        does without); usage counts this run alone. None starts afresh. `progress` adds StepProgress events for steps in
+        the making. See RunConfig for the rest.
 
         Raises:
             UsageError: if the strategy needs a reward model and there is none, `tree` has finished paths without the
@@ -205,7 +215,13 @@ class Engine:
         return profile_for(self.policy.name, reward, self.config.profile)
 
     def _strategy(self, strategy: Strategy | str | None, budget: Budget) -> Strategy:
-        return choose_strategy(strategy, has_reward=self._reward is not None, budget=budget, profile=self.profile)
+        return choose_strategy(
+            strategy,
+            has_reward=self._reward is not None,
+            budget=budget,
+            profile=self.profile,
+            width=self.default_width,
+        )
 
     def _make_run(
         self, problem: Problem, strategy: Strategy, config: RunConfig, tree: SearchTree | None, *, progress: bool

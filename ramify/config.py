@@ -391,8 +391,11 @@ OWN_SETTINGS = (
         group="search",
         letter="w",
         help="Number of paths.",
-        unset="16",
-        explanation="number of paths, 16 by default, `widening` 64; 16,384 at most",
+        unset="16, fewer for large models",
+        explanation="number of paths, 16,384 at most. By default 16, and on processors fewer for large models: the "
+        "largest power of two from 4 to 16 for which paths times weights are at most 2.5 billion per thread (on two "
+        "processors 16 up to 312 million weights, 8 up to 625 million, else 4); on GPUs, for servers and in batches, "
+        "which must not depend on the machine, 16. `widening` has 64",
     ),
     Setting(
         key="tree_temperature",

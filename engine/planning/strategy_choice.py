@@ -14,6 +14,7 @@ from ramify.search.strategies.auto import Auto
 from ramify.search.strategy import Strategy
 from ramify.statistics import sign_test
 
+from ..policy.defaults import WIDEST
 from .profile import Point, Profile
 
 AUTO = "auto"
@@ -37,12 +38,14 @@ def choose_strategy(
     profile: Callable[[], Profile],
     options: Mapping[str, Any] | None = None,
     remedy: str = "load one with reward=..., or use majority or greedy",
+    width: int | None = None,
 ) -> Strategy:
     """Return the strategy of a run.
 
     `wanted` is a strategy or a name; None means the default strategy, and AUTO what `profile` finds best within the
     budget. `options` are those of a strategy by name and of the default one; None leaves them at their defaults.
-    `remedy` is the advice of the error where a reward model is missing.
+    `remedy` is the advice of the error where a reward model is missing. `width` is the number of paths of a strategy by
+    name for which `options` give none and that has WIDEST by default; None leaves it at that.
 
     Raises:
         UsageError: if the strategy needs a reward model and there is none, or there is no profile for AUTO.
@@ -53,13 +56,20 @@ def choose_strategy(
     if wanted == AUTO:
         strategy = plan(profile(), budget)
     elif isinstance(wanted, str):
-        strategy = make_strategy(wanted, **(options or {}))
+        strategy = _made(wanted, options or {}, width)
     else:
         check_kind("the strategy", wanted, Strategy, "a name or a Strategy such as Rebase(width=16)")
         strategy = wanted
     if strategy.uses_reward and not has_reward:
         raise UsageError(f"the strategy {strategy.name} needs a reward model and there is none", remedy)
     return strategy
+
+
+def _made(name: str, options: Mapping[str, Any], width: int | None) -> Strategy:
+    strategy = make_strategy(name, **options)
+    if width is None or "width" in options or strategy.width != WIDEST:
+        return strategy
+    return make_strategy(name, **options, width=width)
 
 
 def plan(profile: Profile, budget: Budget) -> Strategy:

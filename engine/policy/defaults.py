@@ -1,4 +1,4 @@
-"""Defaults for a model by its file, or by its kind: sampling, prompt preset, step format, ends of paths."""
+"""Defaults for a model by its file, or by its kind: sampling, prompt preset, step format, ends of paths, width."""
 
 from __future__ import annotations
 
@@ -93,3 +93,31 @@ def _with_recommended(given: SamplingParams, name: str, value: object) -> Sampli
     except UsageError:
         return given
     return found
+
+
+WIDEST, NARROWEST = 16, 4
+"""Number of paths where none was given: of small models, and at least."""
+WEIGHTS_PER_THREAD = 2_500_000_000
+"""Weights, times the paths, that a processor is expected to work on within the patience of a user."""
+
+
+@runtime_checkable
+class SuggestsWidth(Protocol):
+    """A policy that says how many paths suit it where the user gives no width."""
+
+    @property
+    def width(self) -> int:
+        """Number of paths."""
+        ...
+
+
+def suitable_width(parameters: int, threads: int) -> int:
+    """Return the number of paths for a model on processors, where the user gives none.
+
+    It is the largest power of two, from NARROWEST to WIDEST, for which the weights times the paths are no more than
+    WEIGHTS_PER_THREAD times the threads: on two processors 16 up to 312 M weights, 8 up to 625 M, 4 above.
+    """
+    width = WIDEST
+    while width > NARROWEST and width * parameters > WEIGHTS_PER_THREAD * threads:
+        width //= 2
+    return width

@@ -16,7 +16,7 @@ from ..runtime.messages import SLOW_PARAMETERS, StepRequest, StepResult, Turn
 from ..runtime.serve.loaded_model import LoadedModel
 from ..runtime.serve.rates import Rates
 from ..runtime.serve.token_tree import TokenTree
-from .defaults import recommended_sampling
+from .defaults import WIDEST, recommended_sampling, suitable_width
 from .prompts.presets import PRESET_KEY
 from .prompts.prompt_format import PromptFormat
 from .protocol import AdoptedNode
@@ -39,6 +39,17 @@ class LlamaPolicy:
     def sampling(self) -> TokenSampling:
         """The sampling that suits the model."""
         return recommended_sampling(self.model.info.metadata)
+
+    @property
+    def width(self) -> int:
+        """Number of paths where the user gives none; a GPU takes many at once."""
+        from ..runtime.llama.devices import gpu_count
+        from ..runtime.llama.native import available_threads, library
+
+        config = self.model.config
+        if config.gpu_layers != 0 and gpu_count(library()):
+            return WIDEST
+        return suitable_width(self.parameters, config.threads or available_threads())
 
     @property
     def ends_at_answer(self) -> bool:

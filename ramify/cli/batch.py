@@ -108,7 +108,7 @@ def run(source: str, out: Path, quiet: bool, **options: Any) -> None:
     problems = read_input(source, options)
     config = _config(plan, options)
     if config.reward is None and plan.reward is not None and not quiet:
-        terminal.note(no_reward_note(plan.model, config.strategy_name))
+        terminal.note(no_reward_note(plan.model))
     line = BatchProgressLine(quiet=quiet)
     with terminal.owned_stdout():
         try:

@@ -221,6 +221,8 @@ def _try_model(model: str) -> dict[str, Any]:
         return {"model": model, "error": str(error)}
 
 
+_OWN_ANSWER = "the first one that is marked, as the model was trained"
+_ANY_ANSWER = "by the question: marked, a choice, code or a whole text; else the last number or line; or --answer"
 PROMPT_SHOWN = 400
 """Characters of the prompt that the plan shows."""
 
@@ -233,7 +235,9 @@ def _plan(engine: Engine, model: str, tokens_per_s: float | None) -> dict[str, A
     from ramify.engine.policy.llama import LlamaPolicy
 
     policy, reward = engine.policy, default_reward(model)
-    strategy = choose_strategy(None, has_reward=reward is not None, budget=DEFAULT_BUDGET, profile=engine.profile)
+    strategy = choose_strategy(
+        None, has_reward=reward is not None, budget=DEFAULT_BUDGET, profile=engine.profile, width=engine.default_width
+    )
     plan: dict[str, Any] = {}
     if isinstance(policy, LlamaPolicy):
         info = policy.model.info
@@ -243,13 +247,14 @@ def _plan(engine: Engine, model: str, tokens_per_s: float | None) -> dict[str, A
             "prompt": f"{len(prompt.tokens)} tokens by the {use.prompt}: {_shortened(prompt.text)}",
             "preset": use.preset,
             "step_ends": use.step_format,
+            "answer": _OWN_ANSWER if policy.ends_at_answer else _ANY_ANSWER,
             "path_ends": f"{use.path_end}, or {DEFAULT_RUN.max_path_tokens:,} tokens",
             "sampling": asdict(use.sampling),
         }
     return plan | {
-        "strategy": f"{strategy.name} of up to {strategy.width} paths; fewer on a slow model",
+        "strategy": f"{strategy.name} of up to {strategy.width} paths{_why(policy)}; fewer where time is short",
         "reward": reward
-        or "none goes with this model, so its paths vote; name one with --reward, such as mean-logprob",
+        or "none goes with this model, so the majority decides; name one with --reward, such as mean-logprob",
         "limits": f"{DEFAULT_BUDGET.generated_tokens:,} generated tokens, {DEFAULT_BUDGET.seconds:g} s",
         "speed": "not measured" if not tokens_per_s else f"{tokens_per_s:,.0f} tokens/s for one path",
         "expected": _expected(policy, strategy.width, tokens_per_s),
@@ -272,6 +277,15 @@ def _expected(policy: PolicyModel, width: int, tokens_per_s: float | None) -> st
         f"{duration_text(first_s)} to a first answer, {duration_text(first_s + rest_s)} for {width} paths "
         f"of {PATH_TOKENS} tokens"
     )
+
+
+def _why(policy: object) -> str:
+    """Return why a strategy has so many paths, "" for a model without a reason."""
+    from ramify.engine.policy.llama import LlamaPolicy
+
+    if not isinstance(policy, LlamaPolicy):
+        return ""
+    return f" for {policy.parameters / 1e6:,.0f} M weights on this machine"
 
 
 def _shortened(text: str) -> str:

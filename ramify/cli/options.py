@@ -210,8 +210,10 @@ class SearchPlan:
             plan.strategy(has_reward=plan.reward is not None)
         return plan
 
-    def strategy(self, *, has_reward: bool) -> Strategy:
+    def strategy(self, *, has_reward: bool, width: int | None = None) -> Strategy:
         """Return the strategy, chosen by whether there is a reward model if none was named.
+
+        `width` is the number of paths if none was given, None for that of the strategy.
 
         Raises:
             UsageError: if it needs a reward model and there is none, or does not have an option that was given.
@@ -227,6 +229,7 @@ class SearchPlan:
             profile=lambda: self._profile(has_reward=has_reward),
             options=self.strategy_options,
             remedy="name one with --reward, or use --strategy majority",
+            width=width,
         )
 
     def _check_strategy_options(self, *, has_reward: bool) -> None:
@@ -252,10 +255,10 @@ class SearchPlan:
         return profile_for(self.model, reward if has_reward else None, self.profile)
 
 
-def no_reward_note(model: str, strategy: str | None) -> str:
-    """Return the line that says that the paths of a model are not scored, and what is done instead."""
-    chosen = "" if strategy is None else f", so the strategy is {strategy}"
-    return f"no reward goes with {model}{chosen}; name one with --reward"
+def no_reward_note(model: str, *, votes: bool = True) -> str:
+    """Return the line that says what decides where no reward scores the paths, and why; texts do not vote."""
+    decides = "the majority of the paths decides" if votes else "the text that is most like the others is the answer"
+    return f"{decides}, because no reward was given and none goes with {model}; name one with --reward"
 
 
 def _given(holder: type[DataclassInstance], options: dict[str, Any]) -> dict[str, Any]:

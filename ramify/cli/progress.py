@@ -79,7 +79,9 @@ class SearchProgress:
         self._line.clear()
 
     def summary(self, solution: Solution) -> None:
-        """Write the result and the cost of a run in one line."""
+        """Write the result and the cost of a run in one line, after a note if the answer is a last resort."""
+        if solution.answer is not None and solution.reading is not None and solution.reading.last_resort:
+            self.note("no finished path states an answer, so it is taken from the last number of the text")
         self._line.say(summary_line(solution), style=terminal.DIM)
 
 
@@ -87,6 +89,8 @@ def summary_line(solution: Solution) -> str:
     """Return the result and the cost of a run in one line."""
     usage = solution.usage
     parts = [f"{solution.strategy['name']}: {votes_line(solution)}"]
+    if solution.answer is not None and solution.reading is not None:
+        parts.append(f"the answer is {solution.reading.kind.title}{' (guessed)' if solution.reading.guessed else ''}")
     if solution.score is not None:
         parts.append(f"score {solution.score:.3f}")
     parts.append(f"{usage.policy.generated_tokens:,} tokens generated")
@@ -100,13 +104,16 @@ def summary_line(solution: Solution) -> str:
 def votes_line(solution: Solution) -> str:
     """Return how many paths agree with the answer of a solution, and how many have ended without one.
 
-    Paths that the strategy gave up are not counted; those that a limit or the user ended are "cut short".
+    Of texts, which do not vote, it says how the answer was selected. Paths that the strategy gave up are not
+    counted; those that a limit or the user ended are "cut short".
     """
     from ramify.search.node import PruneReason
 
     finished = [candidate for candidate in solution.candidates if candidate.answer is not None]
     votes = max((candidate.votes for candidate in finished if candidate.text == solution.text), default=0)
     found = f"{votes} of {len(finished)} finished paths agree" if finished else "no path finished with an answer"
+    if finished and solution.reading is not None and not solution.reading.kind.votes:
+        found = _selection(solution, len(finished))
     without, cut = len(solution.candidates) - len(finished), 0
     if solution.tree is not None:
         above = {node.parent for node in solution.tree}
@@ -115,6 +122,17 @@ def votes_line(solution: Solution) -> str:
         cut = sum(reason in (PruneReason.BUDGET, PruneReason.STOPPED) for reason in reasons)
     found += f", {without} ended without an answer" if without else ""
     return found + (f", {cut} cut short" if cut else "")
+
+
+def _selection(solution: Solution, texts: int) -> str:
+    """Return how one of several texts, which do not vote, was selected."""
+    from ramify.engine.ensembles.cascade import certainty
+
+    if texts == 1:
+        return "the only finished text"
+    if solution.reading is not None and solution.reading.chosen_by == "best":
+        return f"the best score of {texts} texts"
+    return f"most like the others of {texts} texts, similarity {certainty(solution):.2f}"
 
 
 def _short(text: str) -> str:

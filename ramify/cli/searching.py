@@ -92,12 +92,16 @@ async def search(
     with interrupts.listening():
         progress.loading(plan.model)
         async with Engine(model=plan.model, reward=plan.reward, **plan.engine_options) as engine:
-            strategy = plan.strategy(has_reward=engine.reward is not None)
-            if engine.reward is None and plan.reward is not None:
-                progress.note(no_reward_note(plan.model, strategy.name))
+            strategy = plan.strategy(has_reward=engine.reward is not None, width=engine.default_width)
+
+            def begun(run: Run) -> None:
+                interrupts.soften(run.stop)
+                if engine.reward is None and plan.reward is not None and strategy.width > 1:
+                    progress.note(no_reward_note(plan.model, votes=run.answers.kind.votes))
+
             options: dict[str, Any] = {**plan.run_options, "strategy": strategy, "progress": progress.interactive}
             options["budget"] = budget_left(options.get("budget", DEFAULT_BUDGET), time.monotonic() - started_s)
-            solution = await _run_to_end(engine, question, options, progress, lambda run: interrupts.soften(run.stop))
+            solution = await _run_to_end(engine, question, options, progress, begun)
         if fallback is not None and not interrupts.count:
             solution = await _with_fallback(plan, fallback, solution, options, progress, interrupts)
         return SearchOutcome(solution, bool(interrupts.count))

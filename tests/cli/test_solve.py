@@ -69,7 +69,8 @@ def test_without_a_reward_model_majority_takes_over_and_says_so(ramify, scripted
     result = ramify("solve", "-w", "4", "--model", "my.gguf", "How many?")
     assert (result.code, result.out) == (0, "7\n")
     assert result.err.splitlines()[0] == (
-        "note: no reward goes with my.gguf, so the strategy is majority; name one with --reward"
+        "note: the majority of the paths decides, because no reward was given and none goes with my.gguf; "
+        "name one with --reward"
     )
 
 
@@ -191,3 +192,42 @@ def test_a_bug_shows_its_traceback_and_is_exit_code_1(ramify, scripted):
     assert (result.code, result.out) == (1, "")
     assert "Traceback (most recent call last)" in result.err
     assert result.err.splitlines()[-1].startswith("error: this is a bug in ramify (KeyError)")
+
+
+class Ordinary(ScriptedModel):
+    """A scripted model that is not one of ramify's own: its paths go on after an answer."""
+
+    ends_at_answer = False
+
+
+def written(*texts: str) -> Ordinary:
+    return Ordinary(lambda question, path: ScriptedStep(text=texts[path[0] % len(texts)], end=True))
+
+
+def test_a_text_is_printed_whole_and_the_summary_says_what_the_answer_is(ramify, scripted):
+    scripted(written("Je t'aime.\nVraiment.", "Je t'aime beaucoup.", "Je t'aime.\nBeaucoup."), None)
+    result = ramify("solve", "-w", "3", "--model", "my.gguf", "Translate to French: I love you.")
+    assert (result.code, result.out) == (0, "Je t'aime.\nBeaucoup.\n")
+    note, summary = result.err.splitlines()
+    assert note.startswith("note: the text that is most like the others is the answer, because no reward was given")
+    assert "majority: most like the others of 3 texts, similarity 0." in summary
+    assert "the answer is the whole text (guessed)" in summary
+
+
+def test_code_is_printed_without_its_fence(ramify, scripted):
+    scripted(written("Here:\n```python\nprint(1)\n```\nDone."), prefer_five)
+    result = ramify("solve", "-w", "2", "-s", "best-of-n", "Write a Python function that prints 1.")
+    assert (result.code, result.out) == (0, "print(1)\n")
+    assert "best-of-n: the best score of 2 texts · the answer is a block of code (guessed)" in result.err
+
+
+def test_a_number_that_nothing_marks_is_said_to_be_a_last_resort(ramify, scripted):
+    scripted(written("3 + 4 makes 7 apples"), None)
+    result = ramify("solve", "-w", "2", "-r", "none", "How many apples?")
+    assert (result.code, result.out) == (0, "7\n")
+    assert "note: no finished path states an answer, so it is taken from the last number of the text" in result.err
+    asked = ramify("solve", "-w", "2", "-r", "none", "--answer", "box", "How many apples?")
+    assert (asked.code, asked.out) == (4, "3 + 4 makes 7 apples\n")
+    data = json.loads(ramify("solve", "-w", "2", "-r", "none", "--json", "How many apples?").out)
+    assert data["reading"] == {"kind": "number", "guessed": True, "last_resort": True, "chosen_by": "majority"}
+    assert ramify("solve", "--answer", "poem", "q").code == 2

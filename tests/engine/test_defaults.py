@@ -1,12 +1,14 @@
-"""Defaults of models that were not trained for ramify: their sampling, and what a user gives in its stead."""
+"""Defaults of models that were not trained for ramify: sampling and width, and what a user gives in their stead."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from ramify import Engine, SamplingParams
+from ramify import Engine, Rebase, SamplingParams
 from ramify.engine.loading import default_sampling
-from ramify.engine.policy.defaults import intended_use, recommended_sampling
+from ramify.engine.policy.defaults import intended_use, recommended_sampling, suitable_width
 from ramify.engine.runtime.messages import StepRequest
 from ramify.sampling_params import UNFILTERED, USUAL_SAMPLING, TokenSampling
 from ramify.search.strategies.sampling import MajorityVote
@@ -92,3 +94,26 @@ def test_what_is_used_of_a_model(
     use = intended_use(metadata, template)
     assert (use.preset, use.prompt, use.step_format, use.sampling) == (*expected[:3], expected[4])
     assert use.path_end.endswith(expected[3])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "threads", "width"),
+    [(1_030_000, 1, 16), (135_000_000, 2, 16), (494_000_000, 2, 8), (1_540_000_000, 2, 4), (7_000_000_000, 2, 4),
+     (7_000_000_000, 32, 8), (494_000_000, 16, 16)],
+)  # fmt: skip
+def test_large_models_get_fewer_paths_on_few_processors(parameters: int, threads: int, width: int) -> None:
+    assert suitable_width(parameters, threads) == width
+
+
+async def test_a_width_that_suits_the_model_takes_the_place_of_the_default_alone() -> None:
+    class Large(ScriptedModel):
+        width = 4
+
+    async def width_of(**options: Any) -> Any:
+        async with Engine(
+            model=Large(lambda question, path: "The answer is 4."), reward=lambda q, steps: 0.5
+        ) as engine:
+            return (await engine.solve("q", **options)).strategy["width"]
+
+    assert await width_of() == await width_of(strategy="beam") == 4
+    assert await width_of(strategy=Rebase(width=16)) == 16 and await width_of(strategy="widening") == 64

@@ -57,7 +57,7 @@ class Plan(Protocol):
         """Settings of the run."""
         ...
 
-    def strategy(self, *, has_reward: bool) -> Strategy:
+    def strategy(self, *, has_reward: bool, width: int | None = None) -> Strategy:
         """Return the strategy."""
         ...
 
