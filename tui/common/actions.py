@@ -67,6 +67,13 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "rerun", "r", "r", "again", "Go home with this question and these settings, to change and run.", ("run",), 14
     ),
+    Action("wrap", "w", "w", "wrap", "Show steps in the tree on several lines, or on one.", TREES, 15),
+    Action("toggle_path", "d", "d", "path", "Show the panel of the selected path, or hide it.", ("run",), 16),
+    Action("plain", "m", "m", "plain", "Show texts as they were written, or Markdown and LaTeX set.", ("run",), 17),
+    Action("narrow_side", "greater_than_sign", ">", "tree", "Give the tree more room than the panels.", ("run",), 18),
+    Action("widen_side", "less_than_sign", "<", "panels", "Give the panels more room than the tree.", ("run",), 19),
+    Action("grow_path", "full_stop", ".", "larger path", "Give the panel of the path more room.", ("run",)),
+    Action("shrink_path", "comma", ",", "smaller path", "Give the panel of the path less room.", ("run",)),
     Action("open_run", "enter", "enter", "open", "Open the selected run with its tree.", ("history",), 1),
     Action("replay_run", "f6", "F6", "replay", "Replay the selected run step by step.", ("history",), 2),
     Action("rerun_run", "f2", "F2", "again", "Go home with the selected run's question and settings.", ("history",), 3),
@@ -74,10 +81,10 @@ ACTIONS: tuple[Action, ...] = (
     Action("open_item", "enter", "enter", "open", "Open the selected item with its tree.", ("batch",), 1),
     Action("other_folder", "f2", "F2", "folder", "Look at another folder.", ("batch",), 2),
     Action("open_side", "enter", "enter", "open", "Open the selected side on the whole screen.", ("compare",), 4),
-    Action("go_back", "escape", "esc", "back", "Go back; a search in progress goes on.", EVERYWHERE[1:], 20),
-    Action("help", "f1", "F1", "help", "Explain this screen and the selected part of it.", EVERYWHERE, 21),
+    Action("go_back", "escape", "esc", "back", "Go back; a search in progress goes on.", EVERYWHERE[1:], 40),
+    Action("help", "f1", "F1", "help", "Explain this screen and the selected part of it.", EVERYWHERE, 41),
     Action("console", "f9", "F9", "log", "Show what the program and the models reported.", EVERYWHERE, 30),
-    Action("quit", "ctrl+q", "^q", "quit", "Stop what runs, save it and leave.", EVERYWHERE, 22, True),
+    Action("quit", "ctrl+q", "^q", "quit", "Stop what runs, save it and leave.", EVERYWHERE, 42, True),
     Action(
         "interrupt",
         COPY_KEY,

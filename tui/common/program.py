@@ -72,6 +72,7 @@ class Program(App[None]):
         self.store = store
         self.logs = logs
         self.live_sessions: list[LiveSession] = []
+        self.room: dict[str, int] = {"side": 0, "path": 0}
         self.actions: tuple[Action, ...] = remapped(keys or {})
         self.set_keymap(keymap_of(self.actions))
         self._make_engine = make_engine

@@ -257,6 +257,12 @@ class CompareScreen(RamifyScreen):
             tree.keep_pruned = not tree.keep_pruned
             tree.refresh_view(force=True)
 
+    def action_wrap(self) -> None:
+        """Show the steps of both sides on several lines, or on one."""
+        for tree in self.query(TreeView):
+            tree.wrap = not tree.wrap
+            tree.refresh_view(force=True)
+
     @on(TreeView.Opened)
     def tree_opened(self) -> None:
         """Open the side whose tree was asked for."""

@@ -78,25 +78,35 @@ class PathReader(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,o,enter", "dismiss", "back", show=False),
         Binding("c", "copy", "copy", show=False),
+        Binding("m", "plain", "plain", show=False),
     ]
 
-    def __init__(self, session: Session, node: int) -> None:
+    def __init__(self, session: Session, node: int, *, plain: bool = False) -> None:
         super().__init__()
         self._session = session
         self._node = node
+        self._plain = plain
 
     def compose(self) -> ComposeResult:
         """Lay out the path."""
         with Vertical(id="dialog", classes="tall") as dialog:
             dialog.border_title = f"Path to step {self._node}" if self._node else "Question"
-            dialog.border_subtitle = "c copies · esc goes back"
+            dialog.border_subtitle = "m shows it as it was written · c copies · esc goes back"
             yield NodeDetail(id="reader")
 
     def on_mount(self) -> None:
         """Show the path, and again as it grows."""
-        self.query_one(NodeDetail).focus()
+        detail = self.query_one(NodeDetail)
+        detail.plain = self._plain
+        detail.focus()
         self._show()
         self.set_interval(0.1, self._show)
+
+    def action_plain(self) -> None:
+        """Show the text as it was written, or as it is meant."""
+        detail = self.query_one(NodeDetail)
+        detail.plain = not detail.plain
+        self._show()
 
     def action_copy(self) -> None:
         """Copy the text of the path."""

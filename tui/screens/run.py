@@ -28,14 +28,14 @@ from ..widgets.choice import Option, Picker
 from ..widgets.detail import NodeDetail
 from ..widgets.footer import ActionFooter
 from ..widgets.tree import TreeView
-from .base import RamifyScreen
 from .dialogs import EditStep, PathReader
+from .run_layout import PanelScreen
 
 STEERING = ("pause", "step", "stop", "raise_budget", "prune", "expand", "edit", "pin")
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
-class RunScreen(RamifyScreen):
+class RunScreen(PanelScreen):
     """Watch a run, and steer it while it is alive."""
 
     area = "run"
@@ -69,11 +69,6 @@ class RunScreen(RamifyScreen):
         tree.show(self.view)
         self.frame()
         self.animate_frames()
-
-    @property
-    def branches(self) -> TreeView:
-        """The tree's widget."""
-        return self.query_one(TreeView)
 
     @property
     def view(self) -> RunView:
@@ -174,7 +169,7 @@ class RunScreen(RamifyScreen):
     @on(TreeView.Opened)
     def action_open_node(self) -> None:
         """Show the selected path on the whole screen."""
-        self.program.push_screen(PathReader(self.session, self.branches.cursor))
+        self.program.push_screen(PathReader(self.session, self.branches.cursor, plain=self.query_one(NodeDetail).plain))
 
     # Possible actions
 
@@ -212,6 +207,8 @@ class RunScreen(RamifyScreen):
             return "resume"
         if action.id == "hide_pruned" and not self.branches.keep_pruned:
             return "show all"
+        if action.id == "plain" and self.query_one(NodeDetail).plain:
+            return "formatted"
         return action.title
 
     def stop_if_running(self) -> bool:
@@ -343,6 +340,14 @@ class RunScreen(RamifyScreen):
         tree = self.branches
         tree.keep_pruned = not tree.keep_pruned
         tree.refresh_view(force=True)
+        self.refresh_footer()
+
+    def action_plain(self) -> None:
+        """Show texts as they were written, or as they are meant."""
+        detail = self.query_one(NodeDetail)
+        self.branches.plain = detail.plain = not detail.plain
+        self.branches.show(self.view)
+        self._show_detail()
         self.refresh_footer()
 
     def action_rerun(self) -> None:

@@ -15,18 +15,22 @@ from textual.strip import Strip
 
 from ramify.search.node import Node, NodeState, Origin
 from ramify.search.tree import ROOT
-from ramify.text import cut
+from ramify.text import cut, width_of
 
 from ..common.program import program_of
 from ..common.themes import score_bar, score_tint
 from ..state.panels import prune_text
-from ..state.rows import TreeRow, tree_rows
+from ..state.rows import StepLines, TreeRow, excerpt, tree_rows, wrapped
 from ..state.run_view import RunView
 
+_BELOW = str.maketrans("├└─", "│  ")
+"""Branch lines of a row as they go on below its first line."""
 KEPT_LINES = 1000
 """Number of drawn lines that are kept."""
 LEAST_TEXT = 24
 """Columns that stay free for score and text however deep a branch is."""
+MOST_LINES = 4
+"""Number of lines of a step when steps are wrapped."""
 SIGN = {NodeState.PENDING: "◌", NodeState.OPEN: "·", NodeState.FINISHED: "✓", NodeState.PRUNED: "×"}
 
 
@@ -38,6 +42,7 @@ class TreeView(ScrollView, can_focus=True):
         "Each line is a step. In front stands its score as a bar and a number, then a sign: ● on the best path, "
         "✓ finished with an answer, · still open, ◌ being written, × given up and why, ✎ written by hand, ⚑ pinned. "
         "Steps that follow each other without a choice stand below each other; branches are indented. "
+        "Of steps that begin alike, the part that differs is shown after an ellipsis. "
         "Left folds a step, right unfolds it, a click selects, a second click opens the path."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -84,10 +89,16 @@ class TreeView(ScrollView, can_focus=True):
         super().__init__(id=id, classes=classes)
         self.follow = True
         self.keep_pruned = True
+        self.wrap = False
+        self.plain = False
         self.folded = set[int]()
         self._view = RunView()
+        self._texts = StepLines(self._view)
         self._rows: list[TreeRow] = []
         self._place: dict[int, int] = {}
+        self._lines: list[tuple[int, int]] = []
+        self._tops: list[int] = []
+        self._heights: dict[object, int] = {}
         self._cursor = ROOT
         self._awaited: int | None = None
         self._best: set[int] = set()
@@ -113,7 +124,9 @@ class TreeView(ScrollView, can_focus=True):
     def show(self, view: RunView) -> None:
         """Show a run, keeping the selected node if it has it."""
         self._view = view
+        self._texts = StepLines(view, plain=self.plain)
         self._strips.clear()
+        self._heights.clear()
         if self._cursor not in view.tree:
             self._cursor = ROOT
         self.refresh_view(force=True)
@@ -121,17 +134,19 @@ class TreeView(ScrollView, can_focus=True):
     def refresh_view(self, *, force: bool = False) -> bool:
         """Draw what has changed since the last call; False if nothing had."""
         view = self._view
-        drawn = (view.version, self.keep_pruned, len(self.folded))
+        drawn = (view.version, self.keep_pruned, len(self.folded), self.wrap)
         if drawn == self._drawn and not force:
             return False
         self._drawn = drawn
         self._frame_count += 1
         self._best = view.best_path()
         shape = (id(view.tree), len(view.tree), *drawn[1:], self.keep_pruned or view.version)
-        if shape != self._shape or force:
+        shape_changed = shape != self._shape or force
+        if shape_changed:
             self._shape = shape
             self._rows = tree_rows(view, folded=self.folded, keep_pruned=self.keep_pruned)
             self._place = {row.node: place for place, row in enumerate(self._rows)}
+        if self.wrap or shape_changed:
             self._fit()
         if self._awaited is not None and self._awaited in view.tree:
             awaited, self._awaited, self.follow = self._awaited, None, False
@@ -167,28 +182,36 @@ class TreeView(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Return one line of the widget."""
-        place = self.scroll_offset.y + y
+        line = self.scroll_offset.y + y
         width = self._columns
+        if line >= self._line_count:
+            return Strip.blank(width, self.rich_style)
+        place, part = self._lines[line] if self.wrap else (line, 0)
         if place >= len(self._rows):
             return Strip.blank(width, self.rich_style)
         row = self._rows[place]
-        key = self._key(row, width)
+        key = self._key(row, width), part
         strip = self._strips.get(key)
         if strip is None:
             if len(self._strips) > KEPT_LINES:
                 self._strips.clear()
-            strip = self._strips[key] = self._drawn_line(row, width)
+            strip = self._strips[key] = self._drawn_line(row, width, part)
         return strip
+
+    @property
+    def _line_count(self) -> int:
+        return len(self._lines) if self.wrap else len(self._rows)
 
     def _key(self, row: TreeRow, width: int) -> object:
         """Return all that a line depends on, so that a line that looks as before is not made again."""
         node, cursor = self._view.tree.node(row.node), self._cursor == row.node
         pending = self._frame_count // 2 % 4 if node.state is NodeState.PENDING else -1
-        marks = (row.node in self._best, cursor, cursor and self.has_focus, node.id == self._view.pinned)
-        return row, width, self._view.tokens_of(node), node.score, node.state, self._view.scored, pending, marks
+        marks = (row.node in self._best, cursor, cursor and self.has_focus, node.id == self._view.pinned, self.wrap)
+        told = self._view.tokens_of(node), node.score, node.state, self._texts.likeness(node)
+        return row, width, *told, self._view.scored, pending, marks
 
-    def _drawn_line(self, row: TreeRow, width: int) -> Strip:
-        strip = Strip(self._segments(row, width)).adjust_cell_length(width)
+    def _drawn_line(self, row: TreeRow, width: int, part: int) -> Strip:
+        strip = Strip(self._segments(row, width, part)).adjust_cell_length(width)
         if row.node == self._cursor:
             strip = strip.apply_style(self._style("tree--cursor" if self.has_focus else "tree--cursor-blurred"))
         return strip.apply_style(self.rich_style)
@@ -205,22 +228,27 @@ class TreeView(ScrollView, can_focus=True):
             found = self._style_cache[name] = self.get_component_rich_style(name, partial=True)
         return found
 
-    def _segments(self, row: TreeRow, width: int) -> list[Segment]:
+    def _segments(self, row: TreeRow, width: int, part: int) -> list[Segment]:
         node = self._view.tree.node(row.node)
         if node.parent is None:
             text = cut(self._view.question or "question", width - 2)
             return [Segment("? ", self._style("tree--best")), Segment(text, self._style("tree--text"))]
-        room = max(8, width - LEAST_TEXT)
-        lead = row.lead if len(row.lead) <= room else "…" + row.lead[1 - room :]
+        lead, left = self._lead(row, width)
         best = row.node in self._best
         sign, kind = self._sign(node, best)
-        left = width - len(lead) - (9 if self._view.scored else 2)
-        parts = [Segment(lead, self._style("tree--guide")), *self._score(node), Segment(f"{sign} ", self._style(kind))]
         more = f" ▸ {row.hidden} more" if row.hidden else ""
-        parts += self._words(node, kind, max(0, left - len(more)))
-        if more:
-            parts.append(Segment(more, self._style("tree--reason")))
-        return parts
+        words = self._words(node, kind, left, part) if part else self._words(node, kind, max(0, left - len(more)), 0)
+        if part:
+            blank = " " * (width - left - len(lead))
+            return [Segment(lead.translate(_BELOW), self._style("tree--guide")), Segment(blank), *words]
+        parts = [Segment(lead, self._style("tree--guide")), *self._score(node), Segment(f"{sign} ", self._style(kind))]
+        return [*parts, *words, *([Segment(more, self._style("tree--reason"))] if more else [])]
+
+    def _lead(self, row: TreeRow, width: int) -> tuple[str, int]:
+        """Return the branch lines of a row, and the columns that are left for its text."""
+        room = max(8, width - LEAST_TEXT)
+        lead = row.lead if len(row.lead) <= room else "…" + row.lead[1 - room :]
+        return lead, max(0, width - len(lead) - (9 if self._view.scored else 2))
 
     def _score(self, node: Node) -> list[Segment]:
         if node.score is None:
@@ -241,22 +269,48 @@ class TreeView(ScrollView, can_focus=True):
         kind = {NodeState.FINISHED: "tree--answer", NodeState.PRUNED: "tree--pruned"}.get(node.state, "tree--text")
         return SIGN[node.state], kind
 
-    def _words(self, node: Node, kind: str, room: int) -> list[Segment]:
+    def _words(self, node: Node, kind: str, room: int, part: int) -> list[Segment]:
+        label, text = self._said(node)
+        label_style, style = self._word_styles(node, kind)
+        if self.wrap:
+            lines = self._wrapped(label, text, room)
+            line = lines[part] if part < len(lines) else ""
+            shown = len(label) if part == 0 else 0
+            return [Segment(line[:shown], label_style), Segment(line[shown:], style)]
+        shared = self._texts.likeness(node).shared
+        if not label:
+            return [Segment(excerpt(text, shared, room), style)]
+        label = cut(label, room)
+        left = room - width_of(label) - 2
+        return [Segment(label, label_style), Segment(f"  {excerpt(text, shared, left)}" if left > 2 else "", style)]
+
+    def _said(self, node: Node) -> tuple[str, str]:
+        """Return what is said about a step before its text, "" for nothing, and the text on one line."""
+        text = self._texts.line(node)
         if node.state is NodeState.FINISHED:
-            said = "no answer" if node.answer is None else f"= {cut(node.answer, 24)}"
-            style = self._style("tree--answer" if kind != "tree--best" else kind)
-            return [
-                Segment(cut(said, room), style + Style(bold=True)),
-                Segment(_rest(node.text, room - len(said)), self._style("tree--reason")),
-            ]
+            return ("no answer" if node.answer is None else f"= {cut(node.answer, 24)}"), text
         if node.state is NodeState.PRUNED:
-            reason = cut(prune_text(node.prune_reason), room)
-            text = _rest(node.text, room - len(reason))
-            return [Segment(reason, self._style("tree--reason")), Segment(text, self._style("tree--pruned"))]
+            return prune_text(node.prune_reason), text
         if node.state is NodeState.PENDING:
-            return [Segment(cut(self._view.text_of(node) or "…", room), self._style("tree--pending"))]
-        style = "tree--text" if kind not in ("tree--best", "tree--hand") else kind
-        return [Segment(cut(node.text, room), self._style(style))]
+            return "", text or "…"
+        twin = self._texts.likeness(node).twin
+        return ("" if twin is None else f"as step {twin}"), text
+
+    def _word_styles(self, node: Node, kind: str) -> tuple[Style, Style]:
+        """Return the styles of what is said about a step and of its text."""
+        reason = self._style("tree--reason")
+        match node.state:
+            case NodeState.FINISHED:
+                return self._style("tree--answer" if kind != "tree--best" else kind) + Style(bold=True), reason
+            case NodeState.PRUNED:
+                return reason, self._style("tree--pruned")
+            case NodeState.PENDING:
+                return reason, self._style("tree--pending")
+            case _:
+                return reason, self._style("tree--text" if kind not in ("tree--best", "tree--hand") else kind)
+
+    def _wrapped(self, label: str, text: str, room: int) -> list[str]:
+        return wrapped(f"{label}  {text}" if label else text, max(8, room), MOST_LINES)
 
     def _update_title(self) -> None:
         count = self._view.step_count
@@ -276,7 +330,10 @@ class TreeView(ScrollView, can_focus=True):
 
     def action_page(self, pages: int) -> None:
         """Select a row a page above or below."""
-        self._go(self._place.get(self._cursor, 0) + pages * max(1, self.content_size.height - 1))
+        rows = max(1, self.content_size.height - 1)
+        if self.wrap:
+            rows = max(1, rows * len(self._rows) // max(1, len(self._lines)))
+        self._go(self._place.get(self._cursor, 0) + pages * rows)
 
     def action_edge(self, side: int) -> None:
         """Select the first or the last row."""
@@ -309,8 +366,9 @@ class TreeView(ScrollView, can_focus=True):
         offset = event.get_content_offset(self)
         if offset is None:
             return
-        place = self.scroll_offset.y + offset.y
-        if 0 <= place < len(self._rows):
+        line = self.scroll_offset.y + offset.y
+        if 0 <= line < self._line_count:
+            place = self._lines[line][0] if self.wrap else line
             again = self._rows[place].node == self._cursor and not self.follow
             self._go(place)
             if again:
@@ -323,8 +381,10 @@ class TreeView(ScrollView, can_focus=True):
 
     def _fit(self) -> None:
         """Let the scroll bar know how many rows there are, without laying out the screen if it is there already."""
+        if self.wrap:
+            self._lay_out_lines()
         size, old, height = (
-            Size(self._columns, len(self._rows)),
+            Size(self._columns, self._line_count),
             self.virtual_size,
             self.scrollable_content_region.height,
         )
@@ -333,6 +393,28 @@ class TreeView(ScrollView, can_focus=True):
             self.vertical_scrollbar.window_virtual_size = size.height
         else:
             self.virtual_size = size
+
+    def _lay_out_lines(self) -> None:
+        """Note which lines the rows take when they are wrapped."""
+        width = self._columns
+        self._lines.clear()
+        self._tops.clear()
+        for place, row in enumerate(self._rows):
+            self._tops.append(len(self._lines))
+            self._lines += [(place, part) for part in range(self._height(row, width))]
+
+    def _height(self, row: TreeRow, width: int) -> int:
+        node = self._view.tree.node(row.node)
+        if node.parent is None:
+            return 1
+        label, text = self._said(node)
+        key = node.id, width, len(row.lead), label, len(text), self._view.scored
+        found = self._heights.get(key)
+        if found is None:
+            if len(self._heights) > 10 * KEPT_LINES:
+                self._heights.clear()
+            found = self._heights[key] = len(self._wrapped(label, text, self._lead(row, width)[1]))
+        return found
 
     def _go(self, place: int) -> None:
         if self._rows:
@@ -365,13 +447,13 @@ class TreeView(ScrollView, can_focus=True):
         place, height = self._place.get(self._cursor), self.scrollable_content_region.height
         if place is None or height < 1:
             return
+        first = last = place
+        if self.wrap and place < len(self._tops):
+            first = self._tops[place]
+            last = (self._tops[place + 1] if place + 1 < len(self._tops) else len(self._lines)) - 1
         top = self.scroll_offset.y
-        if top <= place < top + height and top + height <= max(height, len(self._rows)):
+        if top <= first and last < top + height and top + height <= max(height, self._line_count):
             return
-        jumped = not top - 1 <= place <= top + height
-        aim = place - height // 2 if jumped else place if place < top else place - height + 1
+        jumped = not top - (MOST_LINES if self.wrap else 1) <= first <= top + height
+        aim = first - height // 2 if jumped else first if first < top else last - height + 1
         self.scroll_to(y=max(0, aim), animate=False, force=True, immediate=True)
-
-
-def _rest(text: str, room: int) -> str:
-    return f"  {cut(text, room - 2)}" if room > 4 else ""
