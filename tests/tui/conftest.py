@@ -48,13 +48,14 @@ class Ui:
     app: RamifyApp
     pilot: Pilot[None]
     model: ScriptedModel
+    patience_s: float = PATIENCE_S
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until something is so; after PATIENCE_S the test fails and shows the screen."""
-        deadline_s = time.monotonic() + PATIENCE_S
+        """Wait until something is so; after `patience_s` the test fails and shows the screen."""
+        deadline_s = time.monotonic() + self.patience_s
         while not condition():
             assert time.monotonic() < deadline_s, f"{self.toasts}\n{self.text()}"
             await self.pilot.pause(0.02)
