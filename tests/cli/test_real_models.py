@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(150)]
 BOXED = "What is 12 + 30? Put the final answer in a box."
 WORDS = "Tom has 3 apples and buys 4 more. How many apples does he have now?"
 PATIENCE_S = 100.0
-LIMIT = ("--max-generated-tokens", "200")
+SHORT = ("--prompt-preset", "gsm8k", "-w", "2", "--max-generated-tokens", "200")
+"""Options with which SmolLM2 answers WORDS in a few tokens."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_the_result_as_json_has_the_text_without_an_answer(smollm2, process):
 
 @pytest.mark.parametrize("reward", ["self-certainty", "mean-logprob:{}"])
 def test_likelihoods_guide_a_search(reward, smollm2, process):
-    result = process(BOXED, "-m", smollm2, "-r", reward.format(smollm2), "-w", "2", "--json", *LIMIT)
+    result = process(WORDS, "-m", smollm2, "-r", reward.format(smollm2), "--json", *SHORT)
     data = json.loads(result.out)
     assert result.code == 0, result.err
     assert data["strategy"]["name"] == "rebase" and 0 < data["score"] < 1
@@ -60,9 +61,9 @@ def test_likelihoods_guide_a_search(reward, smollm2, process):
 @pytest.mark.parametrize("reward", ["none", "self-certainty", "mean-logprob:{}"])
 def test_a_batch_of_two_problems(reward, smollm2, process, tmp_path: Path):
     problems, out = tmp_path / "problems.jsonl", tmp_path / "out"
-    rows = [{"question": BOXED, "answer": "42"}, {"question": BOXED.replace("30", "31"), "answer": "43"}]
+    rows = [{"question": WORDS, "answer": "7"}, {"question": WORDS.replace("Tom", "Tim"), "answer": "7"}]
     problems.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    command = ["batch", "run", str(problems), "--out", str(out), "-m", smollm2, "-w", "2", *LIMIT]
+    command = ["batch", "run", str(problems), "--out", str(out), "-m", smollm2, *SHORT]
     result = process(*command, "-r", reward.format(smollm2))
     assert result.code == 0, result.err
     items = [json.loads(line) for line in (out / "items.jsonl").read_text("utf-8").splitlines()]
