@@ -7,8 +7,9 @@ import pytest
 from ramify.engine.policy.remote.policy import RemotePolicy
 from ramify.errors import UsageError
 from ramify.search.node import FinishReason
+from ramify.search.strategies.sampling import Greedy
 
-from .asking import connect, expand, request, write
+from .asking import connect, expand, request, solve, write
 from .http_server import Ask, serving
 
 
@@ -83,3 +84,50 @@ async def test_a_code_fence_and_a_heading_are_no_step_of_their_own(ignored: bool
         policy = await RemotePolicy.connect(f"openai:{server.url}#m", prompt_preset="gsm8k", step_format="blank-line")
         found = await expand(policy, request())
     assert (found[1].text, found[1].finish_reason) == ("".join(tokens[:-1]), FinishReason.STEP)
+
+
+CHECKED = ["4", " so", " \\boxed{4}", "\n", "Check:", " 2+2", " is", " \\boxed{5}"]
+
+
+@pytest.mark.parametrize("preset", ["text", "chat:math"])
+async def test_a_path_goes_on_after_the_first_answer_in_it(preset: str) -> None:
+    def checked(ask: Ask) -> list[str]:
+        return CHECKED[4:] if "boxed{4}" in ask.prefix else CHECKED
+
+    with serving(checked) as server:
+        found = await solve(await connect(server, preset=preset), strategy=Greedy())
+    assert (found.answer, found.text) == ("5", "".join(CHECKED))
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        (["So", "\n", "The answer is", " 4.", "\n", "Question:", " more", "\n"], "So\nThe answer is 4."),
+        (["It is", " 4.", "\n", "Ques", "tion:", " What", "\n", "Answer: 9"], "It is 4.\n"),
+        (["Question 2", ":", " What", "\n"], ""),
+    ],
+)
+async def test_a_base_model_stops_after_its_answer_and_before_another_question(
+    tokens: list[str], text: str, ignored: bool
+) -> None:
+    def rambling(ask: Ask) -> list[str]:
+        left, prefix = list(tokens), ask.prefix
+        while prefix and left:
+            prefix = prefix[len(left.pop(0)) :]
+        return [*left, *[" on"] * 50]
+
+    with serving(rambling, ignore_stop=ignored) as server:
+        found = await solve(await connect(server), strategy=Greedy())
+    assert found.tree is not None
+    (end,) = found.tree.finished_nodes()
+    assert (found.tree.path_text(end.id), end.finish_reason) == (text, FinishReason.EOS)
+
+
+async def test_a_stop_sequence_that_comes_in_a_second_request_ends_the_path() -> None:
+    def lines(ask: Ask) -> list[str]:
+        return ["One", "\n", "Question:", " two", "\n"][2 * ask.prefix.count("\n") :]
+
+    with serving(lines) as server:
+        found = await expand(await connect(server), request(min_tokens=4))
+    assert (found[1].text, found[1].finish_reason) == ("One\n", FinishReason.EOS)

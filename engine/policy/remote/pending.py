@@ -62,11 +62,14 @@ class PendingStep:
         """The text, that of the request in flight included."""
         return self.text + ("" if self._current is None else self._current.text)
 
-    def start(self, end: StepEnd | None) -> StreamedText:
-        """Return an empty text for a new request; the text of a failed one is dropped, its tokens are charged."""
+    def start(self, end: StepEnd | None, stop: str = "") -> StreamedText:
+        """Return an empty text for a new request; the text of a failed one is dropped, its tokens are charged.
+
+        `end` and `stop` are as in StreamedText.
+        """
         if self._current is not None:
             self.generated += self._current.count()
-        self._current = StreamedText(self.text, end, self._passed)
+        self._current = StreamedText(self.text, end, self._passed, stop)
         return self._current
 
     def charge(self, generated: int, prompt: int, cached: int, reevaluated: int) -> None:

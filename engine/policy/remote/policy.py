@@ -6,7 +6,7 @@ import logging
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -115,8 +115,8 @@ class RemotePolicy:
 
     @property
     def ends_at_answer(self) -> bool:
-        """Whether a path ends with its first answer: in completions, where a base model has no end of its own."""
-        return self.writer.as_text
+        """False: a path ends where the model or a stop sequence of the preset ends it, as with a file."""
+        return False
 
     @property
     def answer_kind(self) -> AnswerKind | None:
@@ -163,7 +163,7 @@ class RemotePolicy:
         policy = cls(
             where,
             PromptWriter(preset, as_text=as_text),
-            choose_step_format(step_format, {}, preset),
+            replace(choose_step_format(step_format, {}, preset), stop=preset.stops(None if as_text else "any")),
             settings,
             EndpointPool([Endpoint(each, settings.parallel) for each in transports], settings.retry),
             PromptWriter(TEXT_PRESET, as_text=False) if prompt_preset is None else None,

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from ramify.search.node import FinishReason
 
+from ...runtime.decode.step_text import find_stop
 from .http import Refused, Unreachable, in_words
 from .server_reply import Choice, ServerUsage, StopCause, read_reply
 from .step_end import StepEnd
@@ -30,13 +31,14 @@ class StreamedText:
     """One text as it arrives.
 
     `head` is the text that the step has already, `end` the end of steps, None to run to the end of the path; an end
-    within the first `passed` characters does not count. `text` is the new text up to the end of the step, `raw` all
-    that arrived. `listed` counts the tokens with log probabilities, `logprob` is their sum, None if there were none;
-    `pieces` counts the pieces of text. `finish_reason` is None until the server sends one, `told` is the cause that it
-    names. `cut` tells that the end of the step was found in the text, `hidden` that the server keeps reasoning apart.
+    within the first `passed` characters does not count. `stop` is the pattern that ends the path, "" for none (see
+    StepFormat). `text` is the new text up to the end of the step or the path, `raw` all that arrived. `listed` counts
+    the tokens with log probabilities, `logprob` is their sum, None if there were none; `pieces` counts the pieces of
+    text. `finish_reason` is None until the server sends one, `told` is the cause that it names. `cut` tells that an end
+    was found in the text, `stopped` that it is that of the path, `hidden` that the server keeps reasoning apart.
     """
 
-    def __init__(self, head: str, end: StepEnd | None, passed: int = 0) -> None:
+    def __init__(self, head: str, end: StepEnd | None, passed: int = 0, stop: str = "") -> None:
         self.text = ""
         self.raw = ""
         self.listed = 0
@@ -45,10 +47,12 @@ class StreamedText:
         self.finish_reason: str | None = None
         self.told: StopCause = "unknown"
         self.cut = False
+        self.stopped = False
         self.hidden = False
         self._head = head
         self._end = end
         self._passed = passed
+        self._stop = stop
         self._half = ""
 
     @property
@@ -90,11 +94,28 @@ class StreamedText:
     def _grow(self, text: str) -> None:
         if not text:
             return
+        before = len(self._head) + len(self.raw)
         self.raw += text
         self.text = self.raw
-        length = None if self._end is None else self._end.find(self._head + self.raw, self._passed)
-        if length is not None:
+        whole = self._head + self.raw
+        length = None if self._end is None else self._end.find(whole, self._passed)
+        at = find_stop(whole, self._stop, before) if self._stop else None
+        if at is not None and (length is None or at < length):
+            self._stop_at(whole, at)
+        elif length is not None:
             self.text, self.cut = self.raw[: max(0, length - len(self._head))], True
+
+    def ends_path(self, tail: str) -> bool:
+        """Tell whether a stop sequence ends the path in `tail`, which is to follow the text; cuts the text there."""
+        whole = self._head + self.text + tail
+        at = find_stop(whole, self._stop, len(whole) - len(tail)) if self._stop else None
+        if at is not None:
+            self._stop_at(whole, at)
+        return at is not None
+
+    def _stop_at(self, whole: str, at: int) -> None:
+        self.text = whole[:at].rstrip()[len(self._head) :]
+        self.cut = self.stopped = True
 
 
 class ReplyParser:
@@ -227,7 +248,7 @@ def finish_reason_of(
     (`has_answer`), else the former.
     """
     if streamed.cut:
-        return FinishReason.STEP, ""
+        return (FinishReason.EOS if streamed.stopped else FinishReason.STEP), ""
     if streamed.finish_reason == "length":
         return (FinishReason.LENGTH if out_of_room else FinishReason.CONTEXT), ""
     by_stop = streamed.finish_reason == "stop" and streamed.told != "end"

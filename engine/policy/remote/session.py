@@ -152,7 +152,7 @@ class RemoteSession:
         async def ask(endpoint: Endpoint) -> tuple[Endpoint, Dialect, CompletionRequest, ReplyParser]:
             dialect = await policy.dialect(endpoint)
             completion = _completion_request(steps, tokens, end, dialect)
-            reply = ReplyParser([step.start(end) for step in steps[: completion.count]])
+            reply = ReplyParser([step.start(end, policy.step.stop) for step in steps[: completion.count]])
             prompt = self._writer.prompt(self._question, completion, dialect)
             await policy.write(endpoint, dialect, prompt, completion, reply)
             reply.missing()
@@ -220,6 +220,8 @@ class RemoteSession:
         )
         if not known and streamed.finish_reason == "length":
             step.charge(max(0, completion.max_tokens - count), 0, 0, 0)
+        if tail and streamed.ends_path(tail):
+            reason, tail = FinishReason.EOS, ""
         step.append(tail)
         if reason is FinishReason.STEP and step.room > 0 and not step.may_end(self._policy.step):
             step.pass_over()
