@@ -17,7 +17,7 @@ from ramify.answers.kinds import AnswerKind
 from ramify.answers.reading import AUTO, AnswerReader
 from ramify.config import DEFAULT_RUN, AnswerWord, EngineConfig, RunConfig
 from ramify.errors import EngineClosed, UsageError, check_kind
-from ramify.events import Event
+from ramify.events import Event, ModelLoading
 from ramify.problem import Problem
 from ramify.reward.callable import CallableReward
 from ramify.reward.protocol import RewardModel
@@ -53,7 +53,8 @@ class Engine:
     `model` is a bundled name ("demo-m"), a path to a GGUF file, `openai:URL#MODEL` for a model behind a server, or a
     PolicyModel. `reward` is a bundled name, a path, a RewardModel or a function of (question, steps) to a score in
     [0, 1]; None means no reward model; "default" means the bundled one for a bundled policy, else none. Further
-    settings are those of EngineConfig, in `config` or by name.
+    settings are those of EngineConfig, in `config` or by name. `on_loading` is called while model files load, at most
+    about ten times a second for each, in the thread of the event loop.
 
     Raises:
         UsageError: if a setting is unknown or out of range.
@@ -66,10 +67,12 @@ class Engine:
         reward: str | Path | RewardModel | Callable[..., Any] | None = "default",
         *,
         config: EngineConfig | None = None,
+        on_loading: Callable[[ModelLoading], None] | None = None,
         **settings: Any,
     ) -> None:
         self._model_source = model
         self._reward_source = reward
+        self._on_loading = on_loading
         self.config = _configured(config or EngineConfig(), settings)
         self._stack = AsyncExitStack()
         self._tasks: TaskGroup | None = None
@@ -80,7 +83,9 @@ class Engine:
         if self._tasks is not None:
             raise EngineClosed("this engine is open already", "make a second Engine, or share this one")
         async with AsyncExitStack() as stack:
-            self._policy, self._reward = await load_models(stack, self._model_source, self._reward_source, self.config)
+            self._policy, self._reward = await load_models(
+                stack, self._model_source, self._reward_source, self.config, self._on_loading
+            )
             # Entered last, so that searches are cancelled before the models are freed.
             self._tasks = await stack.enter_async_context(anyio.create_task_group())
             self._stack = stack.pop_all()

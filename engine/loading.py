@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import overload
 
 from ramify.config import SETTINGS, EngineConfig
 from ramify.errors import check_kind
+from ramify.events import ModelLoading
 from ramify.reward.protocol import RewardModel
 from ramify.sampling_params import UNFILTERED, USUAL_SAMPLING, TokenSampling
 from ramify.settings import verify
@@ -19,13 +21,15 @@ from .policy.llama import LlamaPolicy
 from .policy.prompts.prompt_format import choose_prompt_format
 from .policy.protocol import PolicyModel
 from .policy.remote.address import is_remote
-from .rewards.loading import RewardLoader, RewardSource
-from .rewards.naming import DEFAULT_REWARD_NAME, NO_REWARD, check_reward, reads_no_policy
+from .rewards.loading import FileUse, RewardLoader, RewardSource
+from .rewards.naming import DEFAULT_REWARD_NAME, NO_REWARD, RewardName, check_reward, reads_no_policy
 from .rewards.own_head import muted_ids
 from .runtime.llama.config import ModelConfig
 from .runtime.llama.gguf_check import check_gguf
 from .runtime.serve.client import Runtime
 from .runtime.serve.loaded_model import LoadedModel
+
+OnLoading = Callable[[ModelLoading], None]
 
 DEFAULT_REWARD = "demo-prm"
 BUNDLED_POLICY = "demo-"
@@ -34,9 +38,13 @@ OTHER_REWARDS = {"demo-lists": "mean-logprob"}
 
 
 async def load_models(
-    stack: AsyncExitStack, model: str | Path | PolicyModel, reward: RewardSource, config: EngineConfig
+    stack: AsyncExitStack,
+    model: str | Path | PolicyModel,
+    reward: RewardSource,
+    config: EngineConfig,
+    on_loading: OnLoading | None = None,
 ) -> tuple[PolicyModel, RewardModel | None]:
-    """Load the policy and the reward into each worker; `stack` closes them.
+    """Load the policy and the reward side by side into each worker; `stack` closes them.
 
     Raises:
         ModelLoadError: if a file cannot be loaded or is no reward model, or a remote model cannot be used.
@@ -44,6 +52,7 @@ async def load_models(
         UsageError: if a setting does not exist.
     """
     reward = chosen_reward(model, reward)
+    found: RewardName | None = None
     if isinstance(reward, str | Path):
         found = check_reward(reward, config.reward_spec)
         if found.reads_policy and isinstance(model, str | Path) and is_remote(model):
@@ -51,8 +60,10 @@ async def load_models(
     if not isinstance(model, str | Path) and (isinstance(model, type) or not callable(getattr(model, "open", None))):
         check_kind("the model", model, (), "a name, the path of a GGUF file, or a PolicyModel")
     verify(config)
-    loader = _Loader(stack, config)
-    policy = await loader.policy(model) if isinstance(model, str | Path) else model
+    loader = _Loader(stack, config, on_loading)
+    if not isinstance(model, str | Path):
+        return model, await loader.reward(reward, model)
+    policy = await loader.policy(model, found)
     return policy, await loader.reward(reward, policy)
 
 
@@ -103,16 +114,23 @@ def default_sampling(model: str | Path | PolicyModel) -> TokenSampling:
 class _Loader:
     """Loads model files into the workers, which start when the first file is loaded."""
 
-    def __init__(self, stack: AsyncExitStack, config: EngineConfig) -> None:
+    def __init__(self, stack: AsyncExitStack, config: EngineConfig, on_loading: OnLoading | None = None) -> None:
         self._stack = stack
         self._config = config
+        self._on_loading = on_loading
         self._runtimes: list[Runtime] = []
+        self._rewards = RewardLoader(self._load, stack, config.reward_spec)
+        self._begun: dict[FileUse, list[LoadedModel]] = {}
 
-    async def policy(self, name: str | Path) -> PolicyModel:
+    async def policy(self, name: str | Path, reward: RewardName | None) -> PolicyModel:
+        """Load a policy; the file of `reward`, which will be asked for next, begins to load beside it."""
         if is_remote(name):
+            await self._begin_reward(reward, None)
             return await self._remote_policy(str(name))
         ref = resolve_model(name)
-        loaded = await self._load(ref.path, muted=muted_ids(check_gguf(ref.path).metadata))
+        begun = await self._begin(FileUse(ref.path), muted=muted_ids(check_gguf(ref.path).metadata))
+        await self._begin_reward(reward, ref.path)
+        loaded = await _ready(begun)
         prompt = choose_prompt_format(
             loaded.info.metadata,
             loaded.tokenizer,
@@ -130,26 +148,42 @@ class _Loader:
         )
 
     async def reward(self, source: RewardSource, policy: PolicyModel | None) -> RewardModel | None:
-        return await RewardLoader(self._load, self._stack, self._config.reward_spec).load(source, policy)
+        return await self._rewards.load(source, policy)
 
-    async def _load(
-        self, path: Path, *, states: bool = False, rank: bool = False, muted: tuple[int, ...] = ()
-    ) -> LoadedModel:
-        """Load a file into every worker."""
+    async def _begin_reward(self, reward: RewardName | None, policy_path: Path | None) -> None:
+        use = None if reward is None else self._rewards.ahead(reward, policy_path)
+        if use is not None:
+            self._begun[use] = await self._begin(use)
+
+    async def _load(self, path: Path, *, states: bool = False, rank: bool = False) -> LoadedModel:
+        use = FileUse(path, states, rank)
+        return await _ready(self._begun.pop(use, None) or await self._begin(use))
+
+    async def _begin(self, use: FileUse, *, muted: tuple[int, ...] = ()) -> list[LoadedModel]:
+        """Begin to load a file into every worker."""
         settings = self._config
         SETTINGS["workers"].verify(settings.workers)
-        config = ModelConfig.of(settings, path, threads=_threads(settings, path), states=states, rank=rank, muted=muted)
+        config = ModelConfig.of(
+            settings, use.path, threads=_threads(settings, use.path), states=use.states, rank=use.rank, muted=muted
+        )
         while len(self._runtimes) < settings.workers:
-            self._runtimes.append(await self._stack.enter_async_context(Runtime(settings.isolation)))
-        if settings.workers == 1:
-            return await self._runtimes[0].load(config)
-        in_turn = settings.main_gpu is None and settings.tensor_split is None
-        loaded_models = [
-            await runtime.load(replace(config, gpu_turn=number if in_turn else None))
+            # All workers load the same files; the first one's progress stands for all.
+            on_progress = None if self._runtimes else self._on_loading
+            runtime = Runtime(settings.isolation, on_progress=on_progress)
+            self._runtimes.append(await self._stack.enter_async_context(runtime))
+        in_turn = settings.workers > 1 and settings.main_gpu is None and settings.tensor_split is None
+        return [
+            await runtime.begin_load(replace(config, gpu_turn=number if in_turn else None))
             for number, runtime in enumerate(self._runtimes)
         ]
-        loaded_models[0].share_with(loaded_models[1:])
-        return loaded_models[0]
+
+
+async def _ready(models: list[LoadedModel]) -> LoadedModel:
+    """Wait until a file is loaded in all workers; its runs are shared out among them."""
+    for each in models:
+        await each.wait_loaded()
+    models[0].share_with(models[1:])
+    return models[0]
 
 
 def _threads(settings: EngineConfig, path: Path) -> int | None:

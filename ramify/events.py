@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelLoading:
+    """So many of a model file's bytes are in memory; sent while an engine opens, so it is no event of a run."""
+
+    path: str
+    loaded_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
     """The prompt is ready and the search begins."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ from .confidence import ConfidenceName, ConfidenceReward, LogRatioReward
 from .judge import JudgeReward
 from .likelihood import LikelihoodModel
 from .naming import RewardName, check_reward, reads_no_policy
-from .own_head import OwnHeadReward, reads_what_it_writes, same_file
+from .own_head import OwnHeadReward, reads_what_it_writes, same_file, same_path
 from .scorer import LlamaScorer
 from .verifier import VerifierReward
 
@@ -43,6 +44,15 @@ class LoadModel(Protocol):
     async def __call__(self, path: Path, *, states: bool = False, rank: bool = False) -> LoadedModel:
         """Return the loaded model."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileUse:
+    """A model file, loaded for hidden states, for its classifier, or for anything else."""
+
+    path: Path
+    states: bool = False
+    rank: bool = False
 
 
 class RewardLoader:
@@ -97,17 +107,33 @@ class RewardLoader:
         except RewardSpecError as error:
             raise ModelLoadError(str(error)) from error
 
+    def ahead(self, found: RewardName, policy_path: Path | None) -> FileUse | None:
+        """Return the file that a reward will load and what for, as far as it is known before the policy is loaded.
+
+        `policy_path` is the policy's file, None if it has none. None also where the reward may be read in the policy.
+        """
+        if found.path is None or found.is_checkpoint:
+            return None
+        if found.confidence is not None:
+            return FileUse(found.path)
+        known = self._given() or spec_from_metadata(check_gguf(found.path).metadata)
+        use = _use(found.path, known)
+        if use.rank and not _has_classifier(found.path):
+            return None
+        in_policy = policy_path is not None and same_path(policy_path, found.path) and not use.states and not use.rank
+        return None if in_policy else use
+
     async def _from_file(self, path: Path, name: str, given: AnySpec | None, policy: PolicyModel | None) -> RewardModel:
         known = given or spec_from_metadata(check_gguf(path).metadata)
-        head = _head(path, known) if isinstance(known, RewardSpec) and known.head_file is not None else None
-        rank = isinstance(known, RewardSpec) and known.head == "rank"
-        if rank and not _has_classifier(path):
+        use = _use(path, known)
+        head = _head(path, known) if isinstance(known, RewardSpec) and use.states else None
+        if use.rank and not _has_classifier(path):
             raise ModelLoadError(f"{name} has no classifier to be read", "use a reward spec with another head")
-        if isinstance(policy, LlamaPolicy) and same_file(policy, path) and head is None and not rank:
+        if isinstance(policy, LlamaPolicy) and same_file(policy, path) and head is None and not use.rank:
             own = self._in_policy(policy, name, given)
             if own is not None:
                 return own
-        loaded = await self._load_model(path, states=head is not None, rank=rank)
+        loaded = await self._load_model(path, states=use.states, rank=use.rank)
         spec = resolve_spec(loaded.info.metadata, model=name, given=given, tokenizer=loaded.tokenizer)
         if isinstance(spec, ImplicitSpec):
             return await self._log_ratio(spec, loaded)
@@ -178,6 +204,13 @@ def _reader(loaded: LoadedModel, preset: str | None) -> LikelihoodModel:
         loaded.info.metadata, loaded.tokenizer, chat_template=loaded.info.chat_template, preset=preset
     )
     return LikelihoodModel(loaded, prompt.encode)
+
+
+def _use(path: Path, spec: AnySpec | None) -> FileUse:
+    """Return what a reward model's file is loaded for."""
+    if not isinstance(spec, RewardSpec):
+        return FileUse(path)
+    return FileUse(path, states=spec.head_file is not None, rank=spec.head == "rank")
 
 
 def _has_classifier(path: Path) -> bool:

@@ -90,7 +90,12 @@ def muted_ids(metadata: Mapping[str, object]) -> tuple[int, ...]:
 
 def same_file(policy: LlamaPolicy, path: Path) -> bool:
     """Tell whether the policy runs this very file."""
-    return Path(policy.model.config.path).resolve() == path.resolve()
+    return same_path(policy.model.config.path, path)
+
+
+def same_path(left: str | Path, right: str | Path) -> bool:
+    """Tell whether two paths lead to the same place."""
+    return Path(left).resolve() == Path(right).resolve()
 
 
 class OwnHeadSession:

@@ -256,6 +256,16 @@ Request = Load | RunRequest | AskStatistics | Stop
 
 
 @dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """So many of a model file's bytes are in memory; `vocabulary_ready` says that its vocabulary has been loaded."""
+
+    model: int
+    loaded_bytes: int
+    total_bytes: int
+    vocabulary_ready: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """A model is ready."""
 
@@ -324,7 +334,9 @@ class Broken:
     text: str
 
 
-ModelReply = Loaded | LoadFailed | Results | RunFailed | ProgressReport | StatisticsReport | TimesReport
+ModelReply = (
+    LoadProgress | Loaded | LoadFailed | Results | RunFailed | ProgressReport | StatisticsReport | TimesReport
+)
 """Replies about one loaded model."""
 
 Reply = ModelReply | Alive | Broken

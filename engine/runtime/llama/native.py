@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from functools import cached_property
@@ -46,26 +47,35 @@ FLASH_SINGLES = 63
 LOG_ERROR = 4
 """GGML_LOG_LEVEL_ERROR."""
 
-_lines: deque[tuple[int, str]] = deque(maxlen=200)
+_thread = threading.local()
+_library_lock = threading.Lock()
 _kept_alive: list[Any] = []
+
+
+def _native_lines() -> deque[tuple[int, str]]:
+    """Return llama.cpp's last lines in this thread, each with its level; models may load in several threads."""
+    if not hasattr(_thread, "lines"):
+        _thread.lines = deque[tuple[int, str]](maxlen=200)
+    return _thread.lines
 
 
 def library() -> Any:
     """Return the low-level binding, loaded once; native log lines go to `logging` only."""
     import llama_cpp.llama_cpp as lib
 
-    if not _kept_alive:
+    with _library_lock:
+        if not _kept_alive:
 
-        @lib.llama_log_callback
-        def write(level: int, text: bytes, data: object) -> None:
-            line = text.decode("utf-8", "replace").rstrip("\n")
-            if line:
-                _lines.append((level, line))
-                log.debug("%s", line)
+            @lib.llama_log_callback
+            def write(level: int, text: bytes, data: object) -> None:
+                line = text.decode("utf-8", "replace").rstrip("\n")
+                if line:
+                    _native_lines().append((level, line))
+                    log.debug("%s", line)
 
-        lib.llama_log_set(write, ctypes.c_void_p(0))
-        _kept_alive.append(write)
-        lib.llama_backend_init()
+            lib.llama_log_set(write, ctypes.c_void_p(0))
+            lib.llama_backend_init()
+            _kept_alive.append(write)
     return lib
 
 
@@ -145,14 +155,20 @@ class Vocabulary:
 class Model:
     """A loaded GGUF file.
 
-    `summary` is what a check of the file's header found, None to check it now.
+    `summary` is what a check of the file's header found, None to check it now. `progress` is called with the part that
+    is loaded, 0 to 1, once the vocabulary is there, and stops the load by returning False.
 
     Raises:
         ModelLoadError: if it cannot be loaded, or is not the file that was checked.
     """
 
     def __init__(
-        self, config: ModelConfig, summary: GgufSummary | None = None, *, vocabulary_only: bool = False
+        self,
+        config: ModelConfig,
+        summary: GgufSummary | None = None,
+        *,
+        vocabulary_only: bool = False,
+        progress: Callable[[float], bool] | None = None,
     ) -> None:
         self.summary = summary or check_gguf(config.path)
         self._lib = library()
@@ -165,7 +181,10 @@ class Model:
         params.n_gpu_layers = config.gpu_layers if config.gpu_layers is not None else (999 if offload else 0)
         self.offloaded = offload and params.n_gpu_layers > 0
         self._shares = None if vocabulary_only else place(self._lib, params, config)
-        _lines.clear()
+        if progress is not None:
+            callback = self._lib.llama_progress_callback(lambda fraction, _: progress(fraction))
+            params.progress_callback = callback
+        _native_lines().clear()
         self.summary.verify_same(config.path)
         self.pointer = self._lib.llama_model_load_from_file(os.fsencode(config.path), params)
         if not self.pointer:
@@ -236,7 +255,7 @@ class Context:
         flash = flash_attention(model, config)
         params.flash_attn_type = FLASH_NUMBERS[flash]
         params.n_threads = params.n_threads_batch = config.threads or suitable_threads(model.summary.parameters)
-        _lines.clear()
+        _native_lines().clear()
         self.pointer = lib.llama_init_from_model(model.pointer, params)
         if not self.pointer:
             raise ModelLoadError(f"no context can be made for {config.path}: {_reason()}", "use fewer context tokens")
@@ -426,7 +445,7 @@ def model_info(model: Model, context: Context, path: str) -> ModelInfo:
 
 def _reason() -> str:
     """Return llama.cpp's reason for the last failure."""
-    telling = [line for level, line in _lines if level == LOG_ERROR]
+    telling = [line for level, line in _native_lines() if level == LOG_ERROR]
     if not telling:
         return "llama.cpp gave no reason"
     # The first error is the cause; it starts with the name of a function.

@@ -7,6 +7,7 @@ after a crash a new worker gets it and continues where the old one was.
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -21,10 +22,11 @@ import anyio
 from anyio import from_thread, lowlevel, to_thread
 
 from ramify.errors import EngineClosed, ModelCrashed
+from ramify.events import ModelLoading
 
 from ..llama.config import ModelConfig
 from ..messages import Alive, Broken, Load, Reply, Request, Results, Stop
-from .loaded_model import LoadedModel
+from .loaded_model import LoadedModel, SharedVocabulary
 from .processes import Isolation, WorkerHandle, start_worker
 
 log = logging.getLogger(__name__)
@@ -42,10 +44,16 @@ class Runtime:
 
     `isolation` "process" runs native code in a process of its own, "thread" in a thread of this one. A process that has
     work and does not reply for `hang_s` seconds is taken to hang: it is killed, and replaced as after a crash. None
-    waits for ever. Loading a model has no time limit.
+    waits for ever. Loading a model has no time limit. `on_progress` is called while files are loaded.
     """
 
-    def __init__(self, isolation: Isolation = "process", *, hang_s: float | None = HANG_S) -> None:
+    def __init__(
+        self,
+        isolation: Isolation = "process",
+        *,
+        hang_s: float | None = HANG_S,
+        on_progress: Callable[[ModelLoading], None] | None = None,
+    ) -> None:
         self._isolation: Isolation = isolation
         self._hang_s = hang_s
         self._heard_s = time.monotonic()
@@ -53,6 +61,8 @@ class Runtime:
         self._outbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._models: dict[int, LoadedModel] = {}
+        self._vocabularies: dict[tuple[object, ...], SharedVocabulary] = {}
+        self.on_progress = on_progress
         self._crashes = 0
         self._closing = False
         self._given_up = False
@@ -75,6 +85,8 @@ class Runtime:
             model.fail(closed)
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(self._join)
+            for vocabulary in self._vocabularies.values():
+                await to_thread.run_sync(vocabulary.close)
         for model in self._models.values():
             model.close()
 
@@ -92,16 +104,27 @@ class Runtime:
             ModelLoadError: if it cannot be loaded.
             ModelCrashed: if the worker dies over it, twice.
         """
+        model = await self.begin_load(config)
+        await model.wait_loaded()
+        return model
+
+    async def begin_load(self, config: ModelConfig) -> LoadedModel:
+        """Begin to load a model, beside others; `LoadedModel.wait_loaded` waits until it is ready.
+
+        Raises:
+            ModelLoadError: if its file is missing or damaged.
+        """
         from ..llama.gguf_check import check_gguf
         from ..llama.probe import usable_buffers
 
         summary = await to_thread.run_sync(check_gguf, config.path)
         if config.extra_buffers == "all":
             config = replace(config, extra_buffers=await to_thread.run_sync(usable_buffers, config.path))
-        model = LoadedModel(self, len(self._models), config, summary)
+        file = (os.path.realpath(config.path), summary.file_bytes, summary.modified_ns, summary.inode)
+        vocabulary = self._vocabularies.setdefault(file, SharedVocabulary(config, summary))
+        model = LoadedModel(self, len(self._models), config, summary, vocabulary)
         self._models[model.number] = model
         self.send(Load(model.number, config, summary))
-        await model.wait_loaded()
         return model
 
     def send(self, request: Request) -> None:

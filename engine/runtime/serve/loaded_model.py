@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
+from anyio import to_thread
 
-from ramify.errors import QuestionTooLong, RamifyError, UsageError
+from ramify.errors import ModelLoadError, QuestionTooLong, RamifyError, UsageError
+from ramify.events import ModelLoading
 
 from ..llama.config import ModelConfig, ModelInfo
 from ..llama.gguf_check import GgufSummary
@@ -17,6 +21,7 @@ from ..messages import (
     Load,
     Loaded,
     LoadFailed,
+    LoadProgress,
     ModelReply,
     OpenRun,
     ProgressReport,
@@ -31,6 +36,7 @@ from .rates import ModelRates
 from .token_tree import TokenTree
 
 if TYPE_CHECKING:
+    from ..llama.native import Model, Vocabulary
     from .client import Runtime
 
 
@@ -43,10 +49,50 @@ class _PendingStatistics:
     error: RamifyError | None = None
 
 
+class SharedVocabulary:
+    """Vocabulary of a file, loaded without weights once for all models of that file."""
+
+    def __init__(self, config: ModelConfig, summary: GgufSummary) -> None:
+        self._config, self._summary = config, summary
+        self._lock = threading.Lock()
+        self._model: Model | None = None
+
+    def load(self) -> Vocabulary:
+        """Return the vocabulary, loaded at the first call; blocks meanwhile.
+
+        Raises:
+            ModelLoadError: if the file has been exchanged.
+        """
+        from ..llama.native import Model
+
+        with self._lock:
+            if self._model is None:
+                self._model = Model(self._config, self._summary, vocabulary_only=True)
+            return self._model.vocabulary
+
+    def load_ahead(self) -> None:
+        """Load the vocabulary in a thread; an error comes out of `load`."""
+
+        def load() -> None:
+            with suppress(ModelLoadError):
+                self.load()
+
+        threading.Thread(target=load, daemon=True, name="ramify-vocabulary").start()
+
+    def close(self) -> None:
+        """Free the vocabulary; what is being loaded is waited for."""
+        with self._lock:
+            if self._model is not None:
+                self._model.close()
+                self._model = None
+
+
 class LoadedModel:
     """A loaded model. Made by `Runtime.load`."""
 
-    def __init__(self, runtime: Runtime, number: int, config: ModelConfig, summary: GgufSummary) -> None:
+    def __init__(
+        self, runtime: Runtime, number: int, config: ModelConfig, summary: GgufSummary, vocabulary: SharedVocabulary
+    ) -> None:
         self.number = number
         self.config = config
         self._summary = summary
@@ -57,7 +103,8 @@ class LoadedModel:
         self._error: RamifyError | None = None
         self._runs: dict[int, TokenTree] = {}
         self._next_run = 0
-        self._vocabulary: Any = None
+        self._vocabulary = vocabulary
+        self._vocabulary_begun = False
         self._pending_statistics: _PendingStatistics | None = None
         self._others: tuple[LoadedModel, ...] = ()
         self._rates: ModelRates | None = None
@@ -86,14 +133,9 @@ class LoadedModel:
         return self._info
 
     @property
-    def tokenizer(self) -> Any:
-        """The model's vocabulary, for use in the caller's thread; loaded without weights at the first use."""
-        if self._vocabulary is None:
-            from ..llama.native import Model
-
-            # The worker has loaded the file, so its vocabulary is known to be sound.
-            self._vocabulary = Model(self.config, self._summary, vocabulary_only=True)
-        return self._vocabulary.vocabulary
+    def tokenizer(self) -> Vocabulary:
+        """The model's vocabulary, for use in the caller's thread."""
+        return self._vocabulary.load()
 
     async def open_run(self, prompt: Sequence[int], *, background: bool = False) -> TokenTree:
         """Start a run whose node 0 is the prompt; a background run waits while others in the worker have work.
@@ -153,7 +195,7 @@ class LoadedModel:
         return self._in_worker and any(tree.pending for tree in self._runs.values())
 
     async def wait_loaded(self) -> None:
-        """Wait until the worker has loaded the model.
+        """Wait until the worker has loaded the model, and the vocabulary is here.
 
         Raises:
             ModelLoadError: if it cannot be loaded.
@@ -162,6 +204,7 @@ class LoadedModel:
         await self._ready.wait()
         if self._error is not None:
             raise self._error
+        await to_thread.run_sync(self._vocabulary.load)
 
     def send(self, request: Request) -> None:
         """Queue a request about this model; see `Runtime.send`."""
@@ -176,19 +219,23 @@ class LoadedModel:
         self._runs.pop(run, None)
 
     def close(self) -> None:
-        """Free the vocabulary, and keep what was measured."""
+        """Keep what was measured."""
         if self._rates is not None:
             self._rates.keep()
-        if self._vocabulary is not None:
-            self._vocabulary.close()
-            self._vocabulary = None
 
     # Replies
 
     def take(self, reply: ModelReply) -> None:
         """Take a reply of the worker about this model."""
         match reply:
+            case LoadProgress():
+                if reply.vocabulary_ready and not self._vocabulary_begun:
+                    # Not before: a vocabulary with which llama.cpp crashes must crash the worker, and not this process.
+                    self._vocabulary_begun = True
+                    self._vocabulary.load_ahead()
+                self._tell_progress(reply.loaded_bytes)
             case Loaded():
+                self._tell_progress(self._summary.file_bytes)
                 self._info = reply.info
                 self._in_worker = True
                 self._ready.set()
@@ -209,6 +256,12 @@ class LoadedModel:
                 self._answer_statistics(reply.statistics, None)
             case TimesReport():
                 self.rates.take(reply.times)
+
+    def _tell_progress(self, loaded_bytes: int) -> None:
+        if self._runtime.on_progress is not None:
+            self._runtime.on_progress(
+                ModelLoading(path=self.config.path, loaded_bytes=loaded_bytes, total_bytes=self._summary.file_bytes)
+            )
 
     def fail(self, error: RamifyError) -> None:
         """End everything that waits for this model with an error."""

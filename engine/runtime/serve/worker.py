@@ -5,7 +5,6 @@ It runs as a process of its own (`python -m ramify.engine.runtime.serve.worker F
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import sys
@@ -14,9 +13,6 @@ from multiprocessing.connection import Connection
 
 from ramify.errors import ModelLoadError, RamifyError
 
-from ..llama.config import ModelConfig, ModelInfo
-from ..llama.gguf_check import GgufSummary
-from ..llama.native import Model, model_info
 from ..messages import (
     Alive,
     AskStatistics,
@@ -30,42 +26,22 @@ from ..messages import (
     Request,
     Results,
     RunFailed,
+    RunRequest,
     StatisticsReport,
     Stop,
     TimesReport,
 )
-from .pools import Pools, Turns
+from .loads import Loads, WorkerModel
+from .pools import Turns
 
 PROGRESS_S = 0.1
 """Shortest time in seconds between two reports of progress."""
 
+LOADING_MS = 100
+"""Time in milliseconds between two looks at the progress of loads."""
+
 ALIVE_S = 0.5
 """Shortest time in seconds between two `Alive` replies."""
-
-
-class WorkerModel:
-    """One model with its contexts and decoders. Those of the same file share the weights."""
-
-    def __init__(self, number: int, config: ModelConfig, model: Model) -> None:
-        self.number = number
-        self.config = config
-        self.model = model
-        self.pools = Pools(model, config)
-
-    @property
-    def busy(self) -> bool:
-        """Whether there is anything to do."""
-        return self.pools.busy
-
-    @property
-    def urgent(self) -> bool:
-        """Whether there is anything to do for a run that is not in the background."""
-        return self.pools.urgent
-
-    @property
-    def info(self) -> ModelInfo:
-        """Description of the model."""
-        return model_info(self.model, self.pools.context, self.config.path)
 
 
 class Worker:
@@ -74,7 +50,8 @@ class Worker:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._loaded: dict[int, WorkerModel] = {}
-        self._weights: dict[tuple[object, ...], Model] = {}
+        self._loads = Loads()
+        self._early: dict[int, list[RunRequest | AskStatistics]] = {}
         self._running = True
         self._reported_s = 0.0
         self._alive_s = 0.0
@@ -82,6 +59,7 @@ class Worker:
         self._turns = Turns()
         self._waiting = select.poll()
         self._waiting.register(connection.fileno(), select.POLLIN)
+        self._waiting.register(self._loads.wake, select.POLLIN)
 
     def run(self) -> None:
         """Serve; returns when the other end has closed or asked to stop."""
@@ -99,25 +77,54 @@ class Worker:
 
     def _take_requests(self) -> None:
         # Connection.poll makes a selector anew each time, which costs a good part of a tiny model's step.
-        while self._running and self._waiting.poll(0 if self._busy else None):
-            self._handle(self._connection.recv())
+        while self._running:
+            # Models that load do so in other threads; their progress is reported from this one.
+            wait_ms = 0 if self._busy else LOADING_MS if self._loads.under_way else None
+            ready = self._waiting.poll(wait_ms)
+            if not ready:
+                return
+            for descriptor, _ in ready:
+                if descriptor != self._loads.wake:
+                    self._handle(self._connection.recv())
+            if any(descriptor == self._loads.wake for descriptor, _ in ready):
+                self._take_loads()
+                return
 
     def _handle(self, request: Request) -> None:
         match request:
             case Load():
-                self._load(request.model, request.config, request.summary)
-            case AskStatistics():
-                self._send(StatisticsReport(request.model, self._loaded[request.model].pools.statistics()))
+                self._early[request.model] = []
+                self._loads.start(request)
             case Stop():
                 self._running = False
+            case _ if request.model in self._early:
+                self._early[request.model].append(request)
+            case _ if request.model not in self._loaded:
+                return  # Its load failed, which has ended everything about it.
+            case AskStatistics():
+                self._send(StatisticsReport(request.model, self._loaded[request.model].pools.statistics()))
             case _:
                 self._loaded[request.model].pools.handle(request)
+
+    def _take_loads(self) -> None:
+        """Serve the models that are ready now, first what was asked of them while they loaded."""
+        for each in self._loads.take():
+            if isinstance(each, LoadFailed):
+                del self._early[each.model]
+                self._send(each)
+                continue
+            self._loaded[each.number] = each
+            self._send(Loaded(each.number, each.info))
+            for request in self._early.pop(each.number):
+                self._handle(request)
 
     @property
     def _busy(self) -> bool:
         return any(loaded.busy for loaded in self._loaded.values())
 
     def _step(self) -> None:
+        for progress in self._loads.progress():
+            self._send(progress)
         for loaded in self._turns.due(list(self._loaded.values())):
             number, results = loaded.number, loaded.pools.step()
             if results:
@@ -144,28 +151,13 @@ class Worker:
                 self._times[number] = times
                 self._send(TimesReport(number, times))
 
-    def _load(self, number: int, config: ModelConfig, summary: GgufSummary) -> None:
-        placed = (config.gpu_layers, config.main_gpu, config.tensor_split, config.gpu_turn)
-        key = (os.path.realpath(config.path), config.extra_buffers, *placed)
-        try:
-            summary.verify_same(config.path)
-            model = self._weights.get(key)
-            if model is None:
-                model = self._weights[key] = Model(config, summary)
-            self._loaded[number] = loaded = WorkerModel(number, config, model)
-        except RamifyError as error:
-            self._send(LoadFailed(number, error))
-        else:
-            self._send(Loaded(number, loaded.info))
-
     def _send(self, reply: Reply) -> None:
         self._connection.send(reply)
 
     def _close(self) -> None:
         for loaded in self._loaded.values():
             loaded.pools.close()
-        for model in self._weights.values():
-            model.close()
+        self._loads.close()
         self._connection.close()
 
 

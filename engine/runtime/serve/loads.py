@@ -1,0 +1,194 @@
+"""Loads of models in the worker, each in a thread of its own, so that several load side by side."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ramify.errors import RamifyError
+
+from ..llama.config import ModelConfig, ModelInfo
+from ..llama.gguf_check import GgufSummary
+from ..llama.native import Model, model_info
+from ..messages import Load, LoadFailed, LoadProgress
+from .pools import Pools
+
+REPORT_S = 0.1
+"""Shortest time in seconds between two reports of a load."""
+
+
+class WorkerModel:
+    """One model with its contexts, its decoders and its description. Those of the same file share the weights."""
+
+    def __init__(self, number: int, config: ModelConfig, model: Model) -> None:
+        self.number = number
+        self.config = config
+        self.model = model
+        self.pools = Pools(model, config)
+        self.info: ModelInfo = model_info(model, self.pools.context, config.path)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do."""
+        return self.pools.busy
+
+    @property
+    def urgent(self) -> bool:
+        """Whether there is anything to do for a run that is not in the background."""
+        return self.pools.urgent
+
+
+@dataclass(eq=False)
+class _Weights:
+    """Weights of one file as one configuration places them; None until a load has them."""
+
+    model: Model | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class _Report:
+    """Progress of one load: llama.cpp's own, and before it begins the part of the file that is in memory.
+
+    llama.cpp maps the file first, which on a cold disk takes nearly all of the time, and tells nothing meanwhile.
+    """
+
+    def __init__(self, number: int, summary: GgufSummary) -> None:
+        self.number = number
+        self.total_bytes = summary.file_bytes
+        self.fraction: float | None = None
+        self.told: tuple[int, bool] | None = None
+
+    def message(self, mapped_bytes: int) -> LoadProgress | None:
+        """Return what has changed since the last report, None if nothing has; `mapped_bytes` are in memory."""
+        done = max(mapped_bytes, int((self.fraction or 0.0) * self.total_bytes))
+        state = min(done, self.total_bytes), self.fraction is not None
+        if self.told is not None and (state == self.told or state[0] < self.told[0]):
+            return None
+        self.told = state
+        return LoadProgress(self.number, state[0], self.total_bytes, vocabulary_ready=state[1])
+
+
+class Loads:
+    """Loads under way, and the weights of those that have ended.
+
+    The file descriptor `wake` becomes readable when `take` has something.
+    """
+
+    def __init__(self) -> None:
+        self.wake, self._signal = os.pipe()
+        self._finished: queue.SimpleQueue[WorkerModel | LoadFailed | BaseException] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._reports: dict[int, _Report] = {}
+        self._weights: dict[tuple[object, ...], _Weights] = {}
+        self._stopped = False
+        self._reported_s = 0.0
+        self._mapped_before = 0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a model is being loaded."""
+        return bool(self._reports)
+
+    def start(self, request: Load) -> None:
+        """Load a model in a new thread."""
+        if not self._reports:
+            self._mapped_before = _mapped_bytes()
+        self._reports[request.model] = _Report(request.model, request.summary)
+        thread = threading.Thread(target=self._load, args=(request,), daemon=True, name="ramify-load")
+        self._threads.append(thread)
+        thread.start()
+
+    def take(self) -> list[WorkerModel | LoadFailed]:
+        """Return the loads that have ended since the last call.
+
+        Raises:
+            BaseException: what a load ended with that says nothing about its model.
+        """
+        os.read(self.wake, 1024)
+        found: list[WorkerModel | LoadFailed] = []
+        while not self._finished.empty():
+            each = self._finished.get()
+            if isinstance(each, BaseException):
+                raise each
+            self._reports.pop(each.number if isinstance(each, WorkerModel) else each.model)
+            found.append(each)
+        return found
+
+    def progress(self) -> list[LoadProgress]:
+        """Return what has changed since the last reports, if these are old enough."""
+        now_s = time.monotonic()
+        if not self._reports or now_s - self._reported_s < REPORT_S:
+            return []
+        self._reported_s = now_s
+        # Files are mapped one after the other where that takes long, so the first ones are in memory first.
+        mapped = max(0, _mapped_bytes() - self._mapped_before)
+        found: list[LoadProgress] = []
+        for report in self._reports.values():
+            message = report.message(min(mapped, report.total_bytes))
+            mapped = max(0, mapped - report.total_bytes)
+            if message is not None:
+                found.append(message)
+        return found
+
+    def close(self) -> None:
+        """Stop the loads, and free all weights; contexts must be closed before."""
+        self._stopped = True
+        for thread in self._threads:
+            thread.join()
+        while not self._finished.empty():
+            each = self._finished.get()
+            if isinstance(each, WorkerModel):
+                each.pools.close()
+        for weights in self._weights.values():
+            if weights.model is not None:
+                weights.model.close()
+        os.close(self.wake)
+        os.close(self._signal)
+
+    def _load(self, request: Load) -> None:
+        config = request.config
+        try:
+            model = self._model(config, request.summary, self._reports[request.model])
+            self._finish(WorkerModel(request.model, config, model))
+        except RamifyError as error:
+            self._finish(LoadFailed(request.model, error))
+        except BaseException as error:
+            self._finish(error)
+
+    def _finish(self, outcome: WorkerModel | LoadFailed | BaseException) -> None:
+        self._finished.put(outcome)
+        os.write(self._signal, b"x")
+
+    def _model(self, config: ModelConfig, summary: GgufSummary, report: _Report) -> Model:
+        placed = (config.gpu_layers, config.main_gpu, config.tensor_split, config.gpu_turn)
+        file = (os.path.realpath(config.path), summary.file_bytes, summary.modified_ns, summary.inode)
+        weights = self._weights.setdefault((*file, config.extra_buffers, *placed), _Weights())
+        with weights.lock:
+            if weights.model is None:
+                weights.model = Model(config, summary, progress=lambda fraction: self._advance(report, fraction))
+            else:
+                summary.verify_same(config.path)
+                report.fraction = 1.0
+            return weights.model
+
+    def _advance(self, report: _Report, fraction: float) -> bool:
+        """Take llama.cpp's progress; False stops the load."""
+        first, report.fraction = report.fraction is None, fraction
+        if first:
+            self._reported_s = 0.0
+            os.write(self._signal, b"x")
+        return not self._stopped
+
+
+def _mapped_bytes() -> int:
+    """Bytes of files that are mapped into this process and in memory; 0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[2]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
