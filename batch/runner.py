@@ -11,6 +11,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from ramify.engine.engine import Engine
+from ramify.events import ModelLoading
 from ramify.problem import Problem
 
 from .adaptive_run import AdaptiveBatchRun
@@ -38,6 +39,7 @@ async def run_batch(
     control: BatchControl | None = None,
     watch: Watch | None = None,
     note: Callable[[str], None] | None = None,
+    on_loading: Callable[[ModelLoading], None] | None = None,
 ) -> BatchReport:
     """Search all problems that have no row yet in the run folder `out`, and report on all that have.
 
@@ -45,7 +47,8 @@ async def run_batch(
     arguments goes on; with no pending items no model is loaded. An item that fails keeps its error and stops
     nothing. `engine`, if it is open already, is used in place of the configuration's models. `control` ends the batch
     softly. `watch` is called with the progress when it has changed, at most every FRAME_S while tokens come in, and
-    `note` with what the caller may not expect; both in the event loop's thread.
+    `note` with what the caller may not expect; both in the event loop's thread. `on_loading` is for the models that are
+    loaded in this process; see `Engine`.
 
     Raises:
         RunFolderError: if `out` is in use, full, or belongs to another configuration (the message names what differs)
@@ -68,7 +71,7 @@ async def run_batch(
         reason = "completed"
         try:
             if batch_run.pending:
-                async with open_executor(engine, config, setup) as executor:
+                async with open_executor(engine, config, setup, on_loading) as executor:
                     reason = await batch_run.run(
                         executor, control, _ProgressReporter(batch_run.counter, watch), note or _ignore
                     )

@@ -72,7 +72,7 @@ class Engine:
     ) -> None:
         self._model_source = model
         self._reward_source = reward
-        self._on_loading = on_loading
+        self.on_loading = on_loading
         self.config = _configured(config or EngineConfig(), settings)
         self._stack = AsyncExitStack()
         self._tasks: TaskGroup | None = None
@@ -84,7 +84,7 @@ class Engine:
             raise EngineClosed("this engine is open already", "make a second Engine, or share this one")
         async with AsyncExitStack() as stack:
             self._policy, self._reward = await load_models(
-                stack, self._model_source, self._reward_source, self.config, self._on_loading
+                stack, self._model_source, self._reward_source, self.config, self.on_loading
             )
             # Entered last, so that searches are cancelled before the models are freed.
             self._tasks = await stack.enter_async_context(anyio.create_task_group())

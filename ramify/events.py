@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,25 @@ class ModelLoading:
     path: str
     loaded_bytes: int
     total_bytes: int
+
+
+class LoadingFiles:
+    """Model files that are being loaded, by the last event of each."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, ModelLoading] = {}
+
+    def take(self, event: ModelLoading) -> None:
+        """Take an event."""
+        self._last[event.path] = event
+
+    @property
+    def text(self) -> str:
+        """Each file with the megabytes of it that are in memory; "" without files."""
+        return ", ".join(
+            f"{os.path.basename(each.path)} {each.loaded_bytes // 10**6:,} of {each.total_bytes // 10**6:,} MB"
+            for each in self._last.values()
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

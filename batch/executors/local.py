@@ -14,7 +14,7 @@ from ramify.engine.ensembles.fallback import Fallback, LateEngine, own_format, s
 from ramify.engine.planning.parallel import ParallelLimit
 from ramify.engine.rewards.loading import RewardSource
 from ramify.errors import ModelCrashed, ModelUnreachable, RamifyError
-from ramify.events import BudgetUsed
+from ramify.events import BudgetUsed, ModelLoading
 from ramify.problem import Problem
 from ramify.search.budget import Budget
 from ramify.search.strategy import Strategy
@@ -112,7 +112,12 @@ class LocalExecutor:
 
 
 @asynccontextmanager
-async def open_local(engine: Engine | None, config: BatchConfig, setup: Setup) -> AsyncGenerator[LocalExecutor]:
+async def open_local(
+    engine: Engine | None,
+    config: BatchConfig,
+    setup: Setup,
+    on_loading: Callable[[ModelLoading], None] | None = None,
+) -> AsyncGenerator[LocalExecutor]:
     """Open the engine of the configuration, or take `engine`, which stays open."""
     if engine is not None:
         reward = engine.reward if setup.strategy.uses_reward else None
@@ -123,7 +128,7 @@ async def open_local(engine: Engine | None, config: BatchConfig, setup: Setup) -
     reward = reward_source(config, setup)
     late = late_engine(config.fallback, reward, config.engine)
     async with (
-        Engine(model=config.model, reward=reward, config=config.engine) as opened,
+        Engine(config.model, reward, config=config.engine, on_loading=on_loading) as opened,
         LocalExecutor(opened, config.fallback, late) as executor,
     ):
         yield executor

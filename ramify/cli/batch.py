@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ramify.batch import BatchConfig, BatchProgress, BatchReport
 
     from ..errors import BadRecord
+    from ..events import ModelLoading
     from ..problem import Problem
 
 REPEAT_S = 10.0
@@ -222,6 +223,12 @@ class BatchProgressLine:
         """Show the state of the batch, if the last one is old enough."""
         self._line.update(lambda: progress_line(progress, draining=self._draining))
 
+    def loading(self, model: str) -> Callable[[ModelLoading], None]:
+        """Return what shows the loading of the model from its events."""
+        from .progress import show_loading
+
+        return show_loading(self._line, model)
+
     def drain(self) -> None:
         """Say that the batch ends after the items in flight."""
         self._draining = True
@@ -313,7 +320,15 @@ def run_interruptibly(
 
         interrupts.soften(soften)
         with interrupts.listening():
-            return await run_batch(problems, out, config, control=control, watch=line.watch, note=line.note)
+            return await run_batch(
+                problems,
+                out,
+                config,
+                control=control,
+                watch=line.watch,
+                note=line.note,
+                on_loading=line.loading(str(config.model)),
+            )
         return None
 
     return anyio.run(work)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from . import terminal
 
 if TYPE_CHECKING:
-    from ..events import Event
+    from ..events import Event, ModelLoading
     from ..solution import Solution
 
 ANSWER_CHARACTERS = 30
@@ -33,9 +33,9 @@ class SearchProgress:
         """Whether the line is rewritten in place."""
         return self._line.interactive
 
-    def loading(self, model: str) -> None:
-        """Show that the model is being loaded."""
-        self._line.show(f"loading {model} …")
+    def loading(self, model: str) -> Callable[[ModelLoading], None]:
+        """Show that the model is being loaded; return what takes the events of that."""
+        return show_loading(self._line, model)
 
     def note(self, line: str) -> None:
         """Write a line about something that the user may not expect."""
@@ -83,6 +83,20 @@ class SearchProgress:
         if solution.answer is not None and solution.reading is not None and solution.reading.last_resort:
             self.note("no finished path states an answer, so it is taken from the last number of the text")
         self._line.say(summary_line(solution), style=terminal.DIM)
+
+
+def show_loading(line: terminal.ProgressLine, model: str) -> Callable[[ModelLoading], None]:
+    """Show that a model is being loaded in a line; return what takes the events of that."""
+    from ..events import LoadingFiles
+
+    files = LoadingFiles()
+    line.show(f"loading {model} …")
+
+    def take(event: ModelLoading) -> None:
+        files.take(event)
+        line.show(f"loading {files.text}")
+
+    return take
 
 
 def summary_line(solution: Solution) -> str:

@@ -90,8 +90,8 @@ async def search(
     """
     interrupts, started_s = Interrupts(), time.monotonic()
     with interrupts.listening():
-        progress.loading(plan.model)
-        async with Engine(model=plan.model, reward=plan.reward, **plan.engine_options) as engine:
+        on_loading = progress.loading(plan.model)
+        async with Engine(plan.model, plan.reward, on_loading=on_loading, **plan.engine_options) as engine:
             strategy = plan.strategy(has_reward=engine.reward is not None, width=engine.default_width)
 
             def begun(run: Run) -> None:
@@ -149,8 +149,8 @@ async def _with_fallback(
         interrupts.soften(run.stop)
 
     async def ask() -> Solution:
-        progress.loading(str(fallback.model))
-        async with Engine(model=fallback.model, reward=reward, config=settings) as engine:
+        on_loading = progress.loading(str(fallback.model))
+        async with Engine(fallback.model, reward, config=settings, on_loading=on_loading) as engine:
             return await _run_to_end(engine, first.question, options, progress, begun)
 
     with anyio.CancelScope() as asking:

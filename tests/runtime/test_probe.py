@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import pytest
 
 from ramify.engine.runtime.llama import probe
 from ramify.engine.runtime.llama.probe import findings, usable_buffers
+
+from ramify.engine.runtime.llama.gguf_check import check_gguf
+from ramify.engine.runtime.llama.probe_model import TENSOR_TYPES, write_probe_model
+from ramify.engine.runtime.llama.repack import repackable
 
 from .tiny_gguf import Shape, write_tiny
 
@@ -47,17 +52,25 @@ def test_a_probe_is_made_once(
 ) -> None:
     child = Child(code)
     monkeypatch.setattr(probe, "python_command", child)
-    monkeypatch.setattr(probe, "TIMEOUT_S", 1.0)
-    # This model has nothing that could be repacked.
-    assert usable_buffers(quantized) == ("all" if works else "none")
-    assert usable_buffers(quantized) == ("all" if works else "none")
+    if "sleep" in code:
+        monkeypatch.setattr(probe, "TIMEOUT_S", 1.0)
+    assert usable_buffers(quantized) == ("all" if works else "repacked")
+    assert usable_buffers(quantized) == ("all" if works else "repacked")
     rounds = 1 if kept else 2
-    # What has crashed is tried again without extra buffers.
-    assert child.started == rounds * (1 if works else 2)
+    # What has crashed is tried again without extra buffers, and with some.
+    assert child.started == rounds * (1 if works else 3)
     assert [each.works for each in findings()] == ([works] if kept else [])
 
 
-def test_a_file_that_crashes_either_way_says_nothing_about_the_processor(
+def test_a_probe_stands_for_all_files(quantized: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = Child("pass")
+    monkeypatch.setattr(probe, "python_command", child)
+    usable_buffers(quantized)
+    usable_buffers(str(write_tiny(tmp_path / "q4.gguf", quantized="Q4_0")))
+    assert child.started == 1
+
+
+def test_a_probe_that_crashes_either_way_says_nothing_about_the_processor(
     quantized: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crash = "import os; os.abort()"
@@ -68,13 +81,12 @@ def test_a_file_that_crashes_either_way_says_nothing_about_the_processor(
 
 @pytest.mark.parametrize(("repacked", "buffers"), [("pass", "repacked"), ("import os; os.abort()", "none")])
 def test_weights_that_can_be_repacked_are_tried_that_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repacked: str, buffers: str
+    quantized: str, monkeypatch: pytest.MonkeyPatch, repacked: str, buffers: str
 ) -> None:
-    model = str(write_tiny(tmp_path / "q4.gguf", quantized="Q4_0"))
     child = Child("import os; os.abort()", repacked=repacked)
     monkeypatch.setattr(probe, "python_command", child)
-    assert usable_buffers(model) == buffers
-    assert usable_buffers(model) == buffers
+    assert usable_buffers(quantized) == buffers
+    assert usable_buffers(quantized) == buffers
     assert child.started == 3
     assert [(each.works, each.buffers) for each in findings()] == [(False, buffers)]
 
@@ -116,3 +128,15 @@ def test_models_without_quantized_tensors_need_no_probe(tmp_path: Path, monkeypa
 def test_the_real_probe_comes_to_a_finding(quantized: str) -> None:
     answer = usable_buffers(quantized)
     assert [each.buffers for each in findings()] == [answer]
+
+
+@pytest.mark.parametrize("buffers", ["none", "repacked", "all"])
+def test_the_probes_model_can_be_decoded(tmp_path: Path, buffers: str) -> None:
+    path = tmp_path / "probe.gguf"
+    write_probe_model(path)
+    summary = check_gguf(path)
+    assert summary.tensor_types - {0} == TENSOR_TYPES
+    assert repackable(summary)
+    if buffers != "all" or usable_buffers(str(path)) == "all":
+        command = [sys.executable, "-m", "ramify.engine.runtime.llama.probe", str(path), buffers]
+        assert subprocess.run(command, check=False).returncode == 0

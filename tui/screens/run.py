@@ -142,7 +142,7 @@ class RunScreen(PanelScreen):
         spinner = SPINNER[self._frame_count % len(SPINNER)]
         match view.phase:
             case Phase.WAITING:
-                return spinner, "$primary", f"loading {session.models}, {duration_text(session.waited_s)}"
+                return spinner, "$primary", f"loading {session.loading_text()}, {duration_text(session.waited_s)}"
             case Phase.RUNNING:
                 return spinner, "$success", f"searching, {duration_text(session.seconds)}"
             case Phase.PAUSED:

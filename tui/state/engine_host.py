@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ramify.errors import LoadingCancelled
+from ramify.events import LoadingFiles
 
 if TYPE_CHECKING:
     from ramify.engine.engine import Engine
@@ -67,6 +68,11 @@ class EngineHost:
             del self._kept[key]
             kept.close()
 
+    def loading_text(self, plan: Plan) -> str:
+        """Return the files that are being loaded for this plan with their progress, "" if none is."""
+        kept = self._kept.get(_key(plan))
+        return "" if kept is None or kept.ready else kept.files.text
+
     def loaded(self, plan: Plan) -> bool:
         """Tell whether the engine for this plan is ready."""
         kept = self._kept.get(_key(plan))
@@ -93,6 +99,7 @@ class _LoadedEngine:
     def __init__(self, make: Callable[[], Engine]) -> None:
         self.users = 0
         self.failed = False
+        self.files = LoadingFiles()
         self._make = make
         self._scope = anyio.CancelScope()
         self._engine: asyncio.Future[Engine] = asyncio.get_running_loop().create_future()
@@ -121,7 +128,9 @@ class _LoadedEngine:
             try:
                 # Importing the engine takes a good part of a second, in which the screen must go on.
                 await anyio.to_thread.run_sync(importlib.import_module, "ramify.engine.engine")
-                async with self._make() as engine:
+                made = self._make()
+                made.on_loading = self.files.take
+                async with made as engine:
                     if not self._engine.done():
                         self._engine.set_result(engine)
                     await anyio.sleep_forever()

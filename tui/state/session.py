@@ -57,6 +57,10 @@ class Session:
         """Return how far the stop rule is from ending the search, "" without one or where that is not known."""
         return ""
 
+    def loading_text(self) -> str:
+        """Return the model files that are being loaded with their progress, or the name of the model."""
+        return self.models
+
     @property
     def seconds(self) -> float:
         """How long the run has taken, without the loading of models."""
@@ -102,6 +106,10 @@ class LiveSession(Session):
         self._scope = anyio.CancelScope()
         self._has_engine = False
         self._task = asyncio.create_task(self._drive(), name="ramify-run")
+
+    def loading_text(self) -> str:
+        """Return the model files that are being loaded with their progress, or the name of the model."""
+        return self._host.loading_text(self._plan) or self.models
 
     @property
     def task(self) -> asyncio.Task[None]:

@@ -94,6 +94,11 @@ class GgufSummary:
     modified_ns: int = 0
     inode: int = 0
 
+    @property
+    def file_state(self) -> tuple[int, int, int]:
+        """Size, time of change and inode of the file, by which another one is told from it."""
+        return self.file_bytes, self.modified_ns, self.inode
+
     def verify_same(self, path: str | os.PathLike[str]) -> None:
         """Check that the file is the one that was read.
 
@@ -104,7 +109,7 @@ class GgufSummary:
             status = os.stat(path)
         except OSError as error:
             raise ModelLoadError(f"{path} cannot be read any more: {error.strerror}", "load it again") from None
-        if (status.st_size, status.st_mtime_ns, status.st_ino) != (self.file_bytes, self.modified_ns, self.inode):
+        if (status.st_size, status.st_mtime_ns, status.st_ino) != self.file_state:
             raise ModelLoadError(f"{path} was changed or exchanged after it had been checked", "load it again")
 
 

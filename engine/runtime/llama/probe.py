@@ -1,9 +1,9 @@
 """Probe of llama.cpp's extra CPU buffer types: whether they work on this machine, tried once.
 
 A processor may advertise AMX while its tile instructions fault (some virtual machines); llama.cpp then dies with
-SIGSEGV at the first product with a quantized matrix. A child process tries a few tokens of the model. If it dies, and
-a second one without extra buffer types does not, models are loaded without them, or with the repacked ones alone if a
-third one can. The finding is kept per library build, processor and tensor types.
+SIGSEGV at the first product with a quantized matrix. A child process tries a few tokens of a tiny model that has all
+types with special kernels. If it dies, and a second one without extra buffer types does not, models are loaded without
+them, or with the repacked ones alone if a third one can. The finding is kept per library build and processor.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -25,8 +26,8 @@ from ramify.json_text import read_json
 
 from .config import BufferWord
 from .gguf_check import check_gguf
+from .probe_model import TENSOR_TYPES, write_probe_model
 from .processes import child_environment, python_command, signal_name
-from .repack import repackable
 
 TIMEOUT_S = 120.0
 _WORDS: tuple[BufferWord, ...] = get_args(BufferWord)
@@ -55,10 +56,10 @@ def usable_buffers(path: str) -> BufferWord:
     types = check_gguf(path).tensor_types - _FLOATS
     if not types:
         return "all"
-    file = _finding_file(types)
+    file = _finding_file()
     found = _read(file)
     if found is None:
-        found = _probe(path, types)
+        found = _probe()
         if found is None:
             return "all"
         _write(file, found)
@@ -72,24 +73,34 @@ def findings() -> list[Finding]:
     return [each for each in read if each is not None]
 
 
-def _probe(path: str, types: frozenset[int]) -> Finding | None:
-    """Try the model in a child; None if that shows nothing about the processor.
+def _probe() -> Finding | None:
+    """Try the probe's model; None if it cannot be written."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="ramify-probe-") as folder:
+            model = Path(folder) / "probe.gguf"
+            write_probe_model(model)
+            return _try(str(model))
+    except OSError:
+        return None
 
-    A child that ends with an error instead of a crash says something about the file, which the real load will report,
-    but nothing about the processor. Neither does a file with which llama.cpp crashes either way.
+
+def _try(path: str) -> Finding | None:
+    """Try a model in a child; None if that shows nothing about the processor.
+
+    A child that ends with an error instead of a crash says nothing about the processor. Neither does one that crashes
+    without extra buffers too.
     """
     code = _end_of_child(path, "all")
     if code is None or code > 0 or (code < 0 and _end_of_child(path, "none") != 0):
         return None
     buffers: BufferWord = "all"
     if code < 0:
-        repacked = repackable(check_gguf(path)) and _end_of_child(path, "repacked") == 0
-        buffers = "repacked" if repacked else "none"
+        buffers = "repacked" if _end_of_child(path, "repacked") == 0 else "none"
     return Finding(
         works=code == 0,
         buffers=buffers,
         detail="works" if code == 0 else f"a child died of {signal_name(-code)}",
-        tensor_types=tuple(sorted(types)),
+        tensor_types=tuple(sorted(TENSOR_TYPES)),
         library=_library(),
         processor=_processor(),
     )
@@ -111,8 +122,8 @@ def _end_of_child(*arguments: str) -> int | None:
         return None
 
 
-def _finding_file(types: frozenset[int]) -> Path:
-    key = json.dumps([_library(), _processor(), sorted(types)])
+def _finding_file() -> Path:
+    key = json.dumps([_library(), _processor(), sorted(TENSOR_TYPES)])
     return cache_folder() / "probes" / f"{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}.json"
 
 

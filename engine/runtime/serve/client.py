@@ -7,7 +7,6 @@ after a crash a new worker gets it and continues where the old one was.
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
@@ -61,7 +60,7 @@ class Runtime:
         self._outbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._models: dict[int, LoadedModel] = {}
-        self._vocabularies: dict[tuple[object, ...], SharedVocabulary] = {}
+        self._vocabularies: dict[tuple[int, int, int], SharedVocabulary] = {}
         self.on_progress = on_progress
         self._crashes = 0
         self._closing = False
@@ -120,8 +119,7 @@ class Runtime:
         summary = await to_thread.run_sync(check_gguf, config.path)
         if config.extra_buffers == "all":
             config = replace(config, extra_buffers=await to_thread.run_sync(usable_buffers, config.path))
-        file = (os.path.realpath(config.path), summary.file_bytes, summary.modified_ns, summary.inode)
-        vocabulary = self._vocabularies.setdefault(file, SharedVocabulary(config, summary))
+        vocabulary = self._vocabularies.setdefault(summary.file_state, SharedVocabulary(config, summary))
         model = LoadedModel(self, len(self._models), config, summary, vocabulary)
         self._models[model.number] = model
         self.send(Load(model.number, config, summary))

@@ -165,8 +165,8 @@ class Loads:
 
     def _model(self, config: ModelConfig, summary: GgufSummary, report: _Report) -> Model:
         placed = (config.gpu_layers, config.main_gpu, config.tensor_split, config.gpu_turn)
-        file = (os.path.realpath(config.path), summary.file_bytes, summary.modified_ns, summary.inode)
-        weights = self._weights.setdefault((*file, config.extra_buffers, *placed), _Weights())
+        key = (*summary.file_state, config.extra_buffers, *placed)
+        weights = self._weights.setdefault(key, _Weights())
         with weights.lock:
             if weights.model is None:
                 weights.model = Model(config, summary, progress=lambda fraction: self._advance(report, fraction))
@@ -190,5 +190,3 @@ def _mapped_bytes() -> int:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[2]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
-
-

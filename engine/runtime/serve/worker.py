@@ -11,7 +11,7 @@ import sys
 import time
 from multiprocessing.connection import Connection
 
-from ramify.errors import ModelLoadError, RamifyError
+from ramify.errors import ModelLoadError
 
 from ..messages import (
     Alive,
