@@ -334,9 +334,7 @@ class Broken:
     text: str
 
 
-ModelReply = (
-    LoadProgress | Loaded | LoadFailed | Results | RunFailed | ProgressReport | StatisticsReport | TimesReport
-)
+ModelReply = LoadProgress | Loaded | LoadFailed | Results | RunFailed | ProgressReport | StatisticsReport | TimesReport
 """Replies about one loaded model."""
 
 Reply = ModelReply | Alive | Broken

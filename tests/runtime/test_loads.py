@@ -54,9 +54,7 @@ async def test_a_load_is_told(tiny: Path, isolation: str) -> None:
     assert files.text == "tiny.gguf 0 of 0 MB"
 
 
-async def test_a_file_is_read_once_in_a_process(
-    tiny: Path, other: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_file_is_read_once_in_a_process(tiny: Path, other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[str, bool]] = []
     load = native.library().llama_model_load_from_file
 
@@ -107,6 +105,6 @@ async def test_an_engine_that_is_left_while_it_loads_ends(tiny: Path, isolation:
 async def test_a_worker_that_dies_over_a_load_is_replaced_once(tiny: Path, tmp_path: Path) -> None:
     bad = write_tiny(tmp_path / "bad.gguf", numbers={"qwen2.rope.dimension_count": 16})
     async with Runtime("process") as runtime:
-        with pytest.raises(ModelCrashed, match="GGML_ASSERT|SIGABRT"):
+        with pytest.raises(ModelCrashed, match=r"GGML_ASSERT|SIGABRT"):
             await runtime.load(config_of(bad))
         await runtime.load(config_of(tiny))

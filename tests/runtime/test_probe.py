@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from ramify.engine.runtime.llama import probe
-from ramify.engine.runtime.llama.probe import findings, usable_buffers
-
 from ramify.engine.runtime.llama.gguf_check import check_gguf
+from ramify.engine.runtime.llama.probe import findings, usable_buffers
 from ramify.engine.runtime.llama.probe_model import TENSOR_TYPES, write_probe_model
 from ramify.engine.runtime.llama.repack import repackable
 
