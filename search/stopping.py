@@ -38,6 +38,8 @@ class StopReason(StrEnum):
     """A stop rule ended it."""
     USER = auto()
     """Stopped by the user; the best answer so far is the result."""
+    FAILED = auto()
+    """An error ended it; only the terminal UI saves such runs, with the error as the reason of their `Stop`."""
 
     @property
     def is_budget(self) -> bool:

@@ -10,6 +10,7 @@ from ramify.engine.engine import Engine
 from ramify.errors import ModelCrashed, ModelLoadError
 from ramify.testing import ScriptedModel
 from ramify.tui.screens.home import HomeScreen
+from ramify.tui.state.session import SavedSession
 from ramify.tui.state.spec import RunSpec
 from ramify.tui.widgets.detail import NodeDetail
 from ramify.tui.widgets.tree import TreeView
@@ -104,7 +105,7 @@ async def test_settings_that_do_not_go_together_are_a_toast(ui):
         assert isinstance(user.app.screen, HomeScreen)
 
 
-async def test_a_model_that_cannot_be_loaded_is_a_toast_with_the_next_step(ui):
+async def test_a_model_that_cannot_be_loaded_is_a_toast_with_the_next_step(ui, store):
     class Broken(Engine):
         async def __aenter__(self) -> Engine:
             raise ModelLoadError("there is no model 'x'", "did you mean 'demo-m'?")
@@ -114,6 +115,18 @@ async def test_a_model_that_cannot_be_loaded_is_a_toast_with_the_next_step(ui):
         await user.until(lambda: user.toasts)
         assert user.toasts == ["Model cannot be loaded: There is no model 'x'.\nDid you mean 'demo-m'?."]
         await user.until(lambda: "failed" in user.lines()[0])
+        await user.until(lambda: "× There is no model 'x'. Did you mean 'demo-m'?" in user.text())
+        await user.until(lambda: user.session.run_id)
+        saved = store.load("last").solution
+        assert (saved.question, str(saved.stop_reason), saved.answer) == ("How many?", "failed", None)
+        await user.press("escape", "f4")
+        await user.until(lambda: "× failed" in user.text())
+        await user.press("enter")
+        await user.until(lambda: isinstance(getattr(user.app.screen, "session", None), SavedSession))
+        await user.until(lambda: "× There is no model 'x'." in user.text())
+        assert "failed" in user.lines()[0]
+        await user.press("r")
+        assert user.app.home.spec.question == "How many?"
 
 
 async def test_loading_can_be_called_off(ui):
@@ -130,7 +143,7 @@ async def test_loading_can_be_called_off(ui):
         assert "Loading cancelled" in user.toasts[0] or "cancelled" in user.toasts[0]
 
 
-async def test_a_crashed_worker_is_a_toast_and_the_next_run_gets_a_new_engine(ui):
+async def test_a_crashed_worker_is_a_toast_and_the_next_run_gets_a_new_engine(ui, store):
     made = list[ScriptedModel]()
 
     def crash_once(question: str, path: tuple[int, ...]) -> str:
@@ -147,6 +160,15 @@ async def test_a_crashed_worker_is_a_toast_and_the_next_run_gets_a_new_engine(ui
         await user.until(lambda: user.view.phase == "failed")
         await user.until(lambda: user.toasts)
         assert "Model crashed: The model's process died twice.\nUse less memory." in user.toasts
+        assert "× The model's process died twice. Use less memory." in user.text()
+        saved = store.load("last").solution
+        assert saved.stop is not None
+        assert (str(saved.stop_reason), saved.stop.reason) == (
+            "failed",
+            "The model's process died twice. Use less memory.",
+        )
+        assert saved.tree is not None
+        assert len(saved.tree) > 1
         await user.press("r", "enter")
         await user.until(lambda: hasattr(user.app.screen, "session"))
         await user.over()

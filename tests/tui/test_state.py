@@ -29,7 +29,7 @@ from ramify.search.node import FinishReason, Origin, PruneReason
 from ramify.search.tree import SearchTree
 from ramify.testing import ScriptedModel
 from ramify.tui.common.themes import score_bar, score_tint, share_bar, spark_line
-from ramify.tui.state.panels import Speed, amount_text, answer_table, forecast, used_amounts
+from ramify.tui.state.panels import Speed, amount_text, answer_table, time_left_s, used_amounts
 from ramify.tui.state.replay import PartialTree, with_tree
 from ramify.tui.state.rows import tree_rows
 from ramify.tui.state.run_view import Phase, RunView
@@ -198,13 +198,20 @@ def test_amounts_with_limits_come_first(small):
     assert [amount.label for amount in amounts] == ["generated", "compute", "time", "reward"]
     assert [amount.text for amount in amounts] == ["20 of 40", "250 MFLOP of 1 GFLOP", "3 s", "9"]
     assert [amount.share for amount in amounts] == [0.5, 0.25, 0.0, 0.0]
-    assert forecast(small, 3.0) == "budget lasts about 3 s more"
+    assert time_left_s(small, 3.0) == 3.0
 
 
-def test_no_forecast_without_a_limit_or_at_the_very_start(small):
-    assert forecast(small, 3.0) == ""
-    small.fraction = 0.5
-    assert forecast(small, 0.1) == ""
+def test_the_time_left_is_that_of_the_tightest_limit(small):
+    assert time_left_s(small, 3.0) is None
+    small.budget = Budget(seconds=120, generated_tokens=200)
+    assert time_left_s(small, 0.1) == pytest.approx(119.9)
+    # 20 of 200 tokens in 3 seconds; what the last event said is older.
+    small.fraction = 0.01
+    assert time_left_s(small, 3.0) == pytest.approx(27)
+    assert time_left_s(small, 100.0) == pytest.approx(20)
+    assert time_left_s(small, 130.0) == 0
+    small.set_phase(Phase.FINISHED)
+    assert time_left_s(small, 130.0) is None
 
 
 @pytest.mark.parametrize(

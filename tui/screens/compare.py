@@ -195,7 +195,10 @@ class CompareScreen(RamifyScreen):
         left, right = (session.view for session in self.sessions)
         if not (left.phase.over and right.phase.over):
             return Content.styled("comparing", "$foreground 80%")
-        if left.answer is None and right.answer is None:
+        failed = next((session.failure for session in self.sessions if session.failure), "")
+        if failed:
+            said, tone = cut(f"× {failed}", max(20, self.size.width - 40)), "$error"
+        elif left.answer is None and right.answer is None:
             said, tone = "neither has an answer", "$warning"
         elif left.answer == right.answer:
             said, tone = f"both say {cut(left.answer or '', 20)}", "$success"

@@ -196,8 +196,15 @@ class HistoryScreen(RamifyScreen):
         self.dismiss()
 
 
+def answer_text(run: RunSummary) -> str:
+    """Return the answer of a saved run in ten columns; of one without an answer, whether it failed."""
+    if run.answer is None:
+        return "× failed" if run.stop_reason == "failed" else "–"
+    return cut(run.answer, 10)
+
+
 def _line(run: RunSummary) -> Content:
-    answer = "–" if run.answer is None else cut(run.answer, 10)
+    answer = answer_text(run)
     return Content.assemble(
         (f"{run.created.astimezone():%Y-%m-%d %H:%M}  ", "$faint"),
         (f"{answer:>10}  ", "bold $foreground"),

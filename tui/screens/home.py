@@ -380,7 +380,9 @@ def _running_line(question: str, title: str) -> Content:
 def _recent_line(run: RunSummary) -> Content:
     from ramify.text import cut, one_line
 
-    answer = "–" if run.answer is None else cut(run.answer, 10)
+    from .history import answer_text
+
+    answer = answer_text(run)
     return Content.assemble(
         (f" {run.created.astimezone():%d %b %H:%M}  ", "$faint"),
         (f"{answer:>10}  ", "bold $foreground"),

@@ -52,6 +52,7 @@ class RunScreen(PanelScreen):
         """Lay out head, question, tree, path, answers, budget and footer."""
         yield Static(id="head")
         yield Static(Content(printable(one_line(self.session.spec.question))), id="asked")
+        yield Static(id="failure")
         with Container(id="body"):
             with Container(id="main"):
                 with Vertical(id="side"):
@@ -103,7 +104,7 @@ class RunScreen(PanelScreen):
             self._phase = view.phase
             self._phase_changed()
         # A run that has ended may still get its id from the history.
-        return not over or (session.live and session.error is None and session.run_id is None)
+        return not over or (isinstance(session, LiveSession) and not session.task.done())
 
     def redraw(self) -> None:
         """Draw everything with the next frame."""
@@ -111,6 +112,10 @@ class RunScreen(PanelScreen):
         self.wake()
 
     def _phase_changed(self) -> None:
+        failure, line = self.session.failure, self.query_one("#failure", Static)
+        line.display = bool(failure)
+        if failure:
+            line.update(Content.assemble(("× ", "$error"), (printable(failure), "$error")))
         self.refresh_footer()
         self.query_one(AnswersPanel).border_title = (
             "Answer" if self.view.phase is Phase.FINISHED and self.view.answer is not None else "Answers"
@@ -152,7 +157,8 @@ class RunScreen(PanelScreen):
             case Phase.STOPPING:
                 return spinner, "$warning", "stopping"
             case Phase.FAILED:
-                return "×", "$error", "failed" if session.error is not None else "cancelled"
+                said = "failed" if session.failure else "cancelled"
+                return "×", "$error", said if view.answer is None else f"{cut(view.answer, 20)} · {said}"
             case _:
                 reason = "" if view.solution is None else str(view.solution.stop_reason).replace("_", " ")
                 said = _end_text(reason)

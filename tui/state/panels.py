@@ -14,6 +14,11 @@ PERIOD_S = 0.25
 """Time that one rate of the speed stands for."""
 
 
+LEAST_SECONDS = 0.5
+LEAST_SHARE = 0.02
+"""Time and share of a limit after which the time left is told."""
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
     """An answer with its paths, the sum of their scores, and its share of what decides, in [0, 1]."""
@@ -134,13 +139,22 @@ def used_amounts(view: RunView, seconds: float) -> list[UsedAmount]:
     return sorted(found, key=lambda each: each.limit is None)
 
 
-def forecast(view: RunView, seconds: float) -> str:
-    """Return how long the budget lasts at this speed, "" if that cannot be told yet."""
-    if view.phase.over or view.fraction is None or view.fraction < 0.02 or seconds < 0.5:
-        return ""
-    if view.fraction >= 1.0:
-        return "the budget is used up"
-    return f"budget lasts about {duration_text(seconds / view.fraction - seconds)} more"
+def time_left_s(view: RunView, seconds: float) -> float | None:
+    """Return the seconds until a limit of the budget is reached at this speed, None if that cannot be told yet.
+
+    The search may end earlier, when it has the paths that were asked for.
+    """
+    if view.phase.over or view.budget is None:
+        return None
+    found = list[float]()
+    if view.budget.seconds is not None:
+        found.append(view.budget.seconds - seconds)
+    shares = [view.fraction or 0.0]
+    if view.budget.generated_tokens is not None:
+        shares.append(view.generated_tokens / view.budget.generated_tokens)
+    if seconds >= LEAST_SECONDS and max(shares) >= LEAST_SHARE:
+        found.append(seconds / max(shares) - seconds)
+    return max(0.0, min(found)) if found else None
 
 
 def amount_text(value: float, kind: str) -> str:

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ramify.errors import LoadingCancelled, ModelCrashed, UsageError
+from ramify.errors import LoadingCancelled, ModelCrashed, RamifyError, UsageError
 
 from .panels import Speed
 from .run_view import AnswerVotes, Phase, RunView
@@ -30,6 +31,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("ramify.tui")
 
 Clock = Callable[[], float]
+
+
+FAILURE = "error"
+"""Name of the rule in the `Stop` of a run that an error ended."""
+
+
+def failure_text(error: Exception) -> str:
+    """Return cause and next step of an error in one or two sentences."""
+    if isinstance(error, RamifyError):
+        parts = [error.message, error.next_step]
+    else:
+        parts = [f"this is a bug in ramify: {type(error).__name__}: {error}", "F9 shows the log"]
+    sentences = (f"{part[:1].upper()}{part[1:]}" for part in parts if part)
+    return " ".join(each if each.endswith((".", "?", "!")) else f"{each}." for each in sentences)
 
 
 class Session:
@@ -60,6 +75,16 @@ class Session:
     def loading_text(self) -> str:
         """Return the model files that are being loaded with their progress, or the name of the model."""
         return self.models
+
+    @property
+    def failure(self) -> str:
+        """What ended a run that failed, "" for others."""
+        if self.error is not None:
+            return "" if isinstance(self.error, LoadingCancelled) else failure_text(self.error)
+        solution = self.view.solution
+        if solution is None or solution.stop is None or solution.stop.rule != FAILURE:
+            return ""
+        return solution.stop.reason
 
     @property
     def seconds(self) -> float:
@@ -200,6 +225,7 @@ class LiveSession(Session):
             except Exception as error:
                 log.warning("the run failed: %s", error, exc_info=not isinstance(error, UsageError))
                 self._fail(error)
+                await self._save(self._failed(error))
         self._release_engine()
         if not self.view.phase.over:
             self._fail(LoadingCancelled("the run was cancelled", "start it again"))
@@ -245,6 +271,28 @@ class LiveSession(Session):
         assert self._strategy is not None
         model = {"policy": self.models}
         return as_it_stands(run, self._strategy, seed=self.spec.get("seed"), model=model, pinned=self.view.pinned)
+
+    def _failed(self, error: Exception) -> Solution:
+        """Return what there was when the run failed, with the error as the reason of its end."""
+        from ramify.search.stopping import Stop, StopReason
+        from ramify.solution import Solution
+        from ramify.usage import Usage
+
+        ending = {"stop_reason": StopReason.FAILED, "stop": Stop(rule=FAILURE, reason=failure_text(error))}
+        if self._run is not None and self._strategy is not None:
+            return replace(self._so_far(self._run), **ending)
+        return Solution(
+            question=self.spec.question,
+            answer=None,
+            text="",
+            score=None,
+            usage=Usage(),
+            candidates=(),
+            seed=self.spec.get("seed"),
+            strategy={"name": self.spec.get("strategy") or ""},
+            model={"policy": self.models},
+            **ending,
+        )
 
     def _fail(self, error: Exception) -> None:
         self.error = error
@@ -298,7 +346,7 @@ class SavedSession(Session):
         from .replay import final_votes
 
         view = self.view
-        view.tree, view.phase = self._whole, Phase.FINISHED
+        view.tree, view.phase = self._whole, Phase.FINISHED if self.solution.stop_reason != "failed" else Phase.FAILED
         view.solution, view.usage = self.solution, self.solution.usage
         view.answer, view.votes = self.solution.answer, final_votes(self.solution)
 

@@ -81,7 +81,7 @@ class AnswersPanel(Widget):
             lines.append(Content.styled(" · ".join(first), "$faint"))
         rule = spec.get("stop")
         solution = view.solution
-        if solution is not None and solution.stop is not None:
+        if solution is not None and solution.stop is not None and not self._session.failure:
             lines.append(Content.styled(f"stopped early: {one_line(solution.stop.reason)}", "$success"))
         elif rule is not None and not view.phase.over:
             how_far = self._session.stop_rule_text() or f"{rule}: not settled yet"

@@ -6,8 +6,10 @@ from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
+from ramify.text import duration_text
+
 from ..common.themes import share_bar, spark_line
-from ..state.panels import UsedAmount, forecast, used_amounts
+from ..state.panels import UsedAmount, time_left_s, used_amounts
 from ..state.session import Session
 
 LABEL = 10
@@ -19,8 +21,9 @@ class BudgetPanel(Widget):
     BORDER_TITLE = "Budget"
     help_text = (
         "What the search has used and its limits: tokens the policy generated, tokens the reward model read, time and "
-        "floating point operations. Sequences are the steps that are written at the same moment. The bars at the "
-        "bottom are tokens per second, newest on the right."
+        "floating point operations. Sequences are the steps that are written at the same moment. The last line tells "
+        "the tokens per second and how long the budget lasts at this speed; the search may end before. Its bars are "
+        "the speed over time, newest on the right."
     )
 
     def __init__(self, session: Session, *, id: str | None = None) -> None:
@@ -53,18 +56,16 @@ class BudgetPanel(Widget):
 
     def _tail(self, width: int) -> list[Content]:
         session = self._session
-        lines = list[Content]()
-        note = forecast(session.view, session.seconds)
-        if note:
-            lines.append(Content.styled(note, "$faint"))
         rate = session.speed.current
         if session.view.phase.over or not session.live:
             usage = session.view.usage
             rate = 0.0 if usage is None else usage.tokens_per_s
-        label = f"{rate:,.0f} tokens/s "
+        label = f"{rate:,.0f} tokens/s " if rate >= 10 or not rate else f"{rate:.1f} tokens/s "
+        left = time_left_s(session.view, session.seconds) if session.live else None
+        if left is not None:
+            label += f"· {duration_text(left)} left "
         bars = spark_line(session.speed.rates, max(0, width - len(label)))
-        lines.append(Content.assemble((label, "$foreground 80%"), (bars, "$primary")))
-        return lines
+        return [Content.assemble((label, "$foreground 80%"), (bars, "$primary"))]
 
 
 def _line(amount: UsedAmount, width: int) -> Content:
