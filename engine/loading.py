@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import overload
+
+from anyio import to_thread
 
 from ramify.config import SETTINGS, EngineConfig
 from ramify.errors import check_kind
@@ -131,13 +134,16 @@ class _Loader:
         begun = await self._begin(FileUse(ref.path), muted=muted_ids(check_gguf(ref.path).metadata))
         await self._begin_reward(reward, ref.path)
         loaded = await _ready(begun)
-        prompt = choose_prompt_format(
+        choose = partial(
+            choose_prompt_format,
             loaded.info.metadata,
             loaded.tokenizer,
             chat_template=loaded.info.chat_template,
             preset=self._config.prompt_preset,
             step_format=self._config.step_format,
         )
+        # The file's template and a pattern of one's own may take seconds; a cancelled load does not wait for them.
+        prompt = await to_thread.run_sync(choose, abandon_on_cancel=True)
         return LlamaPolicy(loaded, prompt, ref.name)
 
     async def _remote_policy(self, name: str) -> PolicyModel:

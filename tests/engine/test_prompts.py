@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import resource
+import signal
+import threading
+import time
+from contextlib import suppress
 from datetime import datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ramify.engine.policy.prompts import chat_template
 from ramify.engine.policy.prompts.chat_template import TemplateRefused, render_chat
 from ramify.engine.policy.prompts.presets import PRESETS, choose_preset
 from ramify.engine.policy.prompts.prompt import SpecialTokens, render_prompt, special_tokens
@@ -19,6 +25,7 @@ from ramify.engine.policy.prompts.step_formats import (
     split_steps,
     step_format,
 )
+from ramify.engine.policy.prompts.template_program import is_harmless
 from ramify.errors import ModelLoadError, UsageError
 from ramify.reward.testing import PieceTokenizer
 
@@ -175,6 +182,63 @@ def test_the_step_format_is_the_callers_else_the_files_else_the_presets() -> Non
     assert choose_step_format(None, {}, PRESETS["math"]).name == "blank-line"
     with pytest.raises(ModelLoadError, match="step format"):
         choose_step_format(None, {"ramify.step_format": "lines"}, PRESETS["math"])
+
+
+BOMBS = {
+    "endless": "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}"
+    "{% endfor %}{% endfor %}{{ messages[0].content }}",
+    "large": "{{ messages[0].content * 80000000 }}",
+    "large when compiled": "{{ 'a' * 2000000000 }}",
+    "endless when compiled": "{{ 7 ** (9 ** 9) }}",
+    "doubled": "{% set a = 'aaaaaaaa' %}" + "{% set a = a ~ a %}" * 40 + "{{ a }}",
+    "in a name space": "{% set n = namespace(a='aa') %}{% for m in messages %}"
+    + "{% set n.a = n.a + n.a %}" * 40
+    + "{% endfor %}{{ n.a }}",
+    "recursive": "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+    "many loops": "{% for m in messages %}{% for a in m.content %}{% for b in m.content %}{% for c in m.content %}"
+    "{% for d in m.content %}{% for e in m.content %}a{% endfor %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}"
+    "{% endfor %}",
+    "JSON in JSON": "{{ messages" + "|tojson" * 60 + " }}",
+    "padded": "{{ '%999999999s' % messages[0].content }}",
+    "deep": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
+    "long file": "a" * 2_000_000 + "{{ messages[0].content }}",
+    "many parts": "{% for a in range(99999) %}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("template", BOMBS.values(), ids=BOMBS)
+def test_a_template_that_never_ends_or_makes_much_text_is_stopped(
+    template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_template, "TEMPLATE_LIMIT_S", 1.0)
+    own, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    assert not is_harmless(template)
+    with pytest.raises(ModelLoadError, match=r"chat template (fails|takes|makes|has|is not valid)") as caught:
+        render_chat(template, [{"role": "user", "content": "C" * 40}])
+    assert len(str(caught.value)) < 1500
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - own < 60_000
+    assert time.process_time() - start < 5.0, "the child does the work"
+    with pytest.raises(ModelLoadError):
+        render_chat(template, [{"role": "user", "content": "C" * 40}])
+    assert time.process_time() - start < 5.0, "it is not tried again"
+    assert render_chat("{{ messages|length }}", [{"role": "user", "content": "x"}]) == "1"
+
+
+@pytest.mark.parametrize("template", [CHATML, DEMO, "{{ raise_exception('no') }}", "{{ messages[0].content | trim }}"])
+def test_a_plain_template_needs_no_child(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_template, "_templates", None)
+    assert is_harmless(template)
+    with suppress(TemplateRefused):
+        assert render_chat(template, [{"role": "user", "content": "Q"}])
+
+
+def test_an_interrupted_request_leaves_no_reply_behind() -> None:
+    process = chat_template._templates  # pyright: ignore[reportPrivateUsage]
+    request = {"template": "{{ now }}", "messages": [], "reply": True, "bos": "", "eos": "", "now": "2026-01-01"}
+    threading.Timer(0.5, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        process.ask({**request, "template": BOMBS["endless"]}, time_limit_s=30)
+    assert process.ask({**request, "template": "next"}, time_limit_s=30) == ["text", "next"]
 
 
 def test_a_model_files_format() -> None:

@@ -1,23 +1,31 @@
-"""Chat templates of model files, rendered in a Jinja sandbox as Hugging Face `transformers` renders them."""
+"""Chat templates of model files, rendered in a Jinja sandbox under limits, once for each shape of a conversation."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, NoReturn
-
-from jinja2 import Template, TemplateError, nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pathlib import Path
+from typing import cast
 
 from ramify.errors import ModelLoadError
+from ramify.limited_process import LimitedProcess
 
+from .template_program import LONGEST_TEXT, TemplateRefused, is_harmless, reply
 
-class TemplateRefused(Exception):
-    """Raised when a template itself rejects the messages, for instance a system message that it does not know."""
+TEMPLATE_LIMIT_S = 2.0
+"""Seconds in which a template must have been compiled and rendered."""
+TEMPLATE_MEMORY_BYTES = 256 << 20
+"""Address space of the child process that renders templates."""
+LONGEST_TEMPLATE = 1_000_000
+_LONGEST_TOKEN = 200
+_REPAIR = "use a GGUF file with a working template"
+
+_templates = LimitedProcess(
+    Path(__file__).with_name("template_program.py"),
+    memory_bytes=TEMPLATE_MEMORY_BYTES,
+    purpose="chat templates that are not plain cannot be rendered",
+)
 
 
 def render_chat(
@@ -31,64 +39,65 @@ def render_chat(
 ) -> str:
     """Return the text of `messages` up to where the model's reply starts; without `reply`, up to their own end.
 
-    `now` is the time that templates with a date show, None for the present.
+    `now` is the time that templates with a date show, None for the present, as of the day's first rendering. A template
+    that could take long is rendered in a child process, which may take 2 seconds and 256 MB; the text may have
+    1,000,000 characters. The same messages are rendered once.
 
     Raises:
         TemplateRefused: if the template calls `raise_exception`.
-        ModelLoadError: if the template is not valid or fails.
+        ModelLoadError: if the template is not valid or fails, also at a limit.
     """
-    moment = now or datetime.now()
-    try:
-        return _compiled(template).render(
-            messages=[dict(message) for message in messages],
-            add_generation_prompt=reply,
-            bos_token=bos,
-            eos_token=eos,
-            raise_exception=_refuse,
-            strftime_now=moment.strftime,
-        )
-    except TemplateRefused:
-        raise
-    except Exception as error:
-        raise ModelLoadError(
-            f"the model's chat template fails ({type(error).__name__}: {error})",
-            "use a GGUF file with a working template",
-        ) from error
+    moment = now or _moment(date.today())
+    outcome, text = _rendered(template, tuple(tuple(each.items()) for each in messages), bos, eos, moment, reply)
+    match outcome:
+        case "text":
+            return text
+        case "refused":
+            raise TemplateRefused(text)
+        case "invalid":
+            raise ModelLoadError(f"the model's chat template is not valid ({text})", _REPAIR)
+        case _:
+            raise ModelLoadError(f"the model's chat template {text}", _REPAIR)
 
 
-class _Generation(Extension):
-    """Passes the contents of `{% generation %}` blocks through; they only mark text for training."""
-
-    tags = {"generation"}  # noqa: RUF012 -- jinja2 declares it so
-
-    def parse(self, parser: Parser) -> nodes.Node:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.Scope(body, lineno=line)
+@lru_cache(maxsize=1)
+def _moment(today: date) -> datetime:
+    """Return a time of this day that stays the same."""
+    del today
+    return datetime.now()
 
 
-@lru_cache(maxsize=16)
-def _compiled(template: str) -> Template:
-    try:
-        return _environment().from_string(template)
-    except TemplateError as error:
-        raise ModelLoadError(
-            f"the model's chat template is not valid ({error})", "use a GGUF file with a working template"
-        ) from error
+@lru_cache(maxsize=64)
+def _rendered(
+    template: str,
+    messages: tuple[tuple[tuple[str, str], ...], ...],
+    bos: str,
+    eos: str,
+    now: datetime,
+    for_reply: bool,
+) -> tuple[str, str]:
+    """Return an outcome of `template_program`, and the text or what went wrong."""
+    if len(template) > LONGEST_TEMPLATE:
+        return "failed", f"has {len(template)} characters, more than {LONGEST_TEMPLATE}"
+    request = {
+        "template": template,
+        "messages": [dict(message) for message in messages],
+        "reply": for_reply,
+        "bos": bos,
+        "eos": eos,
+        "now": now.isoformat(),
+    }
+    if _harmless(template) and len(bos) + len(eos) <= _LONGEST_TOKEN:
+        outcome, text = reply(request)
+    else:
+        result = _templates.ask(request, time_limit_s=TEMPLATE_LIMIT_S)
+        if result is None:
+            megabytes = TEMPLATE_MEMORY_BYTES >> 20
+            return "failed", f"takes more than {TEMPLATE_LIMIT_S:g} s or {megabytes} MB to render"
+        outcome, text = cast("list[str]", result)
+    if outcome == "long":
+        return "failed", f"makes more than {LONGEST_TEXT} characters of a short conversation"
+    return outcome, f"fails ({text})" if outcome == "failed" else text
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
-    to_json: Callable[..., str] = _to_json
-    environment.filters["tojson"] = to_json
-    return environment
-
-
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _refuse(message: object) -> NoReturn:
-    raise TemplateRefused(str(message))
+_harmless = lru_cache(maxsize=16)(is_harmless)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from secrets import token_hex
 
 from ramify.errors import ModelLoadError, UsageError
@@ -146,9 +147,10 @@ def _chat_segments(question: str, system: str | None, chat_template: str, specia
 def try_chat(messages: Sequence[tuple[str, str]], chat_template: str, special: SpecialTokens) -> list[Segment] | None:
     """Return the rendered messages, None if the template refuses or drops one of them.
 
-    The template never sees the contents: it gets marks that occur nowhere else, and these are replaced afterwards.
+    The template never sees the contents: it gets marks that nobody can guess, and these are replaced afterwards. They
+    stay the same in this process, so that a conversation of one shape is rendered once.
     """
-    contents = {f"Content{token_hex(12)}": text for _, text in messages}
+    contents = {_mark(place): text for place, (_, text) in enumerate(messages)}
     marked = [{"role": role, "content": mark} for (role, _), mark in zip(messages, contents, strict=True)]
     try:
         rendered = render_chat(chat_template, marked, bos=special.bos, eos=special.eos)
@@ -157,6 +159,11 @@ def try_chat(messages: Sequence[tuple[str, str]], chat_template: str, special: S
     if not all(mark in rendered for mark in contents):
         return None
     return list(_cut(rendered, contents))
+
+
+@lru_cache(maxsize=64)
+def _mark(place: int) -> str:
+    return f"Content{place}x{token_hex(12)}"
 
 
 def _cut(rendered: str, contents: Mapping[str, str]) -> Iterator[Segment]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from ramify.answers.kinds import AnswerKind
+from ramify.errors import ModelLoadError
 from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import StepFormat
 
@@ -74,7 +76,8 @@ def choose_prompt_format(
     """Return the prompt format for a model file.
 
     `preset` and `step_format` are what the caller asks for, None for what the file says or what suits its kind. The
-    chat template is checked with a question of one word, so that a broken one shows when the model is loaded.
+    chat template is checked with a question of one word, so that a broken one shows when the model is loaded. That may
+    take seconds: call it in a thread.
 
     Raises:
         UsageError: if `preset` or `step_format` does not exist.
@@ -96,4 +99,7 @@ def choose_prompt_format(
     if preset is None and PRESET_KEY not in metadata:
         format = replace(format, for_texts=made(TEXT_PRESET))
     format.encode("test", tokenizer)
+    with suppress(ModelLoadError):
+        # What a conversation looks like is kept as well: no template is rendered in the middle of a search.
+        format.bridge("test", (), tokenizer)
     return format
