@@ -11,7 +11,7 @@ from typing import cast
 from ramify.errors import ModelLoadError
 from ramify.limited_process import LimitedProcess
 
-from .template_program import LONGEST_TEXT, TemplateRefused, is_harmless, reply
+from .template_program import LONGEST_TEXT, is_harmless, reply
 
 TEMPLATE_LIMIT_S = 2.0
 """Seconds in which a template must have been compiled and rendered."""
@@ -26,6 +26,10 @@ _templates = LimitedProcess(
     memory_bytes=TEMPLATE_MEMORY_BYTES,
     purpose="chat templates that are not plain cannot be rendered",
 )
+
+
+class TemplateRefused(Exception):
+    """Raised when a template itself rejects the messages, for instance a system message that it does not know."""
 
 
 def render_chat(

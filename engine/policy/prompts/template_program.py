@@ -51,8 +51,8 @@ _HARMLESS: tuple[type[nodes.Node], ...] = (
 _TESTS = frozenset({"defined", "undefined", "none", "string", "mapping", "true", "false", "odd", "even"})
 
 
-class TemplateRefused(Exception):
-    """Raised when a template itself rejects the messages, for instance a system message that it does not know."""
+class _Refused(Exception):
+    """Raised when a template calls `raise_exception`."""
 
 
 def reply(request: Mapping[str, Any]) -> tuple[str, str]:
@@ -66,7 +66,7 @@ def reply(request: Mapping[str, Any]) -> tuple[str, str]:
             if length > LONGEST_TEXT:
                 return "long", ""
         return "text", "".join(parts)
-    except TemplateRefused as refusal:
+    except _Refused as refusal:
         return "refused", str(refusal)[:1000]
     except MemoryError:
         raise
@@ -185,4 +185,4 @@ def _to_json(value: Any, indent: int | None = None) -> str:
 
 
 def _refuse(message: object) -> NoReturn:
-    raise TemplateRefused(str(message))
+    raise _Refused(str(message))
