@@ -46,6 +46,7 @@ from ramify.solution import Solution
 from ramify.usage import Usage
 
 from .control.controller import SearchController
+from .control.path_ends import furthest_text
 from .control.requests import Dispatch
 from .control.scoring import Scorer
 from .control.votes import voted_fields
@@ -411,7 +412,8 @@ def as_it_stands(
     """Return the solution of a run that cannot be waited for; the run itself stays as it is.
 
     What was unfinished is pruned in a copy of the tree. Answers count as equal only if they are written alike, and
-    the majority decides if a path has no score. `pinned` is the node whose answer was chosen by hand, if one was.
+    the majority decides if a path has no score. Without an answer the text is that of the path that came furthest.
+    `pinned` is the node whose answer was chosen by hand, if one was.
     """
     tree = SearchTree.from_dict(run.tree.to_dict())
     for node in (*tree.pending(), *tree.open_leaves()):
@@ -420,8 +422,11 @@ def as_it_stands(
     chosen = strategy.settled(tree)
     paths = candidates(tree, chosen.aggregation)
     vote = decide_by_text(paths, chosen.vote, run.answers.kind)
+    found = voted_fields(paths, vote, pinned=pinned)
+    if found["answer"] is None and not found["text"]:
+        found["text"] = furthest_text(tree)
     return Solution(
-        **voted_fields(paths, vote, pinned=pinned),
+        **found,
         problem_id=run.problem.id,
         question=run.problem.question,
         stop_reason=StopReason.USER,

@@ -34,7 +34,7 @@ from ..runtime.messages import StepResult
 from ..runtime.serve.rates import Rates
 from .meter import Grant, Meter
 from .opening import Opening
-from .path_ends import PathEnds
+from .path_ends import PathEnds, furthest_text
 from .requests import Dispatch, RequestBuilder
 from .steering import Steering
 from .votes import VoteCounter, voted_fields
@@ -479,7 +479,7 @@ class SearchController:
             vote = decide_by_text(cut, self._votes.strategy.vote, self.answers.kind)
             found = voted_fields(cut, vote)
         if found["answer"] is None and not found["text"]:
-            found["text"] = self._path_ends.furthest_text()
+            found["text"] = furthest_text(self.tree)
         return Solution(
             **found,
             problem_id=problem.id,

@@ -95,11 +95,12 @@ class PathEnds:
         """Return the open node with the best score, the deepest one of equals, None if no node is open."""
         return max(self.tree.open_nodes(), key=_rank, default=None)
 
-    def furthest_text(self) -> str:
-        """Return the text of the path with the most generated tokens, of the best score among equals."""
-        ends = (node for node in self.tree if node.finish_reason is not None and node.origin is not Origin.CRITIQUE)
-        best = max(ends, key=lambda node: (self.tree.path_token_count(node.id), node.score or 0.0), default=None)
-        return "" if best is None else self.tree.path_text(best.id)
+
+def furthest_text(tree: SearchTree) -> str:
+    """Return the text of the path with the most generated tokens, of the best score among equals; "" without any."""
+    ends = (node for node in tree if node.finish_reason is not None and node.origin is not Origin.CRITIQUE)
+    best = max(ends, key=lambda node: (tree.path_token_count(node.id), node.score or 0.0), default=None)
+    return "" if best is None else tree.path_text(best.id)
 
 
 def _rank(node: Node) -> tuple[float, int, Sequence[int]]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,9 +18,10 @@ from ramify.engine.engine import Engine
 from ramify.engine.ensembles.cascade import certainty
 from ramify.engine.ensembles.fallback import LABEL, fallback_note, own_format, solve_with_fallback
 from ramify.engine.loading import chosen_reward
+from ramify.engine.run import as_it_stands
 from ramify.search.budget import Budget
 
-from ..config import DEFAULT_BUDGET, EngineConfig
+from ..config import DEFAULT_BUDGET, DEFAULT_RUN, EngineConfig
 from ..errors import ExitCode
 from .options import no_reward_note
 
@@ -89,23 +91,29 @@ async def search(
         RamifyError: if the model cannot be loaded, the question is wrong or the search fails.
     """
     interrupts, started_s = Interrupts(), time.monotonic()
+    best_so_far: Callable[[], Solution | None] = lambda: None
     with interrupts.listening():
         on_loading = progress.loading(plan.model)
         async with Engine(plan.model, plan.reward, on_loading=on_loading, **plan.engine_options) as engine:
             strategy = plan.strategy(has_reward=engine.reward is not None, width=engine.default_width)
 
             def begun(run: Run) -> None:
+                nonlocal best_so_far
                 interrupts.soften(run.stop)
+                best_so_far = partial(as_it_stands, run, strategy, seed=seed, model=named)
                 if engine.reward is None and plan.reward is not None and strategy.width > 1:
                     progress.note(no_reward_note(plan.model, votes=run.answers.kind.votes))
 
             options: dict[str, Any] = {**plan.run_options, "strategy": strategy, "progress": progress.interactive}
+            seed = options.get("seed", DEFAULT_RUN.seed)
+            named = {"policy": engine.policy.name, "reward": None if engine.reward is None else engine.reward.name}
             options["budget"] = budget_left(options.get("budget", DEFAULT_BUDGET), time.monotonic() - started_s)
             solution = await _run_to_end(engine, question, options, progress, begun)
         if fallback is not None and not interrupts.count:
             solution = await _with_fallback(plan, fallback, solution, options, progress, interrupts)
         return SearchOutcome(solution, bool(interrupts.count))
-    return SearchOutcome(None, interrupted=True)
+    # Cancelled by a second Ctrl-C; what was written until then is still there.
+    return SearchOutcome(best_so_far(), interrupted=True)
 
 
 def budget_left(budget: Budget, seconds: float) -> Budget:

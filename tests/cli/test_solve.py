@@ -183,7 +183,29 @@ def test_a_second_interrupt_does_not_wait(ramify, scripted):
 
     scripted(Deaf(slow, delay_s=0.05))
     result = ramify("solve", "-r", "none", "-w", "500", "-q", "How many?")
-    assert (result.code, result.out) == (130, "")
+    assert (result.code, result.out.replace("A step.\n", "")) == (130, "")
+
+
+def test_a_second_interrupt_writes_the_text_so_far(ramify, scripted):
+    class Deaf(ScriptedModel):
+        async def open(self, question):
+            session = await super().open(question)
+            session.interrupt = self.ignore
+            return session
+
+        async def ignore(self):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def slow(question: str, path: tuple[int, ...]) -> str:
+        if len(path) == 3:
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return f"Step {len(path)}.\n"
+
+    scripted(Deaf(slow, delay_s=0.1))
+    result = ramify("solve", "-r", "none", "-s", "greedy", "--json", "-q", "How many?")
+    assert result.code == 130
+    assert json.loads(result.out)["text"].startswith("Step 1.\nStep 2.\n")
+    assert result.err.splitlines()[-1] == "error: interrupted before any path finished"
 
 
 def test_a_bug_shows_its_traceback_and_is_exit_code_1(ramify, scripted):
