@@ -10,14 +10,14 @@ tested without models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
 from ramify.answers.reading import AnswerReader, AnswerReading
 from ramify.config import RunConfig
 from ramify.errors import UsageError
-from ramify.events import Event, NodeAdded, NodePruned, NodeScored, NodesDispatched
+from ramify.events import Event, NodePruned, NodeScored
 from ramify.problem import Problem
 from ramify.reward.protocol import ScoreUsage
 from ramify.search.budget import Budget
@@ -29,12 +29,13 @@ from ramify.search.tree import ROOT, SearchTree
 from ramify.search.votes import Candidate, Vote, decide_by_text
 from ramify.solution import Solution
 
-from ..policy.protocol import AdoptedNode, ForeseesInput, PolicySession
+from ..policy.protocol import AdoptedNode, PolicySession
 from ..runtime.messages import StepResult
 from ..runtime.serve.rates import Rates
-from .meter import Grant, Meter
+from .dispatch import Dispatcher, StepsInFlight
+from .meter import Meter
 from .opening import Opening
-from .path_ends import PathEnds, furthest_text
+from .path_ends import PathEnds, furthest_text, node_added
 from .requests import Dispatch, RequestBuilder
 from .steering import Steering
 from .votes import VoteCounter, voted_fields
@@ -73,16 +74,11 @@ class SearchController:
         self.stopped_by: Stop | None = None
         self._config = config
         self._emit = emit
-        self._requests = RequestBuilder(self.tree, strategy, config)
+        self._steps = StepsInFlight()
+        self._dispatcher = Dispatcher(RequestBuilder(self.tree, strategy, config), meter, self._steps, emit)
         self._path_ends = PathEnds(self.tree, answers, config.max_path_tokens, ends_at_answer)
         self._votes = VoteCounter(self.tree, strategy, same, emit, answers.kind)
-        self._writing: set[int] = set()
-        self._unscored: list[int] = []
-        self._scoring: set[int] = set()
-        self._released: list[int] = []
-        self._children_in_flight: dict[int, int] = {}
         self._adopted: list[AdoptedNode] = []
-        self._unwritten: list[int] = []
         self._winding_down = False
         self._asked_width = strategy.width
         self._opening = Opening.of(self.tree, meter, strategy, parameters, rates, any_text=answers.takes_any_text)
@@ -92,8 +88,7 @@ class SearchController:
 
     def foresee_input(self, policy: PolicySession) -> None:
         """Reserve the policy's prompt, and from now on what it is expected to read for each step."""
-        self.meter.foresee_prompts(policy.prompt_tokens)
-        self._requests.input_tokens = policy.input_tokens if isinstance(policy, ForeseesInput) else None
+        self._dispatcher.foresee_input(policy)
 
     @property
     def answers(self) -> AnswerReader:
@@ -105,7 +100,7 @@ class SearchController:
     @property
     def idle(self) -> bool:
         """True if nothing is being generated or waits for a score."""
-        return not (self._writing or self._unscored or self._scoring)
+        return self._steps.none
 
     def next_work(self) -> Dispatch | None:
         """Ask the strategy, reserve the budget and return the children to be written now, None if there are none.
@@ -114,18 +109,18 @@ class SearchController:
         """
         if self.stop_reason is not None:
             return None
-        if self._unwritten:
+        if self._dispatcher.unwritten:
             return self._resume()
         asked = self.steering.take_expansions()
         if asked:
-            return self._dispatch(asked)
+            return self._dispatcher.dispatch(asked)
         if not self._opening.over:
             return self._open()
         self._wind_down()
         for node in () if self._config.cut is None else self._config.cut(self.tree):
             self._prune(node, PruneReason.CONFIDENCE)
         ask = self._ask()
-        dispatch = self._dispatch(ask.expansions) if ask.expansions else None
+        dispatch = self._dispatcher.dispatch(ask.expansions) if ask.expansions else None
         if dispatch is None and self.idle:
             dispatch = self._widen() if ask.done else None
         if dispatch is None and self.idle:
@@ -141,7 +136,7 @@ class SearchController:
         self.meter.alone = not opening.over
         if opening.over and opening.width < self.strategy.width:
             self._set_width(opening.width)
-        dispatch = self._dispatch(wishes) if wishes else None
+        dispatch = self._dispatcher.dispatch(wishes) if wishes else None
         if dispatch is None and (wishes or not opening.over):
             self.stop_reason = self._ended(exhausted=True)
         return dispatch if wishes else self.next_work()
@@ -153,7 +148,7 @@ class SearchController:
             return None
         self._set_width(width)
         ask = self._ask()
-        return self._dispatch(ask.expansions) if ask.expansions else None
+        return self._dispatcher.dispatch(ask.expansions) if ask.expansions else None
 
     def _set_width(self, width: int) -> None:
         self._opening.width = width
@@ -161,7 +156,7 @@ class SearchController:
         self._votes.follow(self.strategy)
 
     def _resume(self) -> Dispatch | None:
-        dispatch = self._write_again()
+        dispatch = self._dispatcher.write_again()
         if dispatch is None and self.idle:
             self.stop_reason = self._ended(exhausted=True)
         return dispatch
@@ -201,65 +196,21 @@ class SearchController:
         if not out_of_budget or self.vote().answer is not None:
             return None
         best = self._path_ends.most_promising()
-        return None if best is None else self._dispatch([Expansion(best.id, 1, 0.0, to_the_end=True)], rescue=True)
+        return None if best is None else self._dispatcher.finish(Expansion(best.id, 1, 0.0, to_the_end=True))
 
     def take_unscored(self) -> list[int]:
         """Return the nodes that wait for a score; they count as in flight until `score` or `too_long`."""
-        nodes, self._unscored = self._unscored, []
-        self._scoring.update(nodes)
-        return nodes
+        return self._steps.take_unscored()
 
     def take_released(self) -> list[int]:
         """Return the nodes that will not be expanded again, each once."""
-        nodes, self._released = self._released, []
-        return nodes
-
-    def _dispatch(self, expansions: Sequence[Expansion], *, rescue: bool = False) -> Dispatch | None:
-        plan = [(each, self._requests.max_tokens(each)) for each in expansions for _ in range(each.children)]
-        most = max(max_tokens for _, max_tokens in plan)
-        inputs = self._inputs([each for each, _ in plan])
-        if rescue:
-            grant = self.meter.reserve_finish(most, input_tokens=inputs)
-        else:
-            expected = 1 if self.meter.budget.is_unlimited else self._requests.expected_tokens(expansions)
-            grant = self.meter.reserve(len(plan), most, expected_tokens=expected, input_tokens=inputs)
-        granted = plan[: grant.children]
-        return self._send(
-            [(self._requests.add(each, rescue=rescue), each, max_tokens) for each, max_tokens in granted], grant
-        )
-
-    def _write_again(self) -> Dispatch | None:
-        """Dispatch those pending nodes of a saved tree that the budget allows."""
-        plan = [(node, self._requests.expansion(node)) for node in map(self.tree.node, self._unwritten)]
-        sized = [(node, each, self._requests.max_tokens(each)) for node, each in plan]
-        inputs = self._inputs([each for _, each in plan])
-        grant = self.meter.reserve(len(sized), max(most for *_, most in sized), input_tokens=inputs)
-        self._unwritten = self._unwritten[grant.children :]
-        return self._send(sized[: grant.children], grant)
-
-    def _inputs(self, expansions: Sequence[Expansion]) -> list[int]:
-        """Return what the policy is expected to read for each of these children, empty if no limit counts that."""
-        budget = self.meter.budget
-        return self._requests.inputs(expansions) if budget.total_tokens or budget.flops else []
-
-    def _send(self, plan: Sequence[tuple[Node, Expansion, int]], grant: Grant) -> Dispatch | None:
-        if not plan:
-            return None
-        requests = [self._requests.request(node, expansion, most) for node, expansion, most in plan]
-        self.meter.begin(grant, [request.child for request in requests])
-        self._writing.update(request.child for request in requests)
-        for request in requests:
-            self._children_in_flight[request.parent] = self._children_in_flight.get(request.parent, 0) + 1
-        for parent in dict.fromkeys(request.parent for request in requests):
-            nodes = tuple(request.child for request in requests if request.parent == parent)
-            self._emit(NodesDispatched(parent=parent, nodes=nodes))
-        return Dispatch(requests, grant)
+        return self._steps.take_released()
 
     # Results of the models
 
     def complete(self, result: StepResult) -> None:
         """Record a written step; its reservation is settled once it is scored or known to need no score."""
-        self._writing.discard(result.child)
+        self._steps.writing.discard(result.child)
         self.meter.written(result)
         node = self.tree.complete(
             result.child,
@@ -274,14 +225,14 @@ class SearchController:
     def _take_in(self, node: Node) -> None:
         """Prune, finish or leave open a node that has its text, or have it scored first."""
         answer = self._path_ends.answer(node)
-        self._emit(_added(node, answer))
+        self._emit(node_added(node, answer))
         reason = (
             PruneReason.USER if node.id in self.steering.pruned_when_written else self._path_ends.dead_end(node, answer)
         )
         if reason is not None:
             self._prune(node.id, reason)
         elif self.strategy.uses_reward and node.origin is not Origin.CRITIQUE:
-            self._unscored.append(node.id)
+            self._steps.unscored.append(node.id)
             return
         else:
             self._finish_if_ended(node, answer)
@@ -294,7 +245,7 @@ class SearchController:
             self._score(node_id, value)
 
     def _score(self, node_id: int, value: float) -> None:
-        self._scoring.discard(node_id)
+        self._steps.scoring.discard(node_id)
         if self.tree.node(node_id).state is not NodeState.PRUNED:
             node = self.tree.score(node_id, value)
             self._emit(NodeScored(node=node_id, score=value))
@@ -303,7 +254,7 @@ class SearchController:
 
     def too_long(self, node_id: int) -> None:
         """Prune a node whose path is too long for the reward model."""
-        self._scoring.discard(node_id)
+        self._steps.scoring.discard(node_id)
         if self.tree.node(node_id).state is not NodeState.PRUNED:
             self._prune(node_id, PruneReason.PATH_LENGTH)
         self._settle(node_id)
@@ -315,7 +266,7 @@ class SearchController:
     def _finish(self, node: Node, answer: str | None) -> None:
         self.tree.finish(node.id, answer)
         if not self.strategy.converses:
-            self._released.append(node.id)
+            self._steps.released.append(node.id)
         if answer is None:
             return
         self.meter.note_finished()
@@ -333,24 +284,18 @@ class SearchController:
             self._finish(node, answer)
             return
         self.tree.prune(node_id, reason)
-        self._released.append(node_id)
+        self._steps.released.append(node_id)
         self._emit(NodePruned(node=node_id, reason=reason))
 
     def _settle(self, node_id: int) -> None:
         node = self.tree.node(node_id)
         self.meter.settle(node_id)
-        if node.parent in self._children_in_flight:
-            self._child_settled(node.parent)
-
-    def _child_settled(self, parent: int) -> None:
-        """Release a node after its last child in flight, if the strategy never comes back to it."""
-        self._children_in_flight[parent] -= 1
-        if self._children_in_flight[parent]:
+        parent = node.parent
+        if not self._steps.settle(parent) or parent is None or parent == ROOT:
             return
-        del self._children_in_flight[parent]
-        if parent != ROOT and self.strategy.settled(self.tree).leaves_only:
-            # Its children keep the cached tokens that they share with it.
-            self._released.append(parent)
+        if self.strategy.settled(self.tree).leaves_only:
+            # The strategy never comes back to it, and its children keep the cached tokens that they share with it.
+            self._steps.released.append(parent)
 
     # Steering, and nodes of a saved tree
 
@@ -394,12 +339,12 @@ class SearchController:
 
     def _take_over(self) -> None:
         """Take over a saved tree: its pending nodes are to be written, all others have their text."""
-        self._unwritten = [node.id for node in self.tree.pending()]
+        self._dispatcher.unwritten = [node.id for node in self.tree.pending()]
         self._adopted = [
             _adopted(node) for node in self.tree if node.parent is not None and node.state is not NodeState.PENDING
         ]
         if self.strategy.uses_reward:
-            self._unscored = [
+            self._steps.unscored = [
                 node.id for node in self.tree.open_nodes() if node.parent is not None and node.score is None
             ]
         if not self._path_ends.ends_at_answer:
@@ -498,18 +443,3 @@ class SearchController:
 def _adopted(node: Node) -> AdoptedNode:
     assert node.parent is not None
     return AdoptedNode(node=node.id, parent=node.parent, text=node.text, tokens=node.tokens)
-
-
-def _added(node: Node, answer: str | None) -> NodeAdded:
-    assert node.parent is not None and node.finish_reason is not None
-    return NodeAdded(
-        node=node.id,
-        parent=node.parent,
-        depth=node.depth,
-        text=node.text,
-        generated_tokens=node.token_count,
-        logprob=node.logprob,
-        state=NodeState.OPEN if answer is None else NodeState.FINISHED,
-        finish_reason=node.finish_reason,
-        answer=answer,
-    )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ramify.answers.reading import AnswerReader
+from ramify.events import NodeAdded
 from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate
@@ -94,6 +95,22 @@ class PathEnds:
     def most_promising(self) -> Node | None:
         """Return the open node with the best score, the deepest one of equals, None if no node is open."""
         return max(self.tree.open_nodes(), key=_rank, default=None)
+
+
+def node_added(node: Node, answer: str | None) -> NodeAdded:
+    """Return the event of a written step; `answer` is that of the path which it ends, None if it ends none."""
+    assert node.parent is not None and node.finish_reason is not None
+    return NodeAdded(
+        node=node.id,
+        parent=node.parent,
+        depth=node.depth,
+        text=node.text,
+        generated_tokens=node.token_count,
+        logprob=node.logprob,
+        state=NodeState.OPEN if answer is None else NodeState.FINISHED,
+        finish_reason=node.finish_reason,
+        answer=answer,
+    )
 
 
 def furthest_text(tree: SearchTree) -> str:

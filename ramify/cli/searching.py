@@ -91,7 +91,7 @@ async def search(
         RamifyError: if the model cannot be loaded, the question is wrong or the search fails.
     """
     interrupts, started_s = Interrupts(), time.monotonic()
-    best_so_far: Callable[[], Solution | None] = lambda: None
+    best_so_far: Callable[[], Solution] | None = None
     with interrupts.listening():
         on_loading = progress.loading(plan.model)
         async with Engine(plan.model, plan.reward, on_loading=on_loading, **plan.engine_options) as engine:
@@ -113,7 +113,7 @@ async def search(
             solution = await _with_fallback(plan, fallback, solution, options, progress, interrupts)
         return SearchOutcome(solution, bool(interrupts.count))
     # Cancelled by a second Ctrl-C; what was written until then is still there.
-    return SearchOutcome(best_so_far(), interrupted=True)
+    return SearchOutcome(None if best_so_far is None else best_so_far(), interrupted=True)
 
 
 def budget_left(budget: Budget, seconds: float) -> Budget:
