@@ -1,13 +1,16 @@
-"""Decode throughput, sampling included, against llama.cpp's own `llama-batched-bench`, which draws no tokens.
+"""Decode throughput, sampling included, beside llama.cpp: its benchmark, its C API from Python, and the `Llama` class.
 
-    python benchmarks/native.py --native BUILD/bin/llama-batched-bench [--model FILE.gguf] [--lanes 1,4,16,64]
+    python benchmarks/native.py --model A.gguf B.gguf --lanes 1,8,16 [--native BUILD/bin/llama-batched-bench]
 
-Both use the same library, file, threads, shared prompt and numbers of tokens, in turns, so that the ratio holds on a
-machine whose speed drifts. The native tool runs with one KV cache for all sequences and with one for each, with and
-without flash attention; ramify, as it sets itself up, is compared with the best of the four. Without --model a model of
-random weights in the shape of SmolLM-135M is written, Q8_0, with --vocabulary tokens. Build the tool from the llama.cpp
-that comes in the source package of llama-cpp-python: `cmake -B build && cmake --build build --target
-llama-batched-bench`. The library is the one beside the tool, or with --library installed the one that is installed.
+All sides use the same library, file, threads, shared prompt and numbers of tokens, in turns, so that the ratios hold on
+a machine whose speed drifts. `llama_decode` is a loop over the C API that decodes a batch of all sequences in one cache
+and draws no tokens. `Llama` is llama-cpp-python's own class, which writes one sequence after the other, sampling
+included. llama-batched-bench draws no tokens; it runs with one KV cache for all sequences and with one for each, with
+and without flash attention, and ramify, as it sets itself up, is compared with the best of the four. Build it from the
+llama.cpp that comes in the source package of llama-cpp-python: `cmake -B build && cmake --build build --target
+llama-batched-bench`. The library is the one beside the tool, or with --library installed, or without the tool, the one
+that is installed. Without --model a model of random weights in the shape of SmolLM-135M is written, Q8_0, with
+--vocabulary tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +37,9 @@ MODES = {"one cache": (True, "on"), "split": (False, "on"), "one cache, no flash
          "split, no flash": (False, "off")}  # fmt: skip
 """Ways in which the native tool runs: whether all sequences share a cache, and flash attention."""
 
+
+LLAMA, LLAMA_DECODE, RAMIFY, BEST_NATIVE = "`Llama`", "`llama_decode`", "ramify", "best native"
+"""Sides beside the native tool, and the best of its modes."""
 
 WARM_UP = 4
 """Tokens that each lane generates before the clock runs; the native tool warms up as well."""
@@ -57,6 +64,90 @@ def native_speed(options: argparse.Namespace, model: Path, lanes: int, mode: str
     return float(rows[-1]["speed_tg"])
 
 
+class Plain:
+    """One file opened by llama-cpp-python alone, for the sides without ramify."""
+
+    def __init__(self, options: argparse.Namespace, path: Path, buffers: str) -> None:
+        from llama_cpp import Llama, llama_cpp
+
+        self._lib: Any = llama_cpp
+        self._options, self._prompt = options, prompt_tokens(options)
+        defaults = llama_cpp.llama_model_default_params
+
+        def checked_defaults() -> Any:
+            """Return the class's settings of a model, without the buffers that crash here."""
+            params = defaults()
+            params.use_extra_bufts = buffers == "all"
+            return params
+
+        llama_cpp.llama_model_default_params = checked_defaults
+        try:
+            self._model: Any = Llama(
+                str(path), n_ctx=max(256, options.prompt + options.tokens + WARM_UP + 64), n_batch=64,
+                n_threads=options.threads, n_threads_batch=options.threads, verbose=False,
+            )  # fmt: skip
+        finally:
+            llama_cpp.llama_model_default_params = defaults
+
+    def close(self) -> None:
+        """Free the model."""
+        self._model.close()
+
+    def loop_speed(self) -> float:
+        """Return the tokens per second of `Llama` after its prompt, drawn by temperature 1."""
+        self._model.reset()
+        drawn: Iterator[int] = self._model.generate(self._prompt, temp=1.0, top_k=0, top_p=1.0, min_p=0.0)
+        list(islice(drawn, WARM_UP))
+        started = time.perf_counter()
+        list(islice(drawn, self._options.tokens))
+        return self._options.tokens / (time.perf_counter() - started)
+
+    def decode_speed(self, lanes: int) -> float:
+        """Return the tokens per second of `llama_decode` with a token of each sequence in a batch, none drawn."""
+        lib, options = self._lib, self._options
+        params = lib.llama_context_default_params()
+        params.n_ctx = max(256, options.prompt + lanes * (options.tokens + WARM_UP) + 64)
+        params.n_batch = params.n_ubatch = max(512, lanes)
+        params.n_seq_max, params.kv_unified, params.no_perf = lanes, True, True
+        params.n_threads = params.n_threads_batch = options.threads
+        context = lib.llama_init_from_model(self._model.model, params)
+        batch = lib.llama_batch_init(max(512, lanes), 0, 1)
+
+        def decode(places: Sequence[tuple[int, int]], *, output: bool) -> None:
+            """Decode a token at each of the places, pairs of sequence and position."""
+            batch.n_tokens = len(places)
+            for index, (sequence, position) in enumerate(places):
+                batch.token[index], batch.pos[index] = token_at(position + sequence), position
+                batch.n_seq_id[index], batch.seq_id[index][0], batch.logits[index] = 1, sequence, output
+            if lib.llama_decode(context, batch):
+                raise SystemExit("llama_decode failed")
+
+        try:
+            for start in range(0, options.prompt, 512):
+                decode([(0, place) for place in range(start, min(start + 512, options.prompt))], output=False)
+            for sequence in range(1, lanes):
+                lib.llama_memory_seq_cp(lib.llama_get_memory(context), 0, sequence, 0, options.prompt)
+            started = time.perf_counter()
+            for step in range(WARM_UP + options.tokens):
+                if step == WARM_UP:
+                    started = time.perf_counter()
+                decode([(sequence, options.prompt + step) for sequence in range(lanes)], output=True)
+            return lanes * options.tokens / (time.perf_counter() - started)
+        finally:
+            lib.llama_batch_free(batch)
+            lib.llama_free(context)
+
+
+def token_at(position: int) -> int:
+    """Return the token that prompts, and sequences whose tokens are not drawn, have at a position."""
+    return 3 + position * 7 % 97
+
+
+def prompt_tokens(options: argparse.Namespace) -> list[int]:
+    """Return the shared prompt."""
+    return [token_at(place) for place in range(options.prompt)]
+
+
 async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> tuple[float, float]:
     """Return the tokens per second of ramify's worker, the prompt being there already, and sampling's share of a step.
 
@@ -75,7 +166,7 @@ async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> 
     results: list[StepResult] = []
     async with Runtime("process") as runtime:
         loaded = await runtime.load(config)
-        run = await loaded.open_run([3 + place * 7 % 97 for place in range(options.prompt)])
+        run = await loaded.open_run(prompt_tokens(options))
         first = range(1, lanes + 1)
         warm = [StepRequest(parent=0, child=child, seed=child, max_tokens=WARM_UP) for child in first]
         await run.expand(warm, allowance=None, on_result=lambda result: None)
@@ -103,33 +194,48 @@ def _ends(path: str) -> tuple[int, ...]:
         model.close()
 
 
-def measure(options: argparse.Namespace, model: Path, lanes: int, buffers: str) -> dict[str, Any]:
-    """Return the medians over the rounds for one number of lanes."""
-    found: dict[str, list[float]] = {mode: [] for mode in MODES}
-    own: list[float] = []
+def measure(options: argparse.Namespace, path: Path, plain: Plain, lanes: int, buffers: str) -> dict[str, Any]:
+    """Return the medians over the rounds for one number of lanes, and of the rounds' ratios of ramify to the others."""
+    found: dict[str, list[float]] = {name: [] for name in sides(options)}
     shares: list[float] = []
     for _ in range(options.rounds):
-        for mode in MODES:
-            found[mode].append(native_speed(options, model, lanes, mode, buffers=buffers))
-        speed, share = anyio.run(ramify_speed, options, model, lanes)
-        own.append(speed)
-        shares.append(share)
-    ratios = [speed / max(each) for speed, *each in zip(own, *found.values(), strict=True)]
-    medians = {mode: statistics.median(values) for mode, values in found.items()}
+        for mode in MODES if options.native else ():
+            found[mode].append(native_speed(options, path, lanes, mode, buffers=buffers))
+        found[LLAMA].append(plain.loop_speed())
+        found[LLAMA_DECODE].append(plain.decode_speed(lanes))
+        speed, sampling = anyio.run(ramify_speed, options, path, lanes)
+        found[RAMIFY].append(speed)
+        shares.append(sampling)
+    rounds = [dict(zip(found, speeds, strict=True)) for speeds in zip(*found.values(), strict=True)]
+    ratios = {name: [each[RAMIFY] / each[name] for each in rounds] for name in (LLAMA, LLAMA_DECODE)}
+    if options.native:
+        ratios[BEST_NATIVE] = [each[RAMIFY] / max(each[mode] for mode in MODES) for each in rounds]
     return {
-        "lanes": lanes, "native": medians, "ramify": statistics.median(own), "ratio": statistics.median(ratios),
-        "sampling": statistics.median(shares), "ratios": ratios,
+        "model": path.name, "lanes": lanes, "speeds": {name: statistics.median(each) for name, each in found.items()},
+        "ratios": {name: statistics.median(each) for name, each in ratios.items()}, "rounds": rounds,
+        "sampling": statistics.median(shares),
     }  # fmt: skip
+
+
+def sides(options: argparse.Namespace) -> list[str]:
+    """Return the names of all that is measured."""
+    return [*(MODES if options.native else ()), LLAMA, LLAMA_DECODE, RAMIFY]
+
+
+def write_row(cells: Sequence[str]) -> None:
+    """Write one row of the table."""
+    sys.stdout.write(f"| {' | '.join(cells)} |\n")
+    sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--native", type=Path, required=True, help="llama-batched-bench")
-    parser.add_argument("--library", choices=("native", "installed"), default="native", help="which library both use")
-    parser.add_argument("--model", type=Path, help="GGUF file (default: random weights, 135M, Q8_0)")
+    parser.add_argument("--native", type=Path, help="llama-batched-bench (default: it is left out)")
+    parser.add_argument("--library", choices=("native", "installed"), default="native", help="which library all use")
+    parser.add_argument("--model", type=Path, nargs="+", help="GGUF files (default: random weights, 135M, Q8_0)")
     parser.add_argument("--vocabulary", type=int, default=49_152, help="tokens of the random model")
-    parser.add_argument("--lanes", default="1,4,16,64")
+    parser.add_argument("--lanes", default="1,4,16,64", help="sequences in a batch")
     parser.add_argument("--prompt", type=int, default=256, help="tokens of the shared prompt")
     parser.add_argument("--tokens", type=int, default=64, help="tokens that each lane generates")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -141,30 +247,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from ramify.engine.runtime.llama.probe import usable_buffers
 
     with tempfile.TemporaryDirectory() as folder:
-        model: Path | None = options.model
-        if model is None:
+        paths: list[Path] = options.model or []
+        if not paths:
             from random_model import write_model
 
-            model = write_model(Path(folder) / "random-135m.gguf", vocabulary=options.vocabulary)
-        buffers = usable_buffers(str(model))
+            paths = [write_model(Path(folder) / "random-135m.gguf", vocabulary=options.vocabulary)]
         rows = list[dict[str, Any]]()
-        sys.stdout.write(f"special CPU buffers: {buffers}{'' if buffers == 'all' else ', as others crash here'}\n")
-        sys.stdout.write(f"| lanes | {' | '.join(MODES)} | ramify | ramify / best native | sampling |\n")
-        sys.stdout.write(f"|{'---|' * (len(MODES) + 4)}\n")
-        for lanes in [int(each) for each in options.lanes.split(",")]:
-            row = measure(options, model, lanes, buffers)
-            rows.append(row)
-            cells = " | ".join(f"{row['native'][mode]:.0f}" for mode in MODES)
-            sys.stdout.write(
-                f"| {lanes} | {cells} | {row['ramify']:.0f} | {row['ratio']:.2f} | {row['sampling']:.1%} |\n"
-            )
-            sys.stdout.flush()
+        compared = [LLAMA, LLAMA_DECODE, *([BEST_NATIVE] if options.native else [])]
+        head = ["model", "lanes", *sides(options), *(f"ramify / {name}" for name in compared), "sampling"]
+        write_row(head)
+        write_row(["---"] * len(head))
+        for path in paths:
+            buffers = usable_buffers(str(path))
+            if buffers != "all":
+                sys.stderr.write(f"{path.name}: special CPU buffers: {buffers}, as others crash here\n")
+            plain = Plain(options, path, buffers)
+            for lanes in [int(each) for each in options.lanes.split(",")]:
+                row = measure(options, path, plain, lanes, buffers)
+                rows.append(row)
+                write_row([
+                    path.name, str(lanes), *(f"{row['speeds'][name]:.0f}" for name in sides(options)),
+                    *(f"{row['ratios'][name]:.2f}" for name in compared), f"{row['sampling']:.1%}",
+                ])  # fmt: skip
+            plain.close()
     if options.out is not None:
         options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 def _library_folder(options: argparse.Namespace) -> Path:
-    if options.library == "native":
+    if options.native and options.library == "native":
         return options.native.resolve().parent
     from importlib.util import find_spec
 
