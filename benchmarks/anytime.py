@@ -386,9 +386,21 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--warm", action="store_true", help="one loaded engine instead of a process for each call")
     parser.add_argument("--out", type=Path, help="JSON lines file for the rows, read and continued")
     options = parser.parse_args(arguments)
-    for model in options.models:
-        if not model.is_file():
-            parser.error(f"there is no file {model}")
+    for path in (*options.models, options.problems):
+        if not path.is_file():
+            parser.error(f"there is no file {path}")
+    if options.count < 1:
+        parser.error("--count is 1 or more")
+    from ramify.search.registry import strategy_names
+
+    if unknown := set(options.strategies.split(",")) - set(strategy_names()):
+        parser.error(f"no such strategy: {', '.join(sorted(unknown))}; there are {', '.join(strategy_names())}")
+    try:
+        budgets = [float(each) for each in options.budgets.split(",")]
+    except ValueError:
+        budgets = []
+    if not budgets or not all(math.isfinite(each) and each > 0 for each in budgets):
+        parser.error("--budgets are numbers of seconds above 0, joined with commas")
     return options
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(150)]
 
 BOXED = "What is 12 + 30? Put the final answer in a box."
 WORDS = "Tom has 3 apples and buys 4 more. How many apples does he have now?"
-PATIENCE_S = 100.0
+PATIENCE_S = 140.0
 SHORT = ("--prompt-preset", "gsm8k", "-w", "2", "--max-generated-tokens", "200")
 """Options with which SmolLM2 answers WORDS in a few tokens."""
 
@@ -29,52 +30,57 @@ def smollm2(real_model) -> str:
     return str(real_model("smollm2"))
 
 
-def test_the_plain_call_answers(smollm2, process):
-    result = process(BOXED, "-m", smollm2, timeout=140)
+@pytest.fixture
+def call(process):
+    return partial(process, timeout=PATIENCE_S)
+
+
+def test_the_plain_call_answers(smollm2, call):
+    result = call(BOXED, "-m", smollm2)
     assert result.code == 0, result.err
     assert result.out.strip()
     assert "paths" in result.err and "Traceback" not in result.err
 
 
-def test_a_call_without_an_answer_prints_the_furthest_path(smollm2, process):
-    result = process(WORDS, "-m", smollm2, "--max-generated-tokens", "20")
+def test_a_call_without_an_answer_prints_the_furthest_path(smollm2, call):
+    result = call(WORDS, "-m", smollm2, "--max-generated-tokens", "20")
     assert result.code == 4, result.err
     assert result.out.startswith("Tom has")
     assert "no path finished" in result.err and "raise --max-generated-tokens" in result.err
 
 
-def test_the_result_as_json_has_the_text_without_an_answer(smollm2, process):
-    result = process(WORDS, "-m", smollm2, "--max-generated-tokens", "20", "--json", "-q")
+def test_the_result_as_json_has_the_text_without_an_answer(smollm2, call):
+    result = call(WORDS, "-m", smollm2, "--max-generated-tokens", "20", "--json", "-q")
     data = json.loads(result.out)
     assert (result.code, data["answer"], data["stop_reason"]) == (4, None, "budget_generated_tokens")
     assert data["text"].strip()
 
 
 @pytest.mark.parametrize("reward", ["self-certainty", "mean-logprob:{}"])
-def test_likelihoods_guide_a_search(reward, smollm2, process):
-    result = process(WORDS, "-m", smollm2, "-r", reward.format(smollm2), "--json", *SHORT)
-    data = json.loads(result.out)
+def test_likelihoods_guide_a_search(reward, smollm2, call):
+    result = call(WORDS, "-m", smollm2, "-r", reward.format(smollm2), "--json", *SHORT)
     assert result.code == 0, result.err
+    data = json.loads(result.out)
     assert data["strategy"]["name"] == "rebase" and 0 < data["score"] < 1
 
 
 @pytest.mark.parametrize("reward", ["none", "self-certainty", "mean-logprob:{}"])
-def test_a_batch_of_two_problems(reward, smollm2, process, tmp_path: Path):
+def test_a_batch_of_two_problems(reward, smollm2, call, tmp_path: Path):
     problems, out = tmp_path / "problems.jsonl", tmp_path / "out"
     rows = [{"question": WORDS, "answer": "7"}, {"question": WORDS.replace("Tom", "Tim"), "answer": "7"}]
     problems.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     command = ["batch", "run", str(problems), "--out", str(out), "-m", smollm2, *SHORT]
-    result = process(*command, "-r", reward.format(smollm2))
+    result = call(*command, "-r", reward.format(smollm2))
     assert result.code == 0, result.err
     items = [json.loads(line) for line in (out / "items.jsonl").read_text("utf-8").splitlines()]
     assert [item["status"] for item in items] == ["ok", "ok"]
     assert all(item["answer"] is not None and item["correct"] in (True, False) for item in items)
     assert (reward == "none") == all(item["score"] is None for item in items)
     if reward == "none":
-        again = process(*command, "-r", reward)
+        again = call(*command, "-r", reward)
         assert again.code == 0, again.err
         assert len((out / "items.jsonl").read_text("utf-8").splitlines()) == 2
-        assert "of 2" in process("batch", "report", str(out)).out
+        assert "of 2" in call("batch", "report", str(out)).out
 
 
 class Terminal:
@@ -127,10 +133,10 @@ def test_ctrl_c_gives_the_best_text(searching):
     assert data["text"].strip()
 
 
-def test_doctor_shows_the_plan_and_models_info_what_will_be_used(smollm2, process):
-    report = process("doctor", "-m", smollm2)
+def test_doctor_shows_the_plan_and_models_info_what_will_be_used(smollm2, call):
+    report = call("doctor", "-m", smollm2)
     assert report.code == 0, report.err
-    info = process("models", "info", smollm2)
+    info = call("models", "info", smollm2)
     assert info.code == 0, info.err
     for name in ("preset", "sampling"):
         assert re.search(rf"^{name} .*\w", report.out, re.M), report.out
