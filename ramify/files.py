@@ -108,6 +108,30 @@ def _refusal(path: Path, reason: str) -> OSError:
     return OSError(errno.EPERM, reason, str(path))
 
 
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a file for reading; a pipe or device, which might never end, is refused.
+
+    Raises:
+        OSError: if it cannot be read, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        if stat.S_ISDIR(mode := os.fstat(descriptor).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise _refusal(path, "it is no regular file")
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file, opened as by `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
 def make_folder(path: Path) -> None:
     """Make a folder, with those above it, if it is missing; only its owner can enter a new one, as for files.
 
@@ -267,7 +291,7 @@ def read_journal(path: Path, *, strict: bool = False) -> Iterator[tuple[dict[str
         OSError: if the file cannot be read.
     """
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except FileNotFoundError:
         return
     position = 0

@@ -8,15 +8,19 @@ from pathlib import Path
 import pytest
 from platformdirs.macos import MacOS
 
-from ramify.errors import DamagedJournal, LockHeld
+from ramify.errors import DamagedJournal, LockHeld, UsageError
 from ramify.files import (
     Journal,
     cache_folder,
     config_path,
     data_folder,
+    export_text,
     is_temporary,
     lock,
+    make_folder,
+    make_subfolder,
     models_folder,
+    open_guarded,
     read_journal,
     remove_abandoned,
     replacing,
@@ -243,3 +247,143 @@ def test_the_other_folders(monkeypatch, variables, config, cache, models):
         monkeypatch.setenv(name, value)
     home = Path("/home/me")
     assert (config_path(), cache_folder(), models_folder()) == (home / config, home / cache, home / models)
+
+
+@pytest.fixture
+def victim(tmp_path):
+    """A file outside of the folder, which must stay as it is."""
+    path = tmp_path / "victim"
+    path.write_text("precious")
+    yield path
+    assert path.read_text() == "precious"
+
+
+@pytest.fixture
+def received(tmp_path):
+    folder = tmp_path / "received"
+    folder.mkdir()
+    return folder
+
+
+def make_symlink(path: Path, victim: Path) -> None:
+    path.symlink_to(victim)
+
+
+def make_hard_link(path: Path, victim: Path) -> None:
+    path.hardlink_to(victim)
+
+
+def make_pipe(path: Path, victim: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_folder_there(path: Path, victim: Path) -> None:
+    path.mkdir()
+
+
+ODD = [
+    (make_symlink, "it is a symbolic link, which is not followed"),
+    (make_hard_link, "it has further names"),
+    (make_pipe, "it is no regular file"),
+    (make_folder_there, "s a directory"),
+]
+
+
+@pytest.mark.parametrize(("make", "reason"), ODD)
+def test_nothing_but_a_file_of_ones_own_is_opened(victim, received, make, reason):
+    path = received / "odd"
+    make(path, victim)
+    with pytest.raises(OSError, match=reason):
+        open_guarded(path, os.O_WRONLY)
+    with pytest.raises(OSError, match=reason), lock(path):
+        pass
+    with pytest.raises(OSError, match=reason), Journal(path):
+        pass
+
+
+def test_a_dangling_link_makes_no_file(tmp_path, received):
+    (received / "odd").symlink_to(tmp_path / "new")
+    with pytest.raises(OSError, match="symbolic link"):
+        open_guarded(received / "odd", os.O_WRONLY)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_another_users_file_is_refused_unless_the_folder_is_theirs(received):
+    path = received / "odd"
+    path.touch()
+    os.chown(path, 12345, -1)
+    with pytest.raises(OSError, match="it belongs to another user"):
+        open_guarded(path, os.O_WRONLY)
+    os.chown(received, 12345, -1)
+    os.close(open_guarded(path, os.O_WRONLY))
+
+
+def test_a_link_is_replaced_and_not_followed(victim, received):
+    path = received / "report.json"
+    path.symlink_to(victim)
+    write_text(path, "new")
+    assert not path.is_symlink() and path.read_text() == "new"
+    path.unlink()
+    path.symlink_to(victim)
+    export_text(path, "export")
+    assert not path.is_symlink() and path.read_text() == "export"
+    (received / "trees").symlink_to(victim.parent)
+    with pytest.raises(OSError, match="symbolic link"):
+        make_subfolder(received / "trees")
+
+
+def test_new_files_and_folders_are_private_unless_the_umask_is_asked_for(tmp_path, monkeypatch):
+    def modes() -> list[int]:
+        folder = tmp_path / os.urandom(4).hex()
+        make_folder(folder)
+        write_text(folder / "a", "a")
+        export_text(folder / "b", "b")
+        with Journal(folder / "c") as journal, lock(folder / "d"):
+            journal.append({})
+        with replacing(folder / "model", private=False) as part:
+            part.write_bytes(b"GGUF")
+        return [each.stat().st_mode & 0o777 for each in [folder, *sorted(folder.iterdir())]]
+
+    before = os.umask(0o022)
+    try:
+        monkeypatch.delenv("RAMIFY_FILE_ACCESS", raising=False)
+        assert modes() == [0o700, 0o600, 0o600, 0o600, 0o600, 0o644]
+        monkeypatch.setenv("RAMIFY_FILE_ACCESS", "umask")
+        assert modes() == [0o755, 0o644, 0o644, 0o644, 0o644, 0o644]
+        os.umask(0o007)
+        assert modes() == [0o770, 0o660, 0o660, 0o660, 0o660, 0o660]
+        monkeypatch.setenv("RAMIFY_FILE_ACCESS", "all")
+        with pytest.raises(UsageError, match="RAMIFY_FILE_ACCESS is 'all'; set it to private or umask"):
+            modes()
+    finally:
+        os.umask(before)
+
+
+def test_exports_reach_devices_and_pipes(tmp_path):
+    export_text(Path("/dev/null"), "text")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
+    export_text(pipe, "text")
+    assert reader.communicate(timeout=30)[0] == b"text"
+
+
+def test_a_row_that_is_too_long_counts_as_damaged_and_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("ramify.files.LONGEST_ROW", 100)
+    path = tmp_path / "a.jsonl"
+    text = '{"n": 1}\n{"n": "' + "x" * 200 + '"}\n{"n": 3}\n'
+    path.write_text(text)
+    with pytest.raises(DamagedJournal, match="line 2"):
+        list(read_journal(path))
+    with pytest.raises(DamagedJournal, match="line 2"), Journal(path):
+        pass
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("row", ["[" * 60_000, '{"n": ' * 60_000, '{"n": ' + "1" * 5_000 + "}"])
+def test_a_row_that_no_reader_can_hold_is_damaged(tmp_path, row):
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{row}\n{{"n": 1}}\n')
+    with pytest.raises(DamagedJournal, match="line 1"):
+        list(read_journal(path))

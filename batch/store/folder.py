@@ -31,6 +31,7 @@ from ramify.files import (
     make_folder,
     make_subfolder,
     open_guarded,
+    read_bytes,
     read_journal,
     remove_abandoned,
     user_path,
@@ -78,7 +79,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / MANIFEST
     try:
-        value: Any = read_json(path.read_bytes(), lenient=True)
+        value: Any = read_json(read_bytes(path), lenient=True)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
@@ -289,7 +290,7 @@ class RunFolder:
         """
         path = self.path / PARTS / f"{key}.json"
         try:
-            return read_json(path.read_bytes(), lenient=True)
+            return read_json(read_bytes(path), lenient=True)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ramify.errors import UsageError
-from ramify.files import data_folder, make_folder, remove_abandoned, write_text
+from ramify.files import data_folder, make_folder, open_regular, remove_abandoned, write_text
 from ramify.solution import Solution
 
 from .records import (
@@ -138,7 +138,7 @@ class RunStore:
         """
         found, path = self._find(run_id)
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 summary = read_header(file.readline(_MAX_HEADER_BYTES))
                 return read_run(summary, file.readline())
         except (OSError, UnreadableRun) as error:
@@ -202,7 +202,7 @@ class RunStore:
 
 
 def _header(path: Path) -> RunSummary:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return read_header(file.readline(_MAX_HEADER_BYTES))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ramify.errors import UsageError
-from ramify.files import write_text
+from ramify.files import read_bytes, write_text
 from ramify.json_text import read_json
 from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy
@@ -119,7 +119,7 @@ def load_profile(path: Path) -> Profile:
         UsageError: if the file cannot be read or is none.
     """
     try:
-        return Profile.model_validate(read_json(path.read_bytes()))
+        return Profile.model_validate(read_json(read_bytes(path)))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", "make one with `ramify calibrate`") from error
     except (ValidationError, UnicodeDecodeError) as error:

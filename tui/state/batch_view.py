@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ramify.batch.store.folder import ITEMS, LOCK, MANIFEST, REPORT, TREES, read_items, read_manifest
 from ramify.errors import RunFolderError
-from ramify.files import user_path
+from ramify.files import read_bytes, user_path
 from ramify.json_text import read_json
 from ramify.statistics import wilson
 
@@ -118,7 +118,7 @@ def item_solution(folder: Path, item: ItemView) -> Solution:
         )
     path = user_path(folder) / TREES / f"{item.row.get('key')}.json"
     try:
-        tree = SearchTree.from_dict(read_json(path.read_bytes(), lenient=True)) if path.is_file() else None
+        tree = SearchTree.from_dict(read_json(read_bytes(path), lenient=True)) if path.is_file() else None
         return replace(Solution.from_dict(item.row), tree=tree)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"item {item.id} cannot be read ({error})", "run the batch again to repair it") from error

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ramify.files import write_text
+from ramify.files import read_bytes, write_text
 from ramify.json_text import read_json
 
 from .reference import HubRef, quantization_of
@@ -82,7 +82,7 @@ def record_path(folder: Path, name: str) -> Path:
 def read_record(folder: Path, name: str) -> Record | None:
     """Return the record of a model, None if it was not pulled."""
     try:
-        data: Any = read_json(record_path(folder, name).read_bytes())
+        data: Any = read_json(read_bytes(record_path(folder, name)))
         files = tuple(PulledFile(**each) for each in data["files"])
         if not files:
             return None

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
-from ramify.files import cache_folder, make_folder, write_text
+from ramify.files import cache_folder, make_folder, read_bytes, write_text
 from ramify.json_text import read_json
 
 from .config import BufferWord
@@ -147,7 +147,7 @@ def _processor() -> str:
 
 def _read(file: Path) -> Finding | None:
     try:
-        data = read_json(file.read_text(encoding="utf-8"))
+        data = read_json(read_bytes(file))
         types = tuple(int(each) for each in data.pop("tensor_types"))
         if data["buffers"] not in _WORDS:
             return None
