@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ramify.errors import ModelLoadError, RewardSpecError, UsageError
+from ramify.reward.arithmetic_reward import ArithmeticReward
 from ramify.reward.callable import CallableReward
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.mlp import MlpHead
@@ -95,6 +96,8 @@ class RewardLoader:
     async def _named(self, found: RewardName, policy: PolicyModel | None) -> RewardModel:
         if found.judge is not None:
             return JudgeReward(found.judge)
+        if found.checks:
+            return ArithmeticReward()
         if found.confidence is not None and found.path is None:
             return _confidence(found.confidence, policy)
         assert found.path is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ramify.errors import ModelLoadError, RewardSpecError, UsageError
 from ramify.files import is_file, user_path
+from ramify.reward.arithmetic_reward import ARITHMETIC
 from ramify.reward.noise import NOISY, split_noisy
 from ramify.reward.published import FAMILIES
 from ramify.reward.spec_loading import is_named, load_spec, spec_from_metadata
@@ -27,10 +28,10 @@ class RewardName:
     """A reward as it is named.
 
     `text` is all of the name, `plain` the part without noise, and `model` the part that names a file, "" if there is
-    none; the file is `path`, and results call it `name`. `confidence` is the kind of a language model's confidence,
-    that of the policy itself where there is no `path`. `judge` is the address of a judge. Without these two, the file
-    is a reward model, or the folder of a checkpoint (`is_checkpoint`). `sigmas` are the standard deviations of noise on
-    the scores, outermost first.
+    none; the file is `path`, and results call it `name`. `checks` means the equations in the text, without a model.
+    `confidence` is the kind of a language model's confidence, that of the policy itself where there is no `path`.
+    `judge` is the address of a judge. Without these three, the file is a reward model, or the folder of a checkpoint
+    (`is_checkpoint`). `sigmas` are the standard deviations of noise on the scores, outermost first.
     """
 
     text: str
@@ -41,6 +42,7 @@ class RewardName:
     confidence: ConfidenceName | None = None
     judge: JudgeAddress | None = None
     is_checkpoint: bool = False
+    checks: bool = False
     sigmas: tuple[float, ...] = ()
 
     @property
@@ -56,9 +58,9 @@ class RewardName:
 def read_reward_name(source: str | Path) -> RewardName:
     """Return what a name or path means.
 
-    That is one of CONFIDENCES, also with `:MODEL` for another language model's, `openai:URL#MODEL`, the folder of a
-    Hugging Face checkpoint, or a model as `resolve_model` knows it; `noisy:SIGMA:REWARD` is one of these with noise on
-    its scores.
+    That is ARITHMETIC, one of CONFIDENCES, also with `:MODEL` for another language model's, `openai:URL#MODEL`, the
+    folder of a Hugging Face checkpoint, or a model as `resolve_model` knows it; `noisy:SIGMA:REWARD` is one of these
+    with noise on its scores.
 
     Raises:
         ModelLoadError: if there is no such file or model; the message has the nearest name of a reward.
@@ -115,6 +117,8 @@ def _plain_name(source: str | Path) -> RewardName:
     # A Path means a file, whatever models have its name.
     text = source if isinstance(source, str) else str(user_path(source).absolute())
     if isinstance(source, str):
+        if source == ARITHMETIC:
+            return RewardName(text=text, plain=text, name=text, checks=True)
         for kind in CONFIDENCES:
             if source == kind:
                 return RewardName(text=text, plain=text, confidence=kind)
@@ -140,11 +144,11 @@ def _plain_name(source: str | Path) -> RewardName:
 def _nearest(text: str) -> str | None:
     """Return the name of a reward that a wrong one may stand for, None for what is the path of a file."""
     kind, colon, rest = text.partition(":")
-    words = [*CONFIDENCES, NOISY.rstrip(":"), PREFIX.rstrip(":")]
+    words = [*CONFIDENCES, ARITHMETIC, NOISY.rstrip(":"), PREFIX.rstrip(":")]
     if not colon:
         entries = (*list_bundled(), *list_user_models())
         rewards = [each.name for each in entries if each.role != "policy"]
-        words = [*CONFIDENCES, NO_REWARD, DEFAULT_REWARD_NAME, *rewards]
+        words = [*CONFIDENCES, ARITHMETIC, NO_REWARD, DEFAULT_REWARD_NAME, *rewards]
     is_path = "/" in kind or (text.endswith(".gguf") and not colon)
     near = None if is_path or kind in words else nearest_word(kind.lower(), words, cutoff=0.6)
     return None if near is None else f"{near}{colon}{rest}"

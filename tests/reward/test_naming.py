@@ -31,6 +31,8 @@ NAMES = [
     "default",
     "self-certainty",
     "mean-logprob",
+    "arithmetic",
+    "noisy:1:arithmetic",
     "mean-logprob:demo-s",
     "mean-logprob:demo-s:f16",
     "self-certainty:{policy}",

@@ -1,0 +1,62 @@
+"""Reward by the equations in a path's text: no model, no tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .arithmetic import false_equations
+from .protocol import ScoredStep, ScoreUsage
+
+ARITHMETIC = "arithmetic"
+"""Name of the reward that checks equations."""
+FALSE_SCORE = 0.02
+"""Score of a path with a false equation; low, and yet above what no later step could make good."""
+_KEPT_CHARACTERS = 400
+"""How far back an equation that goes on in this step may have begun in the one before."""
+
+
+class ArithmeticReward:
+    """Scores paths by the equations in their text: `FALSE_SCORE` if one certainly does not hold, else 1.
+
+    Nothing is said about texts without equations, so the reward is a factor for other rewards rather than a guide of
+    its own. See `ramify.reward.arithmetic` for what is read and what counts as certain.
+    """
+
+    name = ARITHMETIC
+    parameters = 0
+
+    async def open(self, question: str) -> ArithmeticSession:
+        """Start a session."""
+        return ArithmeticSession()
+
+
+class ArithmeticSession:
+    """The paths of one question; `usage` stays 0, because no tokens are run."""
+
+    def __init__(self) -> None:
+        self.usage = ScoreUsage()
+        self._false: dict[int, bool] = {}
+
+    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
+        """Return one score for each path, in order."""
+        return [FALSE_SCORE if self._is_false(step) else 1.0 for step in steps]
+
+    def _is_false(self, step: ScoredStep) -> bool:
+        known = None if step.parent is None else self._false.get(step.parent)
+        if known is None:
+            found = bool(false_equations("".join(step.path)))
+        else:
+            # Only the line that the step begins in can hold an equation that began before.
+            before = "".join(step.path[:-1])[-_KEPT_CHARACTERS:].rpartition("\n")[2]
+            found = known or bool(false_equations(before + step.path[-1]))
+        self._false[step.node] = found
+        return found
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Forget what is known of these nodes."""
+        for node in nodes:
+            self._false.pop(node, None)
+
+    async def close(self) -> None:
+        """Forget all nodes."""
+        self._false.clear()
