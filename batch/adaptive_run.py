@@ -187,7 +187,8 @@ class AdaptiveBatchRun(BatchRun):
             if solution is None:
                 self._stop_reason = "budget"
                 continue
-            correct = await grade_beside(solution.answer, item.problem.answer, item.problem.check)
+            problem = item.problem
+            correct = await grade_beside(solution.answer, problem.answer, problem.check, question=problem.question)
             await self._keep(item, solution, correct)
             self._raise_failure()
             self._close(item)

@@ -172,7 +172,8 @@ class BatchRun:
             solution = await self._search(executor, item, show)
             if note is not None:
                 note(solution)
-            correct = await grade_beside(solution.answer, item.problem.answer, item.problem.check)
+            problem = item.problem
+            correct = await grade_beside(solution.answer, problem.answer, problem.check, question=problem.question)
         except EngineDied as error:
             await self._retry(item, error)
         except EnginesLost as error:

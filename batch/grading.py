@@ -11,6 +11,7 @@ from anyio.to_thread import run_sync
 
 from ramify.answers.checkers import DEFAULT_CHECK, Check, make_checker
 from ramify.answers.extract import extract_answer
+from ramify.answers.kinds import letter_of, options_of
 from ramify.errors import BadInput, BadRecord, UsageError
 from ramify.statistics import wilson
 
@@ -64,8 +65,12 @@ class GradeReport:
         return {**counts, "accuracy": self.accuracy, "accuracy_interval": list(self.interval)}
 
 
-def grade(answer: str | None, gold: str | None, check: Check = DEFAULT_CHECK) -> bool | None:
+def grade(
+    answer: str | None, gold: str | None, check: Check = DEFAULT_CHECK, *, question: str | None = None
+) -> bool | None:
     """Return whether an answer is right: None without a gold answer, False without an answer. May take seconds.
+
+    A gold answer that is the text of one of the question's options is its letter as well.
 
     Raises:
         UsageError: if there is no such checker, or it cannot compare with the gold answer.
@@ -73,10 +78,15 @@ def grade(answer: str | None, gold: str | None, check: Check = DEFAULT_CHECK) ->
     checker = make_checker(check)
     if gold is None or not gold.strip():
         return None
-    return answer is not None and checker.accepts(answer, gold)
+    if answer is None or checker.accepts(answer, gold):
+        return answer is not None
+    letter = None if question is None else letter_of(gold, options_of(question))
+    return letter is not None and checker.accepts(answer, letter)
 
 
-async def grade_beside(answer: str | None, gold: str | None, check: Check = DEFAULT_CHECK) -> bool | None:
+async def grade_beside(
+    answer: str | None, gold: str | None, check: Check = DEFAULT_CHECK, *, question: str | None = None
+) -> bool | None:
     """Return the result of `grade` without blocking the event loop.
 
     Raises:
@@ -84,8 +94,9 @@ async def grade_beside(answer: str | None, gold: str | None, check: Check = DEFA
     """
     if gold is None or answer is None:
         return grade(answer, gold, check)
-    quick = make_checker(check).accepts_quickly(answer, gold)
-    return await run_sync(grade, answer, gold, check) if quick is None else quick
+    if make_checker(check).accepts_quickly(answer, gold):
+        return True
+    return await run_sync(lambda: grade(answer, gold, check, question=question))
 
 
 def read_prediction(text: str | None) -> str | None:
@@ -172,9 +183,13 @@ def _graded(record: Record, mapping: Mapping[str, str], number: int, known: _Kno
     if right is not None:
         right = extract_answer(right) or right.strip() or None
     answer = read_prediction(values["prediction"])
+    asked = names.get("question")
+    asked = asked if isinstance(asked, str) else known.questions.get(label)
     check = known.checks.get(label, values["check"] or DEFAULT_CHECK)
     try:
-        return GradedPrediction(id=label, answer=answer, gold=right, correct=grade(answer, right, check))
+        return GradedPrediction(
+            id=label, answer=answer, gold=right, correct=grade(answer, right, check, question=asked)
+        )
     except UsageError as error:
         return BadRecord(record.line, str(error))
 

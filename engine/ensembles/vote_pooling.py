@@ -10,6 +10,7 @@ from operator import add
 from anyio.to_thread import run_sync
 
 from ramify.answers.checkers import DEFAULT_CHECK, AnswerEquality, Check, make_checker
+from ramify.answers.kinds import AnswerKind
 from ramify.errors import UsageError
 from ramify.search.votes import Candidate, Vote, VoteRule, decide
 from ramify.solution import Solution
@@ -44,9 +45,13 @@ async def pool(
         )
         for number, each in enumerate(each for solution in solutions for each in solution.candidates)
     ]
+    kind = _kind(solutions)
+    vote = await _settled(paths, rule, check, kind)
+    reading = next((each.reading for each in solutions if each.reading is not None and each.reading.kind is kind), None)
     return replace(
         solutions[-1],
-        **voted_fields(paths, await _settled(paths, rule, check)),
+        **voted_fields(paths, vote),
+        reading=None if reading is None else replace(reading, chosen_by=vote.chosen_by),
         usage=reduce(add, (solution.usage for solution in solutions)),
         strategy={"name": "pool", "vote": str(rule), "of": [dict(solution.strategy) for solution in solutions]},
         model={"policy": _names(solutions, "policy"), "reward": _names(solutions, "reward")},
@@ -64,16 +69,22 @@ def _check(solutions: Sequence[Solution], rule: VoteRule) -> None:
         raise UsageError(f"no path has a score to vote by {rule}", "pool by majority, or search with a reward model")
 
 
+def _kind(solutions: Sequence[Solution]) -> AnswerKind:
+    """Return the kind of the answers: one that votes unless all answers are texts."""
+    kinds = [AnswerKind.BOX if each.reading is None else each.reading.kind for each in solutions if each.answer]
+    return next((kind for kind in kinds if kind.votes), kinds[0] if kinds else AnswerKind.BOX)
+
+
 def _names(solutions: Sequence[Solution], role: str) -> str | None:
     names = dict.fromkeys(str(name) for solution in solutions if (name := solution.model.get(role)) is not None)
     return " + ".join(names) or None
 
 
-async def _settled(paths: Sequence[Candidate], rule: VoteRule, check: Check) -> Vote:
+async def _settled(paths: Sequence[Candidate], rule: VoteRule, check: Check, kind: AnswerKind) -> Vote:
     checker = make_checker(check)
     equality = AnswerEquality(checker.same_quickly, checker.same)
-    vote = decide(paths, rule, equality.same)
+    vote = decide(paths, rule, equality.same, kind)
     while equality.unresolved:
         await equality.resolve()
-        vote = await run_sync(decide, paths, rule, equality.same)
+        vote = await run_sync(decide, paths, rule, equality.same, kind)
     return vote

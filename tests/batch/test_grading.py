@@ -132,3 +132,11 @@ def test_bad_predictions_name_their_lines(tmp_path):
         list(grade_records(file, mapping={"prediction": "answer"}, gold={"a": "5"}))
     with pytest.raises(UsageError, match="no field 'gold'"):
         list(grade_records(file, mapping={"gold": "answer"}))
+
+
+async def test_a_gold_answer_that_is_the_text_of_an_option_is_its_letter_too() -> None:
+    planets = "Which planet is closest to the sun?\nA: Venus\nB: Mercury"
+    for gold in ("B", "Mercury"):
+        assert grade("B", gold, question=planets) and await grade_beside("B", gold, question=planets)
+        assert not grade("A", gold, question=planets) and not await grade_beside("A", gold, question=planets)
+    assert grade("Mercury", "Mercury", question=planets) and not grade("B", "Mercury")

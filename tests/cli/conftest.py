@@ -100,7 +100,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let commands in this process search with the given model and reward instead of loading files."""
 
     def use(policy: Any, scores: Any = None) -> None:
-        def engine(*, model: str, reward: str | None, **options: Any) -> Engine:
+        def engine(model: str, reward: str | None, **options: Any) -> Engine:
             return Engine(model=policy, reward=None if reward is None else scores, **options)
 
         monkeypatch.setattr("ramify.cli.searching.Engine", engine)

@@ -12,6 +12,7 @@ from ramify import Budget, Engine, MajorityVote, Rebase, Solution, UsageError
 from ramify.answers.kinds import AnswerKind
 from ramify.engine.ensembles.cascade import certainty
 from ramify.engine.run import as_it_stands
+from ramify.ensembles import pool
 from ramify.search.stopping import Situation, make_stop_rule
 from ramify.search.strategies.sampling import BestOfN
 from ramify.testing import ScriptedModel, ScriptedStep
@@ -146,3 +147,14 @@ async def test_rules_ask_the_vote_whether_it_counts() -> None:
     assert 0 < vote.agreement < 1 and vote.chosen_by == "medoid"
     situation = Situation(solution.tree, vote, 4)
     assert situation.voting == () and make_stop_rule("window:1")(situation) is None
+
+
+async def test_pooled_texts_are_selected_among_all_of_them() -> None:
+    first = await solve(texts({(0,): POEMS[(0,)], (1,): POEMS[(2,)]}), POEM, strategy=MajorityVote(width=2))
+    second = await solve(texts({(0,): POEMS[(1,)], (1,): POEMS[(3,)]}), POEM, strategy=MajorityVote(width=2))
+    pooled = await pool([first, second])
+    assert pooled.answer == POEMS[(0,)] and len(pooled.candidates) == 4
+    assert pooled.reading is not None and pooled.reading.chosen_by == "medoid"
+    boxed = await solve(texts({(0,): "The answer is 4."}), "q", strategy=MajorityVote(width=1), answer="box")
+    mixed = await pool([replace(boxed, question=POEM), first])
+    assert mixed.reading is not None and mixed.reading.kind is AnswerKind.BOX

@@ -158,7 +158,12 @@ class LiveSession(Session):
         tree, strategy = self._run.tree, self._strategy.settled(self._run.tree)
         same = make_checker(self._run.problem.check).same_quickly
         # Answers that only a full comparison could tell equal count as different; the rule itself waits for it.
-        vote = decide(candidates(tree, strategy.aggregation), strategy.vote, lambda a, b: same(a, b) is True)
+        vote = decide(
+            candidates(tree, strategy.aggregation),
+            strategy.vote,
+            lambda a, b: same(a, b) is True,
+            self._run.answers.kind,
+        )
         return standing(rule, Situation(tree, vote, strategy.width))
 
     # Steering
@@ -351,10 +356,13 @@ class SavedSession(Session):
         view.answer, view.votes = self.solution.answer, final_votes(self.solution)
 
     def _show_part(self) -> None:
+        from ramify.answers.kinds import AnswerKind
         from ramify.search.votes import VoteRule, candidates, decide_by_text
 
         view, tree = self.view, self._part.tree
-        vote = decide_by_text(candidates(tree, self._aggregation), VoteRule(view.vote))
+        reading = self.solution.reading
+        kind = AnswerKind.BOX if reading is None else reading.kind
+        vote = decide_by_text(candidates(tree, self._aggregation), VoteRule(view.vote), kind)
         view.tree, view.phase = tree, Phase.RUNNING
         view.solution = view.usage = None
         view.answer = vote.answer
