@@ -161,6 +161,14 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Warm:
+    """Load the weights of a model for which a `Load` will come."""
+
+    config: ModelConfig
+    summary: GgufSummary
+
+
+@dataclass(frozen=True, slots=True)
 class OpenRun:
     """Start a run; a `background` run waits while others have work."""
 
@@ -248,7 +256,7 @@ class Stop:
 RunRequest = OpenRun | Adopt | Expand | Read | Interrupt | Release | CloseRun
 """Requests about one run, for the decoder that has it."""
 
-Request = Load | RunRequest | AskStatistics | Stop
+Request = Load | Warm | RunRequest | AskStatistics | Stop
 """Requests to the worker."""
 
 

@@ -112,6 +112,15 @@ def loading_settings(options: dict[str, Any], **more: Any) -> EngineConfig:
     return EngineConfig(**{key: options[key] for key in LOADING_KEYS if options.get(key) is not None}, **more)
 
 
+def engine_settings(options: dict[str, Any]) -> EngineConfig:
+    """Return the configuration of the engine that the options of a search give.
+
+    Raises:
+        UsageError: if a setting is out of range.
+    """
+    return EngineConfig(**_given(EngineConfig, options))
+
+
 def path_settings(options: dict[str, Any]) -> dict[str, Any]:
     """Return the sampling and the limits that `options` of `path_options` give, by their names in `Engine.run`.
 
@@ -146,15 +155,15 @@ def fallback_from(options: dict[str, Any]) -> Fallback | None:
         UsageError: if there is a confidence without a model, or no model of that name.
         ModelLoadError: if the model is no file that is there.
     """
-    from ramify.engine.ensembles.fallback import Fallback
-    from ramify.engine.library.catalog import resolve_model
-    from ramify.engine.policy.remote.address import is_remote, parse_address
-
     model, confidence = options["fallback"], options["fallback_confidence"]
     if model is None:
         if confidence is not None:
             raise UsageError("--fallback-confidence is given and there is no model to fall back on", "add --fallback")
         return None
+    from ramify.engine.ensembles.fallback import Fallback
+    from ramify.engine.library.catalog import resolve_model
+    from ramify.engine.policy.remote.address import is_remote, parse_address
+
     if is_remote(model):
         parse_address(model)
     else:

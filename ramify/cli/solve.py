@@ -6,18 +6,19 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import ExitCode, NoAnswer
+from ..errors import ExitCode, NoAnswer, RamifyError
 from . import terminal
 from .config import save_option, without_unfit_defaults
 from .exits import Finished
 from .option_types import TreeFile
-from .options import SearchPlan, fallback_from, fallback_options, search_options
+from .options import SearchPlan, engine_settings, fallback_from, fallback_options, search_options
 from .progress import SearchProgress
 from .runs import keep_run, write_tree
 
@@ -58,6 +59,19 @@ def solve(
     best answer so far.
     """
     options = without_unfit_defaults(options)
+    with _warmed(options):
+        _solve(question, options, as_json=as_json, save_tree=save_tree, save=save, quiet=quiet)
+
+
+def _solve(
+    question: tuple[str, ...],
+    options: dict[str, Any],
+    *,
+    as_json: bool,
+    save_tree: Path | None,
+    save: bool,
+    quiet: bool,
+) -> None:
     plan = SearchPlan.from_options(options)
     fallback = fallback_from(options)
     text = read_question(question)
@@ -81,6 +95,24 @@ def solve(
         raise Finished(ExitCode.INTERRUPTED)
     if solution is None or solution.answer is None:
         raise _no_answer(solution)
+
+
+@contextmanager
+def _warmed(options: dict[str, Any]) -> Generator[None]:
+    """Let a worker load the model of the options while the rest of the program is imported.
+
+    Whatever is wrong with the options or the model is found again, and told, when they are used.
+    """
+    from ramify.engine.library.catalog import resolve_model
+    from ramify.engine.policy.remote.address import is_remote
+    from ramify.engine.runtime.serve.processes import spare_worker
+
+    with ExitStack() as stack:
+        with suppress(RamifyError):
+            if not is_remote(options["model"]):
+                path = resolve_model(options["model"]).path
+                stack.enter_context(spare_worker(str(path), engine_settings(options)))
+        yield
 
 
 def _search(

@@ -26,7 +26,7 @@ from ramify.events import ModelLoading
 from ..llama.config import ModelConfig
 from ..messages import Alive, Broken, Load, Reply, Request, Results, Stop
 from .loaded_model import LoadedModel, SharedVocabulary
-from .processes import Isolation, WorkerHandle, start_worker
+from .processes import JOIN_S, Isolation, WorkerHandle, start_worker
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,6 @@ HANG_S = 600.0
 """Longest time in seconds without a reply; one decode of 512 tokens takes seconds even for a large model."""
 POLL_S = 0.25
 """Seconds between two checks of a worker that does not reply."""
-JOIN_S = 5.0
-"""Seconds that a worker may take to end before it is killed."""
 
 
 class Runtime:

@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ramify.errors import RamifyError
 from ..llama.config import ModelConfig, ModelInfo
 from ..llama.gguf_check import GgufSummary
 from ..llama.native import Model, model_info
-from ..messages import Load, LoadFailed, LoadProgress
+from ..messages import Load, LoadFailed, LoadProgress, Warm
 from .pools import Pools
 
 REPORT_S = 0.1
@@ -102,6 +103,17 @@ class Loads:
         self._threads.append(thread)
         thread.start()
 
+    def warm(self, request: Warm) -> None:
+        """Load weights in a new thread; an error will come again when a model is loaded from them."""
+
+        def load() -> None:
+            with suppress(RamifyError):
+                self._model(request.config, request.summary, _Report(-1, request.summary))
+
+        thread = threading.Thread(target=load, daemon=True, name="ramify-warm")
+        self._threads.append(thread)
+        thread.start()
+
     def take(self) -> list[WorkerModel | LoadFailed]:
         """Return the loads that have ended since the last call.
 
@@ -172,7 +184,7 @@ class Loads:
                 weights.model = Model(config, summary, progress=lambda fraction: self._advance(report, fraction))
             else:
                 summary.verify_same(config.path)
-                report.fraction = 1.0
+                self._advance(report, 1.0)
             return weights.model
 
     def _advance(self, report: _Report, fraction: float) -> bool:

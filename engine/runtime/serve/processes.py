@@ -6,9 +6,14 @@ import os
 import subprocess
 import tempfile
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Literal, Protocol
+
+from ramify.config import EngineConfig
+from ramify.errors import RamifyError
 
 from ..llama.processes import child_environment, python_command, signal_name
 
@@ -17,6 +22,10 @@ Isolation = Literal["process", "thread"]
 
 OUTPUT_BYTES = 4096
 """Bytes at the end of a worker's output that are searched for the cause of its death."""
+
+
+JOIN_S = 5.0
+"""Seconds that a worker may take to end before it is killed."""
 
 
 class WorkerHandle(Protocol):
@@ -120,5 +129,50 @@ class ThreadWorker:
 
 
 def start_worker(isolation: Isolation) -> WorkerHandle:
-    """Start a worker."""
-    return ProcessWorker() if isolation == "process" else ThreadWorker()
+    """Start a worker, or take the spare one."""
+    return ThreadWorker() if isolation == "thread" else _take_spare() or ProcessWorker()
+
+
+_spare_lock = threading.Lock()
+_spare: ProcessWorker | None = None
+
+
+@contextmanager
+def spare_worker(path: str, settings: EngineConfig) -> Generator[None]:
+    """Start a worker for the first engine that is opened in the block, and let it load a file.
+
+    So it loads while the caller still imports the engine. Errors come when the engine loads the file.
+    """
+    global _spare
+    if settings.isolation == "process" and settings.workers == 1:
+        with _spare_lock:
+            _spare = _spare or ProcessWorker()
+        _warm(_spare, path, settings)
+    try:
+        yield
+    finally:
+        left = _take_spare()
+        if left is not None:
+            left.kill()
+            left.connection.close()
+            left.join(JOIN_S)
+
+
+def _take_spare() -> ProcessWorker | None:
+    global _spare
+    with _spare_lock:
+        taken, _spare = _spare, None
+        return taken
+
+
+def _warm(worker: ProcessWorker, path: str, settings: EngineConfig) -> None:
+    from ..llama.config import ModelConfig
+    from ..llama.gguf_check import check_gguf
+    from ..llama.probe import usable_buffers
+    from ..messages import Warm
+
+    with suppress(RamifyError, OSError):
+        # The check comes first: what is no model must not be probed.
+        summary = check_gguf(path)
+        config = ModelConfig.of(settings, path, extra_buffers=usable_buffers(path))
+        worker.connection.send(Warm(config, summary))

@@ -30,6 +30,7 @@ from ..messages import (
     StatisticsReport,
     Stop,
     TimesReport,
+    Warm,
 )
 from .loads import Loads, WorkerModel
 from .pools import Turns
@@ -95,6 +96,8 @@ class Worker:
             case Load():
                 self._early[request.model] = []
                 self._loads.start(request)
+            case Warm():
+                self._loads.warm(request)
             case Stop():
                 self._running = False
             case _ if request.model in self._early:
