@@ -239,12 +239,14 @@ def _plan(engine: Engine, model: str, tokens_per_s: float | None) -> dict[str, A
         None, has_reward=reward is not None, budget=DEFAULT_BUDGET, profile=engine.profile, width=engine.default_width
     )
     plan: dict[str, Any] = {}
+    prompt_tokens = 0
     if isinstance(policy, LlamaPolicy):
         info = policy.model.info
         use = intended_use(info.metadata, info.chat_template)
         prompt = policy.prompt.render(QUESTION, policy.model.tokenizer)
+        prompt_tokens = len(prompt.tokens)
         plan |= {
-            "prompt": f"{len(prompt.tokens)} tokens by the {use.prompt}: {_shortened(prompt.text)}",
+            "prompt": f"{prompt_tokens} tokens by the {use.prompt}: {_shortened(prompt.text)}",
             "preset": use.preset,
             "step_ends": use.step_format,
             "answer": _OWN_ANSWER if policy.ends_at_answer else _ANY_ANSWER,
@@ -257,19 +259,18 @@ def _plan(engine: Engine, model: str, tokens_per_s: float | None) -> dict[str, A
         or "none goes with this model, so the majority decides; name one with --reward, such as mean-logprob",
         "limits": f"{DEFAULT_BUDGET.generated_tokens:,} generated tokens, {DEFAULT_BUDGET.seconds:g} s",
         "speed": "not measured" if not tokens_per_s else f"{tokens_per_s:,.0f} tokens/s for one path",
-        "expected": _expected(policy, strategy.width, tokens_per_s),
+        "expected": _expected(policy, prompt_tokens, strategy.width, tokens_per_s),
     }
 
 
-def _expected(policy: PolicyModel, width: int, tokens_per_s: float | None) -> str:
+def _expected(policy: PolicyModel, prompt_tokens: int, width: int, tokens_per_s: float | None) -> str:
     """Return the seconds until the first answer and until all paths of a search have ended, by the measured speed."""
     from ramify.engine.control.opening import PATH_TOKENS
-    from ramify.engine.planning.parallel import PROMPT_TOKENS
     from ramify.engine.policy.protocol import TellsRates
     from ramify.engine.runtime.serve.rates import Rates
 
     rates = (policy.rates if isinstance(policy, TellsRates) else None) or Rates(single_tokens_per_s=tokens_per_s)
-    first_s = rates.seconds(1, prompt_tokens=PROMPT_TOKENS, tokens=PATH_TOKENS)
+    first_s = rates.seconds(1, prompt_tokens=prompt_tokens, tokens=PATH_TOKENS)
     rest_s = rates.seconds(width, prompt_tokens=0, tokens=PATH_TOKENS)
     if first_s is None or rest_s is None:
         return "not known"

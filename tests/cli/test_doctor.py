@@ -54,7 +54,9 @@ def test_the_plan_of_a_search_is_shown() -> None:
         "<|user|>Tom has",
         "preset      plain",
         "step ends   line",
-        "first answer",
+        "path ends   the first answer",
+        "s to a first answer, ",
+        " s for 16 paths of 256 tokens",
         "temperature 1",
         "demo-prm",
     ):
