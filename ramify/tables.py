@@ -1,8 +1,20 @@
-"""Tables as text in aligned columns, and as Markdown."""
+"""Tables as text in aligned columns, as Markdown and as CSV; what cells hold is never taken for markup or formulas."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+
+from .text import printable
+
+# A backslash before punctuation, markup of CommonMark, tables and struck text, and the beginnings of addresses.
+_MARKUP = re.compile(
+    r"\\(?=[!-/:-@\[-`{-~]|$)|[`*<>\[\]|]|(?<![^\W_])_|_(?![^\W_])|~|&(?=#?\w+;)|(?<=:)/(?=/)|(?<=www)\."
+)
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+_PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
@@ -14,9 +26,31 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, indent: st
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
+    """Return a Markdown table; markup in its cells is escaped."""
     lines = [_markdown_row(head), "|" + " --- |" * len(head), *map(_markdown_row, rows)]
     return "\n".join(lines)
+
+
+def markdown_text(text: str) -> str:
+    """Return text on one line so that Markdown shows it as it is: no HTML, links, code or further columns."""
+    return _MARKUP.sub(lambda match: "\\" + match[0], printable(" ".join(text.split())))
+
+
+def csv_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """Return CSV; texts that a spreadsheet would take for formulas begin with an apostrophe."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([_csv_cell(cell) for cell in row] for row in (head, *rows))
+    return text.getvalue()
+
+
+def _csv_cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    is_formula = value.startswith(_FORMULA) and not _PLAIN_NUMBER.fullmatch(value)
+    # The writer leaves lone returns unquoted, and readers end the row there.
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if is_formula else text
 
 
 def one_line(text: str, longest: int) -> str:
@@ -26,4 +60,4 @@ def one_line(text: str, longest: int) -> str:
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(markdown_text, cells)) + " |"

@@ -39,6 +39,7 @@ CLOSE_TIMEOUT_S = 5.0
 """How long an engine may take to close; it is killed then."""
 _STORE_BYTES = 128 * 1024 * 1024
 """Size of the object store of a cluster that is started here."""
+_LOOPBACK = "127.0.0.1"
 _GPU_PARTS = 1000
 """GPUs are divided in thousandths, rounded down, so that the shares of one GPU fit it."""
 
@@ -270,7 +271,14 @@ def _connect(ray: Any) -> bool:
         if address:
             ray.init(address=address, **quiet)
         else:
-            ray.init(address="local", include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
+            ray.init(
+                address="local",
+                # Its processes listen on this address alone; anyone who reaches them can run code.
+                _node_ip_address=_LOOPBACK,
+                include_dashboard=False,
+                object_store_memory=_STORE_BYTES,
+                **quiet,
+            )
     except Exception as error:
         where = f"the Ray cluster at {address} does not answer" if address else "Ray cannot be started here"
         raise UsageError(

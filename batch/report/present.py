@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from ramify.plots import require_matplotlib
-from ramify.tables import markdown_table, one_line, text_table
+from ramify.tables import csv_table, markdown_table, markdown_text, one_line, text_table
 
 from .analysis import Analysis, group_label
 from .compare import Comparison
@@ -63,7 +61,7 @@ def as_markdown(parts: Sequence[Table]) -> str:
     return "\n".join(
         "\n".join(
             [
-                f"## {one_line(each.title, _LONGEST_CELL)}",
+                f"## {markdown_text(one_line(each.title, _LONGEST_CELL))}",
                 "",
                 markdown_table(_cut([each.head])[0], _cut(each.rows)),
                 *_note(each),
@@ -78,15 +76,13 @@ def as_csv(analyses: Sequence[Analysis]) -> str:
     """Return one line for each item, with the fields of its problem; the run comes first if there are several."""
     fields = sorted({name for analysis in analyses for each in analysis.items for name in each.metadata})
     several = len(analyses) > 1
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*(["run"] if several else []), *_ITEM_COLUMNS, *fields])
+    rows = list[list[object]]()
     for analysis in analyses:
+        run = [str(analysis.folder)] if several else []
         for each in analysis.items:
-            run = [str(analysis.folder)] if several else []
             values = [getattr(each, name) for name in _ITEM_COLUMNS]
-            writer.writerow([*run, *values, *(group_label(each.metadata.get(name)) for name in fields)])
-    return text.getvalue().rstrip("\n")
+            rows.append([*run, *values, *(group_label(each.metadata.get(name)) for name in fields)])
+    return csv_table([*(["run"] if several else []), *_ITEM_COLUMNS, *fields], rows).rstrip("\n")
 
 
 def as_json(analyses: Sequence[Analysis], comparisons: Sequence[Comparison]) -> str:

@@ -240,6 +240,19 @@ async def test_csv_has_a_line_for_each_item(best):
     ]
 
 
+async def test_reports_escape_what_the_files_say(best):
+    rows = [json.loads(line) for line in (best / "items.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["id"] = f"=cmd|{row['id']}"
+        row["answer"] = "<img src=x onerror=alert(1)>"
+        row["metadata"] = {"@field": "<b>[x](y)</b>"}
+    (best / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = present([analyse(best, by=["@field"])], [], "markdown")
+    assert "<img" not in text.replace("\\<", "") and "[x]" not in text and "=cmd\\|" in text
+    lines = list(csv.reader(io.StringIO(present([analyse(best)], [], "csv"))))
+    assert lines[0][-1] == "'@field" and all(line[0].startswith("'=cmd|") for line in lines[1:])
+
+
 async def test_json_holds_the_totals_and_the_figures(best):
     data = json.loads(present([analyse(best)], [], "json"))
     assert (data["done"], data["correct"], data["accuracy"]) == (4, 2, 0.5)

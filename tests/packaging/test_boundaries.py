@@ -148,3 +148,7 @@ def test_json_and_toml_are_read_in_one_place():
                 ):
                     wrong.append(f"{name}: from {module}")
     assert wrong == []
+
+
+def test_csv_is_written_in_one_place():
+    assert [name for name, tree in SOURCES.items() if "csv.writer" in ast.unparse(tree)] == ["ramify/tables.py"]

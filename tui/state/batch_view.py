@@ -165,7 +165,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 def _running(folder: Path) -> bool:
     """Tell whether the process that last wrote the folder is alive; asking the lock itself might get in its way."""
     try:
-        node, _, number = (folder / LOCK).read_text("utf-8").strip().partition(" process ")
+        node, _, number = read_bytes(folder / LOCK).decode().strip().partition(" process ")
         if node != os.uname().nodename:
             return False
         os.kill(int(number), 0)

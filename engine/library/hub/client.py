@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from ramify.errors import ModelLoadError, RamifyError, UsageError
 from ramify.text import did_you_mean
 
+from ...policy.remote.address import check_encrypted
 from .reference import HubRef, model_files, part_names, part_of, quantization_of, with_quantization
 
 LOGIN = "log in with `hf auth login` or set HF_TOKEN to a token that may read it"
@@ -59,7 +60,8 @@ class HubClient:
     """Asks one hub; the token is huggingface_hub's own, from HF_TOKEN or a login, and goes nowhere else.
 
     Raises:
-        UsageError: if huggingface_hub is not installed or HF_ENDPOINT is no address.
+        UsageError: if huggingface_hub is not installed, HF_ENDPOINT is no address, or a token would go there without
+            encryption.
     """
 
     def __init__(self) -> None:
@@ -79,6 +81,8 @@ class HubClient:
             raise UsageError(
                 f"HF_ENDPOINT is {self.endpoint!r}, which is no address", "write it like https://huggingface.co"
             )
+        if "authorization" in {name.lower() for name in utils.build_hf_headers(library_name="ramify")}:
+            check_encrypted("the token of HF_TOKEN or `hf auth login`", self.endpoint, ("HF_ENDPOINT",))
 
     def list_files(self, ref: HubRef) -> Listing:
         """Return the files of the repository at the revision that is asked for.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NoReturn
@@ -113,12 +114,21 @@ def check_sendable(key: ApiKey | None, url: str) -> None:
     Raises:
         UsageError: if the key would cross a network unencrypted.
     """
+    if key is not None:
+        check_encrypted("the key", url, KEY_VARIABLES)
+
+
+def check_encrypted(secret: str, url: str, variables: Sequence[str]) -> None:
+    """Check that an address is one of https, or of this machine; `variables` are those that set the secret.
+
+    Raises:
+        UsageError: if the secret would cross a network unencrypted.
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if key is not None and parts.scheme != "https" and not is_local(host):
+    if parts.scheme != "https" and not is_local(host):
         raise UsageError(
-            f"the key would go to {host} unencrypted",
-            f"use an https:// address, or unset {' and '.join(KEY_VARIABLES)}",
+            f"{secret} would go to {host} unencrypted", f"use an https:// address, or unset {' and '.join(variables)}"
         )
 
 

@@ -49,6 +49,15 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(ramify, hub, folder, monkeyp
     assert "verysecret" not in result.out + result.err + (folder / "tiny-q8_0.hub.json").read_text()
 
 
+@pytest.mark.parametrize("address", ["http://hub.example", "http://10.0.0.7:8080"])
+def test_a_token_is_not_sent_unencrypted(ramify, hub, folder, monkeypatch, address):
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    monkeypatch.setenv("HF_TOKEN", "hf_verysecret")
+    result = ramify("models", "pull", f"hf:{REPO}/{FILE}")
+    assert result.code == 2 and "would go to" in result.error and "unencrypted" in result.error
+    assert "verysecret" not in result.out + result.err
+
+
 def test_a_server_that_is_down_is_no_bug(ramify, hub, folder, monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
