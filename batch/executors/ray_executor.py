@@ -6,8 +6,8 @@ import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import count
@@ -39,7 +39,8 @@ CLOSE_TIMEOUT_S = 5.0
 """How long an engine may take to close; it is killed then."""
 _STORE_BYTES = 128 * 1024 * 1024
 """Size of the object store of a cluster that is started here."""
-_LOOPBACK = "127.0.0.1"
+_CLUSTERS_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Environment variable that tells Ray, on any system, whether there are clusters of several machines."""
 _GPU_PARTS = 1000
 """GPUs are divided in thousandths, rounded down, so that the shares of one GPU fit it."""
 
@@ -55,8 +56,7 @@ async def open_ray(config: BatchConfig, setup: Setup) -> AsyncGenerator[RayExecu
     ray = _load_ray()
     plan = _engine_plan(config, setup)
     # Not in a thread: the processes of a cluster that is started here end with the thread that started them.
-    began = _connect(ray)
-    try:
+    with _connected(ray):
         executor = RayExecutor(ray, plan, places(ray.nodes(), config.actors))
         try:
             await executor.open()
@@ -64,9 +64,6 @@ async def open_ray(config: BatchConfig, setup: Setup) -> AsyncGenerator[RayExecu
         finally:
             with anyio.CancelScope(shield=True):
                 await executor.close()
-    finally:
-        if began:
-            ray.shutdown()
 
 
 @dataclass(slots=True, eq=False)
@@ -260,31 +257,50 @@ def _load_ray() -> Any:
     return ray
 
 
-def _connect(ray: Any) -> bool:
-    """Connect to a cluster; return False if this process was connected already and has to stay so."""
+@contextmanager
+def _connected(ray: Any) -> Generator[None]:
+    """Connect to a cluster for the block; if this process is connected already, it stays so."""
     if ray.is_initialized():
-        return False
+        yield
+        return
     address = os.environ.get(ADDRESS_VARIABLE)
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     logging.getLogger("ray").setLevel(logging.ERROR)
+    with nullcontext() if address else _on_loopback():
+        try:
+            if address:
+                ray.init(address=address, **quiet)
+            else:
+                ray.init(address="local", include_dashboard=False, object_store_memory=_STORE_BYTES, **quiet)
+        except Exception as error:
+            where = f"the Ray cluster at {address} does not answer" if address else "Ray cannot be started here"
+            raise UsageError(
+                f"{where} ({' '.join(str(error).split())})", f"check {ADDRESS_VARIABLE}" if address else "see its logs"
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _on_loopback() -> Generator[None]:
+    """Let a cluster that is started in the block listen on 127.0.0.1 alone: who reaches its ports can run code.
+
+    Ray takes the machine's outer address for 127.0.0.1, unless it was told that there are no clusters.
+    """
+    constants = import_module("ray._private.ray_constants")
+    before = os.environ.get(_CLUSTERS_VARIABLE), getattr(constants, "ENABLE_RAY_CLUSTER", None)
+    os.environ[_CLUSTERS_VARIABLE] = "0"
+    constants.ENABLE_RAY_CLUSTER = False
     try:
-        if address:
-            ray.init(address=address, **quiet)
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before[1]
+        if before[0] is None:
+            del os.environ[_CLUSTERS_VARIABLE]
         else:
-            ray.init(
-                address="local",
-                # Its processes listen on this address alone; anyone who reaches them can run code.
-                _node_ip_address=_LOOPBACK,
-                include_dashboard=False,
-                object_store_memory=_STORE_BYTES,
-                **quiet,
-            )
-    except Exception as error:
-        where = f"the Ray cluster at {address} does not answer" if address else "Ray cannot be started here"
-        raise UsageError(
-            f"{where} ({' '.join(str(error).split())})", f"check {ADDRESS_VARIABLE}" if address else "see its logs"
-        ) from error
-    return True
+            os.environ[_CLUSTERS_VARIABLE] = before[0]
 
 
 def _engine_plan(config: BatchConfig, setup: Setup) -> EnginePlan:

@@ -180,3 +180,51 @@ async def test_a_model_that_a_node_lacks_is_named(ray, problems, tmp_path, monke
     monkeypatch.setattr(ray_executor, "EnginePlan", lose)
     with pytest.raises(ModelLoadError, match=f"does not have the model {copy}; put it at the same place"):
         await run_batch(problems, tmp_path / "out", config(model=copy, executor="ray", actors=1))
+
+
+LISTENERS = """
+import os, sys
+from pathlib import Path
+from ramify.batch.executors.ray_executor import _connected, _load_ray
+
+def family(process):
+    yield process
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((each / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue
+        if parent == process:
+            yield from family(int(each.name))
+
+async def main():
+    ray = _load_ray()
+    with _connected(ray):
+        assert ray.get(ray.remote(lambda: 1).remote()) == 1
+        sockets = set()
+        for process in family(os.getpid()):
+            for each in Path(f"/proc/{process}/fd").iterdir():
+                try:
+                    sockets.add(os.readlink(each).removeprefix("socket:[").rstrip("]"))
+                except OSError:
+                    pass
+        for table in ("tcp", "tcp6"):
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                words = line.split()
+                if words[3] == "0A" and words[9] in sockets:
+                    print("listens", words[1].partition(":")[0])
+
+import asyncio
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="sockets are looked up in /proc")
+def test_a_cluster_that_is_started_here_listens_on_this_machine_alone():
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENERS], capture_output=True, text=True, timeout=110, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    addresses = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("listens")}
+    assert addresses and addresses <= {"0100007F", "0000000000000000FFFF00000100007F", "0" * 24 + "01000000"}
