@@ -141,6 +141,7 @@ class _Loader:
             chat_template=loaded.info.chat_template,
             preset=self._config.prompt_preset,
             step_format=self._config.step_format,
+            system=self._config.system_prompt,
         )
         # The file's template and a pattern of one's own may take seconds; a cancelled load does not wait for them.
         prompt = await to_thread.run_sync(choose, abandon_on_cancel=True)
@@ -150,7 +151,10 @@ class _Loader:
         from .policy.remote.policy import RemotePolicy
 
         return await RemotePolicy.connect(
-            name, prompt_preset=self._config.prompt_preset, step_format=self._config.step_format
+            name,
+            prompt_preset=self._config.prompt_preset,
+            step_format=self._config.step_format,
+            system_prompt=self._config.system_prompt,
         )
 
     async def reward(self, source: RewardSource, policy: PolicyModel | None) -> RewardModel | None:

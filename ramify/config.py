@@ -197,9 +197,9 @@ class EngineConfig(ModelSettings):
     Beside the settings of ModelSettings: `isolation` is the place of native code, a worker process of its own or a
     thread of this process. `workers` load the models once each, and a run goes to the least busy one; with GPUs, each
     worker takes one in turn. `prompt_preset` and `step_format` None mean what the model file says, else what suits its
-    kind (see `ramify.engine.policy.prompts`). `reward_spec` is the format of the reward model: a built-in name, or the
-    path of a TOML or JSON file; None means what the file says. `profile` is the path of a file that `ramify calibrate`
-    made, for the strategy "auto"; None means the bundled one.
+    kind (see `ramify.engine.policy.prompts`), and `system_prompt` None the preset's message, "" none. `reward_spec` is
+    the format of the reward model: a built-in name, or the path of a TOML or JSON file; None means what the file says.
+    `profile` is the path of a file that `ramify calibrate` made, for the strategy "auto"; None means the bundled one.
 
     Raises:
         UsageError: if `isolation` is no such place; the other settings are checked when an engine is entered.
@@ -252,6 +252,15 @@ class EngineConfig(ModelSettings):
         "`chat:NAME` "
         "([remote.md](remote.md))",
         identity="always",
+    )
+    system_prompt: str | None = setting(
+        None,
+        group="sampling",
+        metavar="TEXT",
+        help="System message, instead of the preset's.",
+        unset="the preset's",
+        explanation="the system message, instead of that of the preset; an empty text leaves it out. Models without a "
+        "chat template get it before the question",
     )
     step_format: str | None = setting(
         None,

@@ -90,6 +90,25 @@ def test_a_model_without_a_template_gets_the_presets_own_form() -> None:
     assert shown.endswith("The answer is 300.\n\nQuestion: Q?\nAnswer:") and shown.count("\nThe answer is ") == 3
 
 
+def test_the_callers_system_message_takes_the_place_of_the_presets() -> None:
+    def text(template: str | None, system: str | None, metadata: dict[str, object] | None = None) -> str:
+        form = choose_prompt_format(metadata or {}, TOKENIZER, chat_template=template, system=system)
+        assert form.for_texts is None or (system or "") in form.for_texts.render("Q?", TOKENIZER).text
+        return form.render("Q?", TOKENIZER).text
+
+    assert text(CHATML, "Be brief.").startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nQ?")
+    assert text(CHATML, "") == "<|im_start|>user\nQ?<|im_end|>\n<|im_start|>assistant\n"
+    assert text(CHATML, None) == render_prompt("Q?", PRESETS["math"], CHATML, TOKENIZER).text
+    assert text(None, "Be brief.").startswith("Be brief.\n\nQuestion: A baker")
+    assert text(None, "", {"ramify.prompt_preset": "plain"}) == "Q?"
+    assert text(DEMO, "Be brief.", {"ramify.prompt_preset": "plain"}) == "<|user|>Be brief.\n\nQ?<|assistant|>"
+    # A message of one's own may ask for any kind of answer.
+    assert choose_prompt_format({}, TOKENIZER, chat_template=CHATML, preset="math").answer is not None
+    assert choose_prompt_format({}, TOKENIZER, chat_template=CHATML, preset="math", system="S").answer is None
+    with pytest.raises(UsageError, match="the system message holds"):
+        choose_prompt_format({}, TOKENIZER, system="Answer {question}")
+
+
 def test_bos_is_added_once_where_the_model_expects_it() -> None:
     special = SpecialTokens(bos="<s>", bos_id=0, add_bos=True)
     without = render_prompt("Q", PRESETS["plain"], DEMO, TOKENIZER, special=special)

@@ -97,6 +97,35 @@ async def test_a_wrong_value_is_refused_where_it_is_typed(ui):
         assert user.app.home.query_one("#choice-budget").value == "balanced"
 
 
+async def test_prompt_and_sampling_are_set_on_the_home_screen(ui, store):
+    given = {"system_prompt": "Be brief.", "temperature": 0.3}
+    async with ui(spec=RunSpec(options=given)) as user:
+        home = user.app.home
+        shown = {key: home.query_one(f"#choice-{key}").value for key in ("system_prompt", "temperature", "top_p")}
+        assert shown == {"system_prompt": "Be brief.", "temperature": "0.3", "top_p": "default"}
+        for key, typed in (
+            ("top_p", "0.9"),
+            ("prompt_preset", "gsm8k"),
+            ("system_prompt", "Think first; then answer."),
+        ):
+            home.query_one(f"#choice-{key}").focus()
+            await user.press("enter", *typed, "enter")
+        wanted = given | {"top_p": 0.9, "prompt_preset": "gsm8k", "system_prompt": "Think first; then answer."}
+        assert {key: home.spec.get(key) for key in wanted} == wanted
+        home.query_one("#choice-top_p").focus()
+        await user.press("enter", "2", "enter")
+        assert "is not in the range" in user.text()
+        await user.press("escape")
+        home.query_one("#choice-prompt_preset").focus()
+        await user.press("enter", *"nonsense", "enter")
+        assert "there is no prompt preset" in user.text().lower()
+        await user.press("escape")
+        home.query_one("#choice-system_prompt").take("none")
+        await user.ask(key="ctrl+s")
+        await user.over()
+    assert store.load("last").options["system_prompt"] == ""
+
+
 async def test_settings_that_do_not_go_together_are_a_toast(ui):
     async with ui(spec=RunSpec("q", {"strategy": "rebase", "reward": "none"})) as user:
         await user.press("enter")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from textual.widgets import Markdown
 
@@ -73,6 +73,7 @@ def test_plain_lines_need_no_markdown():
     assert readable_text(r"$\frac{1}{2}$ of $5 is \boxed{2.5}") == "1/2 of $5 is [2.5]"
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="\\{}[]()$^_&`*~ \nfracsqtboxed12", max_size=80))
 def test_any_text_is_shown(text):
     for shown in (unicode_math(text), readable_markdown(text), readable_text(text)):
@@ -105,6 +106,7 @@ def test_the_part_that_differs_is_shown():
     assert excerpt(line, len(line), 20) == "To… twelve"
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab 漢", max_size=80), st.integers(0, 80), st.integers(1, 40))
 def test_excerpts_and_wrapped_lines_fit(text, shared, columns):
     line = " ".join(text.split())

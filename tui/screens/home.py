@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +18,7 @@ from textual.widgets.option_list import Option as ListOption
 
 from ramify.config import SETTINGS
 from ramify.errors import UsageError
+from ramify.settings import TEXT
 
 from ..common.actions import bindings
 from ..common.program import program_of
@@ -62,6 +64,25 @@ STOPS = {
 }
 
 
+NO_MESSAGE = "none"
+FIELDS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "seed": ("seed", dict.fromkeys(map(str, range(10)), "")),
+    "temperature": ("temp", dict.fromkeys((DEFAULT, "0", "0.5", "0.7", "1", "1.2"), "")),
+    "top_p": ("top-p", dict.fromkeys((DEFAULT, "0.8", "0.9", "0.95", "1"), "")),
+    "prompt_preset": (
+        "preset",
+        {
+            DEFAULT: "",
+            "plain": "the question alone",
+            "gsm8k": 'steps on lines, and "The answer is"',
+            "math": "the answer in \\boxed{}",
+            "text": "the question alone, steps are paragraphs",
+        },
+    ),
+    "system_prompt": ("system", {DEFAULT: "the preset's; any other text can be written", NO_MESSAGE: "no message"}),
+    "answer": ("answer", dict.fromkeys(SETTINGS["answer"].choices, "")),
+}
+"""Fields of declared settings: label, and the values that are offered with what they mean, "" for nothing."""
 WIDTHS = [Option(each) for each in (DEFAULT, "4", "8", "16", "32", "64")]
 REWARDS_FALLBACK = [Option(DEFAULT, "the bundled one for bundled models"), Option("none", "no reward model")]
 
@@ -171,8 +192,7 @@ class HomeScreen(RamifyScreen):
             "width": str(spec.get("width") or DEFAULT),
             "budget": budget_name(spec),
             "stop": spec.get("stop") or "never",
-            "seed": str(spec.get("seed")),
-            "temperature": DEFAULT if spec.get("temperature") is None else f"{spec.get('temperature'):g}",
+            **{key: _shown(key, spec.get(key)) for key in FIELDS},
         }
         for name, value in values.items():
             self.query_one(f"#choice-{name}", Choice).value = value
@@ -291,23 +311,53 @@ def _choices() -> list[Choice]:
             "budget", label="budget", help="What may be spent.", options=options(BUDGETS), free=True, check=parse_budget
         ),
         Choice("stop", label="stop", help="When to end early.", options=options(STOPS), free=True, check=_stop),
-        Choice(
-            "seed",
-            label="seed",
-            help="Fixes all sampling.",
-            options=[Option(str(each)) for each in range(10)],
-            free=True,
-            check=SETTINGS["seed"].parse,
-        ),
-        Choice(
-            "temperature",
-            label="temp",
-            help="Of sampling; 0 is greedy.",
-            options=[Option(each) for each in (DEFAULT, "0.5", "0.7", "1", "1.2")],
-            free=True,
-            check=_temperature,
-        ),
+        *(_field(key, label, offered) for key, (label, offered) in FIELDS.items()),
     ]
+
+
+def _field(key: str, label: str, offered: Mapping[str, str]) -> Choice:
+    """Return the field of a declared setting."""
+    setting = SETTINGS[key]
+    unset = "" if setting.default is not None else f" Its default is {setting.unset}."
+    bounds = f" From {setting.bounds}." if setting.high is not None else ""
+    options = [Option(value, help or (setting.unset if value == DEFAULT else "")) for value, help in offered.items()]
+    free = not setting.choices
+    return Choice(
+        key,
+        label=label,
+        help=f"{setting.help}{unset}{bounds}",
+        options=options,
+        free=free,
+        check=(lambda text: _value(key, text)) if free else None,
+        from_start=setting.kind is TEXT,
+    )
+
+
+def _shown(key: str, value: Any) -> str:
+    """Return how a field shows the value of a setting."""
+    if key == "system_prompt" and value == "":
+        return NO_MESSAGE
+    if value is None:
+        return DEFAULT
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _value(key: str, text: str) -> Any:
+    """Return the value that a field says, None for the default.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    if text in ("", DEFAULT):
+        return None
+    if key == "system_prompt" and text == NO_MESSAGE:
+        return ""
+    value = SETTINGS[key].parse(text)
+    if key == "prompt_preset":
+        from ramify.engine.policy.prompts.presets import choose_preset
+
+        choose_preset(value.removeprefix("chat:"), {}, None)
+    return value
 
 
 def _options(screen: HomeScreen, start: RunSpec) -> dict[str, Any]:
@@ -319,8 +369,7 @@ def _options(screen: HomeScreen, start: RunSpec) -> dict[str, Any]:
         "strategy": None if values["strategy"] == DEFAULT else values["strategy"],
         "width": None if values["width"] == DEFAULT else check_width(values["width"] or "0"),
         "stop": None if values["stop"] == "never" else values["stop"],
-        "seed": SETTINGS["seed"].parse(values["seed"] or "0"),
-        "temperature": _temperature(values["temperature"] or DEFAULT),
+        **{key: _value(key, values[key]) for key in FIELDS},
         **({} if values["budget"] == budget_name(start) else parse_budget(values["budget"] or "balanced")),
     }
 
@@ -332,10 +381,6 @@ def check_width(text: str) -> int | None:
         UsageError: if it is no whole number above 0.
     """
     return None if text == DEFAULT else SETTINGS["width"].parse(text)
-
-
-def _temperature(text: str) -> float | None:
-    return None if text == DEFAULT else SETTINGS["temperature"].parse(text)
 
 
 def _stop(text: str) -> None:

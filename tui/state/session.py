@@ -283,9 +283,9 @@ class LiveSession(Session):
         from ramify.solution import Solution
         from ramify.usage import Usage
 
-        ending = {"stop_reason": StopReason.FAILED, "stop": Stop(rule=FAILURE, reason=failure_text(error))}
+        stop = Stop(rule=FAILURE, reason=failure_text(error))
         if self._run is not None and self._strategy is not None:
-            return replace(self._so_far(self._run), **ending)
+            return replace(self._so_far(self._run), stop_reason=StopReason.FAILED, stop=stop)
         return Solution(
             question=self.spec.question,
             answer=None,
@@ -296,7 +296,8 @@ class LiveSession(Session):
             seed=self.spec.get("seed"),
             strategy={"name": self.spec.get("strategy") or ""},
             model={"policy": self.models},
-            **ending,
+            stop_reason=StopReason.FAILED,
+            stop=stop,
         )
 
     def _fail(self, error: Exception) -> None:

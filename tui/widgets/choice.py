@@ -18,6 +18,8 @@ from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option as ListOption
 
+from ramify.text import cut, printable
+
 from ..common.program import explain, program_of
 
 LABEL = 8
@@ -33,7 +35,10 @@ class Option:
 
 
 class Choice(Widget, can_focus=True):
-    """A named value; `options` are offered, and with `free` any other text that `check` lets pass."""
+    """A named value; `options` are offered, and with `free` any other text that `check` lets pass.
+
+    Of a long value the end is shown, with `from_start` the beginning.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "turn(-1)", "previous", show=False),
@@ -65,12 +70,14 @@ class Choice(Widget, can_focus=True):
         free: bool = False,
         check: Callable[[str], object] | None = None,
         prefix: str = "choice",
+        from_start: bool = False,
     ) -> None:
         super().__init__(id=f"{prefix}-{name}", name=name)
         self.label = label
         self.options = list(options)
         self.free = free
         self.check = check
+        self.from_start = from_start
         self.help_text = (
             f"{help} Left and right change it; enter opens a list{' and takes any other value' if free else ''}."
         )
@@ -78,7 +85,9 @@ class Choice(Widget, can_focus=True):
     def render(self) -> RenderResult:
         """Return label and value, with arrows when it has the focus."""
         room = max(4, self.content_size.width - LABEL - 5)
-        shown = self.value if len(self.value) <= room else "…" + self.value[1 - room :]
+        shown = printable(self.value)
+        if len(shown) > room:
+            shown = cut(shown, room) if self.from_start else "…" + shown[1 - room :]
         left, right = ("‹", "›") if self.has_focus else (" ", " ")
         label, value = (f"{self.label:<{LABEL}} ", "$faint"), (f" {shown} ", "bold $foreground")
         return Content.assemble(label, (left, "$accent"), value, (right, "$accent"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from ramify.answers.kinds import AnswerKind
@@ -34,6 +34,21 @@ class PromptPreset:
     stop: str = ""
     base_stop: str = ""
     answer: AnswerKind | None = None
+
+    def with_system(self, system: str | None) -> PromptPreset:
+        """Return the preset with another system message, which models without a chat template get before the question.
+
+        "" leaves the message out, None leaves the preset as it is. A message may ask for any kind of answer.
+
+        Raises:
+            UsageError: if the message has the place of the question in it.
+        """
+        if system is None:
+            return self
+        if QUESTION in system:
+            raise UsageError(f"the system message holds {QUESTION}", "leave it out; the question comes after it")
+        before = f"{system}\n\n" if system else ""
+        return replace(self, system=system or None, base_template=before + self.base_template, answer=None)
 
     def stops(self, chat_template: str | None) -> str:
         """Return the pattern that ends a path of a model, "" for none."""

@@ -72,18 +72,19 @@ def choose_prompt_format(
     chat_template: str | None = None,
     preset: str | None = None,
     step_format: str | None = None,
+    system: str | None = None,
 ) -> PromptFormat:
     """Return the prompt format for a model file.
 
-    `preset` and `step_format` are what the caller asks for, None for what the file says or what suits its kind. The
-    chat template is checked with a question of one word, so that a broken one shows when the model is loaded. That may
-    take seconds: call it in a thread.
+    `preset` and `step_format` are what the caller asks for, None for what the file says or what suits its kind, and
+    `system` is the system message, None for the preset's and "" for none. The chat template is checked with a question
+    of one word, so that a broken one shows when the model is loaded. That may take seconds: call it in a thread.
 
     Raises:
-        UsageError: if `preset` or `step_format` does not exist.
+        UsageError: if `preset` or `step_format` does not exist, or `system` holds the place of the question.
         ModelLoadError: if the chat template is broken, or the file names what does not exist.
     """
-    chosen = choose_preset(preset, metadata, chat_template)
+    chosen = choose_preset(preset, metadata, chat_template).with_system(system)
     special = special_tokens(metadata, tokenizer)
 
     def made(preset: PromptPreset) -> PromptFormat:
@@ -97,7 +98,7 @@ def choose_prompt_format(
 
     format = made(chosen)
     if preset is None and PRESET_KEY not in metadata:
-        format = replace(format, for_texts=made(TEXT_PRESET))
+        format = replace(format, for_texts=made(TEXT_PRESET.with_system(system)))
     format.encode("test", tokenizer)
     with suppress(ModelLoadError):
         # What a conversation looks like is kept as well: no template is rendered in the middle of a search.

@@ -135,6 +135,7 @@ class RemotePolicy:
         *,
         prompt_preset: str | None = None,
         step_format: str | None = None,
+        system_prompt: str | None = None,
         settings: RemoteSettings | None = None,
     ) -> RemotePolicy:
         """Return the policy at an address once a server has answered; servers that do not answer are retried later.
@@ -142,7 +143,8 @@ class RemotePolicy:
         With a `prompt_preset`, prompts are rendered here with its template for models without a chat template, and sent
         as text (/completions). With None the server's chat template renders them (/chat/completions), with the system
         message of the preset "math"; the server has to continue messages. "chat:NAME" takes the system message of
-        another preset. `step_format` None means the preset's. The key comes from RAMIFY_API_KEY or OPENAI_API_KEY.
+        another preset. `step_format` None means the preset's, and `system_prompt` None its system message. The key
+        comes from RAMIFY_API_KEY or OPENAI_API_KEY.
 
         Raises:
             UsageError: if the address, the preset, the step format or the key is wrong, or the key would be sent
@@ -154,7 +156,7 @@ class RemotePolicy:
         settings = settings or RemoteSettings()
         as_text = prompt_preset is not None and not prompt_preset.startswith(CHAT)
         named = None if prompt_preset is None else prompt_preset.removeprefix(CHAT)
-        preset = choose_preset(named, {}, None if as_text else "any")
+        preset = choose_preset(named, {}, None if as_text else "any").with_system(system_prompt)
         key = key_from_environment()
         for url in where.urls:
             check_sendable(key, url)
@@ -166,7 +168,7 @@ class RemotePolicy:
             replace(choose_step_format(step_format, {}, preset), stop=preset.stops(None if as_text else "any")),
             settings,
             EndpointPool([Endpoint(each, settings.parallel) for each in transports], settings.retry),
-            PromptWriter(TEXT_PRESET, as_text=False) if prompt_preset is None else None,
+            PromptWriter(TEXT_PRESET.with_system(system_prompt), as_text=False) if prompt_preset is None else None,
         )
         await policy._connect()
         return policy
