@@ -178,7 +178,8 @@ class Setting:
     def _within(self, value: Any) -> bool:
         if self.low is None:
             return True
-        return math.isfinite(value) and self.low <= value and (self.high is None or value <= self.high)
+        finite = isinstance(value, int) or math.isfinite(value)
+        return finite and self.low <= value and (self.high is None or value <= self.high)
 
 
 def setting(value: T, kind: Kind = TEXT, **declaration: Any) -> T:
