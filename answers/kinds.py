@@ -40,7 +40,7 @@ class AnswerKind(StrEnum):
 
 
 _TITLES = {
-    AnswerKind.BOX: "the marked answer",
+    AnswerKind.BOX: "the marked one",
     AnswerKind.NUMBER: "a number",
     AnswerKind.CHOICE: "the letter of an option",
     AnswerKind.LINE: "the last line",
@@ -218,5 +218,12 @@ def letter_of(text: str, options: Mapping[str, str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+def only_option_in(text: str, options: Mapping[str, str]) -> str | None:
+    """Return the letter of the one option whose text occurs among the words of `text`, None if none or several do."""
+    words = f" {_plain(text)} "
+    found = [letter for letter, option in options.items() if (plain := _plain(option)) and f" {plain} " in words]
+    return found[0] if len(found) == 1 else None
+
+
 def _plain(text: str) -> str:
-    return " ".join(re.sub(r"[^\w\s.+-]", " ", text.casefold()).split()).strip(" .")
+    return " ".join(re.sub(r"[^\w\s.+-]", " ", text.casefold()).replace(". ", " ").split()).strip(" .")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .extract import extract_answer, last_number
-from .kinds import AnswerKind, code_in, guess_kind, kind_of_texts, letter_of, options_of
+from .kinds import AnswerKind, code_in, guess_kind, kind_of_texts, letter_of, only_option_in, options_of
 from .normalise import normalise, unwrap
 
 AUTO = "auto"
@@ -142,7 +142,7 @@ class AnswerReader:
             named = list(_NAMED_LETTER.finditer(text[-_ENDS:]))
             letter = named[-1] if named else _LETTER.fullmatch(text.strip().partition("\n")[0])
         found = None if letter is None else letter[1].upper()
-        return found if found is not None and self._offers(found) else letter_of(line, self.options)
+        return found if found is not None and self._offers(found) else only_option_in(line, self.options)
 
     def _as_letter(self, answer: str) -> str:
         """Return the letter that a marked answer begins with, or that of the option that it is; else the answer."""

@@ -73,6 +73,8 @@ def test_options_stand_on_lines_or_in_one_line() -> None:
         ("Mercury", "B"),
         ("The correct option is B because it is hot there.", "B"),
         ("The answer is D", "D"),
+        ("Venus is hot.\n\nSo the closest planet to the sun is Mercury.", "B"),
+        ("It is Mercury, not Venus.", None),
         ("Nobody knows.", None),
     ],
 )

@@ -233,14 +233,14 @@ def test_a_text_is_printed_whole_and_the_summary_says_what_the_answer_is(ramify,
     note, summary = result.err.splitlines()
     assert note.startswith("note: the text that is most like the others is the answer, because no reward was given")
     assert "majority: most like the others of 3 texts, similarity 0." in summary
-    assert "the answer is the whole text (guessed)" in summary
+    assert "answer: the whole text (guessed)" in summary
 
 
 def test_code_is_printed_without_its_fence(ramify, scripted):
     scripted(written("Here:\n```python\nprint(1)\n```\nDone."), prefer_five)
     result = ramify("solve", "-w", "2", "-s", "best-of-n", "Write a Python function that prints 1.")
     assert (result.code, result.out) == (0, "print(1)\n")
-    assert "best-of-n: the best score of 2 texts · the answer is a block of code (guessed)" in result.err
+    assert "best-of-n: the best score of 2 texts · answer: a block of code (guessed)" in result.err
 
 
 def test_a_number_that_nothing_marks_is_said_to_be_a_last_resort(ramify, scripted):
