@@ -244,7 +244,7 @@ class Engine:
         price = TokenPrice.of(policy.parameters, read_by)
         meter = Meter(config.budget, price, min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens))
 
-        answers, ends_at_answer = self._answers(problem.question, config.answer)
+        answers, ends_at_answer = answers_of(policy, problem.question, config.answer)
         checker = make_checker(problem.check)
         equality = AnswerEquality(checker.same_quickly, checker.same)
 
@@ -272,17 +272,13 @@ class Engine:
             progress=progress,
         )
 
-    def _answers(self, question: str, asked: AnswerWord) -> tuple[AnswerReader, bool]:
-        """Return the reader of the answers to a question, and whether a path ends with its first answer."""
-        policy = self.policy
-        ends_at_answer = asked in (AUTO, AnswerKind.BOX) and (
-            not isinstance(policy, EndsItself) or policy.ends_at_answer
-        )
-        if ends_at_answer:
-            return AnswerReader(), True
-        return AnswerReader.of(
-            question, asked, policy.answer_kind if isinstance(policy, PromptsByKind) else None
-        ), False
+
+def answers_of(policy: PolicyModel, question: str, asked: AnswerWord) -> tuple[AnswerReader, bool]:
+    """Return the reader of a policy's answers to a question, and whether a path ends with its first answer."""
+    ends_at_answer = asked in (AUTO, AnswerKind.BOX) and (not isinstance(policy, EndsItself) or policy.ends_at_answer)
+    if ends_at_answer:
+        return AnswerReader(), True
+    return AnswerReader.of(question, asked, policy.answer_kind if isinstance(policy, PromptsByKind) else None), False
 
 
 @asynccontextmanager

@@ -21,11 +21,11 @@ import anyio
 
 from ramify.answers.checkers import make_checker
 from ramify.config import EngineConfig
-from ramify.engine.engine import Engine
+from ramify.engine.engine import Engine, answers_of
 from ramify.engine.loading import default_sampling
 from ramify.engine.many import for_each
 from ramify.engine.policy.llama import LlamaPolicy
-from ramify.engine.policy.protocol import EndsItself, PolicyModel
+from ramify.engine.policy.protocol import PolicyModel
 from ramify.errors import QuestionTooLong, RunFolderError, UsageError
 from ramify.files import Journal, read_journal, write_text
 from ramify.problem import Problem
@@ -137,13 +137,15 @@ async def _label(policy: PolicyModel, problem: Problem, plan: LabelPlan) -> tupl
     session = await policy.open(problem.question)
     try:
         split = policy.prompt.split if isinstance(policy, LlamaPolicy) else split_lines
+        answers, ends_at_answer = answers_of(policy, problem.question, plan.answer)
         labeller = Labeller(
             problem,
             session,
             plan,
             split=split,
             sampling=default_sampling(policy),
-            ends_at_answer=policy.ends_at_answer if isinstance(policy, EndsItself) else True,
+            answers=answers,
+            ends_at_answer=ends_at_answer,
         )
         return await labeller.label(), labeller
     finally:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, Self
 
 from anyio.to_thread import run_sync
 
 from ramify.answers.checkers import make_checker
-from ramify.answers.extract import extract_answer
-from ramify.config import DEFAULT_RUN, RunConfig
+from ramify.answers.reading import AnswerReader
+from ramify.config import DEFAULT_RUN, AnswerWord, RunConfig
 from ramify.engine.control.path_ends import PathEnds
 from ramify.engine.policy.protocol import PolicySession
 from ramify.engine.runtime.messages import StepRequest, StepResult
@@ -32,6 +32,8 @@ from ramify.settings import verify
 MAX_DEPTH = 25
 """Most steps of a solution that is generated step by step, as in a search."""
 
+MARKED = AnswerReader()
+"""Reader of answers that texts mark."""
 LabelMode = Literal["soft", "hard", "search"]
 Steps = tuple[str, ...]
 """The steps of one solution."""
@@ -45,7 +47,7 @@ class LabelPlan:
     if labels are "soft", until one is right if they are "hard", and only from the prefixes that a bisection visits in
     a "search" for each wrong solution's first error. `balance` keeps as many wrong as right solutions of a problem,
     and none of a problem that has only one kind. `parallel` problems share the cache; with more, each sequence attends
-    to more of its cells. `sampling` and the limits of steps and paths, in tokens, are those of a search (see
+    to more of its cells. `sampling`, `answer` and the limits of steps and paths, in tokens, are those of a search (see
     `RunConfig`); a rollout and its prefix are one path.
 
     Raises:
@@ -62,6 +64,7 @@ class LabelPlan:
     max_step_tokens: int = DEFAULT_RUN.max_step_tokens
     min_step_tokens: int = DEFAULT_RUN.min_step_tokens
     max_path_tokens: int = DEFAULT_RUN.max_path_tokens
+    answer: AnswerWord = DEFAULT_RUN.answer
 
     def __post_init__(self) -> None:
         verify(self.sampling)
@@ -69,6 +72,7 @@ class LabelPlan:
             max_step_tokens=self.max_step_tokens,
             min_step_tokens=self.min_step_tokens,
             max_path_tokens=self.max_path_tokens,
+            answer=self.answer,
         )
         if self.mode == "search" and self.rollouts < 1:
             raise UsageError("a search for the first error needs rollouts", "use 1 or more, such as 8")
@@ -152,8 +156,9 @@ class Labeller:
     """Labels the solutions of one problem.
 
     `split` cuts a whole solution into steps as a search would. `sampling` is that of the model for what the plan leaves
-    open. `ends_at_answer` tells whether a path ends with its first answer, else it ends where its text does or at the
-    limit of a path, with the last answer.
+    open. `answers` reads the answers; as in a search, it gives way to another reader where no solution marks one.
+    `ends_at_answer` tells whether a path ends with its first answer, else it ends where its text does or at the limit of
+    a path, with the last answer.
     """
 
     def __init__(
@@ -164,6 +169,7 @@ class Labeller:
         *,
         split: Callable[[str], list[str]] = split_lines,
         sampling: TokenSampling = UNFILTERED,
+        answers: AnswerReader = MARKED,
         ends_at_answer: bool = True,
     ) -> None:
         self.cost = LabelCost()
@@ -178,7 +184,7 @@ class Labeller:
         self._seed = node_seed(plan.seed, tuple(problem.id.encode()))
         self._tree = SearchTree()
         self._sampling = plan.sampling.resolved(sampling)
-        self._ends = PathEnds(self._tree, extract_answer, plan.max_path_tokens, ends_at_answer)
+        self._ends = PathEnds(self._tree, answers, plan.max_path_tokens, ends_at_answer)
         self._answers: dict[str, str | None] = {}
         self._starts: dict[str, Node] = {}
         self._verdicts: dict[str, bool] = {}
@@ -191,6 +197,7 @@ class Labeller:
         """Sample solutions, roll out from their prefixes, and return the labelled solutions."""
         plan = self._plan
         paths = await (self._sample_steps() if plan.rollouts else self._sample_whole())
+        self._settle_answers(paths)
         right = dict(zip(paths, await self._judge(["".join(path) for path in paths]), strict=True))
         for path in paths:
             self._note("".join(path), right[path], _prefixes(path))
@@ -210,6 +217,14 @@ class Labeller:
         else:
             await self._search([path for path in chosen if not right[path]])
         return [self._solution(path, right[path], 1 if plan.balance else counts[path]) for path in chosen]
+
+    def _settle_answers(self, paths: Sequence[Steps]) -> None:
+        """Read the answers in another way if no solution marks one and its reader knows such a way."""
+        texts = ["".join(path) for path in paths]
+        reader = None if self._ends.ends_at_answer else self._ends.answers.settled(texts)
+        if reader is not None:
+            self._ends = replace(self._ends, answers=reader)
+            self._answers.update((text, reader.read(text)) for text in texts)
 
     def _balanced(self, right: dict[Steps, bool]) -> list[Steps]:
         """Return as many right as wrong solutions, in the order in which they were sampled."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ramify.cli.reward_label import loss_lines
+from ramify.engine.engine import answers_of
 from ramify.engine.policy.prompts.step_formats import STEP_FORMATS, split_steps
 from ramify.errors import UsageError
 from ramify.problem import Problem
@@ -302,3 +303,22 @@ def test_a_forecast_is_told_once_from_the_first_problems() -> None:
     assert forecast.tell(3, 300, 30.0) is None
     assert Forecast(total=2, first=2).tell(2, 200, 20.0) is None
     assert [duration(seconds) for seconds in (0, 119, 600, 36_000)] == ["1 s", "119 s", "10 min", "10.0 h"]
+
+
+async def test_the_last_number_counts_where_no_solution_marks_its_answer() -> None:
+    def unmarked(question: str, path: tuple[int, ...]) -> str:
+        return f"So there are {7 if path[0] else 8} of them."
+
+    rows = await label_with(Rambling(unmarked), PROBLEM, LabelPlan(solutions=2))
+    assert [row.values for row in rows] == [(0.0,), (1.0,)]
+    choice = replace(PROBLEM, question="A) one B) two", answer="B")
+    rows = await label_with(
+        Rambling(lambda question, path: "Answer: B"), choice, LabelPlan(solutions=1, answer="choice")
+    )
+    assert [row.values for row in rows] == [(1.0,)]
+
+
+async def label_with(policy: ScriptedModel, problem: Problem, plan: LabelPlan) -> list[LabelledSolution]:
+    answers, ends_at_answer = answers_of(policy, problem.question, plan.answer)
+    session = await policy.open(problem.question)
+    return await Labeller(problem, session, plan, answers=answers, ends_at_answer=ends_at_answer).label()
