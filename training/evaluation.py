@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import anyio
 from anyio.to_thread import run_sync
@@ -11,7 +15,8 @@ from anyio.to_thread import run_sync
 from ramify.answers.checkers import Checker, make_checker
 from ramify.engine.engine import Engine
 from ramify.engine.many import for_each
-from ramify.errors import RewardContextExceeded, UsageError
+from ramify.errors import LockHeld, RewardContextExceeded, RunFolderError, UsageError
+from ramify.files import Journal, lock, read_journal
 from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel, ScoredStep
 from ramify.search.budget import Budget
@@ -23,6 +28,7 @@ from ramify.solution import Solution
 from ramify.usage import Usage
 
 from .labelling import LabelledSolution
+from .preflight import check_output, digest
 
 VOTES = {"majority": VoteRule.MAJORITY, "weighted": VoteRule.WEIGHTED, "best-of-n": VoteRule.BEST}
 SEARCH = "rebase"
@@ -53,12 +59,116 @@ class ScoredPath:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatedProblem:
-    """One evaluated problem: for each method whether its answer is right, and its usage; the sampled paths."""
+    """One evaluated problem: for each method whether its answer is right, and its usage; the sampled paths.
+
+    `paths` are those that finished; `unfinished` ones reached a limit without an answer, and `unscored` ones finished
+    and could not be scored.
+    """
 
     problem: str
     correct: Mapping[str, bool]
     usage: Mapping[str, Usage]
     paths: tuple[ScoredPath, ...]
+    unfinished: int = 0
+    unscored: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that all methods together generated; the votes share their paths."""
+        votes, search = self.usage.get("weighted"), self.usage.get(SEARCH)
+        return sum(each.policy.generated_tokens for each in (votes, search) if each is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {**asdict(self), "usage": {method: usage.to_dict() for method, usage in self.usage.items()}}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> EvaluatedProblem:
+        """Rebuild an evaluated problem from `to_dict()`."""
+        paths = (
+            {name: tuple(value) if isinstance(value, list) else value for name, value in path.items()}
+            for path in data["paths"]
+        )
+        return cls(
+            problem=data["problem"],
+            correct=data["correct"],
+            usage={method: Usage.from_dict(usage) for method, usage in data["usage"].items()},
+            paths=tuple(ScoredPath(**path) for path in paths),
+            unfinished=data["unfinished"],
+            unscored=data["unscored"],
+        )
+
+
+class EvaluationJournal:
+    """Evaluated problems in a file, for one process; open in a `with` block.
+
+    The file belongs to one reward, one policy and one choice of settings. Problems are known by all that they say.
+
+    Raises:
+        UsageError: on entering, if another process holds the file, or it cannot be written or is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._journal = Journal(path)
+        self._stack = ExitStack()
+        self._known: dict[str, EvaluatedProblem] = {}
+
+    def __enter__(self) -> EvaluationJournal:
+        check_output(self.path)
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(lock(self.path.with_suffix(".lock")))
+                stack.enter_context(self._journal)
+                for row, _ in read_journal(self.path):
+                    self._known[row["key"]] = EvaluatedProblem.from_dict(row["found"])
+                self._stack = stack.pop_all()
+        except LockHeld as error:
+            raise UsageError(f"another evaluation writes {self.path} ({error.holder})", "wait for its end") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{self.path} cannot be gone on with ({error})", "remove this file") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def known(self, problem: Problem) -> EvaluatedProblem | None:
+        """Return what was found for a problem, None if nothing."""
+        return self._known.get(_problem_key(problem))
+
+    def add(self, problem: Problem, found: EvaluatedProblem) -> None:
+        """Write what was found for a problem; it is on the disk when this returns.
+
+        Raises:
+            RunFolderError: if there is no room.
+        """
+        try:
+            self._journal.append({"key": _problem_key(problem), "found": found.to_dict()})
+        except OSError as error:
+            raise RunFolderError.not_written(self.path, error) from error
+
+    def remove(self) -> None:
+        """Remove the file, after the block."""
+        for path in (self.path, self.path.with_suffix(".lock")):
+            path.unlink(missing_ok=True)
+
+
+def _problem_key(problem: Problem) -> str:
+    return digest([problem.id, problem.question, problem.answer, str(problem.check), problem.solution])
+
+
+def check_problems(problems: Sequence[Problem]) -> None:
+    """Check that problems can be evaluated.
+
+    Raises:
+        UsageError: if one has no answer or no such checker.
+    """
+    for problem in problems:
+        make_checker(problem.check)
+        if not (problem.answer or "").strip():
+            raise UsageError(f"problem {problem.id} has no answer", "evaluate on problems with known answers")
 
 
 async def evaluate(
@@ -70,29 +180,38 @@ async def evaluate(
     check_steps: Callable[[Problem], StepCheck | None] = lambda problem: None,
     search: bool = True,
     parallel: int = 2,
-    on_problem: Callable[[int], None] = lambda done: None,
+    journal: EvaluationJournal | None = None,
+    on_problem: Callable[[EvaluatedProblem], None] = lambda found: None,
+    **options: Any,
 ) -> list[EvaluatedProblem]:
     """Sample `width` paths of each problem, let them vote, and search once more with REBASE; in the problems' order.
 
     All votes see the same paths. `check_steps` returns the step check of a problem, None if its steps cannot be
-    checked. `search` False leaves REBASE out. `on_problem` is called with the number of problems done.
+    checked. `search` False leaves REBASE out. Problems that `journal` knows are not evaluated again, and what is found
+    for the others goes there. `on_problem` is called after each of these. `options` are those of `Engine.run`, such as
+    the sampling and the limits of steps and paths.
 
     Raises:
         UsageError: if a problem has no answer, or the engine has no reward.
     """
-    without = next((problem.id for problem in problems if not (problem.answer or "").strip()), None)
-    if without is not None:
-        raise UsageError(f"problem {without} has no answer", "evaluate on problems with known answers")
+    check_problems(problems)
     if engine.reward is None:
         raise UsageError("there is no reward to evaluate", "name one")
     found: dict[int, EvaluatedProblem] = {}
+    if journal is not None:
+        known = {place: journal.known(problem) for place, problem in enumerate(problems)}
+        found = {place: each for place, each in known.items() if each is not None}
+    options = {"budget": NO_LIMIT, "seed": seed, **options}
 
     async def work(place: int) -> None:
         problem = problems[place]
-        found[place] = await _evaluate_one(engine, problem, check_steps(problem), width, seed, search=search)
-        on_problem(len(found))
+        each = await _evaluate_one(engine, problem, check_steps(problem), width, search=search, **options)
+        if journal is not None:
+            journal.add(problem, each)
+        found[place] = each
+        on_problem(each)
 
-    await for_each(range(len(problems)), work, parallel=parallel)
+    await for_each([place for place in range(len(problems)) if place not in found], work, parallel=parallel)
     return [found[place] for place in range(len(problems))]
 
 
@@ -140,12 +259,12 @@ async def _scores(reward: RewardModel, label: LabelledSolution) -> list[float]:
 
 
 async def _evaluate_one(
-    engine: Engine, problem: Problem, steps: StepCheck | None, width: int, seed: int, *, search: bool
+    engine: Engine, problem: Problem, steps: StepCheck | None, width: int, *, search: bool, **options: Any
 ) -> EvaluatedProblem:
-    sampled = await engine.solve(problem, strategy=WeightedVote(width=width), budget=NO_LIMIT, seed=seed)
+    sampled = await engine.solve(problem, strategy=WeightedVote(width=width), **options)
     solutions = {"majority": sampled, "weighted": sampled, "best-of-n": sampled}
     if search:
-        solutions[SEARCH] = await engine.solve(problem, strategy=Rebase(width=width), budget=NO_LIMIT, seed=seed)
+        solutions[SEARCH] = await engine.solve(problem, strategy=Rebase(width=width), **options)
     assert sampled.tree is not None
     checker, tree = make_checker(problem.check), sampled.tree
     grader = _Grader(checker, problem.answer or "")
@@ -154,11 +273,14 @@ async def _evaluate_one(
     if search:
         answers[SEARCH] = solutions[SEARCH].answer
     correct = {method: await grader.right(answer) for method, answer in answers.items()}
+    paths = tuple(await _paths(problem, tree, grader, steps))
     return EvaluatedProblem(
         problem=problem.id,
         correct=correct,
         usage={method: _usage(method, solution) for method, solution in solutions.items()},
-        paths=tuple(await _paths(problem, tree, grader, steps)),
+        paths=paths,
+        unfinished=max(0, width - tree.finished_count),
+        unscored=tree.finished_count - len(paths),
     )
 
 

@@ -157,8 +157,8 @@ class Labeller:
 
     `split` cuts a whole solution into steps as a search would. `sampling` is that of the model for what the plan leaves
     open. `answers` reads the answers; as in a search, it gives way to another reader where no solution marks one.
-    `ends_at_answer` tells whether a path ends with its first answer, else it ends where its text does or at the limit of
-    a path, with the last answer.
+    `ends_at_answer` tells whether a path ends with its first answer, else it ends where its text does or at the limit
+    of a path, with the last answer.
     """
 
     def __init__(

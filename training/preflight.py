@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ramify.errors import UsageError
 
@@ -46,6 +49,11 @@ def file_identity(path: Path) -> list[str | int]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror})", "check the path") from error
     return [str(path.resolve()), facts.st_size, facts.st_mtime_ns]
+
+
+def digest(value: Any) -> str:
+    """Return a short hash of a JSON value."""
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
 def _megabytes(size: int) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from ramify.config import EngineConfig
 from ramify.engine.library.catalog import resolve_model
 from ramify.engine.library.convert.heads import HeadFiles, copied_bytes, copy_with_head, spare_rows
+from ramify.engine.library.convert.writing import gguf_library
 from ramify.engine.policy.prompts.prompt import prompt_segments
 from ramify.engine.policy.prompts.prompt_format import choose_prompt_format
 from ramify.engine.runtime.llama.config import ModelConfig
@@ -111,7 +112,7 @@ async def train_reward(
         ModelLoadError: if the model cannot be loaded, or the format does not fit it.
     """
     source = resolve_model(model).path
-    check_training(labels, source, out, plan, states)
+    row = check_training(labels, source, out, plan, states)
     config = config or EngineConfig()
     async with Runtime(config.isolation) as runtime:
         loaded = await runtime.load(ModelConfig.of(config, source, states=True))
@@ -126,35 +127,36 @@ async def train_reward(
             await _read(loaded, layout, labels, cache, on_reading)
             data = _labelled_states(labels, cache)
     head = train_head(data, plan)
-    final, files = _served(base, head, source, out)
+    final, files = _served(base, head, row, out)
     copy_with_head(source, out, final, files)
     return TrainedReward(path=out, spec=final, quality=head.quality, epochs=head.epochs)
 
 
 def check_training(
     labels: Sequence[LabelledSteps], source: Path, out: Path, plan: HeadPlan, states: Path | None = None
-) -> None:
-    """Check all that a training needs and that can be known before a model is loaded.
+) -> int | None:
+    """Check all that a training needs, before a model is loaded; return the spare row for a linear head, else None.
 
     Raises:
         UsageError: if the package for writing is missing, `out` or `states` cannot be written or there is no room for
             them, the labels do not suffice, or the model has no spare row.
         ModelLoadError: if `source` is no GGUF file.
     """
-    linear = plan.kind == "linear"
-    size = copied_bytes(source, rows=linear)
-    if source.resolve() == out.resolve():
-        raise UsageError(f"{out} is the model itself", "choose another file for the output")
-    check_output(out, size)
-    if linear:
-        spare_rows(source, 1)
+    gguf_library()
     problems = [label.question for label in labels for _ in label.values]
     check_values(np.array([value for label in labels for value in label.values], np.float32), problems, plan)
+    if source.resolve() == out.resolve():
+        raise UsageError(f"{out} is the model itself", "choose another file for the output")
+    linear, facts = plan.kind == "linear", check_gguf(source)
+    size = copied_bytes(source, rows=linear)
     if states is not None:
-        facts = check_gguf(source)
         width = int(facts.metadata.get(f"{facts.architecture}.embedding_length", 0))
         different = {(label.question, *label.steps): len(label.steps) for label in labels}
-        check_output(states / "states", 4 * width * sum(different.values()), option="folder for the labels")
+        kept = 4 * width * sum(different.values())
+        check_output(states / "states", kept, option="folder for the labels")
+        size += kept
+    check_output(out, size)
+    return spare_rows(source, 1)[0] if linear else None
 
 
 def own_spec(loaded: LoadedModel, name: str, preset: str | None = None) -> RewardSpec:
@@ -282,12 +284,12 @@ def _on_states(spec: RewardSpec) -> RewardSpec:
     return spec.model_copy(update={**changes, "scale": 1.0, "offset": 0.0})
 
 
-def _served(base: RewardSpec, head: TrainedHead, source: Path, out: Path) -> tuple[RewardSpec, HeadFiles]:
+def _served(base: RewardSpec, head: TrainedHead, row: int | None, out: Path) -> tuple[RewardSpec, HeadFiles]:
     """Return the format and the tensors of the file that serves a head."""
     if "2.weight" in head.layers:
         name = f"{out.stem}.head.safetensors"
         return base.model_copy(update={"head_file": name}), HeadFiles(rows={}, layers=head.layers)
-    (row,) = spare_rows(source, 1)
+    assert row is not None
     offset = float(head.layers["0.bias"][0])
     spec = base.model_copy(update={"head": "lm_head", "head_file": None, "good": row, "offset": offset})
     return spec, HeadFiles(rows={row: head.layers["0.weight"][0]}, layers={})

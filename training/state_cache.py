@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -17,10 +15,9 @@ import numpy.typing as npt
 from ramify.errors import LockHeld, RunFolderError, UsageError
 from ramify.files import Journal, lock, read_journal
 
-from .preflight import file_identity
+from .preflight import digest, file_identity
 
 VERSION = 1
-_KEY_BYTES = 12
 States = npt.NDArray[np.float32]
 """Hidden states [steps, width] of one solution."""
 
@@ -30,16 +27,12 @@ def states_key(model: Path, layout: Mapping[str, Any], context_tokens: int) -> s
 
     `layout` is the format in plain JSON types; `context_tokens` is the longest path that is read.
     """
-    return _digest([VERSION, file_identity(model), layout, context_tokens])
+    return digest([VERSION, file_identity(model), layout, context_tokens])
 
 
 def solution_key(question: str, steps: Sequence[str]) -> str:
     """Return the key of a solution."""
-    return _digest([question, *steps])
-
-
-def _digest(value: Any) -> str:
-    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=_KEY_BYTES).hexdigest()
+    return digest([question, *steps])
 
 
 class StateCache:

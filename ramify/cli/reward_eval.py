@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..config import DEFAULT_RUN, EngineConfig
 from . import terminal
 from .option_types import COUNT, StepRange
-from .options import setting_option
+from .options import loading_settings, path_options, path_settings, setting_option
 from .problems import TASK_NAMES
-from .reward_label import read_answered
+from .reward_label import DEFAULT_COUNT, check_model, read_answered, resumable
 
 if TYPE_CHECKING:
-    from ramify.training.evaluation import EvaluatedProblem, ScoredPath, StepCheck
+    from ramify.training.evaluation import EvaluatedProblem, EvaluationJournal, ScoredPath, StepCheck
     from ramify.training.labelling import LabelledSolution
-    from ramify.training.quality import Quality, ScoreCalibration
+    from ramify.training.quality import ScoreCalibration
 
     from ..problem import Problem
 
@@ -29,15 +32,16 @@ AGAINST_DEFAULT, NONE = "default", "none"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _EvaluationOptions:
-    """Options of an evaluation that are passed on."""
+    """Options of an evaluation that are passed on; `paths` are the sampling and the limits of paths."""
 
     model: str
     width: int
     seed: int
     parallel: int
-    threads: int | None
     search: bool
     threshold: float | None
+    config: EngineConfig
+    paths: dict[str, Any]
 
 
 @click.command("eval")
@@ -54,14 +58,14 @@ class _EvaluationOptions:
 @click.option("--width", type=click.IntRange(min=1), default=8, show_default=True, help="Paths of each problem.")
 @click.option("--task", type=click.Choice(TASK_NAMES), default="arithmetic", show_default=True, help="Bundled task.")
 @click.option("--steps", type=StepRange(), default="2-8", show_default=True, help="Steps of bundled problems.")
-@click.option("--count", type=COUNT, default=100, show_default=True, help="Number of bundled problems.")
+@click.option("--count", type=COUNT, help=f"Problems, at most.  [default: all of a file, {DEFAULT_COUNT} bundled ones]")
 @click.option("--seed", type=int, default=1, show_default=True, help="Which bundled problems, and the sampling.")
 @click.option(
     "--threshold", type=float, help="A lower score marks a wrong step.  [default: chosen on half the problems]"
 )
 @click.option("--no-search", is_flag=True, help="Leave out REBASE; with --labels, write no paths at all.")
 @click.option("--parallel", type=click.IntRange(min=1), default=2, show_default=True, help="Problems at a time.")
-@setting_option("threads")
+@path_options
 @click.option(
     "--out",
     "-o",
@@ -77,28 +81,44 @@ def evaluate(
     against: str,
     task: str,
     steps: tuple[int, int],
-    count: int,
+    count: int | None,
     out: Path | None,
     no_search: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Measure REWARD: does it tell right steps from wrong ones, is it calibrated, and does a search gain by it?
+    """Measure REWARD: does it prefer right solutions, is it calibrated, and does a search gain by it?
 
     The policy writes paths for each problem. Their votes and a REBASE search of the same width are compared with
     plain majority and with the bundled reward. Steps are checked by the bundled problems' worked solutions (in a file:
-    with `ramify problems --solutions`), or come from --labels.
+    with `ramify problems --solutions`), or come from --labels. The last line is the verdict. The same command again
+    goes on where it was cut.
     """
     import anyio
 
-    chosen = _EvaluationOptions(**settings, search=not no_search)
+    from ramify.training.evaluation import check_problems
+
+    own = ("model", "width", "seed", "parallel", "threshold")
+    chosen = _EvaluationOptions(
+        **{name: settings[name] for name in own},
+        search=not no_search,
+        config=loading_settings(settings),
+        paths=path_settings(settings),
+    )
     given = None if labels is None else _labels(labels)
     todo: list[Problem] = []
     if given is None or not no_search:
-        todo = _bundled(task, steps, count, chosen.seed) if problems is None else read_answered(problems)
+        wanted = count or DEFAULT_COUNT
+        todo = _bundled(task, steps, wanted, chosen.seed) if problems is None else read_answered(problems, count)
+        check_problems(todo)
+        check_model(chosen.model)
     rewards = _rewards(reward, against, chosen.model)
+    _check_rewards(rewards, reward_spec)
+    if out is not None:
+        _check_folder(out)
     with terminal.owned_stdout():
-        report, paths, fits = anyio.run(_measure, rewards, reward_spec, todo, given, chosen)
+        with resumable():
+            report, paths, fits = anyio.run(_measure, rewards, reward_spec, todo, given, chosen, out)
         if as_json:
             terminal.write_json(report, indent=2)
         else:
@@ -113,16 +133,20 @@ async def _measure(
     problems: Sequence[Problem],
     labels: Sequence[LabelledSolution] | None,
     chosen: _EvaluationOptions,
+    out: Path | None,
 ) -> tuple[dict[str, Any], dict[str, list[ScoredPath]], dict[str, ScoreCalibration]]:
     """Return the report, and by reward the scored paths and the calibration."""
+    from ramify.training.gains import gains, quality_facts, verdict
     from ramify.training.quality import quality
 
     outcomes: dict[str, list[EvaluatedProblem]] = {}
     paths: dict[str, list[ScoredPath]] = {}
+    journals: list[EvaluationJournal] = []
     for number, name in enumerate(rewards):
         own_spec = spec if number == 0 else None
         if problems:
-            outcomes[name] = await _search(name, own_spec, problems, chosen)
+            journals.append(_journal(name, own_spec, chosen, out))
+            outcomes[name] = await _search(name, own_spec, problems, chosen, journals[-1])
             paths[name] = [path for each in outcomes[name] for path in each.paths]
         if labels is not None:
             paths[name] = await _score(name, own_spec, labels, chosen)
@@ -130,6 +154,7 @@ async def _measure(
     for name, each in found.items():
         if each.first_error is None:
             terminal.note(f"nothing says which steps {name} should score low; use --labels, or worked solutions")
+    rows = gains(outcomes) if outcomes else []
     report: dict[str, Any] = {
         "reward": rewards[0],
         "against": rewards[1] if len(rewards) > 1 else None,
@@ -139,33 +164,109 @@ async def _measure(
         "problems": len(problems),
         "truth": "labels" if labels is not None else "worked solutions",
         "quality": {name: quality_facts(each) for name, each in found.items()},
-        "search": [asdict(row) for row in gains(outcomes)] if outcomes else [],
+        "search": [asdict(row) for row in rows],
+        "verdict": verdict(rewards[0], found[rewards[0]], rows),
     }
     fits = {name: each.calibration for name, each in found.items() if each.calibration is not None}
+    if out is None:
+        for journal in journals:
+            journal.remove()
     return report, paths, fits
 
 
+def _journal(name: str, spec: str | None, chosen: _EvaluationOptions, out: Path | None) -> EvaluationJournal:
+    """Return the journal of a reward: in `out`, else in the cache until the evaluation has come to its end."""
+    from importlib.metadata import version
+
+    from ramify.engine.library.catalog import resolve_model
+    from ramify.engine.policy.remote.address import is_remote
+    from ramify.engine.rewards.naming import read_reward_name
+    from ramify.training.evaluation import EvaluationJournal
+    from ramify.training.preflight import digest, file_identity
+
+    from ..files import cache_folder, is_file
+    from ..settings import identity_of
+
+    reward = read_reward_name(name)
+    facts = [
+        version("ramify"),
+        chosen.model if is_remote(chosen.model) else file_identity(resolve_model(chosen.model).path),
+        [reward.text, None if reward.path is None else file_identity(reward.path)],
+        [spec, file_identity(Path(spec)) if spec is not None and is_file(Path(spec)) else None],
+        [chosen.width, chosen.seed, chosen.search, identity_of(chosen.config)],
+        {key: asdict(each) if key == "sampling" else each for key, each in chosen.paths.items()},
+    ]
+    return EvaluationJournal((out or cache_folder() / "evaluations") / f"evaluated-{digest(facts)}.jsonl")
+
+
 async def _search(
-    name: str, spec: str | None, problems: Sequence[Problem], chosen: _EvaluationOptions
+    name: str, spec: str | None, problems: Sequence[Problem], chosen: _EvaluationOptions, journal: EvaluationJournal
 ) -> list[EvaluatedProblem]:
     from ramify.engine.engine import Engine
     from ramify.training.evaluation import evaluate as evaluate_reward
 
-    from ..config import EngineConfig
+    search = " and a REBASE search" if chosen.search else ""
+    terminal.say(f"solving {len(problems)} problems with {chosen.model} and {name}, {chosen.width} paths each{search}")
+    config = replace(chosen.config, reward_spec=spec)
+    with journal:
+        found = [each for problem in problems if (each := journal.known(problem)) is not None]
+        there = len(found)
+        if there:
+            terminal.say(f"{there} of them were solved already ({journal.path})")
+        if there == len(problems):
+            _tell_unfinished(found, chosen)
+            return found
+        async with Engine(chosen.model, name, config=config) as engine:
+            found = await evaluate_reward(
+                engine,
+                problems,
+                width=chosen.width,
+                seed=chosen.seed,
+                check_steps=_step_check,
+                search=chosen.search,
+                parallel=chosen.parallel,
+                journal=journal,
+                on_problem=_ProblemLine(len(problems), there, chosen.parallel).count,
+                **chosen.paths,
+            )
+    _tell_unfinished(found, chosen)
+    return found
 
-    terminal.say(f"solving {len(problems)} problems with {chosen.model} and {name}, {chosen.width} paths each")
-    config = EngineConfig(threads=chosen.threads, reward_spec=spec)
-    async with Engine(chosen.model, name, config=config) as engine:
-        return await evaluate_reward(
-            engine,
-            problems,
-            width=chosen.width,
-            seed=chosen.seed,
-            check_steps=_step_check,
-            search=chosen.search,
-            parallel=chosen.parallel,
-            on_problem=_counter(len(problems), "problems"),
+
+class _ProblemLine:
+    """Progress of an evaluation, and the forecast of its cost after the first problems."""
+
+    def __init__(self, total: int, there: int, parallel: int) -> None:
+        from ramify.training.preflight import Forecast
+
+        self._total, self._there = total, there
+        self._forecast = Forecast(total=total - there, first=min(parallel, total - there))
+        self._line = terminal.ProgressLine(in_place=False)
+        self._started_s = time.monotonic()
+        self._done = self._tokens = 0
+
+    def count(self, found: EvaluatedProblem) -> None:
+        """Count a problem that is done."""
+        self._done += 1
+        self._tokens += found.tokens
+        told = self._forecast.tell(self._done, self._tokens, time.monotonic() - self._started_s)
+        if told is not None:
+            self._line.say(told)
+        self._line.update(lambda: f"{self._there + self._done} of {self._total} problems")
+
+
+def _tell_unfinished(found: Sequence[EvaluatedProblem], chosen: _EvaluationOptions) -> None:
+    """Say how many sampled paths are not among those that are measured, and why."""
+    total = chosen.width * len(found)
+    unfinished, unscored = sum(each.unfinished for each in found), sum(each.unscored for each in found)
+    if unfinished:
+        limit = chosen.paths.get("max_path_tokens", DEFAULT_RUN.max_path_tokens)
+        terminal.note(
+            f"{unfinished} of {total} paths had no answer after {limit:,} tokens or at the end of the context and are "
+            "left out (raise --max-path-tokens)"
         )
+    if unscored:
+        terminal.note(f"{unscored} of {total} paths could not be scored and are left out")
 
 
 async def _score(
@@ -176,13 +277,33 @@ async def _score(
     from ramify.engine.loading import load_reward
     from ramify.training.evaluation import score_labels
 
-    from ..config import EngineConfig
-
     terminal.say(f"scoring {len(labels)} labelled solutions with {name}")
     async with AsyncExitStack() as stack:
-        loaded = await load_reward(stack, name, EngineConfig(threads=chosen.threads, reward_spec=spec))
+        loaded = await load_reward(stack, name, replace(chosen.config, reward_spec=spec))
         assert loaded is not None
         return await score_labels(loaded, labels, on_path=_counter(len(labels), "solutions"))
+
+
+def _check_rewards(rewards: Sequence[str], spec: str | None) -> None:
+    """Check the names of all rewards before a model is loaded."""
+    from ramify.engine.rewards.naming import check_reward
+
+    for number, name in enumerate(rewards):
+        check_reward(name, spec if number == 0 else None)
+
+
+def _check_folder(out: Path) -> None:
+    """Check that a report can be written, and say at once if there will be no plot."""
+    from ramify.training.preflight import check_output
+
+    from ..errors import UsageError
+    from ..plots import require_matplotlib
+
+    check_output(out / "report.json")
+    try:
+        require_matplotlib("the reliability plot needs")
+    except UsageError as error:
+        terminal.note(str(error))
 
 
 def _step_check(problem: Problem) -> StepCheck | None:
@@ -250,99 +371,9 @@ def _save(
     try:
         draw_reliability(fits, folder / "reliability.png")
     except UsageError as error:
-        terminal.note(str(error))
+        if find_spec("matplotlib") is not None:
+            terminal.note(str(error))
     terminal.say(f"written to {folder}")
-
-
-MAJORITY = "majority"
-
-Interval = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchGain:
-    """Accuracy and cost of one way to choose an answer; `reward` is None for the majority vote.
-
-    `interval` is Wilson's. `versus_majority` and `versus_other` are differences on the same problems with their
-    bootstrap interval and McNemar's exact p-value; the latter is to the same method with the reward compared with.
-    `generated_tokens` and `reward_tokens` are means over the problems.
-    """
-
-    method: str
-    reward: str | None
-    accuracy: float
-    interval: Interval
-    versus_majority: tuple[float, float, float, float] | None
-    versus_other: tuple[float, float, float, float] | None
-    generated_tokens: float
-    reward_tokens: float
-
-
-def gains(outcomes: Mapping[str, Sequence[EvaluatedProblem]]) -> list[SearchGain]:
-    """Return the rows of the search gain; `outcomes` are by reward, that under test first, then that compared with."""
-    names = list(outcomes)
-    own = outcomes[names[0]]
-    plain = [each.correct[MAJORITY] for each in own]
-    rows = [_gain(MAJORITY, None, own, None, None)]
-    for name, found in outcomes.items():
-        for method in [each for each in found[0].correct if each != MAJORITY]:
-            other = None
-            if name == names[0] and len(names) > 1:
-                other = [each.correct[method] for each in outcomes[names[1]]]
-            rows.append(_gain(method, name, found, plain, other))
-    return rows
-
-
-def _gain(
-    method: str,
-    reward: str | None,
-    outcomes: Sequence[EvaluatedProblem],
-    plain: Sequence[bool] | None,
-    other: Sequence[bool] | None,
-) -> SearchGain:
-    from ..statistics import wilson
-
-    correct = [each.correct[method] for each in outcomes]
-    usages = [each.usage[method] for each in outcomes]
-    return SearchGain(
-        method=method,
-        reward=reward,
-        accuracy=sum(correct) / len(correct),
-        interval=wilson(sum(correct), len(correct)),
-        versus_majority=None if plain is None else paired(correct, plain),
-        versus_other=None if other is None else paired(correct, other),
-        generated_tokens=sum(each.policy.generated_tokens for each in usages) / len(usages),
-        reward_tokens=sum(each.reward.evaluated_tokens for each in usages) / len(usages),
-    )
-
-
-def paired(left: Sequence[bool], right: Sequence[bool]) -> tuple[float, float, float, float]:
-    """Return the mean of left - right, its 95 % bootstrap interval over problems, and McNemar's p-value."""
-    from ..statistics import mcnemar, paired_difference
-
-    found = paired_difference(left, right)
-    wins = sum(a and not b for a, b in zip(left, right, strict=True))
-    losses = sum(b and not a for a, b in zip(left, right, strict=True))
-    return found.value, found.low, found.high, mcnemar(wins, losses)
-
-
-def share_interval(pairs: Sequence[tuple[float, int]]) -> Interval | None:
-    """Return the 95 % bootstrap interval of wins over pairs, with whole problems resampled; None without any."""
-    from ..statistics import bootstrap_ratio
-
-    if not pairs:
-        return None
-    found = bootstrap_ratio([wins for wins, _ in pairs], [count for _, count in pairs])
-    return found.low, found.high
-
-
-def quality_facts(quality: Quality) -> dict[str, Any]:
-    """Return a reward's figures in plain JSON types."""
-    facts = asdict(quality)
-    pairs = list(facts.pop("pairs").values())
-    facts["pairs"] = sum(count for _, count in pairs)
-    facts["prefers_right_interval"] = share_interval(pairs)
-    return facts
 
 
 def write_report(report: Mapping[str, Any]) -> None:
@@ -362,6 +393,8 @@ def write_report(report: Mapping[str, Any]) -> None:
             "REWARD TOKENS",
         )
         terminal.write_table(head, [_row(row) for row in report["search"]])
+    terminal.write("")
+    terminal.write(report["verdict"])
 
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ramify.cli import main
-from ramify.cli.reward_eval import gains, paired, share_interval
 from ramify.engine.engine import Engine
 from ramify.errors import UsageError
 from ramify.problem import Problem
 from ramify.reward.callable import CallableReward
 from ramify.testing import ScriptedModel
-from ramify.training.evaluation import EvaluatedProblem, ScoredPath, evaluate, score_labels
+from ramify.training.evaluation import EvaluatedProblem, EvaluationJournal, ScoredPath, evaluate, score_labels
+from ramify.training.gains import gains, paired, share_interval, verdict
 from ramify.training.labelling import LabelledSolution
 from ramify.training.quality import GradedPath, best_threshold, first_error, preference, quality, score_calibration
 from ramify.usage import Usage
@@ -227,3 +228,149 @@ def test_the_command_says_when_nothing_tells_right_steps(capsys: pytest.CaptureF
 def test_hard_and_search_exclude_each_other(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["reward", "label", "--hard", "--search", "--out", str(tmp_path / "l.jsonl")]) == 2
     assert "--hard and --search exclude each other" in capsys.readouterr().err
+
+
+def spread(problems: int, right: float, wrong: float) -> list[ScoredPath]:
+    """Return a right and a wrong path of each problem, with these scores."""
+    return [
+        path(str(number), (score,), None if side else 0, right=side)
+        for number in range(problems)
+        for score, side in ((right, True), (wrong, False))
+    ]
+
+
+def outcomes_of(weighted: Sequence[bool], majority: Sequence[bool]) -> list[EvaluatedProblem]:
+    return [
+        EvaluatedProblem(
+            problem=str(number),
+            correct={"majority": plain, "weighted": own},
+            usage=dict.fromkeys(("majority", "weighted"), Usage()),
+            paths=(),
+        )
+        for number, (own, plain) in enumerate(zip(weighted, majority, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (spread(6, 0.9, 0.1), "mine prefers right solutions: the right one scores higher in 100% of 6 pairs on 6"),
+        (spread(6, 0.1, 0.9), "mine prefers wrong solutions"),
+        (spread(6, 0.5, 0.5), "mine is not shown to prefer right solutions"),
+        (spread(2, 0.9, 0.1), "too few problems have right and wrong solutions to say whether mine prefers right ones"),
+        ([path("a", (0.9,), None, right=True)], "cannot be told: no problem has both right and wrong ones (1 of 1"),
+        ([], "cannot be told: no problem has both right and wrong ones (0 of 0"),
+    ],
+)  # fmt: skip
+def test_the_verdict_on_what_a_reward_prefers(paths: list[ScoredPath], message: str) -> None:
+    assert message in verdict("mine", quality(paths), [])
+
+
+def test_the_verdict_on_a_vote_against_the_majority() -> None:
+    found = quality(spread(6, 0.9, 0.1))
+    better = gains({"mine": outcomes_of([True] * 20, [False] * 10 + [True] * 10)})
+    assert "the weighted vote with it is better than the majority vote (100% against 50% of 20 problems right, +50" in (
+        verdict("mine", found, better)
+    )
+    worse = gains({"mine": outcomes_of([False] * 20, [False] * 10 + [True] * 10)})
+    assert "is worse than the majority vote" in verdict("mine", found, worse)
+    even = gains({"mine": outcomes_of([True] * 20, [False] + [True] * 19)})
+    assert "is not shown to be better than the majority vote" in verdict("mine", found, even)
+
+
+async def test_an_evaluation_that_was_cut_solves_the_rest_alone(tmp_path: Path) -> None:
+    problems = [Problem(id=str(n), question=f"Number {n}?", answer="7") for n in range(4)]
+    solved: list[str] = []
+
+    def noting(question: str, place: tuple[int, ...]) -> str:
+        if not solved or solved[-1] != question:
+            solved.append(question)
+        return script(question, place)
+
+    def cut(found: EvaluatedProblem) -> None:
+        if found.problem == "1":
+            raise RuntimeError
+
+    async def run(watch: Any) -> list[EvaluatedProblem]:
+        with EvaluationJournal(tmp_path / "e.jsonl") as journal:
+            async with Engine(ScriptedModel(noting), CallableReward(knows)) as engine:
+                return await evaluate(
+                    engine, problems, width=4, check_steps=check, parallel=1, journal=journal, on_problem=watch
+                )
+
+    with pytest.raises(RuntimeError):
+        await run(cut)
+    assert solved == ["Number 0?", "Number 1?"]
+    with (tmp_path / "e.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"key": "torn')
+    found = await run(lambda found: None)
+    assert solved[2:] == ["Number 2?", "Number 3?"]
+    assert [each.problem for each in found] == ["0", "1", "2", "3"]
+    assert found == await run(lambda found: None)
+    assert {tuple(each.correct.values()) for each in found} == {(False, True, True, True)}
+    with EvaluationJournal(tmp_path / "e.jsonl") as journal:
+        with pytest.raises(UsageError, match="another evaluation writes"), EvaluationJournal(tmp_path / "e.jsonl"):
+            pass
+        assert journal.known(replace(problems[0], answer="8")) is None
+        assert journal.known(problems[0]) == found[0]
+
+
+async def test_paths_that_a_limit_cut_are_counted() -> None:
+    def endless(question: str, place: tuple[int, ...]) -> str:
+        return "on and on\n" if place[0] == 1 else script(question, place)
+
+    async with Engine(ScriptedModel(endless), CallableReward(knows)) as engine:
+        (found,) = await evaluate(
+            engine, [Problem(id="1", question="?", answer="7")], width=4, search=False, max_path_tokens=40
+        )
+    assert (len(found.paths), found.unfinished, found.unscored) == (3, 1, 0)
+    assert EvaluatedProblem.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_the_command_goes_on_and_ends_with_a_verdict(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problems, out = tmp_path / "p.jsonl", tmp_path / "out"
+    assert main(["problems", "--steps", "2", "--count", "3"]) == 0
+    problems.write_text(capsys.readouterr().out, "utf-8")
+    command = ["reward", "eval", "mean-logprob", "--problems", str(problems), "--width", "2", "--against", "none"]
+    command += ["--no-search", "--threads", "1", "--temperature", "0.8", "--out", str(out)]
+    assert main([*command, "--count", "2", "--parallel", "1"]) == 0
+    captured = capsys.readouterr()
+    assert "by the first 1 problems" in captured.err
+    assert "mean-logprob" in captured.out.splitlines()[-1]
+    assert main([*command, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "2 of them were solved already" in captured.err
+    report = json.loads(captured.out)
+    assert report["problems"] == 3 and "majority vote" in report["verdict"]
+    monkeypatch.setattr("ramify.engine.engine.Engine.__aenter__", None)
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == report
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["demo-prm", "--against", "demo-pmr"], 3, "demo-prm"),
+        (["demo-prm", "--model", "nothing.gguf"], 3, "nothing.gguf"),
+        (["demo-prm", "--max-step-tokens", "2", "--min-step-tokens", "3"], 2, "are longer than the longest"),
+        (["demo-prm", "--problems", "EMPTY"], 2, "has no problems"),
+        (["demo-prm", "--out", "FILE/out"], 2, "cannot be made"),
+    ],
+)
+def test_mistakes_are_told_before_a_model_is_loaded(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    code: int,
+    message: str,
+) -> None:
+    for name in ("EMPTY", "FILE"):
+        (tmp_path / name).write_text("", "utf-8")
+    monkeypatch.setattr("ramify.engine.engine.Engine.__aenter__", None)
+    monkeypatch.chdir(tmp_path)
+    assert main(["reward", "eval", *options]) == code
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and message in errors[0]

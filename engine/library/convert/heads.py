@@ -136,19 +136,15 @@ def copy_with_head(source: Path, target: Path, spec: RewardSpec, head: HeadFiles
 
 
 def copied_bytes(source: Path, *, rows: bool) -> int:
-    """Return about how many bytes the copy of a file with a head has; `rows` says whether rows hold the head.
+    """Return how many bytes the copy of a file with a head has at most; `rows` says whether rows hold the head.
 
     Raises:
         ModelLoadError: if `source` is no GGUF file.
-        UsageError: if the package for writing is not installed.
     """
-    check_gguf(source)
-    tensors = {each.name: each for each in gguf_library().GGUFReader(source).tensors}
-    if not rows:
-        return source.stat().st_size
-    matrix = tensors.get(OUTPUT, tensors[EMBEDDING])
-    old = int(tensors[OUTPUT].n_bytes) if OUTPUT in tensors else 0
-    return source.stat().st_size - old + 2 * int(matrix.n_elements)
+    facts = check_gguf(source)
+    tokens = max((each.rows for each in facts.matrices if each.name in (OUTPUT, EMBEDDING)), default=0)
+    width = int(facts.metadata.get(f"{facts.architecture}.embedding_length", 0))
+    return facts.file_bytes + (2 * tokens * width if rows else 0)
 
 
 def _copy_metadata(gguf: Any, reader: Any, writer: Any) -> None:
