@@ -129,7 +129,9 @@ def path_settings(options: dict[str, Any]) -> dict[str, Any]:
     """
     sampling = SamplingParams(**_given(SamplingParams, options))
     limits = [key for key in SAMPLING_KEYS if key not in {each.key for each in declared(SamplingParams)}]
-    return {"sampling": sampling, **{key: options[key] for key in limits if options[key] is not None}}
+    given = {"sampling": sampling, **{key: options[key] for key in limits if options[key] is not None}}
+    RunConfig(**given)  # Checks that they go together.
+    return given
 
 
 def search_options(command: Decorated) -> Decorated:
