@@ -162,9 +162,14 @@ def guess_kind(question: str) -> AnswerKind | None:
 
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([^\n`]*)$", re.MULTILINE)
+_CODE_BEGIN = re.compile(
+    r"\s*(?:(?:async\s+)?def\s+\w+\s*\(|class\s+\w+.*[:{]\s*$|import\s+\w|from\s+[\w.]+\s+import\s|\#include\b|\#!|"
+    r"print\(|(?:public|private|static)\s|(?:fn|func|function)\s+\w+\s*\(|(?:const|let|var)\s+\w+\s*=|SELECT\s)"
+)
+"""Begin of a text that is code without a fence."""
 _CODE_LINE = re.compile(
-    r"^\s*(?:(?:async\s+)?def\s+\w+\s*\(.*:|class\s+\w+.*[:{]\s*$|import\s+\w|from\s+[\w.]+\s+import\s|return\b|"
-    r"(?:for|while|if|elif)\s.*:\s*$|print\(|\w+\s*=\s*\S|.*[;{}]\s*$|\#|//|SELECT\s)"
+    rf"{_CODE_BEGIN.pattern}|\s*(?:return\b|(?:for|while|if|elif|else|try|except|with)\b.*:\s*$|[A-Za-z_][\w.\[\]]*\s*="
+    r"\s*\S|\w[\w.]*\(.*\)\s*$|.*[;{}]\s*$|\#|//)"
 )
 SHORT_LINE_WORDS = 12
 """Most words of a text of one line that is taken for an answer as it stands."""
@@ -174,7 +179,7 @@ def code_in(text: str, *, closed: bool = False) -> str | None:
     """Return the longest block of code in a text, the first of equals; None if there is none.
 
     A fence that is left open goes to the end of the text, unless `closed` asks for complete blocks. A text without
-    fences, all of whose lines look like code, is code.
+    fences that begins like code, and all of whose lines look like it, is code.
     """
     blocks = list[str]()
     opening: re.Match[str] | None = None
@@ -188,7 +193,7 @@ def code_in(text: str, *, closed: bool = False) -> str | None:
         blocks.append(text[opening.end() + 1 :])
     if not blocks and not closed and opening is None:
         lines = [line for line in text.splitlines() if line.strip()]
-        if lines and _CODE_LINE.match(lines[0]) and all(_is_code(line) for line in lines):
+        if lines and _CODE_BEGIN.match(lines[0]) and all(_is_code(line) for line in lines):
             blocks.append(text)
     found = max((block.strip("\n").rstrip() for block in blocks), key=len, default="")
     return found or None

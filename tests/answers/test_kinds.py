@@ -89,7 +89,9 @@ def test_code_is_the_longest_block() -> None:
     assert reader.read("```python\nprint(1)") == "print(1)"
     assert reader.read_unfinished("```python\nprint(1)") is None
     assert reader.read_unfinished(f"{CODE}And then") == "def f(x):\n    return x"
-    assert reader.read("I cannot do that.") is None
+    assert reader.read("I cannot do that.") is None and reader.read("The6=720 apples.") is None
+    assert reader.read("import math\n\nx = math.pi\nprint(x)") == "import math\n\nx = math.pi\nprint(x)"
+    assert reader.read("Import taxes are high.\nSo are others.") is None
     assert code_in("````\n```\nx\n```\n````") == "```\nx\n```"
 
 
