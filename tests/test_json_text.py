@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
+from pathlib import Path
 
 import pytest
 
-from ramify.errors import MalformedText
+from ramify.batch import read_problems
+from ramify.batch.store.folder import read_items, read_manifest
+from ramify.cli.config import given_settings
+from ramify.engine.history import RunStore
+from ramify.engine.library.convert.checkpoint import Checkpoint
+from ramify.engine.planning.profile import load_profile
+from ramify.engine.policy.remote.http import Unreachable
+from ramify.engine.policy.remote.http import _server_message as server_message
+from ramify.engine.policy.remote.server_reply import read_reply
+from ramify.errors import MalformedText, RamifyError
 from ramify.json_text import DEEPEST, MOST_DIGITS, read_json, read_toml
+from ramify.reward.spec_loading import load_spec, spec_from_metadata
 
 
 @pytest.mark.parametrize(
@@ -81,3 +93,89 @@ def test_toml(text, reason):
         read_toml(text)
     assert str(refused.value).startswith(reason) and "\n" not in str(refused.value)
     assert len(str(refused.value)) < 200
+
+
+def load_manifest(folder: Path, text: str) -> None:
+    (folder / "manifest.json").write_text(text)
+    read_manifest(folder)
+
+
+def load_items(folder: Path, text: str) -> None:
+    (folder / "items.jsonl").write_text(f"{text}\n{{}}\n")
+    list(read_items(folder))
+
+
+def load_saved_run(folder: Path, text: str) -> None:
+    (folder / "20260101T000000000000-0123abcd.jsonl").write_text(f"{text}\n{text}\n")
+    RunStore(folder).load("0123abcd")
+
+
+def load_reward_spec(folder: Path, text: str) -> None:
+    (folder / "spec.json").write_text('{"a": ' + text + "}")
+    load_spec(str(folder / "spec.json"))
+
+
+def load_toml_spec(folder: Path, text: str) -> None:
+    (folder / "spec.toml").write_text("a = " + text)
+    load_spec(str(folder / "spec.toml"))
+
+
+def load_metadata_spec(folder: Path, text: str) -> None:
+    spec_from_metadata({"ramify.reward.spec": text})
+
+
+def load_budget_profile(folder: Path, text: str) -> None:
+    (folder / "profile.json").write_text(text)
+    load_profile(folder / "profile.json")
+
+
+def load_problems(folder: Path, text: str) -> None:
+    (folder / "in.jsonl").write_text(f"{text}\n")
+    read_problems(folder / "in.jsonl")
+
+
+def load_checkpoint(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    _ = Checkpoint(folder).config
+
+
+def load_settings(folder: Path, text: str) -> None:
+    (folder / "config.toml").write_text("width = " + text)
+    os.environ["RAMIFY_CONFIG"] = str(folder / "config.toml")
+    given_settings()
+
+
+LOADERS = [
+    load_manifest,
+    load_items,
+    load_saved_run,
+    load_reward_spec,
+    load_toml_spec,
+    load_metadata_spec,
+    load_budget_profile,
+    load_problems,
+    load_checkpoint,
+    load_settings,
+]
+BOMBS = ["[" * 60_000, '{"a":' * 60_000, "[" * 50_000 + "]" * 50_000, "1" * 5_000, '{"a": ' + "1" * 5_000 + "}", "NaN"]
+
+
+@pytest.mark.parametrize("text", BOMBS, ids=["open", "objects", "closed", "digits", "member", "nan"])
+@pytest.mark.parametrize("load", LOADERS)
+def test_every_reader_says_it_in_few_words(load, text, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAMIFY_CONFIG", "")
+    with pytest.raises(RamifyError) as refused:
+        load(tmp_path, text)
+    # Only the list of bad records has lines of its own.
+    assert len(str(refused.value).splitlines()) <= (3 if load is load_problems else 1)
+    assert len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize("text", BOMBS, ids=["open", "objects", "closed", "digits", "member", "nan"])
+def test_replies_of_servers_are_given_up_or_shown_in_one_line(text):
+    with pytest.raises(Unreachable):
+        read_reply(text.encode())
+    with pytest.raises(Unreachable):
+        read_reply(('{"choices": ' + text + "}").encode())
+    shown = server_message(text.encode(), "Bad Request")
+    assert len(shown) <= 300 and "\n" not in shown

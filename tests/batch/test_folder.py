@@ -142,3 +142,59 @@ def test_a_reward_is_identified_by_its_files_or_by_its_name(tmp_path):
     assert describe_reward(tmp_path, {**first, "sha256": "kept"})["sha256"] == "kept"
     (tmp_path / "model.safetensors").write_bytes(b"weightier")
     assert describe_reward(tmp_path, first)["sha256"] != first["sha256"]
+
+
+@pytest.mark.parametrize("name", ["lock", "items.jsonl", "attempts.jsonl", "events.log"])
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+def test_a_received_folder_with_a_link_overwrites_nothing(tmp_path, name, link):
+    victim, folder = tmp_path / "victim", tmp_path / "received"
+    victim.write_text("")
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps(manifest(seed=0)))
+    if link == "symbolic":
+        (folder / name).symlink_to(victim)
+    else:
+        (folder / name).hardlink_to(victim)
+    with pytest.raises(RunFolderError, match=f"{name} cannot be written") as refused:
+        with RunFolder(folder) as run:
+            run.log("a line")
+    assert "symbolic link" in str(refused.value) or "hard links" in str(refused.value)
+    assert victim.read_text() == ""
+
+
+@pytest.mark.parametrize("name", ["trees", "parts"])
+def test_a_received_folder_with_a_linked_folder_writes_nothing_there(tmp_path, name):
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "received"
+    elsewhere.mkdir()
+    folder.mkdir()
+    with RunFolder(folder) as run:
+        run.claim(manifest(seed=0))
+        (folder / name).symlink_to(elsewhere)
+        with pytest.raises(RunFolderError, match="symbolic link"):
+            run.save_tree("a", {}) if name == "trees" else run.save_samples("a", {})
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_linked_manifest_and_report_are_replaced_and_not_followed(tmp_path):
+    victim, folder = tmp_path / "victim", tmp_path / "received"
+    victim.write_text(json.dumps(manifest(seed=0)))
+    folder.mkdir()
+    for name in ("manifest.json", "report.json"):
+        (folder / name).symlink_to(victim)
+    before = victim.read_text()
+    with RunFolder(folder) as run:
+        run.claim({**manifest(seed=0), "runtime": {}})
+        run.write_report({"done": 1})
+    assert victim.read_text() == before
+    assert not (folder / "manifest.json").is_symlink() and not (folder / "report.json").is_symlink()
+
+
+def test_a_run_folder_is_its_owners_alone(tmp_path):
+    folder = tmp_path / "run"
+    with RunFolder(folder) as run:
+        run.claim(manifest(seed=0))
+        run.save_tree("a", {})
+        run.log("a line")
+    modes = {each.stat().st_mode & 0o777 for each in folder.rglob("*") if each.is_file()}
+    assert modes == {0o600}
+    assert [each.stat().st_mode & 0o777 for each in (folder, folder / "trees")] == [0o700, 0o700]

@@ -219,11 +219,12 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="sockets are looked up in /proc")
 def test_a_cluster_that_is_started_here_listens_on_this_machine_alone():
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
-        [sys.executable, "-c", LISTENERS], capture_output=True, text=True, timeout=110, check=False, env=environment
+        [sys.executable, "-c", LISTENERS], capture_output=True, text=True, timeout=220, check=False, env=environment
     )
     assert done.returncode == 0, done.stderr
     addresses = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("listens")}

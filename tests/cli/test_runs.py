@@ -76,14 +76,10 @@ def test_an_answer_is_given_even_if_it_cannot_be_saved(ramify, model, monkeypatc
 
 
 def test_an_answer_is_given_even_if_its_tree_cannot_be_written(ramify, model, monkeypatch, tmp_path):
-    write = Path.write_text
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device", str(path))
 
-    def full(path, *arguments, **options):
-        if path.name == "tree.svg":
-            raise OSError(28, "No space left on device")
-        return write(path, *arguments, **options)
-
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr("ramify.cli.runs.export_text", full)
     result = ramify("-r", "none", "-w", "4", "-q", "--save-tree", str(tmp_path / "tree.svg"), "How many?")
     assert (result.code, result.out) == (2, "7\n")
     assert result.error.endswith("tree.svg cannot be written: No space left on device; choose another file")

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").iterdir())
@@ -23,7 +26,7 @@ def test_scripts_are_executable(name):
 
 def test_setup_refuses_unknown_arguments():
     done = subprocess.run(["sh", str(ROOT / "scripts/setup"), "nonsense"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, "usage: scripts/setup [dev]\n")
+    assert (done.returncode, done.stderr) == (2, "usage: scripts/setup [dev | locked]\n")
 
 
 def test_the_readme_names_scripts_that_exist():
@@ -31,3 +34,31 @@ def test_the_readme_names_scripts_that_exist():
     for name in ("demo", "test"):
         assert f"scripts/{name}" in text
         assert name in SCRIPTS
+
+
+def locked(name):
+    """Return the versions of a file of `requirements`, by package; each is pinned and has a hash."""
+    found = {}
+    for entry in (ROOT / "requirements" / name).read_text("utf-8").replace("\\\n", " ").splitlines():
+        if entry.startswith("#"):
+            continue
+        requirement, *hashes = entry.split(" --hash=")
+        parsed = Requirement(requirement)
+        (pin,) = parsed.specifier
+        assert pin.operator == "==" and hashes and all(each.strip().startswith("sha256:") for each in hashes), entry
+        found.setdefault(canonicalize_name(parsed.name), []).append(pin.version)
+    return found
+
+
+def test_the_locked_versions_are_those_that_the_project_wants():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    run, build = locked("run.txt"), locked("build.txt")
+    for text in project["project"]["dependencies"]:
+        wanted = Requirement(text)
+        versions = run[canonicalize_name(wanted.name)]
+        assert all(wanted.specifier.contains(each) for each in versions), f"{text}: {versions}; make the file anew"
+    tools = [*project["build-system"]["requires"], *(ROOT / "requirements/build.in").read_text("utf-8").splitlines()]
+    for text in tools:
+        if not text.startswith("#"):
+            wanted = Requirement(text)
+            assert all(wanted.specifier.contains(each) for each in build[canonicalize_name(wanted.name)]), text
