@@ -107,6 +107,32 @@ async def test_an_edited_step_is_marked_and_gone_on_from(paused):
         await user.until(lambda: user.view.tree.child_count(mine.id))
 
 
+async def test_a_step_by_hand_is_said_to_be_scored_on_par_and_can_be_pinned(ui):
+    async with ui(spec=spec(strategy="rebase", width=4)) as user:
+        await user.ask(key="f6")
+        await user.until(lambda: user.view.phase == "paused")
+        await user.press("n")
+        await user.until(lambda: user.view.step_count == 4)
+        await user.still()
+        said, notify = list[str](), user.app.notify
+        user.app.notify = lambda message, **options: (said.append(message), notify(message, **options))
+        # The path of step 3 answers 1, and all others 0.
+        await user.press("home", "down", "down", "down", "down", "e", "!", "ctrl+s")
+        await user.until(lambda: any("scored like the model's own" in message for message in said))
+        [mine] = [node for node in user.view.tree if node.origin is Origin.HAND]
+        await user.until(lambda: user.run.branches.cursor == mine.id)
+        await user.until(lambda: "by hand, scored like a step of the model" in user.text())
+        await user.press("a")
+        await user.until(lambda: f"the first answer below step {mine.id} decides" in user.text())
+        await user.press("a")
+        await user.until(lambda: "decides" not in user.text())
+        await user.press("a", "space")
+        await user.over()
+        assert user.view.pinned is not None
+        assert mine.id in {node.id for node in user.view.tree.path_nodes(user.view.pinned)}
+        assert user.view.solution.answer == user.view.tree.node(user.view.pinned).answer
+
+
 async def test_leaving_the_editor_changes_nothing(paused):
     async with paused() as user:
         await user.press("home", "down", "e", "x", "escape")

@@ -56,7 +56,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("prune", "p,delete", "p", "prune", "Give up the selected step and all below it.", ("run",), 5),
     Action("expand", "plus,equals_sign", "+", "expand", "Write more children of the selected step.", ("run",), 6),
     Action("edit", "e", "e", "edit", "Write the selected step by hand and go on from there.", ("run",), 7),
-    Action("pin", "a", "a", "pin", "Make the selected path's answer the result, or leave it to the vote.", ("run",), 8),
+    Action(
+        "pin", "a", "a", "pin", "Make the answer of the selected path, or the first below, the result.", ("run",), 8
+    ),
     Action("replay_back", "left_square_bracket", "[", "back", "Replay: one step back.", ("run",), 2),
     Action("replay_next", "right_square_bracket", "]", "next", "Replay: one step on.", ("run",), 3),
     Action("open_node", "o", "o", "read", "Read the selected path on the whole screen.", ("run",), 9),

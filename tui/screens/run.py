@@ -203,7 +203,8 @@ class RunScreen(PanelScreen):
             case "expand":
                 return node.state is NodeState.OPEN
             case "pin":
-                return node.answer is not None or self.view.pinned is not None
+                ended = node.state is NodeState.PRUNED or (node.state is NodeState.FINISHED and node.answer is None)
+                return node.id != ROOT and (not ended or self.view.pinned is not None)
             case _:
                 return node.id != ROOT
 
@@ -244,11 +245,17 @@ class RunScreen(PanelScreen):
 
     def action_pin(self) -> None:
         """Pin the selected path, or unpin it."""
-        node = self.branches.cursor
-        pin = None if self.view.pinned == node else node
-        if self._do(lambda live: live.run.pin(pin)):
-            said = "The vote decides again." if pin is None else "Its answer will be the result."
-            self.notify(said, title="Unpinned" if pin is None else f"Pinned step {node}", timeout=3)
+        node, session = self.branches.cursor, self.session
+        waiting = isinstance(session, LiveSession) and session.pin_below == node
+        pin = None if waiting or self.view.pinned == node else node
+        if not self._do(lambda live: live.pin(pin)):
+            return
+        if pin is None:
+            self.notify("The vote decides again.", title="Unpinned", timeout=3)
+        elif isinstance(session, LiveSession) and session.pin_below == node:
+            self.notify("The first answer below it will be the result.", title=f"Pinned step {node}", timeout=4)
+        else:
+            self.notify("Its answer will be the result.", title=f"Pinned step {self.view.pinned or node}", timeout=3)
 
     def action_expand(self) -> None:
         """Ask for more children of the selected step."""
@@ -289,6 +296,9 @@ class RunScreen(PanelScreen):
         added = list[int]()
         if self._do(lambda live: added.append(live.run.edit(node, text))):
             self.branches.select(added[0])
+            scored = "It is scored like the model's own steps, which may be low for words that are not the model's. "
+            said = f"{self.program.sign('pin')} makes the first answer below it the result, whatever its score."
+            self.notify((scored if self.session.has_reward else "") + said, title="Step by hand", timeout=12)
 
     def _do(self, call: Callable[[LiveSession], object]) -> bool:
         """Steer the run; what does not work is a toast and False."""

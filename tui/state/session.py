@@ -52,6 +52,7 @@ class Session:
 
     `error` ended a run that failed. `run_id` is its id in the history, None until it is saved. `max_sequences` is the
     number of steps that the engine decodes at the same time, None if that is not known. `models` names the loaded ones.
+    `pin_below` is a step below which the first path that finishes will be pinned, None for none.
     """
 
     live = True
@@ -63,6 +64,7 @@ class Session:
         self.clock = clock
         self.error: Exception | None = None
         self.run_id: str | None = None
+        self.pin_below: int | None = None
         self.max_sequences: int | None = None
         self.models = str(spec.get("model"))
         self.has_reward = spec.get("reward") != "none"
@@ -204,6 +206,35 @@ class LiveSession(Session):
         """End at once, without a result."""
         self._scope.cancel()
 
+    def pin(self, node_id: int | None) -> None:
+        """Make the answer of a finished path the result; of a step without one, that of the first path below it.
+
+        None leaves the result to the vote again.
+        """
+        self.pin_below = None
+        if node_id is None:
+            if self.view.pinned is not None:
+                self.run.pin(None)
+        elif self.view.tree.node(node_id).answer is not None:
+            self.run.pin(node_id)
+        else:
+            self.pin_below = node_id
+            self._pin_when_finished()
+        self.view.touch()
+
+    def _pin_when_finished(self) -> None:
+        """Pin the first path that has finished below the step that the user wants to decide."""
+        if self.pin_below is None or self.run.finished:
+            return
+        finished = self._finished_below(self.pin_below)
+        if finished is not None:
+            self.pin_below = None
+            self.run.pin(finished)
+
+    def _finished_below(self, node_id: int) -> int | None:
+        below = (self.view.tree.node(each) for each in self.view.tree.subtree(node_id))
+        return next((node.id for node in below if node.answer is not None), None)
+
     def raise_budget(self, budget: Budget) -> None:
         """Set other limits."""
         self.run.set_budget(budget)
@@ -255,6 +286,7 @@ class LiveSession(Session):
                 run.pause()
             async for event in run:
                 self.view.apply(event)
+                self._pin_when_finished()
             solution = await run.result()
         await self._save(solution)
 

@@ -31,7 +31,8 @@ class AnswersPanel(Widget):
     def refresh_votes(self) -> None:
         """Draw the panel again if the vote has changed."""
         view = self._session.view
-        drawn = (id(view), view.votes, view.phase, view.pinned, view.tree.finished_count, view.scored)
+        pins = view.pinned, self._session.pin_below
+        drawn = (id(view), view.votes, view.phase, pins, view.tree.finished_count, view.scored)
         if drawn != self._drawn:
             self._drawn = drawn
             self.refresh()
@@ -88,6 +89,8 @@ class AnswersPanel(Widget):
             lines.append(Content.styled(cut(f"stop {how_far}", self.content_size.width), "$faint"))
         if view.pinned is not None:
             lines.append(Content.styled(f"⚑ pinned: step {view.pinned}", "$accent"))
+        elif self._session.pin_below is not None and not view.phase.over:
+            lines.append(Content.styled(f"⚑ the first answer below step {self._session.pin_below} decides", "$accent"))
         if spec.gold is not None and view.phase is Phase.FINISHED:
             lines.append(self._grade(spec.gold))
         return lines
