@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import overload
 
@@ -133,6 +134,8 @@ class _Loader:
         ref = resolve_model(name)
         begun = await self._begin(FileUse(ref.path), muted=muted_ids(check_gguf(ref.path).metadata))
         await self._begin_reward(reward, ref.path)
+        # The first search needs it, and the workers are busy with the files.
+        await to_thread.run_sync(import_module, "networkx")
         loaded = await _ready(begun)
         choose = partial(
             choose_prompt_format,

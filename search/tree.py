@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
-
 from ramify.errors import TreeError
 
 from .node import FinishReason, Node, NodeState, Origin, PruneReason, summed
 from .serialize import node_to_dict, nodes_from_dict, reopen_cut_nodes
 
 if TYPE_CHECKING:
+    import networkx as nx
+
     Graph = nx.DiGraph[int]
 
 __all__ = ["FORMAT_VERSION", "ROOT", "FinishReason", "Node", "NodeState", "PruneReason", "SearchTree"]
@@ -394,6 +394,9 @@ class SearchTree:
     # --- indexes -----------------------------------------------------------------------------------------------
 
     def _clear(self) -> None:
+        # A quarter of a second of import, which a search pays while its model loads.
+        import networkx as nx
+
         self.graph: Graph = nx.DiGraph()
         self._nodes: list[Node] = []
         self._by_path: dict[tuple[int, ...], int] = {}

@@ -22,7 +22,6 @@ from ..library.catalog import resolve_model
 from ..policy.llama import LlamaPolicy
 from ..policy.prompts.prompt_format import choose_prompt_format
 from ..policy.protocol import PolicyModel
-from ..policy.remote.policy import RemotePolicy
 from ..runtime.llama.gguf_check import check_gguf
 from ..runtime.serve.loaded_model import LoadedModel
 from .confidence import ConfidenceName, ConfidenceReward, LogRatioReward
@@ -191,6 +190,10 @@ def _splitter(policy: PolicyModel | None) -> Callable[[str], list[str]] | None:
     """Return how the policy's texts are cut into steps, None if it does not say."""
     if isinstance(policy, LlamaPolicy):
         return policy.prompt.split
+    if policy is None:
+        return None
+    from ..policy.remote.policy import RemotePolicy
+
     return policy.split if isinstance(policy, RemotePolicy) else None
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import cast
 
-import networkx as nx
-
 from ramify.text import shorten, xml_text
 
 from ..node import Node
@@ -40,6 +38,8 @@ def to_graphml(tree: SearchTree, *, winner: int | None = None) -> str:
     `winner` is the node whose path gets the attribute `winning`. Characters that XML cannot hold become U+FFFD.
     """
     winning = winning_ids(tree, winner)
+    import networkx as nx
+
     graph: nx.DiGraph[int] = nx.DiGraph()
     for node in tree:
         graph.add_node(node.id, **_attributes(node, node.id in winning))  # pyright: ignore[reportUnknownMemberType]
