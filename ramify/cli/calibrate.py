@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UsageError
 from ..files import is_file
 from . import terminal
 from .option_types import COUNT, WIDTHS, WORDS
@@ -58,7 +59,10 @@ def _problems(options: dict[str, Any]) -> tuple[list[Problem], str]:
         return made, f"generate_problems(steps=(2, 8), count={options['count']}, seed={options['seed']})"
     from ramify.batch import read_problems
 
-    return list(read_problems(options["source"]))[: options["count"]], str(options["source"])
+    problems = list(read_problems(options["source"]))[: options["count"]]
+    if not problems:
+        raise UsageError(f"{options['source']} holds no problems", "give a file with at least a few dozen")
+    return problems, str(options["source"])
 
 
 async def _measure(options: dict[str, Any], problems: list[Problem], source: str, known: Profile | None) -> Profile:

@@ -145,6 +145,8 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
         rows = list(read_labels(labels))
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{labels} holds no labels ({error})", "make them with `ramify reward label`") from error
+    if not rows:
+        raise UsageError(f"{labels} holds no labels", "make them with `ramify reward label`")
     names = ("epochs", "held_out", "seed")
     plan = HeadPlan(kind=settings["head"], **{name: settings[name] for name in names})
     config = loading_settings(settings)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from ramify.files import exporting
+
 _WIDTH, _HEADS, _TOKENS = 256, 4, 64
 _F32, _Q4_0, _Q4_1, _Q8_0, _Q4_K, _Q5_K, _Q6_K, _IQ4_XS = 0, 2, 3, 8, 12, 13, 14, 23
 _BLOCKS = {_F32: (1, 4), _Q4_0: (32, 18), _Q4_1: (32, 20), _Q8_0: (32, 34), _Q4_K: (256, 144), _Q5_K: (256, 176),
@@ -59,7 +61,8 @@ def write_probe_model(path: Path) -> None:
         block, width = _BLOCKS[kind]
         head += _string(f"{name}.weight") + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
         offset += _padded(_WIDTH * (rows or 1) // block * width)
-    path.write_bytes(head.ljust(_padded(len(head)), b"\0") + bytes(offset))
+    with exporting(path) as file:
+        file.write(head.ljust(_padded(len(head)), b"\0") + bytes(offset))
 
 
 def _padded(size: int) -> int:
