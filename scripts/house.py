@@ -14,6 +14,7 @@ import ast
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def unit(module: str, file: Path) -> str:
     return module if file.parent == ROOT / FOLDERS["ramify"] else module.rpartition(".")[0]
 
 
+@cache
 def module_graph() -> nx.DiGraph[str]:
     """Return the graph of modules, with an edge from each to those it imports."""
     files = modules()
@@ -67,6 +69,7 @@ def module_graph() -> nx.DiGraph[str]:
     return graph
 
 
+@cache
 def package_graph() -> nx.DiGraph[str]:
     """Return the graph of packages; `because` on an edge is one pair of modules that makes it."""
     files = modules()
@@ -84,6 +87,7 @@ def circles() -> list[list[str]]:
     return [sorted(group) for group in nx.strongly_connected_components(package_graph()) if len(group) > 1]
 
 
+@cache
 def floors() -> list[list[str]]:
     """Return the floors from the top, each a list of modules and packages, as the import contract names them."""
     contracts = PROJECT["tool"]["importlinter"]["contracts"]
