@@ -72,11 +72,11 @@ class BatchRun:
         Raises:
             RunFolderError: if the folder holds items of other problems, or graded against other answers.
         """
+        self.wanted_keys = frozenset(item.key for item in wanted)
         again = self._config.retried
         if again:
-            self._folder.retire(lambda row: status_of(row) in again)
+            self._folder.retire(lambda row: row["key"] in self.wanted_keys and status_of(row) in again)
         gold = _gold(problems)
-        self.wanted_keys = frozenset(item.key for item in wanted)
         self.counter.expect(len(wanted))
         done = set[str]()
         there = set[tuple[str, int]]()

@@ -90,6 +90,15 @@ async def test_cut_items_are_done_again_only_when_asked(scripted, endless, probl
     assert sorted((row["id"], row["status"]) for row in old) == [("p1", "cut"), ("p4", "cut")]
 
 
+async def test_only_the_chosen_problems_are_done_again(scripted, endless, problems, rows, tmp_path):
+    async with scripted(endless) as engine:
+        await run_batch(problems, tmp_path, config(), engine=engine)
+    async with scripted() as engine:
+        report = await run_batch(problems, tmp_path, config(retry="cut", ids=("p1", "p2")), engine=engine)
+    assert (report.items, report.done, report.cut) == (2, 6, 1)
+    assert {row["id"]: row["attempt"] for row in rows(tmp_path) if row["attempt"] > 1} == {"p1": 2}
+
+
 async def test_all_takes_failed_and_cut_items(scripted, endless, problems, rows, tmp_path):
     def broken(question, path):
         return 1 / 0 if question == "add 2" else endless(question, path)
