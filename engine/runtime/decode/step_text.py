@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import logging
 import re
+from copy import copy
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -26,6 +27,9 @@ _HEADING = re.compile(
 
 
 _NOT_SPACE = re.compile(r"\S")
+
+_FROM_LAST_BREAK = (r"\n", r"\n\s*\n", r"\nStep \d+:")
+"""Patterns whose match in a text that goes on can only begin at the last line break of what had none."""
 
 PATTERN_LIMIT_S = 0.1
 """Seconds of processor time for one search with a pattern that a person wrote."""
@@ -103,20 +107,20 @@ class _WholeBlocks:
     """
 
     def __init__(self, text: str, lead: int, opened: str, begin: int = 0) -> None:
-        self._text, self._opened = text, opened
+        self.text, self._opened = text, opened
         self._read, self._body = begin, lead
         self._below_headings = False
 
     def may_end(self, at: int) -> bool:
         """Tell whether the step may end at a place; each place asked for lies beyond the one before."""
-        self._opened, self._read = open_block(self._text[self._read : at], self._opened), at
-        while not self._below_headings and (heading := _HEADING.match(self._text, self._body, at)):
+        self._opened, self._read = open_block(self.text[self._read : at], self._opened), at
+        while not self._below_headings and (heading := _HEADING.match(self.text, self._body, at)):
             self._body = heading.end()
-        first = _NOT_SPACE.search(self._text, self._body, at)
+        first = _NOT_SPACE.search(self.text, self._body, at)
         if first is None:
             return False
         # A line that was read to its end and is no heading never becomes one.
-        self._below_headings = self._below_headings or self._text.find("\n", first.start(), at) >= 0
+        self._below_headings = self._below_headings or self.text.find("\n", first.start(), at) >= 0
         return not self._opened
 
 
@@ -125,18 +129,15 @@ def is_whole(text: str, opened: str = "") -> bool:
     return _WholeBlocks(text, len(text) - len(text.lstrip()), opened).may_end(len(text))
 
 
-def find_step_end(
-    text: str, format: StepFormat, start: int, lead: int, opened: str = "", *, begin: int = 0
+def _find_step_end(
+    text: str, format: StepFormat, start: int, lead: int, blocks: _WholeBlocks | None
 ) -> tuple[int | None, int]:
-    """Look from `start` on for the end of the step that begins at `begin`, up to `lead` with white space.
+    """Look from `start` on for the end of the step whose first character that is no space is at `lead`.
 
     Return the place where the step ends, None if it has not ended, and where the next look may start.
     """
     pattern = step_pattern(format)
     match = pattern.search(text, max(start, lead)) if lead < len(text) else None
-    if match is None:
-        return None, start
-    blocks = _WholeBlocks(text, lead, opened, begin) if format.whole_blocks else None
     while match is not None:
         if blocks is None or blocks.may_end(match.start()):
             return match.end(), start
@@ -152,7 +153,10 @@ def find_end_after(text: str, format: StepFormat, begin: int) -> int | None:
         end = find_end_after(text[begin:], format, 0)
         return None if end is None else begin + end
     lead = _NOT_SPACE.search(text, begin)
-    return None if lead is None else find_step_end(text, format, begin, lead.start(), begin=begin)[0]
+    if lead is None:
+        return None
+    blocks = _WholeBlocks(text, lead.start(), "", begin) if format.whole_blocks else None
+    return _find_step_end(text, format, begin, lead.start(), blocks)[0]
 
 
 def find_stop(text: str, stop: str, start: int = 0) -> int | None:
@@ -177,14 +181,16 @@ class StepText:
         self._opened = opened
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._whole = True
-        self._searched = self._passed = 0
+        self._blocks: _WholeBlocks | None = None
+        self._searched = self._passed = self._unmatched = 0
         self.text = ""
 
     def copy(self) -> StepText:
         """Return an independent copy."""
         other = StepText(self._format, opened=self._opened)
         other._stop, other._whole, other.text = self._stop, self._whole, self.text
-        other._searched, other._passed = self._searched, self._passed
+        other._searched, other._passed, other._unmatched = self._searched, self._passed, self._unmatched
+        other._blocks = copy(self._blocks)
         other._decoder.setstate(self._decoder.getstate())
         return other
 
@@ -205,9 +211,18 @@ class StepText:
         if format is None or pattern is None:
             return None
         lead = len(self.text) - len(self.text.lstrip())
-        if lead == len(self.text) or pattern.search(self.text, lead if lead > self._passed else self._passed) is None:
+        if lead == len(self.text):
             return None
-        end, self._passed = find_step_end(self.text, format, self._passed, lead, self._opened)
+        start = max(lead, self._passed, self._unmatched)
+        if pattern.search(self.text, start) is None:
+            if format.pattern in _FROM_LAST_BREAK:
+                last = self.text.rfind("\n", start)
+                self._unmatched = last if last >= 0 else len(self.text)
+            return None
+        if format.whole_blocks:
+            self._blocks = self._blocks or _WholeBlocks(self.text, lead, self._opened)
+            self._blocks.text = self.text
+        end, self._passed = _find_step_end(self.text, format, max(self._passed, self._unmatched), lead, self._blocks)
         if end is None:
             return None
         if early:
