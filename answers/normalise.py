@@ -108,9 +108,8 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\s+"), " "),
     (re.compile(r" ?([-+*/=(),\[\]{}^<>|:]) ?"), r"\1"),
 )
-_LONG_SPACE = re.compile(r"\s{17,}")
-_SPACE = " " * 16
-"""For longer white space, over which patterns would go again and again; in the end all becomes one space."""
+_LONG_SPACE = re.compile(r"(\s{8})\s+(\s{8})")
+"""White space that patterns would go over again and again; its ends alone matter, in the end it becomes one space."""
 _GOES_ON = re.compile(r"(-?\d+\.\d{0,20}?)(\d{1,10}?)\2{2,20}(?:\.\.\.|\u2026|\\[lc]?dots)")
 _BEFORE = re.compile(r"(?:=|:|\\approx(?![a-zA-Z])|\\sim(?![a-zA-Z])) ?")
 _AFTER = ";,: "
@@ -123,11 +122,11 @@ def normalise(text: str) -> str:
         text = _RAISED_RUN.sub(lambda run: f"^{{{run.group().translate(_RAISED)}}}", text)
         text = _LOWERED_RUN.sub(lambda run: f"_{{{run.group().translate(_LOWERED)}}}", text)
         text = text.translate(_CHARACTERS)
-    text = _LONG_SPACE.sub(_SPACE, unwrap(text))
+    text = _LONG_SPACE.sub(r"\1\2", unwrap(text))
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
         if replacement == " ":
-            text = _LONG_SPACE.sub(_SPACE, text)
+            text = _LONG_SPACE.sub(r"\1\2", text)
         if replacement == ",":
             text = _THOUSANDS.sub(_joined, _SPACED_NUMBER.sub(_joined, text))
     goes_on = _GOES_ON.fullmatch(text)
