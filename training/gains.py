@@ -116,7 +116,7 @@ def _preference(reward: str, quality: Quality) -> str:
     if share is None or interval is None:
         return (
             f"whether {reward} prefers right solutions cannot be told: no problem has both right and wrong ones "
-            f"({quality.right_paths} of {quality.paths} paths are right)"
+            f"({quality.right_paths} of {quality.paths} finished paths are right)"
         )
     low, high = interval
     figures = (

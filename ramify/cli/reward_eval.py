@@ -152,7 +152,7 @@ async def _measure(
             paths[name] = await _score(name, own_spec, labels, chosen)
     found = {name: quality(each, threshold=chosen.threshold, seed=chosen.seed) for name, each in paths.items()}
     for name, each in found.items():
-        if each.first_error is None:
+        if each.paths and each.first_error is None:
             terminal.note(f"nothing says which steps {name} should score low; use --labels, or worked solutions")
     rows = gains(outcomes) if outcomes else []
     report: dict[str, Any] = {
@@ -369,7 +369,8 @@ def _save(
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}", "choose another --out") from error
     try:
-        draw_reliability(fits, folder / "reliability.png")
+        if fits:
+            draw_reliability(fits, folder / "reliability.png")
     except UsageError as error:
         if find_spec("matplotlib") is not None:
             terminal.note(str(error))

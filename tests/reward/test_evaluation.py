@@ -374,3 +374,14 @@ def test_mistakes_are_told_before_a_model_is_loaded(
     assert main(["reward", "eval", *options]) == code
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and message in errors[0]
+
+
+def test_a_report_on_no_finished_path_is_no_error(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    command = ["reward", "eval", "mean-logprob", "--count", "1", "--width", "2", "--against", "none", "--no-search"]
+    assert main([*command, "--max-path-tokens", "3", "--threads", "1", "--out", str(tmp_path / "out")]) == 0
+    captured = capsys.readouterr()
+    assert "2 of 2 paths had no answer after 3 tokens" in captured.err
+    assert "cannot be told: no problem has both right and wrong ones (0 of 0 finished" in captured.out
+    assert not [each for each in recwarn if "legend" in str(each.message)]
