@@ -37,6 +37,11 @@ class AnswerReading:
     last_resort: bool
     chosen_by: str
 
+    @property
+    def title(self) -> str:
+        """The kind in words, and whether it was guessed; a marked answer is no guess."""
+        return f"{self.kind.title}{' (guessed)' if self.guessed and self.kind is not AnswerKind.BOX else ''}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
         return {**asdict(self), "kind": str(self.kind)}

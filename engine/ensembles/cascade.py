@@ -73,7 +73,11 @@ def certainty(solution: Solution) -> float:
     """
     if solution.answer is not None and solution.reading is not None and not solution.reading.kind.votes:
         texts = [each.answer for each in solution.candidates if each.answer is not None]
-        return mean_similarities(texts)[texts.index(solution.answer)] if len(texts) > 1 else 0.0
+        return (
+            mean_similarities(texts)[texts.index(solution.answer)]
+            if len(texts) > 1 and solution.answer in texts
+            else 0.0
+        )
     sizes = solution.vote_counts()
     own = next((each.votes for each in solution.candidates if each.answer == solution.answer), 0)
     if solution.answer is None or not own:

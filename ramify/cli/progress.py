@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from . import terminal
 
 if TYPE_CHECKING:
-    from ramify.answers.reading import AnswerReading
-
     from ..events import Event, ModelLoading
     from ..solution import Solution
 
@@ -106,7 +104,7 @@ def summary_line(solution: Solution) -> str:
     usage = solution.usage
     parts = [f"{solution.strategy['name']}: {votes_line(solution)}"]
     if solution.answer is not None and solution.reading is not None:
-        parts.append(_kind_line(solution.reading))
+        parts.append(f"answer: {solution.reading.title}")
     if solution.score is not None:
         parts.append(f"score {solution.score:.3f}")
     parts.append(f"{usage.policy.generated_tokens:,} tokens generated")
@@ -138,12 +136,6 @@ def votes_line(solution: Solution) -> str:
         cut = sum(reason in (PruneReason.BUDGET, PruneReason.STOPPED) for reason in reasons)
     found += f", {without} ended without an answer" if without else ""
     return found + (f", {cut} cut short" if cut else "")
-
-
-def _kind_line(reading: AnswerReading) -> str:
-    """Return what kind of answer it is; a marked one is no guess."""
-    guessed = reading.guessed and reading.kind != "box"
-    return f"answer: {reading.kind.title}{' (guessed)' if guessed else ''}"
 
 
 def _selection(solution: Solution, texts: int) -> str:
