@@ -128,7 +128,7 @@ async def open_local(
     reward = reward_source(config, setup)
     late = late_engine(config.fallback, reward, config.engine)
     async with (
-        Engine(config.model, reward, config=config.engine, on_loading=on_loading) as opened,
+        Engine(model=config.model, reward=reward, config=config.engine, on_loading=on_loading) as opened,
         LocalExecutor(opened, config.fallback, late) as executor,
     ):
         yield executor
