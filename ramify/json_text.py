@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from math import isfinite
-from typing import Any
+from typing import Any, cast
 
 from .errors import MalformedText
 
@@ -60,6 +59,8 @@ def read_toml(text: str) -> dict[str, Any]:
     Raises:
         MalformedText: if it is no TOML, or has more than DEEPEST levels.
     """
+    import tomllib
+
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -107,7 +108,7 @@ def _is_too_deep(value: Any) -> bool:
         level = [
             child
             for each in level
-            for child in (each.values() if type(each) is dict else each)
+            for child in cast("list[Any]", each.values() if type(each) is dict else each)
             if type(child) is dict or type(child) is list
         ]
         if not level:

@@ -289,7 +289,7 @@ def _on_loopback() -> Generator[None]:
 
     Ray takes the machine's outer address for 127.0.0.1, unless it was told that there are no clusters.
     """
-    constants = import_module("ray._private.ray_constants")
+    constants: Any = import_module("ray._private.ray_constants")
     before = os.environ.get(_CLUSTERS_VARIABLE), getattr(constants, "ENABLE_RAY_CLUSTER", None)
     os.environ[_CLUSTERS_VARIABLE] = "0"
     constants.ENABLE_RAY_CLUSTER = False

@@ -81,7 +81,7 @@ class HubClient:
             raise UsageError(
                 f"HF_ENDPOINT is {self.endpoint!r}, which is no address", "write it like https://huggingface.co"
             )
-        if "authorization" in {name.lower() for name in utils.build_hf_headers(library_name="ramify")}:
+        if "authorization" in {name.lower() for name in self._utils.build_hf_headers(library_name="ramify")}:
             check_encrypted("the token of HF_TOKEN or `hf auth login`", self.endpoint, ("HF_ENDPOINT",))
 
     def list_files(self, ref: HubRef) -> Listing:
