@@ -340,3 +340,14 @@ async def test_the_stop_rule_says_how_far_it_is(ui):
         await user.press("space")
         await user.over()
         assert "stopped early: the" in user.text()
+
+
+async def test_whole_texts_are_said_to_be_chosen_without_votes(ui):
+    def prose(question: str, path: tuple[int, ...]) -> str:
+        return f"Rain falls on the {('hills', 'hills', 'sea', 'hills and woods')[path[0] % 4]} all day."
+
+    given = {"strategy": "majority", "width": 4, "answer": "text"}
+    async with ui(spec=RunSpec(options=given), model=ScriptedModel(prose)) as user:
+        await user.ask("Write about the rain.")
+        await user.over()
+        await user.until(lambda: "most like the other texts" in user.text())

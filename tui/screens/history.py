@@ -121,7 +121,8 @@ class HistoryScreen(RamifyScreen):
             some = "no run says that" if self.query_one(Input).value else "there are no runs yet; ask something first"
             text.update(Content.styled(some, "$faint"))
             return
-        facts = [run.strategy, run.model, f"{run.generated_tokens:,} tokens", duration_text(run.seconds)]
+        named = [each for each in (run.strategy, run.model) if each]
+        facts = [*named, f"{run.generated_tokens:,} tokens", duration_text(run.seconds)]
         facts += [run.stop_reason.replace("_", " "), f"run {run.id}"]
         answer = "no answer" if run.answer is None else one_line(run.answer)
         text.update(

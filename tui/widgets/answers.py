@@ -77,9 +77,15 @@ class AnswersPanel(Widget):
     def _notes(self, margin: str, unanswered: int) -> list[Content]:
         view, spec = self._session.view, self._session.spec
         lines = list[Content]()
+        reading = None if view.solution is None else view.solution.reading
+        if reading is not None and margin and not reading.kind.votes:
+            # Whole texts and code have no votes to be ahead by.
+            margin = "most like the other texts" if reading.chosen_by == "medoid" else "highest score"
         first = [part for part in (margin, f"{unanswered} without answer" if unanswered else "") if part]
         if first:
             lines.append(Content.styled(" · ".join(first), "$faint"))
+        if reading is not None and reading.last_resort and view.answer is not None:
+            lines.append(Content.styled("taken from the last number of the text", "$warning"))
         rule = spec.get("stop")
         solution = view.solution
         if solution is not None and solution.stop is not None and not self._session.failure:
