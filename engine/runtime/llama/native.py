@@ -182,7 +182,11 @@ class Model:
         self.offloaded = offload and params.n_gpu_layers > 0
         self._shares = None if vocabulary_only else place(self._lib, params, config)
         if progress is not None:
-            callback = self._lib.llama_progress_callback(lambda fraction, _: progress(fraction))
+
+            def report(fraction: float, data: object) -> bool:
+                return progress(fraction)
+
+            callback = self._lib.llama_progress_callback(report)
             params.progress_callback = callback
         _native_lines().clear()
         self.summary.verify_same(config.path)
