@@ -355,7 +355,7 @@ class Run:
         found = await scorer.score(nodes)
         for node in found.too_long:
             self._controller.too_long(node)
-        self._controller.score(found.values, scorer.usage)
+        self._controller.score(found.values, scorer.usage, found.parts)
         self._scoring = False
         self._wake()
 

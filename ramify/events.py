@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,10 +86,14 @@ class NodeAdded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeScored:
-    """The reward model scored the path that ends in this node; `score` is in [0, 1]."""
+    """The reward model scored the path that ends in this node; `score` is in [0, 1].
+
+    `scores` are those of the parts of a combined reward by name, None if it has no parts.
+    """
 
     node: int
     score: float
+    scores: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,13 +35,20 @@ class ScoreUsage:
 
     `evaluated_tokens` cost a forward pass for the first time, `cached_tokens` were taken from the cache instead,
     `reevaluated_tokens` were evaluated again because the cache had dropped them. `generated_tokens` were written by a
-    reward that writes.
+    reward that writes. `flops` are the FLOPs of all of them where models of several sizes read them, None for 2 x the
+    reward's parameters a token.
     """
 
     evaluated_tokens: int = 0
     cached_tokens: int = 0
     reevaluated_tokens: int = 0
     generated_tokens: int = 0
+    flops: float | None = None
+
+    def flops_of(self, parameters: int) -> float:
+        """Return the FLOPs of the tokens, for a reward of so many parameters unless `flops` is known."""
+        tokens = self.evaluated_tokens + self.generated_tokens + self.reevaluated_tokens
+        return 2.0 * parameters * tokens if self.flops is None else self.flops
 
     def __add__(self, other: ScoreUsage) -> ScoreUsage:
         return ScoreUsage(
@@ -49,6 +56,7 @@ class ScoreUsage:
             cached_tokens=self.cached_tokens + other.cached_tokens,
             reevaluated_tokens=self.reevaluated_tokens + other.reevaluated_tokens,
             generated_tokens=self.generated_tokens + other.generated_tokens,
+            flops=None if self.flops is None and other.flops is None else (self.flops or 0.0) + (other.flops or 0.0),
         )
 
 

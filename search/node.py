@@ -5,6 +5,7 @@ A node knows nothing of its tree's indexes: change its state through `SearchTree
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum, auto
 
@@ -91,7 +92,8 @@ class Node:
     and is the identity that seeds and orderings use. `text` and `tokens` are the step alone, not the whole path.
     `token_count` equals `len(tokens)` unless a backend reports counts only. `logprob` is the sum of natural
     log-probabilities of the step at temperature 1, None if unknown. `score` is the reward model's score in [0, 1]
-    of the path that ends here, None while unscored. `answer` is set on finished nodes, None if none was found.
+    of the path that ends here, None while unscored; `scores` are those of the parts of a combined reward by name, None
+    if it has no parts. `answer` is set on finished nodes, None if none was found.
     `visits` counts the scored steps at and below this node and `value_sum` adds up their scores, in steps of 2^-32.
     `origin` says where the step comes from. `about` is the node whose finished text a critique or a revision follows
     in conversation, None for all others; in the tree itself both stand below the root, as a path of their own.
@@ -114,6 +116,7 @@ class Node:
     value_sum: float = 0.0
     origin: Origin = Origin.MODEL
     about: int | None = None
+    scores: Mapping[str, float] | None = None
 
     @property
     def depth(self) -> int:

@@ -35,6 +35,7 @@ def node_to_dict(node: Node) -> dict[str, Any]:
         "value_sum": node.value_sum,
         "origin": str(node.origin),
         "about": node.about,
+        **({} if node.scores is None else {"scores": dict(node.scores)}),
     }
 
 
@@ -132,6 +133,7 @@ def _node(position: int, entry: object) -> Node:
         value_sum=field("value_sum", _number),
         origin=field("origin", Origin),
         about=field("about", _optional(_count), optional=True),
+        scores=field("scores", _optional(_units), optional=True),
     )
 
 
@@ -174,6 +176,12 @@ def _unit(value: object) -> float:
     if not 0.0 <= number <= 1.0:
         raise ValueError(value)
     return number
+
+
+def _units(value: object) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        raise TypeError(value)
+    return {_text(name): _unit(each) for name, each in cast("Mapping[object, object]", value).items()}
 
 
 def _text(value: object) -> str:

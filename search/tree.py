@@ -113,10 +113,11 @@ class SearchTree:
             self._unscored.add(node_id)
         return node
 
-    def score(self, node_id: int, value: float | None) -> Node:
+    def score(self, node_id: int, value: float | None, *, parts: Mapping[str, float] | None = None) -> Node:
         """Record the reward model's score of the path ending here, in [0, 1].
 
-        The node must be open or finished and unscored; the same score again changes nothing.
+        `parts` are the scores of a combined reward's parts by name, None if it has none. The node must be open or
+        finished and unscored; the same score again changes nothing.
 
         Raises:
             TreeError: if the node cannot be scored, has another score, or the score is out of range.
@@ -131,6 +132,7 @@ class SearchTree:
         if node.score is None:
             self._credit(node, float(value))
         node.score = float(value)
+        node.scores = dict(parts) if parts else None
         self._unscored.discard(node_id)
         return node
 

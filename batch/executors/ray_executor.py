@@ -309,10 +309,11 @@ def _engine_plan(config: BatchConfig, setup: Setup) -> EnginePlan:
     fallback = None if config.fallback is None else config.fallback.at(_absolute(config.fallback.model))
     described: dict[str, Mapping[str, Any] | None] = {str(model): setup.model}
     if read is not None:
-        place = _absolute(read.model) if read.model else ""
-        reward = read.with_model(place)
-        if place:
-            described[place] = setup.reward
+        reward = read.renamed(_absolute)
+        for each in read.singles:
+            if each.model:
+                whole = setup.reward or {}
+                described[_absolute(each.model)] = whole["parts"][each.text] if read.parts else setup.reward
     if fallback is not None:
         described[str(fallback.model)] = setup.fallback
     return EnginePlan(model=model, reward=reward, engine=config.engine, fallback=fallback, files=file_sizes(described))

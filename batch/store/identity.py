@@ -75,6 +75,11 @@ def describe_reward(source: str | Path, known: Mapping[str, Any] | None) -> dict
         UsageError: if the name is malformed.
     """
     reward = read_reward_name(source)
+    if reward.parts:
+        before = {} if known is None else known.get("parts", {})
+        parts = {each.text: describe_reward(each.text, before.get(each.text)) for each in reward.parts}
+        content = digest([reward.text, *(part.get("sha256") for part in parts.values())])
+        return {"name": reward.text, "sha256": content, "parts": parts}
     if reward.path is None:
         return unfiled(reward.text)
     way = reward.text.removesuffix(reward.model)

@@ -238,17 +238,22 @@ class SearchController:
             self._finish_if_ended(node, answer)
         self._settle(node.id)
 
-    def score(self, values: Mapping[int, float], total: ScoreUsage) -> None:
-        """Record the rewards of the paths that end in the nodes, and what the reward model has used in the run."""
+    def score(
+        self, values: Mapping[int, float], total: ScoreUsage, parts: Mapping[int, Mapping[str, float]] | None = None
+    ) -> None:
+        """Record the rewards of the paths that end in the nodes, and what the reward model has used in the run.
+
+        `parts` are the scores of a combined reward's parts by node, None if it has none.
+        """
         self.meter.scored(total)
         for node_id, value in values.items():
-            self._score(node_id, value)
+            self._score(node_id, value, (parts or {}).get(node_id))
 
-    def _score(self, node_id: int, value: float) -> None:
+    def _score(self, node_id: int, value: float, parts: Mapping[str, float] | None) -> None:
         self._steps.scoring.discard(node_id)
         if self.tree.node(node_id).state is not NodeState.PRUNED:
-            node = self.tree.score(node_id, value)
-            self._emit(NodeScored(node=node_id, score=value))
+            node = self.tree.score(node_id, value, parts=parts)
+            self._emit(NodeScored(node=node_id, score=value, scores=parts))
             self._finish_if_ended(node, self._path_ends.answer(node))
         self._settle(node_id)
 

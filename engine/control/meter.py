@@ -194,7 +194,7 @@ class Meter:
             cached_tokens=total.cached_tokens,
             generated_tokens=total.generated_tokens,
             reevaluated_tokens=total.reevaluated_tokens,
-            flops=self.price.reward_flops * evaluated,
+            flops=self.price.reward_flops * evaluated if total.flops is None else total.flops,
         )
         self._unread_prompts = (self._unread_prompts[0], 0)
 

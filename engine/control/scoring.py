@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ramify.errors import RewardContextExceeded
+from ramify.reward.combined import CombinedSession
 from ramify.reward.protocol import RewardSession, ScoredStep, ScoreUsage
 from ramify.search.tree import ROOT, SearchTree
 
@@ -19,10 +20,11 @@ Key = tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scores by node, and the nodes whose paths are too long for the reward model."""
+    """Scores by node, those of a combined reward's parts, and the nodes whose paths are too long for the reward."""
 
     values: dict[int, float]
     too_long: tuple[int, ...]
+    parts: dict[int, Mapping[str, float]]
 
 
 class Scorer:
@@ -57,7 +59,8 @@ class Scorer:
             too_long = error.nodes
             steps = [step for step in steps if step.node not in too_long]
             values = await self._session.score(steps) if steps else []
-        return Scored({step.node: value for step, value in zip(steps, values, strict=True)}, too_long)
+        parts = {step.node: found for step in steps if (found := self._session.scores_of(step))}
+        return Scored({step.node: value for step, value in zip(steps, values, strict=True)}, too_long, parts)
 
     async def release(self, nodes: Sequence[int]) -> None:
         """Free what is kept for these nodes; nothing below them will be scored."""
@@ -92,6 +95,7 @@ class DistinctSession:
     def __init__(self, inner: RewardSession) -> None:
         self._inner = inner
         self._scores = dict[Key, float]()
+        self._parts = dict[Key, Mapping[str, float]]()
         self._by_path = dict[Key, int]()
         self._paths = dict[int, Key]()
         self._representative = dict[int, int]()
@@ -125,7 +129,13 @@ class DistinctSession:
                 raise _for_equal_paths(error, asked, steps, keys) from error
             raise
         self._scores.update(zip(asked, values, strict=True))
+        if isinstance(self._inner, CombinedSession):
+            self._parts.update({key: self._inner.scores_of(step.node) for key, step in asked.items()})
         return [self._scores[key] for key in keys]
+
+    def scores_of(self, step: ScoredStep) -> Mapping[str, float]:
+        """Return the scores of a combined reward's parts for a path, empty if they are not known."""
+        return self._parts.get(_key(step), {})
 
     async def release(self, nodes: Sequence[int]) -> None:
         """Free what is kept for these nodes, unless other nodes with the same path need it."""

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from ramify.errors import ModelLoadError, RewardSpecError, UsageError
+from ramify.reward.algebra import Combination, Extreme, Part, Product, Weighted, parts_of, read_combination
 from ramify.reward.arithmetic_reward import ArithmeticReward
 from ramify.reward.callable import CallableReward
+from ramify.reward.combined import CombinedReward
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.mlp import MlpHead
 from ramify.reward.noise import NoisyReward
@@ -35,7 +37,7 @@ from .verifier import VerifierReward
 RANK_POOLING = 4
 """LLAMA_POOLING_TYPE_RANK, as files with a classifier have it in their metadata."""
 
-RewardSource = str | Path | RewardModel | Callable[..., Any] | None
+RewardSource = str | Path | RewardModel | Combination | Callable[..., Any] | None
 
 
 class LoadModel(Protocol):
@@ -77,8 +79,14 @@ class RewardLoader:
         """
         if source is None:
             return None
+        if isinstance(source, Part):
+            return await self.load(cast("RewardSource", source.source), policy)
+        if isinstance(source, Product | Extreme | Weighted):
+            return await self._combined(source, policy)
         if isinstance(source, str | Path):
             found = check_reward(source, self._spec)
+            if found.parts:
+                return await self._combined(read_combination(found.text), policy)
             reward = await self._named(found, policy)
             for sigma in reversed(found.sigmas):
                 reward = NoisyReward(reward, sigma)
@@ -91,6 +99,20 @@ class RewardLoader:
             f"the reward is an object of type {type(source).__name__}",
             "pass a name, a path, a function of (question, steps), or a RewardModel",
         )
+
+    async def _combined(self, combination: Combination, policy: PolicyModel | None) -> RewardModel:
+        loaded = dict[object, RewardModel]()
+        models = list[RewardModel]()
+        for part in parts_of(combination):
+            source = part.source
+            key = source if isinstance(source, str | Path) else id(source)
+            if key not in loaded:
+                model = await self.load(cast("RewardSource", source), policy)
+                if model is None:
+                    raise UsageError(f"the combination {combination} has a part without a reward", "leave it out")
+                loaded[key] = model
+            models.append(loaded[key])
+        return CombinedReward(combination, models)
 
     async def _named(self, found: RewardName, policy: PolicyModel | None) -> RewardModel:
         if found.judge is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ramify.errors import ModelLoadError, RewardSpecError, UsageError
 from ramify.files import is_file, user_path
+from ramify.reward.algebra import Part, parts_of, read_combination, renamed
 from ramify.reward.arithmetic_reward import ARITHMETIC
 from ramify.reward.noise import NOISY, split_noisy
 from ramify.reward.published import FAMILIES
@@ -31,7 +33,8 @@ class RewardName:
     none; the file is `path`, and results call it `name`. `checks` means the equations in the text, without a model.
     `confidence` is the kind of a language model's confidence, that of the policy itself where there is no `path`.
     `judge` is the address of a judge. Without these three, the file is a reward model, or the folder of a checkpoint
-    (`is_checkpoint`). `sigmas` are the standard deviations of noise on the scores, outermost first.
+    (`is_checkpoint`). `sigmas` are the standard deviations of noise on the scores, outermost first. `parts` are the
+    rewards of a combination, which has none of the other fields but its text.
     """
 
     text: str
@@ -44,15 +47,25 @@ class RewardName:
     is_checkpoint: bool = False
     checks: bool = False
     sigmas: tuple[float, ...] = ()
+    parts: tuple[RewardName, ...] = ()
 
     @property
     def reads_policy(self) -> bool:
-        """True for the confidence of the policy itself."""
+        """True for the confidence of the policy itself, and for a combination with it."""
+        if self.parts:
+            return any(part.reads_policy for part in self.parts)
         return self.confidence is not None and self.path is None
 
-    def with_model(self, model: str) -> str:
-        """Return the name with another name of the same file."""
-        return self.text.removesuffix(self.model) + model if self.model else self.text
+    @property
+    def singles(self) -> tuple[RewardName, ...]:
+        """The rewards of a combination, or this one alone."""
+        return self.parts or (self,)
+
+    def renamed(self, name: Callable[[str], str]) -> str:
+        """Return the text with other names of the same files, as `name` gives them."""
+        if self.parts:
+            return str(renamed(read_combination(self.text), lambda text: read_reward_name(text).renamed(name)))
+        return self.text.removesuffix(self.model) + name(self.model) if self.model else self.text
 
 
 def read_reward_name(source: str | Path) -> RewardName:
@@ -60,12 +73,18 @@ def read_reward_name(source: str | Path) -> RewardName:
 
     That is ARITHMETIC, one of CONFIDENCES, also with `:MODEL` for another language model's, `openai:URL#MODEL`, the
     folder of a Hugging Face checkpoint, or a model as `resolve_model` knows it; `noisy:SIGMA:REWARD` is one of these
-    with noise on its scores.
+    with noise on its scores. Combinations of them are read by `ramify.reward.algebra`.
 
     Raises:
         ModelLoadError: if there is no such file or model; the message has the nearest name of a reward.
         UsageError: if the name is malformed.
     """
+    if isinstance(source, str) and not is_file(user_path(source)):
+        combination = read_combination(source)
+        if not isinstance(combination, Part):
+            names = tuple(read_reward_name(str(part.source)) for part in parts_of(combination))
+            return RewardName(text=source, plain=source, name=source, parts=names)
+        source = str(combination.source)
     sigmas = list[float]()
     inner = source
     while isinstance(inner, str) and inner.startswith(NOISY):
@@ -87,6 +106,10 @@ def check_reward(source: str | Path, spec: str | None = None) -> RewardName:
         UsageError: if the name is malformed, or there is no such format.
     """
     found = read_reward_name(source)
+    if found.parts:
+        for part in found.parts:
+            check_reward(part.text, spec if part.path is not None and part.confidence is None else None)
+        return found
     try:
         if spec is not None:
             load_spec(spec)
