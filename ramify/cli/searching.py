@@ -91,16 +91,15 @@ async def search(
         RamifyError: if the model cannot be loaded, the question is wrong or the search fails.
     """
     interrupts, started_s = Interrupts(), time.monotonic()
-    best_so_far: Callable[[], Solution] | None = None
+    so_far: list[Callable[[], Solution]] = []
     with interrupts.listening():
         on_loading = progress.loading(plan.model)
         async with Engine(plan.model, plan.reward, on_loading=on_loading, **plan.engine_options) as engine:
             strategy = plan.strategy(has_reward=engine.reward is not None, width=engine.default_width)
 
             def begun(run: Run) -> None:
-                nonlocal best_so_far
                 interrupts.soften(run.stop)
-                best_so_far = partial(as_it_stands, run, strategy, seed=seed, model=named)
+                so_far.append(partial(as_it_stands, run, strategy, seed=seed, model=named))
                 if engine.reward is None and plan.reward is not None and strategy.width > 1:
                     progress.note(no_reward_note(plan.model, votes=run.answers.kind.votes))
 
@@ -113,7 +112,7 @@ async def search(
             solution = await _with_fallback(plan, fallback, solution, options, progress, interrupts)
         return SearchOutcome(solution, bool(interrupts.count))
     # Cancelled by a second Ctrl-C; what was written until then is still there.
-    return SearchOutcome(None if best_so_far is None else best_so_far(), interrupted=True)
+    return SearchOutcome(so_far[0]() if so_far else None, interrupted=True)
 
 
 def budget_left(budget: Budget, seconds: float) -> Budget:
