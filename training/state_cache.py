@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ramify.errors import LockHeld, RunFolderError, UsageError
-from ramify.files import Journal, lock, read_journal
+from ramify.files import Journal, lock, open_guarded, read_journal
 
 from .preflight import digest, file_identity
 
@@ -108,7 +108,7 @@ class StateCache:
             return
         rows = list[dict[str, Any]]()
         try:
-            with self._path.open("r+b") as file:
+            with open(open_guarded(self._path, os.O_RDWR), "r+b") as file:
                 file.truncate(self._end)
                 file.seek(self._end)
                 for solution, each in states.items():

@@ -14,7 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-from ramify.files import cache_folder, write_text
+from ramify.files import cache_folder, read_bytes, write_text
+from ramify.json_text import read_json
 
 from ..llama.config import ModelConfig
 from ..messages import DecodeTimes
@@ -186,8 +187,8 @@ def _place(identity: Mapping[str, Any]) -> Path:
 def _read(place: Path, identity: Mapping[str, Any]) -> Rates:
     """Return the rates in a file, unknown ones if it is damaged or belongs to something else."""
     try:
-        found: Any = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found: Any = read_json(read_bytes(place))
+    except (OSError, ValueError):
         return Rates()
     if not isinstance(found, dict):
         return Rates()
