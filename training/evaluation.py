@@ -85,18 +85,20 @@ class EvaluatedProblem:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EvaluatedProblem:
         """Rebuild an evaluated problem from `to_dict()`."""
-        paths = (
-            {name: tuple(value) if isinstance(value, list) else value for name, value in path.items()}
-            for path in data["paths"]
-        )
         return cls(
             problem=data["problem"],
             correct=data["correct"],
             usage={method: Usage.from_dict(usage) for method, usage in data["usage"].items()},
-            paths=tuple(ScoredPath(**path) for path in paths),
+            paths=tuple(_path_from(path) for path in data["paths"]),
             unfinished=data["unfinished"],
             unscored=data["unscored"],
         )
+
+
+def _path_from(data: Mapping[str, Any]) -> ScoredPath:
+    """Rebuild a path from plain JSON types, in which tuples are lists."""
+    tuples = {name: tuple(data[name]) for name in ("steps", "scores", "values")}
+    return ScoredPath(**{**data, **tuples, "good": None if data["good"] is None else tuple(data["good"])})
 
 
 class EvaluationJournal:

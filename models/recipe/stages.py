@@ -31,7 +31,7 @@ from .train import Progress, Schedule, Trainer, load_policy, prepare
 
 log = logging.getLogger(__name__)
 
-LIMITS = {"max_step_tokens": 64, "max_path_tokens": 256}
+LIMITS: dict[str, Any] = {"max_step_tokens": 64, "max_path_tokens": 256}
 """Longest step and longest path in tokens; solutions of the bundled tasks take less."""
 LABELLINGS: dict[str, tuple[tuple[range, LabelPlan], ...]] = {
     "m": (
