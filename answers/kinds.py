@@ -34,7 +34,7 @@ class AnswerKind(StrEnum):
         return self in (AnswerKind.BOX, AnswerKind.NUMBER, AnswerKind.CHOICE)
 
     @property
-    def title(self) -> str:
+    def description(self) -> str:
         """The kind in words, with its article."""
         return _TITLES[self]
 

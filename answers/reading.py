@@ -40,7 +40,7 @@ class AnswerReading:
     @property
     def title(self) -> str:
         """The kind in words, and whether it was guessed; a marked answer is no guess."""
-        return f"{self.kind.title}{' (guessed)' if self.guessed and self.kind is not AnswerKind.BOX else ''}"
+        return f"{self.kind.description}{' (guessed)' if self.guessed and self.kind is not AnswerKind.BOX else ''}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -49,7 +49,8 @@ class AnswerReading:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> AnswerReading:
         """Rebuild a reading from `to_dict()`."""
-        return cls(**{**data, "kind": AnswerKind(data["kind"])})
+        rest = {name: value for name, value in data.items() if name != "kind"}
+        return cls(kind=AnswerKind(data["kind"]), **rest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from ramify.config import DEFAULT_RUN, AnswerWord, EngineConfig, RunConfig
 from ramify.errors import EngineClosed, UsageError, check_kind
 from ramify.events import Event, ModelLoading
 from ramify.problem import Problem
+from ramify.reward.algebra import Combination
 from ramify.reward.callable import CallableReward
 from ramify.reward.protocol import RewardModel
 from ramify.sampling_params import SamplingParams
@@ -64,7 +65,7 @@ class Engine:
     def __init__(
         self,
         model: str | Path | PolicyModel = "demo-m",
-        reward: str | Path | RewardModel | Callable[..., Any] | None = "default",
+        reward: str | Path | RewardModel | Combination | Callable[..., Any] | None = "default",
         *,
         config: EngineConfig | None = None,
         on_loading: Callable[[ModelLoading], None] | None = None,

@@ -97,8 +97,10 @@ class EvaluatedProblem:
 
 def _path_from(data: Mapping[str, Any]) -> ScoredPath:
     """Rebuild a path from plain JSON types, in which tuples are lists."""
-    tuples = {name: tuple(data[name]) for name in ("steps", "scores", "values")}
-    return ScoredPath(**{**data, **tuples, "good": None if data["good"] is None else tuple(data["good"])})
+    lists = ("steps", "scores", "values", "good")
+    rest = {name: value for name, value in data.items() if name not in lists}
+    steps, scores, values, good = (None if data[name] is None else tuple(data[name]) for name in lists)
+    return ScoredPath(steps=steps or (), scores=scores or (), values=values or (), good=good, **rest)
 
 
 class EvaluationJournal:

@@ -76,7 +76,7 @@ def describe_reward(source: str | Path, known: Mapping[str, Any] | None) -> dict
     """
     reward = read_reward_name(source)
     if reward.parts:
-        before = {} if known is None else known.get("parts", {})
+        before: Mapping[str, Any] = {} if known is None else known.get("parts", {})
         parts = {each.text: describe_reward(each.text, before.get(each.text)) for each in reward.parts}
         content = digest([reward.text, *(part.get("sha256") for part in parts.values())])
         return {"name": reward.text, "sha256": content, "parts": parts}

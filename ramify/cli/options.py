@@ -129,9 +129,9 @@ def path_settings(options: dict[str, Any]) -> dict[str, Any]:
     """
     sampling = SamplingParams(**_given(SamplingParams, options))
     limits = [key for key in SAMPLING_KEYS if key not in {each.key for each in declared(SamplingParams)}]
-    given = {"sampling": sampling, **{key: options[key] for key in limits if options[key] is not None}}
-    RunConfig(**given)  # Checks that they go together.
-    return given
+    given = {key: options[key] for key in limits if options[key] is not None}
+    RunConfig(sampling=sampling, **given)  # Checks that they go together.
+    return {"sampling": sampling, **given}
 
 
 def search_options(command: Decorated) -> Decorated:

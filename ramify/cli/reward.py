@@ -155,12 +155,12 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
     except UsageError as error:
         terminal.note(str(error))
     states = labels.with_name(f"{labels.name}.states")
-    shown = _ReadingLine(model, states)
+    line = _ReadingLine(model, states)
     with terminal.owned_stdout():
         with resumable():
             done = anyio.run(
                 lambda: train_reward(
-                    rows, model, out, plan, spec=given, config=config, states=states, on_reading=shown.update
+                    rows, model, out, plan, spec=given, config=config, states=states, on_reading=line.update
                 )
             )
         _draw(out.with_suffix(".reliability.png"), done.spec.name, done.quality.reliability)

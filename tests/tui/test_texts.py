@@ -170,9 +170,9 @@ async def test_panels_are_hidden_shown_and_moved(ui, size):
         await user.over()
         detail, side = user.run.query_one(NodeDetail), user.run.query_one("#side")
         shown = detail.display
-        await user.press("d")
+        await user.press("v")
         assert detail.display is not shown
-        await user.press("d")
+        await user.press("v")
         before = side.outer_size
         await user.press("less_than_sign")
         await user.until(lambda: side.outer_size != before)

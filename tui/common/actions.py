@@ -70,7 +70,7 @@ ACTIONS: tuple[Action, ...] = (
         "rerun", "r", "r", "again", "Go home with this question and these settings, to change and run.", ("run",), 14
     ),
     Action("wrap", "w", "w", "wrap", "Show steps in the tree on several lines, or on one.", TREES, 15),
-    Action("toggle_path", "d", "d", "path", "Show the panel of the selected path, or hide it.", ("run",), 16),
+    Action("toggle_path", "v", "v", "path", "Show the panel of the selected path, or hide it.", ("run",), 16),
     Action("plain", "m", "m", "plain", "Show texts as they were written, or Markdown and LaTeX set.", ("run",), 17),
     Action("narrow_side", "greater_than_sign", ">", "tree", "Give the tree more room than the panels.", ("run",), 18),
     Action("widen_side", "less_than_sign", "<", "panels", "Give the panels more room than the tree.", ("run",), 19),

@@ -8,8 +8,8 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Generator
-from contextlib import contextmanager
-from typing import IO
+from contextlib import contextmanager, suppress
+from typing import IO, TextIO
 
 KEPT_LINES = 2000
 """Number of lines that are kept."""
@@ -71,7 +71,7 @@ def own_terminal() -> Generator[LogLines]:
     saved = os.dup(1), os.dup(2)
     old = sys.__stdout__, sys.__stderr__
     screen = os.fdopen(os.dup(2 if os.isatty(2) else 1), "w", encoding="utf-8", errors="replace")
-    with tempfile.NamedTemporaryFile() as output, screen, _logging_to(LogLines(output)) as lines:
+    with tempfile.NamedTemporaryFile() as output, _closing(screen), _logging_to(LogLines(output)) as lines:
         # Appending, because each of the two descriptors has a position of its own in the file.
         append = os.open(output.name, os.O_WRONLY | os.O_APPEND)
         sys.__stdout__ = sys.__stderr__ = screen
@@ -86,6 +86,16 @@ def own_terminal() -> Generator[LogLines]:
             for descriptor, original in zip((1, 2), saved, strict=True):
                 os.dup2(original, descriptor)
                 os.close(original)
+
+
+@contextmanager
+def _closing(screen: TextIO) -> Generator[None]:
+    """Close the screen's stream after the block; what a terminal that has gone does not take is lost."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            screen.close()
 
 
 @contextmanager
