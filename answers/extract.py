@@ -40,6 +40,8 @@ _DISPLAYS = {"$$": "$$", r"\[": r"\]", r"\(": r"\)", "$": "$", "```": "```"}
 _DISPLAY = re.compile(r"(?:```\w*|\$\$?|\\\[|\\\()[ \t]*\n")
 _BULLET = re.compile(r"(?:[-*•]|\d+\.)[ \t]+(?=\S)")
 
+_QUOTE_END = re.compile(r"[.!?]?([\"”])\s*\Z(?<=[.!?][\"”])")
+_SINGLE_QUOTED = re.compile(r"\s*['‘]([^'‘’]+?)[.!?]?['’]\s*")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 _TITLES = frozenset("St Mr Mrs Ms Dr Mt Ft Prof Jr Sr No vs approx Fig Eq".split())
 _UNITS = frozenset("ft in lb lbs oz hr hrs min sec yd mi cm mm km pt qt gal sq cu".split())
@@ -286,6 +288,13 @@ def _first_sentence(text: str) -> str:
     if "{" not in text:
         # The closing brace of a box around the whole sentence.
         text = text.partition("}")[0]
+    quoted = _SINGLE_QUOTED.fullmatch(text)
+    if quoted is not None:
+        text = quoted[1]
+    end = _QUOTE_END.search(text)
+    if end is not None and text.count(end[1]) % 2 and "“" not in text:
+        # The quotation began before the phrase.
+        text = text[: end.start()]
     # The end of emphasis that began before the phrase.
     for sign in ("**", "__", "*"):
         if text.count(sign) == 1:
