@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ramify.errors import UsageError
+from ramify.errors import MalformedText, UsageError
 from ramify.files import read_bytes, write_text
 from ramify.json_text import read_json
 from ramify.search.budget import Budget
@@ -122,7 +122,7 @@ def load_profile(path: Path) -> Profile:
         return Profile.model_validate(read_json(read_bytes(path)))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", "make one with `ramify calibrate`") from error
-    except (ValidationError, UnicodeDecodeError) as error:
+    except (ValidationError, MalformedText) as error:
         first = str(error).splitlines()[0]
         raise UsageError(f"{path} is not a profile: {first}", "make one with `ramify calibrate`") from error
 

@@ -174,7 +174,7 @@ def cache_bytes(path: Path, kv_type: str, cells: int) -> float:
     model = Model(config)
     Context(model, config).close()
     model.close()
-    said = "\n".join(line for _, line in native._lines)
+    said = "\n".join(line for _, line in native._native_lines())
     return sum(float(each) for each in re.findall(r"[KV] \(\w+\): +([\d.]+) MiB", said)) * (1 << 20)
 
 

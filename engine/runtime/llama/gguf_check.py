@@ -38,7 +38,7 @@ _COUNTS = {
     "block_count": (1, 512),
     "expert_count": (0, 1024),
     "expert_used_count": (0, 1024),
-    "context_length": (0, (1 << 32) - 1),
+    "context_length": (0, (1 << 31) - 1),
     "embedding_length": (1, 1 << 20),
     "feed_forward_length": (0, 1 << 24),
     "attention.head_count": (0, 1 << 14),
@@ -49,6 +49,8 @@ _COUNTS = {
     "vocab_size": (0, 1 << 31),
 }
 """Least and largest values of an architecture's counts: where llama.cpp aborts, or far beyond any model."""
+SHORTEST_CONTEXT = 8
+"""Fewest tokens of a context that a file may declare; 0 means that it declares none."""
 _LENGTHS = ("attention.key_length", "attention.value_length", "rope.dimension_count")
 _EVEN_HEADS = frozenset({"llama", "qwen2", "qwen3"})
 """Architectures for which llama.cpp aborts unless all of _LENGTHS are equal."""
@@ -314,6 +316,8 @@ def _check_numbers(metadata: Mapping[str, Scalar], vocabulary_size: int | None) 
         if isinstance(value, bool | str) or not least <= value <= most:
             raise _Broken(f"its {name} is {_shown_value(value)}, and {least} to {most} are possible; it is damaged")
         found[name] = value
+    if 0 < found.get("context_length", 0) < SHORTEST_CONTEXT:
+        raise _Broken(f"its context_length is {found['context_length']}, which holds no text; it is damaged")
     if found.get("expert_used_count", 0) > found.get("expert_count", 0):
         raise _Broken("it uses more experts for a token than it has; it is damaged")
     lengths = {found[name] for name in _LENGTHS if name in found}
