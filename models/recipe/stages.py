@@ -123,12 +123,12 @@ class Recipe:
         for name, policy in POLICIES.items():
             path = self.work / f"demo-{name}.quality.json"
             if path.exists():
-                found = self._policy_description(name) | {"quality": read_json(path.read_text("utf-8"))}
+                found = self._policy_description(name) | {"quality": read_json(path.read_text("utf-8"), lenient=True)}
                 self._write_card(f"demo-{name}", "policy", policy.task, found)
         for reward, task in {policy.reward: policy.task for policy in POLICIES.values()}.items():
             path = self.work / f"{reward}.quality.json"
             if path.exists():
-                self._write_card(reward, "process reward model", task, read_json(path.read_text("utf-8")))
+                self._write_card(reward, "process reward model", task, read_json(path.read_text("utf-8"), lenient=True))
 
     def _policy_description(self, name: str) -> dict[str, Any]:
         model, progress = self._policy(name)

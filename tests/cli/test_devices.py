@@ -25,7 +25,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> list[EngineConfig]:
     """Collect the configuration of each engine that a command opens."""
     found: list[EngineConfig] = []
 
-    def engine(*, model: str, reward: str | None, **options: Any) -> Engine:
+    def engine(model: str, reward: str | None, **options: Any) -> Engine:
         made = Engine(model=ScriptedModel(lambda question, path: "The answer is 7."), reward=None, **options)
         found.append(made.config)
         return made

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
-IMPORT_NAMES = {"llama-cpp-python": "llama_cpp", "math-verify": "math_verify"}
+IMPORT_NAMES = {"markdown-it-py": "markdown_it", "llama-cpp-python": "llama_cpp", "math-verify": "math_verify"}
 
 
 def folder(package: str) -> Path:

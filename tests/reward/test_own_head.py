@@ -14,7 +14,7 @@ from ramify.engine.engine import Engine
 from ramify.engine.library.catalog import resolve_model
 from ramify.engine.library.convert.heads import HeadFiles, copy_with_head, spare_rows
 from ramify.engine.rewards.own_head import OwnHeadReward
-from ramify.engine.runtime.serve import worker
+from ramify.engine.runtime.serve import loads
 from ramify.models import generate_problems
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.specs import RewardSpec
@@ -101,12 +101,12 @@ async def test_policy_and_reward_of_one_file_share_its_weights(
 ) -> None:
     loaded: list[str] = []
 
-    class Counted(worker.Model):
-        def __init__(self, config: Any) -> None:
+    class Counted(loads.Model):
+        def __init__(self, config: Any, *arguments: Any, **options: Any) -> None:
             loaded.append(config.path)
-            super().__init__(config)
+            super().__init__(config, *arguments, **options)
 
-    monkeypatch.setattr(worker, "Model", Counted)
+    monkeypatch.setattr(loads, "Model", Counted)
     await train_reward(LABELS, "demo-m:f16", tmp_path / "mlp.gguf", HeadPlan(kind="mlp", epochs=2), config=CONFIG)
     for file in (trained, tmp_path / "mlp.gguf"):
         loaded.clear()

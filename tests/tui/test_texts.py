@@ -103,7 +103,7 @@ def test_the_part_that_differs_is_shown():
     assert excerpt(line, 48, 34) == "To find… multiply three by twelve"
     assert excerpt(line, 59, 50) == "To find the… we have to multiply three by twelve"
     assert excerpt(line, 10, 34) == "To find the number of pencils we…"
-    assert excerpt(line, len(line), 20) == "To… twelve"
+    assert excerpt(line, len(line), 20) == "To… three by twelve"
 
 
 @settings(deadline=None)
