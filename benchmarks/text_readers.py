@@ -18,9 +18,17 @@ from ramify.answers import extract_answer, last_number, normalise
 from ramify.answers.checkers import make_checker
 from ramify.answers.equality import decide_quickly, same_in_votes_quickly
 from ramify.answers.forms import parse_form
+from ramify.answers.kinds import code_in, guess_kind, options_of
+from ramify.answers.similarity import similarity
 from ramify.engine.policy.prompts.step_formats import STEP_FORMATS, split_steps
 from ramify.engine.runtime.decode.step_text import StepText, open_block
+from ramify.reward.arithmetic import find_equations
+from ramify.search.export import TREE_FORMATS, export_tree
+from ramify.search.tree import ROOT, SearchTree
+from ramify.tables import markdown_text, text_table
 from ramify.text import cut, one_line, printable, shorten, width_of, xml_text
+from ramify.tui.state.markup import readable_markdown, readable_text, unicode_math
+from ramify.tui.state.rows import wrapped
 
 Reader = Callable[[str], object]
 
@@ -33,6 +41,19 @@ def token_by_token(text: str) -> None:
     for start in range(0, len(text), 3):
         if step.add(text[start : start + 3].encode("utf-8", "replace")) is not None or len(step.text) > 3000:
             step = StepText(STEP_FORMATS["blank-line"])
+
+
+NODE_CHARACTERS = 100
+
+
+def tree_of(text: str, form: str) -> SearchTree:
+    """Return a tree whose steps are the text's pieces: a chain, or a star of paths of one step."""
+    tree, above = SearchTree(), ROOT
+    for start in range(0, len(text), NODE_CHARACTERS):
+        node = tree.add_pending(above)
+        tree.complete(node.id, text[start : start + NODE_CHARACTERS])
+        above = node.id if form == "chain" else ROOT
+    return tree
 
 
 READERS: Mapping[str, Reader] = {
@@ -52,6 +73,22 @@ READERS: Mapping[str, Reader] = {
     "shorten": lambda text: shorten(text, 60),
     "cut": lambda text: cut(text, 60),
     "width": width_of,
+    "kind": guess_kind,
+    "options": options_of,
+    "code": code_in,
+    "similarity": lambda text: similarity(text, text[::-1]),
+    "equations": find_equations,
+    "math set": unicode_math,
+    "text set": readable_text,
+    "Markdown set": readable_markdown,
+    "wrapped": lambda text: wrapped(text, 60, 4),
+    "table": lambda text: text_table(("A", "B"), [(line, line[:9]) for line in text.split("\n")]),
+    "Markdown cell": markdown_text,
+    **{
+        f"{ending} of a {form}": lambda text, ending=ending, form=form: export_tree(tree_of(text, form), ending)
+        for ending in TREE_FORMATS
+        for form in ("chain", "star")
+    },
 }
 """The functions that read what models and files say, by name."""
 
