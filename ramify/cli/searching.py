@@ -81,16 +81,17 @@ class Interrupts:
 
 
 async def search(
-    plan: SearchPlan, question: str, progress: SearchProgress, fallback: Fallback | None = None
+    plan: SearchPlan, question: str, progress: SearchProgress, fallback: Fallback | None, called_s: float
 ) -> SearchOutcome:
     """Solve one question as planned; `fallback` is asked as well if the answer is not certain.
 
-    The budget's seconds count from the call: what a user waits for includes the loading.
+    The budget's seconds count from `called_s`, by the monotonic clock: what a user waits for includes the start of the
+    program and the loading.
 
     Raises:
         RamifyError: if the model cannot be loaded, the question is wrong or the search fails.
     """
-    interrupts, started_s = Interrupts(), time.monotonic()
+    interrupts = Interrupts()
     so_far: list[Callable[[], Solution]] = []
     with interrupts.listening():
         on_loading = progress.loading(plan.model)
@@ -106,7 +107,7 @@ async def search(
             options: dict[str, Any] = {**plan.run_options, "strategy": strategy, "progress": progress.interactive}
             seed = options.get("seed", DEFAULT_RUN.seed)
             named = {"policy": engine.policy.name, "reward": None if engine.reward is None else engine.reward.name}
-            options["budget"] = budget_left(options.get("budget", DEFAULT_BUDGET), time.monotonic() - started_s)
+            options["budget"] = budget_left(options.get("budget", DEFAULT_BUDGET), time.monotonic() - called_s)
             solution = await _run_to_end(engine, question, options, progress, begun)
         if fallback is not None and not interrupts.count:
             solution = await _with_fallback(plan, fallback, solution, options, progress, interrupts)

@@ -6,6 +6,7 @@ import os
 import select
 import stat
 import sys
+import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -74,11 +75,14 @@ def _solve(
 ) -> None:
     plan = SearchPlan.from_options(options)
     fallback = fallback_from(options)
+    asked_s = time.monotonic()
     text = read_question(question)
+    # The limit of seconds counts from the start of the process, but not while another program writes the question.
+    called_s = click.get_current_context().find_root().obj + time.monotonic() - asked_s
     progress = SearchProgress(quiet=quiet)
     with terminal.owned_stdout():
         try:
-            solution, interrupted = _search(plan, fallback, text, progress)
+            solution, interrupted = _search(plan, fallback, text, progress, called_s)
         finally:
             progress.clear()
         if solution is not None:
@@ -116,13 +120,13 @@ def _warmed(options: dict[str, Any]) -> Generator[None]:
 
 
 def _search(
-    plan: SearchPlan, fallback: Fallback | None, question: str, progress: SearchProgress
+    plan: SearchPlan, fallback: Fallback | None, question: str, progress: SearchProgress, called_s: float
 ) -> tuple[Solution | None, bool]:
     import anyio
 
     from .searching import search
 
-    outcome = anyio.run(search, plan, question, progress, fallback)
+    outcome = anyio.run(search, plan, question, progress, fallback, called_s)
     return outcome.solution, outcome.interrupted
 
 
