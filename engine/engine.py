@@ -40,7 +40,7 @@ from .planning.parallel import ParallelLimit
 from .planning.profile import Profile, profile_for
 from .planning.strategy_choice import choose_strategy
 from .policy.defaults import SuggestsWidth
-from .policy.protocol import EndsItself, PolicyModel, PromptsByKind, TellsRates
+from .policy.protocol import Calculates, EndsItself, PolicyModel, PromptsByKind, TellsRates
 from .run import Run
 from .runtime.serve.rates import Rates
 
@@ -140,6 +140,7 @@ class Engine:
         min_step_tokens: int = DEFAULT_RUN.min_step_tokens,
         max_path_tokens: int = DEFAULT_RUN.max_path_tokens,
         answer: AnswerWord = DEFAULT_RUN.answer,
+        calculator: bool = DEFAULT_RUN.calculator,
         stop: StopRule | str | None = None,
         cut: PathRule | None = None,
         tree: SearchTree | None = None,
@@ -172,6 +173,7 @@ class Engine:
             min_step_tokens=min_step_tokens,
             max_path_tokens=max_path_tokens,
             answer=answer,
+            calculator=calculator,
             stop=make_stop_rule(stop) if isinstance(stop, str) else stop,
             cut=cut,
         )
@@ -241,6 +243,8 @@ class Engine:
             )
         if config.budget.flops is not None and not policy.parameters:
             raise UsageError(f"FLOPs are limited and the size of {policy.name} is not known", "limit tokens instead")
+        if config.calculator and not (isinstance(policy, Calculates) and policy.calculates):
+            raise UsageError(f"{policy.name} cannot write with a calculator", "leave it out, or use a model file")
         read_by = None if reward is None or isinstance(reward, CallableReward) else reward.parameters
         price = TokenPrice.of(policy.parameters, read_by)
         meter = Meter(config.budget, price, min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens))

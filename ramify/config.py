@@ -10,7 +10,7 @@ from ramify.search.budget import MOST_PATHS, Budget
 
 from .errors import UsageError
 from .sampling_params import SamplingParams
-from .settings import COMPACT, COUNT, GROUPS, INTEGER, NUMBER, Setting, declared, setting, verify
+from .settings import COMPACT, COUNT, FLAG, GROUPS, INTEGER, NUMBER, Setting, declared, setting, verify
 
 if TYPE_CHECKING:
     from ramify.search.path_rules import PathRule
@@ -285,7 +285,8 @@ class RunConfig:
     `max_step_tokens` bounds one step; a step cut there is continued as if it were complete. A step of less than
     `min_step_tokens` goes on with the next one. `max_path_tokens` bounds the generated tokens of a path; a path that
     reaches it without an answer is pruned. `seed` fixes all sampling. `answer` is the
-    kind of the answers, "auto" to guess it. `stop` ends the run early and `cut` single paths, None never.
+    kind of the answers, "auto" to guess it. With `calculator` the exact value stands after each `expression =` that a
+    path writes (see ramify.reward.calculator); models behind servers have none. `stop` ends the run early and `cut` single paths, None never.
 
     Raises:
         UsageError: if a number is out of range.
@@ -339,6 +340,15 @@ class RunConfig:
         "`number`, `choice` (the letter of an option), `line` (the last line), `code` (the longest block of code) or "
         "`text` (all of it); `auto`, the default, goes by the prompt preset, the question and the texts "
         "([answers.md](answers.md))",
+    )
+    calculator: bool = setting(
+        False,
+        FLAG,
+        group="search",
+        help="Put exact values after `expression =`.",
+        unset="off",
+        explanation="where a path has written `expression =`, put its exact value there instead of sampling it; off by "
+        "default, not for servers ([strategies.md](strategies.md#calculator))",
     )
     stop: StopRule | None = setting(
         None,

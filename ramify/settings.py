@@ -54,6 +54,22 @@ def _number(text: str) -> float:
     return value
 
 
+def _switch(text: str) -> bool:
+    try:
+        return {
+            "true": True,
+            "on": True,
+            "yes": True,
+            "1": True,
+            "false": False,
+            "off": False,
+            "no": False,
+            "0": False,
+        }[text.strip().lower()]
+    except KeyError:
+        raise UsageError(f"{text!r} is neither on nor off", "write true or false") from None
+
+
 def _quantity(name: str, units: Mapping[str, float], example: str, *, whole: bool = False) -> Kind:
     """Return the kind of numbers above 0 with one of `units`; `whole` accepts whole numbers alone, as int."""
 
@@ -76,6 +92,7 @@ TEXT = Kind("text", str)
 COMPACT = Kind("text", lambda text: text.replace(" ", ""))
 INTEGER = Kind("integer", _integer)
 NUMBER = Kind("number", _number)
+FLAG = Kind("switch", _switch)
 COUNT = _quantity("count", SCALES, "20000 or 20k", whole=True)
 FLOPS = _quantity("number", SCALES, "1e12 or 2T")
 DURATION = _quantity("duration", TIMES, "90s or 2m")
@@ -167,6 +184,9 @@ class Setting:
         """
         if value is None or callable(value):
             # A rule of the caller's own stands in for its text.
+            return
+        if self.kind is FLAG:
+            check_kind(self.attribute, value, bool, "True or False")
             return
         is_text = self.kind in (TEXT, COMPACT)
         check_kind(self.attribute, value, (str, PathLike) if is_text else Real, "a text" if is_text else "a number")

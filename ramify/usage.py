@@ -16,7 +16,8 @@ class RoleUsage:
     instead of being evaluated. `generated_tokens` were sampled. `reevaluated_tokens` had been evaluated before and
     were evaluated again: the cache had to drop them because memory was short, or a server keeps nothing between steps.
     `shared_tokens` are those of the generated ones that were not evaluated by themselves, since another path had drawn
-    the same tokens so far. `flops` is 2 x parameters x (prompt + generated + reevaluated tokens), the forward-pass
+    the same tokens so far. `calculated_tokens` are those of the generated ones that the calculator put in instead of
+    their being sampled. `flops` is 2 x parameters x (prompt + generated + reevaluated tokens), the forward-pass
     estimate of Kaplan et al. (arXiv 2001.08361, section 2.1), as if no token were shared; 0.0 if the number of
     parameters is unknown.
     """
@@ -27,6 +28,7 @@ class RoleUsage:
     reevaluated_tokens: int = 0
     flops: float = 0.0
     shared_tokens: int = 0
+    calculated_tokens: int = 0
 
     def __add__(self, other: RoleUsage) -> RoleUsage:
         return RoleUsage(
@@ -36,6 +38,7 @@ class RoleUsage:
             reevaluated_tokens=self.reevaluated_tokens + other.reevaluated_tokens,
             flops=self.flops + other.flops,
             shared_tokens=self.shared_tokens + other.shared_tokens,
+            calculated_tokens=self.calculated_tokens + other.calculated_tokens,
         )
 
     @property
@@ -82,9 +85,16 @@ class Usage:
         return self.policy.flops + self.reward.flops
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types; `tokens_per_s`, `total_tokens` and `flops` are included as derived figures."""
+        """Return plain JSON types; `tokens_per_s`, `total_tokens` and `flops` are included as derived figures.
+
+        `calculated_tokens` is left out where it is 0.
+        """
         derived = {"tokens_per_s": self.tokens_per_s, "total_tokens": self.total_tokens, "flops": self.flops}
-        return {**asdict(self), **derived}
+        data = asdict(self)
+        for role in (data["policy"], data["reward"]):
+            if not role["calculated_tokens"]:
+                del role["calculated_tokens"]
+        return {**data, **derived}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Usage:

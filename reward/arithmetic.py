@@ -106,6 +106,19 @@ class Equation:
     holds: bool | None
 
 
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """Expression at the end of a text: its exact value, its `text` without LaTeX, and its units.
+
+    `percent` says that it is a sum of percentages, such as 20% + 5%.
+    """
+
+    value: Fraction
+    text: str
+    units: frozenset[str]
+    percent: bool
+
+
 class _Token(NamedTuple):
     kind: str
     text: str
@@ -154,14 +167,30 @@ def false_equations(text: str) -> list[Equation]:
 
 def evaluate(text: str) -> Fraction | None:
     """Return the exact value of an expression such as `3 * (4 + 1/2)`; None if it is none, or is not certain."""
-    tokens = list(_tokens(_plain(text)))
+    found = last_expression(text)
+    return None if found is None else found.value
+
+
+def last_expression(line: str) -> Expression | None:
+    """Return the expression with which a line ends; None if there is none, or its value is not certain.
+
+    Of a chain a = b, that is b.
+    """
+    if len(line) > MAX_LINE_CHARACTERS:
+        return None
+    plain = _plain(line)
+    marker = _MARKER.match(plain)
+    tokens = list(_tokens(plain[marker.end() :] if marker else plain))
+    signs = [place for place, token in enumerate(tokens) if token.kind in ("equals", "approximate")]
+    tokens = tokens[signs[-1] + 1 :] if signs else tokens
     try:
-        side = _suffix(tokens, chained=False)
+        side = _suffix(tokens, chained=bool(signs))
     except (_Unreadable, ArithmeticError):
         return None
     if side is None or side.doubtful or not side.signs:
         return None
-    return side.value
+    text = plain[marker.end() if marker else 0 :][tokens[side.start].start : tokens[-1].end]
+    return Expression(side.value, text, frozenset(side.units), side.percent)
 
 
 def _of_line(line: str) -> Iterator[Equation]:
@@ -602,7 +631,7 @@ class _Parser:
 
     def _take_word(self, token: _Token) -> None:
         word = token.text.lower().rstrip(".")
-        if word in _DOUBTFUL_WORDS or len(word) == 1:
+        if word in _DOUBTFUL_WORDS or any(len(part) == 1 for part in word.split("-")):
             self._side.doubtful = True
         self._side.units.add(word)
 

@@ -168,6 +168,7 @@ class Meter:
             generated_tokens=result.generated_tokens,
             reevaluated_tokens=result.reevaluated_tokens,
             shared_tokens=result.shared_tokens,
+            calculated_tokens=result.calculated_tokens,
             flops=self.price.policy_flops * evaluated,
         )
         self.nodes += 1

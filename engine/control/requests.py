@@ -86,6 +86,7 @@ class RequestBuilder:
             to_the_end=expansion.to_the_end,
             turns=self._turns(node.about, node.origin),
             keep=self.strategy.converses,
+            calculator=self.config.calculator,
         )
 
     def _turns(self, about: int | None, origin: Origin | None) -> tuple[Turn, ...]:

@@ -62,6 +62,11 @@ class LlamaPolicy:
         return self.prompt.answer
 
     @property
+    def calculates(self) -> bool:
+        """True: the decoder takes the values of expressions from its calculator where that is asked for."""
+        return True
+
+    @property
     def rates(self) -> Rates | None:
         """The speed of one worker, as far as it is known; None for a model that is fast enough not to be measured."""
         return None if self.parameters < SLOW_PARAMETERS else self.model.rates.present
@@ -157,6 +162,8 @@ class LlamaPolicySession:
         """Return a request below the node of the tree that it follows."""
         if self._prompt.step.whole_blocks and not request.turns:
             request = replace(request, opened=open_block(request.prefix))
+        if request.calculator and not request.turns:
+            request = replace(request, line=request.prefix[request.prefix.rfind("\n") + 1 :])
         if not request.turns and (request.keep or not self._keeps_ends):
             return request
         parent = self._conversations.parent_of(request) if request.turns else request.parent

@@ -112,6 +112,16 @@ class PromptsByKind(Protocol):
 
 
 @runtime_checkable
+class Calculates(Protocol):
+    """A policy that says whether it can write with a calculator (StepRequest.calculator); others cannot."""
+
+    @property
+    def calculates(self) -> bool:
+        """Whether values of expressions can be put in instead of being sampled."""
+        ...
+
+
+@runtime_checkable
 class TellsRates(Protocol):
     """A policy whose speed is measured while it works."""
 

@@ -47,7 +47,8 @@ class StepRequest:
     `seed` fixes the draws, whatever else is decoded. `max_tokens` bounds the step, and a step of less than `min_tokens`
     goes on with the next one. `to_the_end` asks for the rest of the path in one go instead of one step. `keep` says
     that text may follow even the end of the model's text. `opened` is what ends the code fence or the display math in
-    which the text so far ends, "" outside of both.
+    which the text so far ends, "" outside of both. With `calculator` the values of expressions are put in after `=`
+    instead of being sampled; `line` is the unfinished line of the text so far, which an expression may begin in.
 
     The rest is for the policy, and does not reach the worker. `path` holds the child numbers from the root and names
     the child whatever the order of work; `seed` is derived from it. `prefix` is the text generated so far on this path
@@ -64,6 +65,8 @@ class StepRequest:
     to_the_end: bool = False
     keep: bool = False
     opened: str = ""
+    calculator: bool = False
+    line: str = ""
     path: tuple[int, ...] = ()
     prefix: str = ""
     turns: tuple[Turn, ...] = ()
@@ -75,7 +78,8 @@ class StepResult:
 
     `text` excludes the end-of-sequence token or the stop sequence, `tokens` includes it; `generated_tokens` is their
     number, also where a backend reports no tokens. `logprob` is the sum of the natural log probabilities of the tokens
-    at temperature 1, None if the backend does not tell. The other counts are as in RoleUsage.
+    at temperature 1, those of the calculator excepted, None if the backend does not tell. The other counts are as in
+    RoleUsage.
     """
 
     child: int
@@ -88,6 +92,7 @@ class StepResult:
     cached_tokens: int = 0
     reevaluated_tokens: int = 0
     shared_tokens: int = 0
+    calculated_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

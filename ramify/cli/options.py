@@ -13,7 +13,7 @@ from ramify.search.budget import Budget
 from ..config import DEFAULT_BUDGET, SETTINGS, STRATEGY_KEYS, EngineConfig, RunConfig
 from ..errors import UsageError
 from ..sampling_params import SamplingParams
-from ..settings import NUMBER, Setting, declared
+from ..settings import FLAG, NUMBER, Setting, declared
 from .option_types import Assignment, SettingType
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def setting_option(declared: Setting | str, **changed: Any) -> Callable[[Decorat
         setting.key,
         type=SettingType(setting),
         default=setting.default,
+        is_flag=setting.kind is FLAG,
         metavar=setting.metavar or None,
         help=setting.help + (f"  [{brackets}]" if brackets else ""),
     )
@@ -75,7 +76,7 @@ FALLBACK_SETTINGS = (
 SAMPLING_KEYS = tuple(
     each.key
     for each in (*declared(SamplingParams), *declared(RunConfig))
-    if each.option and each.key not in ("seed", "stop", "answer")
+    if each.option and each.key not in ("seed", "stop", "answer", "calculator")
 )
 """Settings of the sampling of paths, and the limits of steps and paths."""
 LOADING_KEYS = tuple(each.key for each in declared(EngineConfig) if each.option and each.group != "search")

@@ -94,6 +94,9 @@ class FakeWords:
     def is_end(self, id: int) -> bool:
         return id == END
 
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        return [NEWLINE if each == "\n" else ord(each) - ord("a") for each in text]
+
 
 def step_request(
     child: int, parent: int = 0, *, max_tokens: int = 20, step: StepFormat | None = LINE, seed: int = 0

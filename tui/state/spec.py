@@ -110,7 +110,8 @@ class RunSpec:
             if name == "strategy_extras":
                 words += [word for each, given in dict(value).items() for word in ("-o", f"{each}={_text(given)}")]
             elif name in DEFAULTS:
-                words += ["--" + name.replace("_", "-"), _number(value)]
+                flag = "--" + name.replace("_", "-")
+                words += [flag] if value is True else [flag, _number(value)]
         return shlex.join([*words, self.question])
 
     def title(self) -> str:
@@ -165,7 +166,7 @@ def python_code(spec: RunSpec, plan: Plan, *, has_reward: bool) -> str:
     sampling = {name: spec.get(name) for name in _SAMPLING if name in spec.options}
     if sampling:
         lines.append(f"sampling=ramify.SamplingParams({_arguments(sampling)}),")
-    lines += [f"{name}={run[name]}," for name in _LENGTHS if name in run]
+    lines += [f"{name}={run[name]}," for name in _LENGTHS if name in run and run[name] != DEFAULTS[name]]
     lines.append(f"seed={spec.get('seed')},")
     engine = {name: value for name, value in plan.engine_options.items() if name in spec.options}
     models = ", ".join([f"model={plan.model!r}", f"reward={plan.reward!r}", *filter(None, [_arguments(engine)])])

@@ -428,7 +428,7 @@ class Decoder:
         """End a sequence: keep its cells if anything may follow, and add its children's results."""
         node, sequence = shared.node.child(tuple(shared.tokens)), shared.sequence
         # A token was drawn from the logits of the token before it.
-        node.evaluated = max(node.evaluated, len(node.path) - 1 if shared.tokens else 0)
+        node.evaluated = max(node.evaluated, shared.evaluated if shared.tokens else 0)
         if sequence is not None:
             node.evaluated = max(node.evaluated, sequence.length)
             if shared.tokens and _goes_on(shared, reason):

@@ -91,6 +91,7 @@ class RunState:
             cached_tokens=shared.cached_tokens,
             reevaluated_tokens=self.reevaluated_tokens,
             shared_tokens=self.shared_tokens,
+            calculated_tokens=shared.calculated_tokens,
         )
         self.prompt_tokens = self.reevaluated_tokens = self.shared_tokens = 0
         return result

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ramify.search.node import FinishReason
 
+from .calculator import Calculator
 from .draws import RowSampler, uniforms
 from .shared_sequences import ChildSequence, SharedSequence
 
@@ -27,6 +28,10 @@ class SamplerVocabulary(Protocol):
 
     def is_end(self, id: int) -> bool:
         """Whether a token ends the text."""
+        ...
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """Tokens of a text."""
         ...
 
 
@@ -52,6 +57,7 @@ class Sampler:
         self, vocabulary: SamplerVocabulary, vocabulary_size: int, *, muted: Sequence[int], longest_path: int
     ) -> None:
         self._vocabulary = vocabulary
+        self._calculator = Calculator(vocabulary)
         self._row_sampler = RowSampler(vocabulary_size)
         self._muted = list(muted)
         self._longest_path = longest_path
@@ -104,8 +110,26 @@ class Sampler:
             group.allowance -= len(shared.children)
         shared.add_token(token, logprob)
         reason = self._end_of(shared, token)
+        if reason is None and shared.line is not None:
+            reason = self._calculate(shared, self._pieces[token] or b"", shared.line)
         if reason is not None:
             result.ended.append((shared, reason))
+
+    def _calculate(self, shared: SharedSequence, piece: bytes, line: str) -> FinishReason | None:
+        """Put a value in where a sequence asks for one and has room for all of it; return why the sequence ends."""
+        tokens = self._calculator.after(piece, line, shared.text)
+        group, count = shared.group, len(shared.children)
+        room = min(shared.max_tokens - len(shared.tokens), self._longest_path - len(shared.target))
+        if len(tokens) > room or (group.allowance is not None and len(tokens) * count > group.allowance):
+            return None
+        for token in tokens:
+            if group.allowance is not None:
+                group.allowance -= count
+            shared.add_calculated(token)
+            reason = self._end_of(shared, token)
+            if reason is not None:
+                return reason
+        return None
 
     def _end_of(self, shared: SharedSequence, token: int) -> FinishReason | None:
         """Return why a sequence ends with its last token, None if it goes on."""

@@ -55,7 +55,9 @@ class SharedSequence(Job):
 
     `node` is the parent until the step is complete. The children agree in all that decides where a step ends. The
     logits after the last of `tokens` are wanted. `shared_tokens` counts the tokens that were evaluated for one child
-    instead of more.
+    instead of more. `line` is the unfinished line before the step, None without a calculator. Of the tokens,
+    `calculated_tokens` were put in by the calculator, and the last `ahead` of these wait for their evaluation together
+    with the token before them.
     """
 
     children: list[ChildSequence]
@@ -68,6 +70,9 @@ class SharedSequence(Job):
     logprob: float
     active: bool
     shared_tokens: int
+    line: str | None
+    calculated_tokens: int
+    ahead: int
     _path: list[int]
 
     def __init__(self, parent: PrefixNode, like: StepRequest, text: StepText, group: RequestGroup) -> None:
@@ -77,6 +82,8 @@ class SharedSequence(Job):
         self.sampling = _interned(like.sampling)
         self.max_tokens, self.min_tokens = like.max_tokens, like.min_tokens
         self.tokens, self.logprob, self.active, self.shared_tokens = [], 0.0, False, 0
+        self.line = like.line if like.calculator else None
+        self.calculated_tokens = self.ahead = 0
 
     def branch(self, children: list[ChildSequence]) -> SharedSequence:
         """Move some of the children, in their order, to a new sequence that has no cached sequence yet."""
@@ -84,6 +91,7 @@ class SharedSequence(Job):
         other._path += self.tokens
         other.tokens += self.tokens
         other.logprob, other.cached_tokens = self.logprob, self.cached_tokens
+        other.calculated_tokens, other.ahead = self.calculated_tokens, self.ahead
         leaving = {id(each) for each in children}
         other.children = children
         self.children = [each for each in self.children if id(each) not in leaving]
@@ -111,8 +119,11 @@ class SharedSequence(Job):
         """Record that all up to position `end` is evaluated now, and tell new tokens from repeated ones."""
         sequence = self.sequence
         assert sequence is not None
-        if sequence.length < len(self.node.path) or end < len(self._path):
+        if sequence.length < len(self.node.path) or end < len(self._path) or self.ahead:
+            before = self.new_tokens
             super(SharedSequence, self).advance(end)
+            self.shared_tokens += (self.new_tokens - before) * (len(self.children) - 1)
+            self.ahead = max(0, min(self.ahead, len(self._path) - end - 1))
             return
         # This common case needs no look at the nodes above: all but the last token had been evaluated before, since
         # that one was drawn from the logits after the one before it.
@@ -123,13 +134,27 @@ class SharedSequence(Job):
 
     def _known_before(self) -> int:
         # Of its own tokens, all but the last: tokens are drawn from logits of evaluated ones.
-        return max(self.node.known, len(self._path) - 1 if len(self.tokens) > 1 else 0)
+        return max(self.node.known, self.evaluated if len(self.tokens) > 1 else 0)
+
+    @property
+    def evaluated(self) -> int:
+        """Length of the path that was evaluated at some time, as far as tokens of its own go."""
+        return len(self._path) - 1 - self.ahead
 
     def add_token(self, token: int, logprob: float) -> None:
         """Append a drawn token; it is evaluated next, if the sequence goes on."""
         self.tokens.append(token)
         self._path.append(token)
         self.logprob += logprob
+
+    def add_calculated(self, token: int) -> None:
+        """Append a token of the calculator; it takes the place of a drawn one, and of its random number."""
+        self.tokens.append(token)
+        self._path.append(token)
+        self.calculated_tokens += 1
+        self.ahead += 1
+        for child in self.children:
+            del child.numbers[-1:]
 
 
 def shared_sequences_of(
@@ -138,7 +163,8 @@ def shared_sequences_of(
     """Return sequences below their parents for requests, one for those that differ in their random numbers alone."""
     found: dict[object, SharedSequence] = {}
     for parent, request in requests:
-        key = (parent, request.to_the_end, request.sampling, request.max_tokens, request.min_tokens, request.opened)
+        limits = (request.to_the_end, request.sampling, request.max_tokens, request.min_tokens)
+        key = (parent, *limits, request.opened, request.calculator, request.line)
         shared = found.get(key)
         if shared is None:
             text = StepText(step, to_the_end=request.to_the_end, opened=request.opened)

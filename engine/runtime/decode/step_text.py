@@ -194,6 +194,11 @@ class StepText:
         other._decoder.setstate(self._decoder.getstate())
         return other
 
+    @property
+    def open_block(self) -> str:
+        """What ends the code fence or the display math in which the text ends, "" outside of both."""
+        return open_block(self.text, self._opened)
+
     def add(self, piece: bytes, *, early: bool = False) -> FinishReason | None:
         """Append a token's bytes; return why the step has ended, None if it goes on.
 
