@@ -284,9 +284,10 @@ class RunConfig:
 
     `max_step_tokens` bounds one step; a step cut there is continued as if it were complete. A step of less than
     `min_step_tokens` goes on with the next one. `max_path_tokens` bounds the generated tokens of a path; a path that
-    reaches it without an answer is pruned. `seed` fixes all sampling. `answer` is the
-    kind of the answers, "auto" to guess it. With `calculator` the exact value stands after each `expression =` that a
-    path writes (see ramify.reward.calculator); models behind servers have none. `stop` ends the run early and `cut` single paths, None never.
+    reaches it without an answer is pruned. `seed` fixes all sampling. `answer` is the kind of the answers, "auto" to
+    guess it. With `calculator` the exact value stands after each `expression =` that a path writes (see
+    ramify.reward.calculator); models behind servers have none. `stop` ends the run early and `cut` single paths, None
+    never.
 
     Raises:
         UsageError: if a number is out of range.
