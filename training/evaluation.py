@@ -27,16 +27,13 @@ from ramify.search.votes import Aggregation, VoteRule, candidates, decide
 from ramify.solution import Solution
 from ramify.usage import Usage
 
-from .labelling import LabelledSolution
+from .labelling import LabelledSolution, StepCheck
 from .preflight import check_output, digest
 
 VOTES = {"majority": VoteRule.MAJORITY, "weighted": VoteRule.WEIGHTED, "best-of-n": VoteRule.BEST}
 SEARCH = "rebase"
 NO_LIMIT = Budget()
 HALF = 0.5
-
-StepCheck = Callable[[Problem, Sequence[str]], int | None]
-"""Returns the first wrong step of a path, from 0; None if all are right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

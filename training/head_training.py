@@ -89,7 +89,7 @@ def train_head(data: LabelledStates, plan: HeadPlan) -> TrainedHead:
     mean, spread = rest.states.mean(0), rest.states.std(0) + 1e-6
     train, test = (rest.states - mean) / spread, (kept.states - mean) / spread
     layers, epochs = _descend(train, rest.values, test, kept.values, plan)
-    scale, offset = _platt_scaling(_logits(layers, test), kept.values)
+    scale, offset = platt_scaling(_logits(layers, test), kept.values)
     folded = _folded(layers, mean, spread, scale, offset)
     return TrainedHead(folded, _quality(_logits(folded, kept.states), kept), epochs)
 
@@ -189,7 +189,7 @@ def _adam(
         layers[name] -= (plan.rate * (size + decay * layers[name])).astype(np.float32)
 
 
-def _platt_scaling(logits: Floats, values: Floats) -> tuple[float, float]:
+def platt_scaling(logits: Floats, values: Floats) -> tuple[float, float]:
     """Return the scale and offset of the logit under which the values are likeliest (Platt), by Newton's method."""
     rows = np.stack([logits, np.ones_like(logits)], 1).astype(np.float64)
     found = np.array([1.0, 0.0])

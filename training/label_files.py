@@ -31,7 +31,16 @@ from ramify.files import Journal, read_journal, write_text
 from ramify.problem import Problem
 from ramify.settings import differences
 
-from .labelling import LabelCost, LabelledSolution, Labeller, LabelLosses, LabelPlan, split_lines
+from .labelling import (
+    LabelCost,
+    LabelledSolution,
+    Labeller,
+    LabelLosses,
+    LabelPlan,
+    StepCheck,
+    split_lines,
+    unchecked,
+)
 from .preflight import check_output
 
 log = logging.getLogger(__name__)
@@ -67,18 +76,25 @@ async def label_problems(
     plan: LabelPlan,
     *,
     config: EngineConfig = ONE_THREAD,
+    check_steps: Callable[[Problem], StepCheck | None] = lambda problem: None,
     on_problem: Callable[[Labelling], None] | None = None,
 ) -> Labelling:
     """Append labelled solutions of `problems` to the JSON Lines file `out`; problems finished there are skipped.
 
+    `check_steps` returns the step check of a problem for exact labels, None if its steps cannot be checked.
     `on_problem` is called after each problem. `<out>.progress` lists the finished problems, their costs and losses.
 
     Raises:
-        UsageError: if a problem has no answer or names no checker, or `out` was made with another model or plan.
+        UsageError: if a problem has no answer or names no checker, its steps cannot be checked for exact labels, or
+            `out` was made with another model or plan.
         ModelLoadError: if the model cannot be loaded.
     """
     todo = list(problems)
     _check(todo)
+    if plan.mode == "exact":
+        without = next((problem for problem in todo if check_steps(problem) is None), None)
+        if without is not None:
+            raise unchecked(without)
     head = {"version": VERSION, "model": _name(model), "plan": _plan(plan), **_prompt(config)}
     with _LabelJournal(out, head) as journal:
         state, started_s = Labelling(), time.monotonic()
@@ -91,7 +107,7 @@ async def label_problems(
 
         async def work(policy: PolicyModel, problem: Problem) -> None:
             try:
-                rows, labeller = await _label(policy, problem, plan)
+                rows, labeller = await _label(policy, problem, plan, check_steps(problem))
                 cost, losses = labeller.cost, labeller.losses
             except QuestionTooLong:
                 rows, cost, losses = [], LabelCost(), LabelLosses()
@@ -133,7 +149,9 @@ def read_labels(path: Path) -> Iterator[LabelledSolution]:
         )
 
 
-async def _label(policy: PolicyModel, problem: Problem, plan: LabelPlan) -> tuple[list[LabelledSolution], Labeller]:
+async def _label(
+    policy: PolicyModel, problem: Problem, plan: LabelPlan, first_error: StepCheck | None
+) -> tuple[list[LabelledSolution], Labeller]:
     session = await policy.open(problem.question)
     try:
         split = policy.prompt.split if isinstance(policy, LlamaPolicy) else split_lines
@@ -146,6 +164,7 @@ async def _label(policy: PolicyModel, problem: Problem, plan: LabelPlan) -> tupl
             sampling=default_sampling(policy),
             answers=answers,
             ends_at_answer=ends_at_answer,
+            first_error=first_error,
         )
         return await labeller.label(), labeller
     finally:

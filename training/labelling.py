@@ -4,6 +4,7 @@ A prefix's soft label is the share of continuations from it that reach the right
 does (Math-Shepherd, Wang et al., arXiv 2312.08935, eq. 3 and 4). Every sampled solution is a continuation of each of
 its own prefixes, and further rollouts fork from them; prefixes with the same text share their outcomes.
 The search looks for a wrong solution's first error by bisection (OmegaPRM, Luo et al., arXiv 2406.06592).
+Exact labels need no rollouts: a step check compares the steps with the problem's worked solution.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ MAX_DEPTH = 25
 
 MARKED = AnswerReader()
 """Reader of answers that texts mark."""
-LabelMode = Literal["soft", "hard", "search"]
+LabelMode = Literal["soft", "hard", "search", "exact"]
+StepCheck = Callable[[Problem, Sequence[str]], int | None]
+"""Returns the first wrong step of a path, from 0; None if all are right."""
 Steps = tuple[str, ...]
 """The steps of one solution."""
 
@@ -44,11 +47,12 @@ class LabelPlan:
     """Settings of a labelling.
 
     `solutions` are sampled for each problem. From each of their prefixes `rollouts` more are sampled: exactly so many
+    `solutions` are sampled for each problem. From each of their prefixes `rollouts` more are sampled: exactly so many
     if labels are "soft", until one is right if they are "hard", and only from the prefixes that a bisection visits in
-    a "search" for each wrong solution's first error. `balance` keeps as many wrong as right solutions of a problem,
-    and none of a problem that has only one kind. `parallel` problems share the cache; with more, each sequence attends
-    to more of its cells. `sampling`, `answer` and the limits of steps and paths, in tokens, are those of a search (see
-    `RunConfig`); a rollout and its prefix are one path.
+    a "search" for each wrong solution's first error; "exact" labels take a step check instead. `balance` keeps as many
+    wrong as right solutions of a problem, and none of a problem that has only one kind. `parallel` problems share the
+    cache; with more, each sequence attends to more of its cells. `sampling`, `answer` and the limits of steps and
+    paths, in tokens, are those of a search (see `RunConfig`); a rollout and its prefix are one path.
 
     Raises:
         UsageError: if a search has no rollouts, or a setting is out of range.
@@ -76,6 +80,8 @@ class LabelPlan:
         )
         if self.mode == "search" and self.rollouts < 1:
             raise UsageError("a search for the first error needs rollouts", "use 1 or more, such as 8")
+        if self.mode == "exact" and self.rollouts:
+            raise UsageError("exact labels need no rollouts", "leave them out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +164,10 @@ class Labeller:
     `split` cuts a whole solution into steps as a search would. `sampling` is that of the model for what the plan leaves
     open. `answers` reads the answers; as in a search, it gives way to another reader where no solution marks one.
     `ends_at_answer` tells whether a path ends with its first answer, else it ends where its text does or at the limit
-    of a path, with the last answer.
+    of a path, with the last answer. `first_error` checks steps for exact labels.
+
+    Raises:
+        UsageError: if labels are to be exact and there is no `first_error`.
     """
 
     def __init__(
@@ -171,7 +180,11 @@ class Labeller:
         sampling: TokenSampling = UNFILTERED,
         answers: AnswerReader = MARKED,
         ends_at_answer: bool = True,
+        first_error: StepCheck | None = None,
     ) -> None:
+        if plan.mode == "exact" and first_error is None:
+            raise unchecked(problem)
+        self._first_error = first_error
         self.cost = LabelCost()
         """Cost so far."""
         self.losses = LabelLosses()
@@ -214,7 +227,7 @@ class Labeller:
             await self._roll_out([prefix for prefix in starts for _ in range(plan.rollouts)])
         elif plan.mode == "hard":
             await self._settle(starts)
-        else:
+        elif plan.mode == "search":
             await self._search([path for path in chosen if not right[path]])
         return [self._solution(path, right[path], 1 if plan.balance else counts[path]) for path in chosen]
 
@@ -407,10 +420,22 @@ class Labeller:
         prefixes = _prefixes(path)
         if self._plan.mode == "soft":
             return (sum(self._outcomes[prefix]) / len(self._outcomes[prefix]) for prefix in prefixes)
+        if self._plan.mode == "exact":
+            assert self._first_error is not None
+            error = self._first_error(self._problem, path)
+            return (float(error is None or number < error) for number in range(len(path)))
         if self._plan.mode == "hard":
             return (float(any(self._outcomes[prefix]) or prefix in self._proven) for prefix in prefixes)
         good = len(path) if right else self._bounds(path)[0]
         return (float(number <= good) for number in range(1, len(path) + 1))
+
+
+def unchecked(problem: Problem) -> UsageError:
+    """Return the error for a problem whose steps cannot be labelled exactly."""
+    return UsageError(
+        f"the steps of problem {problem.id} cannot be checked",
+        "exact labels need a problem of a bundled task with its worked solution (`ramify problems --solutions`)",
+    )
 
 
 def _prefixes(path: Steps) -> list[str]:

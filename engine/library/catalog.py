@@ -133,6 +133,11 @@ def model_parts(path: Path) -> list[Path]:
     return [path.with_name(name) for name in part_names(path.name)]
 
 
+def bundled_heads() -> dict[str, Path]:
+    """Return the files of the bundled likelihood heads by the names of their judges."""
+    return {path.stem: path for path in sorted((_bundled_folder().parent / "heads").glob("*.json"))}
+
+
 def profile_path(policy: str, reward: str | None) -> Path | None:
     """Return the bundled profile of a policy with a reward model, None if there is none; quantizations share one."""
     names = [each.partition(":")[0].removeprefix("ramify-") for each in (policy, reward) if each is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ramify.errors import RewardContextExceeded, RewardError
 from ramify.reward.protocol import ReadRequest, ReadResult, ScoredStep, ScoreUsage, Tokenizer
@@ -43,6 +44,7 @@ class LikelihoodModel:
         self._encoder = SegmentEncoder(model.tokenizer)
         self._whole = tokenizer_adds_space(model.tokenizer)
         self._exact = exact
+        self._piece = lru_cache(maxsize=65536)(model.tokenizer.piece)
 
     @property
     def parameters(self) -> int:
@@ -60,6 +62,10 @@ class LikelihoodModel:
         if len(prompt) >= limit:
             raise RewardContextExceeded(nodes=(), tokens=len(prompt), limit=limit)
         return LikelihoodSession(self, prompt, await self._model.open_run(prompt), limit)
+
+    def pieces(self, tokens: Sequence[int]) -> list[bytes]:
+        """Return the text of each token."""
+        return [self._piece(token) for token in tokens]
 
     def tokens(self, step: ScoredStep) -> tuple[int, ...]:
         """Return the generated tokens of a path."""

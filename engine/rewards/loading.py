@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from anyio import to_thread
+
 from ramify.errors import ModelLoadError, RewardSpecError, UsageError
 from ramify.reward.algebra import Combination, Extreme, Part, Product, Weighted, parts_of, read_combination
 from ramify.reward.arithmetic_reward import ArithmeticReward
 from ramify.reward.callable import CallableReward
 from ramify.reward.combined import CombinedReward
+from ramify.reward.likelihood_head import read_head
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.mlp import MlpHead
 from ramify.reward.noise import NoisyReward
@@ -26,7 +29,7 @@ from ..policy.prompts.prompt_format import choose_prompt_format
 from ..policy.protocol import PolicyModel
 from ..runtime.llama.gguf_check import check_gguf
 from ..runtime.serve.loaded_model import LoadedModel
-from .confidence import ConfidenceName, ConfidenceReward, LogRatioReward
+from .confidence import ConfidenceName, ConfidenceReward, LikelihoodHeadReward, LogRatioReward
 from .judge import JudgeReward
 from .likelihood import LikelihoodModel
 from .naming import RewardName, check_reward, reads_no_policy
@@ -122,6 +125,8 @@ class RewardLoader:
         if found.confidence is not None and found.path is None:
             return _confidence(found.confidence, policy)
         assert found.path is not None
+        if found.head is not None:
+            return await self._likelihood_head(found.head, found.path, found.plain, policy)
         if found.confidence is not None:
             return await self._other_confidence(found.confidence, found.path, found.plain)
         if found.is_checkpoint:
@@ -138,7 +143,7 @@ class RewardLoader:
         """
         if found.path is None or found.is_checkpoint:
             return None
-        if found.confidence is not None:
+        if found.confidence is not None or found.head is not None:
             return FileUse(found.path)
         known = self._given() or spec_from_metadata(check_gguf(found.path).metadata)
         use = _use(found.path, known)
@@ -176,13 +181,21 @@ class RewardLoader:
 
     async def _log_ratio(self, spec: ImplicitSpec, loaded: LoadedModel) -> RewardModel:
         reference = await self._load_model(resolve_model(spec.reference).path)
-        models = [_reader(each, spec.preset) for each in (loaded, reference)]
+        models = [reader(each, spec.preset) for each in (loaded, reference)]
         return LogRatioReward(spec.name, models[0], models[1], beta=spec.beta)
 
     async def _other_confidence(self, kind: ConfidenceName, path: Path, name: str) -> RewardModel:
         loaded = await self._load_model(path)
         size = loaded.info.vocabulary_size
-        return ConfidenceReward(kind, _reader(loaded, None), vocabulary_size=size, name=name, own=False)
+        return ConfidenceReward(kind, reader(loaded, None), vocabulary_size=size, name=name, own=False)
+
+    async def _likelihood_head(
+        self, file: Path, judge: Path, name: str, policy: PolicyModel | None
+    ) -> LikelihoodHeadReward:
+        head = await to_thread.run_sync(read_head, file)
+        await to_thread.run_sync(head.check_judge, judge)
+        loaded = await self._load_model(judge)
+        return LikelihoodHeadReward(head, reader(loaded, None), name=name, split=_splitter(policy))
 
     def _from_checkpoint(self, folder: Path) -> RewardModel:
         from .reference import load_reference
@@ -227,7 +240,8 @@ def _confidence(kind: ConfidenceName, policy: PolicyModel | None) -> RewardModel
     return ConfidenceReward(kind, model, vocabulary_size=size, name=kind, own=True)
 
 
-def _reader(loaded: LoadedModel, preset: str | None) -> LikelihoodModel:
+def reader(loaded: LoadedModel, preset: str | None) -> LikelihoodModel:
+    """Return a loaded model as a reader of paths, with the prompt of `preset`, None for what suits its file."""
     prompt = choose_prompt_format(
         loaded.info.metadata, loaded.tokenizer, chat_template=loaded.info.chat_template, preset=preset
     )

@@ -10,17 +10,20 @@ from ramify.errors import ModelLoadError, RewardSpecError, UsageError
 from ramify.files import is_file, user_path
 from ramify.reward.algebra import Part, parts_of, read_combination, renamed
 from ramify.reward.arithmetic_reward import ARITHMETIC
+from ramify.reward.likelihood_head import read_head
 from ramify.reward.noise import NOISY, split_noisy
 from ramify.reward.published import FAMILIES
 from ramify.reward.spec_loading import is_named, load_spec, spec_from_metadata
 from ramify.text import nearest_word
 
-from ..library.catalog import list_bundled, list_user_models, resolve_model
+from ..library.catalog import bundled_heads, list_bundled, list_user_models, resolve_model
 from ..policy.remote.address import PREFIX
 from ..runtime.llama.gguf_check import check_gguf
 from .confidence import CONFIDENCES, ConfidenceName
 from .judge import JudgeAddress, parse_address
 
+HEAD = "head:"
+"""`head:demo-l` names the bundled likelihood head on the judge demo-l."""
 NO_REWARD, DEFAULT_REWARD_NAME = "none", "default"
 """Names that mean no reward, and the one that goes with the policy; an engine settles both before it loads."""
 
@@ -33,8 +36,9 @@ class RewardName:
     none; the file is `path`, and results call it `name`. `checks` means the equations in the text, without a model.
     `confidence` is the kind of a language model's confidence, that of the policy itself where there is no `path`.
     `judge` is the address of a judge. Without these three, the file is a reward model, or the folder of a checkpoint
-    (`is_checkpoint`). `sigmas` are the standard deviations of noise on the scores, outermost first. `parts` are the
-    rewards of a combination, which has none of the other fields but its text.
+    (`is_checkpoint`). `head` is the file of a likelihood head, and `path` then the judge that it reads. `sigmas` are
+    the standard deviations of noise on the scores, outermost first. `parts` are the rewards of a combination, which has
+    none of the other fields but its text.
     """
 
     text: str
@@ -46,6 +50,7 @@ class RewardName:
     judge: JudgeAddress | None = None
     is_checkpoint: bool = False
     checks: bool = False
+    head: Path | None = None
     sigmas: tuple[float, ...] = ()
     parts: tuple[RewardName, ...] = ()
 
@@ -55,6 +60,11 @@ class RewardName:
         if self.parts:
             return any(part.reads_policy for part in self.parts)
         return self.confidence is not None and self.path is None
+
+    @property
+    def is_reward_model(self) -> bool:
+        """True for a reward model's file or checkpoint, which a spec may be asked for."""
+        return self.path is not None and self.confidence is None and self.head is None
 
     @property
     def singles(self) -> tuple[RewardName, ...]:
@@ -71,7 +81,8 @@ class RewardName:
 def read_reward_name(source: str | Path) -> RewardName:
     """Return what a name or path means.
 
-    That is ARITHMETIC, one of CONFIDENCES, also with `:MODEL` for another language model's, `openai:URL#MODEL`, the
+    That is ARITHMETIC, one of CONFIDENCES, also with `:MODEL` for another language model's, `head:JUDGE` for a bundled
+    likelihood head, `head:FILE` or `head:FILE@MODEL` for one of the user's, `openai:URL#MODEL`, the
     folder of a Hugging Face checkpoint, or a model as `resolve_model` knows it; `noisy:SIGMA:REWARD` is one of these
     with noise on its scores. Combinations of them are read by `ramify.reward.algebra`.
 
@@ -108,13 +119,13 @@ def check_reward(source: str | Path, spec: str | None = None) -> RewardName:
     found = read_reward_name(source)
     if found.parts:
         for part in found.parts:
-            check_reward(part.text, spec if part.path is not None and part.confidence is None else None)
+            check_reward(part.text, spec if part.is_reward_model else None)
         return found
     try:
         if spec is not None:
             load_spec(spec)
             return found
-        if found.path is not None and found.confidence is None and not found.is_checkpoint:
+        if found.is_reward_model and found.path is not None and not found.is_checkpoint:
             metadata = check_gguf(found.path).metadata
             known = spec_from_metadata(metadata) is not None or any(is_named(each, metadata) for each in FAMILIES)
             if not known:
@@ -149,6 +160,8 @@ def _plain_name(source: str | Path) -> RewardName:
                 model = source.removeprefix(f"{kind}:")
                 ref = resolve_model(model)
                 return RewardName(text=text, plain=text, model=model, name=ref.name, path=ref.path, confidence=kind)
+        if source.startswith(HEAD):
+            return _head_name(source)
         if source.startswith(PREFIX):
             return RewardName(text=text, plain=text, judge=parse_address(source))
     folder = user_path(source)
@@ -164,10 +177,46 @@ def _plain_name(source: str | Path) -> RewardName:
     return RewardName(text=text, plain=text, model=text, name=ref.name, path=ref.path)
 
 
+def _head_name(source: str) -> RewardName:
+    """Return a likelihood head with its judge.
+
+    Raises:
+        ModelLoadError: if there is no such head, its file is damaged, or its judge is missing.
+        UsageError: if no head is named.
+    """
+    inner = source.removeprefix(HEAD)
+    bundled = bundled_heads()
+    if inner.partition(":")[0] in bundled and not is_file(user_path(inner)):
+        ref = resolve_model(inner)
+        head = bundled[inner.partition(":")[0]]
+        return RewardName(text=source, plain=source, model=inner, name=source, path=ref.path, head=head)
+    file, at, model = inner, "", ""
+    if not is_file(user_path(inner)):
+        file, at, model = inner.rpartition("@") if "@" in inner else (inner, "", "")
+    if not file.strip():
+        raise UsageError(
+            f"{source!r} names no head", f"write it like {HEAD}{next(iter(bundled), 'FILE')} or {HEAD}FILE"
+        )
+    path = user_path(file).absolute()
+    if not is_file(path):
+        near = nearest_word(file, bundled, cutoff=0.6)
+        hint = f"did you mean {f'{HEAD}{near}'!r}?" if near else f"bundled are {', '.join(bundled) or 'none'}"
+        raise ModelLoadError(f"there is no likelihood head {file!r}", hint)
+    judge = model if at else read_head(path).judge
+    try:
+        ref = resolve_model(judge)
+    except ModelLoadError as error:
+        raise ModelLoadError(
+            f"the judge {judge!r} of the head {path.name} is missing", f"name it: {HEAD}{file}@MODEL"
+        ) from error
+    name = f"{HEAD}{path.stem}"
+    return RewardName(text=source, plain=source, model=model, name=name, path=ref.path, head=path)
+
+
 def _nearest(text: str) -> str | None:
     """Return the name of a reward that a wrong one may stand for, None for what is the path of a file."""
     kind, colon, rest = text.partition(":")
-    words = [*CONFIDENCES, ARITHMETIC, NOISY.rstrip(":"), PREFIX.rstrip(":")]
+    words = [*CONFIDENCES, ARITHMETIC, HEAD.rstrip(":"), NOISY.rstrip(":"), PREFIX.rstrip(":")]
     if not colon:
         entries = (*list_bundled(), *list_user_models())
         rewards = [each.name for each in entries if each.role != "policy"]

@@ -15,13 +15,18 @@ from .option_types import COUNT
 from .options import loading_options, loading_settings, setting_option
 from .problems import TASK_NAMES
 from .reward_eval import evaluate, number_or_dash
-from .reward_label import label, resumable
+from .reward_label import check_model, label, read_answered, resumable
 
 if TYPE_CHECKING:
     from ramify.training.check import CheckReport, StepQuality
+    from ramify.training.labelling import LabelledSolution
     from ramify.training.quality import ScoreCalibration
     from ramify.training.reward_training import Reading
 
+    from ..problem import Problem
+
+SEARCHED, FIRST_SEARCHED = 100, 1_000_000
+"""Bundled problems on which a temperature is chosen, and the place of the first in the stream for training."""
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -109,46 +114,66 @@ def check(
 
 @reward.command()
 @click.argument("labels", type=_FILE)
-@click.option("--model", "-m", required=True, help="The model that gets the head: name or path of a .gguf file.")
-@click.option("--out", "-o", type=_NEW_FILE, required=True, help="The GGUF file to write.")
-@click.option("--head", type=click.Choice(["linear", "mlp"]), default="linear", show_default=True)
+@click.option("--model", "-m", help="The model that gets the head: name or path of a .gguf file.")
+@click.option("--judge", help="With --head likelihood: the model whose log probabilities the head reads.")
+@click.option("--out", "-o", type=_NEW_FILE, required=True, help="The file to write: GGUF, for a likelihood head JSON.")
+@click.option("--head", type=click.Choice(["linear", "mlp", "likelihood"]), default="linear", show_default=True)
+@click.option("--policy", help="With --head likelihood: policy that chooses REBASE's temperature on --problems.")
+@click.option(
+    "--problems", type=_FILE, help=f"Problems for --policy, not among LABELS.  [default: {SEARCHED} bundled ones]"
+)
 @click.option("--spec", metavar="FILE", help="Format.  [default: the model's own prompt, one step a line]")
-@click.option("--epochs", type=click.IntRange(min=1), default=200, show_default=True, help="At most so many.")
+@click.option("--epochs", type=click.IntRange(min=1), help="At most so many.  [default: 200, likelihood 12]")
 @click.option(
     "--held-out", type=click.FloatRange(0.01, 0.9), default=0.15, show_default=True, help="Share of problems."
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @partial(loading_options, without=("step_format", "workers"))
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
-def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, **settings: Any) -> None:
-    """Train a reward model from LABELS, on the hidden states of a GGUF model as it is served.
+def train(
+    labels: Path,
+    model: str | None,
+    judge: str | None,
+    out: Path,
+    spec: str | None,
+    policy: str | None,
+    problems: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train a reward model from LABELS, on the hidden states or the log probabilities of a GGUF model.
 
     LABELS are those of `ramify reward label`. The written file has the model's weights and the head. Beside it comes a
     reliability plot of the held-out steps, if matplotlib is there. The folder LABELS.states keeps the states: the same
     command again goes on where it was cut, and another head costs no reading.
+
+    A likelihood head is a small file of its own, used as `--reward head:FILE`. The last line says whether it helps.
     """
     import anyio
 
     from ramify.reward.spec_loading import load_spec
     from ramify.reward.specs import RewardSpec
     from ramify.training.head_training import HeadPlan
-    from ramify.training.label_files import read_labels
     from ramify.training.reward_training import train_reward
 
     from ..errors import UsageError
     from ..plots import require_matplotlib
 
+    if settings["head"] == "likelihood":
+        if (judge or model) is None:
+            raise click.UsageError("--head likelihood needs --judge MODEL")
+        if spec is not None:
+            raise click.UsageError("a likelihood head reads no format: leave out --spec")
+        _train_likelihood(labels, str(judge or model), out, policy, problems, as_json, **settings)
+        return
+    if model is None or judge is not None or policy is not None or problems is not None:
+        name = "needs --model" if model is None else "has no --judge, --policy and --problems"
+        raise click.UsageError(f"--head {settings['head']} {name}")
     given = None if spec is None else load_spec(spec)
     if given is not None and not isinstance(given, RewardSpec):
         raise UsageError(f"the format {given.name!r} reads no head", "name one that is read at a tag")
-    try:
-        rows = list(read_labels(labels))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{labels} holds no labels ({error})", "make them with `ramify reward label`") from error
-    if not rows:
-        raise UsageError(f"{labels} holds no labels", "make them with `ramify reward label`")
-    names = ("epochs", "held_out", "seed")
-    plan = HeadPlan(kind=settings["head"], **{name: settings[name] for name in names})
+    rows = _read_labels(labels)
+    plan = HeadPlan(kind=settings["head"], **_chosen(settings))
     config = loading_settings(settings)
     try:
         require_matplotlib("the reliability plot needs")
@@ -175,6 +200,82 @@ def train(labels: Path, model: str, out: Path, spec: str | None, as_json: bool, 
             f"(at least {quality.floor:.3f}), calibration error {quality.reliability.error:.3f}; {done.epochs} epochs"
         )
         terminal.write(str(done.path))
+
+
+def _chosen(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a training that were given."""
+    return {name: settings[name] for name in ("epochs", "held_out", "seed") if settings[name] is not None}
+
+
+def _read_labels(path: Path) -> list[LabelledSolution]:
+    from ramify.training.label_files import read_labels
+
+    from ..errors import UsageError
+
+    try:
+        rows = list(read_labels(path))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} holds no labels ({error})", "make them with `ramify reward label`") from error
+    if not rows:
+        raise UsageError(f"{path} holds no labels", "make them with `ramify reward label`")
+    return rows
+
+
+def _train_likelihood(
+    labels: Path, judge: str, out: Path, policy: str | None, problems: Path | None, as_json: bool, **settings: Any
+) -> None:
+    """Train a likelihood head, choose its temperature if a policy is named, and write the verdict."""
+    import anyio
+
+    from ramify.training.likelihood_training import LikelihoodPlan, choose_temperature, train_likelihood_head
+
+    if problems is not None and policy is None:
+        raise click.UsageError("--problems are searched by a policy: name it with --policy")
+    rows, plan, config = _read_labels(labels), LikelihoodPlan(**_chosen(settings)), loading_settings(settings)
+    todo = [] if policy is None else _searched(problems, {row.question for row in rows})
+    if policy is not None:
+        check_model(policy)
+    check_model(judge)
+    line = terminal.ProgressLine(in_place=False)
+    with terminal.owned_stdout():
+        terminal.say(f"reading {len(rows)} solutions with {judge}")
+        head = anyio.run(
+            lambda: train_likelihood_head(
+                rows,
+                judge,
+                out,
+                plan,
+                config=config,
+                on_problem=lambda done, total: line.update(lambda: f"{done} of {total} problems"),
+            )
+        )
+        if policy is not None:
+            head = anyio.run(
+                lambda: choose_temperature(head, out, policy, todo, config=config, on_strategy=terminal.say)
+            )
+        report = head.report
+        if as_json:
+            terminal.write_json({"path": str(out), "temperature": head.temperature, **report}, indent=2)
+            return
+        terminal.say(
+            f"held out: {report['problems']} problems, {report['paths']} paths, AUC of steps "
+            f"{number_or_dash(report['step_auc'])}, calibration error {number_or_dash(report['calibration_error'])}"
+        )
+        terminal.say(report["verdict"])
+        terminal.write(str(out))
+
+
+def _searched(path: Path | None, trained_on: set[str]) -> list[Problem]:
+    """Return the problems on which the temperature is chosen, without those of the labels."""
+    from ramify.models.tasks.tasks import label_stream
+
+    from ..errors import UsageError
+
+    found = label_stream(range(FIRST_SEARCHED, FIRST_SEARCHED + SEARCHED)) if path is None else read_answered(path)
+    left = [problem for problem in found if problem.question not in trained_on]
+    if not left:
+        raise UsageError("all problems are among the labels", "choose the temperature on others")
+    return left
 
 
 class _ReadingLine:

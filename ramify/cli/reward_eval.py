@@ -17,10 +17,10 @@ from . import terminal
 from .option_types import COUNT, StepRange
 from .options import loading_settings, path_options, path_settings, setting_option
 from .problems import TASK_NAMES
-from .reward_label import DEFAULT_COUNT, check_model, read_answered, resumable
+from .reward_label import DEFAULT_COUNT, check_model, read_answered, resumable, step_check
 
 if TYPE_CHECKING:
-    from ramify.training.evaluation import EvaluatedProblem, EvaluationJournal, ScoredPath, StepCheck
+    from ramify.training.evaluation import EvaluatedProblem, EvaluationJournal, ScoredPath
     from ramify.training.labelling import LabelledSolution
     from ramify.training.quality import ScoreCalibration
 
@@ -222,7 +222,7 @@ async def _search(
                 problems,
                 width=chosen.width,
                 seed=chosen.seed,
-                check_steps=_step_check,
+                check_steps=step_check,
                 search=chosen.search,
                 parallel=chosen.parallel,
                 journal=journal,
@@ -304,13 +304,6 @@ def _check_folder(out: Path) -> None:
         require_matplotlib("the reliability plot needs")
     except UsageError as error:
         terminal.note(str(error))
-
-
-def _step_check(problem: Problem) -> StepCheck | None:
-    from ramify.models.tasks.tasks import task_of
-
-    task = task_of(problem)
-    return None if task is None else task.first_error
 
 
 def _counter(total: int, what: str) -> Callable[[int], None]:

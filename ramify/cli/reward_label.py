@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from ramify.training.label_files import Labelling
-    from ramify.training.labelling import LabelCost, LabelLosses, LabelMode, LabelPlan
+    from ramify.training.labelling import LabelCost, LabelLosses, LabelMode, LabelPlan, StepCheck
 
     from ..problem import Problem
 
@@ -45,6 +45,7 @@ DEFAULT_COUNT = 100
 )
 @click.option("--hard", is_flag=True, help="Label 1 or 0, and roll out from a prefix only until one rollout is right.")
 @click.option("--search", is_flag=True, help="Bisect wrong solutions for their first error; labels are hard.")
+@click.option("--exact", is_flag=True, help="Label 1 before the first error by the worked solution, else 0.")
 @click.option("--balance", is_flag=True, help="Keep as many wrong as right solutions of each problem.")
 @click.option("--parallel", type=click.IntRange(min=1), default=2, show_default=True, help="Problems at a time.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -66,6 +67,7 @@ def label(
     rollouts: int | None,
     hard: bool,
     search: bool,
+    exact: bool,
     balance: bool,
     parallel: int,
     seed: int,
@@ -73,7 +75,7 @@ def label(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Label steps by how often the policy reaches the right answer from them.
+    """Label steps by how often the policy reaches the right answer from them, or by the worked solution.
 
     The same command again goes on where it was cut. Prefixes are read once, whatever the number of rollouts.
     """
@@ -85,11 +87,13 @@ def label(
 
     if hard and search:
         raise click.UsageError("--hard and --search exclude each other: labels of a search are hard")
-    mode: LabelMode = "search" if search else "hard" if hard else "soft"
+    if exact and (hard or search or rollouts):
+        raise click.UsageError("--exact needs no rollouts: leave out --hard, --search and --rollouts")
+    mode: LabelMode = "exact" if exact else "search" if search else "hard" if hard else "soft"
     config = loading_settings(settings)
     plan = LabelPlan(
         solutions=solutions,
-        rollouts=(0 if mode == "soft" else DEFAULT_ROLLOUTS) if rollouts is None else rollouts,
+        rollouts=(0 if mode in ("soft", "exact") else DEFAULT_ROLLOUTS) if rollouts is None else rollouts,
         mode=mode,
         balance=balance,
         seed=seed,
@@ -111,7 +115,9 @@ def label(
     with terminal.owned_stdout():
         terminal.say(f"labelling {len(todo)} problems with {model}: {_extent(plan)}")
         with resumable():
-            done = anyio.run(lambda: label_problems(model, todo, out, plan, config=config, on_problem=watch))
+            done = anyio.run(
+                lambda: label_problems(model, todo, out, plan, config=config, check_steps=step_check, on_problem=watch)
+            )
         terminal.say(f"{done.labelled} problems labelled, {done.found} were there already")
         if done.too_long:
             terminal.note(f"{done.too_long} questions are longer than {model} can read")
@@ -154,6 +160,14 @@ def check_model(model: str) -> None:
         parse_address(model)
     else:
         resolve_model(model)
+
+
+def step_check(problem: Problem) -> StepCheck | None:
+    """Return the step check of a bundled problem with its worked solution, None for any other problem."""
+    from ramify.models.tasks.tasks import task_of
+
+    task = task_of(problem)
+    return None if task is None else task.first_error
 
 
 @contextmanager

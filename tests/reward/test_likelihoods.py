@@ -86,6 +86,24 @@ async def test_mean_log_probability_is_that_of_transformers(tiny: Tiny) -> None:
             await session.close()
 
 
+async def test_sum_of_log_probabilities_is_that_of_transformers(tiny: Tiny) -> None:
+    async with AsyncExitStack() as stack:
+        _, reward = await load_models(stack, tiny.path, f"sum-logprob:{tiny.path}", CONFIG)
+        assert reward is not None and reward.name == f"sum-logprob:{tiny.path}"
+        for question, steps in TEXTS[:3]:
+            session = await reward.open(question)
+            scores = await session.score(scored(steps))
+            await session.close()
+            for number, score in enumerate(scores, 1):
+                assert math.log(score) == pytest.approx(tiny.log_likelihood(question, steps[:number]), rel=1e-2)
+        _, own = await load_models(stack, tiny.path, "sum-logprob", CONFIG)
+        assert own is not None
+        session = await own.open("Q")
+        told = ScoredStep(node=1, parent=None, path=("a", "b"), tokens=((5, 6), (7, 8)), logprobs=(-2.0, -4.0))
+        assert await session.score([told]) == pytest.approx([math.exp(-6.0)])
+        assert session.usage.evaluated_tokens == 0
+
+
 async def test_self_certainty_is_that_of_transformers(tiny: Tiny) -> None:
     async with AsyncExitStack() as stack:
         _, reward = await load_models(stack, tiny.path, "self-certainty", CONFIG)

@@ -38,6 +38,8 @@ NAMES = [
     "mean-logprob:{policy} * arithmetic",
     "mean-logprob:demo-s",
     "mean-logprob:demo-s:f16",
+    "sum-logprob",
+    "sum-logprob:demo-s",
     "self-certainty:{policy}",
     "demo-prm",
     "{reward}",
