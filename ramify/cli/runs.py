@@ -72,7 +72,8 @@ def list_runs(query: str, limit: int | None, as_json: bool) -> None:
 def show(run_id: str, width: int | None, everything: bool, as_json: bool) -> None:
     """Draw a run's tree in the terminal.
 
-    Each line has a step's score, a mark and its text: * is the winning path, x was given up, with the reason.
+    Each line has a step's score, a mark and its text: * is the winning path, x was given up, with the reason. With
+    --all the scores of a combined reward's parts stand before the text.
     """
     run = _load(run_id)
     with terminal.owned_stdout():
@@ -172,7 +173,8 @@ def _shown(run: SavedRun, width: int, everything: bool) -> Iterator[str]:
         yield "this run has no tree"
     else:
         limit = None if everything else SHOWN
-        yield from draw(solution.tree, winner=solution.winner, width=width, limit=limit, paint=paint, signs=_signs())
+        tree, winner, signs = solution.tree, solution.winner, _signs()
+        yield from draw(tree, winner=winner, width=width, limit=limit, paint=paint, signs=signs, parts=everything)
         if limit is not None and len(solution.tree) > limit:
             yield f"({len(solution.tree) - 1} steps in all; --all shows each)"
     if solution.text.strip():
@@ -183,6 +185,8 @@ def _shown(run: SavedRun, width: int, everything: bool) -> Iterator[str]:
 def _replayed(tree: SearchTree, width: int) -> Iterator[str]:
     from textwrap import wrap
 
+    from ramify.search.export.labels import part_scores
+
     from ..text import one_line, printable
 
     paint = _paint()
@@ -192,6 +196,8 @@ def _replayed(tree: SearchTree, width: int) -> Iterator[str]:
         facts = [f"#{node.id} after {f'#{node.parent}' if node.parent else 'the question'}"]
         if node.score is not None:
             facts.append(f"score {node.score:.3f}")
+        if parts := part_scores(node):
+            facts.append(parts)
         facts.append(f"{node.token_count} tokens")
         if node.answer is not None:
             facts.append(f"answer {one_line(node.answer)}")

@@ -15,6 +15,7 @@ from .labels import (
     Visible,
     ink_on,
     label_lines,
+    part_scores,
     score_colour,
     state_of,
     visible_nodes,
@@ -65,6 +66,7 @@ def _attributes(node: Node, winning: bool) -> dict[str, str | int | float | bool
         "origin": str(node.origin),
         "about": node.about,
         "winning": winning,
+        **{f"score of {name}": score for name, score in (node.scores or {}).items()},
     }
     return {
         name: xml_text(value) if isinstance(value, str) else value
@@ -137,6 +139,8 @@ def _box(node: Node) -> str:
         return '(["question"])'
     head = f"{node.id} {state_of(node)}" if node.score is None else f"{node.id} {state_of(node)} {node.score:.3f}"
     label = spelled(head)
+    if parts := part_scores(node):
+        label += f"<br/>{spelled(parts)}"
     # In quotation marks, because a line that begins like a Markdown list or heading is not drawn as text.
     if text := shorten(node.text, MERMAID_TEXT_LIMIT):
         label += f"<br/>“{spelled(text)}”"

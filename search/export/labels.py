@@ -50,17 +50,24 @@ def winning_ids(tree: SearchTree, winner: int | None) -> set[int]:
 
 
 def label_lines(node: Node, text_limit: int) -> Iterator[str]:
-    """Yield the lines of a node's box: number, state and score; the step's text; the answer."""
+    """Yield the lines of a node's box: number, state and score; scores of parts; the step's text; the answer."""
     if node.parent is None:
         yield "question"
         return
     yield f"{node.id} {state_of(node)}" if node.score is None else f"{node.id} {state_of(node)} {node.score:.3f}"
+    if parts := part_scores(node):
+        yield parts
     if node.about is not None:
         yield spoken_of(node)
     if text := shorten(node.text, text_limit):
         yield text
     if node.answer is not None:
         yield f"answer: {shorten(node.answer, text_limit)}"
+
+
+def part_scores(node: Node) -> str:
+    """Return the scores of the parts of a combined reward, such as "judge 0.930, arithmetic 0.020"; "" without any."""
+    return "" if node.scores is None else ", ".join(f"{name} {score:.3f}" for name, score in node.scores.items())
 
 
 def spoken_of(node: Node) -> str:

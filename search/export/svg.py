@@ -13,7 +13,7 @@ from ramify.text import cut, xml_text
 
 from ..node import Node, NodeState
 from ..tree import SearchTree
-from .labels import UNSCORED, WINNER, ink_on, score_colour, state_of, winning_ids
+from .labels import UNSCORED, WINNER, ink_on, part_scores, score_colour, state_of, winning_ids
 from .layout import tidy_positions
 
 BOX_LIMIT = 400
@@ -180,7 +180,8 @@ def _tooltip(node: Node, winning: bool, question: str) -> str:
     if winning:
         facts.append("on the winning path")
     if node.score is not None:
-        facts.append(f"score {node.score:.4f}")
+        parts = part_scores(node)
+        facts.append(f"score {node.score:.4f}" + (f" ({parts})" if parts else ""))
     facts.append(f"{node.token_count} tokens")
     if node.answer is not None:
         facts.append(f"answer {node.answer}")

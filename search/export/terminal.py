@@ -13,7 +13,7 @@ from ramify.text import cut
 
 from ..node import Node, NodeState
 from ..tree import ROOT, SearchTree
-from .labels import FINISHED, GIVEN_UP, MORE, WINNING, spoken_of, visible_nodes, winning_ids
+from .labels import FINISHED, GIVEN_UP, MORE, WINNING, part_scores, spoken_of, visible_nodes, winning_ids
 
 SHOWN = 80
 """Number of nodes shown of a tree by default."""
@@ -71,11 +71,13 @@ def draw(
     limit: int | None = SHOWN,
     paint: Paint = lambda text, kind: text,
     signs: Signs = UNICODE,
+    parts: bool = False,
 ) -> Iterator[str]:
     """Yield the lines of a tree, none wider than `width` columns.
 
     `winner` is the node whose path is marked, None for none. Of a larger tree `limit` nodes are shown, the winning and
-    the finished paths first, and the others are counted; None shows all.
+    the finished paths first, and the others are counted; None shows all. `parts` adds the scores of the parts of a
+    combined reward.
     """
     visible = visible_nodes(tree, limit, winner)
     winning = winning_ids(tree, winner)
@@ -91,17 +93,18 @@ def draw(
         if node < 0:
             yield _lead(lead, width, signs) + paint(f"{signs.cut} {visible.hidden[~node]} more", MORE)
         else:
-            yield _drawn(tree.node(node), lead, width, node in winning, paint, signs)
+            yield _drawn(tree.node(node), lead, width, node in winning, paint, signs, parts=parts)
 
 
-def _drawn(node: Node, lead: str, width: int, winning: bool, paint: Paint, signs: Signs) -> str:
+def _drawn(node: Node, lead: str, width: int, winning: bool, paint: Paint, signs: Signs, *, parts: bool) -> str:
     if node.parent is None:
         return "question"
     lead = _lead(lead, width, signs)
     score = "   -" if node.score is None else f"{node.score:.2f}"
     mark = "*" if winning else "x" if node.state is NodeState.PRUNED else " "
     kind = WINNING if winning else _KINDS.get(node.state, "")
-    return lead + paint(cut_at(f"{score} {mark} ", _says(node), width - len(lead), signs), kind)
+    says = f"({part_scores(node)}) {_says(node)}" if parts and node.scores else _says(node)
+    return lead + paint(cut_at(f"{score} {mark} ", says, width - len(lead), signs), kind)
 
 
 _KINDS = {NodeState.PRUNED: GIVEN_UP, NodeState.FINISHED: FINISHED}

@@ -293,3 +293,19 @@ def test_shown_nodes_hang_together_and_all_are_counted(seed: int, limit: int) ->
     if len(tree) <= limit:
         assert finished <= shown.nodes
     assert all(tree.node(each).state is not NodeState.PENDING for each in shown.nodes)
+
+
+def test_every_export_has_the_scores_of_a_combined_rewards_parts(tree: SearchTree) -> None:
+    tree.add_pending(2)
+    tree.complete(6, "1+1=3\n", (60,))
+    tree.score(6, 0.02, parts={"judge": 0.93, "arithmetic <b>": 0.02})
+    for format in TREE_FORMATS:
+        text = export_tree(tree, format)
+        assert "judge" in text
+        assert "arithmetic" in text
+        assert "0.93" in text
+        assert "<b>" not in text or format in (".json", ".dot")
+    graph = ElementTree.fromstring(to_graphml(tree))
+    keys = {key.get("attr.name"): key.get("id") for key in graph.iter() if key.tag.endswith("key")}
+    values = [data.text for data in graph.iter() if data.get("key") == keys["score of judge"]]
+    assert values == ["0.93"]

@@ -114,3 +114,13 @@ def test_a_long_path_needs_no_stack() -> None:
     for _ in range(3000):
         node = add(tree, node, "a ")
     assert len(list(draw(tree, winner=node, width=50, limit=None))) == 3001
+
+
+def test_scores_of_parts_stand_before_the_text_where_they_are_asked_for() -> None:
+    tree = SearchTree()
+    tree.add_pending(0)
+    tree.complete(1, "1+1=3\n", (1,))
+    tree.score(1, 0.02, parts={"judge": 0.93, "arithmetic": 0.02})
+    assert list(draw(tree, winner=None, width=70)) == ["question", "0.02   1+1=3"]
+    shown = ["question", "0.02   (judge 0.930, arithmetic 0.020) 1+1=3"]
+    assert list(draw(tree, winner=None, width=70, parts=True)) == shown

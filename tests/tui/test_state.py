@@ -409,3 +409,23 @@ def test_saved_options_come_back():
     asked = RunSpec("q").with_options(strategy="mcts", width=8, stop="lead", temperature=0.7)
     assert RunSpec.from_saved("q", asked.saved()) == asked
     assert RunSpec.from_saved("q", {**asked.saved(), "of_the_future": 1}) == asked
+
+
+def test_a_replayed_tree_has_the_scores_of_a_combined_rewards_parts():
+    whole = SearchTree()
+    whole.add_pending(0)
+    whole.complete(1, "1+1=3\n", (1,), -0.5, FinishReason.EOS)
+    whole.finish(1, "3")
+    whole.score(1, 0.02, parts={"judge": 0.93, "arithmetic": 0.02})
+    replayed = PartialTree(whole)
+    replayed.seek(1)
+    assert replayed.tree.node(1).scores == {"judge": 0.93, "arithmetic": 0.02}
+
+
+def test_a_switch_is_given_alone_in_both_languages():
+    asked = RunSpec("1+1?", {"calculator": True, "strategy": "greedy"})
+    assert asked.command_line() == "ramify solve --calculator --strategy greedy '1+1?'"
+    plan = SearchPlan.from_options(asked.complete())
+    assert "calculator=True," in python_code(asked, plan, has_reward=False)
+    plain = RunSpec("1+1?", {"strategy": "greedy"})
+    assert "calculator" not in python_code(plain, SearchPlan.from_options(plain.complete()), has_reward=False)

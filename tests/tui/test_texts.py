@@ -9,13 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from textual.widgets import Markdown
 
+from ramify.engine.engine import Engine
+from ramify.reward.algebra import reward
+from ramify.reward.callable import CallableReward
 from ramify.testing import ScriptedModel
 from ramify.text import width_of
 from ramify.tui.state.markup import has_markdown, readable_markdown, readable_text, unicode_math
 from ramify.tui.state.rows import excerpt, likenesses, wrapped
 from ramify.tui.widgets.detail import NodeDetail
 
-from .conftest import spec
+from .conftest import scores, spec
 
 
 @pytest.mark.parametrize(
@@ -182,3 +185,16 @@ async def test_panels_are_hidden_shown_and_moved(ui, size):
             await user.press(*[key] * 12)
             assert user.run.branches.size.height > 3
             assert user.run.branches.size.width > 10
+
+
+async def test_the_path_shows_the_scores_of_a_combined_rewards_parts(ui):
+    judge, check = CallableReward(lambda question, steps: 0.75, name="judge"), CallableReward(scores, name="check")
+
+    def make(plan):
+        return Engine(ScriptedModel(alike), reward(judge) * reward(check))
+
+    async with ui(spec=spec(strategy="weighted", width=1), engine=make) as user:
+        await user.ask()
+        await user.over()
+        await user.press("end")
+        await user.until(lambda: "judge 0.750, check " in user.text())

@@ -53,7 +53,7 @@ class PartialTree:
             reason = node.finish_reason or FinishReason.STEP
             self.tree.complete(node.id, node.text, node.tokens, node.logprob, reason, token_count=node.token_count)
             if node.score is not None:
-                self.tree.score(node.id, node.score)
+                self.tree.score(node.id, node.score, parts=node.scores)
             if node.state is NodeState.FINISHED:
                 self.tree.finish(node.id, node.answer)
         if node.state is NodeState.PRUNED:

@@ -10,6 +10,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Markdown, Static
 
+from ramify.search.export.labels import part_scores
 from ramify.search.node import Node, NodeState, Origin
 from ramify.search.tree import ROOT
 from ramify.text import printable
@@ -173,8 +174,14 @@ def _head(number: int, step: Node, *, dark: bool) -> Content:
     full, empty = share_bar(step.score, 16)
     tint = score_tint(step.score, dark=dark)
     note = f"  {ON_PAR}" if by_hand else ""
+    parts = printable(part_scores(step))
     return Content.assemble(
-        label, (full, tint), (empty, "$guide"), (f" {step.score:.3f}", f"bold {tint}"), (note, "$accent")
+        label,
+        (full, tint),
+        (empty, "$guide"),
+        (f" {step.score:.3f}", f"bold {tint}"),
+        (note, "$accent"),
+        (f"  {parts}" if parts else "", "$faint"),
     )
 
 
