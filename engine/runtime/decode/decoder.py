@@ -46,15 +46,17 @@ MOST_DECODE_S = 0.5
 """Longest decode of a slow model that is aimed at."""
 LEAST_BATCH_TOKENS = 16
 """Tokens that a decode has room for at any speed; fewer would cost more time for each."""
+FAR_FROM_AIM = 4.0
+"""Factor by which a decode has to be slower or faster than aimed at before the next one is made shorter or longer."""
 
 
 class Decoder:
     """Performs the steps of one context; `step` does one decode and returns what it completed.
 
     `max_lanes` bounds the shared sequences that generate at a time. `muted` are ids that are never drawn.
-    `first_tokens` bounds the first decode of a model that may be slow, and the speed of each the next one, so that none
-    takes much longer than MOST_DECODE_S; None for a model that is fast enough for full batches, whose calls are not
-    timed either.
+    `first_tokens` bounds the first decode of a model that may be slow, and its speed the later ones where it is far
+    from MOST_DECODE_S a decode; None for a model that is fast enough for full batches, whose calls are not timed
+    either.
     """
 
     def __init__(
@@ -284,9 +286,12 @@ class Decoder:
         """Bound the next batch by the speed of this one; interrupts and limits take effect between two batches."""
         if self._batch_tokens is None:
             return
-        within = int(tokens * MOST_DECODE_S / max(seconds, 1e-6))
-        # A batch of few tokens says little of what more of them cost, so the bound grows step by step.
-        self._batch_tokens = max(LEAST_BATCH_TOKENS, min(within, 2 * max(tokens, self._batch_tokens)))
+        # Near-ties fall by how a prompt is cut into batches, so the bound only moves where it is far from the aim: the
+        # usual noise of a machine then leaves the tokens of a seed as they are.
+        if seconds > FAR_FROM_AIM * MOST_DECODE_S:
+            self._batch_tokens = max(LEAST_BATCH_TOKENS, self._batch_tokens // 2)
+        elif tokens >= self._batch_tokens and seconds < MOST_DECODE_S / FAR_FROM_AIM:
+            self._batch_tokens *= 2
 
     def _admit(self) -> None:
         """Start queued jobs and waiting sequences, as far as there is room."""

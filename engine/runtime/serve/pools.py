@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Protocol, TypeVar
 
-from ..decode.decoder import Decoder
+from ..decode.decoder import LEAST_BATCH_TOKENS, Decoder
 from ..llama.config import ModelConfig
 from ..llama.memory import kv_bytes_per_token
 from ..llama.native import DEFAULT_CELLS, Context, Model
@@ -19,8 +19,8 @@ from ..messages import SLOW_PARAMETERS, CloseRun, DecodeTimes, OpenRun, Progress
 MOST_POOLS = 8
 SMALL_PARAMETERS = 500_000_000
 """Above this a token's weights cost so much more than its attention that pools do not pay."""
-FIRST_TOKENS = 32
-"""Tokens in the first decode of a model that may be slow (SLOW_PARAMETERS), which shows its speed."""
+FIRST_PARAMETERS = 16_000_000_000
+"""Parameters times tokens of the first decode of a model that may be slow: about half a second on two processors."""
 POOL_BYTES = 1 << 30
 """Memory that the cells of all pools may take where their number is not given."""
 
@@ -167,6 +167,13 @@ class Pools:
                 self._model.vocabulary,
                 max_lanes=self._config.max_lanes,
                 muted=self._config.muted,
-                first_tokens=None if self._model.summary.parameters < SLOW_PARAMETERS else FIRST_TOKENS,
+                first_tokens=_first_tokens(self._model.summary.parameters),
             )
         )
+
+
+def _first_tokens(parameters: int) -> int | None:
+    """Return the bound of the first decode, a power of two; None for a model that is fast enough for full batches."""
+    if parameters < SLOW_PARAMETERS:
+        return None
+    return max(LEAST_BATCH_TOKENS, 1 << (FIRST_PARAMETERS // parameters).bit_length() - 1)
