@@ -41,6 +41,7 @@ from .planning.profile import Profile, profile_for
 from .planning.strategy_choice import choose_strategy
 from .policy.defaults import SuggestsWidth
 from .policy.protocol import Calculates, EndsItself, PolicyModel, PromptsByKind, TellsRates
+from .rewards.confidence import rebase_temperature
 from .run import Run
 from .runtime.serve.rates import Rates
 
@@ -126,6 +127,11 @@ class Engine:
             EngineClosed: outside `async with`.
         """
         return self.policy.width if isinstance(self.policy, SuggestsWidth) else None
+
+    @property
+    def default_temperature(self) -> float | None:
+        """Temperature of REBASE where none is given, None for its own: that which the reward was trained with."""
+        return None if self._reward is None else rebase_temperature(self._reward)
 
     @asynccontextmanager
     async def run(
@@ -229,6 +235,7 @@ class Engine:
             budget=budget,
             profile=self.profile,
             width=self.default_width,
+            temperature=self.default_temperature,
         )
 
     def _make_run(

@@ -109,6 +109,11 @@ class LikelihoodHead:
         """Number of weights of the network."""
         return sum(weight.size + bias.size for weight, bias in self.layers)
 
+    @property
+    def helps(self) -> bool:
+        """True if its training found that it prefers right paths; one that does not is no default anywhere."""
+        return self.report.get("helps") is True
+
     def standardised(self, features: npt.ArrayLike) -> Floats:
         """Return features [n, 14] as the network reads them."""
         return np.clip((np.asarray(features, np.float64) - self.mean) / self.spread, -CLIP, CLIP)

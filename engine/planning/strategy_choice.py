@@ -11,6 +11,7 @@ from ramify.errors import UsageError, check_kind
 from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy
 from ramify.search.strategies.auto import Auto
+from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategy import Strategy
 from ramify.statistics import sign_test
 
@@ -39,13 +40,15 @@ def choose_strategy(
     options: Mapping[str, Any] | None = None,
     remedy: str = "load one with reward=..., or use majority or greedy",
     width: int | None = None,
+    temperature: float | None = None,
 ) -> Strategy:
     """Return the strategy of a run.
 
     `wanted` is a strategy or a name; None means the default strategy, and AUTO what `profile` finds best within the
     budget. `options` are those of a strategy by name and of the default one; None leaves them at their defaults.
     `remedy` is the advice of the error where a reward model is missing. `width` is the number of paths of a strategy by
-    name for which `options` give none and that has WIDEST by default; None leaves it at that.
+    name for which `options` give none and that has WIDEST by default; None leaves it at that. `temperature` is that of
+    REBASE by name for which `options` give none.
 
     Raises:
         UsageError: if the strategy needs a reward model and there is none, or there is no profile for AUTO.
@@ -56,7 +59,7 @@ def choose_strategy(
     if wanted == AUTO:
         strategy = plan(profile(), budget)
     elif isinstance(wanted, str):
-        strategy = _made(wanted, options or {}, width)
+        strategy = _made(wanted, options or {}, width, temperature)
     else:
         check_kind("the strategy", wanted, Strategy, "a name or a Strategy such as Rebase(width=16)")
         strategy = wanted
@@ -65,7 +68,9 @@ def choose_strategy(
     return strategy
 
 
-def _made(name: str, options: Mapping[str, Any], width: int | None) -> Strategy:
+def _made(name: str, options: Mapping[str, Any], width: int | None, temperature: float | None) -> Strategy:
+    if temperature is not None and name == Rebase.name and "temperature" not in options:
+        options = {**options, "temperature": temperature}
     strategy = make_strategy(name, **options)
     if width is None or "width" in options or strategy.width != WIDEST:
         return strategy

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from ramify.reward.combined import CombinedReward
 from ramify.reward.likelihood_head import LikelihoodHead, PathFeatures, path_features
-from ramify.reward.protocol import ScoredStep, ScoreUsage
+from ramify.reward.protocol import RewardModel, ScoredStep, ScoreUsage
 from ramify.reward.scores import checked_scores, sigmoid
 
 from .likelihood import LikelihoodModel, LikelihoodSession, PathLikelihood
@@ -262,6 +263,16 @@ class LogRatioSession:
         """Free all that is cached for the question."""
         await self._model.close()
         await self._reference.close()
+
+
+def rebase_temperature(reward: RewardModel) -> float | None:
+    """Return the temperature of REBASE that a likelihood head was tried with, None for any other reward.
+
+    A combination has that of its first head.
+    """
+    parts = reward.models if isinstance(reward, CombinedReward) else (reward,)
+    heads = [part.head.temperature for part in parts if isinstance(part, LikelihoodHeadReward)]
+    return next((each for each in heads if each is not None), None)
 
 
 def _told(step: ScoredStep, kind: ConfidenceName) -> float | None:

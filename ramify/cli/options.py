@@ -222,10 +222,11 @@ class SearchPlan:
             plan.strategy(has_reward=plan.reward is not None)
         return plan
 
-    def strategy(self, *, has_reward: bool, width: int | None = None) -> Strategy:
+    def strategy(self, *, has_reward: bool, width: int | None = None, temperature: float | None = None) -> Strategy:
         """Return the strategy, chosen by whether there is a reward model if none was named.
 
-        `width` is the number of paths if none was given, None for that of the strategy.
+        `width` is the number of paths, and `temperature` that of REBASE, where none was given; None for the strategy's
+        own.
 
         Raises:
             UsageError: if it needs a reward model and there is none, or does not have an option that was given.
@@ -242,6 +243,7 @@ class SearchPlan:
             options=self.strategy_options,
             remedy="name one with --reward, or use --strategy majority",
             width=width,
+            temperature=temperature,
         )
 
     def _check_strategy_options(self, *, has_reward: bool) -> None:

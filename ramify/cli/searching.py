@@ -96,7 +96,9 @@ async def search(
     with interrupts.listening():
         on_loading = progress.loading(plan.model)
         async with Engine(plan.model, plan.reward, on_loading=on_loading, **plan.engine_options) as engine:
-            strategy = plan.strategy(has_reward=engine.reward is not None, width=engine.default_width)
+            strategy = plan.strategy(
+                has_reward=engine.reward is not None, width=engine.default_width, temperature=engine.default_temperature
+            )
 
             def begun(run: Run) -> None:
                 interrupts.soften(run.stop)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ramify import Budget, Engine, Rebase
 from ramify.cli import main
 from ramify.config import EngineConfig
 from ramify.engine.library.catalog import bundled_heads, resolve_model
@@ -217,6 +218,25 @@ async def test_scores_step_by_step_are_those_of_one_pass(file: Path) -> None:
             await each.close()
 
 
+@pytest.mark.parametrize("name", list(bundled_heads()))
+def test_bundled_heads_help_and_fit_their_judges(name: str) -> None:
+    head = read_head(bundled_heads()[name])
+    head.check_judge(resolve_model(name).path)
+    assert head.helps and head.judge == name
+    assert bundled_heads()[name].stat().st_size < 12_000
+
+
+@pytest.mark.parametrize(("temperature", "expected"), [(None, 0.1), (0.4, 0.4)])
+async def test_rebase_takes_the_head_s_temperature(file: Path, temperature: float | None, expected: float) -> None:
+    file.write_text(head_on(resolve_model(JUDGE).path, temperature=temperature).to_json())
+    problem = label_stream(range(2, 3))[0]
+    async with Engine("demo-s", f"arithmetic * head:{file}", config=CONFIG) as engine:
+        found = await engine.solve(problem, strategy="rebase", budget=Budget(nodes=2))
+        assert found.strategy["temperature"] == expected
+        given = await engine.solve(problem, strategy=Rebase(width=2, temperature=0.7), budget=Budget(nodes=2))
+        assert given.strategy["temperature"] == 0.7
+
+
 def solution(question: str, right: bool, count: int, answer: int, *, text: str = "step\n") -> LabelledSolution:
     steps = (text, f"The answer is {answer}.")
     return LabelledSolution(id=question, question=question, steps=steps, values=(1.0, float(right)), count=count)
@@ -275,7 +295,7 @@ def test_label_train_and_solve(
     question = label_stream(range(3, 4))[0].question
     search = ["solve", question, "-m", "demo-s", "--reward", f"head:{out} * arithmetic", "--width", "4", "--json"]
     assert main([*search, "--threads", "1", "--no-save"]) in (0, 4)
-    assert json.loads(capsys.readouterr().out)["usage"]["reward"]["evaluated_tokens"] > 0
+    assert json.loads(capsys.readouterr().out)["usage"]["reward"]["prompt_tokens"] > 0
 
 
 @pytest.mark.parametrize("options", [["--hard"], ["--search"], ["--rollouts", "3"]])

@@ -270,7 +270,9 @@ class LiveSession(Session):
         engine = await self._host.acquire(self._plan)
         self._has_engine = True
         self.has_reward = engine.reward is not None
-        self._strategy = self._plan.strategy(has_reward=self.has_reward, width=engine.default_width)
+        self._strategy = self._plan.strategy(
+            has_reward=self.has_reward, width=engine.default_width, temperature=engine.default_temperature
+        )
         names = [engine.policy.name]
         if engine.reward is not None and self._strategy.uses_reward:
             names.append(engine.reward.name)
