@@ -182,7 +182,7 @@ def read_head(path: Path) -> LikelihoodHead:
     try:
         return _parsed(read_json(text))
     except RewardSpecError as error:
-        raise ModelLoadError(f"{path.name}: {error}", "train the head again") from error
+        raise ModelLoadError(f"{path.name} holds no usable likelihood head: {error}", "train it again") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelLoadError(
             f"{path.name} holds no likelihood head", "make one with `ramify reward train LABELS --head likelihood`"
@@ -246,7 +246,7 @@ def path_features(
 
 def _parsed(facts: Any) -> LikelihoodHead:
     if facts["format"] != FORMAT:
-        raise ValueError(facts["format"])
+        raise RewardSpecError("this is another format")
     if facts["version"] != VERSION:
         raise RewardSpecError(f"this version of ramify reads version {VERSION} of likelihood heads, not this one")
     head = LikelihoodHead(
@@ -279,7 +279,7 @@ def _shape(facts: Mapping[str, Any]) -> tuple[int, int]:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(value)
+        raise RewardSpecError("the head has a number where a text belongs")
     return value
 
 

@@ -68,7 +68,7 @@ def describe_reward(source: str | Path, known: Mapping[str, Any] | None) -> dict
     """Return the description of a reward: of a file as `describe_model`, of a checkpoint's folder by all its files.
 
     A reward that is no file has its name alone. One that reads a file in another way, such as its likelihood or with
-    noise, has a hash of that way and of the file, whose own is `file_sha256`.
+    noise, has a hash of that way and of the file, whose own is `file_sha256`; that of a likelihood head goes in too.
 
     Raises:
         ModelLoadError: if there is no such file.
@@ -89,7 +89,8 @@ def describe_reward(source: str | Path, known: Mapping[str, Any] | None) -> dict
     if not way:
         return described
     content = described["sha256"]
-    return {**described, "name": reward.text, "sha256": digest([way, content]), "file_sha256": content}
+    head = [] if reward.head is None else [file_hash(reward.head)]
+    return {**described, "name": reward.text, "sha256": digest([way, content, *head]), "file_sha256": content}
 
 
 def _checkpoint(folder: Path, known: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -67,6 +67,11 @@ class RewardName:
         return self.path is not None and self.confidence is None and self.head is None
 
     @property
+    def is_bundled_head(self) -> bool:
+        """True for a bundled likelihood head, which is named by its judge."""
+        return self.head is not None and self.plain == f"{HEAD}{self.model}"
+
+    @property
     def singles(self) -> tuple[RewardName, ...]:
         """The rewards of a combination, or this one alone."""
         return self.parts or (self,)
@@ -75,6 +80,9 @@ class RewardName:
         """Return the text with other names of the same files, as `name` gives them."""
         if self.parts:
             return str(renamed(read_combination(self.text), lambda text: read_reward_name(text).renamed(name)))
+        if self.head is not None and not self.is_bundled_head:
+            # The name is read in another folder, so both files are named in full.
+            return f"{self.text.removesuffix(self.plain)}{HEAD}{self.head}@{name(self.model)}"
         return self.text.removesuffix(self.model) + name(self.model) if self.model else self.text
 
 
@@ -210,7 +218,7 @@ def _head_name(source: str) -> RewardName:
             f"the judge {judge!r} of the head {path.name} is missing", f"name it: {HEAD}{file}@MODEL"
         ) from error
     name = f"{HEAD}{path.stem}"
-    return RewardName(text=source, plain=source, model=model, name=name, path=ref.path, head=path)
+    return RewardName(text=source, plain=source, model=judge, name=name, path=ref.path, head=path)
 
 
 def _nearest(text: str) -> str | None:

@@ -191,7 +191,7 @@ def _journal(name: str, spec: str | None, chosen: _EvaluationOptions, out: Path 
     facts = [
         version("ramify"),
         chosen.model if is_remote(chosen.model) else file_identity(resolve_model(chosen.model).path),
-        [reward.text, None if reward.path is None else file_identity(reward.path)],
+        [reward.text, *(file_identity(path) for each in reward.singles for path in (each.path, each.head) if path)],
         [spec, file_identity(Path(spec)) if spec is not None and is_file(Path(spec)) else None],
         [chosen.width, chosen.seed, chosen.search, identity_of(chosen.config)],
         {key: asdict(each) if key == "sampling" else each for key, each in chosen.paths.items()},

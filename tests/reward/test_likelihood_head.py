@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from ramify import Budget, Engine, Rebase
+from ramify.batch.store.identity import describe_reward
 from ramify.cli import main
 from ramify.config import EngineConfig
 from ramify.engine.library.catalog import bundled_heads, resolve_model
@@ -178,7 +179,9 @@ def test_names_of_heads(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.head, found.path, found.name, found.reads_policy) == (file, judge, "head:own", False)
     assert read_reward_name(f"noisy:1:head:{file}@demo-m").path == resolve_model("demo-m").path
     assert read_reward_name(f"head:{file} * arithmetic").parts[0].head == file
-    assert read_reward_name(f"head:{file}@demo-s").renamed(lambda name: f"{name}:f16") == f"head:{file}@demo-s:f16"
+    for name in (f"head:{file}@demo-s", f"noisy:1:head:{file}"):
+        renamed = read_reward_name(name).renamed(lambda name: f"{name}:f16")
+        assert renamed == f"{name.removesuffix('@demo-s')}@demo-s:f16"
     for name in bundled_heads():
         assert read_reward_name(f"head:{name}").path == resolve_model(name).path
     with pytest.raises(UsageError, match="names no head"):
@@ -189,6 +192,16 @@ def test_names_of_heads(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelLoadError, match=r"the judge 'gone\.gguf' of the head own\.json is missing") as caught:
         read_reward_name(f"head:{file}")
     assert "@MODEL" in str(caught.value)
+
+
+def test_a_batch_knows_the_head_by_what_is_in_it(file: Path) -> None:
+    for name in (f"head:{file}", f"head:{file} * arithmetic"):
+        before = describe_reward(name, None)
+        assert describe_reward(name, before) == before
+        text = file.read_text()
+        file.write_text(head_on(resolve_model(JUDGE).path, scale=0.7).to_json())
+        assert describe_reward(name, before)["sha256"] != before["sha256"]
+        file.write_text(text)
 
 
 async def test_scores_step_by_step_are_those_of_one_pass(file: Path) -> None:
