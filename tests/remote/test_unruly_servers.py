@@ -125,7 +125,7 @@ def _replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
         {"lead": b"\xef\xbb\xbf"},
         {"lead": b"\xef\xbb\xbf", "kind": "text/plain"},
     ],
-    ids=str,
+    ids=lambda manners: ",".join(manners),
 )
 async def test_a_dialect_changes_nothing(manners: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     with serving(write) as plain, serving(write, **manners) as server:
