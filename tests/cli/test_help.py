@@ -13,7 +13,7 @@ from ramify.search.registry import make_strategy, strategy_names
 HEAVY = ("anyio", "jinja2", "llama_cpp", "math_verify", "networkx", "numpy", "pydantic", "rich", "sympy", "torch")
 
 SOLVE_OPTIONS = [
-    "--answer", "--system-prompt",
+    "--answer", "--calculator", "--system-prompt",
     "--fallback", "--fallback-confidence", "--context-tokens", "--flash-attention", "--kv-type", "--main-gpu",
     "--pools", "--tensor-split", "--workers", "--help", "--gpu-layers", "--isolation", "--json", "--max-flops",
     "--max-generated-tokens", "--max-nodes", "--max-path-tokens", "--max-seconds", "--max-step-tokens",
