@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -232,9 +233,9 @@ def fit_head(solutions: Sequence[SolutionFeatures], plan: LikelihoodPlan) -> Lik
 
 
 def _descend(rows: Floats, targets: Floats, weights: Floats, plan: LikelihoodPlan) -> tuple[tuple[Floats, Floats], ...]:
-    import torch
-    from torch import nn
-
+    # torch leaves the types of many of its members open.
+    torch: Any = import_module("torch")
+    nn: Any = torch.nn
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

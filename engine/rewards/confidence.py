@@ -72,7 +72,7 @@ class ConfidenceSession:
         self._name = name
         self._paths = paths
         self._value = value
-        self._told = told
+        self._told: ConfidenceName | None = told
 
     @property
     def usage(self) -> ScoreUsage:

@@ -75,7 +75,8 @@ def head_on(path: Path, **fields: Any) -> LikelihoodHead:
     mean, spread = np.linspace(-4, 4, FEATURES), np.full(FEATURES, 3.0)
     mean = mean.astype("<f4").astype(float)
     known: dict[str, Any] = {"judge": JUDGE, "files": {path.name: sha256_of(path)}, "mean": mean, "spread": spread}
-    return LikelihoodHead(**{**known, "layers": layers, "scale": 0.3, **fields})
+    known |= {"layers": layers, "scale": 0.3, **fields}
+    return LikelihoodHead(**known)
 
 
 @pytest.fixture
@@ -139,28 +140,28 @@ def damage(facts: dict[str, Any], **fields: Any) -> str:
     return json.dumps({**facts, **fields})
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        lambda facts: "",
-        lambda facts: "[1]",
-        lambda facts: "\x00\xff",
-        lambda facts: damage(facts, format="other"),
-        lambda facts: damage(facts, version=2),
-        lambda facts: damage(facts, layers=[]),
-        lambda facts: damage(facts, layers=facts["layers"][::-1]),
-        lambda facts: damage(facts, layers=[{"shape": [1, 14], "weight": "AAAA", "bias": "AAAA"}]),
-        lambda facts: damage(facts, layers=[{"shape": [10**9, 14], "weight": "", "bias": ""}]),
-        lambda facts: damage(facts, files=["x"]),
-        lambda facts: damage(facts, files={"x": 1}),
-        lambda facts: damage(facts, scale=-1),
-        lambda facts: damage(facts, temperature=0),
-        lambda facts: damage(facts, temperature="warm"),
-        lambda facts: damage(facts, judge=None),
-        lambda facts: damage(facts, report=None),
-        lambda facts: damage(facts, features={}),
-    ],
-)
+CHANGES: list[Callable[[dict[str, Any]], str]] = [
+    lambda facts: "",
+    lambda facts: "[1]",
+    lambda facts: "\x00\xff",
+    lambda facts: damage(facts, format="other"),
+    lambda facts: damage(facts, version=2),
+    lambda facts: damage(facts, layers=[]),
+    lambda facts: damage(facts, layers=facts["layers"][::-1]),
+    lambda facts: damage(facts, layers=[{"shape": [1, 14], "weight": "AAAA", "bias": "AAAA"}]),
+    lambda facts: damage(facts, layers=[{"shape": [10**9, 14], "weight": "", "bias": ""}]),
+    lambda facts: damage(facts, files=["x"]),
+    lambda facts: damage(facts, files={"x": 1}),
+    lambda facts: damage(facts, scale=-1),
+    lambda facts: damage(facts, temperature=0),
+    lambda facts: damage(facts, temperature="warm"),
+    lambda facts: damage(facts, judge=None),
+    lambda facts: damage(facts, report=None),
+    lambda facts: damage(facts, features={}),
+]
+
+
+@pytest.mark.parametrize("changed", CHANGES)
 def test_a_damaged_file_is_refused_before_a_model_is_loaded(file: Path, changed: Callable[[Any], str]) -> None:
     file.write_text(changed(json.loads(file.read_text())))
     with pytest.raises(ModelLoadError, match=r"own\.json"):
