@@ -57,7 +57,7 @@ class Plan(Protocol):
         """Settings of the run."""
         ...
 
-    def strategy(self, *, has_reward: bool, width: int | None = None) -> Strategy:
+    def strategy(self, *, has_reward: bool, width: int | None = None, temperature: float | None = None) -> Strategy:
         """Return the strategy."""
         ...
 
