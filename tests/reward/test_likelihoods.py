@@ -88,8 +88,8 @@ async def test_mean_log_probability_is_that_of_transformers(tiny: Tiny) -> None:
 
 async def test_sum_of_log_probabilities_is_that_of_transformers(tiny: Tiny) -> None:
     async with AsyncExitStack() as stack:
-        _, reward = await load_models(stack, tiny.path, f"sum-logprob:{tiny.path}", CONFIG)
-        assert reward is not None and reward.name == f"sum-logprob:{tiny.path}"
+        _, reward = await load_models(stack, tiny.path, "sum-logprob", CONFIG)
+        assert reward is not None and reward.name == "sum-logprob"
         for question, steps in TEXTS[:3]:
             session = await reward.open(question)
             scores = await session.score(scored(steps))
