@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 MAX_LINE_CHARACTERS = 2_000
 """Longer lines are no prose; their equations are not read."""
@@ -91,8 +91,6 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-
-Verdict = Literal[True, False] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +213,7 @@ def _of_plain(line: str) -> Iterator[Equation]:
     for number, about in enumerate(approximate):
         try:
             left = _suffix(segments[number], chained=number > 0)
-            right = _prefix(segments[number + 1], last=number + 1 == len(approximate))
+            right = _prefix(segments[number + 1])
         except (_Unreadable, ArithmeticError):
             continue
         if left is not None and right is not None and left.signs + right.signs:
@@ -428,11 +426,8 @@ def _operand_before(tokens: Sequence[_Token], place: int) -> int | None:
     return None
 
 
-def _prefix(tokens: Sequence[_Token], *, last: bool) -> _Side | None:
-    """Return the expression with which a list of tokens begins, None if there is none.
-
-    `last` False says that an equals sign follows the tokens.
-    """
+def _prefix(tokens: Sequence[_Token]) -> _Side | None:
+    """Return the expression with which a list of tokens begins, None if there is none."""
     if not tokens:
         return None
     parser = _Parser(tokens, 0)

@@ -14,12 +14,11 @@ from . import terminal
 from .option_types import COUNT
 from .options import loading_options, loading_settings, setting_option
 from .problems import TASK_NAMES
-from .reward_eval import evaluate, number_or_dash
+from .reward_eval import evaluate, labels_in, number_or_dash
 from .reward_label import check_model, label, read_answered, resumable
 
 if TYPE_CHECKING:
     from ramify.training.check import CheckReport, StepQuality
-    from ramify.training.labelling import LabelledSolution
     from ramify.training.quality import ScoreCalibration
     from ramify.training.reward_training import Reading
 
@@ -172,7 +171,7 @@ def train(
     given = None if spec is None else load_spec(spec)
     if given is not None and not isinstance(given, RewardSpec):
         raise UsageError(f"the format {given.name!r} reads no head", "name one that is read at a tag")
-    rows = _read_labels(labels)
+    rows = labels_in(labels)
     plan = HeadPlan(kind=settings["head"], **_chosen(settings))
     config = loading_settings(settings)
     try:
@@ -207,20 +206,6 @@ def _chosen(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: settings[name] for name in ("epochs", "held_out", "seed") if settings[name] is not None}
 
 
-def _read_labels(path: Path) -> list[LabelledSolution]:
-    from ramify.training.label_files import read_labels
-
-    from ..errors import UsageError
-
-    try:
-        rows = list(read_labels(path))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} holds no labels ({error})", "make them with `ramify reward label`") from error
-    if not rows:
-        raise UsageError(f"{path} holds no labels", "make them with `ramify reward label`")
-    return rows
-
-
 def _train_likelihood(
     labels: Path, judge: str, out: Path, policy: str | None, problems: Path | None, as_json: bool, **settings: Any
 ) -> None:
@@ -231,7 +216,7 @@ def _train_likelihood(
 
     if problems is not None and policy is None:
         raise click.UsageError("--problems are searched by a policy: name it with --policy")
-    rows, plan, config = _read_labels(labels), LikelihoodPlan(**_chosen(settings)), loading_settings(settings)
+    rows, plan, config = labels_in(labels), LikelihoodPlan(**_chosen(settings)), loading_settings(settings)
     todo = [] if policy is None else _searched(problems, {row.question for row in rows})
     if policy is not None:
         check_model(policy)

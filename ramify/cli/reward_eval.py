@@ -105,7 +105,7 @@ def evaluate(
         config=loading_settings(settings),
         paths=path_settings(settings),
     )
-    given = None if labels is None else _labels(labels)
+    given = None if labels is None else labels_in(labels)
     todo: list[Problem] = []
     if given is None or not no_search:
         wanted = count or DEFAULT_COUNT
@@ -329,7 +329,12 @@ def _bundled(task: str, steps: tuple[int, int], count: int, seed: int) -> list[P
         raise click.UsageError(str(error)) from error
 
 
-def _labels(path: Path) -> list[LabelledSolution]:
+def labels_in(path: Path) -> list[LabelledSolution]:
+    """Return the labelled solutions of a file.
+
+    Raises:
+        UsageError: if it has none, or is no file of labels.
+    """
     from ramify.training.label_files import read_labels
 
     from ..errors import UsageError
@@ -339,7 +344,7 @@ def _labels(path: Path) -> list[LabelledSolution]:
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} holds no labels ({error})", "make them with `ramify reward label`") from error
     if not found:
-        raise UsageError(f"{path} is empty", "make labels with `ramify reward label`")
+        raise UsageError(f"{path} holds no labels", "make them with `ramify reward label`")
     return found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +66,30 @@ def process() -> Callable[..., Result]:
             check=False,
         )
         return Result(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def on_terminal() -> Callable[..., str]:
+    """Run a process with stdout, and with `stderr` that too, on a terminal; return what came out of it."""
+
+    def run(arguments: Sequence[str], *, stderr: bool = False, **variables: str) -> str:
+        ours, theirs = pty.openpty()
+        environment = {**os.environ, "TERM": "xterm-256color", **variables}
+        streams = {"stdout": theirs, "stderr": theirs if stderr else None}
+        with subprocess.Popen(arguments, stdin=subprocess.DEVNULL, env=environment, **streams) as child:
+            os.close(theirs)
+            seen = b""
+            while True:
+                try:
+                    block = os.read(ours, 65536)
+                except OSError:
+                    break
+                seen += block
+            child.wait(30)
+        os.close(ours)
+        return seen.decode()
 
     return run
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -210,25 +207,8 @@ def test_hostile_texts_move_no_cursor(ramify, scripted):
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", out)
 
 
-def test_colours_only_on_a_terminal(ramify, solved, monkeypatch):
-    def on_terminal(**variables: str) -> str:
-        ours, theirs = pty.openpty()
-        environment = {**os.environ, "TERM": "xterm", **variables}
-        with subprocess.Popen(
-            [sys.executable, "-m", "ramify", "runs", "show", "last"], stdout=theirs, env=environment
-        ) as child:
-            os.close(theirs)
-            seen = b""
-            while True:
-                try:
-                    block = os.read(ours, 65536)
-                except OSError:
-                    break
-                seen += block
-            child.wait(30)
-        os.close(ours)
-        return seen.decode()
-
-    assert "\x1b[1;33m   - * Step 1.\x1b[0m" in on_terminal()
-    assert "\x1b" not in on_terminal(NO_COLOR="1")
+def test_colours_only_on_a_terminal(ramify, solved, on_terminal):
+    shown = [sys.executable, "-m", "ramify", "runs", "show", "last"]
+    assert "\x1b[1;33m   - * Step 1.\x1b[0m" in on_terminal(shown)
+    assert "\x1b" not in on_terminal(shown, NO_COLOR="1")
     assert "\x1b" not in ramify("runs", "show", "last").out

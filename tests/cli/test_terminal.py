@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import ast
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -121,25 +120,6 @@ def test_cleaned_text_has_no_controls_and_styles_alone_stay(text: str):
     assert not CONTROLS.search(re.sub(r"\x1b\[[0-9;]*m", "", terminal.cleaned(text, styled=True)))
 
 
-def on_terminal(code: str, *, stdout: bool = True, stderr: bool = True) -> str:
-    """Run Python with standard streams that are a terminal; return what came out of them."""
-    ours, theirs = pty.openpty()
-    streams = {"stdout": theirs if stdout else subprocess.DEVNULL, "stderr": theirs if stderr else subprocess.DEVNULL}
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL, env=environment, **streams) as child:
-        os.close(theirs)
-        seen = b""
-        while True:
-            try:
-                block = os.read(ours, 65536)
-            except OSError:
-                break
-            seen += block
-        child.wait(30)
-    os.close(ours)
-    return seen.decode()
-
-
 WAYS = {
     "write": "terminal.write(H)",
     "write_json": "terminal.write_json({H: H})",
@@ -162,14 +142,14 @@ WAYS = {
 }
 
 
-def test_no_way_of_writing_lets_controls_reach_a_terminal():
+def test_no_way_of_writing_lets_controls_reach_a_terminal(on_terminal):
     code = (
         "import logging, os, sys, warnings, click\nfrom ramify.cli import main, terminal\n"
         "from ramify.cli.exits import explain\nfrom ramify.errors import ModelLoadError\n"
         f"H = {HOSTILE!r}\nfor name, way in {WAYS!r}.items():\n    os.write(2, f'@@{{name}}@@'.encode())\n"
         "    with terminal.cleaned_stderr():\n        exec(way)\n    sys.stdout.flush()\n"
     )
-    parts = re.split("@@([a-z_]+)@@", on_terminal(code))
+    parts = re.split("@@([a-z_]+)@@", on_terminal([sys.executable, "-c", code], stderr=True))
     seen = dict(zip(parts[1::2], parts[2::2], strict=True))
     assert list(seen) == list(WAYS)
     for way, text in seen.items():
