@@ -292,8 +292,8 @@ def _gold(problems: Sequence[Problem]) -> dict[str, Problem]:
     seen = Counter[str]()
     found = dict[str, Problem]()
     for problem in problems:
-        found[problem_key(problem.question, seen[problem.question])] = problem
-        seen[problem.question] += 1
+        found[problem_key(problem.identity, seen[problem.identity])] = problem
+        seen[problem.identity] += 1
     return found
 
 

@@ -256,7 +256,7 @@ class Engine:
         price = TokenPrice.of(policy.parameters, read_by)
         meter = Meter(config.budget, price, min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens))
 
-        answers, ends_at_answer = answers_of(policy, problem.question, config.answer)
+        answers, ends_at_answer = answers_of(policy, problem, config.answer)
         checker = make_checker(problem.check)
         equality = AnswerEquality(checker.same_quickly, checker.same)
 
@@ -285,12 +285,16 @@ class Engine:
         )
 
 
-def answers_of(policy: PolicyModel, question: str, asked: AnswerWord) -> tuple[AnswerReader, bool]:
-    """Return the reader of a policy's answers to a question, and whether a path ends with its first answer."""
+def answers_of(policy: PolicyModel, problem: Problem, asked: AnswerWord) -> tuple[AnswerReader, bool]:
+    """Return the reader of a policy's answers to a problem, and whether a path ends with its first answer.
+
+    A problem with a system message of its own may ask for any kind of answer.
+    """
     ends_at_answer = asked in (AUTO, AnswerKind.BOX) and (not isinstance(policy, EndsItself) or policy.ends_at_answer)
     if ends_at_answer:
         return AnswerReader(), True
-    return AnswerReader.of(question, asked, policy.answer_kind if isinstance(policy, PromptsByKind) else None), False
+    asks = isinstance(policy, PromptsByKind) and problem.conversation.system is None
+    return AnswerReader.of(problem.question, asked, policy.answer_kind if asks else None), False
 
 
 @asynccontextmanager

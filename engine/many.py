@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from types import TracebackType
 from typing import TypeVar, cast
 
@@ -113,15 +114,16 @@ async def _each(problems: Problems) -> AsyncGenerator[Problem]:
 
 
 def as_problem(problem: Problem | str, number: int = 0) -> Problem:
-    """Return `problem`, or wrap a bare question with its number as id.
+    """Return `problem`, or wrap a bare question; one without an id gets its number.
 
     Raises:
         ArgumentError: if it is neither a text nor a Problem.
     """
     if isinstance(problem, str):
         return Problem(id=str(number), question=problem)
-    check_kind("the problem", problem, Problem, "the question as text, or a Problem; messages of a chat as one text")
-    return problem
+    wanted = "the question as text, or a Problem; messages of a chat as Problem(messages=...)"
+    check_kind("the problem", problem, Problem, wanted)
+    return problem if problem.id else replace(problem, id=str(number))
 
 
 def refuse_one_problem(problems: object) -> None:

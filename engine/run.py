@@ -273,11 +273,12 @@ class Run:
 
     async def _search(self) -> None:
         self._controller.meter.start()
-        policy = await open_as(self._policy, self.problem.question, self._controller.answers.kind)
+        told = self.problem.question if self.problem.is_plain else self.problem.conversation
+        policy = await open_as(self._policy, told, self._controller.answers.kind)
         scorer: Scorer | None = None
         try:
             if self._reward is not None:
-                scorer = Scorer(self.tree, await open_beside(self._reward, self.problem.question, policy))
+                scorer = Scorer(self.tree, await open_beside(self._reward, self.problem.transcript, policy))
             strategy = self._controller.strategy.name
             started = RunStarted(question=self.problem.question, strategy=strategy, prompt_tokens=policy.prompt_tokens)
             self._emit(started)

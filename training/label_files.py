@@ -155,7 +155,7 @@ async def _label(
     session = await policy.open(problem.question)
     try:
         split = policy.prompt.split if isinstance(policy, LlamaPolicy) else split_lines
-        answers, ends_at_answer = answers_of(policy, problem.question, plan.answer)
+        answers, ends_at_answer = answers_of(policy, problem, plan.answer)
         labeller = Labeller(
             problem,
             session,

@@ -32,9 +32,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def problem_key(question: str, occurrence: int) -> str:
-    """Return the key of a problem, the same in all runs; `occurrence` counts equal questions from 0."""
-    return digest([HASH_VERSION, question, occurrence])[:_KEY_DIGITS]
+def problem_key(identity: str, occurrence: int) -> str:
+    """Return the key of a problem, the same in all runs; `identity` is the question or the text of its conversation.
+
+    `occurrence` counts equal ones from 0.
+    """
+    return digest([HASH_VERSION, identity, occurrence])[:_KEY_DIGITS]
 
 
 def item_key(problem: str, repeat: int, configuration_hash: str) -> str:

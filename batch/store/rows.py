@@ -59,8 +59,8 @@ def all_items(problems: Sequence[Problem], repeat: int, configuration_hash: str)
     seen = Counter[str]()
     keys = list[str]()
     for problem in problems:
-        keys.append(problem_key(problem.question, seen[problem.question]))
-        seen[problem.question] += 1
+        keys.append(problem_key(problem.identity, seen[problem.identity]))
+        seen[problem.identity] += 1
     return [
         Item(
             key=item_key(key, number, configuration_hash),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from ramify.answers.kinds import AnswerKind
+from ramify.conversation import Conversation
 from ramify.errors import QuestionTooLong
 from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import TokenSampling
@@ -81,6 +82,11 @@ class LlamaPolicy:
         """Longest path, prompt included."""
         return self.model.info.context_tokens
 
+    @property
+    def takes_conversations(self) -> bool:
+        """True: the chat template, or the preset for models without one, renders them."""
+        return True
+
     async def open(self, question: str) -> LlamaPolicySession:
         """Start a session.
 
@@ -90,9 +96,11 @@ class LlamaPolicy:
         """
         return await self.open_as(question, AnswerKind.BOX)
 
-    async def open_as(self, question: str, kind: AnswerKind) -> LlamaPolicySession:
+    async def open_as(self, question: str | Conversation, kind: AnswerKind) -> LlamaPolicySession:
         """Start a session for an answer of a kind; raises as `open`."""
         prompt = self.prompt.suiting(kind)
+        if isinstance(question, Conversation) and question.system is not None:
+            prompt = prompt.with_system(question.system)
         tokens = prompt.encode(question, self.model.tokenizer)
         if len(tokens) >= self.context_tokens:
             raise QuestionTooLong(len(tokens), self.context_tokens)

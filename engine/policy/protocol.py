@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ramify.answers.kinds import AnswerKind
+from ramify.conversation import Conversation
+from ramify.errors import UsageError
 
 from ..runtime.messages import StepRequest, StepResult, Turn
 from ..runtime.serve.rates import Rates
@@ -112,6 +114,25 @@ class PromptsByKind(Protocol):
 
 
 @runtime_checkable
+class Converses(Protocol):
+    """A policy that takes a question at the end of a conversation; others take a question alone."""
+
+    @property
+    def takes_conversations(self) -> bool:
+        """Whether earlier turns, system messages and examples can be put before a question."""
+        ...
+
+    async def open_as(self, question: str | Conversation, kind: AnswerKind) -> PolicySession:
+        """Start a session for an answer of a kind.
+
+        Raises:
+            QuestionTooLong: if the prompt leaves no room in the context.
+            UsageError: if the question is empty, or the model cannot take the turns in their order.
+        """
+        ...
+
+
+@runtime_checkable
 class Calculates(Protocol):
     """A policy that says whether it can write with a calculator (StepRequest.calculator); others cannot."""
 
@@ -164,13 +185,17 @@ class PolicyModel(Protocol):
         ...
 
 
-async def open_as(policy: PolicyModel, question: str, kind: AnswerKind) -> PolicySession:
+async def open_as(policy: PolicyModel, question: str | Conversation, kind: AnswerKind) -> PolicySession:
     """Start a session for an answer of a kind, in which a policy without prompts for it takes no interest.
 
     Raises:
         QuestionTooLong: if the prompt leaves no room in the context.
-        UsageError: if the question is empty.
+        UsageError: if the question is empty, or the policy does not take conversations, or not this one.
     """
+    if isinstance(question, Conversation):
+        if isinstance(policy, Converses) and policy.takes_conversations:
+            return await policy.open_as(question, kind)
+        raise UsageError(f"{policy.name} takes one question alone", "leave messages, system message and examples out")
     if isinstance(policy, PromptsByKind):
         return await policy.open_as(question, kind)
     return await policy.open(question)

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from ramify.engine.policy.prompts.presets import PRESETS, QUESTION
+from ramify.engine.policy.prompts.presets import PRESETS
 
 PIECE = re.compile(r"\n|[^\n\S]*\S+|[^\n\S]+")
 """What the server counts as a token: a word with the space before it, or a newline."""
 
 
-EXAMPLES = PRESETS["gsm8k"].base_template.partition(f"Question: {QUESTION}")[0]
+EXAMPLES = PRESETS["gsm8k"].base_examples
 """What stands in a prompt for completions before the question."""
 
 

@@ -319,6 +319,6 @@ async def test_the_last_number_counts_where_no_solution_marks_its_answer() -> No
 
 
 async def label_with(policy: ScriptedModel, problem: Problem, plan: LabelPlan) -> list[LabelledSolution]:
-    answers, ends_at_answer = answers_of(policy, problem.question, plan.answer)
+    answers, ends_at_answer = answers_of(policy, problem, plan.answer)
     session = await policy.open(problem.question)
     return await Labeller(problem, session, plan, answers=answers, ends_at_answer=ends_at_answer).label()

@@ -20,8 +20,9 @@ QUESTION = "{question}"
 class PromptPreset:
     """How a question is put to a model.
 
-    `system` is the system message for chat models, None for no such message. `base_template` is the whole prompt for
-    models without a chat template, with `{question}` once. `step_format` names what ends a step (see `step_formats`).
+    `system` is the system message for chat models, None for no such message. `base_template` puts a question to models
+    without a chat template, with `{question}` once; the user's own system message (`base_system`) and the worked
+    examples `base_examples` come before it, "" for none. `step_format` names what ends a step (see `step_formats`).
     `stop` is a pattern that ends a path in the format that the preset asks for, and `base_stop` one for models without
     a chat template, which go on with another question after their answer; "" for none (see `StepFormat`). `answer` is
     the kind of answer that the preset asks for, None if it suits any.
@@ -34,6 +35,8 @@ class PromptPreset:
     stop: str = ""
     base_stop: str = ""
     answer: AnswerKind | None = None
+    base_system: str = ""
+    base_examples: str = ""
 
     def with_system(self, system: str | None) -> PromptPreset:
         """Return the preset with another system message, which models without a chat template get before the question.
@@ -47,8 +50,7 @@ class PromptPreset:
             return self
         if QUESTION in system:
             raise UsageError(f"the system message holds {QUESTION}", "leave it out; the question comes after it")
-        before = f"{system}\n\n" if system else ""
-        return replace(self, system=system or None, base_template=before + self.base_template, answer=None)
+        return replace(self, system=system or None, base_system=system, answer=None)
 
     def stops(self, chat_template: str | None) -> str:
         """Return the pattern that ends a path of a model, "" for none."""
@@ -90,7 +92,8 @@ PRESETS: Mapping[str, PromptPreset] = MappingProxyType(
                 name="gsm8k",
                 system='Solve the problem step by step, one step per line. End with a line "The answer is" and the '
                 "number.",
-                base_template=f"{_EXAMPLES}Question: {QUESTION}\nAnswer:",
+                base_examples=_EXAMPLES,
+                base_template=f"Question: {QUESTION}\nAnswer:",
                 step_format="line",
                 stop=_ANSWER_LINE,
                 base_stop=_NEXT_QUESTION,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from secrets import token_hex
 
+from ramify.conversation import Conversation, Message
 from ramify.errors import ModelLoadError, UsageError
 from ramify.reward.protocol import Tokenizer
 from ramify.reward.tokens import Segment, SegmentEncoder
@@ -84,20 +85,20 @@ class Prompt:
 
 
 def render_prompt(
-    question: str,
+    question: str | Conversation,
     preset: PromptPreset,
     chat_template: str | None,
     tokenizer: Tokenizer,
     *,
     special: SpecialTokens = _NO_TOKENS,
 ) -> Prompt:
-    """Return the prompt for a question.
+    """Return the prompt for a question, or for a conversation that ends with one.
 
     `chat_template` is the model's Jinja template, None for a model without one. A template that refuses a system
-    message gets it at the start of the question.
+    message gets it at the start of the first question.
 
     Raises:
-        UsageError: if the question is empty.
+        UsageError: if a question is empty, or the template refuses the turns of a conversation.
         ModelLoadError: if the template is broken or loses the question.
     """
     segments = prompt_segments(question, preset, chat_template, special=special)
@@ -113,35 +114,71 @@ def render_prompt(
 
 
 def prompt_segments(
-    question: str, preset: PromptPreset, chat_template: str | None, *, special: SpecialTokens = _NO_TOKENS
+    question: str | Conversation,
+    preset: PromptPreset,
+    chat_template: str | None,
+    *,
+    special: SpecialTokens = _NO_TOKENS,
 ) -> list[Segment]:
-    """Return the pieces of the prompt for a question, as `render_prompt` encodes them.
+    """Return the pieces of the prompt for a question or a conversation, as `render_prompt` encodes them.
 
     Raises:
-        UsageError: if the question is empty.
+        UsageError: if a question is empty, or the template refuses the turns of a conversation.
         ModelLoadError: if the template is broken or loses the question.
     """
-    question = question.strip()
-    if not question:
+    conversation = Conversation.of(question)
+    if not conversation.question.strip():
         raise UsageError("the question is empty", "pass some text")
     if chat_template is None:
-        before, _, after = preset.base_template.partition(QUESTION)
-        return [Segment(before, special=True), Segment(question, special=False), Segment(after, special=True)]
-    return _chat_segments(question, preset.system, chat_template, special)
+        return list(base_segments(conversation, preset))
+    return _chat_segments(conversation.messages(preset.system), chat_template, special)
 
 
-def _chat_segments(question: str, system: str | None, chat_template: str, special: SpecialTokens) -> list[Segment]:
-    if system is not None:
-        segments = try_chat([("system", system), ("user", question)], chat_template, special)
-        if segments is not None:
-            return segments
-        question = f"{system}\n\n{question}"
-    segments = try_chat([("user", question)], chat_template, special)
-    if segments is None:
-        raise ModelLoadError(
-            "the model's chat template leaves out the question or refuses it", "use another model, or another preset"
+def base_segments(conversation: Conversation, preset: PromptPreset) -> Iterator[Segment]:
+    """Yield the pieces of the prompt for models without a chat template.
+
+    Earlier questions and examples have the form of the preset's template, each with its answer; examples take the
+    place of the preset's.
+    """
+    system = preset.base_system if conversation.system is None else conversation.system
+    if system:
+        yield Segment(f"{system}\n\n", special=False)
+    if preset.base_examples and not conversation.examples:
+        yield Segment(preset.base_examples, special=True)
+    before, _, after = preset.base_template.partition(QUESTION)
+    gap = " " if after else "\n"
+    answered = True
+    for message in conversation.messages(None):
+        match message.role:
+            case "user":
+                if not answered:
+                    yield Segment("\n\n", special=False)
+                yield Segment(before, special=True)
+                yield Segment(message.content, special=False)
+                yield Segment(after, special=True)
+            case "assistant":
+                yield Segment(f"{gap}{message.content}\n\n", special=False)
+            case "system":
+                continue
+        answered = message.role == "assistant"
+
+
+def _chat_segments(messages: list[Message], chat_template: str, special: SpecialTokens) -> list[Segment]:
+    segments = try_chat([(each.role, each.content) for each in messages], chat_template, special)
+    if segments is None and messages[0].role == "system":
+        system, first, *rest = messages
+        joined = Message(first.role, f"{system.content}\n\n{first.content}")
+        segments = try_chat([(each.role, each.content) for each in (joined, *rest)], chat_template, special)
+    if segments is not None:
+        return segments
+    if sum(each.role != "system" for each in messages) > 1:
+        raise UsageError(
+            "the model's chat template refuses these messages or leaves some out",
+            "let user and assistant take turns, the user first, or use another model",
         )
-    return segments
+    raise ModelLoadError(
+        "the model's chat template leaves out the question or refuses it", "use another model, or another preset"
+    )
 
 
 def try_chat(messages: Sequence[tuple[str, str]], chat_template: str, special: SpecialTokens) -> list[Segment] | None:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from ramify.answers.kinds import AnswerKind
+from ramify.conversation import Conversation
 from ramify.errors import ModelLoadError
 from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import StepFormat
@@ -39,16 +40,20 @@ class PromptFormat:
         """Return the format for answers of a kind."""
         return self if kind.is_marked or self.for_texts is None else self.for_texts
 
-    def encode(self, question: str, tokenizer: Tokenizer) -> tuple[int, ...]:
-        """Return the prompt's tokens.
+    def with_system(self, system: str) -> PromptFormat:
+        """Return the format with another system message, "" for none."""
+        return replace(self, preset=replace(self.preset, system=system or None, base_system=system))
+
+    def encode(self, question: str | Conversation, tokenizer: Tokenizer) -> tuple[int, ...]:
+        """Return the tokens of the prompt for a question, or for a conversation that ends with one.
 
         Raises:
-            UsageError: if the question is empty.
+            UsageError: if the question is empty, or the chat template refuses the turns of the conversation.
             ModelLoadError: if the chat template is broken or loses the question.
         """
         return self.render(question, tokenizer).tokens
 
-    def render(self, question: str, tokenizer: Tokenizer) -> Prompt:
+    def render(self, question: str | Conversation, tokenizer: Tokenizer) -> Prompt:
         """Return the prompt with its text; raises as `encode`."""
         return render_prompt(question, self.preset, self.chat_template, tokenizer, special=self.special)
 

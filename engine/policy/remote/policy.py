@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from ramify.answers.kinds import AnswerKind
+from ramify.conversation import Conversation
 from ramify.errors import ModelLoadError, ModelUnreachable, RamifyError, UsageError
 from ramify.sampling_params import USUAL_SAMPLING, StepFormat, TokenSampling
 
@@ -181,9 +182,14 @@ class RemotePolicy:
         """
         return await self.open_as(question, AnswerKind.BOX)
 
-    async def open_as(self, question: str, kind: AnswerKind) -> RemoteSession:
+    @property
+    def takes_conversations(self) -> bool:
+        """True: they are sent as messages, or as one text with a preset for models without a chat template."""
+        return True
+
+    async def open_as(self, question: str | Conversation, kind: AnswerKind) -> RemoteSession:
         """Start a session for an answer of a kind; raises as `open`."""
-        if not question.strip():
+        if not Conversation.of(question).question.strip():
             raise UsageError("the question is empty", "pass some text")
         return RemoteSession(self, question, self.writer if kind.is_marked else self.text_writer)
 

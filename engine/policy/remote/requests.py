@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ramify.conversation import Conversation
 from ramify.sampling_params import TokenSampling
 
 from ...runtime.messages import Turn
-from ..prompts.presets import QUESTION, PromptPreset
+from ..prompts.presets import PromptPreset
+from ..prompts.prompt import base_segments
 from .dialect import CONTINUE_FIELDS, FILTER_OFF, Dialect, may_omit
 
 SEED_MASK = (1 << 63) - 1
@@ -44,28 +46,29 @@ class PromptWriter:
         """Path of the requests, below the server's base address."""
         return "/completions" if self.as_text else "/chat/completions"
 
-    def prompt(self, question: str, completion: CompletionRequest, dialect: Dialect) -> dict[str, Any]:
+    def prompt(self, question: str | Conversation, completion: CompletionRequest, dialect: Dialect) -> dict[str, Any]:
         """Return the fields of a request that hold the prompt."""
         if self.as_text:
             return {"prompt": self._text(question, completion.turns, completion.prefix)}
         messages = chat_messages(self.preset, question, completion.turns, completion.prefix)
         return {"messages": messages, **(CONTINUE_FIELDS if completion.prefix and dialect.continue_flags else {})}
 
-    def characters(self, question: str, turns: Sequence[Turn], prefix: str) -> int:
+    def characters(self, question: str | Conversation, turns: Sequence[Turn], prefix: str) -> int:
         """Return the length of a prompt in characters, without the text of the server's chat template."""
         if self.as_text:
             return len(self._text(question, turns, prefix))
         return sum(len(each["content"]) for each in chat_messages(self.preset, question, turns, prefix))
 
-    def _text(self, question: str, turns: Sequence[Turn], prefix: str) -> str:
+    def _text(self, question: str | Conversation, turns: Sequence[Turn], prefix: str) -> str:
         told = "".join(f"{turn.text}\n\n{turn.instruction}\n" for turn in turns)
-        return self.preset.base_template.replace(QUESTION, question.strip()) + told + prefix
+        return "".join(each.text for each in base_segments(Conversation.of(question), self.preset)) + told + prefix
 
 
-def chat_messages(preset: PromptPreset, question: str, turns: Sequence[Turn], prefix: str) -> list[dict[str, str]]:
+def chat_messages(
+    preset: PromptPreset, question: str | Conversation, turns: Sequence[Turn], prefix: str
+) -> list[dict[str, str]]:
     """Return the messages of a conversation; the last one is `prefix`, if there is any."""
-    messages = [] if preset.system is None else [{"role": "system", "content": preset.system}]
-    messages.append({"role": "user", "content": question.strip()})
+    messages = [each.to_dict() for each in Conversation.of(question).messages(preset.system)]
     for turn in turns:
         messages.append({"role": "assistant", "content": turn.text})
         messages.append({"role": "user", "content": turn.instruction})

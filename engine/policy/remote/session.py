@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ramify.answers.extract import extract_answer
+from ramify.conversation import Conversation
 from ramify.errors import RamifyError, UsageError
 from ramify.search.node import FinishReason
 
@@ -43,7 +44,7 @@ class RemoteSession:
     prompt_tokens = 0
     """Unknown until a server has counted them; the first result holds the number."""
 
-    def __init__(self, policy: RemotePolicy, question: str, writer: PromptWriter) -> None:
+    def __init__(self, policy: RemotePolicy, question: str | Conversation, writer: PromptWriter) -> None:
         self._policy = policy
         self._writer = writer
         self._question = question
