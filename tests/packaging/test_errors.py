@@ -63,7 +63,7 @@ CAUGHT_IN = {
     "ramify.engine.policy.remote.server_reply": "ramify.engine.policy.remote.policy",
     "ramify.engine.runtime.llama.gguf_check": "ramify.engine.runtime.llama.gguf_check",
     "ramify.files": "ramify.batch.store.folder",
-    "ramify.reward.arithmetic": "ramify.reward.arithmetic",
+    "ramify.reward.arithmetic_expressions": "ramify.reward.arithmetic",
     "ramify.reward.specs": "ramify.reward.specs",
     "ramify.search.serialize": "ramify.search.serialize",
     "ramify.search.stopping": "ramify.search.stopping",
