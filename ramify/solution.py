@@ -27,7 +27,7 @@ class Solution:
     reward model. `stop_reason` says why the run ended; if a rule ended it early, `stop` says which and why. `tree` is
     None when the solution was read back without one. `strategy` and `model` describe the configuration in plain JSON
     types. `reading` says what kind of answer it is and how it was chosen, None for models with an answer format of
-    their own, such as the bundled ones.
+    their own, such as the bundled ones. `note` says where the search departed from its strategy, None if it did not.
     """
 
     question: str
@@ -43,6 +43,7 @@ class Solution:
     stop: Stop | None = None
     problem_id: str | None = None
     reading: AnswerReading | None = None
+    note: str | None = None
     tree: SearchTree | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -77,6 +78,8 @@ class Solution:
         }
         if self.reading is not None:
             data["reading"] = self.reading.to_dict()
+        if self.note is not None:
+            data["note"] = self.note
         if tree:
             data["tree"] = None if self.tree is None else self.tree.to_dict()
         return data
@@ -107,5 +110,6 @@ class Solution:
             strategy=data["strategy"],
             model=data["model"],
             reading=None if reading is None else AnswerReading.from_dict(reading),
+            note=data.get("note"),
             tree=None if tree is None else SearchTree.from_dict(tree),
         )

@@ -72,6 +72,8 @@ class Origin(StrEnum):
     """The policy wrote the rest of the path in one go."""
     RESCUE = auto()
     """As REST, but only to save the best unfinished path when the budget had ended."""
+    GREEDY = auto()
+    """As MODEL, but at temperature 0 whatever the strategy: the first path of a run with hardly time for one."""
     HAND = auto()
     """The user wrote it."""
     CRITIQUE = auto()

@@ -34,7 +34,7 @@ from ..runtime.messages import StepResult
 from ..runtime.serve.rates import Rates
 from .dispatch import Dispatcher, StepsInFlight
 from .meter import Meter
-from .opening import Opening
+from .opening import GREEDY_NOTE, Opening
 from .path_ends import PathEnds, furthest_text, node_added
 from .requests import Dispatch, RequestBuilder
 from .steering import Steering
@@ -441,6 +441,7 @@ class SearchController:
             strategy=strategy_to_dict(self.strategy),
             model=model,
             reading=self.reading(vote),
+            note=GREEDY_NOTE if self._opening.greedy else None,
             tree=self.tree,
         )
 

@@ -153,14 +153,19 @@ class Meter:
             time_to_first_token_s=self._first_token_s,
         )
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the policy's prompt; 0 before it is known."""
+        return self._prompts[0]
+
     def foresee_prompts(self, prompt_tokens: int) -> None:
         """Reserve the prompt until it has been read, for both models if the reward model reads: theirs are alike."""
         self._prompts = self._unread_prompts = (prompt_tokens, prompt_tokens if self.price.reads else 0)
 
     def written(self, result: StepResult) -> None:
         """Add a written step to the usage, and take it off what is reserved for it."""
-        if self._first_token_s is None and result.generated_tokens:
-            self._first_token_s = self.seconds
+        if result.generated_tokens:
+            self._note_first_token(result.first_token_at)
         evaluated = result.prompt_tokens + result.generated_tokens + result.reevaluated_tokens
         self._policy += RoleUsage(
             prompt_tokens=result.prompt_tokens,
@@ -186,6 +191,16 @@ class Meter:
         grant.written_tokens += result.generated_tokens
         grant.input_tokens -= step.input_tokens
         self._held.add(grant, 1)
+
+    def _note_first_token(self, at: float | None) -> None:
+        """Keep the time of the first token: the earliest that a step tells, else that of the first step's end."""
+        if at is None or self._started_s is None:
+            if self._first_token_s is None:
+                self._first_token_s = self.seconds
+            return
+        after_s = min(max(0.0, at - self._started_s), self.seconds)
+        if self._first_token_s is None or after_s < self._first_token_s:
+            self._first_token_s = after_s
 
     def scored(self, total: ScoreUsage) -> None:
         """Set what the reward session has used since it was opened."""

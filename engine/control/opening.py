@@ -3,6 +3,9 @@
 A wide search of a slow model may end with every path unfinished. So the first child of the question grows alone, by
 the strategy's own draws, until it has an answer; where its steps show that the whole width will fit, the rest follows
 at once, and the search is the one that it would have been without an opening.
+
+Where the time is so short that a second path cannot be expected, the first one is decoded greedily: an answer at
+temperature 0 is shorter than a sampled one as a rule, and comes wherever the strategy `greedy` has one.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from math import floor
 from typing import Any, cast
 
-from ramify.search.node import Node, NodeState
+from ramify.search.node import Node, NodeState, Origin
 from ramify.search.strategy import Ask, Expansion, Strategy
 from ramify.search.tree import ROOT, SearchTree
 
@@ -24,6 +27,11 @@ PATH_TOKENS = 256
 """Tokens of a path before one has finished: what answers to school problems take with chat models."""
 SHARE_OF_TIME = 0.85
 """Share of the time left that wider work is planned to take."""
+WEIGHTS_PER_S = 1.5e10
+"""Speed of a model that was never measured: weights times tokens in a second, as on two cores of a processor."""
+GREEDY_NOTE = (
+    "the limit of time seemed to allow one path at most, so the first one was decoded greedily (temperature 0)"
+)
 
 
 @dataclass(slots=True)
@@ -32,7 +40,8 @@ class Opening:
 
     `first` is what the strategy asked for at the question, None before it was asked. `begun` children of it have been
     sent. `over` is true once the strategy decides by itself. `rates` returns what is known of the model's speed.
-    `any_text` tells that a text that has ended without a marked answer may answer all the same.
+    `any_text` tells that a text that has ended without a marked answer may answer all the same. `greedy` is true once
+    the first path is decoded at temperature 0, from where it stands to its end.
     """
 
     tree: SearchTree
@@ -44,6 +53,8 @@ class Opening:
     path_seconds: float = 0.0
     rates: Callable[[], Rates] = field(default=Rates)
     any_text: bool = False
+    parameters: int = 0
+    greedy: bool = False
 
     @classmethod
     def of(
@@ -64,7 +75,7 @@ class Opening:
         # A composed strategy has no width of its own to narrow.
         fixed = not any(each.name == "width" and each.init for each in fields(cast("Any", strategy)))
         over = needless or fixed or len(tree) > 1
-        return cls(tree, meter, strategy.width, over=over, rates=rates, any_text=any_text)
+        return cls(tree, meter, strategy.width, over=over, rates=rates, any_text=any_text, parameters=parameters)
 
     def start(self, ask: Ask) -> list[Expansion]:
         """Take the strategy's first decision and return what of it is done now."""
@@ -84,7 +95,7 @@ class Opening:
         if self._fits():
             return self.widen(self.width)
         if last.state is NodeState.OPEN:
-            return [replace(self.first, node=last.id, children=1)]
+            return [self._next_of_path(last.id)]
         answered = last.answer is not None or (self.any_text and last.state is NodeState.FINISHED)
         if not answered and self.begun < self.first.children:
             return self._another()
@@ -120,7 +131,33 @@ class Opening:
     def _another(self) -> list[Expansion]:
         assert self.first is not None
         self.begun += 1
-        return [replace(self.first, children=1)]
+        return [self._next_of_path(ROOT)]
+
+    def _next_of_path(self, node: int) -> Expansion:
+        """Return the next step of the path that grows alone; only the first path may be greedy."""
+        assert self.first is not None
+        step = replace(self.first, node=node, children=1)
+        if step.temperature == 0.0:
+            return step
+        self.greedy = self.greedy or (self.begun == 1 and self._one_path_at_most())
+        if self.begun > 1 or not self.greedy:
+            return step
+        # A rest of a path keeps its origin, by which a saved tree is gone on with.
+        return replace(step, temperature=0.0, origin=step.origin if step.to_the_end else Origin.GREEDY)
+
+    def _one_path_at_most(self) -> bool:
+        """Tell whether two paths are more than the whole time allows, by the speed of the model."""
+        left_s = self.meter.seconds_left()
+        if left_s is None:
+            return False
+        rates, tokens = self.rates(), self.meter.usage().policy.generated_tokens
+        if tokens and not rates.now:
+            # A speed from earlier decides once; what this run has shown so far is too little to contradict it.
+            return False
+        path_s = rates.seconds(1, prompt_tokens=self.meter.prompt_tokens, tokens=PATH_TOKENS)
+        if path_s is None:
+            path_s = PATH_TOKENS * self.parameters / WEIGHTS_PER_S
+        return 2 * path_s > SHARE_OF_TIME * (self.meter.seconds + left_s)
 
     def _last(self) -> Node:
         """Return the deepest node of the path that was begun last."""

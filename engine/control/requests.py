@@ -67,7 +67,7 @@ class RequestBuilder:
     def expansion(self, node: Node) -> Expansion:
         """Return the expansion that made a pending node of a saved tree."""
         assert node.parent is not None
-        temperature = self.strategy.sampling_temperature
+        temperature = 0.0 if node.origin is Origin.GREEDY else self.strategy.sampling_temperature
         if node.about is not None:
             return Expansion(node.parent, 1, temperature, True, node.about, node.origin)
         return Expansion(node.parent, 1, temperature, to_the_end=node.origin is Origin.REST)

@@ -79,7 +79,8 @@ class StepResult:
     `text` excludes the end-of-sequence token or the stop sequence, `tokens` includes it; `generated_tokens` is their
     number, also where a backend reports no tokens. `logprob` is the sum of the natural log probabilities of the tokens
     at temperature 1, those of the calculator excepted, None if the backend does not tell. The other counts are as in
-    RoleUsage.
+    RoleUsage. `first_token_at` is when the run, or the step, had its first token, on the clock of `time.monotonic`,
+    which the processes of a computer share; None if the backend does not tell.
     """
 
     child: int
@@ -93,6 +94,7 @@ class StepResult:
     reevaluated_tokens: int = 0
     shared_tokens: int = 0
     calculated_tokens: int = 0
+    first_token_at: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

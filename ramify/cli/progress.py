@@ -79,7 +79,9 @@ class SearchProgress:
         self._line.clear()
 
     def summary(self, solution: Solution) -> None:
-        """Write the result and the cost of a run in one line, after a note if the answer is a last resort."""
+        """Write the result and the cost of a run in one line, after notes on the search and on a last resort."""
+        if solution.note is not None:
+            self.note(solution.note)
         if solution.answer is not None and solution.reading is not None and solution.reading.last_resort:
             self.note("no finished path states an answer, so it is taken from the last number of the text")
         self._line.say(summary_line(solution), style=terminal.DIM)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from ramify import Budget, Engine
 from ramify.engine.control.meter import Meter
 from ramify.engine.control.opening import Opening
-from ramify.engine.runtime.messages import SLOW_PARAMETERS
-from ramify.search.node import FinishReason
-from ramify.search.registry import make_strategy
+from ramify.engine.runtime.messages import SLOW_PARAMETERS, StepRequest
+from ramify.engine.runtime.serve.rates import Rates
+from ramify.engine.testing import ScriptedSession
+from ramify.search.node import FinishReason, Origin
+from ramify.search.registry import make_strategy, strategy_names
 from ramify.search.stopping import StopReason
 from ramify.search.strategies.sampling import Greedy, MajorityVote
 from ramify.search.tree import SearchTree
@@ -17,6 +22,7 @@ from ramify.solution import Solution
 from ramify.testing import ScriptedModel, ScriptedReward
 
 STEP_S = 0.05
+SAMPLED_STEPS = 24
 FIRST_PATH = [(0,), (0, 0), (0, 0, 0)]
 
 
@@ -76,3 +82,92 @@ def test_only_a_wide_search_of_a_slow_model_with_limited_time_opens_with_one_pat
     begun = SearchTree()
     begun.complete(begun.add_pending(0).id, "a", (1,), None, FinishReason.STEP)
     assert not opening(limited, tree=begun)
+
+
+class TalkativeModel(ScriptedModel):
+    """Writes three steps at temperature 0, and many when it samples; `greedy` are the paths written at 0."""
+
+    def __init__(self, *, parameters: int = 500_000_000, rates: Rates | None = None) -> None:
+        super().__init__(self._written, parameters=parameters, delay_s=STEP_S)
+        self.greedy: list[tuple[int, ...]] = []
+        self.rates, self.workers = rates, 1
+
+    async def open(self, question: str) -> TalkativeSession:
+        return TalkativeSession(self, question)
+
+    def _written(self, question: str, path: tuple[int, ...]) -> str:
+        steps = 3 if path[:1] in {each[:1] for each in self.greedy} else SAMPLED_STEPS
+        return "some more words\n" if len(path) < steps else f"The answer is {path[0] % 2 + 7}."
+
+
+class TalkativeSession(ScriptedSession):
+    def __init__(self, model: TalkativeModel, question: str) -> None:
+        super().__init__(model, question)
+        self._greedy = model.greedy
+
+    async def expand(self, requests: Sequence[StepRequest], **options: Any) -> None:
+        self._greedy += [each.path for each in requests if each.sampling.temperature == 0.0]
+        await super().expand(requests, **options)
+
+
+@pytest.mark.parametrize("name", sorted({*strategy_names()} - {"greedy", "auto", "refine"}))
+async def test_with_time_for_one_path_the_first_is_greedy_and_answers(name: str) -> None:
+    model = TalkativeModel()
+    solution = await solve(model, name, 16, 1.0)
+    assert model.greedy == FIRST_PATH
+    assert solution.answer == "7"
+    assert solution.note is not None and "greedily" in solution.note
+    assert solution.to_dict()["note"] == Solution.from_dict(solution.to_dict()).note == solution.note
+    assert solution.tree is not None
+    assert [node.path for node in solution.tree if node.origin is Origin.GREEDY] == FIRST_PATH
+    assert SearchTree.from_dict(solution.tree.to_dict()).to_dict() == solution.tree.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "tokens_per_s", "greedy"),
+    [(10, 25.0, True), (20, 25.0, True), (30, 25.0, False), (10, 100.0, False), (60, 5.0, True), (10, None, True),
+     (60, None, False)],
+)  # fmt: skip
+def test_the_first_path_is_greedy_where_a_second_one_cannot_be_expected(
+    seconds: float, tokens_per_s: float | None, greedy: bool
+) -> None:
+    rates, tree, strategy = Rates(single_tokens_per_s=tokens_per_s), SearchTree(), MajorityVote(width=8)
+    opened = Opening.of(tree, Meter(Budget(seconds=seconds)), strategy, 500_000_000, lambda: rates)
+    (step,) = opened.start(strategy.decide(tree))
+    assert (step.temperature == 0.0) is opened.greedy is greedy
+
+
+async def test_a_path_that_turns_out_slow_goes_on_greedily() -> None:
+    fast, slow = Rates(single_tokens_per_s=1000.0), Rates(single_tokens_per_s=1.0, now=True)
+    model = TalkativeModel(rates=fast)
+
+    class Slowing(TalkativeSession):
+        async def expand(self, requests: Sequence[StepRequest], **options: Any) -> None:
+            await super().expand(requests, **options)
+            model.rates = slow
+
+    async def opened(question: str) -> Slowing:
+        return Slowing(model, question)
+
+    model.open = opened  # type: ignore[method-assign]
+    solution = await solve(model, "rebase", 16, 1.0)
+    assert model.greedy == FIRST_PATH[1:]
+    assert solution.answer == "7" and solution.note is not None
+
+
+async def test_without_a_limit_of_time_or_with_plenty_nothing_is_greedy() -> None:
+    async with Engine(model=TalkativeModel(), reward=None) as engine:
+        unlimited = await engine.solve("How many?", strategy=MajorityVote(width=2))
+    plenty = await solve(TalkativeModel(), "majority", 2, 600.0)
+    assert unlimited.note is plenty.note is None
+    assert "note" not in plenty.to_dict()
+    for solution in (unlimited, plenty):
+        assert {node.origin for node in solution.tree or () if node.parent is not None} == {Origin.MODEL}
+
+
+async def test_only_the_first_path_is_greedy_and_a_second_one_is_sampled() -> None:
+    model = TalkativeModel()
+    solution = await solve(model, "majority", 4, 3.0)
+    assert model.greedy == FIRST_PATH
+    assert any(path[0] == 1 for path in model.expanded)
+    assert solution.answer == "7"

@@ -35,6 +35,7 @@ class PendingStep:
         self._current: StreamedText | None = None
         self._logprob: float | None = 0.0
         self._prompt = (0, 0, 0)
+        self._first_at: float | None = None
 
     @property
     def room(self) -> int:
@@ -94,6 +95,7 @@ class PendingStep:
     def append(self, tail: str) -> None:
         """Append the text of a charged request, and `tail`."""
         streamed = self.current
+        self._note_first()
         self.text += streamed.text + tail
         known = streamed.logprob is not None and self._logprob is not None
         self._logprob = (self._logprob or 0.0) + (streamed.logprob or 0.0) if known else None
@@ -105,6 +107,7 @@ class PendingStep:
         if self.completed:
             return
         self.completed = True
+        self._note_first()
         text, generated = self.text_so_far, self.tokens_so_far
         prompt, cached, reevaluated = self._prompt
         result = StepResult(
@@ -117,8 +120,13 @@ class PendingStep:
             prompt_tokens=prompt,
             cached_tokens=cached,
             reevaluated_tokens=reevaluated,
+            first_token_at=self._first_at,
         )
         self._on_result(result)
+
+    def _note_first(self) -> None:
+        if self._first_at is None and self._current is not None:
+            self._first_at = self._current.first_at
 
 
 def group_requests(work: Sequence[tuple[PendingStep, int]], *, together: bool) -> list[tuple[list[PendingStep], int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -36,6 +37,7 @@ class StreamedText:
     the tokens with log probabilities, `logprob` is their sum, None if there were none; `pieces` counts the pieces of
     text. `finish_reason` is None until the server sends one, `told` is the cause that it names. `cut` tells that an end
     was found in the text, `stopped` that it is that of the path, `hidden` that the server keeps reasoning apart.
+    `first_at` is when the first piece arrived (see StepResult), None before.
     """
 
     def __init__(self, head: str, end: StepEnd | None, passed: int = 0, stop: str = "") -> None:
@@ -49,6 +51,7 @@ class StreamedText:
         self.cut = False
         self.stopped = False
         self.hidden = False
+        self.first_at: float | None = None
         self._head = head
         self._end = end
         self._passed = passed
@@ -74,6 +77,8 @@ class StreamedText:
         known = [value for value in values if value is not None]
         text = choice.written()
         self.hidden = self.hidden or choice.has_hidden_text()
+        if self.first_at is None and (text or values):
+            self.first_at = time.monotonic()
         if not self.cut:
             self.listed += len(values)
             self.pieces += bool(text)

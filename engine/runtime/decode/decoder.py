@@ -315,6 +315,9 @@ class Decoder:
                 shared.sequence = sequence
                 shared.cached_tokens += sequence.length
                 self._scheduler.add(shared)
+                run = self._runs[parent.run]
+                if run.first_token_at is None:
+                    run.first_token_at = time.monotonic()
                 self._draw([shared], parent.logits[None, :])
                 return
             if sequence is not None:

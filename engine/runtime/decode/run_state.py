@@ -21,6 +21,7 @@ class RunState:
     `nodes` are found by the ids that the engine uses. `background` runs begin their sequences after those of all
     others. `waiting` holds the sequences that have not begun, or have to begin again, `active` counts those at work.
     `prompt_tokens`, `reevaluated_tokens` and `shared_tokens` are costs that no result has carried yet.
+    `first_token_at` is as in StepResult.
     """
 
     nodes: dict[int, PrefixNode]
@@ -30,6 +31,7 @@ class RunState:
     prompt_tokens: int = 0
     reevaluated_tokens: int = 0
     shared_tokens: int = 0
+    first_token_at: float | None = None
 
     def name(self, id: int, node: PrefixNode) -> PrefixNode:
         """Assign an id to a node, and return the node."""
@@ -92,6 +94,7 @@ class RunState:
             reevaluated_tokens=self.reevaluated_tokens,
             shared_tokens=self.shared_tokens,
             calculated_tokens=shared.calculated_tokens,
+            first_token_at=self.first_token_at,
         )
         self.prompt_tokens = self.reevaluated_tokens = self.shared_tokens = 0
         return result
