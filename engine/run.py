@@ -112,6 +112,11 @@ class Run:
         """The reader of the run's answers; its kind may change when the run ends."""
         return self._controller.answers
 
+    @property
+    def vote(self) -> Vote:
+        """The vote over the paths that have finished so far."""
+        return self._controller.vote()
+
     def reading(self, vote: Vote) -> AnswerReading | None:
         """Return how the answer of a vote was read, None for models with an answer format of their own."""
         return self._controller.reading(vote)

@@ -16,6 +16,7 @@ from .terminal import is_terminal
 COMMANDS = (
     "solve",
     "tui",
+    "serve",
     "runs",
     "batch",
     "grade",

@@ -2,7 +2,7 @@
 
 An option on the command line comes first, then the variable RAMIFY_…, then the file, then the built-in default. A key
 is the name of the option with underscores, such as `max_generated_tokens`. The table `[keys]` of the file has keys of
-the terminal UI.
+the terminal UI, and `[presets.NAME]` settings that a client of `ramify serve` chooses by their name.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from .options import search_options
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunStore
+    from ramify.server.config import Preset
 
 
 @click.group()
@@ -73,6 +74,8 @@ def _plain(value: Any) -> str:
 
 KEYS = "keys"
 """Table of the file that gives actions of the terminal UI other keys."""
+PRESETS = "presets"
+"""Table of the file whose tables are presets of the server."""
 _SEARCH_OPTION = "strategy"
 """Option of the commands that search, whose defaults the settings are."""
 
@@ -156,6 +159,28 @@ def given_keys() -> dict[str, SettingValue]:
     return found
 
 
+def given_presets() -> dict[str, Preset]:
+    """Return the presets of the server that the file has, by name.
+
+    Raises:
+        UsageError: if the file cannot be read, or a preset is wrong; the message says where.
+    """
+    from ramify.server.search_settings import read_preset
+
+    path = config_path()
+    values, text = _parsed(path)
+    tables: Any = values.get(PRESETS, {})
+    if not isinstance(tables, dict):
+        raise UsageError(
+            f"{path}:{_line_of(PRESETS, text)}: {PRESETS} has to be a table",
+            "write [presets.NAME] and below it width = 16",
+        )
+    return {
+        name: read_preset(name, table, f"{path}:{_line_of(f'{PRESETS}.{name}', text)}: {PRESETS}.{name}")
+        for name, table in cast("dict[str, Any]", tables).items()
+    }
+
+
 def default_map(name: str, command: click.Command | None) -> dict[str, Any]:
     """Return the settings as defaults of the named command, in click's form; {} if it does not search."""
     if command is None or not _searches(command):
@@ -232,7 +257,7 @@ def _from_file(path: Path) -> dict[str, SettingValue]:
     values, text = _parsed(path)
     found = dict[str, SettingValue]()
     for key, value in values.items():
-        if key == KEYS:
+        if key in (KEYS, PRESETS):
             continue
         place = f"{path}:{_line_of(key, text)}"
         option = known_settings().get(key)

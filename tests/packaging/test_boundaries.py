@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("answers", "batch", "engine", "models", "ramify", "reward", "scaling", "search", "training", "tui")
+FOLDERS = ("answers", "batch", "engine", "models", "ramify", "reward", "scaling", "search", "server", "training", "tui")
 SOURCES = {
     str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8"))
     for folder in FOLDERS

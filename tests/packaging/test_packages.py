@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
-IMPORT_NAMES = {"markdown-it-py": "markdown_it", "llama-cpp-python": "llama_cpp", "math-verify": "math_verify"}
+IMPORT_NAMES = {"markdown-it-py": "markdown_it", "llama-cpp-python": "llama_cpp", "math-verify": "math_verify", "prometheus-client": "prometheus_client"}
 
 
 def folder(package: str) -> Path:
@@ -71,7 +71,7 @@ def test_the_core_imports_exactly_what_is_required():
     extras = PROJECT["project"]["optional-dependencies"]
     optional = {
         name
-        for extra in ("convert", "hub", "parquet", "plot", "ray", "transformers")
+        for extra in ("convert", "hub", "parquet", "plot", "ray", "serve", "transformers")
         for name in requirement_names(extras[extra])
     }
     assert third_party(recipe=False) - optional == requirement_names(PROJECT["project"]["dependencies"])

@@ -41,7 +41,8 @@ class Runtime:
 
     `isolation` "process" runs native code in a process of its own, "thread" in a thread of this one. A process that has
     work and does not reply for `hang_s` seconds is taken to hang: it is killed, and replaced as after a crash. None
-    waits for ever. Loading a model has no time limit. `on_progress` is called while files are loaded.
+    waits for ever. Loading a model has no time limit. `on_progress` is called while files are loaded. `restarts` counts
+    the workers that were started in place of a dead one.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Runtime:
         self._vocabularies: dict[tuple[int, int, int], SharedVocabulary] = {}
         self.on_progress = on_progress
         self._crashes = 0
+        self.restarts = 0
         self._closing = False
         self._given_up = False
         self._broken = ""
@@ -219,6 +221,7 @@ class Runtime:
             model.fail(error)
 
     def _restart(self) -> None:
+        self.restarts += 1
         self._given_up = False
         self._outbox = queue.SimpleQueue()
         self._heard_s = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import anyio
@@ -184,6 +184,20 @@ class LoadedModel:
             raise pending.error
         assert pending.value is not None
         return pending.value
+
+    async def statistics_of_all(self) -> Statistics:
+        """Return the counters of all workers that have loaded the model, added up.
+
+        Raises:
+            ModelCrashed: if a worker died twice over it.
+        """
+        every = [await each.statistics() for each in (self, *self._others)]
+        return Statistics(**{each.name: sum(getattr(one, each.name) for one in every) for each in fields(Statistics)})
+
+    @property
+    def restarts(self) -> int:
+        """Number of workers that were started in place of a dead one."""
+        return sum(each.runtime.restarts for each in (self, *self._others))
 
     def share_with(self, others: Iterable[LoadedModel]) -> None:
         """Let runs be opened in other workers too, in whichever has the fewest; all have loaded the same model."""

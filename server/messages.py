@@ -1,0 +1,172 @@
+"""Bodies of requests: chat completions, the search settings in them, steering and scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .api_errors import ApiError, bad_request, not_supported
+
+MOST_CHOICES = 128
+"""Highest `n`; the API has the same bound."""
+LARGEST_SEED = 2**63
+
+Scalar = bool | int | float | str
+Tokens = Annotated[int, Field(ge=1, le=1 << 24)]
+
+
+class Body(BaseModel):
+    """Base of all bodies: unknown fields are refused, and numbers are not read from texts."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+class TextPart(Body):
+    """A part of a message that is text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(Body):
+    """A turn of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of all parts."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class BudgetLimits(Body):
+    """Limits of a search, as in `ramify.Budget`; what is left out is unlimited."""
+
+    generated_tokens: float | None = None
+    total_tokens: float | None = None
+    flops: float | None = None
+    seconds: float | None = None
+    nodes: float | None = None
+
+
+class StreamOptions(Body):
+    """What a stream contains."""
+
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class ChatRequest(BaseModel):
+    """A request for a chat completion; fields that are not declared here are refused by `check_supported`.
+
+    `ramify` holds search settings by key, as in the settings file, and under `budget` and `strategy_options` the limits
+    and the further options of the strategy.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, frozen=True)
+
+    model: str
+    messages: list[Message] = Field(min_length=1)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1 << 20)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    seed: Annotated[int, Field(ge=-LARGEST_SEED, lt=LARGEST_SEED)] | None = None
+    stop: str | list[str] | None = None
+    response_format: dict[str, Any] | None = None
+    ramify: dict[str, Any] | None = None
+
+
+class SteerNode(Body):
+    """A node to prune or to pin; `node` None takes the pin away."""
+
+    node: int | None = None
+
+
+class SteerExpansion(Body):
+    """A node to be given more children."""
+
+    node: int
+    children: Annotated[int, Field(ge=1, le=1 << 14)] = 1
+
+
+class ScoreRequest(Body):
+    """A question and the steps of one path, or of several paths with the same question."""
+
+    question: str
+    steps: list[str] | None = None
+    paths: list[list[str]] | None = None
+    model: str | None = None
+
+
+B = TypeVar("B", bound=BaseModel)
+
+WITHOUT_EFFECT = {
+    "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
+    "parallel_tool_calls",
+}  # fmt: skip
+"""Fields of the API that change no answer; they are accepted, and do nothing."""
+NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "tools": ([],),
+    "functions": ([],),
+    "tool_choice": ("none", "auto"),
+    "function_call": ("none", "auto"),
+    "modalities": (["text"],),
+    "verbosity": ("medium",),
+    "stop": ([],),
+    "response_format": ({"type": "text"},),
+}
+"""Fields of the API that the server cannot honour, and the values at which they ask for nothing."""
+NOT_HONOURED = (*NEUTRAL, "reasoning_effort", "prediction", "audio", "web_search_options")
+
+
+def read_body(kind: type[B], value: Any) -> B:
+    """Return a body of a kind from its JSON value.
+
+    Raises:
+        ApiError: if it is no such body; the error names the first field that is wrong.
+    """
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        param = ".".join(map(str, first["loc"])) or None
+        where = f"{param}: " if param else ""
+        raise bad_request(f"{where}{first['msg'][:1].lower()}{first['msg'][1:]}", param) from None
+
+
+def check_supported(request: ChatRequest) -> None:
+    """Check that a request asks for nothing that the server would have to leave out.
+
+    Raises:
+        ApiError: if it does.
+    """
+    given = {**(request.model_extra or {}), "stop": request.stop, "response_format": request.response_format}
+    for name, value in given.items():
+        if value is None or name in WITHOUT_EFFECT or value in NEUTRAL.get(name, ()):
+            continue
+        raise _refused(name)
+    if request.max_tokens is not None and request.max_completion_tokens is not None:
+        raise bad_request("max_tokens and max_completion_tokens are both given", "max_tokens")
+
+
+def _refused(name: str) -> ApiError:
+    if name == "response_format":
+        return not_supported(name, "response_format: this server writes plain text; leave it out or use {type: text}")
+    if name in NOT_HONOURED:
+        return not_supported(name, f"{name}: this server cannot honour it; leave it out")
+    return bad_request(f"unrecognized request argument: {name}", name, "unknown_parameter")
