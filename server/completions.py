@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -41,20 +42,28 @@ RUN_HEADER = "X-Ramify-Run"
 
 
 def problem_of(messages: Sequence[Message]) -> Problem:
-    """Return the problem that the turns of a conversation pose.
+    """Return the problem at the end of a conversation; system messages at its beginning are one.
 
     Raises:
-        ApiError: if there is no question at the end, or there are turns that the engine cannot render.
+        ApiError: if the last turn is not the user's, is empty, or the engine cannot render the turns.
     """
-    turns = [each for each in messages if each.role in ("user", "assistant")]
     if messages[-1].role != "user":
         raise bad_request("messages: the last message has to be the user's question", "messages")
-    if len(turns) > 1:
-        raise bad_request("messages: this server takes system messages and one question", "messages")
-    if not turns[0].text.strip():
+    if not messages[-1].text.strip():
         raise bad_request("messages: the question is empty", "messages")
-    told = [each.text for each in messages if each.role in ("system", "developer") and each.text.strip()]
-    return Problem(id="0", question="\n\n".join((*told, turns[0].text)))
+    turns = list(dropwhile(_instructs, messages))
+    if any(map(_instructs, turns)):
+        raise bad_request("messages: system messages have to come first", "messages")
+    told = "\n\n".join(each.text for each in messages if _instructs(each))
+    system = [{"role": "system", "content": told}] if told.strip() else []
+    try:
+        return Problem(id="0", messages=[*system, *({"role": each.role, "content": each.text} for each in turns)])
+    except RamifyError as error:
+        raise api_error(error, "messages") from None
+
+
+def _instructs(message: Message) -> bool:
+    return message.role in ("system", "developer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -388,7 +397,7 @@ def _noted(served: ServedRun) -> dict[str, Any]:
     solution = served.solution
     found: dict[str, Any] = {
         "run": served.id,
-        "status": str(served.status),
+        "run_status": str(served.status),
         "strategy": served.strategy.name,
         "queued_s": round(served.queued_s, 3),
         "run_s": round(time.time() - served.created - served.queued_s, 3),

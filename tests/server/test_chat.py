@@ -1,0 +1,222 @@
+"""Chat completions through the official client: whole and streamed, their settings, and what is refused."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+
+from ramify.search.budget import Budget
+from ramify.server.completions import problem_of
+from ramify.server.config import Preset
+from ramify.server.messages import Message, TextPart
+
+from .conftest import QUESTION
+
+
+def user(text: str = QUESTION) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+async def test_a_completion_has_the_winning_path_and_the_search(serving):
+    async with serving() as server, server.client() as client:
+        found = await client.chat.completions.create(
+            model="scripted", messages=user(), seed=5, extra_body={"ramify": {"strategy": "weighted", "width": 4}}
+        )
+    assert found.choices[0].message.content == "Step of child 0.\nThe answer is 7."
+    assert found.choices[0].finish_reason == "stop"
+    block = found.model_extra["ramify"]
+    assert (block["answer"], block["stop_reason"], block["candidates"], block["seed"]) == ("7", "completed", 4, 5)
+    assert [(vote["answer"], vote["votes"]) for vote in block["votes"]] == [("7", 2), ("8", 1), ("9", 1)]
+    assert 0.9 < block["posterior"] <= 1
+    assert (block["run"], block["strategy"]["width"]) == (found.id, 4)
+    policy = block["usage"]["policy"]
+    assert found.usage.completion_tokens == policy["generated_tokens"]
+    assert found.usage.prompt_tokens == policy["prompt_tokens"] > 0
+    assert 0 < found.usage.completion_tokens_details.reasoning_tokens < found.usage.completion_tokens
+
+
+@pytest.mark.parametrize("include_usage", [False, True])
+async def test_a_stream_tells_the_standing_and_then_the_text(serving, include_usage):
+    options = {"stream_options": {"include_usage": True}} if include_usage else {}
+    async with serving(delay_s=0.15) as server, server.client() as client:
+        stream = await client.chat.completions.create(
+            model="scripted", messages=user(), stream=True, extra_body={"ramify": {"strategy": "majority"}}, **options
+        )
+        chunks = [chunk async for chunk in stream]
+    deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
+    assert deltas[0].role == "assistant"
+    assert chunks[0].model_extra["ramify"]["run"] == chunks[0].id
+    thoughts = [text for each in deltas if (text := (each.model_extra or {}).get("reasoning_content"))]
+    assert thoughts and all("tokens" in each and each.endswith("s\n") for each in thoughts)
+    texts = [each.content for each in deltas if each.content]
+    assert texts == ["Step of child 0.\n", "The answer is 7."]
+    assert {chunk.id for chunk in chunks} == {chunks[0].id}
+    assert [bool(chunk.choices) for chunk in chunks].count(False) == include_usage
+    assert chunks[-1].usage.completion_tokens > 0
+    assert chunks[-1].model_extra["ramify"]["answer"] == "7"
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
+
+
+async def test_n_gives_the_best_different_answers(serving):
+    async with serving() as server, server.client() as client:
+        wanted = {"model": "scripted", "messages": user(), "extra_body": {"ramify": {"strategy": "weighted"}}}
+        found = await client.chat.completions.create(n=2, **wanted)
+        assert [each.message.content[-2] for each in found.choices] == ["7", "8"]
+        assert [each.index for each in found.choices] == [0, 1]
+        every = await client.chat.completions.create(n=10, **wanted)
+        assert [each.message.content[-2] for each in every.choices] == ["7", "8", "9"]
+        stream = await client.chat.completions.create(n=2, stream=True, **wanted)
+        texts = {0: "", 1: ""}
+        async for chunk in stream:
+            texts[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
+    assert [text[-2] for text in texts.values()] == ["7", "8"]
+
+
+async def test_fields_of_the_api_reach_the_search(serving):
+    async with serving() as server, server.client() as client:
+        cut = await client.chat.completions.create(
+            model="scripted",
+            messages=user(),
+            max_tokens=4,
+            temperature=0.3,
+            top_p=0.5,
+            extra_body={"ramify": {"strategy": "majority", "width": 2}},
+        )
+    assert cut.choices[0].finish_reason == "length"
+    assert cut.model_extra["ramify"]["answer"] is None
+    assert cut.choices[0].message.content.startswith("Step of child")
+
+
+async def test_the_budget_comes_from_the_body_then_headers_then_the_preset_then_the_server(serving):
+    preset = Preset(name="small", values={"strategy": "majority", "width": 3, "max_generated_tokens": 500})
+    async with serving(presets={"small": preset}, defaults={"max_nodes": 99}) as server, server.client() as client:
+
+        async def limits(model: str, **more: object) -> dict[str, object]:
+            found = await client.chat.completions.create(model=model, messages=user(), **more)
+            async with server.http() as http:
+                run = (await http.get(f"/v1/ramify/runs/{found.id}")).json()
+            return {name: limit for name, limit in run["budget"].items() if limit is not None}
+
+        header = {"X-Ramify-Budget-Seconds": "20s"}
+        body = {"ramify": {"budget": {"generated_tokens": 300}}}
+        assert await limits("scripted") == {"nodes": 99}
+        assert await limits("scripted@small") == {"generated_tokens": 500}
+        assert await limits("scripted@small", extra_headers=header) == {"seconds": 20}
+        assert await limits("scripted", extra_headers=header, extra_body=body) == {
+            "generated_tokens": 300,
+            "seconds": 20,
+        }
+        assert await limits("scripted", extra_body={"ramify": {"max_seconds": "2m"}}) == {"seconds": 120}
+        models = [model.id async for model in await client.models.list()]
+        assert models == ["scripted", "scripted@small"]
+        assert (await client.models.retrieve("scripted@small")).id == "scripted@small"
+
+
+async def test_without_limits_the_default_budget_holds(serving):
+    async with serving() as server, server.client() as client:
+        found = await client.chat.completions.create(model="scripted", messages=user())
+        async with server.http() as http:
+            run = (await http.get(f"/v1/ramify/runs/{found.id}")).json()
+    assert Budget.from_dict(run["budget"]) == Budget(generated_tokens=8192, seconds=120.0)
+
+
+def test_a_conversation_is_taken_over():
+    turns = [
+        Message(role="system", content="Be brief."),
+        Message(role="developer", content=[TextPart(type="text", text="Use metres.")]),
+        Message(role="user", content="How long?"),
+        Message(role="assistant", content="3 m"),
+        Message(role="user", content="And twice?"),
+    ]
+    problem = problem_of(turns)
+    assert problem.question == "And twice?"
+    assert problem.conversation.system == "Be brief.\n\nUse metres."
+    assert [turn.content for turn in problem.conversation.turns] == ["How long?", "3 m", "And twice?"]
+
+
+async def test_a_model_without_conversations_says_so(serving):
+    turns = [{"role": "system", "content": "Be brief."}, *user()]
+    async with serving() as server, server.client() as client:
+        with pytest.raises(openai.BadRequestError, match="one question alone"):
+            await client.chat.completions.create(model="scripted", messages=turns)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"logprobs": True}, "logprobs"),
+        ({"frequency_penalty": 0.5}, "frequency_penalty"),
+        ({"logit_bias": {"5": 1}}, "logit_bias"),
+        ({"stop": ["x"]}, "stop"),
+        ({"n": 0}, "n"),
+        ({"temperature": -1}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 5, "max_completion_tokens": 5}, "max_tokens"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "user", "content": "  "}]}, "messages"),
+        ({"messages": [{"role": "system", "content": "x"}]}, "messages"),
+        ({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}, "messages"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
+        ({"ramify": {"strategy": "rebas"}}, "ramify"),
+        ({"ramify": {"widht": 3}}, "ramify"),
+        ({"ramify": {"threads": 3}}, "ramify"),
+        ({"ramify": {"width": 0}}, "ramify"),
+        ({"ramify": {"width": [4]}}, "ramify"),
+        ({"ramify": {"strategy": "greedy", "width": 4}}, "ramify"),
+        ({"ramify": {"stop": "nonsense"}}, "ramify"),
+        ({"ramify": {"reward": "other"}}, "ramify"),
+        ({"ramify": {"reward": "none", "strategy": "rebase"}}, "ramify"),
+        ({"ramify": {"strategy_options": 3}}, "ramify.strategy_options"),
+        ({"ramify": {"strategy_options": {"depth": 3}}}, "ramify"),
+        ({"ramify": {"budget": {"seconds": -1}}}, "ramify"),
+        ({"ramify": {"budget": {"minutes": 1}}}, "minutes"),
+        ({"ramify": {"budget": {"nodes": 2}, "max_nodes": 2}}, "ramify.budget.nodes"),
+        ({"ramify": {"temperature": 1}, "temperature": 1}, "ramify.temperature"),
+        ({"unheard_of": 1}, "unheard_of"),
+    ],
+)
+async def test_what_cannot_be_honoured_is_refused_in_the_form_of_the_api(serving, asked, fields, param):
+    async with serving() as server, server.client() as client:
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.post("/chat/completions", body={"model": "scripted", **asked, **fields}, cast_to=object)
+    assert caught.value.param == param
+    assert caught.value.type == "invalid_request_error"
+    assert caught.value.body["message"]
+
+
+async def test_neutral_values_are_accepted(serving, asked):
+    fields = {
+        "n": 1, "frequency_penalty": 0.0, "presence_penalty": 0, "logprobs": False, "tools": [], "tool_choice": "auto",
+        "response_format": {"type": "text"}, "stop": None, "user": "me", "metadata": {"a": "b"}, "stream": False,
+        "logit_bias": {}, "store": False,
+    }  # fmt: skip
+    async with serving() as server, server.http() as http:
+        found = await http.post("/v1/chat/completions", json={"model": "scripted", **asked, **fields})
+    assert found.status_code == 200, found.text
+
+
+async def test_an_unknown_model_is_named_with_those_there_are(serving):
+    async with serving() as server, server.client() as client:
+        with pytest.raises(openai.NotFoundError, match="scripted") as caught:
+            await client.chat.completions.create(model="gpt-4", messages=user())
+    assert caught.value.code == "model_not_found"
+
+
+async def test_scores_of_steps(serving):
+    async with serving() as server, server.http() as http:
+        one = await http.post("/v1/ramify/score", json={"question": "q", "steps": ["a\n", "is 7."]})
+        many = await http.post("/v1/ramify/score", json={"question": "q", "paths": [["a\n", "is 7."], ["a\n", "8."]]})
+        wrong = await http.post("/v1/ramify/score", json={"question": "q", "steps": []})
+    assert one.json()["scores"] == [0.5, 0.9]
+    assert many.json()["scores"] == [[0.5, 0.9], [0.5, 0.4]]
+    assert wrong.status_code == 400
+
+
+async def test_scores_need_a_reward(serving):
+    async with serving(reward=None) as server, server.http() as http:
+        found = await http.post("/v1/ramify/score", json={"question": "q", "steps": ["a"]})
+    assert (found.status_code, found.json()["error"]["code"]) == (400, "no_reward_model")
