@@ -11,7 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
-IMPORT_NAMES = {"markdown-it-py": "markdown_it", "llama-cpp-python": "llama_cpp", "math-verify": "math_verify", "prometheus-client": "prometheus_client"}
+IMPORT_NAMES = {
+    "markdown-it-py": "markdown_it",
+    "llama-cpp-python": "llama_cpp",
+    "math-verify": "math_verify",
+    "prometheus-client": "prometheus_client",
+}
 
 
 def folder(package: str) -> Path:
