@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Sequence
 
@@ -176,6 +177,26 @@ def test_every_token_is_evaluated_once() -> None:
     assert statistics.tokens == len(context.evaluated)
     # A prompt token is evaluated once.
     assert sum(len(path) <= len(prompt) for path in context.evaluated) == len(prompt)
+
+
+def test_a_busy_machine_cuts_a_prompt_into_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = dict[float, list[int]]()
+    for seconds in (1e-4, 1.0, 60.0):
+        clock = itertools.count(0.0, seconds)
+        monkeypatch.setattr("ramify.engine.runtime.decode.decoder.time.perf_counter", lambda clock=clock: next(clock))
+        context = FakeContext()
+        sizes = lengths[seconds] = list[int]()
+
+        def decode(*batch: list[int], context: FakeContext = context, sizes: list[int] = sizes) -> int:
+            sizes.append(len(batch[0]))
+            return FakeContext.decode(context, *batch)
+
+        monkeypatch.setattr(context, "decode", decode)
+        grow(
+            Decoder(context, FakeWords(), max_lanes=16, batch_tokens=8, timed=True), {1: tuple(range(2, 12)) * 3}, 3, 4
+        )
+    assert lengths[1e-4] == lengths[1.0] == lengths[60.0]
+    assert lengths[1.0][:4] == [8, 8, 8, 6] and max(lengths[1.0]) <= 8
 
 
 @settings(max_examples=60, deadline=None)

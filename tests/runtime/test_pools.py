@@ -10,7 +10,7 @@ from ramify.engine.library.catalog import resolve_model
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.llama.native import Model
 from ramify.engine.runtime.messages import CloseRun, Expand, Interrupt, OpenRun, Read, Release, StepRequest, StepResult
-from ramify.engine.runtime.serve.pools import MOST_POOLS, Pools, pool_count
+from ramify.engine.runtime.serve.pools import MOST_POOLS, Pools, most_batch_tokens, pool_count
 from ramify.reward.protocol import ReadRequest
 
 PROMPTS = {1: tuple(range(10, 40)), 2: tuple(range(20, 60)), 3: tuple(range(30, 50))}
@@ -95,3 +95,18 @@ def test_the_number_of_pools_follows_what_a_cell_costs(model: Model) -> None:
     assert pool_count(model, config()) == MOST_POOLS
     assert pool_count(model, config(3)) == 3
     assert pool_count(model, config(context_tokens=600_000)) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "threads", "tokens"),
+    [
+        (1_034_112, 2, None),
+        (135_000_000, 2, 64),
+        (494_000_000, 2, 32),
+        (494_000_000, 16, 256),
+        (8_000_000_000, 1, 16),
+        (8_000_000_000, 64, 64),
+    ],
+)
+def test_the_bound_of_a_decode_follows_from_sizes(parameters: int, threads: int, tokens: int | None) -> None:
+    assert most_batch_tokens(parameters, threads) == tokens

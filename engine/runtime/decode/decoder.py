@@ -42,21 +42,13 @@ from .sampler import Sampler, SamplerVocabulary
 from .scheduler import Scheduler
 from .shared_sequences import RequestGroup, SharedSequence, shared_sequences_of
 
-MOST_DECODE_S = 0.5
-"""Longest decode of a slow model that is aimed at."""
-LEAST_BATCH_TOKENS = 16
-"""Tokens that a decode has room for at any speed; fewer would cost more time for each."""
-FAR_FROM_AIM = 4.0
-"""Factor by which a decode has to be slower or faster than aimed at before the next one is made shorter or longer."""
-
 
 class Decoder:
     """Performs the steps of one context; `step` does one decode and returns what it completed.
 
     `max_lanes` bounds the shared sequences that generate at a time. `muted` are ids that are never drawn.
-    `first_tokens` bounds the first decode of a model that may be slow, and its speed the later ones where it is far
-    from MOST_DECODE_S a decode; None for a model that is fast enough for full batches, whose calls are not timed
-    either.
+    `batch_tokens` bounds the tokens of a decode; None for as many as the context takes. `timed` says whether the time
+    of decodes is kept.
     """
 
     def __init__(
@@ -66,17 +58,18 @@ class Decoder:
         *,
         max_lanes: int,
         muted: tuple[int, ...] = (),
-        first_tokens: int | None = None,
+        batch_tokens: int | None = None,
+        timed: bool = False,
     ) -> None:
         self._context = context
-        self._batch_tokens = first_tokens
+        self._batch_tokens = min(batch_tokens or context.batch_tokens, context.batch_tokens)
         self._sampler = Sampler(vocabulary, context.vocabulary_size, muted=muted, longest_path=context.longest_path)
         self._cache = PrefixCache(context)
         self._scheduler = Scheduler(self._cache, sequences=context.sequences, max_lanes=max_lanes)
         self._runs = self._scheduler.runs
         self._logits = LogitsCache(context.vocabulary_size)
         self._counters = DecodeCounters()
-        self._timer = None if first_tokens is None else DecodeTimer()
+        self._timer = DecodeTimer() if timed else None
         self._results: list[RunResult] = []
         self._failures: dict[int, str] = {}
 
@@ -261,15 +254,13 @@ class Decoder:
         """Do one decode and return what it completed; may return nothing while there is more to do."""
         self._admit()
         context, scheduler = self._context, self._scheduler
-        room = min(self._batch_tokens or context.batch_tokens, context.batch_tokens)
-        batch = scheduler.next_batch(room=room, singles=context.single_tokens)
+        batch = scheduler.next_batch(room=self._batch_tokens, singles=context.single_tokens)
         if batch.entries:
             started_s = time.perf_counter()
             code = context.decode(batch.tokens, batch.positions, batch.sequences, batch.outputs)
             decoded_s = time.perf_counter()
             if code == 0:
                 self._counters.count(batch)
-                self._pace(len(batch.tokens), decoded_s - started_s)
                 scheduler.decoded(batch)
                 self._take(batch)
             elif not scheduler.make_room():
@@ -281,17 +272,6 @@ class Decoder:
                 self._timer.count(batch, ended_s - started_s)
         results, self._results = self._results, []
         return [each for each in results if each[0] not in self._failures]
-
-    def _pace(self, tokens: int, seconds: float) -> None:
-        """Bound the next batch by the speed of this one; interrupts and limits take effect between two batches."""
-        if self._batch_tokens is None:
-            return
-        # Near-ties fall by how a prompt is cut into batches, so the bound only moves where it is far from the aim: the
-        # usual noise of a machine then leaves the tokens of a seed as they are.
-        if seconds > FAR_FROM_AIM * MOST_DECODE_S:
-            self._batch_tokens = max(LEAST_BATCH_TOKENS, self._batch_tokens // 2)
-        elif tokens >= self._batch_tokens and seconds < MOST_DECODE_S / FAR_FROM_AIM:
-            self._batch_tokens *= 2
 
     def _admit(self) -> None:
         """Start queued jobs and waiting sequences, as far as there is room."""

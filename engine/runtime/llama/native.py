@@ -258,7 +258,8 @@ class Context:
         params.type_k, params.type_v = (KV_TYPES[name] for name in config.kv_types)
         flash = flash_attention(model, config)
         params.flash_attn_type = FLASH_NUMBERS[flash]
-        params.n_threads = params.n_threads_batch = config.threads or suitable_threads(model.summary.parameters)
+        self.threads = config.threads or suitable_threads(model.summary.parameters)
+        params.n_threads = params.n_threads_batch = self.threads
         _native_lines().clear()
         self.pointer = lib.llama_init_from_model(model.pointer, params)
         if not self.pointer:

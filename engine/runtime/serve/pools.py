@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Protocol, TypeVar
 
-from ..decode.decoder import LEAST_BATCH_TOKENS, Decoder
+from ..decode.decoder import Decoder
 from ..llama.config import ModelConfig
 from ..llama.memory import kv_bytes_per_token
 from ..llama.native import DEFAULT_CELLS, Context, Model
@@ -19,8 +19,10 @@ from ..messages import SLOW_PARAMETERS, CloseRun, DecodeTimes, OpenRun, Progress
 MOST_POOLS = 8
 SMALL_PARAMETERS = 500_000_000
 """Above this a token's weights cost so much more than its attention that pools do not pay."""
-FIRST_PARAMETERS = 16_000_000_000
-"""Parameters times tokens of the first decode of a model that may be slow: about half a second on two processors."""
+THREAD_PARAMETERS = 8_000_000_000
+"""Parameters times tokens that a thread decodes in about half a second."""
+LEAST_BATCH_TOKENS = 16
+"""Tokens that a decode has room for with any model; fewer would cost more time for each."""
 POOL_BYTES = 1 << 30
 """Memory that the cells of all pools may take where their number is not given."""
 
@@ -160,6 +162,7 @@ class Pools:
 
     def _add(self) -> None:
         context = Context(self._model, self._config)
+        parameters = self._model.summary.parameters
         self._contexts.append(context)
         self._decoders.append(
             Decoder(
@@ -167,13 +170,19 @@ class Pools:
                 self._model.vocabulary,
                 max_lanes=self._config.max_lanes,
                 muted=self._config.muted,
-                first_tokens=_first_tokens(self._model.summary.parameters),
+                batch_tokens=None if self._model.offloaded else most_batch_tokens(parameters, context.threads),
+                timed=parameters >= SLOW_PARAMETERS,
             )
         )
 
 
-def _first_tokens(parameters: int) -> int | None:
-    """Return the bound of the first decode, a power of two; None for a model that is fast enough for full batches."""
+def most_batch_tokens(parameters: int, threads: int) -> int | None:
+    """Return the bound of a decode's tokens on processors; None for a model that is fast enough for full batches.
+
+    Limits and interrupts take effect between two decodes. The bound is a power of two that follows from sizes alone,
+    not from the measured speed: llama.cpp's logits depend on how a prompt is cut into batches, by up to 1.4 in a small
+    model of quantized weights, and the same seed has to give the same tokens on a busy machine.
+    """
     if parameters < SLOW_PARAMETERS:
         return None
-    return max(LEAST_BATCH_TOKENS, 1 << (FIRST_PARAMETERS // parameters).bit_length() - 1)
+    return max(LEAST_BATCH_TOKENS, 1 << (THREAD_PARAMETERS * threads // parameters).bit_length() - 1)
