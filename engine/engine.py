@@ -30,9 +30,13 @@ from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 from ramify.solution import Solution
 from ramify.text import did_you_mean
+from ramify.tools.forms import CallReader
+from ramify.tools.loading import ToolsGiven, load_tools
+from ramify.tools.toolbox import Toolbox, ToolLimits
 
 from .control.controller import SearchController
 from .control.meter import Meter
+from .control.tool_calls import ToolCalls
 from .interrupts import plain_interrupts
 from .loading import default_sampling, load_models
 from .many import Problems, SolutionStream, as_problem, refuse_one_problem
@@ -40,7 +44,7 @@ from .planning.parallel import ParallelLimit
 from .planning.profile import Profile, profile_for
 from .planning.strategy_choice import choose_strategy
 from .policy.defaults import SuggestsWidth
-from .policy.protocol import Calculates, EndsItself, PolicyModel, PromptsByKind, TellsRates
+from .policy.protocol import Calculates, CallsTools, EndsItself, PolicyModel, PromptsByKind, TellsRates
 from .rewards.confidence import rebase_temperature
 from .run import Run
 from .runtime.serve.rates import Rates
@@ -147,6 +151,10 @@ class Engine:
         max_path_tokens: int = DEFAULT_RUN.max_path_tokens,
         answer: AnswerWord = DEFAULT_RUN.answer,
         calculator: bool = DEFAULT_RUN.calculator,
+        tools: ToolsGiven = None,
+        max_tool_calls: int = DEFAULT_RUN.max_tool_calls,
+        max_run_tool_calls: int = DEFAULT_RUN.max_run_tool_calls,
+        tool_seconds: float = DEFAULT_RUN.tool_seconds,
         stop: StopRule | str | None = None,
         cut: PathRule | None = None,
         tree: SearchTree | None = None,
@@ -162,11 +170,13 @@ class Engine:
         to go on with: what had been cut by that run's end is written again, and with the same seed and strategy the
         outcome is that of a run that was never cut (unless its budget had begun to refuse steps, which a strategy then
         does without); usage counts this run alone. None starts afresh. `progress` adds StepProgress events for steps in
-        the making. See RunConfig for the rest.
+        the making. `tools` are those that paths may call: functions with `@ramify.tool`, or names as --tools has them
+        (see `ramify.tools.loading`); None or none at all for no tools. See RunConfig for the rest.
 
         Raises:
-            UsageError: if the strategy needs a reward model and there is none, `tree` has finished paths without the
-                scores that it needs, a setting is out of range, or the problem names no checker.
+            UsageError: if a tool does not exist or the model cannot call it, the strategy needs a reward model and
+                there is none, `tree` has finished paths without the scores that it needs, a setting is out of range,
+                or the problem names no checker.
             SearchError: if there is no such strategy or stop rule.
             EngineClosed: outside `async with`.
         """
@@ -180,10 +190,17 @@ class Engine:
             max_path_tokens=max_path_tokens,
             answer=answer,
             calculator=calculator,
+            tools=tools if isinstance(tools, str) else None,
+            max_tool_calls=max_tool_calls,
+            max_run_tool_calls=max_run_tool_calls,
+            tool_seconds=tool_seconds,
             stop=make_stop_rule(stop) if isinstance(stop, str) else stop,
             cut=cut,
         )
-        run = self._make_run(as_problem(problem), self._strategy(strategy, budget), config, tree, progress=progress)
+        toolbox = await self._toolbox(tools, config)
+        run = self._make_run(
+            as_problem(problem), self._strategy(strategy, budget), config, tree, progress=progress, toolbox=toolbox
+        )
         try:
             async with _beside(run.drive):
                 yield run
@@ -238,8 +255,24 @@ class Engine:
             temperature=self.default_temperature,
         )
 
+    async def _toolbox(self, tools: ToolsGiven, config: RunConfig) -> Toolbox | None:
+        loaded = await load_tools(tools)
+        if not loaded:
+            return None
+        limits = ToolLimits(
+            path_calls=config.max_tool_calls, run_calls=config.max_run_tool_calls, seconds=config.tool_seconds
+        )
+        return Toolbox(loaded, limits)
+
     def _make_run(
-        self, problem: Problem, strategy: Strategy, config: RunConfig, tree: SearchTree | None, *, progress: bool
+        self,
+        problem: Problem,
+        strategy: Strategy,
+        config: RunConfig,
+        tree: SearchTree | None,
+        *,
+        progress: bool,
+        toolbox: Toolbox | None = None,
     ) -> Run:
         policy = self.policy
         reward = self._reward if strategy.uses_reward else None
@@ -260,6 +293,8 @@ class Engine:
         checker = make_checker(problem.check)
         equality = AnswerEquality(checker.same_quickly, checker.same)
 
+        tool_calls = None if toolbox is None else _tool_calls(policy, toolbox)
+
         def controller(emit: Callable[[Event], None]) -> SearchController:
             return SearchController(
                 strategy=strategy,
@@ -272,6 +307,7 @@ class Engine:
                 parameters=policy.parameters,
                 rates=lambda: (policy.rates if isinstance(policy, TellsRates) else None) or Rates(),
                 ends_at_answer=ends_at_answer,
+                tools=tool_calls,
             )
 
         return Run(
@@ -282,7 +318,20 @@ class Engine:
             equality=equality,
             model={"policy": policy.name, "reward": None if reward is None else reward.name},
             progress=progress,
+            toolbox=toolbox,
         )
+
+
+def _tool_calls(policy: PolicyModel, toolbox: Toolbox) -> Callable[[SearchTree], ToolCalls]:
+    """Return what finds the calls of tools in a tree.
+
+    Raises:
+        UsageError: if the policy cannot call the tools.
+    """
+    if not isinstance(policy, CallsTools):
+        raise UsageError(f"{policy.name} cannot call tools", "leave them out, or use a model file")
+    reader = CallReader(policy.call_form(tuple(toolbox.tools.values())), frozenset(toolbox.tools))
+    return lambda tree: ToolCalls(tree, reader, toolbox.limits.path_calls)
 
 
 def answers_of(policy: PolicyModel, problem: Problem, asked: AnswerWord) -> tuple[AnswerReader, bool]:

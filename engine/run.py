@@ -43,14 +43,17 @@ from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 from ramify.search.votes import Vote, candidates, decide_by_text
 from ramify.solution import Solution
+from ramify.tools.forms import observed
+from ramify.tools.toolbox import Toolbox
 from ramify.usage import Usage
 
 from .control.controller import SearchController
 from .control.path_ends import furthest_text
 from .control.requests import Dispatch
 from .control.scoring import Scorer
+from .control.tool_calls import ToolRequest
 from .control.votes import voted_fields
-from .policy.protocol import PolicyModel, PolicySession, open_as
+from .policy.protocol import CallsTools, PolicyModel, PolicySession, ToolSession, open_as
 from .rewards.own_head import open_beside
 from .runtime.messages import StepResult
 
@@ -76,6 +79,7 @@ class Run:
         equality: AnswerEquality,
         model: Mapping[str, Any],
         progress: bool,
+        toolbox: Toolbox | None = None,
     ) -> None:
         self.problem = problem
         self._policy = policy
@@ -84,6 +88,9 @@ class Run:
         self._equality = equality
         self._model = model
         self._progress = progress
+        self._toolbox = toolbox
+        self._tools_at_work = set[anyio.CancelScope]()
+        self._tools_ended = False
         self._send, self._receive = anyio.create_memory_object_stream[Event](math.inf)
         self._changed = anyio.Event()
         self._done = anyio.Event()
@@ -278,8 +285,7 @@ class Run:
 
     async def _search(self) -> None:
         self._controller.meter.start()
-        told = self.problem.question if self.problem.is_plain else self.problem.conversation
-        policy = await open_as(self._policy, told, self._controller.answers.kind)
+        policy = await self._open_policy()
         scorer: Scorer | None = None
         try:
             if self._reward is not None:
@@ -295,6 +301,13 @@ class Run:
                 if scorer is not None:
                     await scorer.close()
 
+    async def _open_policy(self) -> PolicySession:
+        told = self.problem.question if self.problem.is_plain else self.problem.conversation
+        kind = self._controller.answers.kind
+        if self._toolbox is not None and isinstance(self._policy, CallsTools):
+            return await self._policy.open_with(told, kind, tuple(self._toolbox.tools.values()))
+        return await open_as(self._policy, told, kind)
+
     async def _grow(self, policy: PolicySession, scorer: Scorer | None) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_clock, policy)
@@ -305,7 +318,7 @@ class Run:
                     tasks.start_soon(self._expand, policy, dispatch)
                 await self._between_results(tasks, policy, scorer)
             if not self._controller.idle:
-                await policy.interrupt()
+                await self._interrupt(policy)
                 await self._drain(tasks, policy, scorer)
             await self._adopt(policy)
             last = self._controller.rescue()
@@ -331,7 +344,10 @@ class Run:
             await self._between_results(tasks, policy, scorer)
 
     async def _between_results(self, tasks: TaskGroup, policy: PolicySession, scorer: Scorer | None) -> None:
-        """Free nodes, start scoring, ask the stop rules, report, and wait for the next result."""
+        """Free nodes, start tools and scoring, ask the stop rules, report, and wait for the next result."""
+        await self._adopt(policy)
+        for call in self._controller.take_calls():
+            tasks.start_soon(self._call, policy, call)
         released = self._controller.take_released()
         if released:
             await policy.release(released)
@@ -357,6 +373,32 @@ class Run:
             on_progress=self._on_progress if self._progress else None,
         )
 
+    async def _call(self, policy: PolicySession, request: ToolRequest) -> None:
+        """Run the calls of one step, and pass on what the policy reads of them."""
+        assert self._toolbox is not None
+        results = [request.refused]
+        if not request.refused:
+            with anyio.CancelScope() as scope:
+                self._tools_at_work.add(scope)
+                if self._tools_ended:
+                    scope.cancel()
+                results = await self._toolbox.run(request.below, request.calls)
+            self._tools_at_work.discard(scope)
+            if scope.cancelled_caught:
+                self._controller.observe_nothing(request.node)
+                self._wake()
+                return
+        tokens = cast("ToolSession", policy).result_tokens(request.said, results)
+        self._controller.observe(request.node, observed("\n".join(results)), tokens)
+        self._wake()
+
+    async def _interrupt(self, policy: PolicySession) -> None:
+        """Cut the steps and the tools in flight; a call that is found later has no result either."""
+        self._tools_ended = True
+        for scope in self._tools_at_work:
+            scope.cancel()
+        await policy.interrupt()
+
     async def _score(self, scorer: Scorer, nodes: list[int]) -> None:
         found = await scorer.score(nodes)
         for node in found.too_long:
@@ -377,7 +419,7 @@ class Run:
                 self._budget_changed = anyio.Event()
         self.stop(StopReason.BUDGET_SECONDS)
         await anyio.sleep(max(0.0, (meter.budget.seconds or 0.0) - meter.seconds))
-        await policy.interrupt()
+        await self._interrupt(policy)
 
     def _on_result(self, result: StepResult) -> None:
         self._controller.complete(result)

@@ -9,8 +9,12 @@ from zlib import crc32
 
 import anyio
 
+from ramify.answers.kinds import AnswerKind
+from ramify.conversation import Conversation
 from ramify.errors import UsageError
 from ramify.search.node import FinishReason
+from ramify.tools.forms import CallForm
+from ramify.tools.tool import Tool
 
 from .policy.protocol import AdoptedNode
 from .runtime.messages import StepRequest, StepResult, Turn
@@ -64,6 +68,16 @@ class ScriptedModel:
         """Nodes that were not written by this model, in the order in which they were taken in."""
         self.released: list[int] = []
         """Node ids in the order in which they were released."""
+
+    def call_form(self, tools: Sequence[Tool]) -> CallForm:
+        """Scripts call tools in the form of Hermes."""
+        return CallForm.HERMES
+
+    async def open_with(
+        self, question: str | Conversation, kind: AnswerKind, tools: Sequence[Tool]
+    ) -> ScriptedSession:
+        """Start a session in which tools may be called; raises as `open`."""
+        return await self.open(Conversation.of(question).question)
 
     async def open(self, question: str) -> ScriptedSession:
         """Start a session.
@@ -120,7 +134,7 @@ class ScriptedSession:
             on_result(result)
 
     def _write(self, request: StepRequest, left: int | None) -> StepResult:
-        pieces, end = self._pieces(request.path, request.to_the_end)
+        pieces, end = self._pieces(request.path, request.to_the_end, calls=request.calls_tools)
         if request.turns:
             self._model.turns[request.path] = request.turns
         room = request.max_tokens if left is None else min(request.max_tokens, left)
@@ -143,16 +157,23 @@ class ScriptedSession:
             cached_tokens=self.prompt_tokens - prompt_tokens + len(_PIECE.findall(request.prefix)),
         )
 
-    def _pieces(self, path: tuple[int, ...], to_the_end: bool) -> tuple[list[str], bool]:
-        """Return the tokens of the step at `path`, or of all steps from there along first children, and if it ends."""
+    def _pieces(self, path: tuple[int, ...], to_the_end: bool, *, calls: bool = False) -> tuple[list[str], bool]:
+        """Return the tokens of the step at `path`, or of all steps from there along first children, and if it ends.
+
+        A step with a call of a tool is the last one where `calls` are made.
+        """
         self._model.expanded.append(path)
         step = self._model.step(self._question, path)
         pieces = _PIECE.findall(step.text)
         end = not step.text.endswith("\n") if step.end is None else step.end
-        if to_the_end and not end and len(path) < LONGEST_PATH:
-            more, end = self._pieces((*path, 0), to_the_end)
+        if to_the_end and not end and len(path) < LONGEST_PATH and not (calls and "</tool_call>" in step.text):
+            more, end = self._pieces((*path, 0), to_the_end, calls=calls)
             pieces += more
         return pieces, end
+
+    def result_tokens(self, said: tuple[int, ...], results: Sequence[str]) -> tuple[int, ...]:
+        """Scripts tell results by their texts."""
+        return ()
 
     async def adopt(self, nodes: Sequence[AdoptedNode]) -> None:
         """Note the adopted nodes in `ScriptedModel.adopted`."""

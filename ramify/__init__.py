@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ramify.search.strategies.widening import Widening as Widening
     from ramify.search.strategy import Strategy as Strategy
     from ramify.search.tree import SearchTree as SearchTree
+    from ramify.tools.tool import tool as tool
 
     from .config import EngineConfig as EngineConfig
     from .errors import EngineClosed as EngineClosed
@@ -88,6 +89,7 @@ else:
             "ramify.search.strategy": "Strategy",
             "ramify.search.tree": "SearchTree",
             "ramify.solution": "Solution",
+            "ramify.tools.tool": "tool",
             "ramify.usage": "RoleUsage Usage",
         },
     )

@@ -10,7 +10,7 @@ from ramify.search.budget import MOST_PATHS, Budget
 
 from .errors import UsageError
 from .sampling_params import SamplingParams
-from .settings import COMPACT, COUNT, FLAG, GROUPS, INTEGER, NUMBER, Setting, declared, setting, verify
+from .settings import COMPACT, COUNT, DURATION, FLAG, GROUPS, INTEGER, NUMBER, Setting, declared, setting, verify
 
 if TYPE_CHECKING:
     from ramify.search.path_rules import PathRule
@@ -66,6 +66,18 @@ def read_gpu_shares(text: str | None) -> tuple[float, ...]:
     if len(shares) > MAX_GPUS:
         raise UsageError(f"tensor_split is {text!r}", f"give at most {MAX_GPUS} shares")
     return shares
+
+
+def check_tools(names: str) -> None:
+    """Check names of tools, such as "calculator,python", as far as that goes without starting anything.
+
+    Raises:
+        UsageError: if a name stands for no tool, or two tools have one name.
+    """
+    # Declarations of tools need pydantic, whose import takes long.
+    from ramify.tools.loading import check_tools as check
+
+    check(names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,8 +298,9 @@ class RunConfig:
     `min_step_tokens` goes on with the next one. `max_path_tokens` bounds the generated tokens of a path; a path that
     reaches it without an answer is pruned. `seed` fixes all sampling. `answer` is the kind of the answers, "auto" to
     guess it. With `calculator` the exact value stands after each `expression =` that a path writes (see
-    ramify.reward.calculator); models behind servers have none. `stop` ends the run early and `cut` single paths, None
-    never.
+    ramify.reward.calculator); models behind servers have none. `tools` names those that paths may call, None none;
+    `max_tool_calls` bounds the calls of tools on one path, `max_run_tool_calls` those of the run, and `tool_seconds`
+    the time of each. `stop` ends the run early and `cut` single paths, None never.
 
     Raises:
         UsageError: if a number is out of range.
@@ -350,6 +363,43 @@ class RunConfig:
         unset="off",
         explanation="where a path has written `expression =`, put its exact value there instead of sampling it; off by "
         "default, not for servers ([strategies.md](strategies.md#calculator))",
+    )
+    tools: str | None = setting(
+        None,
+        group="search",
+        metavar="NAMES",
+        check=check_tools,
+        help="Tools that paths may call, such as calculator,python.",
+        unset="none",
+        explanation="tools that paths may call, such as `calculator,python`, `mcp:COMMAND` or `module:NAME` "
+        "([tools.md](tools.md)); none by default, not for servers",
+    )
+    max_tool_calls: int = setting(
+        8,
+        INTEGER,
+        low=1,
+        high=10_000,
+        group="limits",
+        help="Calls of tools on one path.",
+        explanation="calls of tools on one path, 8 by default ([tools.md](tools.md))",
+    )
+    max_run_tool_calls: int = setting(
+        256,
+        INTEGER,
+        low=1,
+        high=1_000_000,
+        group="limits",
+        help="Calls of tools in one search.",
+        explanation="calls of tools in one search, 256 by default",
+    )
+    tool_seconds: float = setting(
+        10.0,
+        DURATION,
+        low=0,
+        low_excluded=True,
+        group="limits",
+        help="Longest call of a tool, such as 10s.",
+        explanation="time of one call of a tool, such as `10s` (the default)",
     )
     stop: StopRule | None = setting(
         None,

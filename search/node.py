@@ -11,7 +11,7 @@ from enum import StrEnum, auto
 
 
 class NodeState(StrEnum):
-    """State of a node: pending → open → finished, or pruned from pending and open."""
+    """State of a node: pending → open → finished or continued, or pruned from pending and open."""
 
     PENDING = auto()
     """Its step is being generated."""
@@ -21,6 +21,8 @@ class NodeState(StrEnum):
     """The path ended here; such a node is never expanded."""
     PRUNED = auto()
     """Pruned; such a node is never expanded and never votes."""
+    CONTINUED = auto()
+    """Its step goes on in its only child: a tool's result, or what the policy writes after one."""
 
 
 class FinishReason(StrEnum):
@@ -80,6 +82,8 @@ class Origin(StrEnum):
     """A critique by the policy of the finished text of another node; it holds no answer and never votes."""
     REVISION = auto()
     """The policy wrote the whole solution anew after its own earlier one."""
+    TOOL = auto()
+    """The result of the tool that the step above called; it was put into the path, not sampled."""
 
 
 VALUE_UNIT = 2.0**-32
@@ -90,21 +94,23 @@ VALUE_UNIT = 2.0**-32
 class Node:
     """A reasoning step and what is known about it.
 
-    `id` counts nodes in creation order, so it depends on scheduling; `path` (child numbers from the root) does not,
-    and is the identity that seeds and orderings use. `text` and `tokens` are the step alone, not the whole path.
-    `token_count` equals `len(tokens)` unless a backend reports counts only. `logprob` is the sum of natural
-    log-probabilities of the step at temperature 1, None if unknown. `score` is the reward model's score in [0, 1]
-    of the path that ends here, None while unscored; `scores` are those of the parts of a combined reward by name, None
-    if it has no parts. `answer` is set on finished nodes, None if none was found.
-    `visits` counts the scored steps at and below this node and `value_sum` adds up their scores, in steps of 2^-32.
-    `origin` says where the step comes from. `about` is the node whose finished text a critique or a revision follows
-    in conversation, None for all others; in the tree itself both stand below the root, as a path of their own.
+    `id` counts nodes in creation order, so it depends on scheduling; `path` (child numbers from the root) does not, and
+    is the identity that seeds and orderings use. `depth` counts the steps from the root, which has depth 0: a step that
+    goes on in its child (NodeState.CONTINUED) and that child are one step. `text` and `tokens` are the step alone, not
+    the whole path. `token_count` equals `len(tokens)` unless a backend reports counts only. `logprob` is the sum of
+    natural log-probabilities of the step at temperature 1, None if unknown. `score` is the reward model's score in [0,
+    1] of the path that ends here, None while unscored; `scores` are those of the parts of a combined reward by name,
+    None if it has no parts. `answer` is set on finished nodes, None if none was found. `visits` counts the scored steps
+    at and below this node and `value_sum` adds up their scores, in steps of 2^-32. `origin` says where the step comes
+    from. `about` is the node whose finished text a critique or a revision follows in conversation, None for all others;
+    in the tree itself both stand below the root, as a path of their own.
     """
 
     id: int
     parent: int | None
     index: int
     path: tuple[int, ...]
+    depth: int = 0
     text: str = ""
     tokens: tuple[int, ...] = ()
     token_count: int = 0
@@ -121,14 +127,9 @@ class Node:
     scores: Mapping[str, float] | None = None
 
     @property
-    def depth(self) -> int:
-        """Steps from the root, which has depth 0."""
-        return len(self.path)
-
-    @property
     def order(self) -> tuple[int, tuple[int, ...]]:
         """Sort key by depth, then path."""
-        return len(self.path), self.path
+        return self.depth, self.path
 
 
 def summed(score: float) -> float:

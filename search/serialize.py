@@ -51,6 +51,9 @@ def nodes_from_dict(data: object) -> list[Node]:
     for position, entry in enumerate(cast("Sequence[object]", data)):
         node = _node(position, entry)
         _check_place(node, position, nodes)
+        if node.parent is not None:
+            above = nodes[node.parent]
+            node.depth = above.depth + (above.state is not NodeState.CONTINUED)
         if node.path in paths:
             raise TreeError(f"node {node.id} has the path of another node; the file is damaged")
         paths.add(node.path)
@@ -116,6 +119,7 @@ def _node(position: int, entry: object) -> Node:
 
     path = field("path", _counts)
     return Node(
+        depth=0,
         id=field("id", _count),
         parent=field("parent", _optional(_count)),
         index=path[-1] if path else 0,

@@ -53,7 +53,7 @@ class SearchTree:
 
     def __init__(self) -> None:
         self._clear()
-        self._insert(Node(id=ROOT, parent=None, index=0, path=(), state=NodeState.OPEN))
+        self._insert(Node(id=ROOT, parent=None, index=0, path=(), depth=0, state=NodeState.OPEN))
 
     # --- growing -----------------------------------------------------------------------------------------------
 
@@ -63,12 +63,16 @@ class SearchTree:
         """Add a child whose step is being generated.
 
         `index` is its number under the parent, unique there; None takes the next one. The parent must be open.
-        `about` is the finished node that a critique or revision follows, None for a step.
+        `about` is the finished node that a critique or revision follows, None for a step. A continued parent gets the
+        one child in which its step goes on.
 
         Raises:
-            TreeError: if the parent is not open, the number is taken or negative, or `about` is not finished.
+            TreeError: if the parent is neither open nor continued without a child, the number is taken or negative, or
+                `about` is not finished.
         """
-        above = self._expect(parent, "expanded", NodeState.OPEN)
+        above = self._expect(parent, "expanded", NodeState.OPEN, NodeState.CONTINUED)
+        if above.state is NodeState.CONTINUED and self.graph.out_degree[parent]:
+            raise TreeError(f"node {parent} goes on in its child already; expand the node where its step ends")
         number = self.graph.out_degree[parent] if index is None else index
         if number < 0:
             raise TreeError(f"node {parent} cannot have a child number {number}; child numbers start at 0")
@@ -77,7 +81,9 @@ class SearchTree:
             raise TreeError(f"node {parent} already has a child number {number}; use another number")
         if about is not None:
             self._expect(about, "talked about", NodeState.FINISHED)
-        node = Node(id=len(self._nodes), parent=parent, index=number, path=path, origin=origin, about=about)
+        depth = above.depth + (above.state is not NodeState.CONTINUED)
+        id = len(self._nodes)
+        node = Node(id=id, parent=parent, index=number, path=path, depth=depth, origin=origin, about=about)
         self._insert(node)
         return node
 
@@ -162,6 +168,34 @@ class SearchTree:
         node.answer = answer
         return node
 
+    def go_on(self, node_id: int) -> Node:
+        """Let the step of an open node without children go on in a child, which stands for it from then on.
+
+        The step is scored where it ends.
+
+        Raises:
+            TreeError: if the node is not open, has children, has a score or is the root.
+        """
+        node = self._expect(node_id, "continued", NodeState.OPEN)
+        if node_id == ROOT or node_id not in self._leaves or node.score is not None:
+            raise TreeError(f"node {node_id} cannot go on in a child; only a step without children and score can")
+        self._move(node, NodeState.CONTINUED)
+        self._unscored.discard(node_id)
+        return node
+
+    def end_step(self, node_id: int) -> Node:
+        """Open a continued node without a child again: its step ends there.
+
+        Raises:
+            TreeError: if the node is not continued, or has its child.
+        """
+        node = self._expect(node_id, "opened", NodeState.CONTINUED)
+        if self.graph.out_degree[node_id]:
+            raise TreeError(f"node {node_id} goes on in its child; its step ends there")
+        self._move(node, NodeState.OPEN)
+        self._unscored.add(node_id)
+        return node
+
     def prune(self, node_id: int, reason: PruneReason) -> Node:
         """Prune a pending or open node; its descendants stay as they are.
 
@@ -209,6 +243,18 @@ class SearchTree:
         self.node(node_id)
         return sorted((self._nodes[i] for i in self.graph.successors(node_id)), key=lambda child: child.index)
 
+    def next_steps(self, node_id: int) -> list[Node]:
+        """Ends of the steps after a node, in the order of the children.
+
+        A child whose step goes on further down is represented by the node in which the step ends, or will end.
+        """
+        return [self._step_end(child) for child in self.children(node_id)]
+
+    def _step_end(self, node: Node) -> Node:
+        while node.state is NodeState.CONTINUED and (below := self.children(node.id)):
+            node = below[0]
+        return node
+
     def child_count(self, node_id: int) -> int:
         """Number of children, in whatever state."""
         self.node(node_id)
@@ -236,14 +282,20 @@ class SearchTree:
         """Text of the path, steps joined as they were generated."""
         return "".join(node.text for node in self.path_nodes(node_id))
 
+    def written_text(self, node_id: int) -> str:
+        """Text of the path without the results of tools, each of which leaves a line break."""
+        return "".join("\n" if node.origin is Origin.TOOL else node.text for node in self.path_nodes(node_id))
+
     def path_scores(self, node_id: int) -> list[float]:
-        """Scores of the path's steps.
+        """Scores of the path's steps; that of a step which goes on in a child is the one of its end.
 
         Raises:
             TreeError: if a step has none; the message names the first such step.
         """
         scores = list[float]()
         for node in self.path_nodes(node_id):
+            if node.state is NodeState.CONTINUED and node.id != node_id:
+                continue
             if node.score is None:
                 raise TreeError(f"node {node.id} has no score; score it before its path is used")
             scores.append(node.score)

@@ -17,7 +17,7 @@ from typing import Any, cast
 from ramify.answers.reading import AnswerReader, AnswerReading
 from ramify.config import RunConfig
 from ramify.errors import UsageError
-from ramify.events import Event, NodePruned, NodeScored
+from ramify.events import Event, NodePruned, NodeScored, NodesDispatched
 from ramify.problem import Problem
 from ramify.reward.protocol import ScoreUsage
 from ramify.search.budget import Budget
@@ -38,6 +38,7 @@ from .opening import GREEDY_NOTE, Opening
 from .path_ends import PathEnds, furthest_text, node_added
 from .requests import Dispatch, RequestBuilder
 from .steering import Steering
+from .tool_calls import ToolCalls, ToolRequest
 from .votes import VoteCounter, voted_fields
 
 
@@ -49,7 +50,8 @@ class SearchController:
     question.
     `parameters` is the policy's number of weights, 0 if unknown: slow models under a limit of time open with one path.
     `rates` returns what is known of their speed.
-    `ends_at_answer` is as in PathEnds.
+    `ends_at_answer` is as in PathEnds. `tools` makes the finder of tool calls in the tree, None where there are no
+    tools.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class SearchController:
         parameters: int = 0,
         rates: Callable[[], Rates] = Rates,
         ends_at_answer: bool = True,
+        tools: Callable[[SearchTree], ToolCalls] | None = None,
     ) -> None:
         self.tree = tree or SearchTree()
         self.meter = meter
@@ -75,7 +78,9 @@ class SearchController:
         self._config = config
         self._emit = emit
         self._steps = StepsInFlight()
-        self._dispatcher = Dispatcher(RequestBuilder(self.tree, strategy, config), meter, self._steps, emit)
+        self._tools = None if tools is None else tools(self.tree)
+        builder = RequestBuilder(self.tree, strategy, config, calls_tools=tools is not None)
+        self._dispatcher = Dispatcher(builder, meter, self._steps, emit)
         self._path_ends = PathEnds(self.tree, answers, config.max_path_tokens, ends_at_answer)
         self._votes = VoteCounter(self.tree, strategy, same, emit, answers.kind)
         self._adopted: list[AdoptedNode] = []
@@ -114,6 +119,8 @@ class SearchController:
         asked = self.steering.take_expansions()
         if asked:
             return self._dispatcher.dispatch(asked)
+        if self._tools is not None and self._tools.going_on:
+            return self._go_on(self._tools)
         if not self._opening.over:
             return self._open()
         self._wind_down()
@@ -125,6 +132,21 @@ class SearchController:
             dispatch = self._widen() if ask.done else None
         if dispatch is None and self.idle:
             self.stop_reason = self._ended(exhausted=bool(ask.expansions))
+        return dispatch
+
+    def _go_on(self, tools: ToolCalls) -> Dispatch | None:
+        """Return the texts that go on after the results of their tools, as many as the budget allows.
+
+        If it allows none and nothing is in flight, their steps end there.
+        """
+        dispatch = self._dispatcher.dispatch(tools.continuations(self.strategy.sampling_temperature))
+        begun = {request.parent for request in dispatch.requests} if dispatch is not None else set[int]()
+        tools.going_on = [node for node in tools.going_on if node not in begun]
+        if dispatch is None and self.idle:
+            for node in tools.going_on:
+                self.tree.end_step(node)
+            tools.going_on = []
+            self.stop_reason = self._ended(exhausted=True)
         return dispatch
 
     def _open(self) -> Dispatch | None:
@@ -223,7 +245,9 @@ class SearchController:
         self._take_in(node)
 
     def _take_in(self, node: Node) -> None:
-        """Prune, finish or leave open a node that has its text, or have it scored first."""
+        """Prune, finish or leave open a node that has its text, or have it scored or its tools called first."""
+        if self._tools is not None and self._calls(node, self._tools):
+            return
         answer = self._path_ends.answer(node)
         self._emit(node_added(node, answer))
         reason = (
@@ -237,6 +261,51 @@ class SearchController:
         else:
             self._finish_if_ended(node, answer)
         self._settle(node.id)
+
+    def _calls(self, node: Node, tools: ToolCalls) -> bool:
+        """Begin the calls of tools that a step ends with; return whether there are any.
+
+        The step stays reserved until the result is there, and scored: a reward reads both as one step.
+        """
+        unwanted = node.id in self.steering.pruned_when_written
+        at_limit = self.tree.path_token_count(node.id) >= self._config.max_path_tokens
+        request = None if unwanted or at_limit else tools.find(node)
+        if request is None:
+            return False
+        if self.stop_reason is not None:
+            # It has no score, so that a run which goes on with the tree can call.
+            self._emit(node_added(node, None))
+            self._settle(node.id)
+            return True
+        result = tools.begin(request)
+        self._emit(node_added(node, None))
+        self._emit(NodesDispatched(parent=node.id, nodes=(result.id,)))
+        self._steps.writing.add(result.id)
+        return True
+
+    def take_calls(self) -> list[ToolRequest]:
+        """Return the calls of tools that are to be run, each once; they count as in flight until `observe`."""
+        return [] if self._tools is None else self._tools.take()
+
+    def observe(self, node_id: int, text: str, tokens: tuple[int, ...]) -> None:
+        """Record the result of a tool, whose tokens the policy reads; it was not written by the policy."""
+        assert self._tools is not None
+        self._steps.writing.discard(node_id)
+        node = self.tree.complete(node_id, text, tokens, 0.0, FinishReason.STEP, token_count=0)
+        self._adopted.append(_adopted(node))
+        if self.stop_reason is None and self._tools.end(node_id):
+            self._emit(node_added(node, None))
+            return
+        self._tools.running.discard(node_id)
+        self._take_in(node)
+
+    def observe_nothing(self, node_id: int) -> None:
+        """Record that a tool was cancelled before it had a result."""
+        assert self._tools is not None
+        self._tools.running.discard(node_id)
+        self._steps.writing.discard(node_id)
+        node = self.tree.complete(node_id, "", (), 0.0, FinishReason.CANCELLED, token_count=0)
+        self._take_in(node)
 
     def score(
         self, values: Mapping[int, float], total: ScoreUsage, parts: Mapping[int, Mapping[str, float]] | None = None
@@ -271,7 +340,7 @@ class SearchController:
     def _finish(self, node: Node, answer: str | None) -> None:
         self.tree.finish(node.id, answer)
         if not self.strategy.converses:
-            self._steps.released.append(node.id)
+            self._release(node.id)
         if answer is None:
             return
         self.meter.note_finished()
@@ -289,18 +358,30 @@ class SearchController:
             self._finish(node, answer)
             return
         self.tree.prune(node_id, reason)
-        self._steps.released.append(node_id)
+        self._release(node_id)
         self._emit(NodePruned(node=node_id, reason=reason))
 
     def _settle(self, node_id: int) -> None:
-        node = self.tree.node(node_id)
         self.meter.settle(node_id)
-        parent = node.parent
+        parent = self.tree.node(node_id).parent
+        while parent is not None and self.tree.node(parent).state is NodeState.CONTINUED:
+            # The step began above, and is complete now.
+            self.meter.settle(parent)
+            self._steps.settle(parent)
+            parent = self.tree.node(parent).parent
         if not self._steps.settle(parent) or parent is None or parent == ROOT:
             return
         if self.strategy.settled(self.tree).leaves_only:
             # The strategy never comes back to it, and its children keep the cached tokens that they share with it.
-            self._steps.released.append(parent)
+            self._release(parent)
+
+    def _release(self, node_id: int) -> None:
+        """Have the policy free a node, and those above it whose step goes on to it."""
+        current: int | None = node_id
+        while current is not None:
+            self._steps.released.append(current)
+            above = self.tree.node(current).parent
+            current = above if above is not None and self.tree.node(above).state is NodeState.CONTINUED else None
 
     # Steering, and nodes of a saved tree
 
@@ -344,7 +425,9 @@ class SearchController:
 
     def _take_over(self) -> None:
         """Take over a saved tree: its pending nodes are to be written, all others have their text."""
-        self._dispatcher.unwritten = [node.id for node in self.tree.pending()]
+        pending = self.tree.pending()
+        self._dispatcher.unwritten = [node.id for node in pending if node.origin is not Origin.TOOL]
+        self._call_again([node for node in pending if node.origin is Origin.TOOL])
         self._adopted = [
             _adopted(node) for node in self.tree if node.parent is not None and node.state is not NodeState.PENDING
         ]
@@ -356,6 +439,21 @@ class SearchController:
             self._read_again()
         if any(node.answer is not None for node in self.tree.finished_nodes()):
             self.meter.note_finished()
+
+    def _call_again(self, waiting: list[Node]) -> None:
+        """Call the tools of a saved tree again whose results are missing, and let texts go on that were cut there.
+
+        Raises:
+            UsageError: if tools were called in the tree and there are none now.
+        """
+        if self._tools is None:
+            if waiting:
+                raise UsageError("the saved tree waits for results of tools", "give the tools that it was made with")
+            return
+        for node in waiting:
+            self._tools.again(node)
+        self._tools.take_over()
+        self._steps.writing.update(self._tools.running)
 
     # The end
 
@@ -391,7 +489,7 @@ class SearchController:
         finished = self.tree.finished_nodes()
         if self._path_ends.ends_at_answer or any(node.answer is not None for node in finished):
             return
-        texts = {node.id: self.tree.path_text(node.id) for node in finished}
+        texts = {node.id: self.tree.written_text(node.id) for node in finished}
         answers = self.answers.settled(list(texts.values()))
         if answers is not None:
             self._path_ends = replace(self._path_ends, answers=answers)
@@ -403,7 +501,7 @@ class SearchController:
         """Read the answers of the paths that ended by themselves."""
         for node in self.tree.finished_nodes():
             if node.finish_reason is FinishReason.EOS:
-                self.tree.read_again(node.id, self.answers.read(self.tree.path_text(node.id)))
+                self.tree.read_again(node.id, self.answers.read(self.tree.written_text(node.id)))
 
     def candidates(self) -> list[Candidate]:
         """Return the finished paths, in path order; those without an answer do not vote."""
@@ -448,4 +546,5 @@ class SearchController:
 
 def _adopted(node: Node) -> AdoptedNode:
     assert node.parent is not None
-    return AdoptedNode(node=node.id, parent=node.parent, text=node.text, tokens=node.tokens)
+    told = node.origin is Origin.TOOL
+    return AdoptedNode(node=node.id, parent=node.parent, text=node.text, tokens=node.tokens, told=told)

@@ -161,7 +161,7 @@ class Opening:
 
     def _last(self) -> Node:
         """Return the deepest node of the path that was begun last."""
-        return max(self.tree, key=lambda node: (node.path[:1], node.depth))
+        return max(self.tree, key=lambda node: (node.path[:1], len(node.path)))
 
     def _fits(self) -> bool:
         """Tell whether the whole width will fit, by the tokens per second so far."""

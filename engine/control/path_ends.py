@@ -38,11 +38,11 @@ class PathEnds:
 
     def answer(self, node: Node) -> str | None:
         """Return the answer of the path that ends in a node, None if it has none."""
-        if node.origin is Origin.CRITIQUE:
+        if node.origin in (Origin.CRITIQUE, Origin.TOOL):
             return None
         if not self.ends_at_answer and node.finish_reason is not FinishReason.EOS:
             return self.answer_so_far(node) if self._at_limit(node) else None
-        return self.answers.read(self.tree.path_text(node.id)) if node.finish_reason in COMPLETE else None
+        return self.answers.read(self.tree.written_text(node.id)) if node.finish_reason in COMPLETE else None
 
     def answer_so_far(self, node: Node) -> str | None:
         """Return the last complete answer of a path that a limit ends in a node, None if it has none.
@@ -51,7 +51,7 @@ class PathEnds:
         """
         if self.ends_at_answer or node.origin is Origin.CRITIQUE:
             return None
-        return self.answers.read_unfinished(self.tree.path_text(node.id))
+        return self.answers.read_unfinished(self.tree.written_text(node.id))
 
     def cut_paths(self) -> list[Candidate]:
         """Return the unfinished paths that have an answer all the same, in path order."""
@@ -107,10 +107,16 @@ def node_added(node: Node, answer: str | None) -> NodeAdded:
         text=node.text,
         generated_tokens=node.token_count,
         logprob=node.logprob,
-        state=NodeState.OPEN if answer is None else NodeState.FINISHED,
+        state=_state(node, answer),
         finish_reason=node.finish_reason,
         answer=answer,
     )
+
+
+def _state(node: Node, answer: str | None) -> NodeState:
+    if node.state is NodeState.CONTINUED:
+        return node.state
+    return NodeState.OPEN if answer is None else NodeState.FINISHED
 
 
 def furthest_text(tree: SearchTree) -> str:

@@ -32,12 +32,14 @@ class RequestBuilder:
     """Builds the requests of one run. It reads the tree, and changes it only to add pending nodes.
 
     `input_tokens` foresees what the policy reads for a step (see ForeseesInput), None if nothing but the prompt.
+    `calls_tools` says that steps may call tools; what rescues a path may not.
     """
 
     tree: SearchTree
     strategy: Strategy
     config: RunConfig
     input_tokens: Callable[[str, Sequence[Turn]], int] | None = None
+    calls_tools: bool = False
 
     def max_tokens(self, expansion: Expansion) -> int:
         """Return the most tokens that a child may have."""
@@ -46,12 +48,18 @@ class RequestBuilder:
 
     def inputs(self, expansions: Sequence[Expansion]) -> list[int]:
         """Return the tokens that the policy is expected to read for each of these children, empty if none."""
-        if self.input_tokens is None:
+        if self.input_tokens is None and not self.calls_tools:
             return []
-        return [
-            self.input_tokens(self.tree.path_text(each.node), self._turns(each.about, each.origin))
-            for each in expansions
-        ]
+        return [self._input(each) for each in expansions]
+
+    def _input(self, expansion: Expansion) -> int:
+        """Return the tokens that the policy reads for a child: what it is told, and a tool's result before it."""
+        node = self.tree.node(expansion.node)
+        result = len(node.tokens) if node.origin is Origin.TOOL and not self.tree.child_count(node.id) else 0
+        if self.input_tokens is None:
+            return result
+        turns = () if node.origin is Origin.TOOL else self._turns(expansion.about, expansion.origin)
+        return result + self.input_tokens(self.tree.path_text(expansion.node), turns)
 
     def expected_tokens(self, expansions: Sequence[Expansion]) -> int:
         """Return the tokens that each rest of a path is expected to take, 1 if single steps are asked for."""
@@ -74,6 +82,8 @@ class RequestBuilder:
 
     def request(self, node: Node, expansion: Expansion, max_tokens: int) -> StepRequest:
         """Return the request for a pending node of at most `max_tokens` tokens."""
+        after_tool = self.tree.node(expansion.node).origin is Origin.TOOL
+        calls = self.calls_tools and node.origin is not Origin.RESCUE
         return StepRequest(
             parent=expansion.node,
             child=node.id,
@@ -84,8 +94,9 @@ class RequestBuilder:
             min_tokens=self.config.min_step_tokens,
             sampling=self._sampling(expansion.temperature),
             to_the_end=expansion.to_the_end,
-            turns=self._turns(node.about, node.origin),
-            keep=self.strategy.converses,
+            turns=() if after_tool else self._turns(node.about, node.origin),
+            keep=self.strategy.converses or calls,
+            calls_tools=calls,
             calculator=self.config.calculator,
         )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ramify.errors import RewardContextExceeded
 from ramify.reward.combined import CombinedSession
 from ramify.reward.protocol import RewardSession, ScoredStep, ScoreUsage
+from ramify.search.node import Node, NodeState
 from ramify.search.tree import ROOT, SearchTree
 
 Key = tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]
@@ -72,16 +73,30 @@ class Scorer:
 
 
 def scored_step(tree: SearchTree, node_id: int) -> ScoredStep:
-    """Return the path to a node as rewards are shown it."""
-    nodes = tree.path_nodes(node_id)
-    parent = nodes[-1].parent
+    """Return the path to a node as rewards are shown it: a call of a tool and its result are one step."""
+    steps = list[list[Node]]()
+    goes_on = False
+    for node in tree.path_nodes(node_id):
+        if goes_on:
+            steps[-1].append(node)
+        else:
+            steps.append([node])
+        goes_on = node.state is NodeState.CONTINUED
+    parent = steps[-1][0].parent
     return ScoredStep(
         node=node_id,
         parent=None if parent == ROOT else parent,
-        path=tuple(node.text for node in nodes),
-        tokens=tuple(node.tokens for node in nodes),
-        logprobs=tuple(node.logprob for node in nodes),
+        path=tuple("".join(node.text for node in step) for step in steps),
+        tokens=tuple(tuple(token for node in step for token in node.tokens) for step in steps),
+        logprobs=tuple(_logprob(step) for step in steps),
     )
+
+
+def _logprob(step: Sequence[Node]) -> float | None:
+    if len(step) == 1:
+        return step[0].logprob
+    known = [node.logprob for node in step if node.logprob is not None]
+    return sum(known) if len(known) == len(step) else None
 
 
 class DistinctSession:

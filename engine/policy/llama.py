@@ -147,7 +147,7 @@ class LlamaPolicySession:
         """Add nodes of a saved tree or of a person; their tokens are evaluated when they are expanded."""
         for node in nodes:
             tokens = node.tokens or tuple(self._tokenizer.encode(node.text, special=False))
-            self._tree.adopt(node.node, node.parent, tokens, generated=bool(node.tokens))
+            self._tree.adopt(node.node, node.parent, tokens, generated=bool(node.tokens) and not node.told)
 
     async def interrupt(self) -> None:
         """End the steps that are being generated."""

@@ -13,6 +13,8 @@ from typing import Protocol, runtime_checkable
 from ramify.answers.kinds import AnswerKind
 from ramify.conversation import Conversation
 from ramify.errors import UsageError
+from ramify.tools.forms import CallForm
+from ramify.tools.tool import Tool
 
 from ..runtime.messages import StepRequest, StepResult, Turn
 from ..runtime.serve.rates import Rates
@@ -23,13 +25,14 @@ class AdoptedNode:
     """A node of a saved tree, or one that a person wrote.
 
     `tokens` are those that the same model generated, the end-of-sequence token included; empty if `text` has to be
-    tokenised.
+    tokenised. Those of a tool's result were `told` to the model instead.
     """
 
     node: int
     parent: int
     text: str
     tokens: tuple[int, ...] = ()
+    told: bool = False
 
 
 class PolicySession(Protocol):
@@ -139,6 +142,34 @@ class Calculates(Protocol):
     @property
     def calculates(self) -> bool:
         """Whether values of expressions can be put in instead of being sampled."""
+        ...
+
+
+@runtime_checkable
+class CallsTools(Protocol):
+    """A policy whose model can call tools; others cannot."""
+
+    def call_form(self, tools: Sequence[Tool]) -> CallForm:
+        """Return the form in which the model calls these tools.
+
+        Raises:
+            UsageError: if it knows no way to call them.
+        """
+        ...
+
+    async def open_with(self, question: str | Conversation, kind: AnswerKind, tools: Sequence[Tool]) -> ToolSession:
+        """Start a session in which tools may be called; raises as `PolicyModel.open`."""
+        ...
+
+
+class ToolSession(PolicySession, Protocol):
+    """A session in which tools may be called."""
+
+    def result_tokens(self, said: tuple[int, ...], results: Sequence[str]) -> tuple[int, ...]:
+        """Return the tokens that put the results of a step's calls into its path; `said` are the step's own tokens.
+
+        Empty if the policy tokenises texts itself.
+        """
         ...
 
 

@@ -53,7 +53,7 @@ class StepRequest:
     The rest is for the policy, and does not reach the worker. `path` holds the child numbers from the root and names
     the child whatever the order of work; `seed` is derived from it. `prefix` is the text generated so far on this path
     (the question excluded). `turns`, oldest first, are the conversation between the question and this text; empty for
-    a step of a path.
+    a step of a path. `calls_tools` says that the step may end with a call of a tool.
     """
 
     parent: int
@@ -70,6 +70,7 @@ class StepRequest:
     path: tuple[int, ...] = ()
     prefix: str = ""
     turns: tuple[Turn, ...] = ()
+    calls_tools: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

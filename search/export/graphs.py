@@ -16,6 +16,7 @@ from .labels import (
     ink_on,
     label_lines,
     part_scores,
+    said_in,
     score_colour,
     state_of,
     visible_nodes,
@@ -142,7 +143,7 @@ def _box(node: Node) -> str:
     if parts := part_scores(node):
         label += f"<br/>{spelled(parts)}"
     # In quotation marks, because a line that begins like a Markdown list or heading is not drawn as text.
-    if text := shorten(node.text, MERMAID_TEXT_LIMIT):
+    if text := shorten(said_in(node), MERMAID_TEXT_LIMIT):
         label += f"<br/>“{spelled(text)}”"
     if node.answer is not None:
         label += f"<br/>answer#58; {spelled(shorten(node.answer, MERMAID_TEXT_LIMIT))}"

@@ -25,6 +25,7 @@ STATE_COLOURS = {
     NodeState.OPEN: "white",
     NodeState.FINISHED: "palegreen",
     NodeState.PRUNED: "lightgrey",
+    NodeState.CONTINUED: "white",
 }
 """Fill of a node by its state, where scores are not shown: names of Graphviz (those of X11)."""
 WINNING, GIVEN_UP, FINISHED, MORE = "winning", "given up", "finished", "more"
@@ -59,7 +60,7 @@ def label_lines(node: Node, text_limit: int) -> Iterator[str]:
         yield parts
     if node.about is not None:
         yield spoken_of(node)
-    if text := shorten(node.text, text_limit):
+    if text := shorten(said_in(node), text_limit):
         yield text
     if node.answer is not None:
         yield f"answer: {shorten(node.answer, text_limit)}"
@@ -75,6 +76,18 @@ def spoken_of(node: Node) -> str:
     if node.about is None:
         return ""
     return f"critique of {node.about}" if node.origin is Origin.CRITIQUE else f"revision after {node.about}"
+
+
+def said_in(node: Node) -> str:
+    """Return the text of a step for one line; the result of a tool is marked, and stands without its fence."""
+    return f"tool: {fenced_text(node.text)}" if node.origin is Origin.TOOL and node.text else node.text
+
+
+def fenced_text(text: str) -> str:
+    """Return what stands in the one fence of a text, the text itself if it has none."""
+    lines = text.strip().split("\n")
+    whole = len(lines) > 1 and lines[0].startswith("```") and lines[-1] == lines[0].removesuffix("output")
+    return "\n".join(lines[1:-1]) if whole else text
 
 
 def state_of(node: Node) -> str:

@@ -13,7 +13,7 @@ from ramify.text import cut, xml_text
 
 from ..node import Node, NodeState
 from ..tree import SearchTree
-from .labels import UNSCORED, WINNER, ink_on, part_scores, score_colour, state_of, winning_ids
+from .labels import UNSCORED, WINNER, ink_on, part_scores, said_in, score_colour, state_of, winning_ids
 from .layout import tidy_positions
 
 BOX_LIMIT = 400
@@ -98,7 +98,7 @@ def _places(tree: SearchTree, scale: _Scale) -> list[_Place]:
     across = tidy_positions([[child.id for child in tree.children(node.id)] for node in tree])
     top = MARGIN + LEGEND_HEIGHT + scale.height / 2
     return [
-        _Place(MARGIN + node.depth * scale.column, top + place * scale.row)
+        _Place(MARGIN + len(node.path) * scale.column, top + place * scale.row)
         for node, place in zip(tree, across, strict=True)
     ]
 
@@ -152,7 +152,7 @@ def _lines(node: Node, columns: int) -> Iterator[tuple[str, str]]:
     says = f"= {node.answer}" if node.answer is not None else "" if node.state is NodeState.OPEN else state_of(node)
     yield cut(f"{score}{says}" if says else f"{score}#{node.id}", columns), bold
     if node.text.strip():
-        yield cut(node.text, columns), ""
+        yield cut(said_in(node), columns), ""
 
 
 def _dot(node: Node, place: _Place, scale: _Scale, winning: bool) -> Iterator[str]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from ramify.text import cut
 
-from ..node import Node, NodeState
+from ..node import Node, NodeState, Origin
 from ..tree import ROOT, SearchTree
-from .labels import FINISHED, GIVEN_UP, MORE, WINNING, part_scores, spoken_of, visible_nodes, winning_ids
+from .labels import FINISHED, GIVEN_UP, MORE, WINNING, part_scores, said_in, spoken_of, visible_nodes, winning_ids
 
 SHOWN = 80
 """Number of nodes shown of a tree by default."""
@@ -115,8 +115,10 @@ def _says(node: Node) -> str:
         ended = spoken_of(node) if node.answer is None else f"= {node.answer}"
         return f"{ended or 'no answer'} | {node.text}"
     if node.prune_reason is not None:
-        return f"[{node.prune_reason.replace('_', ' ')}] {node.text}"
-    return "[being written]" if node.state is NodeState.PENDING else node.text
+        return f"[{node.prune_reason.replace('_', ' ')}] {said_in(node)}"
+    if node.state is NodeState.PENDING:
+        return "[tool at work]" if node.origin is Origin.TOOL else "[being written]"
+    return said_in(node)
 
 
 def cut_at(head: str, text: str, columns: int, signs: Signs) -> str:

@@ -110,7 +110,7 @@ class _Family:
 
 
 def _family(tree: SearchTree, node: Node, *, going: bool) -> _Family:
-    children = tree.children(node.id)
+    children = tree.next_steps(node.id)
     own = [child.score for child in children if child.score is not None]
     below = tuple(child for child in children if child.state is NodeState.OPEN) if going else ()
     own_sum = sum(own)

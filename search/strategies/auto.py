@@ -106,7 +106,7 @@ class Auto(Strategy):
         return self.choices[bisect_right(self.edges, self._difficulty(probe))]
 
     def _probe(self, tree: SearchTree) -> list[Node]:
-        return [node for node in tree.level(1) if node.index < self.probe_paths]
+        return [node for node in tree.next_steps(ROOT) if node.path[0] < self.probe_paths]
 
     def _difficulty(self, probe: Sequence[Node]) -> float:
         answered = [node for node in probe if node.state is NodeState.FINISHED and node.answer is not None]

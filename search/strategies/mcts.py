@@ -129,7 +129,7 @@ class MCTS(Strategy):
             node = trail[-1]
             if self._places(tree, node) > plan[node.id]:
                 return trail
-            below = [child for child in tree.children(node.id) if self._alive(tree, child, exhausted)]
+            below = [child for child in tree.next_steps(node.id) if self._alive(tree, child, exhausted)]
             if below:
                 ranks = bounds(self.selection, node, below, self.exploration, virtual)
                 trail.append(below[max(range(len(below)), key=lambda i: ranks[i])])

@@ -71,7 +71,7 @@ class Refine(Strategy):
         """
         if tree.pending_count or (self.uses_reward and tree.unscored_count):
             return Ask()
-        texts = tree.level(1)
+        texts = tree.next_steps(ROOT)
         drafts = [node for node in texts if node.about is None]
         chains = self._chains()
         expansions = list[Expansion]()

@@ -56,6 +56,8 @@ class PartialTree:
                 self.tree.score(node.id, node.score, parts=node.scores)
             if node.state is NodeState.FINISHED:
                 self.tree.finish(node.id, node.answer)
+            if node.state is NodeState.CONTINUED:
+                self.tree.go_on(node.id)
         if node.state is NodeState.PRUNED:
             self._to_prune.append(node)
 

@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from ramify.search.export.labels import fenced_text
 from ramify.search.export.terminal import branches
-from ramify.search.node import Node, NodeState
+from ramify.search.node import Node, NodeState, Origin
 from ramify.search.tree import ROOT
 from ramify.text import ELLIPSIS, cut, one_line, width_of
 
@@ -89,16 +90,19 @@ class StepLines:
     def __init__(self, view: RunView, *, plain: bool = False) -> None:
         self._view = view
         self._plain = plain
-        self._lines: dict[int, tuple[int, str]] = {}
+        self._lines: dict[int, tuple[tuple[int, bool], str]] = {}
         self._groups: dict[int, tuple[int, tuple[int, ...], dict[int, Likeness]]] = {}
 
     def line(self, node: Node) -> str:
         """Return the text of a step on one line, as far as it is written."""
-        tokens = self._view.tokens_of(node)
+        # The result of a tool has no tokens of the model's.
+        written = self._view.tokens_of(node), node.finish_reason is not None
         kept = self._lines.get(node.id)
-        if kept is None or kept[0] != tokens:
+        if kept is None or kept[0] != written:
             text = self._view.text_of(node)
-            kept = self._lines[node.id] = tokens, one_line(text if self._plain else unmarked(text))
+            if node.origin is Origin.TOOL:
+                text = fenced_text(text)
+            kept = self._lines[node.id] = written, one_line(text if self._plain else unmarked(text))
         return kept[1]
 
     def likeness(self, node: Node) -> Likeness:

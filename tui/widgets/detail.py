@@ -169,7 +169,8 @@ def _head(number: int, step: Node, *, dark: bool) -> Content:
     label = (f"{number:>2} ", "$faint")
     by_hand = step.origin is Origin.HAND
     if step.score is None:
-        note = "being written" if step.state is NodeState.PENDING else "by hand" if by_hand else "not scored"
+        by_tool = "tool" if step.origin is Origin.TOOL else ""
+        note = "being written" if step.state is NodeState.PENDING else "by hand" if by_hand else by_tool or "not scored"
         return Content.assemble(label, (note, "$faint"))
     full, empty = share_bar(step.score, 16)
     tint = score_tint(step.score, dark=dark)
@@ -201,5 +202,7 @@ def _state_text(node: Node) -> str:
             return f"given up: {prune_text(node.prune_reason)}"
         case NodeState.FINISHED:
             return "finished" if node.answer is not None else "finished without an answer"
+        case NodeState.CONTINUED:
+            return "goes on below"
         case _:
             return "open"

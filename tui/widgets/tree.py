@@ -31,7 +31,13 @@ LEAST_TEXT = 24
 """Columns that stay free for score and text however deep a branch is."""
 MOST_LINES = 4
 """Number of lines of a step when steps are wrapped."""
-SIGN = {NodeState.PENDING: "◌", NodeState.OPEN: "·", NodeState.FINISHED: "✓", NodeState.PRUNED: "×"}
+SIGN = {
+    NodeState.PENDING: "◌",
+    NodeState.OPEN: "·",
+    NodeState.FINISHED: "✓",
+    NodeState.PRUNED: "×",
+    NodeState.CONTINUED: "·",
+}
 
 
 class TreeView(ScrollView, can_focus=True):
@@ -264,6 +270,8 @@ class TreeView(ScrollView, can_focus=True):
             return "●", "tree--best"
         if node.origin is Origin.HAND:
             return "✎", "tree--hand"
+        if node.origin is Origin.TOOL and node.state is NodeState.OPEN:
+            return "⚙", "tree--text"
         if node.state is NodeState.PENDING:
             return "◌◍●◍"[self._frame_count // 2 % 4], "tree--pending"
         kind = {NodeState.FINISHED: "tree--answer", NodeState.PRUNED: "tree--pruned"}.get(node.state, "tree--text")
@@ -292,7 +300,9 @@ class TreeView(ScrollView, can_focus=True):
         if node.state is NodeState.PRUNED:
             return prune_text(node.prune_reason), text
         if node.state is NodeState.PENDING:
-            return "", text or "…"
+            return "", text or ("tool at work" if node.origin is Origin.TOOL else "…")
+        if node.origin is Origin.TOOL:
+            return "tool", text
         twin = self._texts.likeness(node).twin
         return ("" if twin is None else f"as step {twin}"), text
 

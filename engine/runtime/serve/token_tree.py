@@ -121,7 +121,7 @@ class TokenTree:
             EngineClosed: if the run or the engine is closed.
         """
         self._check_steps(requests, allowance)
-        sent = tuple(replace(each, path=(), prefix="", turns=()) for each in requests)
+        sent = tuple(replace(each, path=(), prefix="", turns=(), calls_tools=False) for each in requests)
         message = Expand(self._model.number, self._run, sent, step, allowance, on_progress is not None)
         await self._call(message, {each.child: each for each in sent}, on_result, allowance, on_progress)
 

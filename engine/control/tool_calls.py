@@ -1,0 +1,127 @@
+"""Calls of tools in one run's tree: those that a step ends with, and texts that go on after a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ramify.search.node import FinishReason, Node, NodeState, Origin
+from ramify.search.strategy import Expansion
+from ramify.search.tree import SearchTree
+from ramify.tools.forms import Call, CallReader, Malformed
+
+WHOLE = (Origin.REST, Origin.REVISION, Origin.CRITIQUE)
+"""Origins of texts that were asked for to their ends: after a tool's result they go on at once."""
+_CALLING = (FinishReason.STEP, FinishReason.EOS, FinishReason.LENGTH)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequest:
+    """Calls to be run, whose results the node `node` takes.
+
+    `below` is the node that the calling step stands below, and `said` are the calling step's own tokens. `refused` is
+    what the model is told instead of a result, "" if the calls are to be run.
+    """
+
+    node: int
+    below: int
+    calls: tuple[Call, ...]
+    said: tuple[int, ...]
+    refused: str = ""
+
+
+@dataclass(slots=True)
+class ToolCalls:
+    """Finds the calls in the steps of one run. It reads the tree.
+
+    `reader` reads calls in the policy's form. A path may have `most_per_path` steps with calls; one more is refused,
+    and what comes after that is ordinary text.
+
+    `running` are the nodes whose tools are at work, and `going_on` those after which a text has to go on.
+    """
+
+    tree: SearchTree
+    reader: CallReader
+    most_per_path: int
+    running: set[int] = field(default_factory=set[int])
+    going_on: list[int] = field(default_factory=list[int])
+    _requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
+
+    def take(self) -> list[ToolRequest]:
+        """Return the calls that are to be run, each once."""
+        requests, self._requests = self._requests, []
+        return requests
+
+    def find(self, node: Node) -> ToolRequest | None:
+        """Return the calls that a written step ends with, whose `node` is the step itself; None if it calls nothing."""
+        if node.origin in (Origin.TOOL, Origin.RESCUE) or node.finish_reason not in _CALLING:
+            return None
+        found = self.reader.read(node.text)
+        if found is None:
+            return None
+        before = sum(each.origin is Origin.TOOL for each in self.tree.path_nodes(node.id))
+        if before > self.most_per_path:
+            return None
+        refused = ""
+        if before == self.most_per_path:
+            refused = "error: no more calls are allowed on this path; answer with what is known"
+        elif isinstance(found, Malformed):
+            refused = f"error: {found.reason}"
+        assert node.parent is not None
+        return ToolRequest(node.id, node.parent, () if isinstance(found, Malformed) else found, node.tokens, refused)
+
+    def begin(self, request: ToolRequest) -> Node:
+        """Add the node of a call's result below the calling step, which goes on there."""
+        self.tree.go_on(request.node)
+        node = self.tree.add_pending(request.node, origin=Origin.TOOL)
+        self.again(node, request)
+        return node
+
+    def again(self, node: Node, request: ToolRequest | None = None) -> None:
+        """Ask for the result of a pending node, such as one of a saved tree."""
+        if request is None:
+            assert node.parent is not None
+            above = self.tree.node(node.parent)
+            request = self._read(above)
+        self.running.add(node.id)
+        self._requests.append(ToolRequest(node.id, request.below, request.calls, request.said, request.refused))
+
+    def _read(self, above: Node) -> ToolRequest:
+        assert above.parent is not None
+        return self.find(above) or ToolRequest(above.id, above.parent, (), above.tokens, "error: the call is lost")
+
+    def end(self, node_id: int) -> bool:
+        """Take a result that has come; return whether the text goes on at once below it, as it was asked for whole."""
+        self.running.discard(node_id)
+        above = self.caller(node_id)
+        if above.origin not in WHOLE:
+            return False
+        self.tree.go_on(node_id)
+        self.going_on.append(node_id)
+        return True
+
+    def take_over(self) -> None:
+        """Call the tools of open steps of a saved tree, and let the texts go on that were cut after a result."""
+        for leaf in self.tree.open_leaves():
+            if leaf.parent is None or leaf.score is not None:
+                continue
+            if leaf.origin is Origin.TOOL and self.caller(leaf.id).origin in WHOLE:
+                self.tree.go_on(leaf.id)
+            elif (request := self.find(leaf)) is not None:
+                self.begin(request)
+        continued = (node.id for node in self.tree if node.state is NodeState.CONTINUED)
+        self.going_on = [node for node in continued if not self.tree.child_count(node)]
+
+    def caller(self, node_id: int) -> Node:
+        """Return the first node of the step that goes on in a node."""
+        node = self.tree.node(node_id)
+        while node.parent is not None and self.tree.node(node.parent).state is NodeState.CONTINUED:
+            node = self.tree.node(node.parent)
+        return node
+
+    def continuations(self, temperature: float | None) -> list[Expansion]:
+        """Return the rests of texts that wait to go on."""
+        found = list[Expansion]()
+        for node_id in self.going_on:
+            first = self.caller(node_id)
+            found.append(Expansion(node_id, 1, temperature, True, first.about, first.origin))
+        return found

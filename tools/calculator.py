@@ -1,0 +1,146 @@
+"""Tool `calculator`: exact values of arithmetic."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+from .tool import Tool, ToolError, tool
+
+LONGEST_EXPRESSION = 500
+_MOST_BITS = 4096
+_SIGNS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "abs": abs,
+    "min": min,
+    "max": max,
+    "round": round,
+    "sqrt": lambda value: _root(value),
+    "exp": math.exp,
+    "ln": math.log,
+    "log": math.log,
+    "log10": math.log10,
+    "sin": math.sin,
+    "cos": math.cos,
+    "tan": math.tan,
+    "factorial": lambda value: _factorial(value),
+    "gcd": lambda *values: math.gcd(*map(_whole, values)),
+    "lcm": lambda *values: math.lcm(*map(_whole, values)),
+    "floor": math.floor,
+    "ceil": math.ceil,
+}
+_NAMES = {"pi": math.pi, "e": math.e}
+
+
+def calculate(expression: str) -> str:
+    """Return the value of an arithmetic expression as text: exact while it is rational, else to 15 digits.
+
+    Raises:
+        ToolError: if the text is no arithmetic, divides by 0, or has too large a value.
+    """
+    text = expression.strip()
+    if len(text) > LONGEST_EXPRESSION:
+        raise ToolError(f"the expression is longer than {LONGEST_EXPRESSION} characters")
+    for sign, plain in (("×", "*"), ("·", "*"), ("÷", "/"), ("−", "-"), ("^", "**"), ("$", ""), ("%", "/100")):
+        text = text.replace(sign, plain)
+    try:
+        value = _value(ast.parse(text.replace(",", "") if "(" not in text else text, mode="eval").body)
+        return _text(value)
+    except ToolError:
+        raise
+    except ZeroDivisionError:
+        raise ToolError("division by zero") from None
+    except (ArithmeticError, ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        raise ToolError(f"{expression.strip()[:100]!r} is no arithmetic expression, such as (12 + 3) * 4") from None
+
+
+def _value(node: ast.expr) -> Any:
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return Fraction(ast.unparse(node))
+        case ast.Name(id=name) if name in _NAMES:
+            return _NAMES[name]
+        case ast.UnaryOp(op=ast.USub(), operand=inner):
+            return -_value(inner)
+        case ast.UnaryOp(op=ast.UAdd(), operand=inner):
+            return _value(inner)
+        case ast.BinOp(left=left, op=ast.Pow(), right=right):
+            return _bounded(_power(_value(left), _value(right)))
+        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _SIGNS:
+            return _bounded(_SIGNS[type(sign)](_value(left), _value(right)))
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
+            value = _FUNCTIONS[name](*map(_value, args))
+            return _bounded(Fraction(value) if isinstance(value, int) else value)
+        case _:
+            raise ToolError(f"{ast.unparse(node)[:80]!r} is no arithmetic")
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    if isinstance(exponent, Fraction) and exponent.denominator == 1:
+        bits = max(base.numerator.bit_length(), base.denominator.bit_length()) if isinstance(base, Fraction) else 64
+        if abs(exponent) * bits > _MOST_BITS:
+            raise ToolError("the value is too large")
+        return base ** int(exponent)
+    value = float(base) ** float(exponent)
+    if isinstance(value, complex):
+        raise ToolError("the value is no real number")
+    return value
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, Fraction) and value.numerator.bit_length() > _MOST_BITS:
+        raise ToolError("the value is too large")
+    return value
+
+
+def _root(value: Any) -> Any:
+    if isinstance(value, Fraction) and value >= 0:
+        top, bottom = math.isqrt(value.numerator), math.isqrt(value.denominator)
+        if top * top == value.numerator and bottom * bottom == value.denominator:
+            return Fraction(top, bottom)
+    return math.sqrt(value)
+
+
+def _whole(value: Any) -> int:
+    if value != int(value):
+        raise ToolError("this needs whole numbers")
+    return int(value)
+
+
+def _factorial(value: Any) -> int:
+    number = _whole(value)
+    if number > 300:
+        raise ToolError("the value is too large")
+    return math.factorial(number)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, Fraction):
+        return f"{float(value):.15g}"
+    if value.denominator == 1:
+        return str(value.numerator)
+    for places in range(1, 16):
+        if 10**places % value.denominator == 0:
+            return f"{float(value):.{places}f}" if value.numerator.bit_length() < 50 else str(value)
+    return f"{float(value):.15g}"
+
+
+@tool(name="calculator")
+async def _calculator(expression: str) -> str:
+    """Calculate the exact value of an arithmetic expression, such as (12 + 3) * 4 / 2 or sqrt(2) ** 3."""
+    return calculate(expression)
+
+
+CALCULATOR: Tool = _calculator
+"""The tool of this module."""

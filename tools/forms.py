@@ -1,0 +1,243 @@
+"""Forms in which families of models write calls of tools, and the calls that a text ends with."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum, auto
+from typing import Any, cast
+
+PYTHON = "python"
+"""Name of the tool that a fenced block of code calls."""
+
+
+class CallForm(StrEnum):
+    """Form of calls in a model's text."""
+
+    HERMES = auto()
+    """`<tool_call>{"name": …, "arguments": {…}}</tool_call>` (Hermes, Qwen), also with Qwen's tags in the place of
+    JSON."""
+    LLAMA = auto()
+    """`{"name": …, "parameters": {…}}` as the whole text, perhaps after `<|python_tag|>` (Llama 3.1)."""
+    MISTRAL = auto()
+    """`[TOOL_CALLS][{"name": …, "arguments": {…}}, …]`, or `[TOOL_CALLS]name[ARGS]{…}`."""
+    CODE = auto()
+    """A fenced block of Python, which is run (tool-integrated reasoning)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a tool that a model has written."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def key(self) -> str:
+        """A text that equal calls have in common."""
+        return json.dumps([self.name, self.arguments], sort_keys=True, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A text that begins a call and holds none; `reason` is what the model is told."""
+
+    reason: str
+
+
+Calls = tuple[Call, ...] | Malformed | None
+"""The calls at the end of a text; None if it calls nothing."""
+
+_HERMES_OPEN, _HERMES_CLOSE = "<tool_call>", "</tool_call>"
+_MISTRAL_OPEN = "[TOOL_CALLS]"
+_PYTHON_TAG = "<|python_tag|>"
+_CODE_OPEN = re.compile(r"^```(?:python|py|python3|tool_code)[ \t]*\n", re.MULTILINE)
+_CODE = re.compile(r"^```(?:python|py|python3|tool_code)[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
+_JSON_FENCE = re.compile(r"```(?:json)?\s*\n(\{.*\})\s*\n```\s*\Z", re.DOTALL)
+_FUNCTION = re.compile(r"<function=([^>\s]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
+_PARAMETER = re.compile(r"<parameter=([^>\s]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
+_NAMED_ARGUMENTS = re.compile(r"\s*([A-Za-z_][\w-]*)\s*(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?\s*(?=\{)")
+
+
+def form_of(chat_template: str | None) -> CallForm | None:
+    """Return the form of calls that a chat template shows its model, None if it knows no tools."""
+    if not chat_template or "tools" not in chat_template:
+        return None
+    if _HERMES_OPEN in chat_template:
+        return CallForm.HERMES
+    if _MISTRAL_OPEN in chat_template or "[AVAILABLE_TOOLS]" in chat_template:
+        return CallForm.MISTRAL
+    if "python_tag" in chat_template or "ipython" in chat_template or '"parameters"' in chat_template:
+        return CallForm.LLAMA
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class CallReader:
+    """Reads the calls of one run's tools from texts in one form.
+
+    `names` are those of the tools. With `fenced` a block of Python is a call of the tool `python` too.
+    """
+
+    form: CallForm
+    names: frozenset[str]
+
+    @property
+    def fenced(self) -> bool:
+        """Whether a fenced block of Python is a call: python is the only tool."""
+        return self.form is CallForm.CODE or self.names == {PYTHON}
+
+    @property
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        """Texts between which no step ends, and after the second of which one does; "" for the end of the text."""
+        own = {
+            CallForm.HERMES: ((_HERMES_OPEN, _HERMES_CLOSE),),
+            CallForm.MISTRAL: ((_MISTRAL_OPEN, ""),),
+            CallForm.LLAMA: ((_PYTHON_TAG, ""), ('{"name":', ""), ('{"type": "function"', "")),
+            CallForm.CODE: (),
+        }[self.form]
+        return (*own, ("```python\n", "\n```"), ("```py\n", "\n```")) if self.fenced else own
+
+    def read(self, text: str) -> Calls:
+        """Return the calls that a step's text ends with."""
+        found = self._in_form(text)
+        if found is None and self.fenced:
+            found = _fenced_code(text)
+        return self._bare(text) if found is None else found
+
+    def _in_form(self, text: str) -> Calls:
+        match self.form:
+            case CallForm.HERMES:
+                return _hermes(text)
+            case CallForm.MISTRAL:
+                return _mistral(text)
+            case CallForm.LLAMA:
+                return _llama(text)
+            case CallForm.CODE:
+                return None
+
+    def _bare(self, text: str) -> Calls:
+        """Return the call of a text that is nothing but its JSON, perhaps in a fence: models forget their tags."""
+        fence = _JSON_FENCE.search(text)
+        value = _json(fence[1] if fence else text.strip())
+        if not isinstance(value, Mapping):
+            return None
+        call = _call(cast("Mapping[str, Any]", value))
+        return (call,) if isinstance(call, Call) and call.name in self.names else None
+
+
+def _hermes(text: str) -> Calls:
+    start = text.find(_HERMES_OPEN)
+    if start < 0:
+        return None
+    parts = text[start:].split(_HERMES_OPEN)[1:]
+    bodies = [part.partition(_HERMES_CLOSE)[0].strip() for part in parts]
+    return _all(_hermes_call(body) for body in bodies)
+
+
+def _hermes_call(body: str) -> Call | Malformed:
+    if function := _FUNCTION.search(body):
+        parameters = _PARAMETER.findall(function[2])
+        return Call(function[1], {name: _value(value) for name, value in parameters})
+    return _call(_json(body))
+
+
+def _value(text: str) -> Any:
+    value = _json(text)
+    return text if value is None and text.strip() != "null" else value
+
+
+def _mistral(text: str) -> Calls:
+    start = text.find(_MISTRAL_OPEN)
+    if start < 0:
+        return None
+    found = list[Call | Malformed]()
+    for part in text[start:].split(_MISTRAL_OPEN)[1:]:
+        named = _NAMED_ARGUMENTS.match(part)
+        if named:
+            arguments = _json(part[named.end() :].strip())
+            found.append(_call({"name": named[1], "arguments": arguments}))
+            continue
+        listed = _json(part.strip())
+        if not isinstance(listed, list):
+            found.append(_call(listed))
+            continue
+        found += [_call(each) for each in cast("list[object]", listed)]
+    return _all(found)
+
+
+def _llama(text: str) -> Calls:
+    body = text.strip().removeprefix(_PYTHON_TAG).strip()
+    if not body.startswith("{") or not re.search(r'"(?:name|function)"', body):
+        return None
+    decoder, found = json.JSONDecoder(), list[Call | Malformed]()
+    while body.startswith("{"):
+        try:
+            value, end = decoder.raw_decode(body)
+        except (ValueError, RecursionError):
+            found.append(_call(None))
+            break
+        found.append(_call(value))
+        body = body[end:].lstrip("; \n")
+    return _all(found)
+
+
+def _fenced_code(text: str) -> Calls:
+    blocks = _CODE.findall(text)
+    opened = len(_CODE_OPEN.findall(text))
+    if not opened:
+        return None
+    if opened > len(blocks):
+        return Malformed("the block of code is not closed")
+    return (Call(PYTHON, {"code": blocks[-1]}),)
+
+
+def _all(found: Iterator[Call | Malformed] | list[Call | Malformed]) -> Calls:
+    calls = list[Call]()
+    for each in found:
+        if isinstance(each, Malformed):
+            return each
+        calls.append(each)
+    return tuple(calls) or Malformed("the call is empty")
+
+
+def _call(value: object) -> Call | Malformed:
+    if not isinstance(value, Mapping):
+        return Malformed("the call is not a JSON object with a name and arguments")
+    fields = cast("Mapping[str, Any]", value)
+    name: object = fields.get("name") or fields.get("function")
+    if isinstance(name, Mapping):
+        return _call(cast("Mapping[str, Any]", name))
+    arguments: object = fields.get("arguments", fields.get("parameters"))
+    if isinstance(arguments, str):
+        arguments = _json(arguments)
+    if not isinstance(name, str) or not name:
+        return Malformed("the call has no name")
+    if arguments is None:
+        arguments = {}
+    if not isinstance(arguments, Mapping):
+        return Malformed(f"the arguments of {name} are not a JSON object")
+    return Call(name, dict(cast("Mapping[str, Any]", arguments)))
+
+
+def _json(text: str) -> object:
+    """Return the value of a JSON text, None if it is none."""
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def unknown_tool(name: str, names: Collection[str]) -> str:
+    """Return what a model is told that has called a tool which does not exist."""
+    return f"error: there is no tool {name[:80]!r}; there are {', '.join(sorted(names))}"
+
+
+def observed(text: str) -> str:
+    """Return the result of a tool as it stands in the text of a path: in a fence of its own."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"\n{fence}output\n{text}\n{fence}\n"
