@@ -73,9 +73,7 @@ class ScriptedModel:
         """Scripts call tools in the form of Hermes."""
         return CallForm.HERMES
 
-    async def open_with(
-        self, question: str | Conversation, kind: AnswerKind, tools: Sequence[Tool]
-    ) -> ScriptedSession:
+    async def open_with(self, question: str | Conversation, kind: AnswerKind, tools: Sequence[Tool]) -> ScriptedSession:
         """Start a session in which tools may be called; raises as `open`."""
         return await self.open(Conversation.of(question).question)
 
