@@ -198,9 +198,9 @@ class Meter:
             if self._first_token_s is None:
                 self._first_token_s = self.seconds
             return
-        after_s = min(max(0.0, at - self._started_s), self.seconds)
+        after_s = max(0.0, at - self._started_s)
         if self._first_token_s is None or after_s < self._first_token_s:
-            self._first_token_s = after_s
+            self._first_token_s = min(after_s, self.seconds)
 
     def scored(self, total: ScoreUsage) -> None:
         """Set what the reward session has used since it was opened."""

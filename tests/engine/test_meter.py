@@ -392,3 +392,25 @@ def test_one_is_granted_where_there_is_less_than_it_needs() -> None:
 
 def test_what_they_need_matters_only_where_tokens_are_limited() -> None:
     assert metered(Budget(nodes=5)).reserve(4, 500, expected_tokens=10_000).children == 4
+
+
+@pytest.mark.parametrize(
+    ("told", "first_s"),
+    [
+        ([None, None], 5.0),
+        ([102.0, None], 2.0),
+        ([103.0, 101.0], 1.0),
+        ([103.0, 104.0], 3.0),
+        ([99.0], 0.0),
+        ([999.0], 5.0),
+    ],
+)
+def test_the_time_to_the_first_token_is_the_earliest_that_a_step_tells(told: list[float | None], first_s: float):
+    clock = Clock()
+    meter = metered(Budget(), clock=clock)
+    meter.written(result(1, 0))
+    assert meter.usage().time_to_first_token_s is None
+    for node, at in enumerate(told, start=2):
+        clock.now += 5.0
+        meter.written(result(node, 3, first_token_at=at))
+    assert meter.usage().time_to_first_token_s == first_s

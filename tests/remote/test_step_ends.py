@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from ramify.engine.policy.remote.pending import PendingStep
 from ramify.engine.policy.remote.policy import RemotePolicy
+from ramify.engine.policy.remote.reply import ReplyParser
+from ramify.engine.runtime.messages import StepResult
 from ramify.errors import UsageError
 from ramify.search.node import FinishReason
 from ramify.search.strategies.sampling import Greedy
@@ -131,3 +136,19 @@ async def test_a_stop_sequence_that_comes_in_a_second_request_ends_the_path() ->
     with serving(lines) as server:
         found = await expand(await connect(server), request(min_tokens=4))
     assert (found[1].text, found[1].finish_reason) == ("One\n", FinishReason.EOS)
+
+
+def test_a_step_tells_when_its_first_piece_arrived() -> None:
+    results = list[StepResult]()
+    step = PendingStep(request(), results.append)
+    parser = ReplyParser([step.start(None)])
+    parser.take_line(b'data: {"choices": [{"index": 0, "text": ""}]}')
+    before = time.monotonic()
+    parser.take_line(b'data: {"choices": [{"index": 0, "text": "Take"}]}')
+    after = time.monotonic()
+    parser.take_line(b'data: {"choices": [{"index": 0, "text": " 1 more", "finish_reason": "stop"}]}')
+    step.append("")
+    step.complete(FinishReason.EOS)
+    (result,) = results
+    assert result.first_token_at is not None
+    assert before <= result.first_token_at <= after

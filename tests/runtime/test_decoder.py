@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 import zlib
 from collections.abc import Sequence
 
@@ -276,6 +277,20 @@ def test_an_allowance_is_never_exceeded(allowance: int, width: int, max_lanes: i
         tokens, reason = reference((2, 3, 4), request)
         assert result.tokens == tokens[: len(result.tokens)]
         assert result.finish_reason == (reason if result.tokens == tokens else "budget")
+
+
+def test_a_result_tells_when_its_run_had_its_first_token() -> None:
+    decoder = Decoder(FakeContext(), FakeWords(), max_lanes=4)
+    decoder.open_run(1, (2, 3, 4))
+    request = step_request(1, step=None, max_tokens=30, seed=5)
+    assert len(reference((2, 3, 4), request)[0]) > 2
+    decoder.expand(1, [request], None, step=LINE)
+    before = time.monotonic()
+    assert decoder.step() == []
+    after = time.monotonic()
+    result = steps_of(drain(decoder))[1, 1]
+    assert result.first_token_at is not None
+    assert before <= result.first_token_at <= after
 
 
 def test_runs_take_turns() -> None:

@@ -19,6 +19,7 @@ from ramify.tui.screens.history import HistoryScreen
 from ramify.tui.screens.home import HomeScreen
 from ramify.tui.state.batch_view import read_batch
 from ramify.tui.state.session import SavedSession
+from ramify.tui.state.spec import RunSpec
 
 from .conftest import chain, scores, spec
 
@@ -213,3 +214,13 @@ async def test_no_widget_lets_controls_through(ui):
         drawn = user.text()
         assert "answer" in drawn
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", drawn)
+
+
+@pytest.mark.parametrize("model", ["/no/such/model.gguf", "no-such-model"])
+async def test_a_missing_model_is_a_toast_at_once_and_the_form_stays(ui, store, model):
+    async with ui(make_engine=None, spec=RunSpec("How many?").with_options(model=model)) as user:
+        await user.press("enter")
+        await user.until(lambda: user.toasts)
+        assert "There is no" in user.toasts[0]
+        assert isinstance(user.app.screen, HomeScreen)
+        assert not user.app.live_sessions and not store.list()

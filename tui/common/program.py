@@ -95,11 +95,15 @@ class Program(App[None]):
         return self._host
 
     def new_session(self, spec: RunSpec, *, paused: bool = False) -> LiveSession | None:
-        """Start a search; a wrong setting is a toast and None."""
+        """Start a search; a wrong setting or a missing model file is a toast and None."""
         from ..state.session import LiveSession
 
         try:
             plan = self.make_plan(spec.complete())
+            if self._make_engine is None:
+                from ..state.engine_host import check_model
+
+                check_model(plan)
         except Exception as error:
             self.complain(error)
             return None

@@ -32,6 +32,20 @@ def make_engine(plan: Plan) -> Engine:
     return Engine(model=plan.model, reward=plan.reward, **plan.engine_options)
 
 
+def check_model(plan: Plan) -> None:
+    """Check that the policy's file is there, without the import of the engine, which takes a second.
+
+    Raises:
+        ModelLoadError: if there is no such model or file.
+        UsageError: if its name is malformed.
+    """
+    from ramify.engine.library.catalog import resolve_model
+    from ramify.engine.policy.remote.address import is_remote
+
+    if not is_remote(plan.model):
+        resolve_model(plan.model)
+
+
 class EngineHost:
     """Engines by the settings that they were loaded with; call its methods in the thread of the event loop."""
 
