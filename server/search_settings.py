@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,14 +27,21 @@ if TYPE_CHECKING:
 
 HEADER = "x-ramify-budget-"
 """Beginning of the headers that limit a search, such as X-Ramify-Budget-Seconds."""
-_OF_LOADING = ("model",)
 SEARCH_KEYS = {
     each.key
     for holder in (OWN_SETTINGS, declared(Budget), declared(SamplingParams), declared(RunConfig))
     for each in holder
-    if each.option and each.key not in _OF_LOADING
+    if each.option and each.key != "model"
 }
-"""Keys of the settings that may differ between two requests; the others are those of the loaded models."""
+"""Keys of the settings that may differ between two runs of one engine; the others are those of the loaded models."""
+OPERATOR_KEYS = {"tools", "max_tool_calls", "max_run_tool_calls", "tool_seconds"}
+"""Keys that are the operator's alone: tools run commands and import modules on the machine of the server."""
+REQUEST_KEYS = {
+    "reward", "strategy", "width", "tree_temperature", *(each.key for each in declared(Budget)),
+    "temperature", "top_k", "top_p", "min_p", "seed", "max_step_tokens", "min_step_tokens", "max_path_tokens",
+    "answer", "calculator", "stop",
+}  # fmt: skip
+"""Keys that a request may set. They are named one by one, as a setting that is added later may not be harmless."""
 _LIMITS = {each.key: each.attribute for each in declared(Budget)}
 _NESTED = ("budget", "strategy_options")
 
@@ -52,18 +59,18 @@ class RunPlan:
         return self.options["budget"]
 
 
-def read_settings(values: Mapping[str, Any], place: str) -> dict[str, Any]:
+def read_settings(values: Mapping[str, Any], place: str, keys: Collection[str]) -> dict[str, Any]:
     """Return search settings by key from values as a JSON or TOML text has them; `place` is told in errors.
 
     Raises:
-        UsageError: if a key is not known or does not belong to a search, or a value is wrong.
+        UsageError: if a key is none of `keys`, or a value is wrong.
     """
     found = dict[str, Any]()
     for key, value in values.items():
-        if key not in SEARCH_KEYS:
+        if key not in keys:
             if key in SETTINGS:
-                raise UsageError(f"{place}: {key} belongs to the loaded model", "set it where the server is started")
-            known = sorted((*SEARCH_KEYS, *_NESTED))
+                raise UsageError(f"{place}: {key} is not for requests", "set it where the server is started")
+            known = sorted((*keys, *_NESTED))
             raise UsageError(f"{place}: there is no setting {key!r}", did_you_mean(key, known, "see docs/options.md"))
         if value is None:
             continue
@@ -93,7 +100,7 @@ def read_preset(name: str, table: Any, place: str) -> Preset:
         raise UsageError(f"{place}: {name} has to be a table", f"write [presets.{name}] and below it width = 16")
     if not name or "@" in name or not name.isprintable():
         raise UsageError(f"{place}: {name!r} is no name of a preset", "use letters and digits")
-    return Preset(name=name, values=read_settings(cast("dict[str, Any]", table), place))
+    return Preset(name=name, values=read_settings(cast("dict[str, Any]", table), place, SEARCH_KEYS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +176,7 @@ def read_budget(value: Any) -> dict[str, Any]:
 def _asked(request: ChatRequest, headers: Mapping[str, str]) -> _Asked:
     fields = dict(request.ramify or {})
     budget, options = fields.pop("budget", None), fields.pop("strategy_options", None)
-    values = read_settings(fields, "ramify")
+    values = read_settings(fields, "ramify", REQUEST_KEYS)
     limits = {_LIMITS[key]: values.pop(key) for key in tuple(values) if key in _LIMITS}
     if budget is not None:
         nested = read_budget(budget)
