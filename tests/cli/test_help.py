@@ -26,6 +26,7 @@ SOLVE_OPTIONS = [
 COMMANDS = [
     "solve",
     "tui",
+    "serve",
     "runs",
     "batch",
     "grade",

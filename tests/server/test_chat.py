@@ -9,6 +9,7 @@ from ramify.search.budget import Budget
 from ramify.server.completions import problem_of
 from ramify.server.config import Preset
 from ramify.server.messages import Message, TextPart
+from ramify.server.search_settings import OPERATOR_KEYS, REQUEST_KEYS, SEARCH_KEYS
 
 from .conftest import QUESTION
 
@@ -164,6 +165,8 @@ async def test_a_model_without_conversations_says_so(serving):
         ({"ramify": {"strategy": "rebas"}}, "ramify"),
         ({"ramify": {"widht": 3}}, "ramify"),
         ({"ramify": {"threads": 3}}, "ramify"),
+        ({"ramify": {"tools": "python"}}, "ramify"),
+        ({"ramify": {"model": "demo-s"}}, "ramify"),
         ({"ramify": {"width": 0}}, "ramify"),
         ({"ramify": {"width": [4]}}, "ramify"),
         ({"ramify": {"strategy": "greedy", "width": 4}}, "ramify"),
@@ -186,6 +189,11 @@ async def test_what_cannot_be_honoured_is_refused_in_the_form_of_the_api(serving
     assert caught.value.param == param
     assert caught.value.type == "invalid_request_error"
     assert caught.value.body["message"]
+
+
+def test_every_setting_of_a_search_is_for_requests_or_for_the_operator():
+    assert SEARCH_KEYS == REQUEST_KEYS | OPERATOR_KEYS
+    assert not REQUEST_KEYS & OPERATOR_KEYS
 
 
 async def test_neutral_values_are_accepted(serving, asked):
