@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -83,6 +83,28 @@ class Solution:
         if tree:
             data["tree"] = None if self.tree is None else self.tree.to_dict()
         return data
+
+    def to_html(self, *others: Solution, titles: Sequence[str] = ()) -> str:
+        """Return the run as one HTML page with its tree, votes and usage, which works offline.
+
+        The first of `others` stands beside it, further ones can be chosen on the page. `titles` are the names of the
+        runs in this order, by default their problems' ids or numbers.
+        """
+        from ramify.viewer import page
+
+        named = (*titles, *(None for _ in range(len(titles), len(others) + 1)))
+        return page([each.view_data(title) for each, title in zip((self, *others), named, strict=True)])
+
+    def view_data(self, title: str | None = None, **facts: str | None) -> dict[str, Any]:
+        """Return what the viewer reads of this run (see `ramify.viewer`); `facts` are `run_id` and `created`."""
+        from ramify.viewer import run_data
+
+        return run_data(self.to_dict(tree=True), winner=self.winner, title=title or self.problem_id, **facts)
+
+    def _repr_html_(self) -> str:
+        from ramify.viewer import notebook_view
+
+        return notebook_view([self.view_data()], 0 if self.tree is None else len(self.tree))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Solution:

@@ -407,6 +407,20 @@ class SearchTree:
                 tree._unscored.add(node.id)
         return tree
 
+    def to_html(self, *, winner: int | None = None, question: str = "") -> str:
+        """Return the tree as one HTML page, which folds, searches and replays it and works offline.
+
+        `winner` is the node whose path is marked, None for none.
+        """
+        from ramify.viewer import page, tree_data
+
+        return page([tree_data(self.to_dict(), winner=winner, question=question)])
+
+    def _repr_html_(self) -> str:
+        from ramify.viewer import notebook_view, tree_data
+
+        return notebook_view([tree_data(self.to_dict())], len(self))
+
     def restarted(self) -> SearchTree:
         """Return a copy in which a run can continue what the end of another cut.
 

@@ -17,7 +17,7 @@ from ..errors import UsageError
 from ..files import is_folder, user_path
 from ..settings import Setting
 
-TREE_SUFFIXES = (".json", ".graphml", ".dot", ".mmd", ".svg")
+TREE_SUFFIXES = (".json", ".graphml", ".dot", ".mmd", ".svg", ".html")
 
 _MOST_STEP_DIGITS = 3
 _WHOLE_NUMBERS = re.compile(r"\d+(\s*,\s*\d+)+")

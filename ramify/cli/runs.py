@@ -15,7 +15,7 @@ import click
 from ..errors import UsageError
 from ..files import export_text
 from . import terminal
-from .option_types import TreeFile
+from .option_types import TREE_SUFFIXES, TreeFile
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunSummary, SavedRun
@@ -101,13 +101,27 @@ def replay(run_id: str, width: int | None) -> None:
 
 @runs.command()
 @run_argument
-@click.argument("file", type=TreeFile())
-def export(run_id: str, file: Path) -> None:
-    """Write a run's tree to FILE.
+@click.argument("file", type=TreeFile(), required=False)
+@click.option("--format", "form", type=click.Choice([each[1:] for each in TREE_SUFFIXES]), help="Instead of the ending.")
+@click.option("--with", "others", multiple=True, metavar="ID", help="Run to compare with, html only; may be repeated.")
+def export(run_id: str, file: Path | None, form: str | None, others: tuple[str, ...]) -> None:
+    """Write a run's tree to FILE, or to stdout in the format that --format names.
 
-    Its ending says the format: .json, .graphml, .dot, .mmd (Mermaid) or .svg.
+    The ending of FILE says the format: .json, .graphml, .dot, .mmd (Mermaid), .svg or .html, a page that folds,
+    searches and replays the tree in any browser.
     """
-    write_tree(_load(run_id).solution, file)
+    if file is None and form is None:
+        raise UsageError("there is neither a FILE nor a --format", "write one of them, such as --format html")
+    ending = f".{form}" if form is not None else "" if file is None else file.suffix.lower()
+    if others and ending != ".html":
+        raise UsageError(f"--with does not go with {ending}", "compare runs in a page, --format html")
+    runs = [_load(each) for each in (run_id, *others)]
+    text = _page_of(runs) if ending == ".html" else _exported(runs[0].solution, ending)
+    if file is None:
+        with terminal.owned_stdout():
+            terminal.write(text.removesuffix("\n"))
+    else:
+        _write_file(file, text)
 
 
 @runs.command()
@@ -239,11 +253,28 @@ def write_tree(solution: Solution, path: Path) -> None:
     Raises:
         UsageError: if there is no tree or the file cannot be written.
     """
+    _write_file(path, _exported(solution, path.suffix.lower()))
+
+
+def _exported(solution: Solution, ending: str) -> str:
     from ramify.search.export import export_tree
 
+    if ending == ".html":
+        return solution.to_html()
     if solution.tree is None:
         raise UsageError("this run has no tree", "runs that pool several searches have none")
-    text = export_tree(solution.tree, path.suffix, winner=solution.winner, question=solution.question)
+    return export_tree(solution.tree, ending, winner=solution.winner, question=solution.question)
+
+
+def _page_of(runs: list[SavedRun]) -> str:
+    from ramify.viewer import page
+
+    return page(
+        [run.solution.view_data(title=run.id, run_id=run.id, created=run.created.isoformat()) for run in runs]
+    )
+
+
+def _write_file(path: Path, text: str) -> None:
     try:
         export_text(path, text)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Exports of a search tree: JSON to load again, GraphML, DOT and Mermaid for other tools, SVG and terminal lines."""
+"""Exports of a search tree: JSON to load again, GraphML, DOT and Mermaid for other tools, SVG, HTML and terminal lines."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ TREE_FORMATS: dict[str, Callable[[SearchTree, int | None, str], str]] = {
     ".dot": lambda tree, winner, question: to_dot(tree, winner=winner),
     ".mmd": lambda tree, winner, question: to_mermaid(tree, winner=winner),
     ".svg": lambda tree, winner, question: to_svg(tree, winner=winner, question=question),
+    ".html": lambda tree, winner, question: tree.to_html(winner=winner, question=question),
 }
 """Writer of the files of each ending: (tree, node whose path is marked, question) to text."""
 

@@ -162,6 +162,21 @@ def test_export_writes_every_format(ramify, solved, tmp_path, ending):
         assert len(SearchTree.from_dict(json.loads(file.read_text()))) == 9
 
 
+def test_a_page_goes_to_stdout_and_holds_the_runs_to_compare(ramify, solved):
+    other = json.loads(ramify("runs", "list", "--json").out)[1]["id"]
+    result = ramify("runs", "export", solved, "--format", "html", "--with", other)
+    assert (result.code, result.err) == (0, "")
+    (data,) = re.findall(r'id="data">(.*?)</script>', result.out)
+    runs = json.loads(data)["runs"]
+    assert [(run["id"], run["solution"]["question"]) for run in runs] == [
+        (solved, "How many pears?"),
+        (other, "How many apples?"),
+    ]
+    assert runs[0]["solution"]["answer"] == "7"
+    assert runs[0]["tree"]["nodes"][runs[0]["winner"]]["answer"] == "7"
+    assert SearchTree.from_dict(json.loads(ramify("runs", "export", solved, "--format", "json").out))
+
+
 def test_every_tree_format_can_be_named():
     assert tuple(TREE_FORMATS) == TREE_SUFFIXES
 
@@ -173,6 +188,10 @@ def test_every_tree_format_can_be_named():
         (["replay", "nothing"], "there is no run"),
         (["export", "nothing", "tree.svg"], "there is no run"),
         (["export", "last", "tree.png"], "does not end in .json, .graphml, .dot, .mmd, .svg"),
+        (["export", "last"], "neither a FILE nor a --format"),
+        (["export", "last", "--format", "svg", "--with", "last"], "--with does not go with .svg"),
+        (["export", "last", "--format", "png"], "--format"),
+        (["export", "last", "--format", "html", "--with", "nothing"], "there is no run"),
         (["delete"], "missing argument"),
         (["show", "last", "--width", "10"], "--width"),
         (["list", "--limit", "0"], "--limit"),
