@@ -1,7 +1,7 @@
 """The viewer's page: style, script and data in one HTML text that loads nothing else.
 
-Texts of models are data: they stand in a block of JSON in which no markup can begin, the script puts them on the page as
-text, and a Content Security Policy allows no script but the page's own and, in pages of files, no connection.
+Texts of models are data: they stand in a block of JSON in which no markup can begin, and the script puts them on the
+page as text. A Content Security Policy allows no script but the page's own and, in pages of files, no connection.
 """
 
 from __future__ import annotations

@@ -102,7 +102,9 @@ def replay(run_id: str, width: int | None) -> None:
 @runs.command()
 @run_argument
 @click.argument("file", type=TreeFile(), required=False)
-@click.option("--format", "form", type=click.Choice([each[1:] for each in TREE_SUFFIXES]), help="Instead of the ending.")
+@click.option(
+    "--format", "form", type=click.Choice([each[1:] for each in TREE_SUFFIXES]), help="Instead of the ending."
+)
 @click.option("--with", "others", multiple=True, metavar="ID", help="Run to compare with, html only; may be repeated.")
 def export(run_id: str, file: Path | None, form: str | None, others: tuple[str, ...]) -> None:
     """Write a run's tree to FILE, or to stdout in the format that --format names.
@@ -269,9 +271,7 @@ def _exported(solution: Solution, ending: str) -> str:
 def _page_of(runs: list[SavedRun]) -> str:
     from ramify.viewer import page
 
-    return page(
-        [run.solution.view_data(title=run.id, run_id=run.id, created=run.created.isoformat()) for run in runs]
-    )
+    return page([run.solution.view_data(title=run.id, run_id=run.id, created=run.created.isoformat()) for run in runs])
 
 
 def _write_file(path: Path, text: str) -> None:

@@ -48,7 +48,9 @@ _NEXT_STEPS = {
 @search_options
 @fallback_options
 @click.option("--json", "as_json", is_flag=True, help="Write the whole solution as one JSON object.")
-@click.option("--save-tree", type=TreeFile(), help="Write the tree to a .json, .graphml, .dot, .mmd, .svg or .html file.")
+@click.option(
+    "--save-tree", type=TreeFile(), help="Write the tree to a .json, .graphml, .dot, .mmd, .svg or .html file."
+)
 @save_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
 def solve(

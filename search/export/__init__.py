@@ -1,4 +1,4 @@
-"""Exports of a search tree: JSON to load again, GraphML, DOT and Mermaid for other tools, SVG, HTML and terminal lines."""
+"""Exports of a search tree: JSON to load again, GraphML, DOT, Mermaid, SVG drawings, HTML pages and terminal lines."""
 
 from __future__ import annotations
 

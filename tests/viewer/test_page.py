@@ -94,7 +94,9 @@ def test_no_text_adds_an_element_and_every_text_comes_back(texts: list[str]) -> 
 def test_the_page_is_ascii_and_loads_nothing() -> None:
     text = page([tree_data(tree_of(["ö漢🙂"]).to_dict())])
     assert text.isascii()
-    addresses = [value for _, values in Elements(text).found for name, value in values.items() if name in ("src", "href")]
+    addresses = [
+        value for _, values in Elements(text).found for name, value in values.items() if name in ("src", "href")
+    ]
     assert addresses == ["data:,"]
     assert "@import" not in text
     assert "innerHTML" not in text
