@@ -1,4 +1,4 @@
-"""What every test shares: a history and settings of its own, so that none meets those of the user."""
+"""Fixtures of all tests: folders of their own for history and settings, and the files of real models."""
 
 from __future__ import annotations
 

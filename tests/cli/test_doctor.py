@@ -1,4 +1,4 @@
-"""Where the processor's AMX crashes llama.cpp, `ramify doctor` says how to build it without."""
+"""Tests of `ramify doctor`: builds of llama.cpp without AMX, and the plan of a search."""
 
 from __future__ import annotations
 

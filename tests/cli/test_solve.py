@@ -166,16 +166,19 @@ def test_an_interrupt_before_any_answer(ramify, scripted):
     assert result.err.splitlines()[-1] == "error: interrupted before any path finished"
 
 
+class Deaf(ScriptedModel):
+    """A model that does not stop when it is interrupted, and is interrupted once more by its user."""
+
+    async def open(self, question):
+        session = await super().open(question)
+        session.interrupt = self.ignore
+        return session
+
+    async def ignore(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_a_second_interrupt_does_not_wait(ramify, scripted):
-    class Deaf(ScriptedModel):
-        async def open(self, question):
-            session = await super().open(question)
-            session.interrupt = self.ignore
-            return session
-
-        async def ignore(self):
-            os.kill(os.getpid(), signal.SIGINT)
-
     def slow(question: str, path: tuple[int, ...]) -> str:
         if path == (0,):
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
@@ -187,15 +190,6 @@ def test_a_second_interrupt_does_not_wait(ramify, scripted):
 
 
 def test_a_second_interrupt_writes_the_text_so_far(ramify, scripted):
-    class Deaf(ScriptedModel):
-        async def open(self, question):
-            session = await super().open(question)
-            session.interrupt = self.ignore
-            return session
-
-        async def ignore(self):
-            os.kill(os.getpid(), signal.SIGINT)
-
     def slow(question: str, path: tuple[int, ...]) -> str:
         if len(path) == 3:
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()

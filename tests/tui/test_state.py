@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import shlex
-
-import click
 import pytest
 
-from ramify.cli import main
-from ramify.cli.options import SearchPlan, search_options
 from ramify.engine.engine import Engine
-from ramify.errors import UsageError
 from ramify.events import (
     AnswerUpdate,
     BudgetUsed,
@@ -34,7 +27,7 @@ from ramify.tui.state.replay import PartialTree, with_tree
 from ramify.tui.state.rows import tree_rows
 from ramify.tui.state.run_view import Phase, RunView
 from ramify.tui.state.session import SavedSession
-from ramify.tui.state.spec import DEFAULTS, RunSpec, budget_name, parse_budget, python_code
+from ramify.tui.state.spec import RunSpec
 from ramify.usage import RoleUsage, Usage
 
 from .conftest import chain, scores
@@ -335,82 +328,6 @@ def test_a_large_tree_is_flattened_without_recursion():
     assert tree_rows(view)[-1].lead == ""
 
 
-# Specifications
-
-
-@pytest.mark.parametrize(
-    ("text", "limits"),
-    [
-        ("deep", {"max_generated_tokens": 32768, "max_seconds": 600.0}),
-        ("4k", {"max_generated_tokens": 4000}),
-        ("20ktokens, 30sec", {"max_generated_tokens": 20000, "max_seconds": 30.0}),
-        ("1T flops; 2 min", {"max_flops": 1e12, "max_seconds": 120.0}),
-        ("50 steps", {"max_nodes": 50}),
-    ],
-)
-def test_budgets_are_read_from_text(text, limits):
-    assert {name: value for name, value in parse_budget(text).items() if value is not None} == limits
-
-
-@pytest.mark.parametrize("text", ["", "lots", "0 tokens", "-5", "5 parsecs", "nan"])
-def test_what_is_no_budget_is_refused(text):
-    with pytest.raises(UsageError, match="is no budget"):
-        parse_budget(text)
-
-
-@pytest.mark.parametrize("text", ["fast", "balanced", "deep", "4000 tokens, 30 s", "50 nodes"])
-def test_a_budget_reads_as_it_was_written(text):
-    assert budget_name(RunSpec().with_options(**parse_budget(text))) == text
-
-
-def test_the_command_line_says_what_differs_from_the_defaults():
-    spec = RunSpec("what's 1+1?").with_options(strategy="beam", width=8, seed=3, strategy_extras={"children": 2})
-    assert spec.command_line() == ("ramify solve --strategy beam --width 8 --seed 3 -o children=2 'what'\"'\"'s 1+1?'")
-
-
-def test_the_command_line_is_understood_by_the_command(monkeypatch):
-    seen = list[object]()
-    monkeypatch.setattr("sys.stdin", io.StringIO())
-    monkeypatch.setattr("ramify.cli.solve._search", lambda *given: seen.extend(given) or (None, True))
-    extras = {"merge_duplicates": True, "depth_widths": (8, 4)}
-    asked = RunSpec("1+1?").with_options(width=8, strategy="rebase", max_seconds=30.0, strategy_extras=extras)
-    assert main(shlex.split(asked.command_line())[1:]) == 130
-    assert seen[0] == SearchPlan.from_options(asked.complete())
-    assert "1+1?" in seen
-
-
-def test_the_options_and_defaults_are_those_of_the_command_line():
-    @search_options
-    def command() -> None: ...
-
-    options = {each.name: each for each in command.__click_params__}
-    assert set(options) == set(DEFAULTS)
-    context = click.Context(click.Command("ramify"))
-    given = {name: each.get_default(context) for name, each in options.items() if not each.multiple}
-    plain = {name: value if isinstance(value, str | int | float) else None for name, value in given.items()}
-    assert plain == {name: value for name, value in DEFAULTS.items() if name in plain}
-
-
-def test_the_python_code_runs_and_says_the_same():
-    asked = RunSpec("1+1?").with_options(strategy="beam", width=8, temperature=0.5, **parse_budget("4k, 30 s"))
-    code = python_code(asked, SearchPlan.from_options(asked.complete()), has_reward=True)
-    compile(code, "code", "exec")
-    assert "strategy=ramify.BeamSearch(width=8)" in code
-    assert "budget=ramify.Budget(generated_tokens=4000, seconds=30.0)" in code
-    assert "sampling=ramify.SamplingParams(temperature=0.5)" in code
-
-
-def test_a_width_is_left_out_where_the_strategy_has_none():
-    assert RunSpec("q").with_options(strategy="greedy", width=8).complete()["width"] is None
-    assert RunSpec("q").with_options(width=8).complete()["width"] == 8
-
-
-def test_saved_options_come_back():
-    asked = RunSpec("q").with_options(strategy="mcts", width=8, stop="lead", temperature=0.7)
-    assert RunSpec.from_saved("q", asked.saved()) == asked
-    assert RunSpec.from_saved("q", {**asked.saved(), "of_the_future": 1}) == asked
-
-
 def test_a_replayed_tree_has_the_scores_of_a_combined_rewards_parts():
     whole = SearchTree()
     whole.add_pending(0)
@@ -420,12 +337,3 @@ def test_a_replayed_tree_has_the_scores_of_a_combined_rewards_parts():
     replayed = PartialTree(whole)
     replayed.seek(1)
     assert replayed.tree.node(1).scores == {"judge": 0.93, "arithmetic": 0.02}
-
-
-def test_a_switch_is_given_alone_in_both_languages():
-    asked = RunSpec("1+1?", {"calculator": True, "strategy": "greedy"})
-    assert asked.command_line() == "ramify solve --calculator --strategy greedy '1+1?'"
-    plan = SearchPlan.from_options(asked.complete())
-    assert "calculator=True," in python_code(asked, plan, has_reward=False)
-    plain = RunSpec("1+1?", {"strategy": "greedy"})
-    assert "calculator" not in python_code(plain, SearchPlan.from_options(plain.complete()), has_reward=False)

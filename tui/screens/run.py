@@ -404,7 +404,8 @@ class RunScreen(PanelScreen):
                     text = spec.command_line()
                 case _:
                     plan = self.program.make_plan(spec.complete())
-                    text = python_code(spec, plan, has_reward=self.session.has_reward)
+                    strategy = self.session.strategy or plan.strategy(has_reward=self.session.has_reward)
+                    text = python_code(spec, plan, strategy)
         except Exception as error:
             self.program.complain(error)
         else:

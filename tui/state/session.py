@@ -70,6 +70,11 @@ class Session:
         self.has_reward = spec.get("reward") != "none"
         self._began_s = clock()
 
+    @property
+    def strategy(self) -> Strategy | None:
+        """The strategy, None where it is not known."""
+        return None
+
     def stop_rule_text(self) -> str:
         """Return how far the stop rule is from ending the search, "" without one or where that is not known."""
         return ""
@@ -355,7 +360,8 @@ class SavedSession(Session):
         self.solution = with_tree(solution)
         tree = self.solution.tree
         assert tree is not None
-        rule, self._aggregation = _vote_of(solution.strategy, tree)
+        self._strategy = _saved_strategy(solution.strategy)
+        rule, self._aggregation = _vote_of(self._strategy, tree)
         # Of an item of a batch the limits are not known.
         budget = None if run_id is None else _budget(spec)
         super().__init__(spec, RunView(solution.question, tree=tree, vote=rule, budget=budget))
@@ -367,6 +373,11 @@ class SavedSession(Session):
         self._part = PartialTree(tree)
         self.position = len(self)
         self._show_whole()
+
+    @property
+    def strategy(self) -> Strategy | None:
+        """The strategy, None if this version does not know it."""
+        return self._strategy
 
     def __len__(self) -> int:
         """Number of positions of a replay: the question, each step, and the end with the vote that decided."""
@@ -414,13 +425,20 @@ def _budget(spec: RunSpec) -> Budget:
     return Budget(**limits) if limits else DEFAULT_BUDGET
 
 
-def _vote_of(strategy: Mapping[str, Any], tree: SearchTree) -> tuple[str, Aggregation]:
-    """Return vote and aggregation of a saved strategy, majority and last if this version does not know it."""
+def _saved_strategy(saved: Mapping[str, Any]) -> Strategy | None:
+    """Return a saved strategy, None if this version does not know it."""
     from ramify.search.registry import make_strategy
-    from ramify.search.votes import Aggregation
 
     try:
-        found = make_strategy(**strategy)
+        return make_strategy(**saved)
     except (TypeError, ValueError):
+        return None
+
+
+def _vote_of(strategy: Strategy | None, tree: SearchTree) -> tuple[str, Aggregation]:
+    """Return vote and aggregation of a strategy, majority and last without one."""
+    from ramify.search.votes import Aggregation
+
+    if strategy is None:
         return "majority", Aggregation.LAST
-    return str(found.vote), found.settled(tree).aggregation
+    return str(strategy.vote), strategy.settled(tree).aggregation

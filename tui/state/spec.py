@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ramify.config import SETTINGS, RunConfig
+from ramify.config import SETTINGS, EngineConfig, RunConfig
 from ramify.errors import UsageError
 from ramify.sampling_params import SamplingParams
 from ramify.search.budget import Budget
@@ -16,6 +16,8 @@ from ramify.settings import declared
 from ramify.text import SCALES, TIMES, split_quantity
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from ramify.search.strategy import Strategy
 
 DEFAULTS: Mapping[str, Any] = {
@@ -24,8 +26,7 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """Every option with its default, None where the library decides."""
 LIMITS = tuple(each.key for each in declared(Budget))
-_SAMPLING = tuple(each.key for each in declared(SamplingParams))
-_LENGTHS = tuple(each.key for each in declared(RunConfig) if each.key not in ("seed", "stop", "answer"))
+_RUN = tuple(each.attribute for each in declared(RunConfig) if each.key not in ("seed", "stop"))
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "fast": {"max_generated_tokens": 2048, "max_seconds": 20.0},
     "balanced": {"max_generated_tokens": 8192, "max_seconds": 120.0},
@@ -153,22 +154,22 @@ def parse_budget(text: str) -> dict[str, Any]:
     return {**blank, **found}
 
 
-def python_code(spec: RunSpec, plan: Plan, *, has_reward: bool) -> str:
-    """Return a Python program that does the same."""
-    strategy = plan.strategy(has_reward=has_reward)
+def python_code(spec: RunSpec, plan: Plan, strategy: Strategy) -> str:
+    """Return a Python program that does the same; `strategy` is the one with which the run searches."""
     run = plan.run_options
-    lines = [f"{spec.question!r},", f"strategy=ramify.{_strategy_call(strategy)},"]
+    lines = [f"{spec.question!r},", f"strategy=ramify.{_strategy_call(strategy, spec)},"]
     if "budget" in run:
         limits = {name: value for name, value in run["budget"].to_dict().items() if value is not None}
         lines.append(f"budget=ramify.Budget({_arguments(limits)}),")
     if spec.get("stop") is not None:
         lines.append(f"stop={spec.get('stop')!r},")
-    sampling = {name: spec.get(name) for name in _SAMPLING if name in spec.options}
+    sampling = _changed(SamplingParams, run["sampling"])
     if sampling:
         lines.append(f"sampling=ramify.SamplingParams({_arguments(sampling)}),")
-    lines += [f"{name}={run[name]}," for name in _LENGTHS if name in run and run[name] != DEFAULTS[name]]
+    given = _changed(RunConfig, RunConfig(**{name: run[name] for name in _RUN if name in run}))
+    lines += [f"{name}={value!r}," for name, value in given.items()]
     lines.append(f"seed={spec.get('seed')},")
-    engine = {name: value for name, value in plan.engine_options.items() if name in spec.options}
+    engine = _changed(EngineConfig, EngineConfig(**plan.engine_options))
     models = ", ".join([f"model={plan.model!r}", f"reward={plan.reward!r}", *filter(None, [_arguments(engine)])])
     body = "\n            ".join(lines)
     return (
@@ -181,12 +182,21 @@ def python_code(spec: RunSpec, plan: Plan, *, has_reward: bool) -> str:
     )
 
 
-def _strategy_call(strategy: Strategy) -> str:
+def _changed(holder: type[DataclassInstance], settings: object) -> dict[str, Any]:
+    """Return the declared settings of a configuration that are not at their defaults, by their fields."""
+    usual = holder()
+    names = [each.attribute for each in declared(holder)]
+    return {name: getattr(settings, name) for name in names if getattr(settings, name) != getattr(usual, name)}
+
+
+def _strategy_call(strategy: Strategy, spec: RunSpec) -> str:
+    """Return the expression that makes a strategy: the width, what the user has set, and what is not the default."""
     from ramify.search.registry import make_strategy, strategy_to_dict
 
     usual = strategy_to_dict(make_strategy(strategy.name))
     given = {name: value for name, value in strategy_to_dict(strategy).items() if name != "name"}
-    changed = {name: value for name, value in given.items() if name == "width" or usual[name] != value}
+    asked = {"width", *dict(spec.get("strategy_extras"))}
+    changed = {name: value for name, value in given.items() if name in asked or usual[name] != value}
     return f"{type(strategy).__name__}({_arguments(changed)})"
 
 
