@@ -53,6 +53,7 @@ class Program(App[None]):
     """What all screens share; the application derives from it and provides the navigation.
 
     `plan` turns options into a plan; `store` None keeps no history. `keys` are the user's own, by the actions' ids.
+    `room` holds by how many columns or rows the user has moved the borders of panels.
 
     Raises:
         UsageError: if there is no such action or key, or two actions of one screen have the same.
@@ -72,7 +73,7 @@ class Program(App[None]):
         self.store = store
         self.logs = logs
         self.live_sessions: list[LiveSession] = []
-        self.room: dict[str, int] = {"side": 0, "path": 0}
+        self.room: dict[str, int] = {}
         self.actions: tuple[Action, ...] = remapped(keys or {})
         self.set_keymap(keymap_of(self.actions))
         self._make_engine = make_engine

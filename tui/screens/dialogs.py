@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 ABOUT = {
     "home": "Ask a question here. Settings below the box change how it is searched; all have sensible defaults.",
-    "run": "A search and its tree. Steps appear as they are written, and what was given up says why.",
+    "run": "A search and its tree. Steps appear as they are written, and what was given up says why. The borders "
+    "between panels can be dragged with the mouse.",
     "compare": "Two searches on one question with the same budget; keys act on both.",
     "history": "Every run is kept with its question, settings, result and tree. Type to search.",
     "batch": "A batch's folder: how far it is, how many are right, and each item.",

@@ -1,10 +1,9 @@
-"""The search tree as a list of rows; only the lines on the screen are drawn, however many nodes there are."""
+"""Widget of the search tree: a list of rows with one selected step, of which only visible lines are drawn."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
@@ -13,31 +12,15 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from ramify.search.node import Node, NodeState, Origin
 from ramify.search.tree import ROOT
-from ramify.text import cut, width_of
 
 from ..common.program import program_of
-from ..common.themes import score_bar, score_tint
-from ..state.panels import prune_text
-from ..state.rows import StepLines, TreeRow, excerpt, tree_rows, wrapped
+from ..state.rows import TreeRow, tree_rows
 from ..state.run_view import RunView
+from .tree_lines import MOST_LINES, LineDrawer
 
-_BELOW = str.maketrans("├└─", "│  ")
-"""Branch lines of a row as they go on below its first line."""
 KEPT_LINES = 1000
 """Number of drawn lines that are kept."""
-LEAST_TEXT = 24
-"""Columns that stay free for score and text however deep a branch is."""
-MOST_LINES = 4
-"""Number of lines of a step when steps are wrapped."""
-SIGN = {
-    NodeState.PENDING: "◌",
-    NodeState.OPEN: "·",
-    NodeState.FINISHED: "✓",
-    NodeState.PRUNED: "×",
-    NodeState.CONTINUED: "·",
-}
 
 
 class TreeView(ScrollView, can_focus=True):
@@ -95,25 +78,21 @@ class TreeView(ScrollView, can_focus=True):
         super().__init__(id=id, classes=classes)
         self.follow = True
         self.keep_pruned = True
-        self.wrap = False
         self.plain = False
         self.folded = set[int]()
         self._view = RunView()
-        self._texts = StepLines(self._view)
         self._rows: list[TreeRow] = []
         self._place: dict[int, int] = {}
         self._lines: list[tuple[int, int]] = []
         self._tops: list[int] = []
-        self._heights: dict[object, int] = {}
         self._cursor = ROOT
         self._awaited: int | None = None
-        self._best: set[int] = set()
         self._drawn: object = None
         self._shape: object = None
-        self._frame_count = 0
         self._titles = ("", "")
         self._style_cache: dict[str, Style] = {}
         self._strips: dict[object, Strip] = {}
+        self._drawer = LineDrawer(self._style, lambda: program_of(self).current_theme.dark)
 
     # What the screen uses
 
@@ -127,12 +106,20 @@ class TreeView(ScrollView, can_focus=True):
         """The rows as they are shown, the question first."""
         return self._rows
 
+    @property
+    def wrap(self) -> bool:
+        """True where steps have several lines."""
+        return self._drawer.wrap
+
+    @wrap.setter
+    def wrap(self, wrap: bool) -> None:
+        self._drawer.wrap = wrap
+
     def show(self, view: RunView) -> None:
         """Show a run, keeping the selected node if it has it."""
         self._view = view
-        self._texts = StepLines(view, plain=self.plain)
+        self._drawer.show(view, plain=self.plain)
         self._strips.clear()
-        self._heights.clear()
         if self._cursor not in view.tree:
             self._cursor = ROOT
         self.refresh_view(force=True)
@@ -144,8 +131,8 @@ class TreeView(ScrollView, can_focus=True):
         if drawn == self._drawn and not force:
             return False
         self._drawn = drawn
-        self._frame_count += 1
-        self._best = view.best_path()
+        self._drawer.turn += 1
+        self._drawer.best = view.best_path()
         shape = (id(view.tree), len(view.tree), *drawn[1:], self.keep_pruned or view.version)
         shape_changed = shape != self._shape or force
         if shape_changed:
@@ -196,7 +183,8 @@ class TreeView(ScrollView, can_focus=True):
         if place >= len(self._rows):
             return Strip.blank(width, self.rich_style)
         row = self._rows[place]
-        key = self._key(row, width), part
+        selected = row.node == self._cursor
+        key = self._drawer.key(row, width), part, selected, selected and self.has_focus
         strip = self._strips.get(key)
         if strip is None:
             if len(self._strips) > KEPT_LINES:
@@ -208,16 +196,8 @@ class TreeView(ScrollView, can_focus=True):
     def _line_count(self) -> int:
         return len(self._lines) if self.wrap else len(self._rows)
 
-    def _key(self, row: TreeRow, width: int) -> object:
-        """Return all that a line depends on, so that a line that looks as before is not made again."""
-        node, cursor = self._view.tree.node(row.node), self._cursor == row.node
-        pending = self._frame_count // 2 % 4 if node.state is NodeState.PENDING else -1
-        marks = (row.node in self._best, cursor, cursor and self.has_focus, node.id == self._view.pinned, self.wrap)
-        told = self._view.tokens_of(node), node.score, node.state, self._texts.likeness(node)
-        return row, width, *told, self._view.scored, pending, marks
-
     def _drawn_line(self, row: TreeRow, width: int, part: int) -> Strip:
-        strip = Strip(self._segments(row, width, part)).adjust_cell_length(width)
+        strip = Strip(self._drawer.segments(row, width, part)).adjust_cell_length(width)
         if row.node == self._cursor:
             strip = strip.apply_style(self._style("tree--cursor" if self.has_focus else "tree--cursor-blurred"))
         return strip.apply_style(self.rich_style)
@@ -233,94 +213,6 @@ class TreeView(ScrollView, can_focus=True):
         if found is None:
             found = self._style_cache[name] = self.get_component_rich_style(name, partial=True)
         return found
-
-    def _segments(self, row: TreeRow, width: int, part: int) -> list[Segment]:
-        node = self._view.tree.node(row.node)
-        if node.parent is None:
-            text = cut(self._view.question or "question", width - 2)
-            return [Segment("? ", self._style("tree--best")), Segment(text, self._style("tree--text"))]
-        lead, left = self._lead(row, width)
-        best = row.node in self._best
-        sign, kind = self._sign(node, best)
-        more = f" ▸ {row.hidden} more" if row.hidden else ""
-        words = self._words(node, kind, left, part) if part else self._words(node, kind, max(0, left - len(more)), 0)
-        if part:
-            blank = " " * (width - left - len(lead))
-            return [Segment(lead.translate(_BELOW), self._style("tree--guide")), Segment(blank), *words]
-        parts = [Segment(lead, self._style("tree--guide")), *self._score(node), Segment(f"{sign} ", self._style(kind))]
-        return [*parts, *words, *([Segment(more, self._style("tree--reason"))] if more else [])]
-
-    def _lead(self, row: TreeRow, width: int) -> tuple[str, int]:
-        """Return the branch lines of a row, and the columns that are left for its text."""
-        room = max(8, width - LEAST_TEXT)
-        lead = row.lead if len(row.lead) <= room else "…" + row.lead[1 - room :]
-        return lead, max(0, width - len(lead) - (9 if self._view.scored else 2))
-
-    def _score(self, node: Node) -> list[Segment]:
-        if node.score is None:
-            return [Segment("       ", None)] if self._view.scored else []
-        dim = node.state is NodeState.PRUNED and node.id not in self._best
-        tint = Style(color=score_tint(node.score, dark=program_of(self).current_theme.dark), dim=dim)
-        return [Segment(f"{score_bar(node.score)} {node.score:.2f} ", tint)]
-
-    def _sign(self, node: Node, best: bool) -> tuple[str, str]:
-        if node.id == self._view.pinned:
-            return "⚑", "tree--best"
-        if best:
-            return "●", "tree--best"
-        if node.origin is Origin.HAND:
-            return "✎", "tree--hand"
-        if node.origin is Origin.TOOL and node.state is NodeState.OPEN:
-            return "⚙", "tree--text"
-        if node.state is NodeState.PENDING:
-            return "◌◍●◍"[self._frame_count // 2 % 4], "tree--pending"
-        kind = {NodeState.FINISHED: "tree--answer", NodeState.PRUNED: "tree--pruned"}.get(node.state, "tree--text")
-        return SIGN[node.state], kind
-
-    def _words(self, node: Node, kind: str, room: int, part: int) -> list[Segment]:
-        label, text = self._said(node)
-        label_style, style = self._word_styles(node, kind)
-        if self.wrap:
-            lines = self._wrapped(label, text, room)
-            line = lines[part] if part < len(lines) else ""
-            shown = len(label) if part == 0 else 0
-            return [Segment(line[:shown], label_style), Segment(line[shown:], style)]
-        shared = self._texts.likeness(node).shared
-        if not label:
-            return [Segment(excerpt(text, shared, room), style)]
-        label = cut(label, room)
-        left = room - width_of(label) - 2
-        return [Segment(label, label_style), Segment(f"  {excerpt(text, shared, left)}" if left > 2 else "", style)]
-
-    def _said(self, node: Node) -> tuple[str, str]:
-        """Return what is said about a step before its text, "" for nothing, and the text on one line."""
-        text = self._texts.line(node)
-        if node.state is NodeState.FINISHED:
-            return ("no answer" if node.answer is None else f"= {cut(node.answer, 24)}"), text
-        if node.state is NodeState.PRUNED:
-            return prune_text(node.prune_reason), text
-        if node.state is NodeState.PENDING:
-            return "", text or ("tool at work" if node.origin is Origin.TOOL else "…")
-        if node.origin is Origin.TOOL:
-            return "tool", text
-        twin = self._texts.likeness(node).twin
-        return ("" if twin is None else f"as step {twin}"), text
-
-    def _word_styles(self, node: Node, kind: str) -> tuple[Style, Style]:
-        """Return the styles of what is said about a step and of its text."""
-        reason = self._style("tree--reason")
-        match node.state:
-            case NodeState.FINISHED:
-                return self._style("tree--answer" if kind != "tree--best" else kind) + Style(bold=True), reason
-            case NodeState.PRUNED:
-                return reason, self._style("tree--pruned")
-            case NodeState.PENDING:
-                return reason, self._style("tree--pending")
-            case _:
-                return reason, self._style("tree--text" if kind not in ("tree--best", "tree--hand") else kind)
-
-    def _wrapped(self, label: str, text: str, room: int) -> list[str]:
-        return wrapped(f"{label}  {text}" if label else text, max(8, room), MOST_LINES)
 
     def _update_title(self) -> None:
         count = self._view.step_count
@@ -411,20 +303,7 @@ class TreeView(ScrollView, can_focus=True):
         self._tops.clear()
         for place, row in enumerate(self._rows):
             self._tops.append(len(self._lines))
-            self._lines += [(place, part) for part in range(self._height(row, width))]
-
-    def _height(self, row: TreeRow, width: int) -> int:
-        node = self._view.tree.node(row.node)
-        if node.parent is None:
-            return 1
-        label, text = self._said(node)
-        key = node.id, width, len(row.lead), label, len(text), self._view.scored
-        found = self._heights.get(key)
-        if found is None:
-            if len(self._heights) > 10 * KEPT_LINES:
-                self._heights.clear()
-            found = self._heights[key] = len(self._wrapped(label, text, self._lead(row, width)[1]))
-        return found
+            self._lines += [(place, part) for part in range(self._drawer.height(row, width))]
 
     def _go(self, place: int) -> None:
         if self._rows:
