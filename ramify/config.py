@@ -10,7 +10,20 @@ from ramify.search.budget import MOST_PATHS, Budget
 
 from .errors import UsageError
 from .sampling_params import SamplingParams
-from .settings import COMPACT, COUNT, DURATION, FLAG, GROUPS, INTEGER, NUMBER, Setting, declared, setting, verify
+from .settings import (
+    COMPACT,
+    COUNT,
+    DURATION,
+    FLAG,
+    GROUPS,
+    INTEGER,
+    NUMBER,
+    TEXT_OR_FILE,
+    Setting,
+    declared,
+    setting,
+    verify,
+)
 
 if TYPE_CHECKING:
     from ramify.search.path_rules import PathRule
@@ -267,12 +280,14 @@ class EngineConfig(ModelSettings):
     )
     system_prompt: str | None = setting(
         None,
+        TEXT_OR_FILE,
         group="sampling",
-        metavar="TEXT",
+        alias="system",
+        metavar="TEXT|@FILE",
         help="System message, instead of the preset's.",
         unset="the preset's",
-        explanation="the system message, instead of that of the preset; an empty text leaves it out. Models without a "
-        "chat template get it before the question",
+        explanation="the system message, instead of that of the preset, also as `--system`; `@FILE` reads it from a "
+        "file, and an empty text leaves it out. Models without a chat template get it before the question",
     )
     step_format: str | None = setting(
         None,

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
-from .errors import ArgumentError
+from .errors import ArgumentError, MalformedText, UsageError
+from .files import user_path
+from .json_text import read_json
 
 Role = Literal["system", "user", "assistant"]
 _ROLES: dict[str, Role] = {**{each: each for each in get_args(Role)}, "developer": "system"}
@@ -66,6 +68,20 @@ class Conversation:
         spoken = [Message(each.role, each.content.strip()) for each in (*shown, *self.turns)]
         return [Message("system", told), *spoken] if told else spoken
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {
+            "system": self.system,
+            "examples": [{"question": each.question, "answer": each.answer} for each in self.examples],
+            "turns": [each.to_dict() for each in self.turns],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Conversation:
+        """Rebuild a conversation from `to_dict()`."""
+        turns = tuple(Message(**each) for each in data["turns"])
+        return cls(turns=turns, system=data["system"], examples=tuple(Example(**each) for each in data["examples"]))
+
     def transcript(self) -> str:
         """Return the turns as one text, for rewards that read a question; one turn alone is its text."""
         if len(self.turns) == 1:
@@ -107,6 +123,55 @@ def read_examples(examples: object) -> tuple[Example, ...]:
     if not isinstance(examples, Iterable) or isinstance(examples, str | bytes | Mapping):
         raise ArgumentError(f"the examples are {_named(examples)}, not a list", "write pairs (question, answer)")
     return tuple(_example(place, each) for place, each in enumerate(cast("Iterable[object]", examples), start=1))
+
+
+def messages_from_file(name: str) -> list[Any]:
+    """Return the messages of a JSON file: a list of them, or an object that holds it as "messages".
+
+    The messages themselves are not checked.
+
+    Raises:
+        UsageError: if the file cannot be read or holds no such list.
+    """
+    try:
+        value: Any = read_json(_read(name))
+    except MalformedText as error:
+        raise UsageError(f"{name} cannot be read: {error.message}", "correct the file") from error
+    found: Any = cast("dict[str, Any]", value).get("messages") if isinstance(value, dict) else value
+    if not isinstance(found, list):
+        raise UsageError(f"{name} holds no list of messages", _FORM)
+    return cast("list[Any]", found)
+
+
+def examples_from_file(name: str) -> tuple[Example, ...]:
+    """Return the worked examples of a file: JSON lines, each an object with `question` and `answer`, or such a pair.
+
+    Raises:
+        UsageError: if the file cannot be read, or a line is no example.
+    """
+    found = list[Example]()
+    for number, line in enumerate(_read(name).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            found += read_examples([read_json(line)])
+        except (MalformedText, ArgumentError) as error:
+            reason = error.message.removeprefix("example 1 ")
+            raise UsageError(f"line {number} of {name} is no example: {reason}", error.next_step) from error
+    if not found:
+        raise UsageError(f"{name} holds no examples", 'write lines such as {"question": "...", "answer": "..."}')
+    return tuple(found)
+
+
+def _read(name: str) -> str:
+    try:
+        return user_path(name).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{name} is not UTF-8 text", "save it as UTF-8") from None
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read ({error.strerror})", "check the path") from error
+    except ValueError as error:
+        raise UsageError(f"{name!r} cannot be the path of a file", "check the path") from error
 
 
 def _message(place: int, value: object) -> Message:

@@ -85,6 +85,4 @@ class Problem:
         """Text that is the same for equal conversations only; of a question alone it is the question."""
         if self.is_plain:
             return self.question
-        told = self.conversation
-        turns = [[each.role, each.content] for each in told.turns]
-        return json.dumps([told.system, [[each.question, each.answer] for each in told.examples], turns])
+        return json.dumps(self.conversation.to_dict())

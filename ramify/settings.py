@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from numbers import Real
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .errors import UsageError, check_kind
@@ -88,7 +89,24 @@ def _quantity(name: str, units: Mapping[str, float], example: str, *, whole: boo
     return Kind(name, read)
 
 
+def _text_or_file(text: str) -> str:
+    """Return a text, that of a file for `@FILE`; `@@` stands for a text that begins with @."""
+    if not text.startswith("@") or text.startswith("@@"):
+        return text.removeprefix("@") if text.startswith("@@") else text
+    name = text[1:]
+    try:
+        return Path(name).expanduser().read_text("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise UsageError(f"{name} is not UTF-8 text", "save it as UTF-8") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "no such path"
+        raise UsageError(
+            f"{name!r} cannot be read ({reason})", "check the path; a text with @ begins with @@"
+        ) from None
+
+
 TEXT = Kind("text", str)
+TEXT_OR_FILE = Kind("text|@file", _text_or_file)
 COMPACT = Kind("text", lambda text: text.replace(" ", ""))
 INTEGER = Kind("integer", _integer)
 NUMBER = Kind("number", _number)
@@ -107,10 +125,10 @@ class Setting:
     leaves the value to the library. `unset` is shown in the help as the default, "" for `default` itself. `unit` is
     the unit of a number for people, "" for none.
 
-    Values lie between `low` and `high`, None for no bound; `low_excluded` refuses `low` itself in texts.
-    `choices` are the possible values, () for any. `check` raises UsageError for a text that is wrong in another way.
-    `metavar` stands for the value in the help, "" for the name of its kind, and `letter` is its short option, "" for
-    none. `help` is one line, `explanation` the Markdown of docs/options.md, "" for `help` and the default.
+    Values lie between `low` and `high`, None for no bound; `low_excluded` refuses `low` itself in texts. `choices` are
+    the possible values, () for any. `check` raises UsageError for a text that is wrong in another way. `metavar` stands
+    for the value in the help, "" for the name of its kind, and `letter` is its short option and `alias` another name of
+    it, "" for none. `help` is one line, `explanation` the Markdown of docs/options.md, "" for `help` and the default.
 
     `option` False leaves a setting to programs: it has no option and no key. `identity` says whether the setting makes
     another item of a batch: "always", "changed" (unless it is at its default, so that older hashes stay) or "never".
@@ -132,6 +150,7 @@ class Setting:
     explanation: str = ""
     metavar: str = ""
     letter: str = ""
+    alias: str = ""
     option: bool = True
     identity: Literal["always", "changed", "never"] = "changed"
 
@@ -141,9 +160,12 @@ class Setting:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """The option of the command line, and its short form if there is one."""
-        flag = "--" + self.key.replace("_", "-")
-        return (flag, f"-{self.letter}") if self.letter else (flag,)
+        """The option of the command line, and its short form and its other name if it has them."""
+        return (
+            "--" + self.key.replace("_", "-"),
+            *([f"-{self.letter}"] if self.letter else []),
+            *([f"--{self.alias}"] if self.alias else []),
+        )
 
     @property
     def bounds(self) -> str:
@@ -188,7 +210,7 @@ class Setting:
         if self.kind is FLAG:
             check_kind(self.attribute, value, bool, "True or False")
             return
-        is_text = self.kind in (TEXT, COMPACT)
+        is_text = self.kind in (TEXT, COMPACT, TEXT_OR_FILE)
         check_kind(self.attribute, value, (str, PathLike) if is_text else Real, "a text" if is_text else "a number")
         if self.choices and value not in self.choices:
             raise UsageError(f"{self.attribute} is {value!r}", f"use {_either(self.choices)}")

@@ -12,6 +12,7 @@ from ramify.search.stopping import Stop, StopReason
 from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate
 
+from .conversation import Conversation
 from .errors import ArgumentError
 from .usage import Usage
 
@@ -26,8 +27,9 @@ class Solution:
     scored one among those that agree; "" without an answer. `score` is that path's aggregated reward, None without a
     reward model. `stop_reason` says why the run ended; if a rule ended it early, `stop` says which and why. `tree` is
     None when the solution was read back without one. `strategy` and `model` describe the configuration in plain JSON
-    types. `reading` says what kind of answer it is and how it was chosen, None for models with an answer format of
-    their own, such as the bundled ones. `note` says where the search departed from its strategy, None if it did not.
+    types. `conversation` is what came before the question, None if it stood alone. `reading` says what kind of answer
+    it is and how it was chosen, None for models with an answer format of their own, such as the bundled ones. `note`
+    says where the search departed from its strategy, None if it did not.
     """
 
     question: str
@@ -42,6 +44,7 @@ class Solution:
     model: Mapping[str, Any] = field(default_factory=dict[str, Any])
     stop: Stop | None = None
     problem_id: str | None = None
+    conversation: Conversation | None = None
     reading: AnswerReading | None = None
     note: str | None = None
     tree: SearchTree | None = field(default=None, repr=False, compare=False)
@@ -76,6 +79,8 @@ class Solution:
             "strategy": dict(self.strategy),
             "model": dict(self.model),
         }
+        if self.conversation is not None:
+            data["conversation"] = self.conversation.to_dict()
         if self.reading is not None:
             data["reading"] = self.reading.to_dict()
         if self.note is not None:
@@ -117,7 +122,7 @@ class Solution:
             raise ArgumentError(
                 f"solution version {data['version']} is newer than this ramify reads ({SCHEMA_VERSION})"
             )
-        tree, reading = data.get("tree"), data.get("reading")
+        tree, reading, told = data.get("tree"), data.get("reading"), data.get("conversation")
         return cls(
             problem_id=data["problem_id"],
             question=data["question"],
@@ -131,6 +136,7 @@ class Solution:
             seed=data["seed"],
             strategy=data["strategy"],
             model=data["model"],
+            conversation=None if told is None else Conversation.from_dict(told),
             reading=None if reading is None else AnswerReading.from_dict(reading),
             note=data.get("note"),
             tree=None if tree is None else SearchTree.from_dict(tree),

@@ -8,7 +8,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import IO, Any, Literal, cast, get_args
 
 from ramify.answers.checkers import DEFAULT_CHECK, make_checker
 from ramify.answers.extract import extract_answer
-from ramify.errors import BadInput, BadRecord, MalformedText, UsageError
+from ramify.errors import ArgumentError, BadInput, BadRecord, MalformedText, UsageError
 from ramify.files import user_path
 from ramify.json_text import read_json
 from ramify.problem import Problem
@@ -43,6 +43,8 @@ PROBLEM_FIELDS: dict[str, tuple[str, ...]] = {
     "check": ("check",),
 }
 """Fields of a problem, and the column names that are tried for each without a mapping."""
+CONVERSATION_FIELDS = ("messages", "system", "examples")
+"""Fields of a problem that are no plain text, each in the column of its name without a mapping."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +86,19 @@ def read_problems(
 ) -> list[Problem]:
     """Read problems from JSON lines, CSV or Parquet; `source` "-" is stdin.
 
-    Reads GSM8K (`question`, `answer` with `#### gold`), MATH (`problem`, `answer` or a boxed `solution`) and the
-    output of `ramify problems`. `mapping` names the column of a field, such as {"question": "prompt"}, or several to
-    be joined by spaces, such as {"question": "Body,Question"}; fields are id, question, answer, solution and check (the
-    name of a checker). A record without an id gets its number as id; a number that is NaN is none; all other columns
-    become metadata.
-    `form` None means the format of the file's suffix. Each bad record is given to `on_bad` and left out.
+    Reads GSM8K (`question`, `answer` with `#### gold`), MATH (`problem`, `answer` or a boxed `solution`) and the output
+    of `ramify problems`. `mapping` names the column of a field, such as {"question": "prompt"}, or several to be joined
+    by spaces, such as {"question": "Body,Question"}; fields are id, question, answer, solution and check (the name of a
+    checker), and the parts of a conversation: messages where there is no question, system and examples (see `Problem`;
+    in CSV as JSON). A record without an id gets its number as id; a number that is NaN is none; all other columns
+    become metadata. `form` None means the format of the file's suffix. Each bad record is given to `on_bad` and left
+    out.
 
     Raises:
         BadInput: if there are bad records and `on_bad` is None.
         UsageError: if the file cannot be read, or the mapping is wrong.
     """
-    mapping = check_mapping(mapping or {}, PROBLEM_FIELDS)
+    mapping = check_mapping(mapping or {}, (*PROBLEM_FIELDS, *CONVERSATION_FIELDS))
     problems = list[Problem]()
     bad = list[BadRecord]()
     lines: dict[str, int] = {}
@@ -180,11 +183,14 @@ def _problem(record: Record, mapping: Mapping[str, str], number: int) -> Problem
     except ValueError as error:
         return BadRecord(record.line, str(error))
     question = values["question"]
-    if question is None:
+    told = _told(record, values, mapping)
+    if question is None and told.get("messages"):
+        pass
+    elif question is None:
         names = ", ".join(PROBLEM_FIELDS["question"])
         reason = f"it has no question (looked for {names}; use --map question=COLUMN); {_known_columns(record)}"
         return BadRecord(record.line, reason)
-    if not question.strip():
+    elif not question.strip():
         return BadRecord(record.line, "its question is empty")
     try:
         check = make_checker(values["check"] or DEFAULT_CHECK).name
@@ -198,14 +204,38 @@ def _problem(record: Record, mapping: Mapping[str, str], number: int) -> Problem
     elif answer is None and solution is not None:
         answer = extract_answer(solution)
     used = {column for columns in _columns(record, PROBLEM_FIELDS, mapping).values() for column in columns}
-    return Problem(
-        id=(values["id"] or "").strip() or str(number),
-        question=question,
-        answer=(answer or "").strip() or None,
-        solution=solution,
-        metadata={key: value for key, value in record.values.items() if key not in used},
-        check=check,
-    )
+    used |= {mapping.get(field, field) for field in told}
+    try:
+        return Problem(
+            id=(values["id"] or "").strip() or str(number),
+            question=question or "",
+            answer=(answer or "").strip() or None,
+            solution=solution,
+            metadata={key: value for key, value in record.values.items() if key not in used},
+            check=check,
+            **told,
+        )
+    except ArgumentError as error:
+        return BadRecord(record.line, error.message)
+
+
+def _told(record: Record, values: Mapping[str, str | None], mapping: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parts of a conversation that a record holds, in cells of text as JSON.
+
+    What is not mapped is metadata if it has another type, as messages are beside a question.
+    """
+    found = dict[str, Any]()
+    for field in CONVERSATION_FIELDS:
+        value = record.values.get(mapping.get(field, field))
+        if isinstance(value, str) and field != "system":
+            with suppress(MalformedText):
+                value = read_json(value)
+        fits = isinstance(value, str if field == "system" else list)
+        if field == "messages":
+            fits = fits and values["question"] is None
+        if (fits or field in mapping) and value is not None and value != "":
+            found[field] = value
+    return found
 
 
 def _text(value: Any, column: str) -> str | None:

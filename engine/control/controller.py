@@ -532,6 +532,7 @@ class SearchController:
             **found,
             problem_id=problem.id,
             question=problem.question,
+            conversation=None if problem.is_plain else problem.conversation,
             stop_reason=self.stop_reason or StopReason.COMPLETED,
             stop=self.stopped_by,
             usage=self.meter.usage(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ def _with_input_options(command: Any) -> Any:
 @click.argument("source", metavar="IN")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run; made if new.")
 @_with_input_options
+@click.option("--examples", metavar="FILE", help="Worked examples for all problems without their own, as for solve.")
 @click.option("--limit", type=COUNT, help="Only the first so many problems.")
 @click.option("--ids", help="Only these problems: ids separated by commas.")
 @click.option("--shuffle", is_flag=True, help="Take the problems in another order.")
@@ -106,7 +108,7 @@ def run(source: str, out: Path, quiet: bool, **options: Any) -> None:
     flight, twice stops at once.
     """
     plan = SearchPlan.from_options(without_unfit_defaults(options))
-    problems = read_input(source, options)
+    problems = _with_examples(read_input(source, options), options["examples"])
     config = _config(plan, options)
     if config.reward is None and plan.reward is not None and not quiet:
         terminal.note(no_reward_note(plan.model))
@@ -175,6 +177,20 @@ def read_input(source: str, options: dict[str, Any]) -> list[Problem]:
     if not problems:
         raise UsageError(f"{'stdin' if source == STDIN else source} holds no problems", "check the file")
     return problems
+
+
+def _with_examples(problems: list[Problem], name: str | None) -> list[Problem]:
+    """Return the problems, those without examples with the ones of a file, None for no file.
+
+    Raises:
+        UsageError: if the file cannot be read, or a line is no example.
+    """
+    if name is None:
+        return problems
+    from ..conversation import examples_from_file
+
+    examples = examples_from_file(name)
+    return [each if each.examples else replace(each, examples=examples) for each in problems]
 
 
 def note_bad(record: BadRecord) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ramify.engine.ensembles.fallback import Fallback
     from ramify.engine.run import Run
 
+    from ..problem import Problem
     from ..solution import Solution
     from .options import SearchPlan
     from .progress import SearchProgress
@@ -81,9 +82,9 @@ class Interrupts:
 
 
 async def search(
-    plan: SearchPlan, question: str, progress: SearchProgress, fallback: Fallback | None, called_s: float
+    plan: SearchPlan, problem: Problem, progress: SearchProgress, fallback: Fallback | None, called_s: float
 ) -> SearchOutcome:
-    """Solve one question as planned; `fallback` is asked as well if the answer is not certain.
+    """Solve one problem as planned; `fallback` is asked as well if the answer is not certain.
 
     The budget's seconds count from `called_s`, by the monotonic clock: what a user waits for includes the start of the
     program and the loading.
@@ -110,9 +111,9 @@ async def search(
             seed = options.get("seed", DEFAULT_RUN.seed)
             named = {"policy": engine.policy.name, "reward": None if engine.reward is None else engine.reward.name}
             options["budget"] = budget_left(options.get("budget", DEFAULT_BUDGET), time.monotonic() - called_s)
-            solution = await _run_to_end(engine, question, options, progress, begun)
+            solution = await _run_to_end(engine, problem, options, progress, begun)
         if fallback is not None and not interrupts.count:
-            solution = await _with_fallback(plan, fallback, solution, options, progress, interrupts)
+            solution = await _with_fallback(plan, problem, fallback, solution, options, progress, interrupts)
         return SearchOutcome(solution, bool(interrupts.count))
     # Cancelled by a second Ctrl-C; what was written until then is still there.
     return SearchOutcome(so_far[0]() if so_far else None, interrupted=True)
@@ -124,10 +125,10 @@ def budget_left(budget: Budget, seconds: float) -> Budget:
 
 
 async def _run_to_end(
-    engine: Engine, question: str, options: dict[str, Any], progress: SearchProgress, begun: Callable[[Run], None]
+    engine: Engine, problem: Problem, options: dict[str, Any], progress: SearchProgress, begun: Callable[[Run], None]
 ) -> Solution:
     """Search with progress, and return the solution; `begun` gets the run when it has begun."""
-    async with engine.run(question, **options) as run:
+    async with engine.run(problem, **options) as run:
         begun(run)
         async for event in run:
             progress.take(event)
@@ -136,6 +137,7 @@ async def _run_to_end(
 
 async def _with_fallback(
     plan: SearchPlan,
+    problem: Problem,
     fallback: Fallback,
     first: Solution,
     options: dict[str, Any],
@@ -161,7 +163,7 @@ async def _with_fallback(
     async def ask() -> Solution:
         on_loading = progress.loading(str(fallback.model))
         async with Engine(fallback.model, reward, config=settings, on_loading=on_loading) as engine:
-            return await _run_to_end(engine, first.question, options, progress, begun)
+            return await _run_to_end(engine, problem, options, progress, begun)
 
     with anyio.CancelScope() as asking:
         interrupts.soften(asking.cancel)

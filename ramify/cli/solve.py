@@ -26,6 +26,7 @@ from .runs import keep_run, write_tree
 if TYPE_CHECKING:
     from ramify.engine.ensembles.fallback import Fallback
 
+    from ..problem import Problem
     from ..solution import Solution
 
 _NEXT_STEPS = {
@@ -45,6 +46,8 @@ _NEXT_STEPS = {
     "Without a limit the run ends after 8192 generated tokens or 120 s; giving any limit replaces these two."
 )
 @click.argument("question", nargs=-1)
+@click.option("--messages", metavar="FILE", help="JSON file of a conversation, which QUESTION goes on with if given.")
+@click.option("--examples", metavar="FILE", help="Worked examples, JSON lines with question and answer.")
 @search_options
 @fallback_options
 @click.option("--json", "as_json", is_flag=True, help="Write the whole solution as one JSON object.")
@@ -54,7 +57,14 @@ _NEXT_STEPS = {
 @save_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
 def solve(
-    question: tuple[str, ...], as_json: bool, save_tree: Path | None, save: bool, quiet: bool, **options: Any
+    question: tuple[str, ...],
+    messages: str | None,
+    examples: str | None,
+    as_json: bool,
+    save_tree: Path | None,
+    save: bool,
+    quiet: bool,
+    **options: Any,
 ) -> None:
     """Solve QUESTION and write the answer to stdout; progress goes to stderr.
 
@@ -62,12 +72,41 @@ def solve(
     best answer so far.
     """
     options = without_unfit_defaults(options)
+    told = _told(messages, examples)
     with _warmed(options):
-        _solve(question, options, as_json=as_json, save_tree=save_tree, save=save, quiet=quiet)
+        _solve(question, told, options, as_json=as_json, save_tree=save_tree, save=save, quiet=quiet)
+
+
+def _told(messages: str | None, examples: str | None) -> dict[str, Any]:
+    """Return the parts of a conversation that the files hold, as `Problem` takes them.
+
+    Raises:
+        UsageError: if a file cannot be read, or holds something else.
+    """
+    found = dict[str, Any]()
+    if messages is not None or examples is not None:
+        from ..conversation import examples_from_file, messages_from_file
+
+        if messages is not None:
+            found["messages"] = messages_from_file(messages)
+        if examples is not None:
+            found["examples"] = examples_from_file(examples)
+    return found
+
+
+def _asked(question: tuple[str, ...], told: dict[str, Any]) -> Problem:
+    """Return the problem: the question, or the messages with the question, if there is one, as the last."""
+    from ..problem import Problem
+
+    if "messages" not in told:
+        return Problem("0", read_question(question), **told)
+    asked = [{"role": "user", "content": read_question(question)}] if question else []
+    return Problem("0", **{**told, "messages": [*told["messages"], *asked]})
 
 
 def _solve(
     question: tuple[str, ...],
+    told: dict[str, Any],
     options: dict[str, Any],
     *,
     as_json: bool,
@@ -78,13 +117,13 @@ def _solve(
     plan = SearchPlan.from_options(options)
     fallback = fallback_from(options)
     asked_s = time.monotonic()
-    text = read_question(question)
+    problem = _asked(question, told)
     # The limit of seconds counts from the start of the process, but not while another program writes the question.
     called_s = click.get_current_context().find_root().obj + time.monotonic() - asked_s
     progress = SearchProgress(quiet=quiet)
     with terminal.owned_stdout():
         try:
-            solution, interrupted = _search(plan, fallback, text, progress, called_s)
+            solution, interrupted = _search(plan, fallback, problem, progress, called_s)
         finally:
             progress.clear()
         if solution is not None:
@@ -122,13 +161,13 @@ def _warmed(options: dict[str, Any]) -> Generator[None]:
 
 
 def _search(
-    plan: SearchPlan, fallback: Fallback | None, question: str, progress: SearchProgress, called_s: float
+    plan: SearchPlan, fallback: Fallback | None, problem: Problem, progress: SearchProgress, called_s: float
 ) -> tuple[Solution | None, bool]:
     import anyio
 
     from .searching import search
 
-    outcome = anyio.run(search, plan, question, progress, fallback, called_s)
+    outcome = anyio.run(search, plan, problem, progress, fallback, called_s)
     return outcome.solution, outcome.interrupted
 
 

@@ -147,3 +147,34 @@ async def test_a_damaged_row_is_told_by_its_line(tmp_path, scripted, problems, r
             with pytest.raises(RunFolderError, match=r"items.jsonl line 2 is damaged; remove that line"):
                 made = read(out)
                 await made
+
+
+def test_conversations_of_records(tmp_path):
+    turns = [{"role": "user", "content": "P"}, {"role": "assistant", "content": "R"}, {"role": "user", "content": "Q"}]
+    source = lines(
+        tmp_path / "a.jsonl",
+        {"messages": turns, "answer": 3, "system": "S"},
+        {"question": "Q", "examples": [["q", "a"]], "system": {"no": "text"}},
+        {"question": "Q", "messages": turns, "system": ""},
+    )
+    first, second, third = read_problems(source)
+    assert (first.question, first.conversation.system, len(first.messages), first.metadata) == ("Q", "S", 3, {})
+    assert (second.conversation.examples[0].answer, second.metadata) == ("a", {"system": {"no": "text"}})
+    assert third.is_plain and third.metadata["messages"] == turns
+    table = tmp_path / "a.csv"
+    table.write_text('turns,examples\n"[{""role"": ""user"", ""content"": ""Q""}]","[[""q"", ""a""]]"\n', "utf-8")
+    [found] = read_problems(table, mapping={"messages": "turns"})
+    assert (found.question, found.conversation.examples[0].question) == ("Q", "q")
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "R"}]}, "end with one of"),
+        ({"messages": []}, "it has no question"),
+        ({"question": "Q", "examples": [["q"]]}, "example 1 is no pair"),
+    ],
+)
+def test_a_record_with_a_wrong_conversation_is_bad(tmp_path, record, reason):
+    with pytest.raises(BadInput, match=reason):
+        read_problems(lines(tmp_path / "a.jsonl", record))

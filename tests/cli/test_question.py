@@ -10,6 +10,8 @@ import click
 import pytest
 
 from ramify.cli.solve import read_question
+from ramify.config import SETTINGS
+from ramify.testing import ScriptedModel
 
 
 @pytest.mark.parametrize(
@@ -65,3 +67,28 @@ def test_bytes_that_are_no_text_are_refused():
     )
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == b"error: stdin is not UTF-8 text; see `ramify solve --help`\n"
+
+
+def test_messages_and_examples_come_from_files(ramify, scripted, tmp_path):
+    scripted(ScriptedModel(lambda question, path: f"\\boxed{{{len(question)}}}"), None)
+    messages, examples = tmp_path / "m.json", tmp_path / "e.jsonl"
+    messages.write_text('[{"role": "user", "content": "Four"}]', "utf-8")
+    examples.write_text('{"question": "q", "answer": "a"}\n', "utf-8")
+    assert ramify("-q", "-w", "2", "--messages", str(messages)).out == "4\n"
+    # The policy of this test takes one question alone.
+    for given in (["--messages", str(messages), "Three"], ["--examples", str(examples), "Three"]):
+        result = ramify("-q", "-w", "2", *given)
+        assert (result.code, result.out) == (2, "") and "takes one question alone" in result.err
+    messages.write_text('[{"role": "assistant", "content": "Four"}]', "utf-8")
+    for path, message in [(messages, "none of the user"), (tmp_path / "none", "cannot be read")]:
+        result = ramify("-q", "--messages", str(path))
+        assert result.code == 2 and message in result.err
+    result = ramify("-q", "--system", f"@{tmp_path}/none", "How many?")
+    assert result.code == 2 and "cannot be read" in result.err
+
+
+def test_the_system_message_may_come_from_a_file(tmp_path):
+    (tmp_path / "system.txt").write_text("Be brief.\n", "utf-8")
+    setting = SETTINGS["system_prompt"]
+    assert setting.parse(f"@{tmp_path}/system.txt") == "Be brief."
+    assert (setting.parse("@@home"), setting.parse(""), setting.flags) == ("@home", "", ("--system-prompt", "--system"))

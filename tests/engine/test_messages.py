@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ramify
-from ramify.conversation import Conversation, Message
+from ramify.conversation import Conversation, Example, Message, examples_from_file, messages_from_file
 from ramify.engine.policy.prompts.presets import PRESETS, PromptPreset
 from ramify.engine.policy.prompts.prompt import render_prompt
 from ramify.engine.policy.prompts.prompt_format import PromptFormat
@@ -17,6 +19,7 @@ from ramify.engine.policy.remote.requests import chat_messages
 from ramify.engine.testing import ScriptedModel
 from ramify.errors import ArgumentError, UsageError
 from ramify.reward.testing import PieceTokenizer
+from ramify.search.stopping import StopReason
 
 TOKENIZER = PieceTokenizer(special=("<|im_start|>", "<|im_end|>", "<s>"))
 CHATML = (
@@ -158,3 +161,35 @@ async def test_a_policy_that_takes_questions_alone_says_so() -> None:
         assert (solution.answer, solution.question, solution.problem_id) == ("7", "How many?", "0")
         with pytest.raises(UsageError, match="takes one question alone"):
             await engine.solve(ramify.Problem(messages=TURNS))
+
+
+def test_files_of_messages_and_examples(tmp_path: Path) -> None:
+    def file(text: str) -> str:
+        path = tmp_path / "in"
+        path.write_text(text, "utf-8")
+        return str(path)
+
+    assert messages_from_file(file(json.dumps(TURNS))) == messages_from_file(file(json.dumps({"messages": TURNS})))
+    assert messages_from_file(file("\ufeff[]")) == []
+    lines = '{"question": "q", "answer": "a", "more": 1}\n\n["r", "b"]\n'
+    assert examples_from_file(file(lines)) == (Example("q", "a"), Example("r", "b"))
+    for text, message in [("{", "not JSON"), ("{}", "no list of messages"), ("7", "no list of messages")]:
+        with pytest.raises(UsageError, match=message):
+            messages_from_file(file(text))
+    for text, message in [("", "no examples"), ('["q", "a"]\n["q"]', "line 2 of"), ("{", "line 1 of .* not JSON")]:
+        with pytest.raises(UsageError, match=message):
+            examples_from_file(file(text))
+    for name in (str(tmp_path / "none"), str(tmp_path), "a\0b"):
+        with pytest.raises(UsageError):
+            messages_from_file(name)
+
+
+async def test_a_solution_keeps_its_conversation() -> None:
+    problem = ramify.Problem(messages=TURNS)
+    solution = ramify.Solution(
+        question=problem.question, answer=None, text="", score=None, stop_reason=StopReason.COMPLETED,
+        usage=ramify.Usage(), candidates=(), seed=0, strategy={}, conversation=problem.conversation,
+    )  # fmt: skip
+    again = ramify.Solution.from_dict(json.loads(json.dumps(solution.to_dict())))
+    assert again.conversation == problem.conversation
+    assert "conversation" not in replace(solution, conversation=None).to_dict()

@@ -12,7 +12,7 @@ from ramify.config import SETTINGS, EngineConfig, RunConfig
 from ramify.errors import UsageError
 from ramify.sampling_params import SamplingParams
 from ramify.search.budget import Budget
-from ramify.settings import declared
+from ramify.settings import TEXT_OR_FILE, declared
 from ramify.text import SCALES, TIMES, split_quantity
 
 if TYPE_CHECKING:
@@ -112,7 +112,10 @@ class RunSpec:
                 words += [word for each, given in dict(value).items() for word in ("-o", f"{each}={_text(given)}")]
             elif name in DEFAULTS:
                 flag = "--" + name.replace("_", "-")
-                words += [flag] if value is True else [flag, _number(value)]
+                text = _number(value)
+                if SETTINGS[name].kind is TEXT_OR_FILE and text.startswith("@"):
+                    text = f"@{text}"
+                words += [flag] if value is True else [flag, text]
         return shlex.join([*words, self.question])
 
     def title(self) -> str:
