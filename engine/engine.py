@@ -156,6 +156,7 @@ class Engine:
         max_run_tool_calls: int = DEFAULT_RUN.max_run_tool_calls,
         tool_seconds: float = DEFAULT_RUN.tool_seconds,
         stop: StopRule | str | None = None,
+        stop_text: str | None = None,
         cut: PathRule | None = None,
         tree: SearchTree | None = None,
         progress: bool = False,
@@ -165,13 +166,14 @@ class Engine:
         `strategy` is a Strategy or a name; None means REBASE if there is a reward model, else majority vote, of
         `default_width` paths (16 for small models), and "auto" what the profile of the models finds best within the
         budget. `budget` limits this run. `stop` ends the run early, a rule or its text such as "beta:0.95,lead" (see
-        `ramify.search.stopping`), and `cut` single paths; None never. `answer` is the kind of the answer. `sampling`
-        None, and what it leaves open, means what suits the model. `tree` is the saved tree of a run on the same problem
-        to go on with: what had been cut by that run's end is written again, and with the same seed and strategy the
-        outcome is that of a run that was never cut (unless its budget had begun to refuse steps, which a strategy then
-        does without); usage counts this run alone. None starts afresh. `progress` adds StepProgress events for steps in
-        the making. `tools` are those that paths may call: functions with `@ramify.tool`, or names as --tools has them
-        (see `ramify.tools.loading`); None or none at all for no tools. See RunConfig for the rest.
+        `ramify.search.stopping`), and `cut` single paths; None never. `stop_text` ends a path before that text.
+        `answer` is the kind of the answer. `sampling` None, and what it leaves open, means what suits the model. `tree`
+        is the saved tree of a run on the same problem to go on with: what had been cut by that run's end is written
+        again, and with the same seed and strategy the outcome is that of a run that was never cut (unless its budget
+        had begun to refuse steps, which a strategy then does without); usage counts this run alone. None starts afresh.
+        `progress` adds StepProgress events for steps in the making. `tools` are those that paths may call: functions
+        with `@ramify.tool`, or names as --tools has them (see `ramify.tools.loading`); None or none at all for no
+        tools. See RunConfig for the rest.
 
         Raises:
             UsageError: if a tool does not exist or the model cannot call it, the strategy needs a reward model and
@@ -195,6 +197,7 @@ class Engine:
             max_run_tool_calls=max_run_tool_calls,
             tool_seconds=tool_seconds,
             stop=make_stop_rule(stop) if isinstance(stop, str) else stop,
+            stop_text=stop_text,
             cut=cut,
         )
         toolbox = await self._toolbox(tools, config)

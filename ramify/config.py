@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -91,6 +94,29 @@ def check_tools(names: str) -> None:
     from ramify.tools.loading import check_tools as check
 
     check(names)
+
+
+def stop_pattern(text: str | None, before: str = "") -> str:
+    """Return the pattern of texts that end a path, given as one text or a JSON list of texts; "" for None.
+
+    It is for the text that follows `before`, which may hold the beginning of such a text.
+
+    Raises:
+        UsageError: if a text is empty, or the list is none of texts.
+    """
+    if text is None:
+        return ""
+    texts: list[object] = [text]
+    if text.lstrip().startswith("["):
+        with suppress(ValueError):
+            texts = json.loads(text)
+    if not texts or not all(isinstance(each, str) and each for each in texts):
+        raise UsageError(f"stop_text is {text!r}", 'give a text that is not empty, or a list such as ["A", "B"]')
+    parts = list[str]()
+    for each in map(str, texts):
+        parts += [rf"\A{re.escape(each[end:])}" for end in range(len(each) - 1, 0, -1) if before.endswith(each[:end])]
+        parts.append(re.escape(each))
+    return "|".join(parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,7 +341,8 @@ class RunConfig:
     guess it. With `calculator` the exact value stands after each `expression =` that a path writes (see
     ramify.reward.calculator); models behind servers have none. `tools` names those that paths may call, None none;
     `max_tool_calls` bounds the calls of tools on one path, `max_run_tool_calls` those of the run, and `tool_seconds`
-    the time of each. `stop` ends the run early and `cut` single paths, None never.
+    the time of each. `stop` ends the run early and `cut` single paths, None never. `stop_text`
+    ends a path where it appears, a text or a JSON list of texts.
 
     Raises:
         UsageError: if a number is out of range.
@@ -424,6 +451,16 @@ class RunConfig:
         unset="never",
         explanation="rules that end a search early ([strategies.md](strategies.md))",
         identity="always",
+    )
+    stop_text: str | None = setting(
+        None,
+        check=stop_pattern,
+        group="limits",
+        metavar="TEXT",
+        help="End a path before this text.",
+        unset="none",
+        explanation="text before which a path ends, such as `Question:`, or several as a JSON list of texts; none by "
+        "default, beside those of the prompt preset",
     )
     cut: PathRule | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
@@ -142,7 +142,7 @@ def configuration(
         "reward": None if reward is None else reward["sha256"] or reward["name"],
         "engine": settings,
         "strategy": strategy_to_dict(strategy),
-        "sampling": asdict(sampling),
+        "sampling": sampling.to_dict(),
         "budget": identity_of(run.budget),
         **identity_of(run),
         "stop": _rule(run.stop),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from ramify.config import RunConfig
+from ramify.config import RunConfig, stop_pattern
 from ramify.sampling_params import TokenSampling, node_seed
 from ramify.search.node import Node, Origin
 from ramify.search.strategy import Expansion, Strategy
@@ -84,12 +84,13 @@ class RequestBuilder:
         """Return the request for a pending node of at most `max_tokens` tokens."""
         after_tool = self.tree.node(expansion.node).origin is Origin.TOOL
         calls = self.calls_tools and node.origin is not Origin.RESCUE
+        prefix = self.tree.path_text(expansion.node)
         return StepRequest(
             parent=expansion.node,
             child=node.id,
             path=node.path,
             seed=node_seed(self.config.seed, node.path),
-            prefix=self.tree.path_text(expansion.node),
+            prefix=prefix,
             max_tokens=max_tokens,
             min_tokens=self.config.min_step_tokens,
             sampling=self._sampling(expansion.temperature),
@@ -98,6 +99,7 @@ class RequestBuilder:
             keep=self.strategy.converses or calls,
             calls_tools=calls,
             calculator=self.config.calculator,
+            stop=stop_pattern(self.config.stop_text, "" if node.about is not None else prefix),
         )
 
     def _turns(self, about: int | None, origin: Origin | None) -> tuple[Turn, ...]:

@@ -53,7 +53,13 @@ def intended_use(metadata: Mapping[str, object], chat_template: str | None) -> I
     )
 
 
-_RECOMMENDED = {"temperature": "temp", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
+_RECOMMENDED = {
+    "temperature": "temp",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "repeat_penalty": "penalty_repeat",
+}
 """Parameters of sampling, and their names in the metadata of a GGUF file behind `general.sampling.`."""
 
 

@@ -49,6 +49,7 @@ class StepRequest:
     that text may follow even the end of the model's text. `opened` is what ends the code fence or the display math in
     which the text so far ends, "" outside of both. With `calculator` the values of expressions are put in after `=`
     instead of being sampled; `line` is the unfinished line of the text so far, which an expression may begin in.
+    `stop` is a pattern that ends the path beside that of the step format, "" for none.
 
     The rest is for the policy, and does not reach the worker. `path` holds the child numbers from the root and names
     the child whatever the order of work; `seed` is derived from it. `prefix` is the text generated so far on this path
@@ -67,6 +68,7 @@ class StepRequest:
     opened: str = ""
     calculator: bool = False
     line: str = ""
+    stop: str = ""
     path: tuple[int, ...] = ()
     prefix: str = ""
     turns: tuple[Turn, ...] = ()

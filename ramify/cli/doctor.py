@@ -184,7 +184,6 @@ def _library() -> dict[str, Any]:
 
 
 def _probes() -> list[dict[str, Any]]:
-    from dataclasses import asdict
 
     from ramify.engine.runtime.llama.probe import findings
 
@@ -251,7 +250,7 @@ def _plan(engine: Engine, model: str, tokens_per_s: float | None) -> dict[str, A
             "step_ends": use.step_format,
             "answer": _OWN_ANSWER if policy.ends_at_answer else _ANY_ANSWER,
             "path_ends": f"{use.path_end}, or {DEFAULT_RUN.max_path_tokens:,} tokens",
-            "sampling": asdict(use.sampling),
+            "sampling": use.sampling.to_dict(),
         }
     return plan | {
         "strategy": f"{strategy.name} of up to {strategy.width} paths{_why(policy)}; fewer where time is short",

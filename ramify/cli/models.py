@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -86,7 +85,7 @@ def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> No
         "prompt_preset": use.preset,
         "step_format": use.step_format,
         "path_end": use.path_end,
-        "sampling": asdict(use.sampling) if as_json else str(use.sampling),
+        "sampling": use.sampling.to_dict() if as_json else str(use.sampling),
         "reward_head": any(key.startswith("ramify.reward") for key in summary.metadata),
         "kv_type": kv_type,
         "kv_bytes_per_token": per_token,

@@ -194,7 +194,7 @@ def _journal(name: str, spec: str | None, chosen: _EvaluationOptions, out: Path 
         [reward.text, *(file_identity(path) for each in reward.singles for path in (each.path, each.head) if path)],
         [spec, file_identity(Path(spec)) if spec is not None and is_file(Path(spec)) else None],
         [chosen.width, chosen.seed, chosen.search, identity_of(chosen.config)],
-        {key: asdict(each) if key == "sampling" else each for key, each in chosen.paths.items()},
+        {key: each.to_dict() if key == "sampling" else each for key, each in chosen.paths.items()},
     ]
     return EvaluationJournal((out or cache_folder() / "evaluations") / f"evaluated-{digest(facts)}.jsonl")
 

@@ -19,7 +19,8 @@ SOLVE_OPTIONS = [
     "--max-generated-tokens", "--max-nodes", "--max-path-tokens", "--max-seconds", "--max-step-tokens",
     "--max-total-tokens", "--min-p", "--min-step-tokens", "--model", "--profile", "--prompt-preset", "--quiet",
     "--reward", "--reward-spec", "--save", "--save-tree", "--seed", "--step-format", "--stop", "--strategy",
-    "--strategy-option", "--temperature", "--threads", "--top-k", "--top-p", "--tree-temperature", "--width",
+    "--strategy-option", "--examples", "--messages", "--repeat-penalty",
+    "--frequency-penalty", "--presence-penalty", "--stop-text", "--temperature", "--threads", "--top-k", "--top-p", "--tree-temperature", "--width",
 ]  # fmt: skip
 
 

@@ -32,15 +32,13 @@ _NEXT = "8"
 CONTINUE_FIELDS = {"continue_final_message": True, "add_generation_prompt": False}
 """Fields that make vLLM, SGLang and llama-server continue the last message."""
 
-OPTIONAL_FIELDS = frozenset(
-    {"logprobs", "top_logprobs", "stream_options", "repetition_penalty", "seed", "verbose", *CONTINUE_FIELDS}
-)
+OPTIONAL_FIELDS = frozenset({"logprobs", "top_logprobs", "stream_options", "seed", "verbose", *CONTINUE_FIELDS})
 """Fields without which a server draws the same tokens."""
 
 UNSUPPORTED_CODES = (400, 422)
 """Status codes of a server that does not support a field of a request."""
 
-FILTER_OFF = {"top_k": -1, "min_p": 0.0}
+FILTER_OFF = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 """Values that switch a filter off; they are left out for a server without the filter."""
 
 

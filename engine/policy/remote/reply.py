@@ -104,7 +104,7 @@ class StreamedText:
         self.text = self.raw
         whole = self._head + self.raw
         length = None if self._end is None else self._end.find(whole, self._passed)
-        at = find_stop(whole, self._stop, before) if self._stop else None
+        at = find_stop(whole, self._stop, before, len(self._stop)) if self._stop else None
         if at is not None and (length is None or at < length):
             self._stop_at(whole, at)
         elif length is not None:
@@ -113,7 +113,7 @@ class StreamedText:
     def ends_path(self, tail: str) -> bool:
         """Tell whether a stop sequence ends the path in `tail`, which is to follow the text; cuts the text there."""
         whole = self._head + self.text + tail
-        at = find_stop(whole, self._stop, len(whole) - len(tail)) if self._stop else None
+        at = find_stop(whole, self._stop, len(whole) - len(tail), len(self._stop)) if self._stop else None
         if at is not None:
             self._stop_at(whole, at)
         return at is not None

@@ -75,6 +75,17 @@ def chat_messages(
     return [*messages, {"role": "assistant", "content": prefix}] if prefix else messages
 
 
+def _penalties(sampling: TokenSampling, dialect: Dialect) -> dict[str, float]:
+    """Return the fields of the penalties; servers have the repetition penalty under two names."""
+    fields = {"repetition_penalty": sampling.repeat_penalty}
+    if dialect.verbose and sampling.repeat_penalty != 1.0:
+        fields["repeat_penalty"] = sampling.repeat_penalty
+    for name in ("frequency_penalty", "presence_penalty"):
+        if getattr(sampling, name):
+            fields[name] = getattr(sampling, name)
+    return fields
+
+
 def body(
     model: str, prompt: dict[str, Any], completion: CompletionRequest, dialect: Dialect, *, logprobs: bool
 ) -> dict[str, Any]:
@@ -91,7 +102,7 @@ def body(
         "top_p": sampling.top_p,
         "top_k": sampling.top_k or FILTER_OFF["top_k"],
         "min_p": sampling.min_p,
-        "repetition_penalty": 1.0,
+        **_penalties(sampling, dialect),
         "seed": completion.seed & SEED_MASK,
         "stream": True,
         "stream_options": {"include_usage": True},

@@ -153,7 +153,8 @@ class RemoteSession:
         async def ask(endpoint: Endpoint) -> tuple[Endpoint, Dialect, CompletionRequest, ReplyParser]:
             dialect = await policy.dialect(endpoint)
             completion = _completion_request(steps, tokens, end, dialect)
-            reply = ReplyParser([step.start(end, policy.step.stop) for step in steps[: completion.count]])
+            stop = _stop(policy.step.stop, request.stop)
+            reply = ReplyParser([step.start(end, stop) for step in steps[: completion.count]])
             prompt = self._writer.prompt(self._question, completion, dialect)
             await policy.write(endpoint, dialect, prompt, completion, reply)
             reply.missing()
@@ -256,6 +257,11 @@ class RemoteSession:
             warn(
                 f"{endpoint.url} keeps the model's reasoning apart, where it cannot be searched; switch that off there"
             )
+
+
+def _stop(*patterns: str) -> str:
+    """Return the pattern that matches where one of these does, "" for none."""
+    return "|".join(filter(None, patterns))
 
 
 def _completion_request(

@@ -94,6 +94,13 @@ class PrefixNode:
     logits: npt.NDArray[np.float32] | None = None
     sequences: set[CachedSequence] = field(default_factory=set[CachedSequence])
 
+    def after_prompt(self) -> tuple[int, ...]:
+        """Return the tokens of the path that follow the prompt."""
+        root = self
+        while root.parent is not None:
+            root = root.parent
+        return self.path[len(root.path) :]
+
     @property
     def known(self) -> int:
         """Length of the longest prefix of the path that was evaluated at some time, here or for the nodes above."""

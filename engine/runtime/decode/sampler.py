@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from ramify.search.node import FinishReason
 
 from .calculator import Calculator
 from .draws import RowSampler, uniforms
+from .penalties import penalise, plain_logprobs
 from .shared_sequences import ChildSequence, SharedSequence
 
 NUMBERS_AHEAD = 16
@@ -70,7 +72,14 @@ class Sampler:
             rows[:, self._muted] = -np.inf
         numbers = np.array(_numbers(sequences))
         counts = None if len(numbers) == len(sequences) else [len(each.children) for each in sequences]
-        drawn, logprobs = self._row_sampler.draw(rows, [each.sampling for each in sequences], numbers, counts)
+        settings = [each.sampling for each in sequences]
+        penalised = None
+        if any(each.penalised is not None for each in sequences):
+            penalised = penalise(rows, settings, [each.penalised for each in sequences])
+        drawn, logprobs = self._row_sampler.draw(rows, settings, numbers, counts)
+        if penalised is not None:
+            penalised.lift(rows)
+            _set_plain_logprobs(penalised.rows, rows, drawn, logprobs, counts)
         pairs = list(zip(drawn.tolist(), logprobs.tolist(), strict=True))
         result = SamplingResult()
         start = 0
@@ -154,6 +163,21 @@ class Sampler:
         for shared in sequences:
             if shared.group.allowance == 0 and id(shared) not in over:
                 result.ended.append((shared, FinishReason.BUDGET))
+
+
+def _set_plain_logprobs(
+    penalised: Sequence[int],
+    rows: npt.NDArray[np.float32],
+    drawn: npt.NDArray[np.int64],
+    logprobs: npt.NDArray[np.float64],
+    counts: Sequence[int] | None,
+) -> None:
+    """Set the log probabilities of the draws from rows that had penalties to those without them."""
+    starts = range(len(rows) + 1) if counts is None else [0, *accumulate(counts)]
+    for row in penalised:
+        draws = slice(starts[row], starts[row + 1])
+        if drawn[draws.start] >= 0:
+            logprobs[draws] = plain_logprobs(rows[row], drawn[draws])
 
 
 def _numbers(sequences: Sequence[SharedSequence]) -> list[float]:

@@ -8,7 +8,9 @@ others branch off; so every child gets the tokens that it would have drawn alone
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
+from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -57,7 +59,7 @@ class SharedSequence(Job):
     logits after the last of `tokens` are wanted. `shared_tokens` counts the tokens that were evaluated for one child
     instead of more. `line` is the unfinished line before the step, None without a calculator. Of the tokens,
     `calculated_tokens` were put in by the calculator, and the last `ahead` of these wait for their evaluation together
-    with the token before them.
+    with the token before them. `penalised` counts the tokens that the path has drawn, None without penalties.
     """
 
     children: list[ChildSequence]
@@ -73,6 +75,7 @@ class SharedSequence(Job):
     line: str | None
     calculated_tokens: int
     ahead: int
+    penalised: Counter[int] | None
     _path: list[int]
 
     def __init__(self, parent: PrefixNode, like: StepRequest, text: StepText, group: RequestGroup) -> None:
@@ -84,6 +87,7 @@ class SharedSequence(Job):
         self.tokens, self.logprob, self.active, self.shared_tokens = [], 0.0, False, 0
         self.line = like.line if like.calculator else None
         self.calculated_tokens = self.ahead = 0
+        self.penalised = Counter(parent.after_prompt()) if like.sampling.penalises else None
 
     def branch(self, children: list[ChildSequence]) -> SharedSequence:
         """Move some of the children, in their order, to a new sequence that has no cached sequence yet."""
@@ -92,6 +96,7 @@ class SharedSequence(Job):
         other.tokens += self.tokens
         other.logprob, other.cached_tokens = self.logprob, self.cached_tokens
         other.calculated_tokens, other.ahead = self.calculated_tokens, self.ahead
+        other.penalised = copy(self.penalised)
         leaving = {id(each) for each in children}
         other.children = children
         self.children = [each for each in self.children if id(each) not in leaving]
@@ -146,6 +151,8 @@ class SharedSequence(Job):
         self.tokens.append(token)
         self._path.append(token)
         self.logprob += logprob
+        if self.penalised is not None:
+            self.penalised[token] += 1
 
     def add_calculated(self, token: int) -> None:
         """Append a token of the calculator; it takes the place of a drawn one, and of its random number."""
@@ -153,6 +160,8 @@ class SharedSequence(Job):
         self._path.append(token)
         self.calculated_tokens += 1
         self.ahead += 1
+        if self.penalised is not None:
+            self.penalised[token] += 1
         for child in self.children:
             del child.numbers[-1:]
 
@@ -164,10 +173,10 @@ def shared_sequences_of(
     found: dict[object, SharedSequence] = {}
     for parent, request in requests:
         limits = (request.to_the_end, request.sampling, request.max_tokens, request.min_tokens)
-        key = (parent, *limits, request.opened, request.calculator, request.line)
+        key = (parent, *limits, request.opened, request.calculator, request.line, request.stop)
         shared = found.get(key)
         if shared is None:
-            text = StepText(step, to_the_end=request.to_the_end, opened=request.opened)
+            text = StepText(step, to_the_end=request.to_the_end, opened=request.opened, stop=request.stop)
             shared = found[key] = SharedSequence(parent, request, text, group)
         shared.children.append(ChildSequence(request, request.seed & _SEED_MASK))
     return list(found.values())

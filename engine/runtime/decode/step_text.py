@@ -159,9 +159,13 @@ def find_end_after(text: str, format: StepFormat, begin: int) -> int | None:
     return _find_step_end(text, format, begin, lead.start(), blocks)[0]
 
 
-def find_stop(text: str, stop: str, start: int = 0) -> int | None:
-    """Return where the path ends in `text`, None if no stop sequence begins in the line of `start` or after it."""
-    match = _compiled(stop, re.MULTILINE).search(text, text.rfind("\n", 0, start) + 1)
+def find_stop(text: str, stop: str, start: int = 0, longest: int = 0) -> int | None:
+    """Return where the path ends in `text`, None if no stop sequence ends beyond `start`.
+
+    A sequence begins in the line of `start` or after it, or has no more than `longest` characters.
+    """
+    begin = max(0, min(text.rfind("\n", 0, start) + 1, start - longest))
+    match = _compiled(stop, re.MULTILINE).search(text, begin)
     if match is None:
         return None
     return match.start("stop" if match.groupdict().get("stop") is not None else 0)
@@ -171,13 +175,17 @@ class StepText:
     """Text of a step that is being generated, from the bytes of its tokens; a broken character becomes U+FFFD.
 
     `format` says where step and path end; None means only where the model ends its text. A step `to_the_end` ends with
-    its path. `opened` is the block that the text before left open (see `open_block`).
+    its path. `opened` is the block that the text before left open (see `open_block`). `stop` is a pattern that ends the
+    path beside that of the format, "" for none.
     """
 
-    def __init__(self, format: StepFormat | None, *, to_the_end: bool = False, opened: str = "") -> None:
+    def __init__(
+        self, format: StepFormat | None, *, to_the_end: bool = False, opened: str = "", stop: str = ""
+    ) -> None:
         self._format = None if to_the_end else format
         self._pattern = None if to_the_end or format is None else step_pattern(format)
-        self._stop = "" if format is None else format.stop
+        self._stop = "|".join(filter(None, [stop, "" if format is None else format.stop]))
+        self._longest_stop = len(stop)
         self._opened = opened
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._whole = True
@@ -189,6 +197,7 @@ class StepText:
         """Return an independent copy."""
         other = StepText(self._format, opened=self._opened)
         other._stop, other._whole, other.text = self._stop, self._whole, self.text
+        other._longest_stop = self._longest_stop
         other._searched, other._passed, other._unmatched = self._searched, self._passed, self._unmatched
         other._blocks = copy(self._blocks)
         other._decoder.setstate(self._decoder.getstate())
@@ -237,7 +246,7 @@ class StepText:
 
     def _cut(self) -> bool:
         """Cut the text where its path ends, if a stop sequence has come."""
-        at = find_stop(self.text, self._stop, self._searched)
+        at = find_stop(self.text, self._stop, self._searched, self._longest_stop)
         self._searched = len(self.text)
         if at is None:
             return False
