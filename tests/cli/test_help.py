@@ -20,7 +20,8 @@ SOLVE_OPTIONS = [
     "--max-total-tokens", "--min-p", "--min-step-tokens", "--model", "--profile", "--prompt-preset", "--quiet",
     "--reward", "--reward-spec", "--save", "--save-tree", "--seed", "--step-format", "--stop", "--strategy",
     "--strategy-option", "--examples", "--messages", "--repeat-penalty",
-    "--frequency-penalty", "--presence-penalty", "--stop-text", "--temperature", "--threads", "--top-k", "--top-p", "--tree-temperature", "--width",
+    "--frequency-penalty", "--presence-penalty", "--stop-text",
+    "--temperature", "--threads", "--top-k", "--top-p", "--tree-temperature", "--width",
 ]  # fmt: skip
 
 
