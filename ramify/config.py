@@ -491,7 +491,8 @@ OWN_SETTINGS = (
         default="default",
         group="search",
         letter="r",
-        help="Reward model: bundled name, path, self-certainty, mean-logprob, head:JUDGE, openai:URL#MODEL, or 'none'.",
+        help="Reward model: bundled name, path, self-certainty, mean-logprob, head:JUDGE, openai:URL#MODEL, http:URL, "
+        "or 'none'.",
         unset="the bundled one for bundled models",
         explanation="what scores the steps, or `none` ([rewards.md](rewards.md)); for bundled policies the bundled one "
         "by default, for others none",

@@ -30,6 +30,7 @@ from ..policy.protocol import PolicyModel
 from ..runtime.llama.gguf_check import check_gguf
 from ..runtime.serve.loaded_model import LoadedModel
 from .confidence import ConfidenceName, ConfidenceReward, LikelihoodHeadReward, LogRatioReward
+from .http_reward import HttpReward
 from .judge import JudgeReward
 from .likelihood import LikelihoodModel
 from .naming import RewardName, check_reward, reads_no_policy
@@ -120,6 +121,8 @@ class RewardLoader:
     async def _named(self, found: RewardName, policy: PolicyModel | None) -> RewardModel:
         if found.judge is not None:
             return JudgeReward(found.judge)
+        if found.service is not None:
+            return HttpReward(found.service, self._given())
         if found.checks:
             return ArithmeticReward()
         if found.confidence is not None and found.path is None:

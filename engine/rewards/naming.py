@@ -20,6 +20,8 @@ from ..library.catalog import bundled_heads, list_bundled, list_user_models, res
 from ..policy.remote.address import PREFIX
 from ..runtime.llama.gguf_check import check_gguf
 from .confidence import CONFIDENCES, ConfidenceName
+from .http_reward import PREFIX as HTTP
+from .http_reward import ScoreAddress, Wire, is_http, parse_score_address, text_format
 from .judge import JudgeAddress, parse_address
 
 HEAD = "head:"
@@ -35,10 +37,10 @@ class RewardName:
     `text` is all of the name, `plain` the part without noise, and `model` the part that names a file, "" if there is
     none; the file is `path`, and results call it `name`. `checks` means the equations in the text, without a model.
     `confidence` is the kind of a language model's confidence, that of the policy itself where there is no `path`.
-    `judge` is the address of a judge. Without these three, the file is a reward model, or the folder of a checkpoint
-    (`is_checkpoint`). `head` is the file of a likelihood head, and `path` then the judge that it reads. `sigmas` are
-    the standard deviations of noise on the scores, outermost first. `parts` are the rewards of a combination, which has
-    none of the other fields but its text.
+    `judge` is the address of a judge, `service` that of a reward behind HTTP. Without these four, the file is a reward
+    model, or the folder of a checkpoint (`is_checkpoint`). `head` is the file of a likelihood head, and `path` then the
+    judge that it reads. `sigmas` are the standard deviations of noise on the scores, outermost first. `parts` are the
+    rewards of a combination, which has none of the other fields but its text.
     """
 
     text: str
@@ -48,6 +50,7 @@ class RewardName:
     path: Path | None = None
     confidence: ConfidenceName | None = None
     judge: JudgeAddress | None = None
+    service: ScoreAddress | None = None
     is_checkpoint: bool = False
     checks: bool = False
     head: Path | None = None
@@ -90,9 +93,9 @@ def read_reward_name(source: str | Path) -> RewardName:
     """Return what a name or path means.
 
     That is ARITHMETIC, one of CONFIDENCES, also with `:MODEL` for another language model's, `head:JUDGE` for a bundled
-    likelihood head, `head:FILE` or `head:FILE@MODEL` for one of the user's, `openai:URL#MODEL`, the
-    folder of a Hugging Face checkpoint, or a model as `resolve_model` knows it; `noisy:SIGMA:REWARD` is one of these
-    with noise on its scores. Combinations of them are read by `ramify.reward.algebra`.
+    likelihood head, `head:FILE` or `head:FILE@MODEL` for one of the user's, `openai:URL#MODEL`, `http:URL`, the folder
+    of a Hugging Face checkpoint, or a model as `resolve_model` knows it; `noisy:SIGMA:REWARD` is one of these with
+    noise on its scores. Combinations of them are read by `ramify.reward.algebra`.
 
     Raises:
         ModelLoadError: if there is no such file or model; the message has the nearest name of a reward.
@@ -127,11 +130,13 @@ def check_reward(source: str | Path, spec: str | None = None) -> RewardName:
     found = read_reward_name(source)
     if found.parts:
         for part in found.parts:
-            check_reward(part.text, spec if part.is_reward_model else None)
+            check_reward(part.text, spec if part.is_reward_model or part.service is not None else None)
         return found
     try:
-        if spec is not None:
-            load_spec(spec)
+        given = None if spec is None else load_spec(spec)
+        if found.service is not None and found.service.wire is Wire.POOLING:
+            text_format(given)
+        if given is not None:
             return found
         if found.is_reward_model and found.path is not None and not found.is_checkpoint:
             metadata = check_gguf(found.path).metadata
@@ -172,6 +177,8 @@ def _plain_name(source: str | Path) -> RewardName:
             return _head_name(source)
         if source.startswith(PREFIX):
             return RewardName(text=text, plain=text, judge=parse_address(source))
+        if is_http(source):
+            return RewardName(text=text, plain=text, service=parse_score_address(source))
     folder = user_path(source)
     if is_file(folder / "config.json"):
         return RewardName(text=text, plain=text, model=text, name=folder.name, path=folder, is_checkpoint=True)
@@ -224,7 +231,7 @@ def _head_name(source: str) -> RewardName:
 def _nearest(text: str) -> str | None:
     """Return the name of a reward that a wrong one may stand for, None for what is the path of a file."""
     kind, colon, rest = text.partition(":")
-    words = [*CONFIDENCES, ARITHMETIC, HEAD.rstrip(":"), NOISY.rstrip(":"), PREFIX.rstrip(":")]
+    words = [*CONFIDENCES, ARITHMETIC, HEAD.rstrip(":"), NOISY.rstrip(":"), PREFIX.rstrip(":"), HTTP.rstrip(":")]
     if not colon:
         entries = (*list_bundled(), *list_user_models())
         rewards = [each.name for each in entries if each.role != "policy"]

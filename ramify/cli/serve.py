@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from ramify.server.config import Caller, ServerConfig
 
-KEY_VARIABLE = "RAMIFY_API_KEY"
+KEY_VARIABLE = "RAMIFY_SERVER_KEY"
+"""Variable of the key of a server's clients; RAMIFY_API_KEY is the one that ramify shows to servers itself."""
 EXTRA = "pip install 'ramify[serve]'"
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
