@@ -41,7 +41,8 @@ class Opening:
     `first` is what the strategy asked for at the question, None before it was asked. `begun` children of it have been
     sent. `over` is true once the strategy decides by itself. `rates` returns what is known of the model's speed.
     `any_text` tells that a text that has ended without a marked answer may answer all the same. `greedy` is true once
-    the first path is decoded at temperature 0, from where it stands to its end.
+    the first path is decoded at temperature 0, from where it stands to its end. `fixed` tells that the strategy has no
+    width of its own to narrow, so that all that it asked for follows the first path.
     """
 
     tree: SearchTree
@@ -55,6 +56,7 @@ class Opening:
     any_text: bool = False
     parameters: int = 0
     greedy: bool = False
+    fixed: bool = False
 
     @classmethod
     def of(
@@ -72,15 +74,23 @@ class Opening:
         `parameters` is the policy's number of weights, 0 if unknown.
         """
         needless = meter.budget.seconds is None or strategy.width < 2 or parameters < SLOW_PARAMETERS
-        # A composed strategy has no width of its own to narrow.
         fixed = not any(each.name == "width" and each.init for each in fields(cast("Any", strategy)))
-        over = needless or fixed or len(tree) > 1
-        return cls(tree, meter, strategy.width, over=over, rates=rates, any_text=any_text, parameters=parameters)
+        return cls(
+            tree,
+            meter,
+            strategy.width,
+            over=needless or len(tree) > 1,
+            rates=rates,
+            any_text=any_text,
+            parameters=parameters,
+            fixed=fixed,
+        )
 
     def start(self, ask: Ask) -> list[Expansion]:
         """Take the strategy's first decision and return what of it is done now."""
         self.first = ask.expansions[0] if ask.expansions else None
-        if self.first is None or self.first.node != ROOT or self.first.children < 2:
+        needless = self.fixed and not self._one_path_at_most()
+        if needless or self.first is None or self.first.node != ROOT or self.first.children < 2:
             self.over = True
             return list(ask.expansions)
         return self._another()
@@ -100,7 +110,7 @@ class Opening:
         if not answered and self.begun < self.first.children:
             return self._another()
         self.path_seconds = self.meter.seconds / self.begun
-        return self.widen(1 + self.affordable())
+        return self.widen(self.width if self.fixed else 1 + self.affordable())
 
     def widen(self, width: int) -> list[Expansion]:
         """End the opening with a width in all; return what is missing of the strategy's first decision."""

@@ -16,7 +16,11 @@ from ramify.engine.testing import ScriptedSession
 from ramify.search.node import FinishReason, Origin
 from ramify.search.registry import make_strategy, strategy_names
 from ramify.search.stopping import StopReason
+from ramify.search.strategies.auto import Auto
+from ramify.search.strategies.rebase import Rebase
+from ramify.search.strategies.refine import Refine
 from ramify.search.strategies.sampling import Greedy, MajorityVote
+from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 from ramify.solution import Solution
 from ramify.testing import ScriptedModel, ScriptedReward
@@ -121,6 +125,26 @@ async def test_with_time_for_one_path_the_first_is_greedy_and_answers(name: str)
     assert solution.tree is not None
     assert [node.path for node in solution.tree if node.origin is Origin.GREEDY] == FIRST_PATH
     assert SearchTree.from_dict(solution.tree.to_dict()).to_dict() == solution.tree.to_dict()
+
+
+@pytest.mark.parametrize(
+    "strategy", [Refine(width=8), Auto(choices=(MajorityVote(width=6), Rebase(width=8)), edges=(0.5,))]
+)
+async def test_strategies_of_whole_paths_begin_greedily_too(strategy: Strategy) -> None:
+    model = TalkativeModel()
+    async with Engine(model=model, reward=ScriptedReward(lambda question, path: 0.5)) as engine:
+        solution = await engine.solve("How many?", strategy=strategy, budget=Budget(seconds=1.0))
+    assert model.greedy == [(0,)]
+    assert model.expanded[: len(FIRST_PATH)] == FIRST_PATH
+    assert solution.answer == "7" and solution.note is not None
+
+
+async def test_a_strategy_without_a_width_opens_only_where_time_is_short() -> None:
+    strategy, tree = Auto(choices=(MajorityVote(width=6),)), SearchTree()
+    for seconds, children in ((10, 1), (60, 4)):
+        opened = Opening.of(tree, Meter(Budget(seconds=seconds)), strategy, 500_000_000)
+        (step,) = opened.start(strategy.decide(tree))
+        assert step.children == children and opened.over is (children > 1)
 
 
 @pytest.mark.parametrize(

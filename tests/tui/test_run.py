@@ -351,3 +351,14 @@ async def test_whole_texts_are_said_to_be_chosen_without_votes(ui):
         await user.ask("Write about the rain.")
         await user.over()
         await user.until(lambda: "most like the other texts" in user.text())
+
+
+async def test_a_first_path_that_was_decoded_greedily_is_said_and_saved(ui, store):
+    # By its size a path of this model takes 8.5 s.
+    slow = ScriptedModel(chain, parameters=500_000_000)
+    async with ui(spec=spec(strategy="majority", max_seconds=10.0), model=slow) as user:
+        await user.ask()
+        await user.over()
+        await user.until(lambda: "short of time: first path greedy" in user.text())
+    [saved] = store.list()
+    assert "greedily" in store.load(saved.id).solution.note

@@ -86,6 +86,8 @@ class AnswersPanel(Widget):
             lines.append(Content.styled(" · ".join(first), "$faint"))
         if reading is not None and reading.last_resort and view.answer is not None:
             lines.append(Content.styled("taken from the last number of the text", "$warning"))
+        if view.solution is not None and view.solution.note is not None:
+            lines.append(Content.styled("short of time: first path greedy", "$faint"))
         rule = spec.get("stop")
         solution = view.solution
         if solution is not None and solution.stop is not None and not self._session.failure:
