@@ -35,7 +35,8 @@ from .runtime.serve.loaded_model import LoadedModel
 
 OnLoading = Callable[[ModelLoading], None]
 
-DEFAULT_REWARD = "demo-prm"
+DEFAULT_REWARD = "head:demo-l * arithmetic:exact"
+"""Reward of the bundled policies: the likelihood head on demo-l, times the check of equations."""
 BUNDLED_POLICY = "demo-"
 OTHER_REWARDS = {"demo-lists": "mean-logprob"}
 """Rewards of the bundled policies that have learned another task than the default reward."""

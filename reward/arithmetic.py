@@ -61,18 +61,21 @@ class Expression:
     percent: bool
 
 
-def find_equations(text: str) -> list[Equation]:
-    """Return the equations of a text in order; those between the same sides of a chain are one each."""
+def find_equations(text: str, *, exact: bool = False) -> list[Equation]:
+    """Return the equations of a text in order; those between the same sides of a chain are one each.
+
+    With `exact`, whole results count as not rounded: 7/2 = 3 does not hold then, and is not certain else.
+    """
     found = list[Equation]()
     for line in text.splitlines():
         if "=" in line or "≈" in line or "\\approx" in line:
-            found.extend(_of_line(line))
+            found.extend(_of_line(line, exact))
     return found
 
 
-def false_equations(text: str) -> list[Equation]:
-    """Return the equations of a text that certainly do not hold."""
-    return [equation for equation in find_equations(text) if equation.holds is False]
+def false_equations(text: str, *, exact: bool = False) -> list[Equation]:
+    """Return the equations of a text that certainly do not hold; `exact` as in `find_equations`."""
+    return [equation for equation in find_equations(text, exact=exact) if equation.holds is False]
 
 
 def last_expression(line: str) -> Expression | None:
@@ -97,38 +100,39 @@ def last_expression(line: str) -> Expression | None:
     return Expression(side.value, text, frozenset(side.units), side.percent)
 
 
-def _of_line(line: str) -> Iterator[Equation]:
+def _of_line(line: str, exact: bool) -> Iterator[Equation]:
     if len(line) > MAX_LINE_CHARACTERS:
         return
     for inner in _ANNOTATION.findall(line):
-        yield from _of_plain(inner)
-    yield from _of_plain(_ANNOTATION.sub("", line))
+        yield from _of_plain(inner, exact)
+    yield from _of_plain(_ANNOTATION.sub("", line), exact)
 
 
-def _of_plain(line: str) -> Iterator[Equation]:
+def _of_plain(line: str, exact: bool) -> Iterator[Equation]:
     line = plain_text(line)
     tokens = list(tokens_of(line[MARKER.match(line).end() :]))  # pyright: ignore[reportOptionalMemberAccess]
     segments = list[list[Token]]([[]])
-    approximate = list[bool]()
+    signs = list[Token]()
     for token in tokens:
         if token.kind in ("equals", "approximate"):
             segments.append([])
-            approximate.append(token.kind == "approximate")
+            signs.append(token)
         else:
             segments[-1].append(token)
-    for number, about in enumerate(approximate):
+    for number, sign in enumerate(signs):
+        own = segments[number]
         try:
-            left = suffix(segments[number], chained=number > 0)
+            left = suffix(own, chained=number > 0, closed=bool(own) and own[-1].end == sign.start)
             right = prefix(segments[number + 1])
         except (Unreadable, ArithmeticError):
             continue
         if left is not None and right is not None and left.signs + right.signs:
             yield Equation(
-                _written(segments[number], left),
+                _written(own, left),
                 _written(segments[number + 1], right),
                 left.value,
                 right.value,
-                _holds(left, right, about=about),
+                _holds(left, right, about=sign.kind == "approximate", exact=exact),
             )
 
 
@@ -136,7 +140,7 @@ def _written(tokens: Sequence[Token], side: Side) -> str:
     return " ".join(token.text for token in tokens[side.start : side.end])
 
 
-def _holds(left: Side, right: Side, *, about: bool) -> bool | None:
+def _holds(left: Side, right: Side, *, about: bool, exact: bool) -> bool | None:
     rights = [right.value]
     if right.percent:
         rights.append(right.value * 100)
@@ -153,11 +157,12 @@ def _holds(left: Side, right: Side, *, about: bool) -> bool | None:
     if about or left.doubtful or right.doubtful:
         return None
     units = left.units | right.units
+    whole = exact and not right.inexact
     for value in rights:
         difference = abs(left.value - value)
-        if (left.inexact or right.inexact) and difference <= abs(left.value) * _ROUNDING:
+        if not whole and (left.inexact or right.inexact) and difference <= abs(left.value) * _ROUNDING:
             return None
-        if left.inexact and not right.inexact and difference < 1:
+        if not whole and left.inexact and not right.inexact and difference < 1:
             return None
         factors = _MONEY_CONVERSIONS if units & _MEASURES <= _MONEY else _CONVERSIONS
         if units & _MEASURES and value and left.value and {left.value / value, value / left.value} & factors:

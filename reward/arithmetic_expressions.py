@@ -25,6 +25,12 @@ _OPERATOR_WORDS = frozenset(
     "nine ten eleven twelve twenty thirty forty fifty log ln sqrt sin cos tan mod choose".split()
 )
 """Words before an expression that may belong to it."""
+_RANGE_WORDS = frozenset(
+    "second seconds minute minutes hour hours day days week weeks month months year years grade grades age ages page "
+    "pages chapter chapters step steps row rows level levels round rounds game games question questions problem "
+    "problems number numbers part parts stage stages".split()
+)
+"""Words before a range, such as the weeks 3-4."""
 _CLAUSE_WORDS = frozenset("because so then since is are was were therefore thus hence if that which".split())
 """Words that belong to no unit."""
 
@@ -54,10 +60,10 @@ class Unreadable(Exception):
     """Raised for what is no expression."""
 
 
-def suffix(tokens: Sequence[Token], *, chained: bool) -> Side | None:
+def suffix(tokens: Sequence[Token], *, chained: bool, closed: bool = False) -> Side | None:
     """Return the expression with which a list of tokens ends, None if there is none.
 
-    `chained` says that an equals sign stands before the tokens.
+    `chained` says that an equals sign stands before the tokens, `closed` that one follows them without a blank.
 
     Raises:
         Unreadable: if the last tokens are a part of something else.
@@ -79,7 +85,8 @@ def suffix(tokens: Sequence[Token], *, chained: bool) -> Side | None:
                 # The number before may be the whole of a mixed one, as in two and 1/2.
                 word = tokens[start - 2].text.lower()
                 side.doubtful |= tokens[start - 2].kind == "number"
-            side.doubtful |= word in _OPERATOR_WORDS or _is_range(tokens[start : side.end])
+            ranged = _is_range(tokens[start : side.end]) and (word in _RANGE_WORDS or not closed)
+            side.doubtful |= word in _OPERATOR_WORDS or ranged
         if before.kind in ("stop", "open") and start > 1 and tokens[start - 2].kind in ("sign", "power"):
             raise Unreadable
         if before.kind == "open" and tokens[start].kind == "open":
@@ -93,10 +100,13 @@ def suffix(tokens: Sequence[Token], *, chained: bool) -> Side | None:
 
 
 def _is_range(tokens: Sequence[Token]) -> bool:
-    """Tell whether tokens may mean a range, such as the weeks 3-4."""
-    if len(tokens) != 3 or tokens[1].text != "-":
+    """Tell whether tokens may mean a range, such as the weeks 3-4; 40-3 means none."""
+    if [token.kind for token in tokens] != ["number", "sign", "number"] or tokens[1].text != "-":
         return False
-    return tokens[0].end == tokens[1].start and tokens[1].end == tokens[2].start
+    if tokens[0].end != tokens[1].start or tokens[1].end != tokens[2].start:
+        return False
+    first, last = (Fraction(tokens[place].text.replace(",", "")) for place in (0, 2))
+    return first < last
 
 
 def _is_fraction(tokens: Sequence[Token], place: int) -> bool:

@@ -9,6 +9,8 @@ from .protocol import ScoredStep, ScoreUsage
 
 ARITHMETIC = "arithmetic"
 """Name of the reward that checks equations."""
+EXACT_ARITHMETIC = "arithmetic:exact"
+"""Name of the same for tasks whose whole results are never rounded."""
 FALSE_SCORE = 0.02
 """Score of a path with a false equation; low, and yet above what no later step could make good."""
 _KEPT_CHARACTERS = 400
@@ -19,22 +21,27 @@ class ArithmeticReward:
     """Scores paths by the equations in their text: `FALSE_SCORE` if one certainly does not hold, else 1.
 
     Nothing is said about texts without equations, so the reward is a factor for other rewards rather than a guide of
-    its own. See `ramify.reward.arithmetic` for what is read and what counts as certain.
+    its own. See `ramify.reward.arithmetic` for what is read and what counts as certain. With `exact`, a whole result of
+    a division counts as not rounded: 7/2 = 3 is false.
     """
 
-    name = ARITHMETIC
     parameters = 0
+
+    def __init__(self, *, exact: bool = False) -> None:
+        self.name = EXACT_ARITHMETIC if exact else ARITHMETIC
+        self._exact = exact
 
     async def open(self, question: str) -> ArithmeticSession:
         """Start a session."""
-        return ArithmeticSession()
+        return ArithmeticSession(exact=self._exact)
 
 
 class ArithmeticSession:
     """The paths of one question; `usage` stays 0, because no tokens are run."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, exact: bool = False) -> None:
         self.usage = ScoreUsage()
+        self._exact = exact
         self._false: dict[int, bool] = {}
 
     async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
@@ -44,11 +51,11 @@ class ArithmeticSession:
     def _is_false(self, step: ScoredStep) -> bool:
         known = None if step.parent is None else self._false.get(step.parent)
         if known is None:
-            found = bool(false_equations("".join(step.path)))
+            found = bool(false_equations("".join(step.path), exact=self._exact))
         else:
             # Only the line that the step begins in can hold an equation that began before.
             before = "".join(step.path[:-1])[-_KEPT_CHARACTERS:].rpartition("\n")[2]
-            found = known or bool(false_equations(before + step.path[-1]))
+            found = known or bool(false_equations(before + step.path[-1], exact=self._exact))
         self._false[step.node] = found
         return found
 

@@ -26,6 +26,10 @@ HEAD_SUFFIX = ".head.safetensors"
 
 Role = Literal["policy", "reward"]
 
+_QUANTIZED = re.compile(r":(?:b?f\d+|i?q\d\w*)$", re.IGNORECASE)
+"""Quantization at the end of a model's name."""
+_UNSAFE = re.compile(r"[^\w.]+")
+"""Signs that are no part of a plain file name."""
 _BUNDLED_FILE = re.compile(r"(?P<name>.+)\.(?P<quantization>[^.]+)\.gguf")
 
 
@@ -139,8 +143,15 @@ def bundled_heads() -> dict[str, Path]:
 
 
 def profile_path(policy: str, reward: str | None) -> Path | None:
-    """Return the bundled profile of a policy with a reward model, None if there is none; quantizations share one."""
-    names = [each.partition(":")[0].removeprefix("ramify-") for each in (policy, reward) if each is not None]
+    """Return the bundled profile of a policy with a reward, None if there is none; quantizations share one.
+
+    Signs that are no part of a plain file name are written as a hyphen: `demo-m+head-demo-l-arithmetic-exact.json`.
+    """
+    names = [
+        _UNSAFE.sub("-", _QUANTIZED.sub("", each).removeprefix("ramify-"))
+        for each in (policy, reward)
+        if each is not None
+    ]
     path = _bundled_folder().parent / "profiles" / ("+".join(names) + ".json")
     return path if path.is_file() else None
 

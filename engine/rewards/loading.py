@@ -12,7 +12,7 @@ from anyio import to_thread
 
 from ramify.errors import ModelLoadError, RewardSpecError, UsageError
 from ramify.reward.algebra import Combination, Extreme, Part, Product, Weighted, parts_of, read_combination
-from ramify.reward.arithmetic_reward import ArithmeticReward
+from ramify.reward.arithmetic_reward import EXACT_ARITHMETIC, ArithmeticReward
 from ramify.reward.callable import CallableReward
 from ramify.reward.combined import CombinedReward
 from ramify.reward.likelihood_head import read_head
@@ -124,7 +124,7 @@ class RewardLoader:
         if found.service is not None:
             return HttpReward(found.service, self._given())
         if found.checks:
-            return ArithmeticReward()
+            return ArithmeticReward(exact=found.plain == EXACT_ARITHMETIC)
         if found.confidence is not None and found.path is None:
             return _confidence(found.confidence, policy)
         assert found.path is not None
@@ -143,7 +143,10 @@ class RewardLoader:
         """Return the file that a reward will load and what for, as far as it is known before the policy is loaded.
 
         `policy_path` is the policy's file, None if it has none. None also where the reward may be read in the policy.
+        Of a combination it is the first part's that has one.
         """
+        if found.parts:
+            return next((use for part in found.parts if (use := self.ahead(part, policy_path)) is not None), None)
         if found.path is None or found.is_checkpoint:
             return None
         if found.confidence is not None or found.head is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ramify.errors import ModelLoadError, RewardSpecError, UsageError
 from ramify.files import is_file, user_path
 from ramify.reward.algebra import Part, parts_of, read_combination, renamed
-from ramify.reward.arithmetic_reward import ARITHMETIC
+from ramify.reward.arithmetic_reward import ARITHMETIC, EXACT_ARITHMETIC
 from ramify.reward.likelihood_head import read_head
 from ramify.reward.noise import NOISY, split_noisy
 from ramify.reward.published import FAMILIES
@@ -92,10 +92,11 @@ class RewardName:
 def read_reward_name(source: str | Path) -> RewardName:
     """Return what a name or path means.
 
-    That is ARITHMETIC, one of CONFIDENCES, also with `:MODEL` for another language model's, `head:JUDGE` for a bundled
-    likelihood head, `head:FILE` or `head:FILE@MODEL` for one of the user's, `openai:URL#MODEL`, `http:URL`, the folder
-    of a Hugging Face checkpoint, or a model as `resolve_model` knows it; `noisy:SIGMA:REWARD` is one of these with
-    noise on its scores. Combinations of them are read by `ramify.reward.algebra`.
+    That is ARITHMETIC or EXACT_ARITHMETIC, one of CONFIDENCES, also with `:MODEL` for another language model's,
+    `head:JUDGE` for a bundled likelihood head, `head:FILE` or `head:FILE@MODEL` for one of the user's,
+    `openai:URL#MODEL`, `http:URL`, the folder of a Hugging Face checkpoint, or a model as `resolve_model` knows it;
+    `noisy:SIGMA:REWARD` is one of these with noise on its scores. Combinations of them are read by
+    `ramify.reward.algebra`.
 
     Raises:
         ModelLoadError: if there is no such file or model; the message has the nearest name of a reward.
@@ -164,7 +165,7 @@ def _plain_name(source: str | Path) -> RewardName:
     # A Path means a file, whatever models have its name.
     text = source if isinstance(source, str) else str(user_path(source).absolute())
     if isinstance(source, str):
-        if source == ARITHMETIC:
+        if source in (ARITHMETIC, EXACT_ARITHMETIC):
             return RewardName(text=text, plain=text, name=text, checks=True)
         for kind in CONFIDENCES:
             if source == kind:
@@ -235,7 +236,7 @@ def _nearest(text: str) -> str | None:
     if not colon:
         entries = (*list_bundled(), *list_user_models())
         rewards = [each.name for each in entries if each.role != "policy"]
-        words = [*CONFIDENCES, ARITHMETIC, NO_REWARD, DEFAULT_REWARD_NAME, *rewards]
+        words = [*CONFIDENCES, ARITHMETIC, EXACT_ARITHMETIC, NO_REWARD, DEFAULT_REWARD_NAME, *rewards]
     is_path = "/" in kind or (text.endswith(".gguf") and not colon)
     near = None if is_path or kind in words else nearest_word(kind.lower(), words, cutoff=0.6)
     return None if near is None else f"{near}{colon}{rest}"

@@ -47,6 +47,7 @@ TRUE = [
     "25 / 1/3 = 75",
     "10^2 = 100",
     "500 cm³ * 2 = 1000 cm³",
+    "Kim has 241-15=226 shells.",
 ]
 FALSE = [
     "She has 16 - 3 - 4 = 8 eggs left.",
@@ -63,6 +64,9 @@ FALSE = [
     "**3 + 4 = 8**",
     "80,000 + 50,000 = 13,000",
     "10 / 4 = 3.5",
+    "Ann has 114-37=78 cups.",
+    "Kim has 241-15=246 shells.",
+    "Ann needs 98-108=80 more cups.",
 ]
 NO_VERDICT = [
     "2x + 3 = 12",
@@ -83,6 +87,9 @@ NO_VERDICT = [
     "120 seconds * 2 = 4 minutes",
     "two thirds of 30 + 5 = 25",
     "weeks 3-4 = 10 + 5",
+    "He reads pages 10-20=11 pages.",
+    "Group 1-2 = 14 people",
+    "Each has 7/2=3 cups.",
     "9:30 + 1 = 10:30",
     "3,5 + 1 = 4,5",
     "8 am + 5 hours = 1 pm",
@@ -161,6 +168,12 @@ def test_an_expression_has_one_value(text: str, value: Fraction | None) -> None:
     assert (None if found is None else found.value) == value
 
 
+def test_whole_results_may_count_as_not_rounded() -> None:
+    assert false_equations("Each has 7/2=3 cups.", exact=True) and false_equations("98/3 = 33", exact=True)
+    for right in ("98/7=14", "7/2=3.5", "7/3=2.33", "weeks 3-4=15", "25% of 30 = 7", "17 / 5 = 3 remainder 2"):
+        assert not false_equations(right, exact=True), right
+
+
 def step(node: int, parent: int | None, *path: str) -> ScoredStep:
     return ScoredStep(node=node, parent=parent, path=path)
 
@@ -176,3 +189,5 @@ async def test_a_path_with_a_false_equation_stays_low() -> None:
     assert await session.score([step(6, 1, "3 + 4 = 8.\n", "fine")]) == [FALSE_SCORE]
     assert session.usage.evaluated_tokens == 0
     await session.close()
+    exact = await ArithmeticReward(exact=True).open("?")
+    assert await exact.score([step(1, None, "7/2=3.\n"), step(2, None, "8/2=4.\n")]) == [FALSE_SCORE, 1.0]

@@ -44,6 +44,7 @@ NAMES = [
     "demo-prm",
     "{reward}",
     "noisy:0.5:demo-prm",
+    "head:demo-l * arithmetic:exact",
     "noisy:0.5:mean-logprob",
     "noisy:0.5:mean-logprob:{policy}",
     "noisy:0.5:noisy:1:{reward}",
