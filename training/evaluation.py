@@ -265,7 +265,8 @@ async def _evaluate_one(
     sampled = await engine.solve(problem, strategy=WeightedVote(width=width), **options)
     solutions = {"majority": sampled, "weighted": sampled, "best-of-n": sampled}
     if search:
-        solutions[SEARCH] = await engine.solve(problem, strategy=Rebase(width=width), **options)
+        given = {} if engine.default_temperature is None else {"temperature": engine.default_temperature}
+        solutions[SEARCH] = await engine.solve(problem, strategy=Rebase(width=width, **given), **options)
     assert sampled.tree is not None
     checker, tree = make_checker(problem.check), sampled.tree
     grader = _Grader(checker, problem.answer or "")
