@@ -8,9 +8,9 @@ QUESTION = "Tom has 45 pears. Tom buys 3 bags of 12 pears. On Friday he gives aw
 
 
 async def main() -> None:
-    async with ramify.Engine(model="demo-m", reward="demo-prm") as engine:
+    async with ramify.Engine(model="demo-m") as engine:
         budget = ramify.Budget(generated_tokens=4096, seconds=30)
-        solution = await engine.solve(QUESTION, strategy=ramify.Rebase(width=16), budget=budget, seed=0)
+        solution = await engine.solve(QUESTION, strategy="rebase", budget=budget, seed=0)
     print(solution.text)
     print(f"answer {solution.answer}, score {solution.score:.2f}, {solution.stop_reason}")
     print(f"{solution.usage.policy.generated_tokens} tokens, {solution.usage.flops:.2g} FLOPs")

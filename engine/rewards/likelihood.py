@@ -76,7 +76,7 @@ class LikelihoodModel:
 
 
 class LikelihoodSession:
-    """The paths of one question. Each step costs its own tokens and its parent's last one, which is read again."""
+    """The paths of one question. Each step costs its own tokens: the row after its parent's last one is kept."""
 
     def __init__(self, model: LikelihoodModel, prompt: tuple[int, ...], tree: TokenTree, limit: int) -> None:
         self._model = model
@@ -103,7 +103,7 @@ class LikelihoodSession:
 
     def _request(self, step: ScoredStep, path: tuple[int, ...]) -> ReadRequest:
         first = max(len(self._prompt), len(self._shared(step, path)))
-        # The path's last token is not evaluated: it predicts nothing that is read.
+        # The path's last token predicts nothing that is read.
         return ReadRequest(
             node=step.node,
             parent=step.parent if step.parent in self._known else None,

@@ -33,12 +33,12 @@ async def test_rebase_evaluates_every_token_once_and_finds_answers() -> None:
         assert usage.policy.reevaluated_tokens == 0
         assert usage.reward.reevaluated_tokens == 0
         assert usage.policy.generated_tokens == solution.tree.generated_tokens
-        # Every distinct scored path costs its last step's tokens and one tag, and the prompt is read once.
+        # Every distinct scored path costs its last step's tokens, and the prompt is read once.
         tree = solution.tree
         scored = {tree.path_text(node.id): node for node in tree if node.score is not None}.values()
         steps = sum(node.token_count for node in scored)
         ends = sum(node.finish_reason == "eos" for node in scored)
-        assert usage.reward.prompt_tokens == usage.policy.prompt_tokens + steps - ends + len(scored)
+        assert usage.reward.prompt_tokens == usage.policy.prompt_tokens + steps - ends
         assert sum(node.state is NodeState.FINISHED for node in solution.tree) <= 16
     # A wrong prompt, a wrong cell or a mixed-up path brings this to about none; how good search is, benchmarks tell.
     assert sum(right(solution, problem) for solution, problem in zip(found, PROBLEMS, strict=True)) >= 4

@@ -119,7 +119,7 @@ async def test_self_certainty_is_that_of_transformers(tiny: Tiny) -> None:
             await session.close()
 
 
-async def test_a_step_costs_its_own_tokens_and_the_one_before_them(tiny: Tiny) -> None:
+async def test_a_step_costs_its_own_tokens_alone(tiny: Tiny) -> None:
     question, steps = next(each for each in TEXTS if len(each[1]) >= 3)
     async with AsyncExitStack() as stack:
         _, reward = await load_models(stack, tiny.path, "self-certainty", CONFIG)
@@ -128,8 +128,14 @@ async def test_a_step_costs_its_own_tokens_and_the_one_before_them(tiny: Tiny) -
         for step in scored(steps):
             await session.score([step])
         lengths = [len(tiny.encode(text)) for text in (question, *steps)]
-        assert session.usage.evaluated_tokens == sum(lengths)
-        assert session.usage.reevaluated_tokens == len(steps)
+        assert (session.usage.evaluated_tokens, session.usage.reevaluated_tokens) == (sum(lengths), 0)
+        # Siblings that come later are told by the same rows, and score as they do alone.
+        late = [ScoredStep(node=20 + n, parent=n or None, path=(*steps[:n], "z y")) for n in range(len(steps))]
+        scores = [(await session.score([step]))[0] for step in late]
+        assert session.usage.reevaluated_tokens == 0
+        fresh = await reward.open(question)
+        alone = [(await fresh.score([ScoredStep(node=step.node, parent=None, path=step.path)]))[0] for step in late]
+        assert scores == pytest.approx(alone, abs=1e-3)
 
 
 async def test_what_the_policy_told_needs_no_model(tiny: Tiny) -> None:

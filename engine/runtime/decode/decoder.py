@@ -149,7 +149,11 @@ class Decoder:
                 # After a crash this decoder may not know the parent; the prompt gives the same result, only slower.
                 above = state.nodes.get(ROOT if request.parent is None else request.parent, state.nodes[ROOT])
                 node = state.name(request.node, PrefixNode.of_path(run, above, request.tokens))
-            self._begin_read(ReadJob(node, request.tokens, frozenset(request.read), request=request))
+            outputs = frozenset(request.read)
+            if request.what == "tokens":
+                # The row after the last token tells the first token of each step that follows.
+                outputs |= {len(node.path) - 1}
+            self._begin_read(ReadJob(node, request.tokens, outputs, request=request))
 
     def release(self, run: int, nodes: Iterable[int]) -> None:
         """Free what is kept for nodes, unless it is kept for others too."""
@@ -308,9 +312,18 @@ class Decoder:
         """Start a read, after its parent's path if that is not cached: siblings share it."""
         parent, common = job.node.parent, job.node.common
         if parent is not None and common and self._cache.cached(job.node, common) < common:
-            self._after_prefix(job, parent, outputs=frozenset())
+            follows = job.request.what == "tokens" and job.first_output == len(parent.path) - 1
+            self._after_prefix(job, parent, outputs=frozenset((job.first_output,)) if follows else frozenset())
         else:
-            self._start(job)
+            self._start_read(job)
+
+    def _start_read(self, job: ReadJob) -> None:
+        """Start a read; what its parent's kept row tells is not evaluated again."""
+        parent, first = job.node.parent, job.first_output
+        if job.follows_parent(first) and parent is not None and parent.logits is not None and first not in job.values:
+            job.values[first] = read_row(job.request, first, parent.logits)
+            job.outputs -= {first}
+        self._start(job)
 
     def _after_prefix(self, job: Job, node: PrefixNode, *, outputs: frozenset[int]) -> None:
         """Let a job wait until a node's path is complete."""
@@ -358,9 +371,14 @@ class Decoder:
 
     def _take_read(self, job: ReadJob, start: int, end: int, block: npt.NDArray[np.float32]) -> None:
         for position, row in zip([at for at in sorted(job.outputs) if start <= at < end], block, strict=True):
-            job.values[position] = read_row(job.request, position, row)
-            if job.request.keep and position == len(job.node.path) - 1:
+            last = position == len(job.node.path) - 1
+            if last and (job.request.keep or job.request.what == "tokens"):
                 self._logits.keep(job.node, row)
+            if last and job.request.what == "tokens":
+                continue
+            job.values[position] = read_row(job.request, position, row)
+            if job.follows_parent(position) and job.node.parent is not None:
+                self._logits.keep(job.node.parent, row)
         if job.complete:
             self._finish_read(job)
 
@@ -381,6 +399,8 @@ class Decoder:
         for each in job.waiting:
             if isinstance(each, SharedSequence):
                 self._begin(each)
+            elif isinstance(each, ReadJob):
+                self._start_read(each)
             else:
                 self._start(each)
 

@@ -77,6 +77,13 @@ class ReadJob(Job):
     request: ReadRequest
     values: dict[int, tuple[float, ...]] = field(default_factory=dict[int, "tuple[float, ...]"])
 
+    def follows_parent(self, position: int) -> bool:
+        """Tell whether a position is the parent's last one, whose row tells the first token of this step."""
+        parent = self.node.parent
+        if self.request.what != "tokens" or parent is None or self.node.common < len(parent.path):
+            return False
+        return position == len(parent.path) - 1
+
 
 def read_row(request: ReadRequest, position: int, row: npt.NDArray[np.float32]) -> tuple[float, ...]:
     """Return what `request` asks for at `position` from that position's `row` of outputs.
