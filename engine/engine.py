@@ -48,6 +48,7 @@ from .policy.protocol import Calculates, CallsTools, EndsItself, PolicyModel, Pr
 from .rewards.confidence import rebase_temperature
 from .run import Run
 from .runtime.serve.rates import Rates
+from .watching import watchable
 
 MIN_STEP_TOKENS = 16
 """With fewer tokens a step is unlikely to end, so near its limit a run starts fewer steps instead."""
@@ -137,7 +138,7 @@ class Engine:
         """Temperature of REBASE where none is given, None for its own: that which the reward was trained with."""
         return None if self._reward is None else rebase_temperature(self._reward)
 
-    @asynccontextmanager
+    @watchable
     async def run(
         self,
         problem: Problem | str,
@@ -162,6 +163,8 @@ class Engine:
         progress: bool = False,
     ) -> AsyncGenerator[Run]:
         """Start a search and yield it; leaving the block cancels what is still in flight.
+
+        In a notebook `await engine.run(...).watch()` shows the progress and returns the solution.
 
         `strategy` is a Strategy or a name; None means REBASE if there is a reward model, else majority vote, of
         `default_width` paths (16 for small models), and "auto" what the profile of the models finds best within the

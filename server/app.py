@@ -18,6 +18,8 @@ from ramify.errors import MalformedText, RamifyError, TreeError
 from ramify.json_text import read_json
 from ramify.reward.protocol import ScoredStep
 from ramify.search.budget import Budget
+from ramify.search.registry import strategy_names
+from ramify.viewer import page
 
 from .admission import Admission
 from .api_errors import ApiError, api_error, bad_request, json_response
@@ -38,6 +40,12 @@ from .search_settings import limited, plan_run, read_budget
 
 B = TypeVar("B", bound=BaseModel)
 RUNS = "/v1/ramify/runs"
+PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Headers of the page; no other page may show it inside a frame, where a user could be led to click in it."""
 MOST_SCORED = 256
 """Highest number of paths in a request for scores."""
 
@@ -63,6 +71,7 @@ class Service:
         # The pages of the documentation would load scripts from elsewhere.
         app = FastAPI(title="ramify", docs_url=None, redoc_url=None)
         add = app.add_api_route
+        add("/", self.show_page, methods=["GET"], include_in_schema=False)
         add("/health", self.health, methods=["GET"])
         add("/metrics", self.show_metrics, methods=["GET"])
         add("/v1/models", self.list_models, methods=["GET"])
@@ -83,6 +92,10 @@ class Service:
         return Gate(app, self.config, self.metrics.answered)
 
     # The server itself
+
+    async def show_page(self) -> Response:
+        """Return the page for browsers; it holds nothing of any run, but asks for them with the key of its user."""
+        return Response(page(strategies=strategy_names()), media_type="text/html", headers=PAGE_HEADERS)
 
     async def health(self) -> Response:
         """Tell whether the server takes requests."""

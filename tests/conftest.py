@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,3 +50,14 @@ def pytest_unconfigure() -> None:
     for name in ("outnull_file", "errnull_file"):
         if file := getattr(opened, name, None):
             file.close()
+
+
+@pytest.fixture(scope="session")
+def chromium_options() -> dict[str, Any]:
+    """Options of playwright's `launch`; the test is skipped where there is no playwright or no Chromium."""
+    pytest.importorskip("playwright")
+    found = os.environ.get("RAMIFY_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("there is no chromium; install it, or name it in RAMIFY_CHROMIUM")
+    # As root, as in containers, Chromium runs without its own sandbox only.
+    return {"executable_path": found, "args": ["--no-sandbox", "--disable-dev-shm-usage"]}

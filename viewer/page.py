@@ -20,14 +20,15 @@ STYLES = ("style.css", "live.css")
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
 
-def page(runs: Sequence[Mapping[str, Any]] | None = None) -> str:
+def page(runs: Sequence[Mapping[str, Any]] | None = None, *, strategies: Sequence[str] = ()) -> str:
     """Return the page as one HTML text in ASCII.
 
     `runs` are those of `run_data` or `tree_data`: the first is shown, a second one beside it, and further ones can be
-    chosen. None is the live page of a server, which asks questions, follows searches and steers them.
+    chosen. None is the live page of a server, which asks questions, follows searches and steers them, and
+    `strategies` are those that it offers.
     """
     live = runs is None
-    data = embedded_json({"live": live, "runs": list(runs or ())})
+    data = embedded_json({"live": live, "strategies": list(strategies), "runs": list(runs or ())})
     script, style = _joined(SCRIPTS), _joined(STYLES)
     policy = "; ".join(
         (

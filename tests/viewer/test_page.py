@@ -11,21 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify import SearchTree, Solution
-from ramify.search.stopping import StopReason
-from ramify.search.votes import Aggregation, candidates
-from ramify.usage import Usage
+from ramify import Solution
 from ramify.viewer import notebook_view, page, progress_view, tree_data
 
-HOSTILE = [
-    "</script><script>alert(1)</script>",
-    "<!--<script>",
-    "]]><img src=x onerror=alert(1)>",
-    "\"><svg onload=alert(1)>'",
-    "\u2028\u2029\ud800\x00\x1b[31m\u202e",
-    "&lt;b&gt; &amp; {{7*7}} ${alert(1)} javascript:alert(1)",
-]
-
+from .trees import HOSTILE, solution_of, tree_of
 
 class Elements(HTMLParser):
     """Elements of a page with their attributes, and the data block."""
@@ -48,32 +37,6 @@ class Elements(HTMLParser):
 
     def tags(self) -> list[str]:
         return [tag for tag, _ in self.found]
-
-
-def tree_of(texts: list[str]) -> SearchTree:
-    tree = SearchTree()
-    for text in texts:
-        node = tree.add_pending(0)
-        tree.complete(node.id, text, (1, 2))
-        tree.score(node.id, 0.5, parts={text or "part": 0.25})
-        tree.finish(node.id, text)
-    return tree
-
-
-def solution_of(tree: SearchTree, text: str = "") -> Solution:
-    paths = tuple(candidates(tree, Aggregation.LAST))
-    return Solution(
-        question=text or "How many?",
-        answer=paths[0].answer,
-        text=paths[0].text,
-        score=paths[0].score,
-        stop_reason=StopReason.COMPLETED,
-        usage=Usage(seconds=1.5),
-        candidates=paths,
-        seed=0,
-        strategy={"name": "rebase", "width": 4, "temperature": float("inf")},
-        tree=tree,
-    )
 
 
 def data_of(text: str) -> Any:

@@ -73,6 +73,20 @@ class Page {
     this.say("");
   }
 
+  // Show a newer state of a run in its panel; what is folded and selected there stays.
+  renew(panel, run) {
+    panel.take(run);
+    this.grown();
+  }
+
+  // Draw what has changed in the shown runs.
+  grown() {
+    this.each((panel) => panel.grow());
+    this.slider.max = this.longest;
+    this.placeSlider();
+    if (this.chosen) this.details.replaceChildren(...detailsOf(this.chosen.panel, this.chosen.id));
+  }
+
   choose() {
     const run = this.runs[Number(this.chooser.value)];
     this.arrange(this.panels[0].run, this.chooser.value === "" ? null : run);
@@ -202,5 +216,5 @@ function parseFile(text) {
 
 const pageData = JSON.parse(document.getElementById("data").textContent);
 const page = new Page(pageData);
-if (pageData.live) startLive(page);
+if (pageData.live) new Live(page, pageData.strategies ?? []);
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => page.paint());

@@ -58,7 +58,10 @@ class Outline {
       const shown = first + index < last;
       row.hidden = !shown;
       if (shown) this.fill(row, first + index);
-      else row.removeAttribute("id");
+      else {
+        row.removeAttribute("id");
+        row.className = "row";
+      }
     });
     this.element.setAttribute("aria-activedescendant", `${this.name}-${this.at}`);
   }
@@ -104,7 +107,7 @@ class Outline {
     score.style.color = colour ? colour.ink : "";
     sign.textContent = winning ? "★" : node.state === "finished" ? "✓" : node.state === "pruned" ? "✕" : node.state === "pending" ? "…" : "";
     sign.title = winning ? "winning path" : node.state === "pruned" ? `pruned: ${words(node.prune_reason)}` : words(node.state);
-    marked(text, at.id === ROOT ? oneLine(this.run.question) || "question" : this.run.tree.line(at.id) || "(no text)", this.query);
+    marked(text, at.id === ROOT ? oneLine(this.run.question) || "question" : this.run.tree.line(at.id) || (node.state === "pending" ? "being written" : "(no text)"), this.query);
     if (!answer.hidden) answer.textContent = `= ${oneLine(node.answer, 40)}`;
   }
 

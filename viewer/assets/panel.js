@@ -8,6 +8,7 @@ class Panel {
     this.run = run;
     this.on = on;
     this.limit = run.tree.size;
+    this.known = this.limit;
     this.selected = run.winner ?? ROOT;
     this.query = "";
     this.matches = [];
@@ -37,6 +38,22 @@ class Panel {
     if (!this.run.hasTree) return;
     this.outline.show(this.run, this.limit);
     this.graph.show(this.run, this.limit, this.selected, this.outline.matches);
+  }
+
+  // Show a newer state of the run.
+  take(run) {
+    this.run = run;
+    this.known = Math.min(this.known, run.tree.size);
+    if (this.selected >= run.tree.size) this.selected = ROOT;
+  }
+
+  // Follow a run that has grown, unless an earlier state of it is shown.
+  grow() {
+    const size = this.run.tree.size;
+    if (this.limit >= this.known) this.limit = size;
+    this.known = size;
+    if (this.query) this.findMatches();
+    this.refresh();
   }
 
   // Show the tree as it was when it had so many nodes.
@@ -106,7 +123,7 @@ class Panel {
       el("p", { class: "question", text: printable(run.question).trim() || "(no question)" }),
       el("p", { class: "outcome" },
         el("span", { class: "label", text: run.live ? "leading answer " : "answer " }),
-        el("strong", { text: this.atEnd ? (answer == null ? "none" : oneLine(answer, 200)) : "replaying" })),
+        el("strong", { text: this.atEnd ? (answer == null ? (run.live ? "none yet" : "none") : oneLine(answer, 200)) : "replaying" })),
       el("p", { class: "facts", text: parts.map((each) => oneLine(each, 60)).join(" · ") }),
     );
   }
