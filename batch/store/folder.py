@@ -23,7 +23,7 @@ from pathlib import Path
 from types import NoneType, TracebackType
 from typing import Any, cast
 
-from ramify.errors import DamagedJournal, LockHeld, RunFolderError
+from ramify.errors import DamagedJournal, LockHeld, RamifyError, RunFolderError
 from ramify.files import (
     Journal,
     is_temporary,
@@ -39,6 +39,7 @@ from ramify.files import (
 )
 from ramify.json_text import read_json
 from ramify.settings import differences
+from ramify.solution import Solution
 from ramify.usage import Usage
 
 SCHEMA_VERSION = 1
@@ -122,6 +123,30 @@ def read_attempts(folder: Path) -> Iterator[dict[str, Any]]:
         RunFolderError: if a line before the last is no JSON object, a row lacks a field, or the file cannot be read.
     """
     return _once(_rows(folder / ATTEMPTS, _ATTEMPT_FIELDS), "key", "attempt")
+
+
+def read_solution(folder: Path, item: str, repeat: int = 0) -> Solution:
+    """Return the solution of an item with its saved tree; `item` is the id of its problem.
+
+    Raises:
+        RunFolderError: if there is no such item, it failed, its tree was not saved, or a file is damaged.
+    """
+    rows = (row for row in read_items(folder) if str(row["id"]) == item and row["repeat"] == repeat)
+    row = next(rows, None)
+    if row is None:
+        which = f"item {item!r}" if not repeat else f"item {item!r} with repetition {repeat}"
+        raise RunFolderError(f"{folder} has no {which} that is done", "its items.jsonl lists the ids")
+    if row["error"] is not None:
+        raise RunFolderError(f"item {item!r} failed: {row['error'].get('message')}", "choose another one")
+    path = folder / TREES / f"{row['key']}.json"
+    try:
+        return Solution.from_dict({**row, "tree": read_json(read_bytes(path), lenient=True)})
+    except FileNotFoundError:
+        raise RunFolderError(f"the tree of item {item!r} was not saved", "run the batch with --save-trees") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RamifyError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read ({error})", "the file or its row in items.jsonl is damaged"
+        ) from error
 
 
 @contextmanager

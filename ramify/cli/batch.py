@@ -18,6 +18,7 @@ from .config import without_unfit_defaults
 from .exits import Finished
 from .option_types import COUNT, COUNT_RANGE, FieldMap
 from .options import SearchPlan, fallback_from, fallback_options, no_reward_note, search_options
+from .runs import export_ending, exported, tree_file_argument, tree_format_option, write_export
 
 if TYPE_CHECKING:
     from ramify.batch import BatchConfig, BatchProgress, BatchReport
@@ -157,6 +158,24 @@ def report(folders: tuple[Path, ...], form: str, by: tuple[str, ...], write: Pat
         export_text(write, f"{text}\n", errors="backslashreplace")
     except OSError as error:
         raise UsageError(f"{write} cannot be written: {error.strerror}", "choose another --write") from error
+
+
+@batch.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("item", metavar="ID")
+@tree_file_argument
+@tree_format_option
+@click.option("--repeat", type=click.IntRange(min=0), default=0, help="Number of the repetition.  [default: 0]")
+def tree(folder: Path, item: str, file: Path | None, form: str | None, repeat: int) -> None:
+    """Write the tree of an item of the run in DIR to FILE, or to stdout in the format that --format names.
+
+    ID is the id of a problem; the run must have been made with --save-trees. The formats are those of `ramify runs
+    export`, such as .html, a page for any browser.
+    """
+    from ramify.batch.store.folder import read_solution
+
+    ending = export_ending(file, form)
+    write_export(file, exported(read_solution(folder, item, repeat), ending))
 
 
 def read_input(source: str, options: dict[str, Any]) -> list[Problem]:

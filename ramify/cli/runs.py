@@ -30,6 +30,10 @@ _ANSWER_COLUMNS = 16
 _QUESTION_COLUMNS = 24
 
 run_argument = click.argument("run_id", metavar="ID")
+tree_file_argument = click.argument("file", type=TreeFile(), required=False)
+tree_format_option = click.option(
+    "--format", "form", type=click.Choice([each[1:] for each in TREE_SUFFIXES]), help="Instead of the ending."
+)
 width_option = click.option(
     "--width", type=click.IntRange(min=40), metavar="COLUMNS", help="Width of a line.  [default: the terminal's]"
 )
@@ -112,18 +116,12 @@ def export(run_id: str, file: Path | None, form: str | None, others: tuple[str, 
     The ending of FILE says the format: .json, .graphml, .dot, .mmd (Mermaid), .svg or .html, a page that folds,
     searches and replays the tree in any browser.
     """
-    if file is None and form is None:
-        raise UsageError("there is neither a FILE nor a --format", "write one of them, such as --format html")
-    ending = f".{form}" if form is not None else "" if file is None else file.suffix.lower()
+    ending = export_ending(file, form)
     if others and ending != ".html":
         raise UsageError(f"--with does not go with {ending}", "compare runs in a page, --format html")
     runs = [_load(each) for each in (run_id, *others)]
-    text = _page_of(runs) if ending == ".html" else _exported(runs[0].solution, ending)
-    if file is None:
-        with terminal.owned_stdout():
-            terminal.write(text.removesuffix("\n"))
-    else:
-        _write_file(file, text)
+    text = _page_of(runs) if ending == ".html" else exported(runs[0].solution, ending)
+    write_export(file, text)
 
 
 @runs.command()
@@ -255,10 +253,15 @@ def write_tree(solution: Solution, path: Path) -> None:
     Raises:
         UsageError: if there is no tree or the file cannot be written.
     """
-    _write_file(path, _exported(solution, path.suffix.lower()))
+    write_export(path, exported(solution, path.suffix.lower()))
 
 
-def _exported(solution: Solution, ending: str) -> str:
+def exported(solution: Solution, ending: str) -> str:
+    """Return the tree of a run in the format of an ending.
+
+    Raises:
+        UsageError: if there is no tree.
+    """
     from ramify.search.export import export_tree
 
     if ending == ".html":
@@ -274,7 +277,27 @@ def _page_of(runs: list[SavedRun]) -> str:
     return page([run.solution.view_data(title=run.id, run_id=run.id, created=run.created.isoformat()) for run in runs])
 
 
-def _write_file(path: Path, text: str) -> None:
+def export_ending(file: Path | None, form: str | None) -> str:
+    """Return the ending of a tree format, of `--format` or else of the file.
+
+    Raises:
+        UsageError: if there is neither.
+    """
+    if file is None and form is None:
+        raise UsageError("there is neither a FILE nor a --format", "write one of them, such as --format html")
+    return f".{form}" if form is not None else "" if file is None else file.suffix.lower()
+
+
+def write_export(path: Path | None, text: str) -> None:
+    """Write an export to a file, or to stdout for None.
+
+    Raises:
+        UsageError: if it cannot be written.
+    """
+    if path is None:
+        with terminal.owned_stdout():
+            terminal.write(text.removesuffix("\n"))
+        return
     try:
         export_text(path, text)
     except OSError as error:

@@ -164,6 +164,35 @@ def test_a_file_without_problems(ramify, tmp_path):
     assert (result.code, "holds no problems" in result.err) == (2, True)
 
 
+def test_a_tree_of_an_item_is_written_in_every_form(ramify, model, file, tmp_path):
+    ramify("batch", "run", file, "--out", tmp_path / "a", "--save-trees", *OPTIONS)
+    page = tmp_path / "tree.html"
+    written = ramify("batch", "tree", tmp_path / "a", "p1", page)
+    assert (written.code, written.out, written.err) == (0, "", "")
+    assert page.read_text().startswith("<!doctype html>")
+    assert '"question":"add 1"' in page.read_text()
+    assert json.loads(ramify("batch", "tree", tmp_path / "a", "p1", "--format", "json").out)["nodes"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["p1", "tree.html"], "the tree of item 'p1' was not saved; run the batch with --save-trees"),
+        (["p9", "tree.html"], "has no item 'p9' that is done"),
+        (["p1", "tree.html", "--repeat", "3"], "has no item 'p1' with repetition 3"),
+        (["p1"], "neither a FILE nor a --format"),
+        (["p1", "tree.png"], "does not end in"),
+    ],
+)
+def test_a_tree_that_is_not_there(ramify, model, file, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    ramify("batch", "run", file, "--out", tmp_path / "a", *OPTIONS)
+    result = ramify("batch", "tree", tmp_path / "a", *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+    assert not (tmp_path / "tree.html").exists()
+
+
 def test_reports_in_every_form(ramify, model, file, tmp_path):
     ramify("batch", "run", file, "--out", tmp_path / "a", *OPTIONS)
     ramify("batch", "run", file, "--out", tmp_path / "b", *OPTIONS[:-1], "4")

@@ -179,10 +179,21 @@ def test_no_text_of_a_model_becomes_markup(opened: OpenPage) -> None:
 
 def test_the_policy_stops_what_markup_would_do(opened: OpenPage) -> None:
     page = opened(solution_of(random_tree(20)).to_html(), strict=False)
-    blocked = page.evaluate("() => { try { document.body.innerHTML = '<b>x</b>'; return false } catch { return true } }")
+    blocked = page.evaluate(
+        "() => { try { document.body.innerHTML = '<b>x</b>'; return false } catch { return true } }"
+    )
     assert blocked
     reached = page.evaluate("() => fetch('http://127.0.0.1:9/').then(() => true, () => false)")
     assert not reached
+
+
+def test_a_notebook_shows_the_page_in_its_frame(browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 1000, "height": 800})
+    page.set_content(f"<!doctype html><body>{solution_of(random_tree(40))._repr_html_()}</body>")
+    frame = page.frame_locator("iframe")
+    frame.locator(".row.winning").first.wait_for()
+    assert frame.locator(".outcome strong").inner_text() == page.inner_text("p strong")
+    page.close()
 
 
 def test_5000_nodes_stay_fluent(opened: OpenPage) -> None:
@@ -202,7 +213,10 @@ def test_5000_nodes_stay_fluent(opened: OpenPage) -> None:
                 times[kind].push(performance.now() - begun);
             };
             for (let i = 0; i < 20; i++) {
-                await timed('scroll', () => { outline.scrollTop = i * 1500; outline.dispatchEvent(new Event('scroll')) });
+                await timed('scroll', () => {
+                    outline.scrollTop = i * 1500;
+                    outline.dispatchEvent(new Event('scroll'));
+                });
                 await timed('replay', () => { slider.value = 200 * i + 1; slider.dispatchEvent(new Event('input')) });
             }
             const find = document.querySelector('input[type=search]');
@@ -219,9 +233,7 @@ def test_5000_nodes_stay_fluent(opened: OpenPage) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_have_contrast_and_nothing_overflows_on_a_phone(opened: OpenPage, scheme: Any) -> None:
-    page = opened(
-        solution_of(random_tree(60)).to_html(), viewport={"width": 360, "height": 740}, color_scheme=scheme
-    )
+    page = opened(solution_of(random_tree(60)).to_html(), viewport={"width": 360, "height": 740}, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     low = page.evaluate(
         """() => {

@@ -16,6 +16,7 @@ from ramify.viewer import notebook_view, page, progress_view, tree_data
 
 from .trees import HOSTILE, solution_of, tree_of
 
+
 class Elements(HTMLParser):
     """Elements of a page with their attributes, and the data block."""
 
