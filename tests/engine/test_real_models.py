@@ -15,6 +15,7 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from ramify import Budget, Engine, Greedy, Rebase, Solution, answers_equal
+from ramify.engine.control import opening
 from ramify.engine.runtime.llama.gguf_check import check_gguf
 from ramify.engine.runtime.llama.native import available_threads
 from ramify.engine.runtime.serve.pools import most_batch_tokens
@@ -135,6 +136,18 @@ def test_a_long_question_with_little_time_returns_in_time(name: str, seconds: fl
     solution = smollm2.solve(f"{story}{QUESTION}", strategy=sized(name, 8), budget=Budget(seconds=seconds))
     assert solution.stop_reason is StopReason.BUDGET_SECONDS
     assert solution.usage.seconds <= seconds + SLACK_S
+
+
+@pytest.mark.parametrize("name", ["rebase", "mcts"])
+def test_with_time_for_one_path_the_first_path_is_that_of_greedy(
+    name: str, greedy: Solution, smollm2: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So long a path does not fit at any speed of the machine.
+    monkeypatch.setattr(opening, "PATH_TOKENS", 10**6)
+    limits = Budget(seconds=120, generated_tokens=100)
+    solution = smollm2.solve(strategy=sized(name, 4), budget=limits)
+    assert (solution.answer, solution.text, solution.note) == (greedy.answer, greedy.text, opening.GREEDY_NOTE)
+    assert solution.usage.policy.reevaluated_tokens == 0
 
 
 def test_an_unfinished_path_is_the_text_of_a_run_without_an_answer(smollm2: Loaded) -> None:
