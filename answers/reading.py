@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from .answer_forms import AnswerForm, answer_form
 from .extract import extract_answer, last_number
 from .kinds import AnswerKind, code_in, guess_kind, kind_of_texts, letter_of, only_option_in, options_of
 from .normalise import normalise, unwrap
@@ -59,7 +60,7 @@ class AnswerReader:
 
     `guessed` tells that nobody named the kind. A kind that is `open` is BOX until finished texts turn out to mark no
     answer. `last_resort` takes the last number of a text that marks none. `options` are the texts of the question's
-    options by letter.
+    options by letter. `form` has the rule that finds the answer, if there is one.
     """
 
     kind: AnswerKind = AnswerKind.BOX
@@ -67,19 +68,27 @@ class AnswerReader:
     open: bool = False
     last_resort: bool = False
     options: Mapping[str, str] = field(default_factory=dict[str, str])
+    form: AnswerForm | None = None
 
     @classmethod
-    def of(cls, question: str, asked: str = AUTO, prompt: AnswerKind | None = None) -> AnswerReader:
+    def of(cls, question: str, asked: str = AUTO, prompt: str | None = None) -> AnswerReader:
         """Return the reader for a question.
 
-        `asked` is the kind that the user named or AUTO, and `prompt` the kind that the prompt asks for, None if it
-        suits any.
+        `asked` is the form that the user named (see `answer_form`) or AUTO, and `prompt` the form that the prompt asks
+        for, None if it suits any.
+
+        Raises:
+            UsageError: if there is no such form.
         """
-        if asked != AUTO:
-            kind = AnswerKind(asked)
-            return cls(kind, options=options_of(question) if kind is AnswerKind.CHOICE else {})
-        if prompt is not None:
-            return cls(prompt)
+        named = prompt if asked == AUTO else asked
+        if named is not None:
+            form = answer_form(named)
+            options = options_of(question) if form.kind is AnswerKind.CHOICE else {}
+            return cls(
+                form.kind,
+                options=options or dict.fromkeys(form.letters, ""),
+                form=form if form.has_rule else None,
+            )
         kind = guess_kind(question)
         if kind is None:
             return cls(guessed=True, open=True)
@@ -96,6 +105,8 @@ class AnswerReader:
 
     def read(self, text: str) -> str | None:
         """Return the answer of a finished text, None if it has none."""
+        if self.form is not None:
+            return self.form.find(text)
         match self.kind:
             case AnswerKind.BOX | AnswerKind.NUMBER:
                 return extract_answer(text) or (last_number(text) if self.last_resort else None)
@@ -113,6 +124,9 @@ class AnswerReader:
 
         An answer that more text could change, such as a number at the very end, is not complete.
         """
+        if self.form is not None:
+            answer = self.form.find(text)
+            return answer if answer == self.form.find(f"{text}0") else None
         match self.kind:
             case AnswerKind.LINE | AnswerKind.TEXT:
                 return None

@@ -12,10 +12,10 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from ramify.answers.checkers import AnswerEquality, make_checker
+from ramify.answers.checkers import DEFAULT_CHECK, AnswerEquality, make_checker
 from ramify.answers.kinds import AnswerKind
 from ramify.answers.reading import AUTO, AnswerReader
-from ramify.config import DEFAULT_RUN, AnswerWord, EngineConfig, RunConfig
+from ramify.config import DEFAULT_RUN, EngineConfig, RunConfig
 from ramify.errors import EngineClosed, UsageError, check_kind
 from ramify.events import Event, ModelLoading
 from ramify.problem import Problem
@@ -150,7 +150,7 @@ class Engine:
         max_step_tokens: int = DEFAULT_RUN.max_step_tokens,
         min_step_tokens: int = DEFAULT_RUN.min_step_tokens,
         max_path_tokens: int = DEFAULT_RUN.max_path_tokens,
-        answer: AnswerWord = DEFAULT_RUN.answer,
+        answer: str = DEFAULT_RUN.answer,
         calculator: bool = DEFAULT_RUN.calculator,
         tools: ToolsGiven = None,
         max_tool_calls: int = DEFAULT_RUN.max_tool_calls,
@@ -296,7 +296,8 @@ class Engine:
         meter = Meter(config.budget, price, min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens))
 
         answers, ends_at_answer = answers_of(policy, problem, config.answer)
-        checker = make_checker(problem.check)
+        check = policy.check if isinstance(policy, PromptsByKind) and problem.check == DEFAULT_CHECK else None
+        checker = make_checker(check or problem.check)
         equality = AnswerEquality(checker.same_quickly, checker.same)
 
         tool_calls = None if toolbox is None else _tool_calls(policy, toolbox)
@@ -340,16 +341,18 @@ def _tool_calls(policy: PolicyModel, toolbox: Toolbox) -> Callable[[SearchTree],
     return lambda tree: ToolCalls(tree, reader, toolbox.limits.path_calls)
 
 
-def answers_of(policy: PolicyModel, problem: Problem, asked: AnswerWord) -> tuple[AnswerReader, bool]:
+def answers_of(policy: PolicyModel, problem: Problem, asked: str) -> tuple[AnswerReader, bool]:
     """Return the reader of a policy's answers to a problem, and whether a path ends with its first answer.
 
     A problem with a system message of its own may ask for any kind of answer.
     """
-    ends_at_answer = asked in (AUTO, AnswerKind.BOX) and (not isinstance(policy, EndsItself) or policy.ends_at_answer)
-    if ends_at_answer:
-        return AnswerReader(), True
     asks = isinstance(policy, PromptsByKind) and problem.conversation.system is None
-    return AnswerReader.of(problem.question, asked, policy.answer_kind if asks else None), False
+    form = policy.answer_kind if asks else None
+    has_rule = form is not None and ":" in form
+    marked = asked == AnswerKind.BOX or (asked == AUTO and not has_rule)
+    if marked and (not isinstance(policy, EndsItself) or policy.ends_at_answer):
+        return AnswerReader(), True
+    return AnswerReader.of(problem.question, asked, form), False
 
 
 @asynccontextmanager

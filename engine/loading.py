@@ -22,7 +22,9 @@ from ramify.settings import verify
 from .library.catalog import resolve_model
 from .policy.defaults import RecommendsSampling, recommended_sampling
 from .policy.llama import LlamaPolicy
+from .policy.prompts.prompt_files import find_preset
 from .policy.prompts.prompt_format import choose_prompt_format
+from .policy.prompts.step_formats import step_format
 from .policy.protocol import PolicyModel
 from .policy.remote.address import is_remote
 from .rewards.loading import FileUse, RewardLoader, RewardSource
@@ -116,6 +118,18 @@ def default_sampling(model: str | Path | PolicyModel) -> TokenSampling:
     return USUAL_SAMPLING if is_remote(model) else recommended_sampling(check_gguf(resolve_model(model).path).metadata)
 
 
+def _check_prompt(config: EngineConfig) -> None:
+    """Check the settings of prompts that need no model.
+
+    Raises:
+        UsageError: if the preset or the step format does not exist or is not valid.
+    """
+    if config.prompt_preset is not None:
+        find_preset(config.prompt_preset)
+    if config.step_format is not None:
+        step_format(config.step_format)
+
+
 class _Loader:
     """Loads model files into the workers, which start when the first file is loaded."""
 
@@ -133,6 +147,7 @@ class _Loader:
             await self._begin_reward(reward, None)
             return await self._remote_policy(str(name))
         ref = resolve_model(name)
+        await to_thread.run_sync(_check_prompt, self._config, abandon_on_cancel=True)
         begun = await self._begin(FileUse(ref.path), muted=muted_ids(check_gguf(ref.path).metadata))
         await self._begin_reward(reward, ref.path)
         # The first search needs it, and the workers are busy with the files.

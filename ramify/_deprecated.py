@@ -252,7 +252,8 @@ FORMER_HOMES: Mapping[str, Mapping[str, str]] = {
         "ramify.engine.runtime.messages": "StepRequest StepResult Turn",
     },
     "ramify.engine.prompts": {
-        "ramify.engine.policy.prompts.presets": "PRESETS PromptPreset choose_preset",
+        "ramify.engine.policy.prompts.presets": "PromptPreset",
+        "ramify.engine.policy.prompts.prompt_files": "PRESETS choose_preset",
         "ramify.engine.policy.prompts.prompt": "Prompt SpecialTokens render_prompt special_tokens",
         "ramify.engine.policy.prompts.prompt_format": "PromptFormat choose_prompt_format",
         "ramify.engine.policy.prompts.step_formats": (

@@ -96,6 +96,18 @@ def check_tools(names: str) -> None:
     check(names)
 
 
+def check_answer(form: str) -> None:
+    """Check the form of answers.
+
+    Raises:
+        UsageError: if there is none of this name, or its pattern is not valid.
+    """
+    # Rules need the child process of patterns, whose import takes long.
+    from ramify.answers.answer_forms import answer_form
+
+    answer_form(form)
+
+
 def stop_pattern(text: str | None, before: str = "") -> str:
     """Return the pattern of texts that end a path, given as one text or a JSON list of texts; "" for None.
 
@@ -293,15 +305,14 @@ class EngineConfig(ModelSettings):
     prompt_preset: str | None = setting(
         None,
         group="sampling",
-        metavar="NAME",
-        help="How the question is put: plain, gsm8k, math, text.",
+        metavar="NAME|FILE",
+        help="How the question is put: plain, gsm8k, math, text, or a prompt file.",
         unset="as the model says",
         explanation='`plain` (the question alone), `gsm8k` (an answer after "The answer is", with worked examples for '
-        "models without a chat template), `math` (an answer in `\\boxed{}`) or `text` (the question alone, steps are "
-        "paragraphs); by default what the file says, else `math` for models with a chat template and `gsm8k` for "
-        "others, and `text` where the answer is a text or code ([answers.md](answers.md)). For servers also "
-        "`chat:NAME` "
-        "([remote.md](remote.md))",
+        "models without a chat template), `math` (an answer in `\\boxed{}`), `text` (the question alone, steps are "
+        "paragraphs), or a prompt file ([prompts.md](prompts.md)); by default what the file says, else `math` for "
+        "models with a chat template and `gsm8k` for others, and `text` where the answer is a text or code "
+        "([answers.md](answers.md)). For servers also `chat:NAME` ([remote.md](remote.md))",
         identity="always",
     )
     system_prompt: str | None = setting(
@@ -387,15 +398,17 @@ class RunConfig:
         explanation="tokens of a path, 1,024 by default; one that reaches it without an answer is given up",
         identity="always",
     )
-    answer: AnswerWord = setting(
+    answer: str = setting(
         "auto",
         choices=get_args(AnswerWord),
+        check=check_answer,
+        metavar="FORM",
         group="search",
-        help="What the answer is.",
+        help="What the answer is: auto, box, number, choice, line, code, text or a rule.",
         explanation='what the answer is: `box` (what the text marks, such as `\\boxed{}` or "The answer is"), '
-        "`number`, `choice` (the letter of an option), `line` (the last line), `code` (the longest block of code) or "
-        "`text` (all of it); `auto`, the default, goes by the prompt preset, the question and the texts "
-        "([answers.md](answers.md))",
+        "`number`, `choice` (the letter of an option), `line` (the last line), `code` (the longest block of code), "
+        "`text` (all of it), `choice:A-E`, `regex:PATTERN` or `json:POINTER` ([prompts.md](prompts.md)); `auto`, the "
+        "default, goes by the prompt preset, the question and the texts ([answers.md](answers.md))",
     )
     calculator: bool = setting(
         False,

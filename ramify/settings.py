@@ -190,9 +190,9 @@ class Setting:
             UsageError: if there is no such value.
         """
         value = self.kind.read(text)
-        if self.check is not None:
+        if self.check is not None and value not in self.choices:
             self.check(value)
-        if self.choices and value not in self.choices:
+        elif self.choices and value not in self.choices:
             raise UsageError(f"{text!r} is not one of {', '.join(self.choices)}", f"use {_either(self.choices)}")
         if not self._within(value) or (self.low_excluded and value == self.low):
             raise UsageError(f"{value} is not in the range", self.advice)
@@ -212,7 +212,9 @@ class Setting:
             return
         is_text = self.kind in (TEXT, COMPACT, TEXT_OR_FILE)
         check_kind(self.attribute, value, (str, PathLike) if is_text else Real, "a text" if is_text else "a number")
-        if self.choices and value not in self.choices:
+        if self.choices and self.check is not None and value not in self.choices:
+            self.check(str(value))
+        elif self.choices and value not in self.choices:
             raise UsageError(f"{self.attribute} is {value!r}", f"use {_either(self.choices)}")
         if not self._within(value):
             raise UsageError(f"{self.attribute} is {value}", self.advice)

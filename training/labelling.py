@@ -19,7 +19,7 @@ from anyio.to_thread import run_sync
 
 from ramify.answers.checkers import make_checker
 from ramify.answers.reading import AnswerReader
-from ramify.config import DEFAULT_RUN, AnswerWord, RunConfig
+from ramify.config import DEFAULT_RUN, RunConfig
 from ramify.engine.control.path_ends import PathEnds
 from ramify.engine.policy.protocol import PolicySession
 from ramify.engine.runtime.messages import StepRequest, StepResult
@@ -68,7 +68,7 @@ class LabelPlan:
     max_step_tokens: int = DEFAULT_RUN.max_step_tokens
     min_step_tokens: int = DEFAULT_RUN.min_step_tokens
     max_path_tokens: int = DEFAULT_RUN.max_path_tokens
-    answer: AnswerWord = DEFAULT_RUN.answer
+    answer: str = DEFAULT_RUN.answer
 
     def __post_init__(self) -> None:
         verify(self.sampling)

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from ramify.config import EngineConfig, RunConfig
 from ramify.engine.library.catalog import resolve_model
+from ramify.engine.policy.prompts.prompt_files import prompt_file
 from ramify.engine.policy.remote.address import is_remote, parse_address
 from ramify.engine.rewards.naming import read_reward_name
 from ramify.errors import ModelLoadError
@@ -136,6 +137,10 @@ def configuration(
         settings["reward_spec"] = None
     elif spec is not None and is_file(Path(spec)):
         settings["reward_spec"] = file_hash(Path(spec))
+    prompt = (engine.prompt_preset or "").removeprefix("chat:")
+    file = prompt_file(prompt) if prompt else None
+    if file is not None and is_file(file):
+        settings["prompt_preset"] = file_hash(file)
     return {
         "ramify": package_version("ramify"),
         "model": model["sha256"] or model["name"],

@@ -11,7 +11,8 @@ from ramify.errors import UsageError
 from ramify.sampling_params import UNFILTERED, USUAL_SAMPLING, SamplingParams, TokenSampling
 from ramify.settings import verify
 
-from .prompts.presets import PRESET_KEY, choose_preset
+from .prompts.presets import PRESET_KEY
+from .prompts.prompt_files import choose_preset
 from .prompts.step_formats import choose_step_format
 
 ANSWER_ENDS = "the first answer, or the model's own end"

@@ -39,7 +39,7 @@ class LlamaPolicy:
     @property
     def sampling(self) -> TokenSampling:
         """The sampling that suits the model."""
-        return recommended_sampling(self.model.info.metadata)
+        return self.prompt.preset.sampling.resolved(recommended_sampling(self.model.info.metadata))
 
     @property
     def width(self) -> int:
@@ -58,9 +58,14 @@ class LlamaPolicy:
         return PRESET_KEY in self.model.info.metadata
 
     @property
-    def answer_kind(self) -> AnswerKind | None:
-        """The kind of answer that its prompt asks for; None if the prompt follows from the question."""
+    def answer_kind(self) -> str | None:
+        """The form of answer that its prompt asks for; None if the prompt follows from the question."""
         return self.prompt.answer
+
+    @property
+    def check(self) -> str | None:
+        """The checker that its prompt names, None for the usual one."""
+        return self.prompt.preset.check
 
     @property
     def calculates(self) -> bool:

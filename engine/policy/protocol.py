@@ -107,8 +107,13 @@ class PromptsByKind(Protocol):
     """A policy whose prompt follows from the kind of the answer."""
 
     @property
-    def answer_kind(self) -> AnswerKind | None:
-        """The kind of answer that its prompt asks for; None if the prompt follows from the question."""
+    def answer_kind(self) -> str | None:
+        """The form of answer that its prompt asks for (see `answer_form`); None if it follows from the question."""
+        ...
+
+    @property
+    def check(self) -> str | None:
+        """The checker that its prompt names, for problems that name none; None for the usual one."""
         ...
 
     async def open_as(self, question: str, kind: AnswerKind) -> PolicySession:

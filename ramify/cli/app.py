@@ -23,6 +23,7 @@ COMMANDS = (
     "calibrate",
     "bench",
     "problems",
+    "prompts",
     "models",
     "reward",
     "config",

@@ -193,9 +193,25 @@ def read_input(source: str, options: dict[str, Any]) -> list[Problem]:
         form=options["form"],
         on_bad=note_bad if options["skip_bad"] else None,
     )
+    problems = _with_check(problems, options.get("prompt_preset"))
     if not problems:
         raise UsageError(f"{'stdin' if source == STDIN else source} holds no problems", "check the file")
     return problems
+
+
+def _with_check(problems: list[Problem], preset: str | None) -> list[Problem]:
+    """Return the problems, those that name no checker with that of a prompt file.
+
+    Raises:
+        UsageError: if there is no such preset.
+    """
+    if preset is None:
+        return problems
+    from ramify.answers.checkers import DEFAULT_CHECK
+    from ramify.engine.policy.prompts.prompt_files import find_preset
+
+    check = find_preset(preset.removeprefix("chat:")).check
+    return [replace(each, check=check) if check and each.check == DEFAULT_CHECK else each for each in problems]
 
 
 def _with_examples(problems: list[Problem], name: str | None) -> list[Problem]:

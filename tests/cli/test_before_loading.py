@@ -99,3 +99,22 @@ async def test_the_terminal_ui(options: dict[str, str]) -> None:
     with pytest.raises(RamifyError):
         await host.acquire(plan)
     await host.close(5)
+
+
+PROMPTS = (
+    "--prompt-preset wrong.toml",
+    "--prompt-preset none.toml",
+    "--prompt-preset maths",
+    "--step-format lines",
+    "--answer regex:(",
+    "--stop-text []",
+    "--messages wrong.toml",
+    "--examples wrong.toml",
+    "--system @none",
+)
+
+
+@pytest.mark.parametrize("given", PROMPTS)
+def test_wrong_prompts(given: str, ramify: Any, bundled: None) -> None:
+    Path("wrong.toml").write_text("answer = 'best'")
+    told(ramify("solve", "-q", *given.split(), "What is 3 + 4?"), 2)

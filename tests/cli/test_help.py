@@ -35,6 +35,7 @@ COMMANDS = [
     "calibrate",
     "bench",
     "problems",
+    "prompts",
     "models",
     "reward",
     "config",
@@ -72,6 +73,9 @@ def test_solve_options_are_pinned(ramify):
         (["runs", "delete"], ["--help"]),
         (["config", "show"], ["--help", "--json"]),
         (["config", "path"], ["--help"]),
+        (["prompts", "list"], ["--help", "--json"]),
+        (["prompts", "show"], ["--help", "--json"]),
+        (["prompts", "check"], ["--help"]),
     ],
 )
 def test_other_options_are_pinned(ramify, arguments, options):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import ramify
-from ramify.engine.policy.prompts.presets import PRESETS
 from ramify.engine.policy.prompts.prompt import SpecialTokens, bridge_tokens
+from ramify.engine.policy.prompts.prompt_files import PRESETS
 from ramify.errors import ModelLoadError
 from ramify.reward.testing import PieceTokenizer
 from ramify.search.node import Origin

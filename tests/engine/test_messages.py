@@ -11,8 +11,9 @@ import pytest
 
 import ramify
 from ramify.conversation import Conversation, Example, Message, examples_from_file, messages_from_file
-from ramify.engine.policy.prompts.presets import PRESETS, PromptPreset
+from ramify.engine.policy.prompts.presets import PromptPreset
 from ramify.engine.policy.prompts.prompt import render_prompt
+from ramify.engine.policy.prompts.prompt_files import PRESETS
 from ramify.engine.policy.prompts.prompt_format import PromptFormat
 from ramify.engine.policy.prompts.step_formats import STEP_FORMATS
 from ramify.engine.policy.remote.requests import chat_messages

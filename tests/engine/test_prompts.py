@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ramify.engine.policy.prompts import chat_template
 from ramify.engine.policy.prompts.chat_template import TemplateRefused, render_chat
-from ramify.engine.policy.prompts.presets import PRESETS, choose_preset
 from ramify.engine.policy.prompts.prompt import SpecialTokens, render_prompt, special_tokens
+from ramify.engine.policy.prompts.prompt_files import PRESETS, choose_preset
 from ramify.engine.policy.prompts.prompt_format import choose_prompt_format
 from ramify.engine.policy.prompts.step_formats import (
     STEP_FORMATS,

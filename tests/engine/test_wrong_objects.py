@@ -10,7 +10,7 @@ import pytest
 
 import ramify
 from ramify import Engine, Problem, SamplingParams
-from ramify.engine.policy.prompts.presets import PRESETS
+from ramify.engine.policy.prompts.prompt_files import PRESETS
 from ramify.errors import ArgumentError
 from ramify.testing import ScriptedModel
 

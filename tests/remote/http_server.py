@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from ramify.engine.policy.prompts.presets import PRESETS
+from ramify.engine.policy.prompts.prompt_files import PRESETS
 
 PIECE = re.compile(r"\n|[^\n\S]*\S+|[^\n\S]+")
 """What the server counts as a token: a word with the space before it, or a newline."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ramify.engine.policy.prompts.presets import PRESETS
+from ramify.engine.policy.prompts.prompt_files import PRESETS
 from ramify.engine.policy.prompts.step_formats import STEP_FORMATS, split_steps
 from ramify.engine.runtime.decode import step_text
 from ramify.engine.runtime.decode.step_text import StepText, open_block

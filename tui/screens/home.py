@@ -18,7 +18,7 @@ from textual.widgets.option_list import Option as ListOption
 
 from ramify.config import SETTINGS
 from ramify.errors import UsageError
-from ramify.settings import TEXT
+from ramify.settings import TEXT, TEXT_OR_FILE
 
 from ..common.actions import bindings
 from ..common.program import program_of
@@ -329,7 +329,7 @@ def _field(key: str, label: str, offered: Mapping[str, str]) -> Choice:
         options=options,
         free=free,
         check=(lambda text: _value(key, text)) if free else None,
-        from_start=setting.kind is TEXT,
+        from_start=setting.kind in (TEXT, TEXT_OR_FILE),
     )
 
 
@@ -354,7 +354,7 @@ def _value(key: str, text: str) -> Any:
         return ""
     value = SETTINGS[key].parse(text)
     if key == "prompt_preset":
-        from ramify.engine.policy.prompts.presets import choose_preset
+        from ramify.engine.policy.prompts.prompt_files import choose_preset
 
         choose_preset(value.removeprefix("chat:"), {}, None)
     return value

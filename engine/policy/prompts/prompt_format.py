@@ -12,8 +12,9 @@ from ramify.errors import ModelLoadError
 from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import StepFormat
 
-from .presets import PRESET_KEY, TEXT_PRESET, PromptPreset, choose_preset
+from .presets import PRESET_KEY, PromptPreset
 from .prompt import Prompt, SpecialTokens, bridge_tokens, render_prompt, special_tokens
+from .prompt_files import TEXT_PRESET, choose_preset
 from .step_formats import choose_step_format, split_steps
 
 
@@ -32,8 +33,8 @@ class PromptFormat:
     for_texts: PromptFormat | None = None
 
     @property
-    def answer(self) -> AnswerKind | None:
-        """The kind of answer that the chosen preset asks for; None if it suits any, or was not chosen."""
+    def answer(self) -> str | None:
+        """The form of answer that the chosen preset asks for; None if it suits any, or was not chosen."""
         return None if self.for_texts is not None else self.preset.answer
 
     def suiting(self, kind: AnswerKind) -> PromptFormat:

@@ -16,7 +16,7 @@ from ramify.conversation import Conversation
 from ramify.errors import ModelLoadError, ModelUnreachable, RamifyError, UsageError
 from ramify.sampling_params import USUAL_SAMPLING, StepFormat, TokenSampling
 
-from ..prompts.presets import TEXT_PRESET, choose_preset
+from ..prompts.prompt_files import TEXT_PRESET, choose_preset
 from ..prompts.step_formats import choose_step_format, split_steps
 from .address import KEY_VARIABLES, RemoteAddress, check_sendable, key_from_environment, parse_address
 from .dialect import UNSUPPORTED_CODES, Dialect, DialectCache, adapt, detect_continuation, fetch_facts
@@ -120,14 +120,19 @@ class RemotePolicy:
         return False
 
     @property
-    def answer_kind(self) -> AnswerKind | None:
-        """The kind of answer that its prompt asks for; None if the prompt follows from the question."""
+    def answer_kind(self) -> str | None:
+        """The form of answer that its prompt asks for; None if the prompt follows from the question."""
         return None if self.text_writer is not self.writer else self.writer.preset.answer
 
     @property
+    def check(self) -> str | None:
+        """The checker that its prompt names, None for the usual one."""
+        return self.writer.preset.check
+
+    @property
     def sampling(self) -> TokenSampling:
-        """The sampling of models whose files are not known."""
-        return USUAL_SAMPLING
+        """What the preset says, else the sampling of models whose files are not known."""
+        return self.writer.preset.sampling.resolved(USUAL_SAMPLING)
 
     @classmethod
     async def connect(
