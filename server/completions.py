@@ -87,7 +87,7 @@ class Completion:
         async with admission.turn(self.caller) as queued_s:
             served.queued_s = queued_s
             async with engine.run(self.problem, **self.plan.options) as run:
-                served.run, served.status = run, RunStatus.RUNNING
+                served.begin(run)
                 async for event in run:
                     served.take(event)
                 solution = await run.result()
@@ -121,7 +121,8 @@ class Completion:
     def choices(self, solution: Solution) -> list[Choice]:
         """Return the winning path, and after it the best path of each further answer, `n` at most."""
         wanted = self.request.n or 1
-        first = Choice(steps=_steps(solution), finish_reason="length" if solution.answer is None else "stop")
+        ended = solution.answer is not None or any(each.text == solution.text for each in solution.candidates)
+        first = Choice(steps=_steps(solution), finish_reason="stop" if ended else "length")
         groups = () if self.served.vote is None else self.served.vote.groups
         chosen = next((group for group in groups if any(each.node == solution.winner for each in group.members)), None)
         others = [group.best.text for group in groups if group is not chosen] if solution.answer is not None else []

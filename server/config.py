@@ -46,7 +46,7 @@ class Caller:
         Raises:
             UsageError: if the key is empty, or has signs that no header can carry.
         """
-        if not key or not key.isascii() or not key.isprintable() or key != key.strip():
+        if not key or not key.isascii() or not key.isprintable() or " " in key:
             raise UsageError(f"the key of {name} cannot be sent in a header", "use letters, digits and signs of ASCII")
         return cls(name=name, digest=_digest(key), **limits)
 
@@ -142,7 +142,7 @@ def read_callers(path: Path) -> list[Caller]:
 def _caller(path: Path, name: str, table: Any) -> Caller:
     if not isinstance(table, dict):
         raise UsageError(f"{path}: {name} has to be a table", f'write [{name}] and below it key = "…"')
-    values = cast("dict[str, Any]", dict(cast("dict[str, Any]", table)))
+    values = dict(cast("dict[str, Any]", table))
     key = values.pop("key", None)
     known = (*UNITS, *_COUNTS)
     for each in values:

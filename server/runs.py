@@ -85,6 +85,12 @@ class ServedRun:
             raise ApiError(HTTPStatus.CONFLICT, f"the run {self.id} is {self.status}", code="run_not_running")
         return self.run
 
+    def begin(self, run: Run) -> None:
+        """Note that the run searches; those who watched it wait get its state anew, with the beginning of its tree."""
+        self.run, self.status = run, RunStatus.RUNNING
+        if self._watchers:
+            self._tell({"type": "snapshot", "run": self.to_dict(tree=True)})
+
     def take(self, event: Event) -> None:
         """Take an event of the run, and pass it on to those who watch."""
         match event:

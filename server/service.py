@@ -24,6 +24,8 @@ log = logging.getLogger("ramify.server")
 
 LAST_S = 5.0
 """Time after the grace in which stopped searches hand in their best answer."""
+STOP_AGAIN_S = 0.25
+"""Time between two calls to stop what still runs after the grace."""
 BACKLOG = 1024
 
 
@@ -130,9 +132,12 @@ async def _wait_for_end(
         server.should_exit = True
         await anyio.sleep(service.config.grace_s)
         service.admission.refuse_waiting()
-        for served in service.runs.active:
-            if served.run is not None:
-                served.run.stop()
+        while True:
+            # Again and again, for those that had their turn but had not begun.
+            for served in service.runs.active:
+                if served.run is not None:
+                    served.run.stop()
+            await anyio.sleep(STOP_AGAIN_S)
 
 
 async def _note_signals(server: uvicorn.Server, received: list[signal.Signals], end: anyio.Event) -> None:

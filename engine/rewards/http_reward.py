@@ -263,6 +263,6 @@ def _of_good(spec: RewardSpec, row: Sequence[Any]) -> float:
 
 
 def _usage(reply: Any) -> ScoreUsage:
-    used = reply.get("usage") or {}
+    used: dict[str, Any] = reply.get("usage") or {}
     read = used.get("prompt_tokens", used.get("total_tokens", 0))
     return ScoreUsage(evaluated_tokens=int(read or 0), generated_tokens=int(used.get("completion_tokens") or 0))

@@ -88,6 +88,13 @@ async def test_fields_of_the_api_reach_the_search(serving):
     assert cut.choices[0].message.content.startswith("Step of child")
 
 
+async def test_a_text_without_an_answer_that_ended_by_itself_was_not_cut(serving):
+    async with serving(lambda question, path: "I do not know.") as server, server.client() as client:
+        found = await client.chat.completions.create(model="scripted", messages=user())
+    assert found.model_extra["ramify"]["answer"] is None
+    assert (found.choices[0].message.content, found.choices[0].finish_reason) == ("I do not know.", "stop")
+
+
 async def test_the_budget_comes_from_the_body_then_headers_then_the_preset_then_the_server(serving):
     preset = Preset(name="small", values={"strategy": "majority", "width": 3, "max_generated_tokens": 500})
     async with serving(presets={"small": preset}, defaults={"max_nodes": 99}) as server, server.client() as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -115,7 +116,7 @@ def test_a_crash_of_the_worker_in_mid_request_is_survived(served_process):
     thread.start()
     wait_for(url, 1)
     for pid in children(child.pid):
-        if "multiprocessing.spawn" in Path(f"/proc/{pid}/cmdline").read_text():
+        if "runtime.serve.worker" in Path(f"/proc/{pid}/cmdline").read_text():
             os.kill(pid, signal.SIGKILL)
     thread.join(PATIENCE_S)
     assert (found[0].status_code, found[0].json()["ramify"]["answer"]) == (200, "7")
@@ -152,7 +153,7 @@ def test_a_conversation_with_a_real_model(served_process, real_model):
         (["--max-queued", "-1"], "--max-queued"),
         (["--grace", "soon"], "--grace"),
         (["--host", "0.0.0.0"], "--api-key"),
-        (["--host", "no such host"], "no address"),
+        (["--host", "no such host", "--open"], "no address"),
         (["--api-key", "a b"], "cannot be sent"),
         (["--api-keys", "/no/such/file"], "--api-keys"),
         (["--strategy", "rebas"], "rebase"),
@@ -210,3 +211,20 @@ def test_the_examples_for_clients_run(served_process):
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
         assert done.stderr == ""
+
+
+@pytest.mark.usefixtures("bundled")
+async def test_the_example_of_a_web_handler_answers():
+    file = Path(__file__).parents[2] / "examples" / "server" / "web_handler.py"
+    spec = importlib.util.spec_from_file_location("web_handler", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["web_handler"] = module
+    spec.loader.exec_module(module)
+    async with module.lifespan(module.app):
+        transport = httpx.ASGITransport(module.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=PATIENCE_S) as http:
+            found = await http.get("/answer", params={"question": QUESTION})
+            empty = await http.get("/answer", params={"question": " "})
+    assert (found.status_code, found.json()["answer"]) == (200, "7")
+    assert empty.status_code == 400

@@ -87,6 +87,28 @@ async def test_events_begin_with_the_state_and_end_with_the_run(serving):
     assert found[0].json()["ramify"]["stop_reason"] == "user"
 
 
+async def test_who_watches_a_waiting_run_gets_its_state_when_it_begins(serving):
+    async with serving(endless, delay_s=0.02, max_runs=1) as server, running(server, **LONG) as (http, first, _):
+        async with anyio.create_task_group() as tasks:
+
+            async def ask() -> None:
+                await http.post("/v1/chat/completions", json=body(ramify={"strategy": "greedy", "max_nodes": 3}))
+
+            tasks.start_soon(ask)
+            while len(runs := (await http.get(RUNS)).json()["data"]) < 2:
+                await anyio.sleep(0.01)
+            async with http.stream("GET", f"{RUNS}/{runs[0]['id']}/events") as response:
+                events = events_of(response)
+                waiting = await anext(events)
+                await http.post(f"{RUNS}/{first}/stop", json={})
+                begun = await anext(events)
+                seen = [event["type"] async for event in events]
+    assert (waiting["type"], waiting["run"]["status"], waiting["run"]["tree"]) == ("snapshot", "queued", None)
+    assert (begun["type"], begun["run"]["status"]) == ("snapshot", "running")
+    assert len(begun["run"]["tree"]["nodes"]) == 1
+    assert seen[0] == "run_started" and seen[-1] == "run_ended"
+
+
 async def test_events_of_a_run_that_has_ended_are_its_state(serving):
     async with serving() as server, server.http() as http:
         found = (await http.post("/v1/chat/completions", json=body())).json()
