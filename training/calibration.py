@@ -16,6 +16,7 @@ from ramify.problem import Problem
 from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy, strategy_option_names, strategy_to_dict
 from ramify.search.strategies.auto import Auto
+from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import MajorityVote, WeightedVote
 from ramify.search.strategy import Strategy
 from ramify.solution import Solution
@@ -24,8 +25,12 @@ WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 NO_LIMIT = Budget()
 
 
-def grid(names: Sequence[str], widths: Sequence[int] = WIDTHS, *, has_reward: bool) -> list[Strategy]:
+def grid(
+    names: Sequence[str], widths: Sequence[int] = WIDTHS, *, has_reward: bool, temperature: float | None = None
+) -> list[Strategy]:
     """Return each named strategy at each width; those without a width once, those that need a reward only with one.
+
+    REBASE has the `temperature`, None for its own.
 
     Raises:
         StrategyError: if a name is unknown.
@@ -33,7 +38,8 @@ def grid(names: Sequence[str], widths: Sequence[int] = WIDTHS, *, has_reward: bo
     found = list[Strategy]()
     for name in names:
         sized = "width" in strategy_option_names(name)
-        made = [make_strategy(name, width=width) for width in widths] if sized else [make_strategy(name)]
+        given = {} if temperature is None or name != Rebase.name else {"temperature": temperature}
+        made = [make_strategy(name, width=width, **given) for width in widths] if sized else [make_strategy(name)]
         found += [strategy for strategy in made if has_reward or not strategy.uses_reward]
     return found
 

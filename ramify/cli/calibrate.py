@@ -77,7 +77,12 @@ async def _measure(options: dict[str, Any], problems: list[Problem], source: str
         so_far.save(options["out"])
 
     async with Engine(model=options["model"], reward=reward, threads=options["threads"]) as engine:
-        strategies = grid(options["strategies"], options["widths"], has_reward=engine.reward is not None)
+        strategies = grid(
+            options["strategies"],
+            options["widths"],
+            has_reward=engine.reward is not None,
+            temperature=engine.default_temperature,
+        )
         return await measure(
             engine, problems, strategies, source=source, seed=options["seed"], on_point=keep, known=known
         )

@@ -205,6 +205,7 @@ async def test_a_profile_of_other_problems_is_not_gone_on_with() -> None:
 def test_strategies_that_need_a_reward_are_left_out_without_one() -> None:
     assert [s.name for s in grid(["rebase", "majority", "greedy"], [2], has_reward=False)] == ["majority", "greedy"]
     assert [s.name for s in grid(["rebase", "greedy"], [2, 4], has_reward=True)] == ["rebase", "rebase", "greedy"]
+    assert grid(["rebase"], [2], has_reward=True, temperature=0.3) == [Rebase(width=2, temperature=0.3)]
 
 
 @pytest.mark.parametrize(
