@@ -405,9 +405,10 @@ async def test_stop_rules_belong_to_the_configuration(scripted, problems, rows, 
 
 
 async def test_the_best_strategy_of_a_profile_becomes_the_configuration(problems, tmp_path):
+    from ramify.engine.loading import default_reward
     from ramify.engine.planning.profile import profile_path
 
-    if profile_path("demo-m", "demo-prm") is None:
+    if profile_path("demo-m", default_reward("demo-m")) is None:
         pytest.skip("there is no profile of the bundled models")
     settings = BatchConfig(strategy="auto", run=RunConfig(budget=Budget(generated_tokens=60)))
     await run_batch(problems[:1], tmp_path, settings)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ramify.engine.library import catalog
-from ramify.engine.library.catalog import list_bundled, list_user_models, resolve_model
+from ramify.engine.library.catalog import list_bundled, list_user_models, profile_path, resolve_model
 from ramify.errors import ModelLoadError, UsageError
 from ramify.files import models_folder
 
@@ -85,6 +85,23 @@ def test_bundled_models_are_listed_with_their_cards(folders: Path) -> None:
     assert sorted(demo.files) == ["f16", "q8_0"]
     assert (entries["demo-prm"].role, entries["demo-prm"].parameters) == ("reward", None)
     assert entries["demo-prm"].description == "process reward model for the task arithmetic"
+
+
+def test_a_profile_is_found_by_policy_and_reward_without_quantizations(folders: Path) -> None:
+    profiles = folders / "profiles"
+    profiles.mkdir()
+    for name in ("demo-m+demo-prm", "demo-m+head-demo-l-arithmetic-exact", "demo-m+mean-logprob"):
+        (profiles / f"{name}.json").write_text("{}")
+    for policy, reward, name in (
+        ("demo-m:q8_0", "ramify-demo-prm", "demo-m+demo-prm"),
+        ("demo-m", "demo-prm:f16", "demo-m+demo-prm"),
+        ("demo-m:f16", "head:demo-l * arithmetic:exact", "demo-m+head-demo-l-arithmetic-exact"),
+        ("demo-m", "mean-logprob", "demo-m+mean-logprob"),
+    ):
+        found = profile_path(policy, reward)
+        assert found is not None and found.stem == name
+    for policy, reward in (("demo-s", "demo-prm"), ("demo-m", "mean-logprob:demo-l"), ("demo-m", None)):
+        assert profile_path(policy, reward) is None
 
 
 def test_a_broken_card_is_a_clear_error(folders: Path) -> None:
