@@ -17,7 +17,11 @@ def test_a_profile_is_measured_resumed_and_used(ramify, tmp_path):
     ]
     assert first.out.startswith("FLOPs")
     profile = json.loads(out.read_text("utf-8"))
-    assert (profile["policy"], profile["reward"], len(profile["points"])) == ("demo-m", "head:demo-l * arithmetic:exact", 3)
+    assert (profile["policy"], profile["reward"], len(profile["points"])) == (
+        "demo-m",
+        "head:demo-l * arithmetic:exact",
+        3,
+    )
     again = ramify(*common)
     assert "right" not in again.err
     assert again.out == first.out

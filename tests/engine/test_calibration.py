@@ -15,6 +15,7 @@ import ramify
 from ramify.engine.planning.profile import UNITS, Cost, Point, Profile, fit, fitted, load_profile
 from ramify.engine.planning.strategy_choice import plan
 from ramify.errors import UsageError
+from ramify.search.strategies.rebase import Rebase
 from ramify.statistics import sign_test
 from ramify.testing import ScriptedModel
 from ramify.training.calibration import calibrate, grid, measure
