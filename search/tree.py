@@ -408,7 +408,7 @@ class SearchTree:
         return tree
 
     def to_html(self, *, winner: int | None = None, question: str = "") -> str:
-        """Return the tree as one HTML page, which folds, searches and replays it and works offline.
+        """Return the tree as one HTML page that folds, searches and replays it, without a server.
 
         `winner` is the node whose path is marked, None for none.
         """

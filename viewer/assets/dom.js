@@ -16,6 +16,14 @@ function button(label, title, onclick, options = {}) {
   return el("button", { type: "button", title, "aria-label": title, text: label, onclick, ...options });
 }
 
+// Build the content of an element anew if what it shows, `key`, has changed: focus and selection in it stay otherwise.
+function redraw(element, key, build) {
+  const shown = JSON.stringify(key);
+  if (element.shownKey === shown) return;
+  element.shownKey = shown;
+  element.replaceChildren(...build());
+}
+
 // Fill an element with text in which the places of `query` are marked.
 function marked(target, text, query) {
   target.replaceChildren();

@@ -3,7 +3,7 @@
 const RUNS = "v1/ramify/runs";
 const RUN_HEADER = "X-Ramify-Run";
 const DRAW_MS = 200;
-const LIST_MS = 3000;
+const LIST_MS = 5000;
 const UNITS = {
   generated_tokens: ["tokens", (run) => run.usage?.policy?.generated_tokens],
   total_tokens: ["all tokens", (run) => run.usage?.total_tokens],
@@ -166,8 +166,10 @@ class Live {
           this.drawSoon();
         }
       });
-      if (!aborter.signal.aborted && this.run.status !== "finished") await this.read(id, aborter.signal);
-      this.refreshList().catch(() => {});
+      if (aborter.signal.aborted) return;
+      if (this.run.status !== "finished") await this.read(id, aborter.signal);
+      // The server cuts off whoever reads too slowly.
+      if (this.run.live && !aborter.signal.aborted) await this.watch(id);
     });
   }
 

@@ -30,7 +30,7 @@ class Page {
     this.file = el("input", { type: "file", accept: ".json,.html", hidden: true, onchange: () => this.open() });
     this.theme = el("select", { "aria-label": "Colours", onchange: () => this.paint() },
       ...["system", "light", "dark"].map((each) => el("option", { value: each, text: each })));
-    return el("div", { class: "toolbar", role: "toolbar", "aria-label": "View" },
+    return el("div", { class: "toolbar", role: "group", "aria-label": "View" },
       el("strong", { class: "brand", text: "ramify" }),
       el("span", { class: "tools" }, this.find, button("↑", "Previous match", () => this.stepMatch(-1)), button("↓", "Next match", () => this.stepMatch(1)), this.found),
       el("span", { class: "tools replay" }, this.play, button("−1", "One step back", () => this.replay(this.limit - 1)), button("+1", "One step on", () => this.replay(this.limit + 1)), this.slider, this.place),
@@ -84,7 +84,7 @@ class Page {
     this.each((panel) => panel.grow());
     this.slider.max = this.longest;
     this.placeSlider();
-    if (this.chosen) this.details.replaceChildren(...detailsOf(this.chosen.panel, this.chosen.id));
+    if (this.chosen) this.drawDetails();
   }
 
   choose() {
@@ -93,9 +93,17 @@ class Page {
   }
 
   select(panel, id) {
-    this.details.replaceChildren(...detailsOf(panel, id));
     this.chosen = { panel, id };
+    this.drawDetails();
     this.onSelect?.(panel, id);
+  }
+
+  drawDetails() {
+    const { panel, id } = this.chosen;
+    const { tree, winner, question } = panel.run;
+    tree.settle();
+    const key = [this.panels.indexOf(panel), panel.run.id, question, id, winner, tree.nodes[id], tree.children[id].length, tree.below[id]];
+    redraw(this.details, key, () => detailsOf(panel, id));
   }
 
   search() {
@@ -144,7 +152,9 @@ class Page {
     this.each((panel) => panel.setLimit(limit));
     this.placeSlider();
     const newest = this.panels[0];
-    if (newest && !newest.atEnd && this.timer) newest.outline.reveal(newest.limit - 1);
+    if (!newest || newest.atEnd || !this.timer) return;
+    newest.run.tree.settle();
+    if (!newest.run.tree.dead[newest.limit - 1]) newest.outline.reveal(newest.limit - 1);
   }
 
   togglePlay() {

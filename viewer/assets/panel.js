@@ -118,32 +118,31 @@ class Panel {
       solution?.usage && `${number(solution.usage.seconds, 1)} s`,
       solution && `seed ${solution.seed}`,
     ].filter(Boolean);
-    this.head.replaceChildren(
+    const said = this.atEnd ? (answer == null ? (run.live ? "none yet" : "none") : oneLine(answer, 200)) : "replaying";
+    redraw(this.head, [run.title, run.question, run.live, said, parts], () => [
       run.title ? el("p", { class: "title", text: oneLine(run.title, 80) }) : "",
       el("p", { class: "question", text: printable(run.question).trim() || "(no question)" }),
       el("p", { class: "outcome" },
         el("span", { class: "label", text: run.live ? "leading answer " : "answer " }),
-        el("strong", { text: this.atEnd ? (answer == null ? (run.live ? "none yet" : "none") : oneLine(answer, 200)) : "replaying" })),
+        el("strong", { text: said })),
       el("p", { class: "facts", text: parts.map((each) => oneLine(each, 60)).join(" · ") }),
-    );
+    ]);
   }
 
   drawVotes() {
     const groups = this.run.votes(this.limit);
-    this.votes.replaceChildren();
     this.votes.hidden = !groups.length;
     const most = Math.max(...groups.map((group) => group.weight), 1e-9);
-    for (const group of groups.slice(0, SHOWN_VOTES)) {
-      const votes = `${group.count} ${group.count === 1 ? "path" : "paths"}, weight ${group.weight.toFixed(2)}`;
-      this.votes.append(
-        el("button", { type: "button", class: "vote", title: "Go to the best path of this answer", onclick: () => this.outline.reveal(group.best) },
-          el("span", { class: "said", text: oneLine(group.answer, 60) }),
-          bar(group.weight / most, this.atEnd && group.nodes.includes(this.run.winner) ? "won" : ""),
-          el("span", { class: "count", text: votes })),
-      );
-    }
-    if (groups.length > SHOWN_VOTES) {
-      this.votes.append(el("p", { class: "note", text: `${groups.length - SHOWN_VOTES} more` }));
-    }
+    const shown = groups.slice(0, SHOWN_VOTES).map((group) => ({
+      best: group.best, share: group.weight / most, answer: oneLine(group.answer, 60),
+      won: this.atEnd && group.nodes.includes(this.run.winner),
+      votes: `${group.count} ${group.count === 1 ? "path" : "paths"}, weight ${group.weight.toFixed(2)}`,
+    }));
+    redraw(this.votes, [shown, groups.length], () => [
+      ...shown.map(({ best, share, answer, won, votes }) =>
+        el("button", { type: "button", class: "vote", title: "Go to the best path of this answer", onclick: () => this.outline.reveal(best) },
+          el("span", { class: "said", text: answer }), bar(share, won ? "won" : ""), el("span", { class: "count", text: votes }))),
+      groups.length > SHOWN_VOTES ? el("p", { class: "note", text: `${groups.length - SHOWN_VOTES} more` }) : "",
+    ]);
   }
 }
