@@ -32,6 +32,7 @@ from ramify.solution import Solution
 from ramify.text import did_you_mean
 from ramify.tools.forms import CallReader
 from ramify.tools.loading import ToolsGiven, load_tools
+from ramify.tools.mcp_client import McpServers
 from ramify.tools.toolbox import Toolbox, ToolLimits
 
 from .control.controller import SearchController
@@ -85,6 +86,7 @@ class Engine:
         self._tasks: TaskGroup | None = None
         self._policy: PolicyModel | None = None
         self._reward: RewardModel | None = None
+        self._servers: McpServers | None = None
 
     async def __aenter__(self) -> Engine:
         if self._tasks is not None:
@@ -103,7 +105,7 @@ class Engine:
     ) -> None:
         assert self._tasks is not None
         self._tasks.cancel_scope.cancel()
-        self._tasks = self._policy = self._reward = None
+        self._tasks = self._policy = self._reward = self._servers = None
         # The error is not passed in, so that the task group does not wrap it; it propagates by itself.
         with plain_interrupts():
             await self._stack.aclose()
@@ -262,7 +264,12 @@ class Engine:
         )
 
     async def _toolbox(self, tools: ToolsGiven, config: RunConfig) -> Toolbox | None:
-        loaded = await load_tools(tools)
+        if not tools:
+            return None
+        if self._tasks is None:
+            raise EngineClosed("the engine is not open", "use it inside `async with Engine(...) as engine:`")
+        self._servers = self._servers or McpServers(self._tasks)
+        loaded = await load_tools(tools, self._servers)
         if not loaded:
             return None
         limits = ToolLimits(

@@ -185,7 +185,8 @@ class StepFormat:
     `whole_blocks` a match in a code fence or in display math does not count, nor one after a heading alone. A path ends
     where `stop` is found, a pattern whose `^` and `$` are those of lines, "" for none: what matched, or its group
     "stop" if it has one, and all that follows is not part of the text. `custom` tells that a person wrote `pattern`: it
-    is searched under a time limit.
+    is searched under a time limit. `calls` are pairs of texts around calls of tools: no step ends between them, and one
+    does after the second, "" where the model's own end of the text stands for it.
     """
 
     name: str
@@ -193,6 +194,7 @@ class StepFormat:
     whole_blocks: bool = False
     stop: str = ""
     custom: bool = False
+    calls: tuple[tuple[str, str], ...] = ()
 
 
 def node_seed(run_seed: int, path: tuple[int, ...]) -> int:

@@ -6,17 +6,22 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, TypeAlias
 
+import anyio
+import anyio.to_thread
+
 from ramify.errors import UsageError
 from ramify.text import did_you_mean
 
 from .calculator import CALCULATOR
+from .forms import PYTHON
+from .mcp_client import PREFIX, McpServers, check_command
 from .tool import Tool, tool
 from .toolbox import check_names
 
 ToolsGiven: TypeAlias = "str | Sequence[str | Tool | Callable[..., Any]] | None"
 """Tools as a user gives them: a list of names in one text, or a sequence of names, tools and functions."""
 
-BUILT_IN = ("calculator",)
+BUILT_IN = ("calculator", "python")
 
 
 def split_names(text: str) -> list[str]:
@@ -25,8 +30,8 @@ def split_names(text: str) -> list[str]:
     return [name.strip().replace("\0", ",") for name in marked.split(",") if name.strip()]
 
 
-async def load_tools(given: ToolsGiven) -> list[Tool]:
-    """Return the tools that are given by name or as they are.
+async def load_tools(given: ToolsGiven, servers: McpServers) -> list[Tool]:
+    """Return the tools that are given by name or as they are; `servers` starts MCP servers.
 
     Raises:
         UsageError: if a name stands for no tool, or two tools have one name.
@@ -35,8 +40,10 @@ async def load_tools(given: ToolsGiven) -> list[Tool]:
         return []
     found = list[Tool]()
     for each in split_names(given) if isinstance(given, str) else given:
-        if isinstance(each, str):
-            found.append(named_tool(each))
+        if isinstance(each, str) and each.startswith(PREFIX):
+            found += await servers.tools(each.removeprefix(PREFIX))
+        elif isinstance(each, str):
+            found.append(await anyio.to_thread.run_sync(named_tool, each))
         else:
             found.append(each if isinstance(each, Tool) else _from_function(each))
     check_names(found)
@@ -49,22 +56,31 @@ def check_tools(text: str) -> None:
     Raises:
         UsageError: if a name stands for no tool, or two tools have one name.
     """
-    check_names([named_tool(name) for name in split_names(text)])
+    names = split_names(text)
+    for name in names:
+        if name.startswith(PREFIX):
+            check_command(name.removeprefix(PREFIX))
+    check_names([named_tool(name) for name in names if not name.startswith(PREFIX)])
 
 
 def named_tool(name: str) -> Tool:
-    """Return the tool that a name stands for.
+    """Return the tool that a name stands for, those of MCP servers excepted.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: if there is none, or programs cannot be run in a sandbox here.
     """
     if name == "calculator":
         return CALCULATOR
+    if name == PYTHON:
+        from .python_tool import PYTHON_TOOL
+        from .sandbox import best_wall
+
+        best_wall()
+        return PYTHON_TOOL
     if ":" in name:
         return _imported(name)
-    raise UsageError(
-        f"there is no tool {name!r}", did_you_mean(name, BUILT_IN, f"use {', '.join(BUILT_IN)} or module:NAME")
-    )
+    known = f"use {', '.join(BUILT_IN)}, mcp:COMMAND or module:NAME"
+    raise UsageError(f"there is no tool {name!r}", did_you_mean(name, BUILT_IN, known))
 
 
 def _imported(name: str) -> Tool:

@@ -11,7 +11,7 @@ from ramify.tools.forms import Call, CallReader, Malformed
 
 WHOLE = (Origin.REST, Origin.REVISION, Origin.CRITIQUE)
 """Origins of texts that were asked for to their ends: after a tool's result they go on at once."""
-_CALLING = (FinishReason.STEP, FinishReason.EOS, FinishReason.LENGTH)
+_CALLING = (FinishReason.STEP, FinishReason.EOS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,13 @@ class ToolCalls:
         """Return the calls that a written step ends with, whose `node` is the step itself; None if it calls nothing."""
         if node.origin in (Origin.TOOL, Origin.RESCUE) or node.finish_reason not in _CALLING:
             return None
-        found = self.reader.read(node.text)
+        path = self.tree.path_nodes(node.id)
+        results = [place for place, each in enumerate(path) if each.origin is Origin.TOOL]
+        # A long call may have been cut into steps.
+        found = self.reader.read("".join(each.text for each in path[results[-1] + 1 if results else 0 :]))
         if found is None:
             return None
-        before = sum(each.origin is Origin.TOOL for each in self.tree.path_nodes(node.id))
+        before = len(results)
         if before > self.most_per_path:
             return None
         refused = ""

@@ -11,8 +11,10 @@ from ramify.conversation import Conversation
 from ramify.errors import QuestionTooLong
 from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import TokenSampling
+from ramify.tools.forms import CallForm
+from ramify.tools.tool import Tool
 
-from ..runtime.decode.step_text import open_block
+from ..runtime.decode.step_text import open_block, open_call
 from ..runtime.messages import SLOW_PARAMETERS, StepRequest, StepResult, Turn
 from ..runtime.serve.loaded_model import LoadedModel
 from ..runtime.serve.rates import Rates
@@ -20,6 +22,7 @@ from ..runtime.serve.token_tree import TokenTree
 from .defaults import WIDEST, recommended_sampling, suitable_width
 from .prompts.presets import PRESET_KEY
 from .prompts.prompt_format import PromptFormat
+from .prompts.tool_prompt import ToolPrompt
 from .protocol import AdoptedNode
 
 
@@ -101,11 +104,32 @@ class LlamaPolicy:
         """
         return await self.open_as(question, AnswerKind.BOX)
 
+    def call_form(self, tools: Sequence[Tool]) -> CallForm:
+        """Return the form in which the model calls these tools.
+
+        Raises:
+            UsageError: if its chat template knows no tools.
+        """
+        return ToolPrompt.of(tools, self.prompt.chat_template, self.name).form
+
+    async def open_with(
+        self, question: str | Conversation, kind: AnswerKind, tools: Sequence[Tool]
+    ) -> LlamaPolicySession:
+        """Start a session in which tools may be called; raises as `open`, and as `call_form`."""
+        return await self._open(question, kind, ToolPrompt.of(tools, self.prompt.chat_template, self.name))
+
     async def open_as(self, question: str | Conversation, kind: AnswerKind) -> LlamaPolicySession:
         """Start a session for an answer of a kind; raises as `open`."""
+        return await self._open(question, kind, None)
+
+    async def _open(
+        self, question: str | Conversation, kind: AnswerKind, tools: ToolPrompt | None
+    ) -> LlamaPolicySession:
         prompt = self.prompt.suiting(kind)
         if isinstance(question, Conversation) and question.system is not None:
             prompt = prompt.with_system(question.system)
+        if tools is not None:
+            prompt = prompt.with_tools(tools)
         tokens = prompt.encode(question, self.model.tokenizer)
         if len(tokens) >= self.context_tokens:
             raise QuestionTooLong(len(tokens), self.context_tokens)
@@ -121,6 +145,8 @@ class LlamaPolicySession:
         self._tokenizer = tokenizer
         self._conversations = _Conversations(tree, prompt, tokenizer)
         self._keeps_ends = False
+        self._step = prompt.step
+        self._plain_step = replace(prompt.step, calls=()) if prompt.step.calls else prompt.step
 
     @property
     def prompt_tokens(self) -> int:
@@ -141,8 +167,12 @@ class LlamaPolicySession:
             allowance=allowance,
             on_result=on_result,
             on_progress=on_progress,
-            step=self._prompt.step,
+            step=self._step if any(request.calls_tools for request in requests) else self._plain_step,
         )
+
+    def result_tokens(self, said: tuple[int, ...], results: Sequence[str]) -> tuple[int, ...]:
+        """Return the tokens that put the results of a step's calls into its path; `said` are the step's own tokens."""
+        return self._prompt.result(results, said, self._tokenizer)
 
     def input_tokens(self, prefix: str, turns: Sequence[Turn]) -> int:
         """Return the length of what the policy is told before a critique or a revision, 0 before a step."""
@@ -175,8 +205,13 @@ class LlamaPolicySession:
         """Return a request below the node of the tree that it follows."""
         if self._prompt.step.whole_blocks and not request.turns:
             request = replace(request, opened=open_block(request.prefix))
+        if request.calls_tools and not request.turns:
+            request = replace(request, call=open_call(request.prefix, self._step.calls))
         if request.calculator and not request.turns:
             request = replace(request, line=request.prefix[request.prefix.rfind("\n") + 1 :])
+        if request.calls_tools:
+            # What follows a result in a conversation stands where it was written.
+            self._conversations.written.add(request.child)
         if not request.turns and (request.keep or not self._keeps_ends):
             return request
         parent = self._conversations.parent_of(request) if request.turns else request.parent
@@ -193,14 +228,14 @@ class _Conversations:
         self._tree = tree
         self._prompt = prompt
         self._tokenizer = tokenizer
-        self._written = set[int]()
+        self.written = set[int]()
 
     def parent_of(self, request: StepRequest) -> int:
         """Return the id of the node below which the requested text is to be written."""
         place = request.turns[0].node
         for before, turn in pairwise(request.turns):
-            place = turn.node if turn.node in self._written else self._copy(turn, self._tell(before, place))
-        self._written.add(request.child)
+            place = turn.node if turn.node in self.written else self._copy(turn, self._tell(before, place))
+        self.written.add(request.child)
         return self._tell(request.turns[-1], place)
 
     def _tell(self, turn: Turn, place: int) -> int:

@@ -47,9 +47,10 @@ class StepRequest:
     `seed` fixes the draws, whatever else is decoded. `max_tokens` bounds the step, and a step of less than `min_tokens`
     goes on with the next one. `to_the_end` asks for the rest of the path in one go instead of one step. `keep` says
     that text may follow even the end of the model's text. `opened` is what ends the code fence or the display math in
-    which the text so far ends, "" outside of both. With `calculator` the values of expressions are put in after `=`
-    instead of being sampled; `line` is the unfinished line of the text so far, which an expression may begin in.
-    `stop` is a pattern that ends the path beside that of the step format, "" for none.
+    which the text so far ends, "" outside of both, and `call` what ends the call of a tool in which it ends. With
+    `calculator` the values of expressions are put in after `=` instead of being sampled; `line` is the unfinished line
+    of the text so far, which an expression may begin in. `stop` is a pattern that ends the path beside that of the step
+    format, "" for none.
 
     The rest is for the policy, and does not reach the worker. `path` holds the child numbers from the root and names
     the child whatever the order of work; `seed` is derived from it. `prefix` is the text generated so far on this path
@@ -66,6 +67,7 @@ class StepRequest:
     to_the_end: bool = False
     keep: bool = False
     opened: str = ""
+    call: str = ""
     calculator: bool = False
     line: str = ""
     stop: str = ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from ramify.errors import ModelLoadError
 from ramify.limited_process import LimitedProcess
@@ -34,25 +35,26 @@ class TemplateRefused(Exception):
 
 def render_chat(
     template: str,
-    messages: Sequence[dict[str, str]],
+    messages: Sequence[Mapping[str, Any]],
     *,
     bos: str = "",
     eos: str = "",
     now: datetime | None = None,
     reply: bool = True,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Return the text of `messages` up to where the model's reply starts; without `reply`, up to their own end.
 
     `now` is the time that templates with a date show, None for the present, as of the day's first rendering. A template
     that could take long is rendered in a child process, which may take 2 seconds and 256 MB; the text may have
-    1,000,000 characters. The same messages are rendered once.
+    1,000,000 characters. The same messages are rendered once. `tools` are the schemas of tools that the reply may call.
 
     Raises:
         TemplateRefused: if the template calls `raise_exception`.
         ModelLoadError: if the template is not valid or fails, also at a limit.
     """
     moment = now or _moment(date.today())
-    outcome, text = _rendered(template, tuple(tuple(each.items()) for each in messages), bos, eos, moment, reply)
+    outcome, text = _rendered(template, json.dumps(messages), json.dumps(tools), bos, eos, moment, reply)
     match outcome:
         case "text":
             return text
@@ -74,7 +76,8 @@ def _moment(today: date) -> datetime:
 @lru_cache(maxsize=64)
 def _rendered(
     template: str,
-    messages: tuple[tuple[tuple[str, str], ...], ...],
+    messages: str,
+    tools: str,
     bos: str,
     eos: str,
     now: datetime,
@@ -85,7 +88,8 @@ def _rendered(
         return "failed", f"has {len(template)} characters, more than {LONGEST_TEMPLATE}"
     request = {
         "template": template,
-        "messages": [dict(message) for message in messages],
+        "messages": json.loads(messages),
+        "tools": json.loads(tools),
         "reply": for_reply,
         "bos": bos,
         "eos": eos,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from secrets import token_hex
+from types import MappingProxyType
+from typing import Any
 
 from ramify.conversation import Conversation, Message
 from ramify.errors import ModelLoadError, UsageError
@@ -67,6 +69,7 @@ def _adds_bos(metadata: Mapping[str, object]) -> bool:
 
 
 _NO_TOKENS = SpecialTokens()
+_NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 _QUESTION, _ANSWER = "question", "answer"
 """They stand for texts that the model has read already."""
 
@@ -91,17 +94,20 @@ def render_prompt(
     tokenizer: Tokenizer,
     *,
     special: SpecialTokens = _NO_TOKENS,
+    tools: Sequence[Mapping[str, Any]] = (),
+    tool_texts: Mapping[str, str] = _NO_TEXTS,
 ) -> Prompt:
     """Return the prompt for a question, or for a conversation that ends with one.
 
     `chat_template` is the model's Jinja template, None for a model without one. A template that refuses a system
-    message gets it at the start of the first question.
+    message gets it at the start of the first question. `tools` are the schemas of tools that the reply may call, and
+    `tool_texts` the texts for the marks in them.
 
     Raises:
         UsageError: if a question is empty, or the template refuses the turns of a conversation.
         ModelLoadError: if the template is broken or loses the question.
     """
-    segments = prompt_segments(question, preset, chat_template, special=special)
+    segments = prompt_segments(question, preset, chat_template, special=special, tools=tools, tool_texts=tool_texts)
     # A prompt without a chat template is one text, whose tokens may reach across the ends of the question.
     tokens = SegmentEncoder(tokenizer).encode(segments, joined=chat_template is None)
     if special.add_bos and special.bos_id is not None and tokens[:1] != [special.bos_id]:
@@ -119,6 +125,8 @@ def prompt_segments(
     chat_template: str | None,
     *,
     special: SpecialTokens = _NO_TOKENS,
+    tools: Sequence[Mapping[str, Any]] = (),
+    tool_texts: Mapping[str, str] = _NO_TEXTS,
 ) -> list[Segment]:
     """Return the pieces of the prompt for a question or a conversation, as `render_prompt` encodes them.
 
@@ -131,7 +139,8 @@ def prompt_segments(
         raise UsageError("the question is empty", "pass some text")
     if chat_template is None:
         return list(base_segments(conversation, preset))
-    return _chat_segments(conversation.messages(preset.system), chat_template, special)
+    chat = _Chat(chat_template, special, tools, tool_texts)
+    return _chat_segments(conversation.messages(preset.system), chat)
 
 
 def base_segments(conversation: Conversation, preset: PromptPreset) -> Iterator[Segment]:
@@ -163,12 +172,12 @@ def base_segments(conversation: Conversation, preset: PromptPreset) -> Iterator[
         answered = message.role == "assistant"
 
 
-def _chat_segments(messages: list[Message], chat_template: str, special: SpecialTokens) -> list[Segment]:
-    segments = try_chat([(each.role, each.content) for each in messages], chat_template, special)
+def _chat_segments(messages: list[Message], chat: _Chat) -> list[Segment]:
+    segments = chat.segments([(each.role, each.content) for each in messages])
     if segments is None and messages[0].role == "system":
         system, first, *rest = messages
         joined = Message(first.role, f"{system.content}\n\n{first.content}")
-        segments = try_chat([(each.role, each.content) for each in (joined, *rest)], chat_template, special)
+        segments = chat.segments([(each.role, each.content) for each in (joined, *rest)])
     if segments is not None:
         return segments
     if sum(each.role != "system" for each in messages) > 1:
@@ -181,29 +190,50 @@ def _chat_segments(messages: list[Message], chat_template: str, special: Special
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    """A chat template with its end tokens, and the tools that it shows."""
+
+    template: str
+    special: SpecialTokens
+    tools: Sequence[Mapping[str, Any]] = ()
+    tool_texts: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def segments(self, messages: Sequence[tuple[str, str]]) -> list[Segment] | None:
+        """Return the rendered messages, None if the template refuses or drops one of them.
+
+        The template never sees the contents: it gets marks that nobody can guess, and these are replaced afterwards.
+        They stay the same in this process, so that a conversation of one shape is rendered once.
+        """
+        contents = {_mark(place): text for place, (_, text) in enumerate(messages)}
+        marked = [{"role": role, "content": mark} for (role, _), mark in zip(messages, contents, strict=True)]
+        special = self.special
+        try:
+            rendered = render_chat(self.template, marked, bos=special.bos, eos=special.eos, tools=self.tools)
+        except TemplateRefused:
+            return None
+        if not all(mark in rendered for mark in contents):
+            return None
+        return list(cut_at_marks(rendered, {**self.tool_texts, **contents}))
+
+
 def try_chat(messages: Sequence[tuple[str, str]], chat_template: str, special: SpecialTokens) -> list[Segment] | None:
-    """Return the rendered messages, None if the template refuses or drops one of them.
-
-    The template never sees the contents: it gets marks that nobody can guess, and these are replaced afterwards. They
-    stay the same in this process, so that a conversation of one shape is rendered once.
-    """
-    contents = {_mark(place): text for place, (_, text) in enumerate(messages)}
-    marked = [{"role": role, "content": mark} for (role, _), mark in zip(messages, contents, strict=True)]
-    try:
-        rendered = render_chat(chat_template, marked, bos=special.bos, eos=special.eos)
-    except TemplateRefused:
-        return None
-    if not all(mark in rendered for mark in contents):
-        return None
-    return list(_cut(rendered, contents))
+    """Return the rendered messages, None if the template refuses or drops one of them."""
+    return _Chat(chat_template, special).segments(messages)
 
 
-@lru_cache(maxsize=64)
 def _mark(place: int) -> str:
-    return f"Content{place}x{token_hex(12)}"
+    return mark_of("Content", place)
 
 
-def _cut(rendered: str, contents: Mapping[str, str]) -> Iterator[Segment]:
+@lru_cache(maxsize=256)
+def mark_of(kind: str, place: int) -> str:
+    """Return a text that nobody can guess, the same one in this process for the same kind and place."""
+    return f"{kind}{place}x{token_hex(12)}"
+
+
+def cut_at_marks(rendered: str, contents: Mapping[str, str]) -> Iterator[Segment]:
+    """Yield the pieces of a rendered text, with the contents in the places of their marks."""
     while True:
         found = [(at, mark) for mark in contents if (at := rendered.find(mark)) >= 0]
         if not found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -11,11 +11,13 @@ from ramify.conversation import Conversation
 from ramify.errors import ModelLoadError
 from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import StepFormat
+from ramify.tools.forms import CallReader
 
 from .presets import PRESET_KEY, PromptPreset
 from .prompt import Prompt, SpecialTokens, bridge_tokens, render_prompt, special_tokens
 from .prompt_files import TEXT_PRESET, choose_preset
 from .step_formats import choose_step_format, split_steps
+from .tool_prompt import ToolPrompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,8 @@ class PromptFormat:
     """The prompt of one model: preset, step format, chat template (None without one), begin and end tokens.
 
     `for_texts` is the format for answers that no model is asked to mark, such as summaries and code; None where the
-    user or the model file chose the preset, which then holds for all questions.
+    user or the model file chose the preset, which then holds for all questions. `tools` are those that replies may
+    call.
     """
 
     preset: PromptPreset
@@ -31,6 +34,7 @@ class PromptFormat:
     chat_template: str | None = None
     special: SpecialTokens = field(default_factory=SpecialTokens)
     for_texts: PromptFormat | None = None
+    tools: ToolPrompt | None = None
 
     @property
     def answer(self) -> str | None:
@@ -45,6 +49,26 @@ class PromptFormat:
         """Return the format with another system message, "" for none."""
         return replace(self, preset=replace(self.preset, system=system or None, base_system=system))
 
+    def with_tools(self, tools: ToolPrompt) -> PromptFormat:
+        """Return the format with tools, whose calls end steps."""
+        preset = self.preset
+        if tools.system:
+            told = "\n".join(filter(None, [preset.system, tools.system]))
+            base = "\n".join(filter(None, [preset.base_system, tools.system]))
+            preset = replace(preset, system=told, base_system=base)
+        names = frozenset(each.name for each in tools.tools)
+        step = replace(self.step, calls=CallReader(tools.form, names).marks)
+        return replace(self, preset=preset, step=step, tools=tools)
+
+    def result(self, results: Sequence[str], said: tuple[int, ...], tokenizer: Tokenizer) -> tuple[int, ...]:
+        """Return the tokens that put results of tools into a path; `said` are those of the step that called them.
+
+        Raises:
+            UsageError: if the chat template takes no results.
+        """
+        assert self.tools is not None
+        return self.tools.result_tokens(results, said, self.chat_template, self.special, tokenizer)
+
     def encode(self, question: str | Conversation, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Return the tokens of the prompt for a question, or for a conversation that ends with one.
 
@@ -56,7 +80,17 @@ class PromptFormat:
 
     def render(self, question: str | Conversation, tokenizer: Tokenizer) -> Prompt:
         """Return the prompt with its text; raises as `encode`."""
-        return render_prompt(question, self.preset, self.chat_template, tokenizer, special=self.special)
+        if self.tools is None:
+            return render_prompt(question, self.preset, self.chat_template, tokenizer, special=self.special)
+        return render_prompt(
+            question,
+            self.preset,
+            self.chat_template,
+            tokenizer,
+            special=self.special,
+            tools=self.tools.schemas,
+            tool_texts=self.tools.contents,
+        )
 
     def bridge(self, instruction: str, ended: tuple[int, ...], tokenizer: Tokenizer) -> tuple[int, ...]:
         """Return the tokens that follow a finished text (its tokens are `ended`) to get a reply to `instruction`.

@@ -1,8 +1,8 @@
 """Jinja sandbox in which chat templates are rendered, as Hugging Face `transformers` does; also a child's program.
 
-As the program of a `LimitedProcess`, a request is the object {template, messages, reply, bos, eos, now}, whose reply is
-the list of an outcome and a text: "text" with what was rendered, "refused" with the template's own words, "invalid" or
-"failed" with the error, "long" if more than `LONGEST_TEXT` characters were made.
+As the program of a `LimitedProcess`, a request is the object {template, messages, tools, reply, bos, eos, now}, whose
+reply is the list of an outcome and a text: "text" with what was rendered, "refused" with the template's own words,
+"invalid" or "failed" with the error, "long" if more than `LONGEST_TEXT` characters were made.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ def variables(request: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "messages": [dict(message) for message in request["messages"]],
         "add_generation_prompt": request["reply"],
+        **({"tools": request["tools"]} if request.get("tools") else {}),
         "bos_token": request["bos"],
         "eos_token": request["eos"],
         "raise_exception": _refuse,

@@ -112,8 +112,11 @@ class Decoder:
             adopted.evaluated = max(above.known, len(adopted.path) - 1)
             root.evaluated = len(root.path)
         else:
-            adopted = state.name(node, PrefixNode.of_path(run, above, above.path + tokens))
-            adopted.told_from = len(above.path) if above.told_from is None else above.told_from
+            told = above.told.get(tokens)
+            if told is None:
+                told = above.told[tokens] = PrefixNode.of_path(run, above, above.path + tokens)
+                told.told_from = len(above.path) if above.told_from is None else above.told_from
+            state.name(node, told)
 
     def expand(
         self,

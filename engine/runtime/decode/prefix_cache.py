@@ -76,11 +76,11 @@ class CachedSequence:
 class PrefixNode:
     """A path of tokens in the cache. Steps of the same tokens below one parent are one node.
 
-    `generated` are the nodes of steps that the model wrote below, by their tokens. `ids` are those by which the run
-    still refers to this node. `common` is the number of leading tokens in common with the parent's path. `evaluated`
-    is the length of the longest prefix ever evaluated. `told_from` is the position from which on the model did not
-    write the path, None if it wrote all. `logits` is the row after the last token, None if it is not kept.
-    `sequences` are those of this node and of all below it.
+    `generated` are the nodes of steps that the model wrote below, by their tokens, and `told` those of what it was
+    told. `ids` are those by which the run still refers to this node. `common` is the number of leading tokens in common
+    with the parent's path. `evaluated` is the length of the longest prefix ever evaluated. `told_from` is the position
+    from which on the model did not write the path, None if it wrote all. `logits` is the row after the last token, None
+    if it is not kept. `sequences` are those of this node and of all below it.
     """
 
     run: int
@@ -88,6 +88,7 @@ class PrefixNode:
     path: tuple[int, ...]
     common: int
     generated: dict[tuple[int, ...], PrefixNode] = field(default_factory=dict["tuple[int, ...]", "PrefixNode"])
+    told: dict[tuple[int, ...], PrefixNode] = field(default_factory=dict["tuple[int, ...]", "PrefixNode"])
     ids: set[int] = field(default_factory=set[int])
     evaluated: int = 0
     told_from: int | None = None

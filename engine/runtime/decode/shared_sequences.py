@@ -173,10 +173,12 @@ def shared_sequences_of(
     found: dict[object, SharedSequence] = {}
     for parent, request in requests:
         limits = (request.to_the_end, request.sampling, request.max_tokens, request.min_tokens)
-        key = (parent, *limits, request.opened, request.calculator, request.line, request.stop)
+        key = (parent, *limits, request.opened, request.call, request.calculator, request.line, request.stop)
         shared = found.get(key)
         if shared is None:
-            text = StepText(step, to_the_end=request.to_the_end, opened=request.opened, stop=request.stop)
+            text = StepText(
+                step, to_the_end=request.to_the_end, opened=request.opened, stop=request.stop, call=request.call
+            )
             shared = found[key] = SharedSequence(parent, request, text, group)
         shared.children.append(ChildSequence(request, request.seed & _SEED_MASK))
     return list(found.values())

@@ -171,22 +171,71 @@ def find_stop(text: str, stop: str, start: int = 0, longest: int = 0) -> int | N
     return match.start("stop" if match.groupdict().get("stop") is not None else 0)
 
 
+class _Call:
+    """Call of a tool in a growing text, between one of some pairs of marks.
+
+    `close` is the text that ends the call in which the text before left off, "" outside of calls.
+    """
+
+    def __init__(self, marks: tuple[tuple[str, str], ...], close: str = "") -> None:
+        self._marks = marks
+        self._close: str | None = close or None
+        self._from = 0
+
+    def look(self, text: str) -> bool | None:
+        """Return whether a call has ended, None while one is open; each text begins with the one before."""
+        if self._close is None:
+            found = _first_call(text, self._marks, self._from)
+            if found is None:
+                self._from = max(0, len(text) - max(len(begin) for begin, _ in self._marks))
+                return False
+            self._from, self._close = found
+        if not self._close:
+            return None
+        at = text.find(self._close, max(0, self._from - 1))
+        if at < 0:
+            self._from = max(self._from, len(text) - len(self._close))
+            return None
+        return True
+
+
+def _first_call(text: str, marks: tuple[tuple[str, str], ...], start: int) -> tuple[int, str] | None:
+    """Return where the first call from `start` on has begun and what ends it, None if there is none."""
+    found = [(at, at + len(begin), end) for begin, end in marks if (at := text.find(begin, start)) >= 0]
+    return min(found)[1:] if found else None
+
+
+def open_call(text: str, marks: tuple[tuple[str, str], ...]) -> str:
+    """Return what ends the call of a tool in which `text` ends, "" outside of calls."""
+    at = 0
+    while True:
+        found = _first_call(text, marks, at)
+        if found is None:
+            return ""
+        begun, end = found
+        closed = text.find(end, begun - 1) if end else -1
+        if closed < 0:
+            return end
+        at = closed + len(end)
+
+
 class StepText:
     """Text of a step that is being generated, from the bytes of its tokens; a broken character becomes U+FFFD.
 
     `format` says where step and path end; None means only where the model ends its text. A step `to_the_end` ends with
-    its path. `opened` is the block that the text before left open (see `open_block`). `stop` is a pattern that ends the
-    path beside that of the format, "" for none.
+    its path. `opened` is the block that the text before left open (see `open_block`), and `call` the text that ends the
+    call of a tool in which it left off. `stop` is a pattern that ends the path beside that of the format, "" for none.
     """
 
     def __init__(
-        self, format: StepFormat | None, *, to_the_end: bool = False, opened: str = "", stop: str = ""
+        self, format: StepFormat | None, *, to_the_end: bool = False, opened: str = "", stop: str = "", call: str = ""
     ) -> None:
         self._format = None if to_the_end else format
         self._pattern = None if to_the_end or format is None else step_pattern(format)
         self._stop = "|".join(filter(None, [stop, "" if format is None else format.stop]))
         self._longest_stop = len(stop)
         self._opened = opened
+        self._call = _Call(format.calls, call) if format is not None and format.calls else None
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._whole = True
         self._blocks: _WholeBlocks | None = None
@@ -199,7 +248,7 @@ class StepText:
         other._stop, other._whole, other.text = self._stop, self._whole, self.text
         other._longest_stop = self._longest_stop
         other._searched, other._passed, other._unmatched = self._searched, self._passed, self._unmatched
-        other._blocks = copy(self._blocks)
+        other._blocks, other._call = copy(self._blocks), copy(self._call)
         other._decoder.setstate(self._decoder.getstate())
         return other
 
@@ -221,6 +270,8 @@ class StepText:
             self._whole = not self._decoder.getstate()[0]
         if self._stop and self._cut():
             return FinishReason.EOS
+        if self._call is not None and (called := self._call.look(self.text)) is not False:
+            return FinishReason.STEP if called else None
         format, pattern = self._format, self._pattern
         if format is None or pattern is None:
             return None

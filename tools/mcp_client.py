@@ -1,0 +1,121 @@
+"""Tools of MCP servers, which are programs that speak the Model Context Protocol over their input and output."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ramify.errors import UsageError
+
+from .tool import Tool, ToolError
+
+if TYPE_CHECKING:
+    from mcp import ClientSession
+
+START_LIMIT_S = 30.0
+"""Seconds in which a server must have started and told its tools."""
+PREFIX = "mcp:"
+_NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def check_command(command: str) -> list[str]:
+    """Return the words of a server's command, which must exist.
+
+    Raises:
+        UsageError: if the client library or the program is not installed.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"the command of {PREFIX}{command} cannot be read ({error})", "close its quotes") from error
+    if not words or shutil.which(words[0]) is None:
+        raise UsageError(f"there is no program {(words or [''])[0]!r} for {PREFIX}{command}", "check the command")
+    try:
+        import mcp as _  # noqa: F401
+    except ImportError as error:
+        raise UsageError("tools of MCP servers need the library mcp", "pip install 'ramify[mcp]'") from error
+    return words
+
+
+@dataclass(slots=True)
+class _Server:
+    """A server that runs, or why it does not."""
+
+    tools: list[Tool] = field(default_factory=list[Tool])
+    error: Exception | None = None
+    started: anyio.Event = field(default_factory=anyio.Event)
+
+
+class McpServers:
+    """Servers of one engine, each started once; they end with `tasks`."""
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
+        self._servers: dict[str, _Server] = {}
+
+    async def tools(self, command: str) -> list[Tool]:
+        """Return the tools of the server of a command, which is started if it does not run.
+
+        Raises:
+            UsageError: if it does not start or tells no tools.
+        """
+        words = check_command(command)
+        server = self._servers.get(command)
+        if server is None:
+            server = self._servers[command] = _Server()
+            self._tasks.start_soon(_serve, words, server)
+        with anyio.move_on_after(START_LIMIT_S):
+            await server.started.wait()
+        if server.error is not None or not server.started.is_set():
+            self._servers.pop(command, None)
+            why = f"takes longer than {START_LIMIT_S:g} s" if server.error is None else _first_line(server.error)
+            raise UsageError(f"the MCP server {command!r} does not start ({why})", "check its command")
+        return server.tools
+
+
+async def _serve(words: Sequence[str], server: _Server) -> None:
+    """Run a server until this task is cancelled."""
+    from mcp import ClientSession, StdioServerParameters, stdio_client
+
+    try:
+        with open(os.devnull, "w") as errors:  # noqa: ASYNC230 -- it is no file
+            parameters = StdioServerParameters(command=words[0], args=list(words[1:]))
+            async with stdio_client(parameters, errlog=errors) as streams, ClientSession(*streams) as session:
+                with anyio.fail_after(START_LIMIT_S):
+                    await session.initialize()
+                    listed = await session.list_tools()
+                server.tools = [_tool(session, each.name, each.description, each.input_schema) for each in listed.tools]
+                if not server.tools:
+                    raise UsageError("the server has no tools")
+                server.started.set()
+                await anyio.sleep_forever()
+    except Exception as error:
+        server.error = error
+    finally:
+        server.started.set()
+
+
+def _tool(session: ClientSession, name: str, description: str | None, schema: Mapping[str, Any]) -> Tool:
+    async def call(arguments: Mapping[str, Any]) -> str:
+        result = await session.call_tool(name, dict(arguments))
+        parts = (getattr(each, "text", f"[{each.type}]") for each in getattr(result, "content", ()))
+        text = "\n".join(parts)
+        if getattr(result, "is_error", False):
+            raise ToolError(text or "the tool failed")
+        return text
+
+    return Tool(_NO_NAME.sub("_", name), description or name, schema, call)
+
+
+def _first_line(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    return str(error).partition("\n")[0][:200] or type(error).__name__
