@@ -6,10 +6,14 @@ import anyio
 import pytest
 
 import ramify
+from ramify.answers.kinds import AnswerKind
+from ramify.engine.policy.protocol import AdoptedNode
+from ramify.engine.runtime.messages import StepRequest
 from ramify.engine.testing import ScriptedModel
 from ramify.errors import UsageError
 from ramify.search.node import NodeState, Origin
 from ramify.search.tree import SearchTree
+from ramify.tools.forms import Call, CallReader
 from ramify.tools.tool import tool
 
 CALL = '<tool_call>\n{"name": "double", "arguments": {"number": 21}}\n</tool_call>\n'
@@ -237,3 +241,89 @@ async def test_rewards_read_a_call_and_its_result_as_one_step():
         await engine.solve("q", strategy=ramify.Rebase(width=2), tools=[double])
     assert ("First I think.\n", f"I call.\n{CALL}\n```output\n42\n```\n") in seen
     assert not any(steps[-1].endswith(CALL) for steps in seen)
+
+
+# On a bundled model
+
+
+class EveryLine(CallReader):
+    """Reads each line with an equation as a call, since the bundled models know no tools."""
+
+    def read(self, text):
+        lines = text.splitlines()
+        return (Call("python", {"code": lines[-1]}),) if lines and "=" in lines[-1] and "nswer" not in text else None
+
+
+@pytest.fixture
+def calling(monkeypatch):
+    monkeypatch.setattr("ramify.engine.engine.CallReader", EveryLine)
+
+    @tool(name="python")
+    async def python(code: str) -> str:
+        await anyio.sleep(0.01)
+        return "right"
+
+    return python
+
+
+async def test_results_are_evaluated_once(calling):
+    async with ramify.Engine("demo-m", None) as engine:
+        problem = ramify.generate_problems(steps=(3, 3), count=1, seed=7)[0]
+        session = await engine.policy.open_with(problem.question, AnswerKind.BOX, (calling,))
+        done = {}
+
+        async def write(parent, *children):
+            requests = [
+                StepRequest(parent=parent, child=child, seed=child, max_tokens=30, keep=True, calls_tools=True)
+                for child in children
+            ]
+            await session.expand(requests, allowance=None, on_result=lambda result: done.update({result.child: result}))
+            return [done[child] for child in children]
+
+        (said,) = await write(0, 1)
+        tokens = session.result_tokens(said.tokens, ["right"])
+        await session.adopt([AdoptedNode(node=2, parent=1, text="", tokens=tokens, told=True)])
+        below = await write(2, 3, 4, 5)
+        assert sum(each.prompt_tokens for each in below) == len(tokens)
+        await session.adopt([AdoptedNode(node=6, parent=1, text="", tokens=tokens, told=True)])
+        again = await write(6, 7)
+        assert again[0].prompt_tokens == 0
+        assert not any(each.reevaluated_tokens for each in done.values())
+        await session.close()
+
+
+@pytest.mark.parametrize("strategy", [ramify.MajorityVote(width=8), ramify.Rebase(width=8), ramify.Refine(width=4)])
+async def test_a_search_with_tools_evaluates_no_token_twice(calling, strategy):
+    problem = ramify.generate_problems(steps=(3, 3), count=1, seed=7)[0]
+    async with ramify.Engine("demo-m") as engine:
+        solution = await engine.solve(problem, strategy=strategy, tools=[calling], max_tool_calls=2)
+        results = [node for node in solution.tree if node.origin is Origin.TOOL]
+        assert results
+        usage = solution.usage
+        assert (usage.policy.reevaluated_tokens, usage.reward.reevaluated_tokens) == (0, 0)
+        generated = sum(node.token_count for node in solution.tree)
+        assert usage.policy.generated_tokens == generated
+        again = await engine.solve(problem, strategy=strategy, tools=[calling], max_tool_calls=2)
+        by_path = [{node.path: node.text for node in each.tree} for each in (solution, again)]
+        assert by_path[0] == by_path[1]
+
+
+async def test_a_slow_tool_stalls_no_other_path():
+    ended = anyio.Event()
+
+    @tool(name="double")
+    async def slow(number: int) -> int:
+        await ended.wait()
+        return 2 * number
+
+    def model(question, path):
+        return script(question, path) if path[0] == 0 else ("Think.\n", "\\boxed{1}")[min(len(path), 2) - 1]
+
+    async with (
+        ramify.Engine(ScriptedModel(model), None) as engine,
+        engine.run("q", strategy=ramify.MajorityVote(width=4), tools=[slow], tool_seconds=60) as run,
+    ):
+        async for _ in run:
+            if run.tree.finished_count == 3:
+                ended.set()
+        assert run.tree.finished_count == 4
