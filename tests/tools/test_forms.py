@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from ramify.engine.policy.prompts.presets import PRESETS
 from ramify.engine.policy.prompts.prompt import SpecialTokens
+from ramify.engine.policy.prompts.prompt_files import PRESETS
 from ramify.engine.policy.prompts.prompt_format import PromptFormat
 from ramify.engine.policy.prompts.step_formats import STEP_FORMATS
 from ramify.engine.policy.prompts.tool_prompt import CODE_PROMPT, ToolPrompt, result_segments
