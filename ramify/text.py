@@ -124,6 +124,13 @@ def cut(text: str, columns: int) -> str:
     return "".join(kept).rstrip() + ELLIPSIS if columns > 0 else ""
 
 
+def padded(text: str, columns: int, *, right: bool = False) -> str:
+    """Return text on one line, cut or filled to `columns` columns with blanks behind it, with `right` before it."""
+    line = cut(text, columns)
+    blanks = " " * (columns - width_of(line))
+    return blanks + line if right else line + blanks
+
+
 def width_of(text: str) -> int:
     """Return the columns that text takes in a fixed-width font."""
     return len(text) if text.isascii() else sum(map(_columns, text))

@@ -251,9 +251,12 @@ class RamifyApp(Program):
             return
         self._leaving = True
         running = [session for session in self.live_sessions if not session.task.done()]
-        if running:
+        batches = [batch for batch in self.batches.values() if batch.running]
+        if running or batches:
             self.notify("Stopping and saving …", timeout=5)
-        await asyncio.gather(*(session.close(QUIT_GRACE_S) for session in running))
+        await asyncio.gather(
+            *(session.close(QUIT_GRACE_S) for session in running), *(batch.close(QUIT_GRACE_S) for batch in batches)
+        )
         if self._host is not None:
             await self._host.close(CLOSE_S)
         self.exit()

@@ -53,6 +53,7 @@ class Setup:
             "versions": versions(),
             "input": {"problems": problems, "items": items, "repeat": config.repeat},
             "runtime": {"parallel": config.parallel, "executor": config.executor, **asdict(self.engine)},
+            **({"command": {"arguments": [*config.command], "folder": str(Path.cwd())}} if config.command else {}),
         }
 
 

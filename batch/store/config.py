@@ -35,8 +35,9 @@ class BatchConfig:
     this call once so many items have failed, None never. `retry` does items of earlier calls again: those that have
     failed, those that a limit has cut with no answer, or all of both; None none of them. `retry_failed` is the same as
     `retry` "failed". `save_trees` keeps each search tree. `executor` "ray" spreads the problems over a Ray cluster with
-    `actors` engines, None for one on each GPU or node; `parallel` counts for each of them. `budget_total_tokens` is the
-    deprecated name of `budget_generated_tokens`.
+    `actors` engines, None for one on each GPU or node; `parallel` counts for each of them. `command` are the arguments
+    of the command line that asks for the run, which the manifest notes so that it can be given again; () for none.
+    `budget_total_tokens` is the deprecated name of `budget_generated_tokens`.
 
     Raises:
         UsageError: if a number is below 1, or settings exclude each other.
@@ -63,6 +64,7 @@ class BatchConfig:
     save_trees: bool = False
     executor: Literal["local", "ray"] = "local"
     actors: int | None = None
+    command: tuple[str, ...] = ()
     budget_total_tokens: InitVar[int | None] = None
 
     @property

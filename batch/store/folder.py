@@ -249,7 +249,9 @@ class RunFolder:
                 "use a new --out folder, or the options of before",
             )
         made = manifest["created"] if old is None else old["created"]
-        new = {**manifest, "created": made}
+        # A run from Python does not make the command line that began it unknown.
+        command = {} if old is None or "command" not in old else {"command": old["command"]}
+        new = {**command, **manifest, "created": made}
         if new != old:
             write_file(self.path / MANIFEST, json.dumps(new, ensure_ascii=False, indent=2) + "\n")
 

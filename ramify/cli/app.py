@@ -34,6 +34,9 @@ DEFAULT_COMMAND = "solve"
 HELP_OPTIONS = {"--help", "-h"}
 OWN_OPTIONS = (*HELP_OPTIONS, "--version")
 
+ARGUMENTS = "ramify.arguments"
+"""Name of the arguments of the command line in the `meta` of click's context."""
+
 HELP = """Solve problems with GGUF models: tree search guided by a process reward model, under a compute budget.
 
 Without arguments, on a terminal, it opens the terminal UI.
@@ -60,6 +63,7 @@ class RootGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Route the arguments to their command, with the settings as defaults of its options, and parse them."""
         arguments = route(args, COMMANDS)
+        ctx.meta[ARGUMENTS] = arguments
         if not HELP_OPTIONS & {*arguments}:
             ctx.default_map = default_map(arguments[0], self.get_command(ctx, arguments[0]))
         return super().parse_args(ctx, arguments)

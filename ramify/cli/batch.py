@@ -14,6 +14,7 @@ from ..errors import ExitCode, UsageError
 from ..files import export_text
 from ..text import duration_text
 from . import terminal
+from .app import ARGUMENTS
 from .config import without_unfit_defaults
 from .exits import Finished
 from .option_types import COUNT, COUNT_RANGE, FieldMap
@@ -110,7 +111,7 @@ def run(source: str, out: Path, quiet: bool, **options: Any) -> None:
     """
     plan = SearchPlan.from_options(without_unfit_defaults(options))
     problems = _with_examples(read_input(source, options), options["examples"])
-    config = _config(plan, options)
+    config = _config(plan, options, command=_command(source))
     if config.reward is None and plan.reward is not None and not quiet:
         terminal.note(no_reward_note(plan.model))
     line = BatchProgressLine(quiet=quiet)
@@ -233,7 +234,22 @@ def note_bad(record: BadRecord) -> None:
     terminal.note(f"line {record.line} is left out: {record.reason}")
 
 
-def _config(plan: SearchPlan, options: dict[str, Any]) -> BatchConfig:
+def _command(source: str) -> tuple[str, ...]:
+    """Return the arguments of this command line without those that do items again; () if it reads stdin."""
+    from ramify.batch.store.inputs import STDIN
+
+    if source == STDIN:
+        return ()
+    words, kept = iter(click.get_current_context().meta.get(ARGUMENTS, ())), list[str]()
+    for word in words:
+        if word == "--retry":
+            next(words, None)
+        elif word != "--retry-failed" and not word.startswith("--retry="):
+            kept.append(word)
+    return tuple(kept)
+
+
+def _config(plan: SearchPlan, options: dict[str, Any], *, command: tuple[str, ...]) -> BatchConfig:
     from ramify.batch.store.config import BatchConfig
     from ramify.engine.loading import chosen_reward
 
@@ -252,6 +268,7 @@ def _config(plan: SearchPlan, options: dict[str, Any]) -> BatchConfig:
         fallback=fallback_from(options),
         ids=ids,
         budget_generated_tokens=options["budget_total"],
+        command=command,
         **{name: options[name] for name in names},
     )
 

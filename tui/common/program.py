@@ -23,6 +23,7 @@ from .keymap import keymap_of, remapped
 if TYPE_CHECKING:
     from ramify.engine.history import RunStore
 
+    from ..state.batch_process import BatchProcess
     from ..state.engine_host import EngineHost, MakeEngine
     from ..state.session import LiveSession, Session
     from .logs import LogLines
@@ -53,7 +54,8 @@ class Program(App[None]):
     """What all screens share; the application derives from it and provides the navigation.
 
     `plan` turns options into a plan; `store` None keeps no history. `keys` are the user's own, by the actions' ids.
-    `room` holds by how many columns or rows the user has moved the borders of panels.
+    `batches` are the batch commands that were started here, by their run folders. `room` holds by how many columns or
+    rows the user has moved the borders of panels.
 
     Raises:
         UsageError: if there is no such action or key, or two actions of one screen have the same.
@@ -73,6 +75,7 @@ class Program(App[None]):
         self.store = store
         self.logs = logs
         self.live_sessions: list[LiveSession] = []
+        self.batches: dict[Path, BatchProcess] = {}
         self.room: dict[str, int] = {}
         self.actions: tuple[Action, ...] = remapped(keys or {})
         self.set_keymap(keymap_of(self.actions))
@@ -116,6 +119,13 @@ class Program(App[None]):
     def session_ended(self, session: LiveSession) -> None:
         """Take note that a search is over and saved."""
         raise NotImplementedError
+
+    def start_batch(self, out: Path, arguments: Sequence[str], folder: Path) -> None:
+        """Start a batch command that writes the run folder `out`, in a process of its own."""
+        from ..state.batch_process import BatchProcess
+
+        batch = self.batches[out] = BatchProcess(arguments, folder)
+        batch.task.add_done_callback(lambda _: None if batch.error is None else self.complain(batch.error))
 
     # Messages
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +17,14 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option as ListOption
 
-from ramify.errors import RamifyError
-from ramify.text import cut, duration_text, one_line, width_of
+from ramify.errors import RamifyError, UsageError
+from ramify.files import user_path
+from ramify.text import duration_text, one_line, padded
 
 from ..common.actions import bindings
 from ..common.program import Program
 from ..common.themes import share_bar
+from ..state.batch_process import BatchProcess
 from ..state.batch_view import BatchView, ItemView, item_solution, read_batch
 from ..state.session import SavedSession
 from ..state.spec import RunSpec
@@ -29,6 +32,7 @@ from ..widgets.choice import Option, Picker
 from ..widgets.footer import ActionFooter
 from .base import RamifyScreen
 
+AS_BEFORE, ONE_AT_A_TIME, COPY = "as before", "one at a time", "copy the command"
 LEAST_WAIT_S = 1.0
 """Shortest time between two readings of the folder; large ones are read less often."""
 
@@ -36,11 +40,14 @@ LEAST_WAIT_S = 1.0
 class ItemList(OptionList):
     """The items in the order in which they were done."""
 
-    help_text = "Each line is an item that is done: right ✓, wrong ×, not graded ·, failed !. Enter opens its tree."
+    help_text = (
+        "Each line is an item that is done: right ✓, wrong ×, not graded ·, cut by a limit with no answer …, failed !. "
+        "Enter opens its tree."
+    )
 
 
 class BatchScreen(RamifyScreen):
-    """A batch's folder, read again and again; nothing is written to it."""
+    """A batch's folder, read again and again; its cut items can be done again, by a process of their own."""
 
     area = "batch"
     BINDINGS: ClassVar[list[BindingType]] = bindings("batch")
@@ -49,7 +56,7 @@ class BatchScreen(RamifyScreen):
         super().__init__()
         self._folder = folder
         self._view: BatchView | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._said = ""
 
     def compose(self) -> ComposeResult:
         """Lay out totals and items."""
@@ -79,6 +86,9 @@ class BatchScreen(RamifyScreen):
                 view = None
             if view is not None and view != self._view:
                 self._show(view)
+            elif self._state() != self._said:
+                self._update_title()
+                self.refresh_footer()
             await asyncio.sleep(max(LEAST_WAIT_S, 10 * (time.monotonic() - began_s)))
 
     def _show(self, view: BatchView) -> None:
@@ -97,13 +107,31 @@ class BatchScreen(RamifyScreen):
         self.refresh_footer()
 
     def _update_title(self) -> None:
-        view = self._view
-        state = "reading" if view is None else "running" if view.running else _status(view)
+        view, state = self._view, self._state()
+        self._said = state
         tone = "$success" if state in ("running", "finished") else "$warning"
         about = "" if view is None else f" · {view.about}"
         self.query_one("#head", Static).update(
             Content.assemble((f"batch {self._folder}{about}   ", "$foreground 80%"), (state, f"bold {tone}"))
         )
+
+    @property
+    def _process(self) -> BatchProcess | None:
+        """The command that was started here and writes the folder, None if there is none."""
+        found = self.program.batches.get(self._out)
+        return found if found is not None and found.running else None
+
+    @property
+    def _out(self) -> Path:
+        return user_path(self._folder).resolve()
+
+    def _state(self) -> str:
+        view, process = self._view, self._process
+        if process is not None:
+            return "stopping" if process.stopping else "running" if view is not None and _at_work(view) else "starting"
+        if view is None:
+            return "reading"
+        return "running" if _at_work(view) else "finished" if view.finished else "not finished"
 
     def _figures(self, view: BatchView) -> Content:
         width = max(20, min(60, self.size.width - 40))
@@ -119,19 +147,32 @@ class BatchScreen(RamifyScreen):
             full, empty = share_bar(view.accuracy, width)
             said = f"  {view.accuracy:.1%} of {view.graded:,}, {view.low:.1%} to {view.high:.1%}"
             lines.append(Content.assemble(("accuracy  ", "$faint"), (full, "$success"), (empty, "$guide"), said))
+        if view.cut and view.accuracy_answered is not None:
+            full, empty = share_bar(view.accuracy_answered, width)
+            said = f"  {view.accuracy_answered:.1%} of the {view.answered:,} not cut"
+            lines.append(Content.assemble(("          ", "$faint"), (full, "$success"), (empty, "$guide"), said))
         each = max(1, view.done)
         facts = [
             f"{view.tokens:,} tokens, {view.tokens / each:,.0f} an item",
             f"{duration_text(view.seconds / each)} an item",
         ]
-        if view.failed:
-            facts.append(f"{view.failed} failed")
-        lines.append(Content.styled(" · ".join(facts), "$faint"))
+        ends = [(f"{view.cut:,} cut by a limit with no answer", "$accent")] if view.cut else []
+        ends += [(f"{view.failed:,} failed", "$error")] if view.failed else []
+        parts = [part for end in ends for part in ((" · ", "$faint"), end)]
+        lines.append(Content.assemble((" · ".join(facts), "$faint"), *parts))
         return Content("\n").join(lines)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Tell whether there is an item to open."""
-        return action != "open_item" or bool(self._view and self._view.items)
+        """Tell whether there is an item to open or to do again, or a command to stop."""
+        match action:
+            case "open_item":
+                return bool(self._view and self._view.items)
+            case "retry_cut":
+                return bool(self._view and self._view.cut and not _at_work(self._view) and self._process is None)
+            case "stop_batch":
+                return self._process is not None
+            case _:
+                return True
 
     @on(OptionList.OptionSelected)
     async def action_open_item(self) -> None:
@@ -147,6 +188,56 @@ class BatchScreen(RamifyScreen):
             return
         self.program.show_session(session)
 
+    def action_retry_cut(self) -> None:
+        """Ask how the cut items are done again."""
+        view = self._view
+        if view is None or not self.check_action("retry_cut", ()):
+            return
+        if view.command is None:
+            self.program.complain(
+                UsageError(
+                    "the folder does not say which command made it",
+                    "give that command again with --retry cut; it is noted when a command reads a file",
+                )
+            )
+            return
+        options = [
+            Option(AS_BEFORE, "with the options of before, those that were not begun too"),
+            Option(ONE_AT_A_TIME, "likewise; each has the whole machine, and comes further within its seconds"),
+            Option(COPY, shlex.join(["ramify", *view.command.retry_cut(self._out)])),
+        ]
+        noun = "item" if view.cut == 1 else "items"
+        self.program.push_screen(Picker(f"Do {view.cut:,} cut {noun} again", options), self._retry)
+
+    def _retry(self, how: str | None) -> None:
+        command = None if self._view is None else self._view.command
+        if how is None or command is None:
+            return
+        if how == COPY:
+            self.program.copy("command", shlex.join(["ramify", *command.retry_cut(self._out)]))
+            return
+        arguments = command.retry_cut(self._out, parallel=1 if how == ONE_AT_A_TIME else None)
+        self.program.start_batch(self._out, arguments, command.folder)
+        self._update_title()
+        self.refresh_footer()
+
+    def action_stop_batch(self) -> None:
+        """Finish the items in flight and stop; the second time, stop at once."""
+        process = self._process
+        if process is not None:
+            again = process.stopping
+            process.stop()
+            said = "Items in flight are left." if again else "The items in flight are finished; once more leaves them."
+            self.notify(said, title="Stopping", timeout=5)
+            self._update_title()
+
+    def stop_if_running(self) -> bool:
+        """Stop the command that was started here; False if there is none."""
+        if self._process is None:
+            return False
+        self.action_stop_batch()
+        return True
+
     def action_other_folder(self) -> None:
         """Ask for another folder."""
         pick_folder(self.program, self._show_folder)
@@ -159,7 +250,7 @@ class BatchScreen(RamifyScreen):
         self.run_worker(self._watch(), group="watch", exclusive=True, exit_on_error=False)
 
     def action_go_back(self) -> None:
-        """Leave; the batch is not touched."""
+        """Leave; what was started goes on."""
         self.dismiss()
 
 
@@ -190,27 +281,23 @@ def _session(folder: Path, item: ItemView) -> SavedSession:
     return SavedSession(spec, solution)
 
 
-def _status(view: BatchView) -> str:
-    return "finished" if view.total is not None and view.done >= view.total else "not finished"
+def _at_work(view: BatchView) -> bool:
+    return view.running and not view.finished
 
 
 def _line(item: ItemView) -> Content:
-    sign, tone = (
-        ("!", "$error")
-        if item.failed
-        else {
-            True: ("✓", "$success"),
-            False: ("×", "$warning"),
-            None: ("·", "$faint"),
-        }[item.correct]
-    )
-    answer = "–" if item.answer is None else cut(item.answer, 10)
-    gold = "" if item.gold is None else cut(item.gold, 10)
+    answer = item.answer or "–"
+    if item.failed:
+        sign, tone, answer = "!", "$error", "failed"
+    elif item.cut:
+        sign, tone, answer = "…", "$accent", "cut"
+    else:
+        sign, tone = {True: ("✓", "$success"), False: ("×", "$warning"), None: ("·", "$faint")}[item.correct]
     return Content.assemble(
         (f"{sign} ", tone),
-        (f"{cut(item.id, 12):<12}  ", "$faint"),
-        (" " * max(0, 10 - width_of(answer)) + answer + "  ", "bold $foreground"),
-        (f"{gold:<10}  ", "$faint"),
+        (f"{padded(item.id, 12)}  ", "$faint"),
+        (f"{padded(answer, 10, right=True)}  ", f"bold {tone if item.answer is None else '$foreground'}"),
+        (f"{padded(item.gold or '', 10)}  ", "$faint"),
         (f"{item.tokens:>7,}  ", "$faint"),
         (one_line(item.question), "$foreground 85%"),
     )

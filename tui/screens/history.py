@@ -14,7 +14,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option as ListOption
 
 from ramify.errors import UsageError
-from ramify.text import cut, duration_text, one_line, printable
+from ramify.text import duration_text, one_line, padded, printable
 
 from ..common.actions import bindings
 from ..state.spec import RunSpec
@@ -200,15 +200,15 @@ class HistoryScreen(RamifyScreen):
 def answer_text(run: RunSummary) -> str:
     """Return the answer of a saved run in ten columns; of one without an answer, whether it failed."""
     if run.answer is None:
-        return "× failed" if run.stop_reason == "failed" else "–"
-    return cut(run.answer, 10)
+        return padded("× failed" if run.stop_reason == "failed" else "–", 10, right=True)
+    return padded(run.answer, 10, right=True)
 
 
 def _line(run: RunSummary) -> Content:
     answer = answer_text(run)
     return Content.assemble(
         (f"{run.created.astimezone():%Y-%m-%d %H:%M}  ", "$faint"),
-        (f"{answer:>10}  ", "bold $foreground"),
-        (f"{cut(run.strategy, 10):<10}  ", "$primary"),
+        (f"{answer}  ", "bold $foreground"),
+        (f"{padded(run.strategy, 10)}  ", "$primary"),
         (one_line(run.question), "$foreground 85%"),
     )

@@ -423,14 +423,14 @@ def _running_line(question: str, title: str) -> Content:
 
 
 def _recent_line(run: RunSummary) -> Content:
-    from ramify.text import cut, one_line
+    from ramify.text import one_line, padded
 
     from .history import answer_text
 
     answer = answer_text(run)
     return Content.assemble(
         (f" {run.created.astimezone():%d %b %H:%M}  ", "$faint"),
-        (f"{answer:>10}  ", "bold $foreground"),
-        (f"{cut(run.strategy, 10):<10}  ", "$faint"),
+        (f"{answer}  ", "bold $foreground"),
+        (f"{padded(run.strategy, 10)}  ", "$faint"),
         (one_line(run.question), "$foreground 85%"),
     )

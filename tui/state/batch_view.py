@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ramify.batch.store.folder import ITEMS, LOCK, MANIFEST, REPORT, TREES, read_items, read_manifest
+from ramify.batch.store.rows import CUT, FAILED, status_of
 from ramify.errors import RunFolderError
 from ramify.files import read_bytes, user_path
 from ramify.json_text import read_json
 from ramify.statistics import wilson
+
+from .batch_process import BatchCommand
 
 if TYPE_CHECKING:
     from ramify.solution import Solution
@@ -20,25 +23,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ItemView:
-    """An item that is done. `correct` is None without a gold answer; `row` is its line of items.jsonl."""
+    """An item that is done.
+
+    `status` is "ok", "cut" by a limit with no answer, or "failed". `correct` is None without a gold answer. `row` is
+    its line of items.jsonl.
+    """
 
     id: str
     question: str
     answer: str | None
     gold: str | None
     correct: bool | None
-    failed: bool
+    status: str
     tokens: int
     seconds: float
     row: Mapping[str, Any]
+
+    @property
+    def failed(self) -> bool:
+        """True if an error ended it."""
+        return self.status == FAILED
+
+    @property
+    def cut(self) -> bool:
+        """True if a limit ended it with no answer."""
+        return self.status == CUT
 
 
 @dataclass(frozen=True, slots=True)
 class BatchView:
     """A folder at one moment.
 
-    `total` is the number of all items, None if the manifest does not say. `low` to `high` is a 95 % interval of the
-    accuracy. `seconds` and `tokens` are sums over the items. `stamp` tells versions of the files apart.
+    `running` is true while the process that last wrote it is alive, which may have finished all items.
+    `total` is the number of all items, None if the manifest does not say. `cut` items had no answer when a limit ended
+    them; they are graded as not right. `answered` of the graded items were not cut. `low` to `high` is a 95 % interval
+    of the accuracy. `seconds` and `tokens` are sums over the items. `command` made the folder, None if that is not
+    known. `stamp` tells versions of the files apart.
     """
 
     folder: Path
@@ -46,13 +66,16 @@ class BatchView:
     total: int | None
     items: tuple[ItemView, ...]
     failed: int
+    cut: int
     graded: int
+    answered: int
     correct: int
     low: float
     high: float
     tokens: int
     seconds: float
     about: str
+    command: BatchCommand | None = None
     stamp: tuple[object, ...] = ()
 
     @property
@@ -61,9 +84,19 @@ class BatchView:
         return len(self.items)
 
     @property
+    def finished(self) -> bool:
+        """True if no item is left, as far as the number of items is known."""
+        return self.total is not None and self.done >= self.total
+
+    @property
     def accuracy(self) -> float | None:
         """Share of right answers, None with nothing graded."""
         return self.correct / self.graded if self.graded else None
+
+    @property
+    def accuracy_answered(self) -> float | None:
+        """Share of right answers among the items that were not cut, None with none graded."""
+        return self.correct / self.answered if self.answered else None
 
 
 def read_batch(folder: Path, before: BatchView | None = None) -> BatchView:
@@ -91,13 +124,16 @@ def read_batch(folder: Path, before: BatchView | None = None) -> BatchView:
         total=total if isinstance(total, int) else None,
         items=items,
         failed=sum(item.failed for item in items),
+        cut=sum(item.cut for item in items),
         graded=graded,
+        answered=sum(item.correct is not None and not item.cut for item in items),
         correct=correct,
         low=low,
         high=high,
         tokens=sum(item.tokens for item in items),
         seconds=sum(item.seconds for item in items),
         about=_about(manifest),
+        command=BatchCommand.from_manifest(manifest),
         stamp=stamp,
     )
 
@@ -139,7 +175,7 @@ def _item(row: Mapping[str, Any]) -> ItemView:
         answer=row.get("answer"),
         gold=row.get("gold"),
         correct=row.get("correct"),
-        failed=row.get("status") == "failed",
+        status=status_of(row),
         tokens=int(policy.get("generated_tokens", 0)),
         seconds=float(usage.get("seconds", 0.0)),
         row=row,

@@ -6,7 +6,7 @@ from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
-from ramify.text import cut, one_line, width_of
+from ramify.text import cut, one_line, padded
 
 from ..common.themes import share_bar
 from ..state.panels import AnswerRow, answer_table
@@ -61,8 +61,7 @@ class AnswersPanel(Widget):
         if self._session.view.scored and width >= 34:
             figures += f" {row.weight:>6.2f}"
         bar = min(12, max(4, width // 4))
-        name = cut(row.answer, max(4, width - bar - len(figures) - 4))
-        name += " " * (max(4, width - bar - len(figures) - 4) - width_of(name))
+        name = padded(row.answer, max(4, width - bar - len(figures) - 4))
         full, empty = share_bar(row.share, bar)
         tone = "$accent" if row.leads else "$primary"
         return Content.assemble(

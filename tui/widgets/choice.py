@@ -18,7 +18,7 @@ from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option as ListOption
 
-from ramify.text import cut, printable
+from ramify.text import cut, padded, printable, width_of
 
 from ..common.program import explain, program_of
 
@@ -189,9 +189,9 @@ class Picker(ModalScreen[str | None]):
         self._shown = sorted(fitting, key=lambda each: text not in each.value.casefold())
         listed = self.query_one(OptionList)
         listed.clear_options()
-        wide = max((len(each.value) for each in self._shown), default=0) + 2
+        wide = max((width_of(each.value) for each in self._shown), default=0) + 2
         listed.add_options(
-            ListOption(Content.assemble((each.value.ljust(wide), "bold"), (each.help, "$faint")))
+            ListOption(Content.assemble((padded(each.value, wide), "bold"), (each.help, "$faint")))
             for each in self._shown
         )
         values = [each.value for each in self._shown]
