@@ -158,6 +158,22 @@ async def test_a_model_that_cannot_be_loaded_is_a_toast_with_the_next_step(ui, s
         assert user.app.home.spec.question == "How many?"
 
 
+async def test_a_run_without_a_reward_shows_none(ui):
+    model = "/some where/else.gguf"
+    async with ui(spec=RunSpec(options={"strategy": "greedy", "reward": "none", "max_nodes": 1})) as user:
+        await user.ask()
+        await user.over()
+        assert "Tree · 1 step " in user.text()
+        assert "step limit" in user.lines()[0]
+        assert "reward" not in user.text()
+        assert "not scored" not in user.text()
+        choice = user.app.home.query_one("#choice-model")
+        choice.value = model
+        await user.press("escape")
+        await user.until(lambda: " else " in user.text())
+        assert user.app.home.spec.get("model") == model
+
+
 async def test_loading_can_be_called_off(ui):
     class Slow(Engine):
         async def __aenter__(self) -> Engine:

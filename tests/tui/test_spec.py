@@ -14,7 +14,7 @@ from ramify.config import SETTINGS, EngineConfig, RunConfig
 from ramify.errors import UsageError
 from ramify.sampling_params import SamplingParams
 from ramify.settings import FLAG, NUMBER, TEXT, Setting
-from ramify.tui.state.spec import DEFAULTS, RunSpec, budget_name, parse_budget, python_code
+from ramify.tui.state.spec import DEFAULTS, RunSpec, budget_name, parse_budget, python_code, short_model
 
 
 @pytest.mark.parametrize(
@@ -158,6 +158,23 @@ def test_the_python_code_has_the_width_that_was_set_and_that_which_the_engine_ch
     assert "Rebase(width=16)" in code_of(RunSpec("q", {"width": 16}))
     assert "Rebase(width=4)" in code_of(RunSpec("q"), width=4)
     assert "MajorityVote(width=8)" in code_of(RunSpec("q", {"width": 8, "reward": "none"}), has_reward=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("demo-m", "demo-m"),
+        ("/some where/qwen2.5-coder-0.5b.gguf", "qwen2.5-coder-0.5b"),
+        ("models/head:x.gguf", "head:x"),
+        ("mean-logprob:/a/b/judge.gguf", "mean-logprob:judge"),
+        ("0.7*mean-logprob:/a/x.gguf + 0.3*arithmetic", "0.7*mean-logprob:x + 0.3*arithmetic"),
+        ("openai:http://127.0.0.1:8000/v1#qwen", "qwen"),
+        ("hf:owner/repo/FILE.gguf", "hf:FILE"),
+        ("default", "default"),
+    ],
+)
+def test_models_are_shown_without_their_folders(name, short):
+    assert short_model(name) == short
 
 
 def test_a_width_is_left_out_where_the_strategy_has_none():

@@ -19,15 +19,25 @@ from ramify.events import (
 )
 from ramify.search.budget import Budget
 from ramify.search.node import FinishReason, Origin, PruneReason
+from ramify.search.stopping import StopReason
 from ramify.search.tree import SearchTree
 from ramify.testing import ScriptedModel
 from ramify.tui.common.themes import score_bar, score_tint, share_bar, spark_line
-from ramify.tui.state.panels import Speed, amount_text, answer_table, time_left_s, used_amounts
+from ramify.tui.state.panels import (
+    END_TEXTS,
+    Speed,
+    amount_text,
+    answer_table,
+    same_answer,
+    time_left_s,
+    used_amounts,
+)
 from ramify.tui.state.replay import PartialTree, with_tree
 from ramify.tui.state.rows import tree_rows
 from ramify.tui.state.run_view import Phase, RunView
 from ramify.tui.state.session import SavedSession
 from ramify.tui.state.spec import RunSpec
+from ramify.tui.widgets.tree_lines import SPINNER
 from ramify.usage import RoleUsage, Usage
 
 from .conftest import chain, scores
@@ -317,6 +327,29 @@ async def test_a_solution_without_a_tree_gets_one_of_its_paths():
     assert {node.origin for node in view.tree if node.parent is not None} == {Origin.REST}
     assert view.tree.node(view.best()).answer == solution.answer
     assert with_tree(solution) is solution
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [("7", "7", True), (" 7", "7.0", True), ("1/2", "0.5", True), ("7", "8", False), (None, "7", False)],
+)
+def test_answers_are_compared_by_their_meaning(one, other, same):
+    assert same_answer(one, other) is same
+
+
+def test_every_reason_of_an_end_has_words():
+    assert {str(reason) for reason in StopReason} - END_TEXTS.keys() == {"failed"}
+    assert all("_" not in text and "budget" not in text for text in END_TEXTS.values())
+
+
+def test_the_cost_of_a_reward_is_shown_where_there_is_one():
+    view = RunView("q")
+    assert "reward" in [each.label for each in used_amounts(view, 0.0)]
+    assert "reward" not in [each.label for each in used_amounts(view, 0.0, uses_reward=False)]
+
+
+def test_a_step_that_is_written_looks_like_no_other():
+    assert not set(SPINNER) & {*"●✓·×✎⚑⚙"}
 
 
 def test_a_large_tree_is_flattened_without_recursion():

@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from textual.events import Paste
 from textual.widgets import Markdown
 
 from ramify.engine.engine import Engine
@@ -198,3 +199,41 @@ async def test_the_path_shows_the_scores_of_a_combined_rewards_parts(ui):
         await user.over()
         await user.press("end")
         await user.until(lambda: "judge 0.750, check " in user.text())
+
+
+WIDE = "一个盒子里有🍎"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_wide_characters_keep_columns_below_each_other(ui, size):
+    model = ScriptedModel(lambda question, path: f"The answer is {WIDE}.")
+    async with ui(size=size, model=model, spec=spec(strategy="majority", width=2)) as user:
+        await user.ask(WIDE * 3)
+        await user.over()
+        width = size[0]
+        assert all(width_of(line) <= width for line in user.lines())
+        # The right border of each panel is straight.
+        ends = {width_of(line) for line in user.lines() if line.endswith(("│", "╮", "╯"))}
+        assert ends == {width}
+        await user.press("escape")
+        await user.until(lambda: "majority" in user.text())
+        row = next(line for line in user.lines() if "majority" in line and "strategy" not in line)
+        assert width_of(row[: row.index("majority")]) == width_of(" │  29 Nov 04:09           7  ")
+
+
+async def test_a_pasted_text_stays_whole_and_its_beginning_is_seen_first(ui):
+    text = "The first line 🍎.\n" + "Tom has 3 pears and buys 4 more pears. " * 130 + "\nHow many pears?"
+    async with ui(spec=spec(strategy="majority", width=1)) as user:
+        user.app.home.query_one("#question").text = ""
+        user.app.home.query_one("#question").focus()
+        user.app.post_message(Paste(text))
+        await user.until(lambda: user.app.home.spec.question)
+        assert user.app.home.spec.question == text
+        await user.press("f6")
+        await user.until(lambda: hasattr(user.app.screen, "session"))
+        await user.still()
+        await user.press("home")
+        detail = user.run.query_one(NodeDetail)
+        await user.until(lambda: detail.border_title == "Question" and detail.scroll_offset.y == 0)
+        await user.until(lambda: detail.max_scroll_y > 0)
+        assert "The first line" in "\n".join(user.lines()[detail.region.y : detail.region.bottom])

@@ -17,9 +17,10 @@ from ramify.text import cut, duration_text, one_line, printable
 
 from ..common.actions import Action, bindings
 from ..common.program import program_of
+from ..state.panels import same_answer
 from ..state.run_view import Phase
 from ..state.session import LiveSession
-from ..state.spec import RunSpec, budget_name
+from ..state.spec import RunSpec, budget_name, short_model
 from ..widgets.answers import AnswersPanel
 from ..widgets.budget import BudgetPanel
 from ..widgets.choice import Choice, Option
@@ -65,8 +66,8 @@ class CompareSetup(ModalScreen[None]):
         spec = self._spec
         strategies = [Option(name, help) for name, help in STRATEGIES.items()]
         choices = [
-            Choice("model", label="model", help="The policy.", options=self._models, free=True, prefix=side),
-            Choice("reward", label="reward", help="The reward model.", options=self._rewards, free=True, prefix=side),
+            self._models_choice("model", "The policy.", self._models, side),
+            self._models_choice("reward", "The reward model.", self._rewards, side),
             Choice("strategy", label="strategy", help="How to search.", options=strategies, prefix=side),
             Choice("width", label="width", help="Paths.", options=WIDTHS, free=True, check=check_width, prefix=side),
         ]
@@ -79,6 +80,9 @@ class CompareSetup(ModalScreen[None]):
         for choice in choices:
             choice.value = values[str(choice.name)]
         return choices
+
+    def _models_choice(self, name: str, help: str, options: Sequence[Option], side: str) -> Choice:
+        return Choice(name, label=name, help=help, options=options, free=True, prefix=side, short=short_model)
 
     @on(Button.Pressed)
     def action_start(self) -> None:
@@ -200,7 +204,7 @@ class CompareScreen(RamifyScreen):
             said, tone = cut(f"× {failed}", max(20, self.size.width - 40)), "$error"
         elif left.answer is None and right.answer is None:
             said, tone = "neither has an answer", "$warning"
-        elif left.answer == right.answer:
+        elif same_answer(left.answer, right.answer):
             said, tone = f"both say {cut(left.answer or '', 20)}", "$success"
         else:
             said, tone = f"{cut(left.answer or 'nothing', 20)} against {cut(right.answer or 'nothing', 20)}", "$warning"

@@ -17,6 +17,7 @@ from ramify.errors import UsageError
 from ramify.text import duration_text, one_line, padded, printable
 
 from ..common.actions import bindings
+from ..state.panels import END_TEXTS
 from ..state.spec import RunSpec
 from ..widgets.footer import ActionFooter
 from .base import RamifyScreen
@@ -123,7 +124,7 @@ class HistoryScreen(RamifyScreen):
             return
         named = [each for each in (run.strategy, run.model) if each]
         facts = [*named, f"{run.generated_tokens:,} tokens", duration_text(run.seconds)]
-        facts += [run.stop_reason.replace("_", " "), f"run {run.id}"]
+        facts += [END_TEXTS.get(run.stop_reason, run.stop_reason), f"run {run.id}"]
         answer = "no answer" if run.answer is None else one_line(run.answer)
         text.update(
             Content("\n").join(

@@ -22,7 +22,7 @@ from ramify.settings import TEXT, TEXT_OR_FILE
 
 from ..common.actions import bindings
 from ..common.program import program_of
-from ..state.spec import RunSpec, budget_name, parse_budget
+from ..state.spec import RunSpec, budget_name, parse_budget, short_model
 from ..widgets.choice import Choice, Option
 from ..widgets.footer import ActionFooter
 from .base import RamifyScreen
@@ -84,6 +84,7 @@ FIELDS: Mapping[str, tuple[str, Mapping[str, str]]] = {
 }
 """Fields of declared settings: label, and the values that are offered with what they mean, "" for nothing."""
 WIDTHS = [Option(each) for each in (DEFAULT, "4", "8", "16", "32", "64")]
+MODEL_HELP = "The policy: a bundled name or the path of a .gguf file."
 REWARDS_FALLBACK = [Option(DEFAULT, "the bundled one for bundled models"), Option("none", "no reward model")]
 
 
@@ -296,8 +297,8 @@ def _choices() -> list[Choice]:
         return [Option(value, help) for value, help in values.items()]
 
     return [
-        Choice("model", label="model", help="The policy: a bundled name or the path of a .gguf file.", free=True),
-        Choice("reward", label="reward", help="The reward model that scores steps.", free=True),
+        Choice("model", label="model", help=MODEL_HELP, free=True, short=short_model),
+        Choice("reward", label="reward", help="The reward model that scores steps.", free=True, short=short_model),
         Choice("strategy", label="strategy", help="How to search.", options=options(STRATEGIES)),
         Choice(
             "width",

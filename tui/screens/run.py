@@ -19,6 +19,7 @@ from ramify.search.tree import ROOT
 from ramify.text import cut, duration_text, one_line, printable
 
 from ..common.actions import Action, bindings
+from ..state.panels import END_TEXTS
 from ..state.run_view import Phase, RunView
 from ..state.session import LiveSession, SavedSession, Session
 from ..state.spec import LIMITS, RunSpec, parse_budget, python_code
@@ -160,8 +161,8 @@ class RunScreen(PanelScreen):
                 said = "failed" if session.failure else "cancelled"
                 return "×", "$error", said if view.answer is None else f"{cut(view.answer, 20)} · {said}"
             case _:
-                reason = "" if view.solution is None else str(view.solution.stop_reason).replace("_", " ")
-                said = _end_text(reason)
+                reason = "" if view.solution is None else str(view.solution.stop_reason)
+                said = END_TEXTS.get(reason, reason)
                 if view.answer is not None:
                     said = f"{cut(view.answer, 20)} · {said}"
                 return "✓", "$success", f"{said}, {duration_text(session.seconds)}"
@@ -428,9 +429,3 @@ def _budget_text(budget: Budget) -> str:
 
     limits = {f"max_{name}": value for name, value in budget.to_dict().items() if f"max_{name}" in LIMITS}
     return budget_name(RunSpec().with_options(**limits))
-
-
-def _end_text(reason: str) -> str:
-    return {"completed": "done", "user": "stopped by you", "early stop": "settled early", "": "done"}.get(
-        reason, reason
-    )

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from ramify.search.node import PruneReason
-from ramify.text import duration_text
+from ramify.text import duration_text, one_line
 
 from .run_view import AnswerVotes, RunView
 
@@ -116,8 +116,11 @@ class UsedAmount:
         return used if self.limit is None else f"{used} of {amount_text(self.limit, self.kind)}"
 
 
-def used_amounts(view: RunView, seconds: float) -> list[UsedAmount]:
-    """Return an amount for each cost, those with a limit first; `seconds` is the time that the run has taken."""
+def used_amounts(view: RunView, seconds: float, *, uses_reward: bool = True) -> list[UsedAmount]:
+    """Return an amount for each cost, those with a limit first.
+
+    `seconds` is the time that the run has taken. That of the reward is left out without `uses_reward`.
+    """
     usage, budget = view.usage, view.budget
     read = 0 if usage is None else usage.policy.prompt_tokens + usage.policy.reevaluated_tokens
     scored = 0 if usage is None else usage.reward.evaluated_tokens
@@ -129,7 +132,7 @@ def used_amounts(view: RunView, seconds: float) -> list[UsedAmount]:
     found = [
         UsedAmount("generated", generated, limits["generated_tokens"], "tokens"),
         UsedAmount("time", seconds, limits["seconds"], "seconds"),
-        UsedAmount("reward", scored, None, "tokens"),
+        *([UsedAmount("reward", scored, None, "tokens")] if uses_reward or scored else []),
         UsedAmount("compute", flops, limits["flops"], "flops"),
     ]
     if limits["total_tokens"] is not None:
@@ -172,6 +175,29 @@ def _scaled(value: float, units: tuple[str, ...]) -> str:
             return f"{value:.3g} {unit}".rstrip() + ("" if unit else " ")
         value /= 1000
     return f"{value:.3g} {units[-1]}"
+
+
+END_TEXTS = {
+    "": "done",
+    "completed": "done",
+    "user": "stopped by you",
+    "early_stop": "settled early",
+    "budget_generated_tokens": "token limit",
+    "budget_total_tokens": "limit of all tokens",
+    "budget_flops": "compute limit",
+    "budget_seconds": "time limit",
+    "budget_nodes": "step limit",
+}
+"""Reasons of a run's end in few words."""
+
+
+def same_answer(one: str | None, other: str | None) -> bool:
+    """Tell whether two answers mean the same, as far as that is seen at once; False where one is None."""
+    from ramify.answers.checkers import DEFAULT_CHECK, make_checker
+
+    if one is None or other is None:
+        return False
+    return one_line(one) == one_line(other) or make_checker(DEFAULT_CHECK).accepts_quickly(one, other) is True
 
 
 _LIMITS = ("generated_tokens", "total_tokens", "flops", "seconds", "nodes")

@@ -15,6 +15,7 @@ from ramify.errors import LoadingCancelled, ModelCrashed, RamifyError, UsageErro
 
 from .panels import Speed
 from .run_view import AnswerVotes, Phase, RunView
+from .spec import short_model
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunStore
@@ -52,6 +53,7 @@ class Session:
 
     `error` ended a run that failed. `run_id` is its id in the history, None until it is saved. `max_sequences` is the
     number of steps that the engine decodes at the same time, None if that is not known. `models` names the loaded ones.
+    `has_reward` tells whether there is a reward, and `uses_reward` whether the strategy asks it.
     `pin_below` is a step below which the first path that finishes will be pinned, None for none.
     """
 
@@ -66,8 +68,8 @@ class Session:
         self.run_id: str | None = None
         self.pin_below: int | None = None
         self.max_sequences: int | None = None
-        self.models = str(spec.get("model"))
-        self.has_reward = spec.get("reward") != "none"
+        self.models = short_model(str(spec.get("model")))
+        self.has_reward = self.uses_reward = spec.get("reward") != "none"
         self._began_s = clock()
 
     @property
@@ -279,7 +281,8 @@ class LiveSession(Session):
             has_reward=self.has_reward, width=engine.default_width, temperature=engine.default_temperature
         )
         names = [engine.policy.name]
-        if engine.reward is not None and self._strategy.uses_reward:
+        self.uses_reward = engine.reward is not None and self._strategy.uses_reward
+        if engine.reward is not None and self.uses_reward:
             names.append(engine.reward.name)
         self.models = " + ".join(names)
         self.view.vote = str(self._strategy.vote)
@@ -368,7 +371,7 @@ class SavedSession(Session):
         self.view.strategy = str(solution.strategy.get("name", ""))
         self.run_id = run_id
         self.models = " + ".join(str(name) for name in solution.model.values() if name)
-        self.has_reward = solution.model.get("reward") is not None
+        self.has_reward = self.uses_reward = solution.model.get("reward") is not None
         self._whole = tree
         self._part = PartialTree(tree)
         self.position = len(self)

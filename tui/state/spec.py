@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ramify.config import SETTINGS, EngineConfig, RunConfig
@@ -123,6 +125,18 @@ class RunSpec:
         name = self.get("strategy") or "default strategy"
         width = self.get("width")
         return f"{name} x{width}" if width is not None and has_width(name) else name
+
+
+def short_model(name: str) -> str:
+    """Return the name of a policy or reward without the folders of its files and their ending.
+
+    Of a model of a server it is the name that the server knows.
+    """
+    if name.startswith("openai:") and "#" in name:
+        return name.rpartition("#")[2]
+    if not re.search("[:*+(,]", name):
+        return PurePath(name).name.removesuffix(".gguf")
+    return re.sub(r"\.gguf\b", "", re.sub(r"[^\s:*+(),]*/(?=[^/])", "", name))
 
 
 def has_width(strategy: str | None) -> bool:

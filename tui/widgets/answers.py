@@ -9,7 +9,7 @@ from textual.widget import Widget
 from ramify.text import cut, one_line, padded
 
 from ..common.themes import share_bar
-from ..state.panels import AnswerRow, answer_table
+from ..state.panels import AnswerRow, answer_table, same_answer
 from ..state.run_view import Phase
 from ..state.session import Session
 
@@ -103,9 +103,7 @@ class AnswersPanel(Widget):
         return lines
 
     def _grade(self, gold: str) -> Content:
-        answer = self._session.view.answer
-        right = answer is not None and one_line(answer) == one_line(gold)
-        if right:
+        if same_answer(self._session.view.answer, gold):
             return Content.styled("✓ that is the right answer", "$success")
         return Content.styled(f"the right answer is {cut(gold, 24)}", "$warning")
 

@@ -39,7 +39,7 @@ class BudgetPanel(Widget):
         """Return the amounts as text, as many lines as there is room for."""
         width, height = self.content_size.width, self.content_size.height
         session = self._session
-        amounts = used_amounts(session.view, session.seconds)
+        amounts = used_amounts(session.view, session.seconds, uses_reward=session.uses_reward)
         if not session.live and not session.view.phase.over:
             # A tree does not say what had been spent when.
             return _line(amounts[0], width)

@@ -37,7 +37,7 @@ class Option:
 class Choice(Widget, can_focus=True):
     """A named value; `options` are offered, and with `free` any other text that `check` lets pass.
 
-    Of a long value the end is shown, with `from_start` the beginning.
+    Of a long value the end is shown, with `from_start` the beginning, and with `short` that of what it returns.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -71,13 +71,15 @@ class Choice(Widget, can_focus=True):
         check: Callable[[str], object] | None = None,
         prefix: str = "choice",
         from_start: bool = False,
+        short: Callable[[str], str] | None = None,
     ) -> None:
         super().__init__(id=f"{prefix}-{name}", name=name)
         self.label = label
         self.options = list(options)
         self.free = free
         self.check = check
-        self.from_start = from_start
+        self.from_start = from_start or short is not None
+        self.short = short
         self.help_text = (
             f"{help} Left and right change it; enter opens a list{' and takes any other value' if free else ''}."
         )
@@ -85,8 +87,8 @@ class Choice(Widget, can_focus=True):
     def render(self) -> RenderResult:
         """Return label and value, with arrows when it has the focus."""
         room = max(4, self.content_size.width - LABEL - 5)
-        shown = printable(self.value)
-        if len(shown) > room:
+        shown = printable(self.value if self.short is None else self.short(self.value))
+        if width_of(shown) > room:
             shown = cut(shown, room) if self.from_start else "…" + shown[1 - room :]
         left, right = ("‹", "›") if self.has_focus else (" ", " ")
         label, value = (f"{self.label:<{LABEL}} ", "$faint"), (f" {shown} ", "bold $foreground")

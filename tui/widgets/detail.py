@@ -65,7 +65,13 @@ class NodeDetail(VerticalScroll, can_focus=True):
         if stamp == self._drawn:
             return
         other = self._drawn is None or self._drawn[:2] != stamp[:2]
-        self._to_end |= other or self.scroll_offset.y >= self.max_scroll_y - 1
+        if node_id == ROOT:
+            # A question is read from its beginning.
+            self._to_end = False
+            if other:
+                self.call_after_refresh(self.scroll_home, animate=False)
+        else:
+            self._to_end |= other or self.scroll_offset.y >= self.max_scroll_y - 1
         self._drawn = stamp
         self.border_title = f"Path to step {node_id}" if node_id else "Question"
         if self._wanted is None:
@@ -119,11 +125,11 @@ class StepText(Vertical):
         self, view: RunView, node: Node, number: int, *, dark: bool, plain: bool, answer: str | None
     ) -> None:
         """Show the step as it is now; `answer` is that of the path if it ends here, else None."""
-        drawn = (view.tokens_of(node), node.score, node.state, number, dark, plain, answer)
+        drawn = (view.tokens_of(node), node.score, node.state, number, dark, plain, answer, view.scored)
         if drawn == self._drawn:
             return
         self._drawn = drawn
-        self.query_one(".score", Static).update(_head(number, node, dark=dark))
+        self.query_one(".score", Static).update(_head(number, node, dark=dark, scored=view.scored))
         line = self.query_one(".answer", Static)
         line.display = answer is not None
         if answer is not None:
@@ -165,12 +171,19 @@ def _keep_breaks(state: StateCore) -> None:
                 child.type = "hardbreak"
 
 
-def _head(number: int, step: Node, *, dark: bool) -> Content:
+def _head(number: int, step: Node, *, dark: bool, scored: bool) -> Content:
+    """Return the line over a step; one without a score says so where others have scores."""
     label = (f"{number:>2} ", "$faint")
     by_hand = step.origin is Origin.HAND
     if step.score is None:
         by_tool = "tool" if step.origin is Origin.TOOL else ""
-        note = "being written" if step.state is NodeState.PENDING else "by hand" if by_hand else by_tool or "not scored"
+        note = (
+            "being written"
+            if step.state is NodeState.PENDING
+            else "by hand"
+            if by_hand
+            else by_tool or ("not scored" if scored else "")
+        )
         return Content.assemble(label, (note, "$faint"))
     full, empty = share_bar(step.score, 16)
     tint = score_tint(step.score, dark=dark)

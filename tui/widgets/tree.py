@@ -216,7 +216,7 @@ class TreeView(ScrollView, can_focus=True):
 
     def _update_title(self) -> None:
         count = self._view.step_count
-        title = f"Tree · {count:,} steps" if count else "Tree"
+        title = f"Tree · {count:,} step{'s' if count > 1 else ''}" if count else "Tree"
         notes = ["following the best path"] if self.follow else []
         notes += [] if self.keep_pruned else ["given up hidden"]
         note = " · ".join(notes)

@@ -30,8 +30,8 @@ SIGN = {
     NodeState.PRUNED: "×",
     NodeState.CONTINUED: "·",
 }
-SPINNER = "◌◍●◍"
-"""Signs of a step that is being written."""
+SPINNER = "◌◍"
+"""Signs of a step that is being written, which none other has."""
 
 
 class LineDrawer:
