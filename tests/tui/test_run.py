@@ -164,7 +164,7 @@ async def test_a_run_without_a_reward_shows_none(ui):
         await user.ask()
         await user.over()
         assert "Tree · 1 step " in user.text()
-        assert "step limit" in user.lines()[0]
+        assert "– no answer · step limit" in user.lines()[0]
         assert "reward" not in user.text()
         assert "not scored" not in user.text()
         choice = user.app.home.query_one("#choice-model")

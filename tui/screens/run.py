@@ -163,9 +163,10 @@ class RunScreen(PanelScreen):
             case _:
                 reason = "" if view.solution is None else str(view.solution.stop_reason)
                 said = END_TEXTS.get(reason, reason)
-                if view.answer is not None:
-                    said = f"{cut(view.answer, 20)} · {said}"
-                return "✓", "$success", f"{said}, {duration_text(session.seconds)}"
+                took = duration_text(session.seconds)
+                if view.answer is None:
+                    return "–", "$warning", f"no answer · {said}, {took}"
+                return "✓", "$success", f"{cut(view.answer, 20)} · {said}, {took}"
 
     @on(TreeView.Selected)
     def selection_changed(self) -> None:

@@ -90,7 +90,7 @@ _PRUNED = {
     "duplicate": "says the same",
     "empty": "empty step",
     "path_length": "path too long",
-    "stopped": "run stopped",
+    "stopped": "run ended",
     "user": "pruned by hand",
 }
 
