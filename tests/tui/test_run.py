@@ -160,7 +160,9 @@ async def test_a_model_that_cannot_be_loaded_is_a_toast_with_the_next_step(ui, s
 
 async def test_a_run_without_a_reward_shows_none(ui):
     model = "/some where/else.gguf"
-    async with ui(spec=RunSpec(options={"strategy": "greedy", "reward": "none", "max_nodes": 1})) as user:
+    model_words = ScriptedModel(lambda question, path: "and so on\n")
+    options = {"strategy": "greedy", "reward": "none", "max_nodes": 1, "answer": "box"}
+    async with ui(spec=RunSpec(options=options), model=model_words) as user:
         await user.ask()
         await user.over()
         assert "Tree · 1 step " in user.text()
