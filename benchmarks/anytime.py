@@ -148,7 +148,7 @@ def measured_call(call: Call, path: Path, problem: Problem, folder: Path) -> Row
     load, started = os.getloadavg()[0], time.monotonic()
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        start_new_session=True,
+        process_group=0,
     ) as child:  # fmt: skip
         try:
             out, err = child.communicate(timeout=(call.budget or 120.0) + PATIENCE_S)
