@@ -11,6 +11,7 @@ from .answer_forms import AnswerForm, answer_form
 from .extract import extract_answer, last_number
 from .kinds import AnswerKind, code_in, guess_kind, kind_of_texts, letter_of, only_option_in, options_of
 from .normalise import normalise, unwrap
+from .thoughts import ThoughtMarks
 
 AUTO = "auto"
 """In place of a kind that a user names: left to the prompt, the question and the texts."""
@@ -60,7 +61,8 @@ class AnswerReader:
 
     `guessed` tells that nobody named the kind. A kind that is `open` is BOX until finished texts turn out to mark no
     answer. `last_resort` takes the last number of a text that marks none. `options` are the texts of the question's
-    options by letter. `form` has the rule that finds the answer, if there is one.
+    options by letter. `form` has the rule that finds the answer, if there is one. Of the texts of a model that thinks,
+    whose marks are `thoughts`, only the replies are read.
     """
 
     kind: AnswerKind = AnswerKind.BOX
@@ -69,6 +71,7 @@ class AnswerReader:
     last_resort: bool = False
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     form: AnswerForm | None = None
+    thoughts: ThoughtMarks | None = None
 
     @classmethod
     def of(cls, question: str, asked: str = AUTO, prompt: str | None = None) -> AnswerReader:
@@ -105,6 +108,7 @@ class AnswerReader:
 
     def read(self, text: str) -> str | None:
         """Return the answer of a finished text, None if it has none."""
+        text = self._reply(text)
         if self.form is not None:
             return self.form.find(text)
         match self.kind:
@@ -124,6 +128,7 @@ class AnswerReader:
 
         An answer that more text could change, such as a number at the very end, is not complete.
         """
+        text = self._reply(text)
         if self.form is not None:
             answer = self.form.find(text)
             return answer if answer == self.form.find(f"{text}0") else None
@@ -143,12 +148,16 @@ class AnswerReader:
 
         A question for a number takes the last number of a text. A guessed kind gives way to what the texts are.
         """
-        texts = [text for text in texts if text.strip()]
-        if not texts or any(self.read(text) is not None for text in texts):
+        texts = [reply for text in texts if (reply := self._reply(text)).strip()]
+        plain = replace(self, thoughts=None)
+        if not texts or any(plain.read(text) is not None for text in texts):
             return None
         if self.kind is AnswerKind.NUMBER and any(last_number(text) is not None for text in texts):
             return replace(self, last_resort=True)
         return replace(self, kind=kind_of_texts(texts), open=False) if self.guessed else None
+
+    def _reply(self, text: str) -> str:
+        return text if self.thoughts is None else self.thoughts.reply(text)
 
     def _letter(self, text: str) -> str | None:
         marked = extract_answer(text)

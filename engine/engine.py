@@ -45,7 +45,7 @@ from .planning.parallel import ParallelLimit
 from .planning.profile import Profile, profile_for
 from .planning.strategy_choice import choose_strategy
 from .policy.defaults import SuggestsWidth
-from .policy.protocol import Calculates, CallsTools, EndsItself, PolicyModel, PromptsByKind, TellsRates
+from .policy.protocol import Calculates, CallsTools, EndsItself, PolicyModel, PromptsByKind, TellsRates, Thinks
 from .rewards.confidence import rebase_temperature
 from .run import Run
 from .runtime.serve.rates import Rates
@@ -154,6 +154,7 @@ class Engine:
         max_path_tokens: int = DEFAULT_RUN.max_path_tokens,
         answer: str = DEFAULT_RUN.answer,
         calculator: bool = DEFAULT_RUN.calculator,
+        reward_thoughts: bool = DEFAULT_RUN.reward_thoughts,
         tools: ToolsGiven = None,
         max_tool_calls: int = DEFAULT_RUN.max_tool_calls,
         max_run_tool_calls: int = DEFAULT_RUN.max_run_tool_calls,
@@ -197,6 +198,7 @@ class Engine:
             max_path_tokens=max_path_tokens,
             answer=answer,
             calculator=calculator,
+            reward_thoughts=reward_thoughts,
             tools=tools if isinstance(tools, str) else None,
             max_tool_calls=max_tool_calls,
             max_run_tool_calls=max_run_tool_calls,
@@ -359,7 +361,8 @@ def answers_of(policy: PolicyModel, problem: Problem, asked: str) -> tuple[Answe
     marked = asked == AnswerKind.BOX or (asked == AUTO and not has_rule)
     if marked and (not isinstance(policy, EndsItself) or policy.ends_at_answer):
         return AnswerReader(), True
-    return AnswerReader.of(problem.question, asked, form), False
+    reader = AnswerReader.of(problem.question, asked, form)
+    return replace(reader, thoughts=policy.thoughts if isinstance(policy, Thinks) else None), False
 
 
 @asynccontextmanager

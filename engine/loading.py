@@ -161,6 +161,7 @@ class _Loader:
             preset=self._config.prompt_preset,
             step_format=self._config.step_format,
             system=self._config.system_prompt,
+            thinking=self._config.thinking,
         )
         # The file's template and a pattern of one's own may take seconds; a cancelled load does not wait for them.
         prompt = await to_thread.run_sync(choose, abandon_on_cancel=True)

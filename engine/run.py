@@ -289,7 +289,8 @@ class Run:
         scorer: Scorer | None = None
         try:
             if self._reward is not None:
-                scorer = Scorer(self.tree, await open_beside(self._reward, self.problem.transcript, policy))
+                session = await open_beside(self._reward, self.problem.transcript, policy)
+                scorer = Scorer(self.tree, session, self._controller.unscored_thoughts)
             strategy = self._controller.strategy.name
             started = RunStarted(question=self.problem.question, strategy=strategy, prompt_tokens=policy.prompt_tokens)
             self._emit(started)

@@ -38,6 +38,8 @@ DEFAULT_MODEL = "demo-m"
 
 IsolationWord = Literal["process", "thread"]
 """Place of native code: a worker process of its own, or a thread of this process."""
+ThinkingWord = Literal["auto", "on", "off"]
+"""Whether a model thinks before it replies; "auto" leaves that to its chat template."""
 FlashWord = Literal["auto", "on", "off"]
 """Whether flash attention is used; "auto" where it pays."""
 
@@ -260,7 +262,8 @@ class EngineConfig(ModelSettings):
     Beside the settings of ModelSettings: `isolation` is the place of native code, a worker process of its own or a
     thread of this process. `workers` load the models once each, and a run goes to the least busy one; with GPUs, each
     worker takes one in turn. `prompt_preset` and `step_format` None mean what the model file says, else what suits its
-    kind (see `ramify.engine.policy.prompts`), and `system_prompt` None the preset's message, "" none. `reward_spec` is
+    kind (see `ramify.engine.policy.prompts`), and `system_prompt` None the preset's message, "" none. `thinking`
+    switches the thoughts of a model that thinks. `reward_spec` is
     the format of the reward model: a built-in name, or the path of a TOML or JSON file; None means what the file says.
     `profile` is the path of a file that `ramify calibrate` made, for the strategy "auto"; None means the bundled one.
 
@@ -337,9 +340,19 @@ class EngineConfig(ModelSettings):
         identity="always",
     )
 
+    thinking: ThinkingWord = setting(
+        "auto",
+        choices=get_args(ThinkingWord),
+        group="sampling",
+        help="Whether a model that thinks does.",
+        explanation="`on` or `off` switches the thoughts of a model that thinks before it replies, `auto` leaves them "
+        "to its chat template ([prompts.md](prompts.md)); answers are read from the reply alone",
+    )
+
     def __post_init__(self) -> None:
         # The other settings are checked when the models are loaded with them.
         SETTINGS["isolation"].verify(self.isolation)
+        SETTINGS["thinking"].verify(self.thinking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,7 +366,8 @@ class RunConfig:
     ramify.reward.calculator); models behind servers have none. `tools` names those that paths may call, None none;
     `max_tool_calls` bounds the calls of tools on one path, `max_run_tool_calls` those of the run, and `tool_seconds`
     the time of each. `stop` ends the run early and `cut` single paths, None never. `stop_text`
-    ends a path where it appears, a text or a JSON list of texts.
+    ends a path where it appears, a text or a JSON list of texts. With `reward_thoughts` a reward reads the thoughts of
+    a model that thinks too, not its reply alone.
 
     Raises:
         UsageError: if a number is out of range.
@@ -455,6 +469,15 @@ class RunConfig:
         group="limits",
         help="Longest call of a tool, such as 10s.",
         explanation="time of one call of a tool, such as `10s` (the default)",
+    )
+    reward_thoughts: bool = setting(
+        False,
+        FLAG,
+        group="search",
+        help="Let the reward read thoughts too.",
+        unset="off",
+        explanation="let the reward read the thoughts of a model that thinks too; off by default, since published ones "
+        "were trained on replies",
     )
     stop: StopRule | None = setting(
         None,

@@ -39,7 +39,8 @@ OPERATOR_KEYS = {"tools", "max_tool_calls", "max_run_tool_calls", "tool_seconds"
 REQUEST_KEYS = {
     "reward", "strategy", "width", "tree_temperature", *(each.key for each in declared(Budget)),
     "temperature", "top_k", "top_p", "min_p", "seed", "max_step_tokens", "min_step_tokens", "max_path_tokens",
-    "answer", "calculator", "stop", "stop_text", "repeat_penalty", "frequency_penalty", "presence_penalty",
+    "answer", "calculator", "stop", "stop_text", "reward_thoughts",
+    "repeat_penalty", "frequency_penalty", "presence_penalty",
 }  # fmt: skip
 """Keys that a request may set. They are named one by one, as a setting that is added later may not be harmless."""
 _LIMITS = {each.key: each.attribute for each in declared(Budget)}

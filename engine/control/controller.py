@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from ramify.answers.reading import AnswerReader, AnswerReading
+from ramify.answers.thoughts import ThoughtMarks
 from ramify.config import RunConfig
 from ramify.errors import UsageError
 from ramify.events import Event, NodePruned, NodeScored, NodesDispatched
@@ -94,6 +95,11 @@ class SearchController:
     def foresee_input(self, policy: PolicySession) -> None:
         """Reserve the policy's prompt, and from now on what it is expected to read for each step."""
         self._dispatcher.foresee_input(policy)
+
+    @property
+    def unscored_thoughts(self) -> ThoughtMarks | None:
+        """The marks of thoughts that rewards are not shown, None if they are shown all."""
+        return None if self._config.reward_thoughts else self.answers.thoughts
 
     @property
     def answers(self) -> AnswerReader:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ramify.answers.thoughts import ThoughtMarks
 from ramify.errors import RewardContextExceeded
 from ramify.reward.combined import CombinedSession
 from ramify.reward.protocol import RewardSession, ScoredStep, ScoreUsage
 from ramify.search.node import Node, NodeState
 from ramify.search.tree import ROOT, SearchTree
 
+NEUTRAL = 0.5
+"""Score of a path that thinks and has no reply yet."""
 Key = tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]
 """A path: its steps' texts, and their tokens, which the rewards of the policy itself read."""
 
@@ -31,15 +34,22 @@ class Scored:
 class Scorer:
     """One run's reward session over its tree, in which each distinct path is scored once.
 
-    Scores that the tree already has are taken over.
+    Scores that the tree already has are taken over. With `thoughts`, the marks of a model that thinks, replies alone
+    are scored: a path that has none yet has the score NEUTRAL. None scores all of a path.
     """
 
-    def __init__(self, tree: SearchTree, session: RewardSession) -> None:
+    def __init__(self, tree: SearchTree, session: RewardSession, thoughts: ThoughtMarks | None = None) -> None:
         self._tree = tree
         self._session = DistinctSession(session)
+        self._thoughts = thoughts
         for node in tree:
-            if node.score is not None:
-                self._session.know(scored_step(tree, node.id), node.score)
+            step = None if node.score is None else self._step(node.id)
+            if step is not None and node.score is not None:
+                self._session.know(step, node.score)
+
+    def _step(self, node_id: int) -> ScoredStep | None:
+        step = scored_step(self._tree, node_id)
+        return step if self._thoughts is None else reply_step(step, self._thoughts)
 
     @property
     def usage(self) -> ScoreUsage:
@@ -52,16 +62,19 @@ class Scorer:
         Raises:
             RewardError: if a path cannot be scored.
         """
-        steps = [scored_step(self._tree, node) for node in nodes]
+        found = [(node, self._step(node)) for node in nodes]
+        steps = [step for _, step in found if step is not None]
+        thinking = {node: NEUTRAL for node, step in found if step is None}
         too_long: tuple[int, ...] = ()
         try:
-            values = await self._session.score(steps)
+            values = await self._session.score(steps) if steps else []
         except RewardContextExceeded as error:
             too_long = error.nodes
             steps = [step for step in steps if step.node not in too_long]
             values = await self._session.score(steps) if steps else []
         parts = {step.node: found for step in steps if (found := self._session.scores_of(step))}
-        return Scored({step.node: value for step, value in zip(steps, values, strict=True)}, too_long, parts)
+        scores = {step.node: value for step, value in zip(steps, values, strict=True)}
+        return Scored(scores | thinking, too_long, parts)
 
     async def release(self, nodes: Sequence[int]) -> None:
         """Free what is kept for these nodes; nothing below them will be scored."""
@@ -89,6 +102,36 @@ def scored_step(tree: SearchTree, node_id: int) -> ScoredStep:
         path=tuple("".join(node.text for node in step) for step in steps),
         tokens=tuple(tuple(token for node in step for token in node.tokens) for step in steps),
         logprobs=tuple(_logprob(step) for step in steps),
+    )
+
+
+def reply_step(step: ScoredStep, marks: ThoughtMarks) -> ScoredStep | None:
+    """Return the path without its thoughts, None while it has no reply.
+
+    The step in which the last thought ends is shown from there on, without its tokens.
+    """
+    text = "".join(step.path)
+    if marks.is_thinking(text):
+        return None
+    end = text.rfind(marks.close)
+    if end < 0:
+        return step
+    left = end + len(marks.close)
+    parts = list[str]()
+    for each in step.path:
+        parts.append(each[max(0, left) :])
+        left -= len(each)
+    first = next((place for place, part in enumerate(parts) if part.strip()), None)
+    if first is None:
+        return None
+    later = slice(first + 1, None)
+    whole = parts[first] == step.path[first]
+    return replace(
+        step,
+        parent=step.parent if first + 1 < len(step.path) else None,
+        path=(parts[first], *step.path[later]),
+        tokens=(step.tokens[first] if whole else (), *step.tokens[later]),
+        logprobs=step.logprobs[first:],
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from ramify.answers.kinds import AnswerKind
+from ramify.answers.thoughts import ThoughtMarks
 from ramify.conversation import Conversation
 from ramify.errors import QuestionTooLong
 from ramify.reward.protocol import Tokenizer
@@ -64,6 +65,11 @@ class LlamaPolicy:
     def answer_kind(self) -> str | None:
         """The form of answer that its prompt asks for; None if the prompt follows from the question."""
         return self.prompt.answer
+
+    @property
+    def thoughts(self) -> ThoughtMarks | None:
+        """The marks of its thoughts, None for a model that does not think."""
+        return self.prompt.thoughts
 
     @property
     def check(self) -> str | None:

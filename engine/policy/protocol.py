@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ramify.answers.kinds import AnswerKind
+from ramify.answers.thoughts import ThoughtMarks
 from ramify.conversation import Conversation
 from ramify.errors import UsageError
 from ramify.tools.forms import CallForm
@@ -175,6 +176,16 @@ class ToolSession(PolicySession, Protocol):
 
         Empty if the policy tokenises texts itself.
         """
+        ...
+
+
+@runtime_checkable
+class Thinks(Protocol):
+    """A policy that says whether it thinks before it replies; the texts of others are replies as a whole."""
+
+    @property
+    def thoughts(self) -> ThoughtMarks | None:
+        """The marks of its thoughts, None if it does not think."""
         ...
 
 

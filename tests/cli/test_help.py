@@ -20,7 +20,7 @@ SOLVE_OPTIONS = [
     "--max-total-tokens", "--min-p", "--min-step-tokens", "--model", "--profile", "--prompt-preset", "--quiet",
     "--reward", "--reward-spec", "--save", "--save-tree", "--seed", "--step-format", "--stop", "--strategy",
     "--strategy-option", "--examples", "--messages", "--repeat-penalty",
-    "--frequency-penalty", "--presence-penalty", "--stop-text",
+    "--frequency-penalty", "--presence-penalty", "--stop-text", "--thinking", "--reward-thoughts",
     "--temperature", "--threads", "--top-k", "--top-p", "--tree-temperature", "--width",
 ]  # fmt: skip
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from ramify.answers.kinds import AnswerKind
+from ramify.answers.thoughts import ThoughtMarks
 from ramify.conversation import Conversation
 from ramify.errors import ModelLoadError
 from ramify.reward.protocol import Tokenizer
@@ -17,6 +18,7 @@ from .presets import PRESET_KEY, PromptPreset
 from .prompt import Prompt, SpecialTokens, bridge_tokens, render_prompt, special_tokens
 from .prompt_files import TEXT_PRESET, choose_preset
 from .step_formats import choose_step_format, split_steps
+from .thinking import find_marks, is_opened, switched_template
 from .tool_prompt import ToolPrompt
 
 
@@ -24,15 +26,16 @@ from .tool_prompt import ToolPrompt
 class PromptFormat:
     """The prompt of one model: preset, step format, chat template (None without one), begin and end tokens.
 
-    `for_texts` is the format for answers that no model is asked to mark, such as summaries and code; None where the
-    user or the model file chose the preset, which then holds for all questions. `tools` are those that replies may
-    call.
+    `thoughts` are the marks of the model's thoughts, None for a model that does not think. `for_texts` is the format
+    for answers that no model is asked to mark, such as summaries and code; None where the user or the model file chose
+    the preset, which then holds for all questions. `tools` are those that replies may call.
     """
 
     preset: PromptPreset
     step: StepFormat
     chat_template: str | None = None
     special: SpecialTokens = field(default_factory=SpecialTokens)
+    thoughts: ThoughtMarks | None = None
     for_texts: PromptFormat | None = None
     tools: ToolPrompt | None = None
 
@@ -113,19 +116,31 @@ def choose_prompt_format(
     preset: str | None = None,
     step_format: str | None = None,
     system: str | None = None,
+    thinking: str = "auto",
 ) -> PromptFormat:
     """Return the prompt format for a model file.
 
     `preset` and `step_format` are what the caller asks for, None for what the file says or what suits its kind, and
-    `system` is the system message, None for the preset's and "" for none. The chat template is checked with a question
+    `system` is the system message, None for the preset's and "" for none. `thinking` switches the model's thoughts "on"
+    or "off", or leaves them to the template ("auto"). The chat template is checked with a question
     of one word, so that a broken one shows when the model is loaded. That may take seconds: call it in a thread.
 
     Raises:
-        UsageError: if `preset` or `step_format` does not exist, or `system` holds the place of the question.
+        UsageError: if `preset` or `step_format` does not exist, `system` holds the place of the question, or thoughts
+            are switched on and the model does not think.
         ModelLoadError: if the chat template is broken, or the file names what does not exist.
     """
     chosen = choose_preset(preset, metadata, chat_template).with_system(system)
     special = special_tokens(metadata, tokenizer)
+    thoughts = find_marks(chat_template, tokenizer)
+
+    def rendered(template: str) -> str:
+        return render_prompt("test", chosen, template, tokenizer, special=special).text
+
+    if thinking != "auto":
+        chat_template = switched_template(chat_template or "", thoughts, rendered, on=thinking == "on") or None
+    if thoughts is not None and chat_template is not None:
+        thoughts = replace(thoughts, opened=is_opened(thoughts, rendered(chat_template)))
 
     def made(preset: PromptPreset) -> PromptFormat:
         step = choose_step_format(step_format, metadata, preset)
@@ -134,6 +149,7 @@ def choose_prompt_format(
             step=step if PRESET_KEY in metadata else replace(step, stop=preset.stops(chat_template)),
             chat_template=chat_template or None,
             special=special,
+            thoughts=thoughts,
         )
 
     format = made(chosen)

@@ -111,7 +111,8 @@ def is_harmless(template: str) -> bool:
     """Return whether a short template can only make a short text in a short time, whatever the messages are.
 
     It loops over its messages or their texts, at most two loops deep, and builds no value upon another: it calls no
-    function but `raise_exception`, has no filters but `trim` and `tojson`, and assigns only parts of the messages.
+    function but `raise_exception`, has no filters but `trim` and `tojson`, and assigns only parts of the messages, or
+    true and false.
     """
     if len(template) > LONGEST_PLAIN:
         return False
@@ -136,7 +137,8 @@ def _harmless(node: nodes.Node, loops: int) -> bool:
             ):
                 return False
         case nodes.Assign():
-            if not isinstance(node.target, nodes.Name) or not _is_part(node.node):
+            is_switch = isinstance(node.node, nodes.Const) and isinstance(node.node.value, bool)
+            if not isinstance(node.target, nodes.Name) or not (is_switch or _is_part(node.node)):
                 return False
         case nodes.Test():
             if node.name not in _TESTS or node.args or node.kwargs:

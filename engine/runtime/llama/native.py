@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ramify.answers.thoughts import KNOWN_MARKS
 from ramify.config import KV_TYPES, FlashWord
 from ramify.errors import InternalError, ModelLoadError
 
@@ -114,7 +115,10 @@ class Vocabulary:
         return list(buffer[:count])
 
     def piece(self, id: int, /, *, special: bool = True) -> bytes:
-        """Return a token's bytes; a control token gives its text, or nothing without `special`."""
+        """Return a token's bytes; a control token gives its text, or nothing without `special`.
+
+        Marks of thoughts give their text always.
+        """
         key = (id, special)
         found = self._pieces.get(key)
         if found is None:
@@ -123,12 +127,18 @@ class Vocabulary:
             room = 64
             while True:
                 buffer = ctypes.create_string_buffer(room)
-                length = self._lib.llama_token_to_piece(self._vocab, id, buffer, room, 0, special)
+                length = self._lib.llama_token_to_piece(self._vocab, id, buffer, room, 0, special or id in self._marks)
                 if length >= 0:
                     break
                 room = -length
             found = self._pieces[key] = buffer.raw[:length]
         return found
+
+    @cached_property
+    def _marks(self) -> frozenset[int]:
+        """Tokens that are marks of thoughts."""
+        found = (self.encode(text, special=True) for each in KNOWN_MARKS for text in (each.open, each.close))
+        return frozenset(tokens[0] for tokens in found if len(tokens) == 1)
 
     @cached_property
     def ends(self) -> frozenset[int]:

@@ -1,0 +1,39 @@
+"""Thoughts in the texts of models that think before they reply: their marks, and the reply alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtMarks:
+    """Marks around a model's thoughts; `opened` tells that the prompt opens one already."""
+
+    open: str
+    close: str
+    opened: bool = False
+
+    def reply(self, text: str) -> str:
+        """Return what follows the last thought of a text; "" while the first is not closed, all without a thought."""
+        end = text.rfind(self.close)
+        if end >= 0:
+            return text[end + len(self.close) :].partition(self.open)[0]
+        return "" if self.opened or self.open in text else text
+
+    def is_thinking(self, text: str) -> bool:
+        """Tell whether a text ends within a thought."""
+        begun = text.rfind(self.open)
+        end = text.rfind(self.close)
+        return (begun > end) or (self.opened and begun < 0 and end < 0)
+
+
+KNOWN_MARKS = (
+    ThoughtMarks("<think>", "</think>"),
+    ThoughtMarks("[THINK]", "[/THINK]"),
+    ThoughtMarks("<|START_THINKING|>", "<|END_THINKING|>"),
+    ThoughtMarks("<seed:think>", "</seed:think>"),
+    ThoughtMarks("<mm:think>", "</mm:think>"),
+    ThoughtMarks("<thinking>", "</thinking>"),
+    ThoughtMarks("<|channel>thought", "<channel|>"),
+)
+"""Marks of the model families whose thoughts can be told from their replies."""
