@@ -265,8 +265,9 @@ async def _evaluate_one(
     sampled = await engine.solve(problem, strategy=WeightedVote(width=width), **options)
     solutions = {"majority": sampled, "weighted": sampled, "best-of-n": sampled}
     if search:
-        given = {} if engine.default_temperature is None else {"temperature": engine.default_temperature}
-        solutions[SEARCH] = await engine.solve(problem, strategy=Rebase(width=width, **given), **options)
+        given = engine.default_temperature
+        rebase = Rebase(width=width) if given is None else Rebase(width=width, temperature=given)
+        solutions[SEARCH] = await engine.solve(problem, strategy=rebase, **options)
     assert sampled.tree is not None
     checker, tree = make_checker(problem.check), sampled.tree
     grader = _Grader(checker, problem.answer or "")
