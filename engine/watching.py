@@ -126,7 +126,7 @@ def _cell_output() -> Show:
     """
     try:
         from IPython.core.getipython import get_ipython
-        from IPython.display import HTML, display
+        from IPython.display import HTML, display  # pyright: ignore[reportUnknownVariableType]
     except ImportError:
         shell = None
     else:

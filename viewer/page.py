@@ -80,7 +80,7 @@ def _finite(value: Any) -> Any:
 @cache
 def _joined(names: tuple[str, ...]) -> str:
     """Return files of the page as one text; characters outside ASCII are escaped, so that no encoding can harm them."""
-    folder = files(__package__) / "assets"
+    folder = files("ramify.viewer") / "assets"
     text = "\n".join((folder / name).read_text("utf-8") for name in names)
     if names == SCRIPTS:
         text = f'"use strict";\n(() => {{\n{text}\n}})();\n'

@@ -140,6 +140,7 @@ def test_two_runs_stand_beside_each_other(opened: OpenPage) -> None:
     first, second = solution_of(random_tree(40)), solution_of(random_tree(60, seed=1))
     page = opened(first.to_html(second, titles=["one", "two"]))
     assert page.locator(".panel").count() == 2
+    assert f"Step {first.winner}, winning path" in page.inner_text(".details h2")
     table = page.inner_text(".compare")
     assert "one\ttwo" in table and f"Steps\t{len(first.tree or ()) - 1}\t{len(second.tree or ()) - 1}" in table
     page.select_option("[aria-label='Run to compare with']", "")

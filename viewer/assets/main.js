@@ -68,8 +68,8 @@ class Page {
     this.placeSlider();
     document.title = `${oneLine(first.question, 60) || "Search tree"} - ramify`;
     if (this.find.value) this.search();
-    this.select(this.panels[0], this.panels[0].selected);
     for (const panel of this.panels) if (panel.run.hasTree) panel.outline.reveal(panel.selected);
+    this.select(this.panels[0], this.panels[0].selected);
     this.say("");
   }
 
