@@ -4,42 +4,14 @@ from __future__ import annotations
 
 import ast
 import math
-import operator
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 from .tool import Tool, ToolError, tool
 
 LONGEST_EXPRESSION = 500
 _MOST_BITS = 4096
-_SIGNS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-}
-_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "abs": abs,
-    "min": min,
-    "max": max,
-    "round": round,
-    "sqrt": lambda value: _root(value),
-    "exp": math.exp,
-    "ln": math.log,
-    "log": math.log,
-    "log10": math.log10,
-    "sin": math.sin,
-    "cos": math.cos,
-    "tan": math.tan,
-    "factorial": lambda value: _factorial(value),
-    "gcd": lambda *values: math.gcd(*map(_whole, values)),
-    "lcm": lambda *values: math.lcm(*map(_whole, values)),
-    "floor": math.floor,
-    "ceil": math.ceil,
-}
 _NAMES = {"pi": math.pi, "e": math.e}
 
 
@@ -77,13 +49,31 @@ def _value(node: ast.expr) -> Any:
             return _value(inner)
         case ast.BinOp(left=left, op=ast.Pow(), right=right):
             return _bounded(_power(_value(left), _value(right)))
-        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _SIGNS:
-            return _bounded(_SIGNS[type(sign)](_value(left), _value(right)))
+        case ast.BinOp(left=left, op=sign, right=right):
+            return _bounded(_combined(sign, _value(left), _value(right)))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
             value = _FUNCTIONS[name](*map(_value, args))
             return _bounded(Fraction(value) if isinstance(value, int) else value)
         case _:
             raise ToolError(f"{ast.unparse(node)[:80]!r} is no arithmetic")
+
+
+def _combined(sign: ast.operator, left: Any, right: Any) -> Any:
+    match sign:
+        case ast.Add():
+            return left + right
+        case ast.Sub():
+            return left - right
+        case ast.Mult():
+            return left * right
+        case ast.Div():
+            return left / right
+        case ast.FloorDiv():
+            return left // right
+        case ast.Mod():
+            return left % right
+        case _:
+            raise ToolError("only + - * / // % and ** are known")
 
 
 def _power(base: Any, exponent: Any) -> Any:
@@ -123,6 +113,35 @@ def _factorial(value: Any) -> int:
     if number > 300:
         raise ToolError("the value is too large")
     return math.factorial(number)
+
+
+def _gcd(*values: Any) -> int:
+    return math.gcd(*map(_whole, values))
+
+
+def _lcm(*values: Any) -> int:
+    return math.lcm(*map(_whole, values))
+
+
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "abs": cast("Callable[..., Any]", abs),
+    "min": cast("Callable[..., Any]", min),
+    "max": cast("Callable[..., Any]", max),
+    "round": cast("Callable[..., Any]", round),
+    "sqrt": _root,
+    "exp": math.exp,
+    "ln": math.log,
+    "log": math.log,
+    "log10": math.log10,
+    "sin": math.sin,
+    "cos": math.cos,
+    "tan": math.tan,
+    "factorial": _factorial,
+    "gcd": _gcd,
+    "lcm": _lcm,
+    "floor": cast("Callable[..., Any]", math.floor),
+    "ceil": cast("Callable[..., Any]", math.ceil),
+}
 
 
 def _text(value: Any) -> str:

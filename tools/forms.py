@@ -87,7 +87,7 @@ class CallReader:
     @property
     def fenced(self) -> bool:
         """Whether a fenced block of Python is a call: python is the only tool."""
-        return self.form is CallForm.CODE or self.names == {PYTHON}
+        return self.form is CallForm.CODE or self.names == frozenset({PYTHON})
 
     @property
     def marks(self) -> tuple[tuple[str, str], ...]:

@@ -99,9 +99,11 @@ def tool(
     Raises:
         UsageError: if the signature cannot be a schema, or the name is none that models can write.
     """
-    if function is None:
-        return lambda given: _tool_of(given, name, description)
-    return _tool_of(function, name, description)
+
+    def made(given: Callable[..., Any]) -> Tool:
+        return _tool_of(given, name, description)
+
+    return made if function is None else made(function)
 
 
 def _tool_of(function: Callable[..., Any], name: str | None, description: str | None) -> Tool:

@@ -15,9 +15,9 @@ from ramify.engine.runtime.decode.step_text import StepText, open_call
 from ramify.errors import UsageError
 from ramify.sampling_params import StepFormat
 from ramify.search.node import FinishReason
-from ramify.tools.calculator import CALCULATOR
+from ramify.tools.calculator import CALCULATOR, calculate
 from ramify.tools.forms import Call, CallForm, CallReader, Malformed, form_of, observed
-from ramify.tools.tool import Tool, tool
+from ramify.tools.tool import Tool, ToolError, tool
 
 ADD = Call("add", {"a": 1, "b": [2]})
 ARGUMENTS = json.dumps(ADD.arguments)
@@ -175,3 +175,24 @@ def test_a_call_goes_on_in_the_next_step():
 
 def test_a_result_that_holds_a_fence_gets_a_longer_one():
     assert observed("```\nx\n```") == "\n````output\n```\nx\n```\n````\n"
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("12*3", "36"), ("2^10", "1024"), ("1/3", "0.333333333333333"), ("0.1+0.2", "0.3"), ("1,200 * 3", "3600"),
+        ("15% * 200", "30"), ("sqrt(16)", "4"), ("max(1, 2)", "2"), ("factorial(5)", "120"), ("7 // 2 - -1", "4"),
+        ("gcd(12, 18)", "6"), ("100 / 8", "12.5"),
+    ],
+)  # fmt: skip
+def test_values_of_the_calculator(expression, value):
+    assert calculate(expression) == value
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["9**9**9", "__import__('os')", "1/0", "x + 1", "", "(" * 400, "factorial(10**9)", "1 if 2 else 3"],
+)
+def test_what_the_calculator_refuses(expression):
+    with pytest.raises(ToolError):
+        calculate(expression)
