@@ -46,7 +46,7 @@ from .planning.profile import Profile, profile_for
 from .planning.strategy_choice import choose_strategy
 from .policy.defaults import SuggestsWidth
 from .policy.protocol import Calculates, CallsTools, EndsItself, PolicyModel, PromptsByKind, TellsRates, Thinks
-from .rewards.confidence import rebase_temperature
+from .rewards.heads import rebase_temperature
 from .run import Run
 from .runtime.serve.rates import Rates
 from .watching import watchable

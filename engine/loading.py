@@ -13,7 +13,7 @@ from typing import overload
 from anyio import to_thread
 
 from ramify.config import SETTINGS, EngineConfig
-from ramify.errors import check_kind
+from ramify.errors import ModelLoadError, UsageError, check_kind
 from ramify.events import ModelLoading
 from ramify.reward.protocol import RewardModel
 from ramify.sampling_params import UNFILTERED, USUAL_SAMPLING, TokenSampling
@@ -30,6 +30,7 @@ from .policy.remote.address import is_remote
 from .rewards.loading import FileUse, RewardLoader, RewardSource
 from .rewards.naming import DEFAULT_REWARD_NAME, NO_REWARD, RewardName, check_reward, reads_no_policy
 from .rewards.own_head import muted_ids
+from .rewards.published import published_reward
 from .runtime.llama.config import ModelConfig
 from .runtime.llama.gguf_check import check_gguf
 from .runtime.serve.client import Runtime
@@ -98,10 +99,16 @@ def chosen_reward(model: str | Path | PolicyModel, reward: RewardSource) -> Rewa
 
 
 def default_reward(model: str | Path | PolicyModel) -> str | None:
-    """Return the bundled reward for a bundled policy, None for any other model."""
-    if not isinstance(model, str) or not model.startswith(BUNDLED_POLICY):
+    """Return the bundled reward for a bundled policy, that published for any other model's file, else None."""
+    if isinstance(model, str) and model.startswith(BUNDLED_POLICY):
+        return OTHER_REWARDS.get(model.partition(":")[0], DEFAULT_REWARD)
+    if not isinstance(model, str | Path) or is_remote(model):
         return None
-    return OTHER_REWARDS.get(model.partition(":")[0], DEFAULT_REWARD)
+    try:
+        path = resolve_model(model).path
+    except (ModelLoadError, UsageError):
+        return None  # The load says what is wrong.
+    return published_reward(path)
 
 
 def default_sampling(model: str | Path | PolicyModel) -> TokenSampling:

@@ -290,7 +290,8 @@ class Run:
         try:
             if self._reward is not None:
                 session = await open_beside(self._reward, self.problem.transcript, policy)
-                scorer = Scorer(self.tree, session, self._controller.unscored_thoughts)
+                thoughts, calculator = self._controller.unscored_thoughts, self._controller.calculator
+                scorer = Scorer(self.tree, session, thoughts, calculator=calculator)
             strategy = self._controller.strategy.name
             started = RunStarted(question=self.problem.question, strategy=strategy, prompt_tokens=policy.prompt_tokens)
             self._emit(started)

@@ -3,6 +3,7 @@ r"""Values that complete equations: what stands after `expression =` in a text, 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
 from .arithmetic import MAX_LINE_CHARACTERS, Expression, last_expression
@@ -13,6 +14,7 @@ MOST_DIGITS = 15
 """Longer values are not written."""
 
 _ASKS = re.compile(r"(?<![=<>!:+*/~≈≠≤≥-])=(?P<blank>[ \u00a0]?)(?P<currency>(?:\\?\$|[€£¥])?)\Z")
+_EQUALS = re.compile(r"=(?P<blank>[ \u00a0]?)(?:\\?\$|[€£¥])?")
 _ANNOTATION = re.compile(r"<<([^<>]*)\Z")
 _CURRENCY = re.compile(r"\\?\$|[€£¥]")
 _DIVIDED_MONEY = re.compile(r"/\s*\(?\s*[$€£¥]")
@@ -42,6 +44,37 @@ def value_after(text: str) -> str:
     value = _written(found, left, given=asks["currency"])
     blank = " " if left[-1:].isspace() and not asks["blank"] and not asks["currency"] else ""
     return blank + value if value else ""
+
+
+def calculated_spans(text: str) -> list[tuple[int, int]]:
+    """Return where the values stand in a text that the calculator puts in, as pairs of places in its UTF-8 bytes.
+
+    A value that the model wrote itself is among them if the calculator would have written the same there.
+    """
+    found = list[tuple[int, int]]()
+    for match in _EQUALS.finditer(text):
+        for end in sorted({match.start() + 1, match.end("blank"), match.end()}):
+            value = value_after(text[:end])
+            if value and text.startswith(value, end):
+                first = len(text[:end].encode())
+                found.append((first, first + len(value.encode())))
+                break
+    return found
+
+
+def drawn_tokens(pieces: Sequence[bytes], text: str) -> list[bool]:
+    """Return for each token of a text whether the model chose it; `pieces` are the texts of the tokens.
+
+    A token that begins inside a value of the calculator is none of the model's own. A blank that the vocabulary puts
+    before the text is no part of it.
+    """
+    spans = calculated_spans(text)
+    at = min(0, len(text.encode()) - sum(map(len, pieces)))
+    drawn = list[bool]()
+    for piece in pieces:
+        drawn.append(not any(first <= at < end for first, end in spans))
+        at += len(piece)
+    return drawn
 
 
 def _written(found: Expression, left: str, *, given: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from .algebra import Combination, labels_of, parts_of, value_of
 from .protocol import RewardModel, RewardSession, ScoredStep, ScoreUsage
+
+OpenPart = Callable[[RewardModel], Awaitable[RewardSession]]
+"""Starts the session of a part."""
 
 
 class CombinedReward:
@@ -25,8 +28,8 @@ class CombinedReward:
         distinct = {id(model): model for model in self.models}
         self.parameters = sum(model.parameters for model in distinct.values())
 
-    async def open(self, question: str) -> CombinedSession:
-        """Start a session of every part.
+    async def open(self, question: str, open_part: OpenPart | None = None) -> CombinedSession:
+        """Start a session of every part, with `open_part` where it is given.
 
         Raises:
             RewardContextExceeded: if the question alone is too long for one of them.
@@ -35,7 +38,8 @@ class CombinedReward:
             sessions = dict[int, RewardSession]()
             for model in self.models:
                 if id(model) not in sessions:
-                    sessions[id(model)] = session = await model.open(question)
+                    session = await (model.open(question) if open_part is None else open_part(model))
+                    sessions[id(model)] = session
                     stack.push_async_callback(session.close)
             stack.pop_all()
         return CombinedSession(self, sessions)

@@ -1,7 +1,8 @@
-"""Likelihood head: a small network on a judge's token log probabilities, and its file.
+"""Head on a judge: a small network on features of a path's steps under a language model, and its file.
 
-At the end of each step it reads 14 features of the log probabilities of the path's tokens under the judge, those of
-digits apart, and gives the chance that the path is right so far.
+A likelihood head reads, at the end of each step, 14 features of the log probabilities of the path's tokens, those of
+digits apart. A states head reads also the step's entropies, margins and pooled hidden states. Both give the chance that
+the path is right so far.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,15 +24,22 @@ from ramify.errors import ModelLoadError, RewardSpecError
 from ramify.files import is_file
 from ramify.json_text import read_json
 
-FORMAT, VERSION = "ramify likelihood head", 1
+FORMAT = "ramify likelihood head"
+VERSIONS = {"tokens": 1, "states": 2}
+"""Versions of the file by what the head reads."""
+Reads = Literal["tokens", "states"]
+"""Inputs of a head: log probabilities of tokens, or hidden states beside them."""
 FEATURES = 14
+"""Features of the log probabilities."""
+SPREADS = 6
+"""Features of a step's entropies and margins."""
 LEAST_LOGPROB = -20.0
 """Log probabilities are not taken lower than this."""
 SURPRISE = -0.69
 """Tokens with a lower log probability, about one half, are counted."""
 CLIP = 6.0
 """Bound of the standardised features, in standard deviations."""
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 23
 """Size of a head's file, at most."""
 
 Floats = npt.NDArray[np.float64]
@@ -89,7 +97,8 @@ class LikelihoodHead:
     """A trained head.
 
     `judge` is the name or path of the model whose log probabilities it reads, and `files` the SHA-256 of each file of
-    it that the head is for, by the file's name. `mean` and `spread` [14] standardise the features. `layers` are
+    it that the head is for, by the file's name. `reads` says what of the judge. `mean` and `spread` [n] standardise the
+    features, which are 14 for tokens, and for states of width w 20 + 2 w (see `pooled_features`). `layers` are
     (weight [out, in], bias [out]) with SiLU between any two; `scale` and `offset` calibrate the logit. `temperature` is
     that of REBASE with this head, None if it was not chosen. `report` holds what the training told, as plain JSON.
     """
@@ -99,6 +108,7 @@ class LikelihoodHead:
     mean: Floats
     spread: Floats
     layers: tuple[tuple[Floats, Floats], ...]
+    reads: Reads = "tokens"
     scale: float = 1.0
     offset: float = 0.0
     temperature: float | None = None
@@ -115,11 +125,11 @@ class LikelihoodHead:
         return self.report.get("helps") is True
 
     def standardised(self, features: npt.ArrayLike) -> Floats:
-        """Return features [n, 14] as the network reads them."""
+        """Return features [steps, n] as the network reads them."""
         return np.clip((np.asarray(features, np.float64) - self.mean) / self.spread, -CLIP, CLIP)
 
     def logits(self, features: npt.ArrayLike) -> Floats:
-        """Return the calibrated logits [n] of features [n, 14]."""
+        """Return the calibrated logits [steps] of features [steps, n]."""
         values = self.standardised(features)
         for number, (weight, bias) in enumerate(self.layers):
             if number:
@@ -128,7 +138,7 @@ class LikelihoodHead:
         return self.scale * values[:, 0] + self.offset
 
     def chances(self, features: npt.ArrayLike) -> list[float]:
-        """Return the chance of being right so far for features [n, 14]."""
+        """Return the chance of being right so far for features [steps, n]."""
         return [float(each) for each in np.exp(-np.logaddexp(0.0, -self.logits(features)))]
 
     def check_judge(self, path: Path) -> None:
@@ -148,7 +158,8 @@ class LikelihoodHead:
         """Return the text of the head's file."""
         facts = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSIONS[self.reads],
+            **({} if self.reads == "tokens" else {"reads": self.reads}),
             "judge": self.judge,
             "files": dict(self.files),
             "features": {"mean": _packed(self.mean), "spread": _packed(self.spread)},
@@ -230,34 +241,63 @@ def path_features(
     pieces: Sequence[bytes],
     steps: Sequence[str],
     start: PathFeatures | None = None,
+    drawn: Sequence[bool] | None = None,
 ) -> tuple[PathFeatures, list[tuple[float, ...]]]:
     """Return the sums after `steps`, and the features at the end of each; `start` are the sums before them.
 
-    Steps without a token of their own repeat what is known: their features are those of an empty step.
+    `drawn` says of each token whether a model chose it, None for all; others do not count. Steps without a token of
+    their own repeat what is known: their features are those of an empty step.
     """
     sums, rows, at = start or PathFeatures(), list[tuple[float, ...]](), 0
     digits = digit_flags(pieces)
     for count in step_counts(pieces, steps):
-        sums, row = sums.step(logprobs[at : at + count], digits[at : at + count])
+        here = [place for place in range(at, at + count) if drawn is None or drawn[place]]
+        sums, row = sums.step([logprobs[place] for place in here], [digits[place] for place in here])
         rows.append(row)
         at += count
     return sums, rows
 
 
+def state_features(width: int) -> int:
+    """Return the number of features of a judge with hidden states of a width."""
+    return FEATURES + SPREADS + 2 * width
+
+
+def pooled_features(
+    likelihoods: Sequence[float], spreads: Sequence[Sequence[float]], pooled: Sequence[Sequence[float]]
+) -> tuple[float, ...]:
+    """Return the features of a step for a states head.
+
+    `likelihoods` are its 14 features for a likelihood head, `spreads` (entropy, margin) of each of its tokens, and
+    `pooled` the mean and the last of the hidden states that its tokens were predicted from. The six features between
+    them are sum, highest and mean of the entropies, and sum, highest and mean of 1 - margin.
+    """
+    entropies = [entropy for entropy, _ in spreads]
+    doubts = [1.0 - margin for _, margin in spreads]
+    count = max(1, len(entropies))
+    found = (math.fsum(entropies), max(entropies, default=0.0), math.fsum(entropies) / count)
+    found += (math.fsum(doubts), max(doubts, default=0.0), math.fsum(doubts) / count)
+    return (*likelihoods, *found, *(value for state in pooled for value in state))
+
+
 def _parsed(facts: Any) -> LikelihoodHead:
     if facts["format"] != FORMAT:
         raise RewardSpecError("this is another format")
-    if facts["version"] != VERSION:
-        raise RewardSpecError(f"this version of ramify reads version {VERSION} of likelihood heads, not this one")
+    reads: Any = facts.get("reads", "tokens")
+    if facts["version"] != VERSIONS.get(reads):
+        known = " and ".join(map(str, VERSIONS.values()))
+        raise RewardSpecError(f"this version of ramify reads versions {known} of heads, not this one")
+    shape = (FEATURES,) if reads == "tokens" else (-1,)
     head = LikelihoodHead(
         judge=_text(facts["judge"]),
         files={_text(name): _text(value) for name, value in facts["files"].items()},
-        mean=_unpacked(facts["features"]["mean"], (FEATURES,)),
-        spread=_unpacked(facts["features"]["spread"], (FEATURES,)),
+        mean=_unpacked(facts["features"]["mean"], shape),
+        spread=_unpacked(facts["features"]["spread"], shape),
         layers=tuple(
             (_unpacked(each["weight"], _shape(each)), _unpacked(each["bias"], _shape(each)[:1]))
             for each in facts["layers"]
         ),
+        reads=reads,
         scale=_number(facts["scale"]),
         offset=_number(facts["offset"]),
         temperature=None if facts["temperature"] is None else _number(facts["temperature"]),
@@ -265,7 +305,8 @@ def _parsed(facts: Any) -> LikelihoodHead:
     )
     widths = [weight.shape for weight, _ in head.layers]
     chained = all(below[0] == above[1] for below, above in pairwise(widths))
-    if not widths or widths[0][1] != FEATURES or widths[-1][0] != 1 or not chained:
+    count = len(head.mean)
+    if not widths or len(head.spread) != count or widths[0][1] != count or widths[-1][0] != 1 or not chained:
         raise RewardSpecError("the layers of the head do not fit together")
     if (head.spread <= 0).any() or (head.temperature is not None and head.temperature <= 0) or head.scale <= 0:
         raise RewardSpecError("the head has a spread, a scale or a temperature that is not above 0")

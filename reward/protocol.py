@@ -19,7 +19,8 @@ class ScoredStep:
     holds the texts of its nodes from the root down, as they were generated. `tokens` holds the tokens of each node of
     the path as the policy generated them, and `logprobs` the sum of their log probabilities at temperature 1 (None
     where the policy does not tell); both are empty if they are not known, and only rewards of the policy itself use
-    them.
+    them. `calculator` says that values after `=` were put in instead of being sampled: they are no evidence of what a
+    model finds likely (see `ramify.reward.calculator.drawn_tokens`).
     """
 
     node: int
@@ -27,6 +28,7 @@ class ScoredStep:
     path: tuple[str, ...]
     tokens: tuple[tuple[int, ...], ...] = ()
     logprobs: tuple[float | None, ...] = ()
+    calculator: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,12 +123,14 @@ class Tokenizer(Protocol):
         ...
 
 
-Reading = Literal["logits", "states", "tokens", "rank"]
+Reading = Literal["logits", "states", "tokens", "pooled", "rank"]
 """Outputs that are read at a position of a path.
 
 "logits": the logits at given ids. "states": the final hidden state, after the model's last norm. "tokens": the log
-probability of the path's next token, and the self-certainty of the distribution that it was drawn from. "rank": the
-outputs of the file's own classifier, at the path's end.
+probability of the path's next token, and the self-certainty of the distribution that it was drawn from. "pooled": of
+that distribution the log probability of the next token, the entropy and the margin between its two likeliest tokens,
+and the hidden states at groups of positions, pooled. "rank": the outputs of the file's own classifier, at the path's
+end.
 """
 
 
@@ -137,7 +141,8 @@ class ReadRequest:
     `tokens` is the whole path, prompt included. Only what is not cached is evaluated, which is found by the longest
     common prefix with `parent` (None: with the prompt). `read` holds the absolute positions that are read, ascending,
     `what` says what is read there, and `ids` are the vocabulary ids whose logits are returned, empty for other
-    readings. `keep` says that generation will go on from the end of the path, which is read.
+    readings. `groups` has the numbers of successive positions that are pooled together, empty for other readings.
+    `keep` says that generation will go on from the end of the path, which is read.
     """
 
     node: int
@@ -146,6 +151,7 @@ class ReadRequest:
     read: tuple[int, ...]
     ids: tuple[int, ...]
     what: Reading = "logits"
+    groups: tuple[int, ...] = ()
     keep: bool = False
 
 
@@ -154,7 +160,9 @@ class ReadResult:
     """Outputs that a ReadRequest asked for, with their cost.
 
     `logits` has a row for each position of `read`: a value for each of `ids`, the hidden state, (log probability,
-    self-certainty), or the classifier's outputs. It is empty if the path was `too_long` for the context.
+    self-certainty), (log probability, entropy, margin) or the classifier's outputs. After those of a "pooled" reading
+    come two rows for each group: the mean of its hidden states, and the last one, zeros for a group of no positions. It
+    is empty if the path was `too_long` for the context.
     """
 
     node: int

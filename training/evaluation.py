@@ -251,7 +251,9 @@ async def _scores(reward: RewardModel, label: LabelledSolution) -> list[float]:
     try:
         scores: list[float] = []
         for number in range(1, len(label.steps) + 1):
-            step = ScoredStep(node=number, parent=number - 1 or None, path=label.steps[:number])
+            step = ScoredStep(
+                node=number, parent=number - 1 or None, path=label.steps[:number], calculator=label.calculator
+            )
             scores += await session.score([step])
         return scores
     finally:

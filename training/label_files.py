@@ -25,12 +25,14 @@ from ramify.engine.engine import Engine, answers_of
 from ramify.engine.loading import default_sampling
 from ramify.engine.many import for_each
 from ramify.engine.policy.llama import LlamaPolicy
-from ramify.engine.policy.protocol import PolicyModel
+from ramify.engine.policy.protocol import Calculates, PolicyModel
 from ramify.errors import QuestionTooLong, RunFolderError, UsageError
 from ramify.files import Journal, read_journal, write_text
 from ramify.problem import Problem
+from ramify.reward.protocol import RewardModel
 from ramify.settings import differences
 
+from .agreement import agreed
 from .labelling import (
     LabelCost,
     LabelledSolution,
@@ -105,10 +107,15 @@ async def label_problems(
         left = [problem for problem in todo if problem.id not in journal.done]
         state.found = len(todo) - len(left)
 
-        async def work(policy: PolicyModel, problem: Problem) -> None:
+        async def work(policy: PolicyModel, judge: RewardModel | None, problem: Problem) -> None:
             try:
                 rows, labeller = await _label(policy, problem, plan, check_steps(problem))
                 cost, losses = labeller.cost, labeller.losses
+                if judge is not None:
+                    sampled = sum(row.count for row in rows)
+                    rows, judged = await agreed(judge, rows)
+                    losses += LabelLosses(disputed=sampled - sum(row.count for row in rows))
+                    cost += LabelCost(evaluated_tokens=judged, unshared_tokens=judged)
             except QuestionTooLong:
                 rows, cost, losses = [], LabelCost(), LabelLosses()
                 state.too_long += 1
@@ -125,9 +132,12 @@ async def label_problems(
                 on_problem(state)
 
         if left:
-            async with Engine(model, None, config=config) as engine:
+            async with Engine(model, plan.agree, config=config) as engine:
+                if plan.calculator and not (isinstance(engine.policy, Calculates) and engine.policy.calculates):
+                    raise UsageError(f"{engine.policy.name} cannot write with a calculator", "leave it out")
                 started_s = time.monotonic()
-                await for_each(left, partial(work, engine.policy), parallel=min(plan.parallel, len(left)))
+                each = partial(work, engine.policy, engine.reward)
+                await for_each(left, each, parallel=min(plan.parallel, len(left)))
     return state
 
 
@@ -146,6 +156,7 @@ def read_labels(path: Path) -> Iterator[LabelledSolution]:
             steps=tuple(row["steps"]),
             values=tuple(row["values"]),
             count=row.get("count", 1),
+            calculator=row.get("calculator", False),
         )
 
 
@@ -206,7 +217,7 @@ class _LabelJournal:
             RunFolderError: if there is no room.
         """
         try:
-            self._rows.append(*(asdict(row) for row in rows))
+            self._rows.append(*map(_row, rows))
             self._notes.append({"id": id, "rows": len(rows), "cost": asdict(cost), "losses": asdict(losses)})
         except OSError as error:
             raise RunFolderError.not_written(self._rows.path, error) from error
@@ -236,6 +247,11 @@ class _LabelJournal:
         return [self._head, *({"id": id, "rows": count, "cost": none} for id, count in counts.items())]
 
 
+def _row(label: LabelledSolution) -> dict[str, Any]:
+    """Return a solution as it stands in a file; without a calculator there is no word of it."""
+    return {name: value for name, value in asdict(label).items() if name != "calculator" or value}
+
+
 def _read(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a file without a torn last one."""
     return [row for row, _ in read_journal(path, strict=True)]
@@ -250,8 +266,12 @@ def _name(model: str | Path | PolicyModel) -> str:
 
 
 def _plan(plan: LabelPlan) -> dict[str, Any]:
-    """Return the settings that change labels: all but the number of problems that share the cache."""
-    return {name: value for name, value in asdict(plan).items() if name != "parallel"}
+    """Return the settings that change labels: all but the number of problems that share the cache.
+
+    What is off is left out where files were written before it existed.
+    """
+    later = [name for name in ("calculator", "agree") if not getattr(plan, name)]
+    return {name: value for name, value in asdict(plan).items() if name not in ("parallel", *later)}
 
 
 def _prompt(config: EngineConfig) -> dict[str, Any]:

@@ -35,7 +35,7 @@ MAX_DEPTH = 25
 
 MARKED = AnswerReader()
 """Reader of answers that texts mark."""
-LabelMode = Literal["soft", "hard", "search", "exact"]
+LabelMode = Literal["soft", "hard", "search", "exact", "outcome"]
 StepCheck = Callable[[Problem, Sequence[str]], int | None]
 """Returns the first wrong step of a path, from 0; None if all are right."""
 Steps = tuple[str, ...]
@@ -47,12 +47,13 @@ class LabelPlan:
     """Settings of a labelling.
 
     `solutions` are sampled for each problem. From each of their prefixes `rollouts` more are sampled: exactly so many
-    `solutions` are sampled for each problem. From each of their prefixes `rollouts` more are sampled: exactly so many
     if labels are "soft", until one is right if they are "hard", and only from the prefixes that a bisection visits in
-    a "search" for each wrong solution's first error; "exact" labels take a step check instead. `balance` keeps as many
+    a "search" for each wrong solution's first error; "exact" labels take a step check instead,
+    and "outcome" labels are those of the final answer for all steps. `balance` keeps as many
     wrong as right solutions of a problem, and none of a problem that has only one kind. `parallel` problems share the
-    cache; with more, each sequence attends to more of its cells. `sampling`, `answer` and the limits of steps and
-    paths, in tokens, are those of a search (see `RunConfig`); a rollout and its prefix are one path.
+    cache; with more, each sequence attends to more of its cells. `sampling`, `answer`, `calculator` and the limits of
+    steps and paths, in tokens, are those of a search (see `RunConfig`); a rollout and its prefix are one path. `agree`
+    names the reward without whose agreement a solution gets no labels, None for none (see `agreement`).
 
     Raises:
         UsageError: if a search has no rollouts, or a setting is out of range.
@@ -69,6 +70,8 @@ class LabelPlan:
     min_step_tokens: int = DEFAULT_RUN.min_step_tokens
     max_path_tokens: int = DEFAULT_RUN.max_path_tokens
     answer: str = DEFAULT_RUN.answer
+    calculator: bool = False
+    agree: str | None = None
 
     def __post_init__(self) -> None:
         verify(self.sampling)
@@ -80,16 +83,16 @@ class LabelPlan:
         )
         if self.mode == "search" and self.rollouts < 1:
             raise UsageError("a search for the first error needs rollouts", "use 1 or more, such as 8")
-        if self.mode == "exact" and self.rollouts:
-            raise UsageError("exact labels need no rollouts", "leave them out")
+        if self.mode in ("exact", "outcome") and self.rollouts:
+            raise UsageError(f"{self.mode} labels need no rollouts", "leave them out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledSolution:
     """A sampled solution; `values[i]` is the chance of a right answer after `steps[: i + 1]`, 0 or 1 if it is hard.
 
-    `count` is how often it was sampled. Right solutions repeat more often than wrong ones, so values learned from them
-    would be too low if each counted once.
+    `count` is how often it was sampled, and `calculator` says that values after `=` were put in. Right solutions repeat
+    more often than wrong ones, so values learned from them would be too low if each counted once.
     """
 
     id: str
@@ -97,6 +100,7 @@ class LabelledSolution:
     steps: tuple[str, ...]
     values: tuple[float, ...]
     count: int = 1
+    calculator: bool = False
 
     @property
     def first_error(self) -> int | None:
@@ -136,8 +140,9 @@ class LabelLosses(_Sum):
     """Sampled solutions that got no labels, by reason, and those that count as wrong because they have no answer.
 
     `length` reached the limit of a path without an answer, `context` the end of the model's context, and `steps` had
-    MAX_DEPTH steps and no end; `empty` had no text. `balance` were left out for the sake of equal numbers. `unanswered`
-    came to their end without an answer: they have labels.
+    MAX_DEPTH steps and no end; `empty` had no text. `balance` were left out for the sake of equal numbers, and
+    `disputed` because rollouts, judge and equations do not agree on them. `unanswered` came to their end without an
+    answer: they have labels.
     """
 
     length: int = 0
@@ -145,12 +150,13 @@ class LabelLosses(_Sum):
     steps: int = 0
     empty: int = 0
     balance: int = 0
+    disputed: int = 0
     unanswered: int = 0
 
     @property
     def lost(self) -> int:
         """Number of solutions without labels."""
-        return self.length + self.context + self.steps + self.empty + self.balance
+        return self.length + self.context + self.steps + self.empty + self.balance + self.disputed
 
 
 def split_lines(text: str) -> list[str]:
@@ -403,6 +409,7 @@ class Labeller:
             min_tokens=self._plan.min_step_tokens,
             sampling=self._sampling,
             to_the_end=to_the_end,
+            calculator=self._plan.calculator,
         )
 
     # Values
@@ -414,12 +421,15 @@ class Labeller:
             steps=path,
             values=tuple(self._values(path, right)),
             count=count,
+            calculator=self._plan.calculator,
         )
 
     def _values(self, path: Steps, right: bool) -> Iterable[float]:
         prefixes = _prefixes(path)
         if self._plan.mode == "soft":
             return (sum(self._outcomes[prefix]) / len(self._outcomes[prefix]) for prefix in prefixes)
+        if self._plan.mode == "outcome":
+            return [float(right)] * len(path)
         if self._plan.mode == "exact":
             assert self._first_error is not None
             error = self._first_error(self._problem, path)

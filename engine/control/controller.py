@@ -102,6 +102,11 @@ class SearchController:
         return None if self._config.reward_thoughts else self.answers.thoughts
 
     @property
+    def calculator(self) -> bool:
+        """Whether values after `=` are put in instead of being sampled."""
+        return self._config.calculator
+
+    @property
     def answers(self) -> AnswerReader:
         """The reader of answers, which `conclude` may change."""
         return self._path_ends.answers

@@ -35,11 +35,20 @@ class Scorer:
     """One run's reward session over its tree, in which each distinct path is scored once.
 
     Scores that the tree already has are taken over. With `thoughts`, the marks of a model that thinks, replies alone
-    are scored: a path that has none yet has the score NEUTRAL. None scores all of a path.
+    are scored: a path that has none yet has the score NEUTRAL. None scores all of a path. `calculator` says that paths
+    are written with one.
     """
 
-    def __init__(self, tree: SearchTree, session: RewardSession, thoughts: ThoughtMarks | None = None) -> None:
+    def __init__(
+        self,
+        tree: SearchTree,
+        session: RewardSession,
+        thoughts: ThoughtMarks | None = None,
+        *,
+        calculator: bool = False,
+    ) -> None:
         self._tree = tree
+        self._calculator = calculator
         self._session = DistinctSession(session)
         self._thoughts = thoughts
         for node in tree:
@@ -48,7 +57,7 @@ class Scorer:
                 self._session.know(step, node.score)
 
     def _step(self, node_id: int) -> ScoredStep | None:
-        step = scored_step(self._tree, node_id)
+        step = replace(scored_step(self._tree, node_id), calculator=self._calculator)
         return step if self._thoughts is None else reply_step(step, self._thoughts)
 
     @property

@@ -142,6 +142,11 @@ def bundled_heads() -> dict[str, Path]:
     return {path.stem: path for path in sorted((_bundled_folder().parent / "heads").glob("*.json"))}
 
 
+def published_folder() -> Path:
+    """Return the folder of the heads that are published with ramify for public model files."""
+    return _bundled_folder().parent / "rewards"
+
+
 def profile_path(policy: str, reward: str | None) -> Path | None:
     """Return the bundled profile of a policy with a reward, None if there is none; quantizations share one.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -153,6 +153,7 @@ class LlamaPolicySession:
         self._keeps_ends = False
         self._step = prompt.step
         self._plain_step = replace(prompt.step, calls=()) if prompt.step.calls else prompt.step
+        self._logprobs: dict[int, tuple[float | None, ...]] | None = None
 
     @property
     def prompt_tokens(self) -> int:
@@ -168,10 +169,17 @@ class LlamaPolicySession:
         on_progress: Callable[[int, int, str], None] | None = None,
     ) -> None:
         """Write all requested children; see PolicySession.expand."""
+        known = self._logprobs
+
+        def take(result: StepResult) -> None:
+            if known is not None:
+                known[result.child] = result.token_logprobs
+            on_result(result)
+
         await self._tree.expand(
             [self._placed(request) for request in requests],
             allowance=allowance,
-            on_result=on_result,
+            on_result=on_result if known is None else take,
             on_progress=on_progress,
             step=self._step if any(request.calls_tools for request in requests) else self._plain_step,
         )
@@ -196,11 +204,21 @@ class LlamaPolicySession:
 
     async def release(self, nodes: Sequence[int]) -> None:
         """Free what is kept for these nodes."""
+        for node in nodes:
+            (self._logprobs or {}).pop(node, None)
         self._tree.release(nodes)
 
     async def close(self) -> None:
         """Free the whole session."""
         self._tree.close()
+
+    def token_logprobs(self) -> Mapping[int, tuple[float | None, ...]]:
+        """Return the log probabilities of the tokens of each node that is written from now on, as they come.
+
+        A token of the calculator has None. Nodes of saved trees and those of a person have none.
+        """
+        self._logprobs = {} if self._logprobs is None else self._logprobs
+        return self._logprobs
 
     def read_along(self) -> TokenTree:
         """Return the tree for a reward that reads the policy's own states; ends of paths are kept for it."""
@@ -218,6 +236,8 @@ class LlamaPolicySession:
         if request.calls_tools:
             # What follows a result in a conversation stands where it was written.
             self._conversations.written.add(request.child)
+        if self._logprobs is not None:
+            request = replace(request, tell_logprobs=True)
         if not request.turns and (request.keep or not self._keeps_ends):
             return request
         parent = self._conversations.parent_of(request) if request.turns else request.parent

@@ -1,14 +1,12 @@
-"""Rewards from likelihoods: a model's confidence in a path, a head on its likelihoods, the log ratio of two models."""
+"""Rewards from likelihoods without a head: a model's confidence in a path, and the log ratio of two models."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-from ramify.reward.combined import CombinedReward
-from ramify.reward.likelihood_head import LikelihoodHead, PathFeatures, path_features
-from ramify.reward.protocol import RewardModel, ScoredStep, ScoreUsage
+from ramify.reward.protocol import ScoredStep, ScoreUsage
 from ramify.reward.scores import checked_scores, sigmoid
 
 from .likelihood import LikelihoodModel, LikelihoodSession, PathLikelihood
@@ -48,31 +46,40 @@ class ConfidenceReward:
         Raises:
             RewardContextExceeded: if the question alone fills the context.
         """
-        told = self._kind if self._own and self._kind != "self-certainty" else None
-        return ConfidenceSession(self.name, await self._model.open(question), self._value, told=told)
+        return ConfidenceSession(self.name, await self._model.open(question), self)
 
-    def _value(self, path: PathLikelihood) -> float:
+    def told(self, step: ScoredStep) -> float | None:
+        """Return the confidence if the policy is the model and told the log probabilities of all tokens, else None."""
+        if not self._own or self._kind == "self-certainty":
+            return None
+        tokens = [token for node in step.tokens for token in node]
+        told = [value for value in step.logprobs if value is not None]
+        if not tokens or len(told) < len(step.path):
+            return None
+        return self._confidence(math.fsum(told), sum(self._model.drawn(step, tokens)))
+
+    def value(self, step: ScoredStep, path: PathLikelihood) -> float:
+        """Return the confidence in a path that was read."""
+        drawn = self._model.drawn(step, path.tokens[len(path.tokens) - len(path.logprobs) :])
         if self._kind != "self-certainty":
-            return _confidence(self._kind, math.fsum(path.logprobs), len(path.logprobs))
-        certainty = max(0.0, math.fsum(path.certainties) / len(path.certainties))
+            kept = [value for value, own in zip(path.logprobs, drawn, strict=True) if own]
+            return self._confidence(math.fsum(kept), len(kept))
+        kept = [value for value, own in zip(path.certainties, drawn, strict=True) if own]
+        certainty = max(0.0, math.fsum(kept) / max(1, len(kept)))
         return certainty / (certainty + self._half)
+
+    def _confidence(self, total: float, tokens: int) -> float:
+        """Return the confidence by the sum of the log probabilities of so many tokens."""
+        return math.exp(min(0.0, total / max(1, tokens) if self._kind == "mean-logprob" else total))
 
 
 class ConfidenceSession:
     """The paths of one question."""
 
-    def __init__(
-        self,
-        name: str,
-        paths: LikelihoodSession,
-        value: Callable[[PathLikelihood], float],
-        *,
-        told: ConfidenceName | None,
-    ) -> None:
+    def __init__(self, name: str, paths: LikelihoodSession, reward: ConfidenceReward) -> None:
         self._name = name
         self._paths = paths
-        self._value = value
-        self._told: ConfidenceName | None = told
+        self._reward = reward
 
     @property
     def usage(self) -> ScoreUsage:
@@ -85,10 +92,13 @@ class ConfidenceSession:
         Raises:
             RewardContextExceeded: if paths are too long; nothing has been evaluated then.
         """
-        scores = [None if self._told is None else _told(step, self._told) for step in steps]
+        scores = [self._reward.told(step) for step in steps]
         asked = [step for step, score in zip(steps, scores, strict=True) if score is None]
         read = iter(await self._paths.read(asked) if asked else [])
-        values = [self._value(next(read)) if score is None else score for score in scores]
+        values = [
+            self._reward.value(step, next(read)) if score is None else score
+            for step, score in zip(steps, scores, strict=True)
+        ]
         return checked_scores(self._name, steps, values)
 
     async def release(self, nodes: Sequence[int]) -> None:
@@ -97,101 +107,6 @@ class ConfidenceSession:
 
     async def close(self) -> None:
         """Free all that is cached for the question."""
-        await self._paths.close()
-
-
-class LikelihoodHeadReward:
-    """Chance that a path is right so far, by a likelihood head on a judge's log probabilities.
-
-    It reads what "mean-logprob" of the judge reads, and costs as much. `split` cuts the text of a node into steps, None
-    takes each node as one step.
-    """
-
-    def __init__(
-        self,
-        head: LikelihoodHead,
-        judge: LikelihoodModel,
-        *,
-        name: str,
-        split: Callable[[str], list[str]] | None = None,
-    ) -> None:
-        self.name = name
-        self.head = head
-        self.judge = judge
-        self.parameters = judge.parameters + head.parameters
-        self._split = split
-
-    async def open(self, question: str) -> LikelihoodHeadSession:
-        """Start a session.
-
-        Raises:
-            RewardContextExceeded: if the question alone fills the context.
-        """
-        return LikelihoodHeadSession(self, await self.judge.open(question))
-
-    def steps(self, text: str) -> list[str]:
-        """Return the steps of a node's text."""
-        return [text] if self._split is None else self._split(text) or [text]
-
-
-class LikelihoodHeadSession:
-    """The paths of one question."""
-
-    def __init__(self, reward: LikelihoodHeadReward, paths: LikelihoodSession) -> None:
-        self._reward = reward
-        self._paths = paths
-        self._sums: dict[int, tuple[tuple[int, ...], PathFeatures]] = {}
-
-    @property
-    def usage(self) -> ScoreUsage:
-        """Tokens used since the session was opened."""
-        return self._paths.usage
-
-    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
-        """Return one score in [0, 1] for each path, in order.
-
-        Raises:
-            RewardContextExceeded: if paths are too long; nothing has been evaluated then.
-        """
-        if not steps:
-            return []
-        found = await self._paths.read(steps)
-        rows = [self._features(step, path)[-1] for step, path in zip(steps, found, strict=True)]
-        return checked_scores(self._reward.name, steps, self._reward.head.chances(rows))
-
-    async def features(self, steps: Sequence[ScoredStep]) -> list[tuple[float, ...]]:
-        """Return the features [14] at the end of each path, for the training of a head.
-
-        Raises:
-            RewardContextExceeded: if paths are too long; nothing has been evaluated then.
-        """
-        found = await self._paths.read(steps)
-        return [self._features(step, path)[-1] for step, path in zip(steps, found, strict=True)]
-
-    def _features(self, step: ScoredStep, path: PathLikelihood) -> list[tuple[float, ...]]:
-        """Return the features of the path's last steps: those of its last node, where its parent is known."""
-        tokens = path.tokens[len(path.tokens) - len(path.logprobs) :]
-        known = None if step.parent is None else self._sums.get(step.parent)
-        texts, before = step.path, None
-        # A vocabulary that tokenises the whole path may write the text above in another way now.
-        if known is not None and tokens[: len(known[0])] == known[0]:
-            texts, before = step.path[-1:], known[1]
-        first = 0 if before is None else before.tokens
-        own = [each for text in texts for each in self._reward.steps(text)]
-        pieces = self._reward.judge.pieces(tokens[first:])
-        sums, rows = path_features(path.logprobs[first:], pieces, own, before)
-        self._sums[step.node] = tokens, sums
-        return rows
-
-    async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is cached for these nodes."""
-        for node in nodes:
-            self._sums.pop(node, None)
-        await self._paths.release(nodes)
-
-    async def close(self) -> None:
-        """Free all that is cached for the question."""
-        self._sums.clear()
         await self._paths.close()
 
 
@@ -250,8 +165,11 @@ class LogRatioSession:
         """
         if not steps:
             return []
-        pairs = zip(await self._model.read(steps), await self._reference.read(steps), strict=True)
-        ratios = [math.fsum(model.logprobs) - math.fsum(reference.logprobs) for model, reference in pairs]
+        sums = [
+            [session.logprob_of(step, path) for step, path in zip(steps, await session.read(steps), strict=True)]
+            for session in (self._model, self._reference)
+        ]
+        ratios = [model - reference for model, reference in zip(*sums, strict=True)]
         return checked_scores(self._name, steps, [sigmoid(self._beta * ratio) for ratio in ratios])
 
     async def release(self, nodes: Sequence[int]) -> None:
@@ -263,25 +181,3 @@ class LogRatioSession:
         """Free all that is cached for the question."""
         await self._model.close()
         await self._reference.close()
-
-
-def rebase_temperature(reward: RewardModel) -> float | None:
-    """Return the temperature of REBASE that a likelihood head was tried with, None for any other reward.
-
-    A combination has that of its first head.
-    """
-    parts = reward.models if isinstance(reward, CombinedReward) else (reward,)
-    heads = [part.head.temperature for part in parts if isinstance(part, LikelihoodHeadReward)]
-    return next((each for each in heads if each is not None), None)
-
-
-def _told(step: ScoredStep, kind: ConfidenceName) -> float | None:
-    """Return the confidence if the policy told the log probabilities of all tokens."""
-    count = sum(map(len, step.tokens))
-    told = [value for value in step.logprobs if value is not None]
-    return _confidence(kind, math.fsum(told), count) if count and len(told) == len(step.path) else None
-
-
-def _confidence(kind: ConfidenceName, total: float, tokens: int) -> float:
-    """Return the confidence by the sum of the log probabilities of so many tokens."""
-    return math.exp(min(0.0, total / tokens if kind == "mean-logprob" else total))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from ramify.errors import RewardContextExceeded, RewardError
+from ramify.reward.calculator import drawn_tokens
 from ramify.reward.protocol import ReadRequest, ReadResult, ScoredStep, ScoreUsage, Tokenizer
 from ramify.reward.tokens import Segment, SegmentEncoder, tokenizer_adds_space
 
@@ -51,21 +53,37 @@ class LikelihoodModel:
         """Number of weights."""
         return self._model.info.token_parameters
 
+    @property
+    def width(self) -> int:
+        """Length of a hidden state, 0 if the file does not say."""
+        info = self._model.info
+        return int(info.metadata.get(f"{info.architecture}.embedding_length", 0))
+
     async def open(self, question: str) -> LikelihoodSession:
         """Start a question.
 
         Raises:
             RewardContextExceeded: if the question alone fills the context.
         """
+        return LikelihoodSession(self, *await self.open_tree(question))
+
+    async def open_tree(self, question: str) -> tuple[tuple[int, ...], TokenTree, int]:
+        """Return a question's prompt, its token tree, and the longest path; raises as `open`."""
         prompt = tuple(self._encode_prompt(question, self._model.tokenizer))
         limit = self._model.info.context_tokens
         if len(prompt) >= limit:
             raise RewardContextExceeded(nodes=(), tokens=len(prompt), limit=limit)
-        return LikelihoodSession(self, prompt, await self._model.open_run(prompt), limit)
+        return prompt, await self._model.open_run(prompt), limit
 
     def pieces(self, tokens: Sequence[int]) -> list[bytes]:
         """Return the text of each token."""
         return [self._piece(token) for token in tokens]
+
+    def drawn(self, step: ScoredStep, tokens: Sequence[int]) -> list[bool]:
+        """Return for each of a path's generated tokens whether a model chose it; the calculator's are no evidence."""
+        if not step.calculator:
+            return [True] * len(tokens)
+        return drawn_tokens(self.pieces(tokens), "".join(step.path))
 
     def tokens(self, step: ScoredStep) -> tuple[int, ...]:
         """Return the generated tokens of a path."""
@@ -100,6 +118,11 @@ class LikelihoodSession:
         for request, result in zip(requests, found, strict=True):
             self._take(request, result)
         return [self._known[step.node] for step in steps]
+
+    def logprob_of(self, step: ScoredStep, path: PathLikelihood) -> float:
+        """Return the log probability of the tokens that the path's writer chose."""
+        drawn = self._model.drawn(step, path.tokens[len(self._prompt) :])
+        return math.fsum(value for value, own in zip(path.logprobs, drawn, strict=True) if own)
 
     def _request(self, step: ScoredStep, path: tuple[int, ...]) -> ReadRequest:
         first = max(len(self._prompt), len(self._shared(step, path)))

@@ -25,11 +25,12 @@ from ramify.reward.specs import ImplicitSpec, RewardSpec, VerifierSpec
 
 from ..library.catalog import resolve_model
 from ..policy.llama import LlamaPolicy
-from ..policy.prompts.prompt_format import choose_prompt_format
+from ..policy.prompts.prompt_format import PromptFormat, choose_prompt_format
 from ..policy.protocol import PolicyModel
 from ..runtime.llama.gguf_check import check_gguf
 from ..runtime.serve.loaded_model import LoadedModel
-from .confidence import ConfidenceName, ConfidenceReward, LikelihoodHeadReward, LogRatioReward
+from .confidence import ConfidenceName, ConfidenceReward, LogRatioReward
+from .heads import HeadReward, LikelihoodHeadReward, StatesHeadReward
 from .http_reward import HttpReward
 from .judge import JudgeReward
 from .likelihood import LikelihoodModel
@@ -38,6 +39,8 @@ from .own_head import OwnHeadReward, reads_what_it_writes, same_file, same_path
 from .scorer import LlamaScorer
 from .verifier import VerifierReward
 
+SAMPLE_QUESTION = "What is 2 + 3?"
+"""Question by which the prompts of a policy and a judge are compared."""
 RANK_POOLING = 4
 """LLAMA_POOLING_TYPE_RANK, as files with a classifier have it in their metadata."""
 
@@ -126,12 +129,12 @@ class RewardLoader:
         if found.checks:
             return ArithmeticReward(exact=found.plain == EXACT_ARITHMETIC)
         if found.confidence is not None and found.path is None:
-            return _confidence(found.confidence, policy)
+            return _confidence(found.confidence, policy, found.confidence)
         assert found.path is not None
         if found.head is not None:
-            return await self._likelihood_head(found.head, found.path, found.plain, policy)
+            return await self._head(found.head, found.path, found.plain, policy)
         if found.confidence is not None:
-            return await self._other_confidence(found.confidence, found.path, found.plain)
+            return await self._other_confidence(found.confidence, found.path, found.plain, policy)
         if found.is_checkpoint:
             return self._from_checkpoint(found.path)
         try:
@@ -150,7 +153,9 @@ class RewardLoader:
         if found.path is None or found.is_checkpoint:
             return None
         if found.confidence is not None or found.head is not None:
-            return FileUse(found.path)
+            states = found.head is not None and read_head(found.head).reads == "states"
+            in_policy = policy_path is not None and same_path(policy_path, found.path) and not states
+            return None if in_policy else FileUse(found.path, states=states)
         known = self._given() or spec_from_metadata(check_gguf(found.path).metadata)
         use = _use(found.path, known)
         if use.rank and not _has_classifier(found.path):
@@ -190,18 +195,39 @@ class RewardLoader:
         models = [reader(each, spec.preset) for each in (loaded, reference)]
         return LogRatioReward(spec.name, models[0], models[1], beta=spec.beta)
 
-    async def _other_confidence(self, kind: ConfidenceName, path: Path, name: str) -> RewardModel:
+    async def _other_confidence(
+        self, kind: ConfidenceName, path: Path, name: str, policy: PolicyModel | None
+    ) -> RewardModel:
+        own = self._reads_policy(policy, path)
+        if own is not None:
+            return _confidence(kind, own, name)
         loaded = await self._load_model(path)
         size = loaded.info.vocabulary_size
         return ConfidenceReward(kind, reader(loaded, None), vocabulary_size=size, name=name, own=False)
 
-    async def _likelihood_head(
-        self, file: Path, judge: Path, name: str, policy: PolicyModel | None
-    ) -> LikelihoodHeadReward:
+    async def _head(self, file: Path, judge: Path, name: str, policy: PolicyModel | None) -> HeadReward:
         head = await to_thread.run_sync(read_head, file)
         await to_thread.run_sync(head.check_judge, judge)
-        loaded = await self._load_model(judge)
-        return LikelihoodHeadReward(head, reader(loaded, None), name=name, split=_splitter(policy))
+        split = _splitter(policy)
+        if head.reads == "states":
+            return StatesHeadReward(
+                head, reader(await self._load_model(judge, states=True), None), name=name, split=split
+            )
+        own = self._reads_policy(policy, judge)
+        if own is not None:
+            ends = frozenset(own.model.info.eog)
+            return LikelihoodHeadReward(head, reader(own.model, None), name=name, split=split, ends=ends)
+        return LikelihoodHeadReward(head, reader(await self._load_model(judge), None), name=name, split=split)
+
+    @staticmethod
+    def _reads_policy(policy: PolicyModel | None, path: Path) -> LlamaPolicy | None:
+        """Return the policy if it runs this file with the prompt that a judge of it reads, else None."""
+        if not isinstance(policy, LlamaPolicy) or not same_file(policy, path):
+            return None
+        tokenizer = policy.model.tokenizer
+        judge = judge_prompt(policy.model, None)
+        same = list(judge.encode(SAMPLE_QUESTION, tokenizer)) == list(policy.prompt.encode(SAMPLE_QUESTION, tokenizer))
+        return policy if same else None
 
     def _from_checkpoint(self, folder: Path) -> RewardModel:
         from .reference import load_reference
@@ -238,20 +264,24 @@ def _splitter(policy: PolicyModel | None) -> Callable[[str], list[str]] | None:
     return policy.split if isinstance(policy, RemotePolicy) else None
 
 
-def _confidence(kind: ConfidenceName, policy: PolicyModel | None) -> RewardModel:
+def _confidence(kind: ConfidenceName, policy: PolicyModel | None, name: str) -> RewardModel:
     if not isinstance(policy, LlamaPolicy):
         raise reads_no_policy(kind)
     model = LikelihoodModel(policy.model, policy.prompt.encode, exact=True)
     size = policy.model.info.vocabulary_size
-    return ConfidenceReward(kind, model, vocabulary_size=size, name=kind, own=True)
+    return ConfidenceReward(kind, model, vocabulary_size=size, name=name, own=True)
 
 
 def reader(loaded: LoadedModel, preset: str | None) -> LikelihoodModel:
     """Return a loaded model as a reader of paths, with the prompt of `preset`, None for what suits its file."""
-    prompt = choose_prompt_format(
+    return LikelihoodModel(loaded, judge_prompt(loaded, preset).encode)
+
+
+def judge_prompt(loaded: LoadedModel, preset: str | None) -> PromptFormat:
+    """Return the prompt with which a loaded model reads questions; `preset` None takes what suits its file."""
+    return choose_prompt_format(
         loaded.info.metadata, loaded.tokenizer, chat_template=loaded.info.chat_template, preset=preset
     )
-    return LikelihoodModel(loaded, prompt.encode)
 
 
 def _use(path: Path, spec: AnySpec | None) -> FileUse:

@@ -206,9 +206,7 @@ def _head_name(source: str) -> RewardName:
         ref = resolve_model(inner)
         head = bundled[inner.partition(":")[0]]
         return RewardName(text=source, plain=source, model=inner, name=source, path=ref.path, head=head)
-    file, at, model = inner, "", ""
-    if not is_file(user_path(inner)):
-        file, at, model = inner.rpartition("@") if "@" in inner else (inner, "", "")
+    file, at, model = _split_judge(inner)
     if not file.strip():
         raise UsageError(
             f"{source!r} names no head", f"write it like {HEAD}{next(iter(bundled), 'FILE')} or {HEAD}FILE"
@@ -227,6 +225,20 @@ def _head_name(source: str) -> RewardName:
         ) from error
     name = f"{HEAD}{path.stem}"
     return RewardName(text=source, plain=source, model=judge, name=name, path=ref.path, head=path)
+
+
+def _split_judge(text: str) -> tuple[str, str, str]:
+    """Return the file of a head, "@" if a judge is named, and the judge.
+
+    Both paths may have that sign themselves: the longest part before one that is a file is the head.
+    """
+    if is_file(user_path(text)):
+        return text, "", ""
+    places = [place for place, sign in enumerate(text) if sign == "@"]
+    found = next((place for place in reversed(places) if is_file(user_path(text[:place]))), None)
+    if found is None:
+        return text.rpartition("@") if places else (text, "", "")
+    return text[:found], "@", text[found + 1 :]
 
 
 def _nearest(text: str) -> str | None:

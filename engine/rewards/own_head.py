@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ramify.errors import RewardContextExceeded, RewardError, RewardSpecError
+from ramify.reward.combined import CombinedReward
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.protocol import ReadRequest, ReadResult, RewardModel, RewardSession, ScoredStep, ScoreUsage
 from ramify.reward.spec_loading import spec_from_metadata
@@ -19,6 +20,7 @@ from ramify.reward.specs import RewardSpec
 from ..policy.llama import LlamaPolicy, LlamaPolicySession
 from ..policy.protocol import PolicySession
 from ..runtime.serve.token_tree import TokenTree
+from .heads import LikelihoodHeadReward
 
 _SAMPLE = ("What is 2 + 3?", ("2 + 3 = 5\n", "The answer is 5.\n"))
 
@@ -50,13 +52,22 @@ class OwnHeadReward:
 
 
 async def open_beside(reward: RewardModel, question: str, policy: PolicySession) -> RewardSession:
-    """Start a reward's session for the paths that `policy` writes, in its own tree if the head is the policy's own.
+    """Start a reward's session for the paths that `policy` writes.
+
+    A head in the policy's file is read in the policy's own tree, and a likelihood head on the policy takes the log
+    probabilities that the policy tells as it writes; parts of a combination too.
 
     Raises:
         RewardContextExceeded: if the question alone fills the context.
     """
-    if isinstance(reward, OwnHeadReward) and isinstance(policy, LlamaPolicySession):
+    if not isinstance(policy, LlamaPolicySession):
+        return await reward.open(question)
+    if isinstance(reward, OwnHeadReward):
         return OwnHeadSession(reward, question, policy.read_along())
+    if isinstance(reward, LikelihoodHeadReward) and reward.ends is not None:
+        return await reward.open(question, policy.token_logprobs())
+    if isinstance(reward, CombinedReward):
+        return await reward.open(question, lambda part: open_beside(part, question, policy))
     return await reward.open(question)
 
 

@@ -49,8 +49,8 @@ class StepRequest:
     that text may follow even the end of the model's text. `opened` is what ends the code fence or the display math in
     which the text so far ends, "" outside of both, and `call` what ends the call of a tool in which it ends. With
     `calculator` the values of expressions are put in after `=` instead of being sampled; `line` is the unfinished line
-    of the text so far, which an expression may begin in. `stop` is a pattern that ends the path beside that of the step
-    format, "" for none.
+    of the text so far, which an expression may begin in. `tell_logprobs` asks for the log probability of each token in
+    the result. `stop` is a pattern that ends the path beside that of the step format, "" for none.
 
     The rest is for the policy, and does not reach the worker. `path` holds the child numbers from the root and names
     the child whatever the order of work; `seed` is derived from it. `prefix` is the text generated so far on this path
@@ -71,6 +71,7 @@ class StepRequest:
     calculator: bool = False
     line: str = ""
     stop: str = ""
+    tell_logprobs: bool = False
     path: tuple[int, ...] = ()
     prefix: str = ""
     turns: tuple[Turn, ...] = ()
@@ -83,9 +84,10 @@ class StepResult:
 
     `text` excludes the end-of-sequence token or the stop sequence, `tokens` includes it; `generated_tokens` is their
     number, also where a backend reports no tokens. `logprob` is the sum of the natural log probabilities of the tokens
-    at temperature 1, those of the calculator excepted, None if the backend does not tell. The other counts are as in
-    RoleUsage. `first_token_at` is when the run, or the step, had its first token, on the clock of `time.monotonic`,
-    which the processes of a computer share; None if the backend does not tell.
+    at temperature 1, those of the calculator excepted, None if the backend does not tell. `token_logprobs` are those of
+    each token if they were asked for, None for a token of the calculator. The other counts are as in RoleUsage.
+    `first_token_at` is when the run, or the step, had its first token, on the clock of `time.monotonic`, which the
+    processes of a computer share; None if the backend does not tell.
     """
 
     child: int
@@ -100,6 +102,7 @@ class StepResult:
     shared_tokens: int = 0
     calculated_tokens: int = 0
     first_token_at: float | None = field(default=None, compare=False)
+    token_logprobs: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from .app import ARGUMENTS
 from .config import without_unfit_defaults
 from .exits import Finished
 from .option_types import COUNT, COUNT_RANGE, FieldMap
-from .options import SearchPlan, fallback_from, fallback_options, no_reward_note, search_options
+from .options import SearchPlan, fallback_from, fallback_options, reward_note, search_options
 from .runs import export_ending, exported, tree_file_argument, tree_format_option, write_export
 
 if TYPE_CHECKING:
@@ -112,8 +112,9 @@ def run(source: str, out: Path, quiet: bool, **options: Any) -> None:
     plan = SearchPlan.from_options(without_unfit_defaults(options))
     problems = _with_examples(read_input(source, options), options["examples"])
     config = _config(plan, options, command=_command(source))
-    if config.reward is None and plan.reward is not None and not quiet:
-        terminal.note(no_reward_note(plan.model))
+    note = None if quiet else reward_note(plan.model, plan.reward, has_reward=config.reward is not None)
+    if note is not None:
+        terminal.note(note)
     line = BatchProgressLine(quiet=quiet)
     with terminal.owned_stdout():
         try:

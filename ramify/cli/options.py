@@ -271,8 +271,20 @@ class SearchPlan:
         return profile_for(self.model, reward if has_reward else None, self.profile)
 
 
-def no_reward_note(model: str, *, votes: bool = True) -> str:
-    """Return the line that says what decides where no reward scores the paths, and why; texts do not vote."""
+def reward_note(model: str, reward: str | None, *, has_reward: bool, votes: bool = True) -> str | None:
+    """Return the line about a reward that the user did not choose: none at all, or the one published for the file.
+
+    `reward` is the one asked for, None for none, and `has_reward` says whether there is one; texts do not vote. None
+    where nothing has to be said.
+    """
+    from ramify.engine.loading import BUNDLED_POLICY
+    from ramify.engine.rewards.naming import DEFAULT_REWARD_NAME
+
+    if reward is None:
+        return None
+    if has_reward:
+        published = reward == DEFAULT_REWARD_NAME and not model.startswith(BUNDLED_POLICY)
+        return f"paths are scored by the head published for {model}; --reward none leaves it out" if published else None
     decides = "the majority of the paths decides" if votes else "the text that is most like the others is the answer"
     return f"{decides}, because no reward was given and none goes with {model}; name one with --reward"
 

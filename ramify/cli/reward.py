@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,7 @@ from .reward_eval import evaluate, labels_in, number_or_dash
 from .reward_label import check_model, label, read_answered, resumable
 
 if TYPE_CHECKING:
+    from ramify.reward.likelihood_head import Reads
     from ramify.training.check import CheckReport, StepQuality
     from ramify.training.quality import ScoreCalibration
     from ramify.training.reward_training import Reading
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 SEARCHED, FIRST_SEARCHED = 100, 1_000_000
 """Bundled problems on which a temperature is chosen, and the place of the first in the stream for training."""
+_READS: dict[str, Reads] = {"likelihood": "tokens", "states": "states"}
+"""Heads on a judge, and what they read of it."""
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -114,15 +117,17 @@ def check(
 @reward.command()
 @click.argument("labels", type=_FILE)
 @click.option("--model", "-m", help="The model that gets the head: name or path of a .gguf file.")
-@click.option("--judge", help="With --head likelihood: the model whose log probabilities the head reads.")
-@click.option("--out", "-o", type=_NEW_FILE, required=True, help="The file to write: GGUF, for a likelihood head JSON.")
-@click.option("--head", type=click.Choice(["linear", "mlp", "likelihood"]), default="linear", show_default=True)
-@click.option("--policy", help="With --head likelihood: policy that chooses REBASE's temperature on --problems.")
+@click.option("--judge", help="With --head likelihood or states: the model that the head reads.")
+@click.option("--out", "-o", type=_NEW_FILE, required=True, help="The file to write: GGUF, for a head on a judge JSON.")
+@click.option(
+    "--head", type=click.Choice(["linear", "mlp", "likelihood", "states"]), default="linear", show_default=True
+)
+@click.option("--policy", help="With --judge: policy that chooses REBASE's temperature on --problems.")
 @click.option(
     "--problems", type=_FILE, help=f"Problems for --policy, not among LABELS.  [default: {SEARCHED} bundled ones]"
 )
 @click.option("--spec", metavar="FILE", help="Format.  [default: the model's own prompt, one step a line]")
-@click.option("--epochs", type=click.IntRange(min=1), help="At most so many.  [default: 200, likelihood 12]")
+@click.option("--epochs", type=click.IntRange(min=1), help="At most so many.  [default: 200, with --judge 12]")
 @click.option(
     "--held-out", type=click.FloatRange(0.01, 0.9), default=0.15, show_default=True, help="Share of problems."
 )
@@ -146,7 +151,8 @@ def train(
     reliability plot of the held-out steps, if matplotlib is there. The folder LABELS.states keeps the states: the same
     command again goes on where it was cut, and another head costs no reading.
 
-    A likelihood head is a small file of its own, used as `--reward head:FILE`. The last line says whether it helps.
+    A likelihood or states head is a small file of its own, used as `--reward head:FILE`; it reads the log probabilities
+    of its judge, or pooled hidden states beside them. The last line says whether it helps.
     """
     import anyio
 
@@ -158,12 +164,12 @@ def train(
     from ..errors import UsageError
     from ..plots import require_matplotlib
 
-    if settings["head"] == "likelihood":
+    if settings["head"] in _READS:
         if (judge or model) is None:
-            raise click.UsageError("--head likelihood needs --judge MODEL")
+            raise click.UsageError(f"--head {settings['head']} needs --judge MODEL")
         if spec is not None:
-            raise click.UsageError("a likelihood head reads no format: leave out --spec")
-        _train_likelihood(labels, str(judge or model), out, policy, problems, as_json, **settings)
+            raise click.UsageError("a head on a judge reads no format: leave out --spec")
+        _train_on_judge(labels, str(judge or model), out, policy, problems, as_json, **settings)
         return
     if model is None or judge is not None or policy is not None or problems is not None:
         name = "needs --model" if model is None else "has no --judge, --policy and --problems"
@@ -206,17 +212,19 @@ def _chosen(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: settings[name] for name in ("epochs", "held_out", "seed") if settings[name] is not None}
 
 
-def _train_likelihood(
+def _train_on_judge(
     labels: Path, judge: str, out: Path, policy: str | None, problems: Path | None, as_json: bool, **settings: Any
 ) -> None:
-    """Train a likelihood head, choose its temperature if a policy is named, and write the verdict."""
+    """Train a head on a judge, choose its temperature if a policy is named, and write the verdict."""
     import anyio
 
-    from ramify.training.likelihood_training import LikelihoodPlan, choose_temperature, train_likelihood_head
+    from ramify.training.judge_fitting import PLANS
+    from ramify.training.likelihood_training import choose_temperature, train_judge_head
 
     if problems is not None and policy is None:
         raise click.UsageError("--problems are searched by a policy: name it with --policy")
-    rows, plan, config = labels_in(labels), LikelihoodPlan(**_chosen(settings)), loading_settings(settings)
+    reads = _READS[settings["head"]]
+    rows, plan, config = labels_in(labels), replace(PLANS[reads], **_chosen(settings)), loading_settings(settings)
     todo = [] if policy is None else _searched(problems, {row.question for row in rows})
     if policy is not None:
         check_model(policy)
@@ -224,16 +232,19 @@ def _train_likelihood(
     line = terminal.ProgressLine(in_place=False)
     with terminal.owned_stdout():
         terminal.say(f"reading {len(rows)} solutions with {judge}")
-        head = anyio.run(
-            lambda: train_likelihood_head(
-                rows,
-                judge,
-                out,
-                plan,
-                config=config,
-                on_problem=lambda done, total: line.update(lambda: f"{done} of {total} problems"),
+        with resumable():
+            head = anyio.run(
+                lambda: train_judge_head(
+                    rows,
+                    judge,
+                    out,
+                    plan,
+                    reads=reads,
+                    config=config,
+                    cache=labels.with_name(f"{labels.name}.states"),
+                    on_problem=lambda done, total: line.update(lambda: f"{done} of {total} problems"),
+                )
             )
-        )
         if policy is not None:
             head = anyio.run(
                 lambda: choose_temperature(head, out, policy, todo, config=config, on_strategy=terminal.say)

@@ -66,6 +66,7 @@ class _EvaluationOptions:
 @click.option("--no-search", is_flag=True, help="Leave out REBASE; with --labels, write no paths at all.")
 @click.option("--parallel", type=click.IntRange(min=1), default=2, show_default=True, help="Problems at a time.")
 @path_options
+@setting_option("calculator")
 @click.option(
     "--out",
     "-o",
@@ -103,7 +104,7 @@ def evaluate(
         **{name: settings[name] for name in own},
         search=not no_search,
         config=loading_settings(settings),
-        paths=path_settings(settings),
+        paths=path_settings(settings) | ({"calculator": True} if settings["calculator"] else {}),
     )
     given = None if labels is None else labels_in(labels)
     todo: list[Problem] = []

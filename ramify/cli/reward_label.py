@@ -46,6 +46,13 @@ DEFAULT_COUNT = 100
 @click.option("--hard", is_flag=True, help="Label 1 or 0, and roll out from a prefix only until one rollout is right.")
 @click.option("--search", is_flag=True, help="Bisect wrong solutions for their first error; labels are hard.")
 @click.option("--exact", is_flag=True, help="Label 1 before the first error by the worked solution, else 0.")
+@click.option("--outcome", is_flag=True, help="Label all steps of a solution by its answer; no rollouts.")
+@click.option(
+    "--agree",
+    metavar="REWARD",
+    help="Keep solutions on whose first error the labels, REWARD below 0.5 and the equations agree.",
+)
+@setting_option("calculator")
 @click.option("--balance", is_flag=True, help="Keep as many wrong as right solutions of each problem.")
 @click.option("--parallel", type=click.IntRange(min=1), default=2, show_default=True, help="Problems at a time.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -68,6 +75,9 @@ def label(
     hard: bool,
     search: bool,
     exact: bool,
+    outcome: bool,
+    agree: str | None,
+    calculator: bool | None,
     balance: bool,
     parallel: int,
     seed: int,
@@ -89,15 +99,25 @@ def label(
         raise click.UsageError("--hard and --search exclude each other: labels of a search are hard")
     if exact and (hard or search or rollouts):
         raise click.UsageError("--exact needs no rollouts: leave out --hard, --search and --rollouts")
-    mode: LabelMode = "exact" if exact else "search" if search else "hard" if hard else "soft"
+    if outcome and (exact or hard or search or rollouts):
+        raise click.UsageError("--outcome needs no rollouts: leave out --exact, --hard, --search and --rollouts")
+    if agree is not None:
+        from ramify.engine.rewards.naming import check_reward
+
+        if outcome or not (exact or hard or search):
+            raise click.UsageError("--agree needs labels that name a first error: add --hard, --search or --exact")
+        check_reward(agree)
+    mode: LabelMode = "exact" if exact else "search" if search else "hard" if hard else "outcome" if outcome else "soft"
     config = loading_settings(settings)
     plan = LabelPlan(
         solutions=solutions,
-        rollouts=(0 if mode in ("soft", "exact") else DEFAULT_ROLLOUTS) if rollouts is None else rollouts,
+        rollouts=(0 if mode in ("soft", "exact", "outcome") else DEFAULT_ROLLOUTS) if rollouts is None else rollouts,
         mode=mode,
         balance=balance,
         seed=seed,
         parallel=parallel,
+        calculator=bool(calculator),
+        agree=agree,
         **path_settings(settings),
     )
     check_model(model)
@@ -196,6 +216,7 @@ def loss_lines(losses: LabelLosses, solutions: int, plan: LabelPlan) -> list[str
         (losses.steps, f"had no end after {MAX_DEPTH} steps (choose another --step-format or --min-step-tokens)"),
         (losses.empty, "were empty"),
         (losses.balance, "are left out by --balance"),
+        (losses.disputed, "are left out by --agree"),
     )
     found = [f"{number} of {solutions} solutions {reason}: no labels" for number, reason in reasons if number]
     if losses.unanswered:

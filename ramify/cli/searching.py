@@ -23,7 +23,7 @@ from ramify.search.budget import Budget
 
 from ..config import DEFAULT_BUDGET, DEFAULT_RUN, EngineConfig
 from ..errors import ExitCode
-from .options import no_reward_note
+from .options import reward_note
 
 if TYPE_CHECKING:
     from ramify.engine.ensembles.fallback import Fallback
@@ -104,8 +104,10 @@ async def search(
             def begun(run: Run) -> None:
                 interrupts.soften(run.stop)
                 so_far.append(partial(as_it_stands, run, strategy, seed=seed, model=named))
-                if engine.reward is None and plan.reward is not None and strategy.width > 1:
-                    progress.note(no_reward_note(plan.model, votes=run.answers.kind.votes))
+                scored, votes = engine.reward is not None, run.answers.kind.votes
+                note = reward_note(plan.model, plan.reward, has_reward=scored, votes=votes)
+                if note is not None and strategy.width > 1:
+                    progress.note(note)
 
             options: dict[str, Any] = {**plan.run_options, "strategy": strategy, "progress": progress.interactive}
             seed = options.get("seed", DEFAULT_RUN.seed)

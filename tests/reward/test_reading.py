@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -88,3 +89,26 @@ async def test_a_model_for_states_reads_nothing_else_and_generates_nothing() -> 
             await read(run, 1, "states", (1,))
         with pytest.raises(UsageError, match="no token after its last"):
             await read(run, 1, "tokens", (7,))
+
+
+async def test_pooled_states_are_those_of_the_positions_beside_their_likelihoods() -> None:
+    async with loaded_model() as loaded:
+        run = await loaded.open_run(TOKENS[:2])
+        likelihoods = await read(run, 1, "tokens", (1, 2, 3, 4, 5))
+    async with loaded_model(states=True) as loaded:
+        run = await loaded.open_run(TOKENS[:2])
+        states = np.array(await read(run, 1, "states", (1, 2, 3, 4, 5)))
+        run = await loaded.open_run(TOKENS[:2])
+        request = ReadRequest(
+            node=1, parent=None, tokens=TOKENS, read=(1, 2, 3, 4, 5), ids=(), what="pooled", groups=(2, 0, 3)
+        )
+        (result,) = await run.read([request])
+        with pytest.raises(UsageError, match="groups of node 2 are not its positions"):
+            await run.read([replace(request, node=2, groups=(2, 2))])
+    rows = result.logits
+    assert [row[0] for row in rows[:5]] == pytest.approx([logprob for logprob, _ in likelihoods], abs=0.02)
+    assert all(0 <= entropy < math.log(4096) and 0 <= margin <= 1 for _, entropy, margin in rows[:5])
+    pooled = np.array(rows[5:])
+    zeros = np.zeros(states.shape[1])
+    expected = [states[:2].mean(0), states[1], zeros, zeros, states[2:].mean(0), states[4]]
+    assert pooled == pytest.approx(np.array(expected), abs=1e-3)

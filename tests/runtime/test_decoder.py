@@ -88,6 +88,9 @@ class FakeContext:
         assert rows == len(self._rows)
         return np.asarray(self._rows)
 
+    def logits_beside_states(self) -> npt.NDArray[np.float32]:
+        return np.asarray(self._rows)
+
 
 class FakeWords:
     def piece(self, id: int, /, *, special: bool = True) -> bytes:

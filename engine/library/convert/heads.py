@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from ramify.reward.specs import RewardSpec
 
 from ...runtime.llama.gguf_check import check_gguf
 from .checkpoint import Checkpoint
+from .gguf_copy import GgufLayout, copy_gguf, gguf_layout
 from .safetensors import Array, write_safetensors
 from .vocabulary import TokenKind, VocabularyTables
 from .writing import OUTPUT, gguf_library
@@ -89,10 +90,10 @@ def spare_rows(path: Path, count: int) -> list[int]:
         ModelLoadError: if the file is no GGUF file.
         UsageError: if there are fewer such ids.
     """
-    check_gguf(path)
-    reader = gguf_library().GGUFReader(path)
-    tokens, kinds = (reader.get_field(f"tokenizer.ggml.{name}").contents() for name in ("tokens", "token_type"))
-    tables = VocabularyTables(model="", pre=None, tokens=tokens, kinds=[TokenKind(each) for each in kinds])
+    layout = gguf_layout(path)
+    tokens = [token.decode("utf-8", "replace") for token in layout.strings("tokenizer.ggml.tokens")]
+    kinds = [TokenKind(each) for each in layout.integers("tokenizer.ggml.token_type")]
+    tables = VocabularyTables(model="", pre=None, tokens=tokens, kinds=kinds)
     return tables.spare_rows(count)
 
 
@@ -114,22 +115,12 @@ def copy_with_head(source: Path, target: Path, spec: RewardSpec, head: HeadFiles
         ModelLoadError: if `source` is no GGUF file.
         UsageError: if `target` is `source`, or the rows do not fit the output matrix.
     """
-    check_gguf(source)
+    layout = gguf_layout(source)
     if source.resolve() == target.resolve():
         raise UsageError(f"{target} is the model itself", "choose another file for the output")
-    gguf = gguf_library()
-    reader = gguf.GGUFReader(source)
+    tensors = {OUTPUT: _with_rows(layout, head.rows)} if head.rows else {}
     with replacing(target, private=False) as part:
-        writer = gguf.GGUFWriter(part, reader.get_field("general.architecture").contents())
-        try:
-            _copy_metadata(gguf, reader, writer)
-            writer.add_string(METADATA_KEY, spec.model_dump_json(exclude_defaults=True))
-            _copy_tensors(gguf, reader, writer, head.rows)
-            writer.write_header_to_file()
-            writer.write_kv_data_to_file()
-            writer.write_tensors_to_file()
-        finally:
-            writer.close()
+        copy_gguf(layout, part, METADATA_KEY, spec.model_dump_json(exclude_defaults=True), tensors)
         if head.layers:
             assert spec.head_file is not None
             write_safetensors(target.parent / spec.head_file, head.layers)
@@ -147,25 +138,17 @@ def copied_bytes(source: Path, *, rows: bool) -> int:
     return facts.file_bytes + (2 * tokens * width if rows else 0)
 
 
-def _copy_metadata(gguf: Any, reader: Any, writer: Any) -> None:
-    for entry in reader.fields.values():
-        if entry.name in ("general.architecture", METADATA_KEY) or entry.name.startswith("GGUF."):
-            continue
-        kind = entry.types[0]
-        inner = entry.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(entry.name, entry.contents(), kind, sub_type=inner)
-
-
-def _copy_tensors(gguf: Any, reader: Any, writer: Any, rows: Mapping[int, Array]) -> None:
-    by_name = {tensor.name: tensor for tensor in reader.tensors}
-    for name, tensor in by_name.items():
-        if name != OUTPUT or not rows:
-            writer.add_tensor(name, tensor.data, raw_dtype=tensor.tensor_type)
-    if rows:
-        tensor = by_name.get(OUTPUT, by_name[EMBEDDING])
-        matrix = np.array(gguf.quants.dequantize(tensor.data, tensor.tensor_type), dtype=np.float16)
-        for id, row in rows.items():
-            if id >= len(matrix) or row.shape != matrix.shape[1:]:
-                raise UsageError(f"the head does not fit the output matrix {matrix.shape}", "train it on this model")
-            matrix[id] = row
-        writer.add_tensor(OUTPUT, matrix)
+def _with_rows(layout: GgufLayout, rows: Mapping[int, Array]) -> Array:
+    """Return a file's output matrix in 16 bits with other rows."""
+    name = OUTPUT if OUTPUT in layout.tensors else EMBEDDING
+    gguf = gguf_library()
+    kind = gguf.GGMLQuantizationType(layout.tensors[name].kind)
+    width, count = layout.tensors[name].shape[:2]
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    data = layout.data_of(name, count * width // block * size).reshape(count, -1)
+    matrix = np.array(gguf.quants.dequantize(data, kind), dtype=np.float16).reshape(count, width)
+    for id, row in rows.items():
+        if id >= count or row.shape != (width,):
+            raise UsageError(f"the head does not fit the output matrix {matrix.shape}", "train it on this model")
+        matrix[id] = row
+    return matrix

@@ -32,6 +32,10 @@ class DecodeContext(KVCells, Protocol):
         """Rows of the last decode's outputs."""
         ...
 
+    def logits_beside_states(self) -> npt.NDArray[np.float32]:
+        """Logits of the last decode's outputs, in a context whose rows are hidden states."""
+        ...
+
 
 class BatchEntry(NamedTuple):
     """A job's tokens from position `start` up to `end`; the logits of `rows` of them are read."""

@@ -355,6 +355,7 @@ class Decoder:
         """Record an evaluated batch and hand out its rows."""
         total = sum(entry.rows for entry in batch.entries)
         rows = self._context.logits(total) if total else np.empty((0, 0), dtype=np.float32)
+        logits = rows
         drawing: list[SharedSequence] = []
         drawn_rows: list[int] = []
         first = 0
@@ -365,21 +366,30 @@ class Decoder:
                     drawing.append(job)
                     drawn_rows.append(first)
             elif isinstance(job, ReadJob):
-                self._take_read(job, start, end, rows[first : first + count])
+                if job.request.what == "pooled" and logits is rows:
+                    logits = self._context.logits_beside_states()
+                self._take_read(job, start, end, rows[first : first + count], logits[first : first + count])
             elif isinstance(job, PrefixJob) and job.complete:
                 self._finish_prefix(job, rows[first + count - 1] if count else None)
             first += count
         if drawing:
             self._draw(drawing, rows if len(drawn_rows) == total else rows[drawn_rows])
 
-    def _take_read(self, job: ReadJob, start: int, end: int, block: npt.NDArray[np.float32]) -> None:
-        for position, row in zip([at for at in sorted(job.outputs) if start <= at < end], block, strict=True):
+    def _take_read(
+        self, job: ReadJob, start: int, end: int, rows: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]
+    ) -> None:
+        """Keep what is read of a batch: `rows` are the context's own outputs, `logits` those beside its states."""
+        pooled = job.request.what == "pooled"
+        positions = [at for at in sorted(job.outputs) if start <= at < end]
+        for position, row, beside in zip(positions, rows, logits, strict=True):
             last = position == len(job.node.path) - 1
             if last and (job.request.keep or job.request.what == "tokens"):
                 self._logits.keep(job.node, row)
             if last and job.request.what == "tokens":
                 continue
-            job.values[position] = read_row(job.request, position, row)
+            job.values[position] = read_row(job.request, position, beside if pooled else row)
+            if pooled:
+                job.states[position] = row
             if job.follows_parent(position) and job.node.parent is not None:
                 self._logits.keep(job.node.parent, row)
         if job.complete:

@@ -72,10 +72,23 @@ class PrefixJob(Job):
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class ReadJob(Job):
-    """Reads what `request` asks for; `values` holds what was read so far, by position."""
+    """Reads what `request` asks for; `values` and `states` hold what was read so far, by position."""
 
     request: ReadRequest
     values: dict[int, tuple[float, ...]] = field(default_factory=dict[int, "tuple[float, ...]"])
+    states: dict[int, npt.NDArray[np.float32]] = field(default_factory=dict[int, "npt.NDArray[np.float32]"])
+
+    def rows(self) -> tuple[tuple[float, ...], ...]:
+        """Return all that was asked for, in the order of the result."""
+        read, groups = self.request.read, self.request.groups
+        rows, first = [self.values[position] for position in read], 0
+        for count in groups:
+            states = np.array([self.states[position] for position in read[first : first + count]])
+            if not count:
+                states = np.zeros((1, len(next(iter(self.states.values())))), np.float32)
+            rows += [tuple(states.mean(0).tolist()), tuple(states[-1].tolist())]
+            first += count
+        return tuple(rows)
 
     def follows_parent(self, position: int) -> bool:
         """Tell whether a position is the parent's last one, whose row tells the first token of this step."""
@@ -89,7 +102,9 @@ def read_row(request: ReadRequest, position: int, row: npt.NDArray[np.float32]) 
     """Return what `request` asks for at `position` from that position's `row` of outputs.
 
     "tokens" gives (log probability of the path's next token, self-certainty). Self-certainty is the divergence of the
-    distribution from the uniform one, -1/V sum log(V p) (Kang et al., arXiv 2502.18581, eq. 7), in nats.
+    distribution from the uniform one, -1/V sum log(V p) (Kang et al., arXiv 2502.18581, eq. 7), in nats. "pooled" gives
+    (log probability of the path's next token, entropy in nats, difference of the two highest probabilities), of a row
+    of logits.
     """
     if request.what == "logits":
         return tuple(row[list(request.ids)].tolist())
@@ -97,6 +112,11 @@ def read_row(request: ReadRequest, position: int, row: npt.NDArray[np.float32]) 
         return tuple(row.tolist())
     logits = row.astype(np.float64)
     peak = logits.max()
-    total = peak + np.log(np.exp(logits - peak).sum())
-    certainty = total - logits.mean() - np.log(len(logits))
-    return float(logits[request.tokens[position + 1]] - total), float(certainty)
+    weights = np.exp(logits - peak)
+    total = peak + np.log(weights.sum())
+    logprob = float(logits[request.tokens[position + 1]] - total)
+    if request.what == "pooled":
+        chances = weights / weights.sum()
+        second, first = np.partition(chances, -2)[-2:]
+        return logprob, float(total - (chances * logits).sum()), float(first - second)
+    return logprob, float(total - logits.mean() - np.log(len(logits)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ramify.reward.protocol import ReadResult
 from ramify.search.node import FinishReason
 
-from ..messages import ROOT, StepResult
+from ..messages import ROOT, StepRequest, StepResult
 from .jobs import PrefixJob, ReadJob
 from .prefix_cache import PrefixNode
 from .shared_sequences import SharedSequence
@@ -79,11 +79,11 @@ class RunState:
         text = shared.text.close()
         for child in shared.children:
             self.name(child.request.child, node)
-        return [self._step_result(child.request.child, shared, text, reason) for child in shared.children]
+        return [self._step_result(child.request, shared, text, reason) for child in shared.children]
 
-    def _step_result(self, child: int, shared: SharedSequence, text: str, reason: FinishReason) -> StepResult:
+    def _step_result(self, request: StepRequest, shared: SharedSequence, text: str, reason: FinishReason) -> StepResult:
         result = StepResult(
-            child=child,
+            child=request.child,
             text=text,
             tokens=tuple(shared.tokens),
             generated_tokens=len(shared.tokens),
@@ -95,6 +95,7 @@ class RunState:
             shared_tokens=self.shared_tokens,
             calculated_tokens=shared.calculated_tokens,
             first_token_at=self.first_token_at,
+            token_logprobs=tuple(shared.logprobs) if request.tell_logprobs else (),
         )
         self.prompt_tokens = self.reevaluated_tokens = self.shared_tokens = 0
         return result
@@ -103,7 +104,7 @@ class RunState:
         """Return a read's result, with all costs that wait for one."""
         result = ReadResult(
             node=job.request.node,
-            logits=tuple(job.values[position] for position in job.request.read),
+            logits=job.rows(),
             evaluated_tokens=job.new_tokens + self.prompt_tokens,
             cached_tokens=job.cached_tokens,
             reevaluated_tokens=job.reevaluated_tokens + self.reevaluated_tokens,

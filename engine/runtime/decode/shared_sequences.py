@@ -56,10 +56,11 @@ class SharedSequence(Job):
     """Generates a step for `children` that have drawn the same tokens so far.
 
     `node` is the parent until the step is complete. The children agree in all that decides where a step ends. The
-    logits after the last of `tokens` are wanted. `shared_tokens` counts the tokens that were evaluated for one child
-    instead of more. `line` is the unfinished line before the step, None without a calculator. Of the tokens,
-    `calculated_tokens` were put in by the calculator, and the last `ahead` of these wait for their evaluation together
-    with the token before them. `penalised` counts the tokens that the path has drawn, None without penalties.
+    logits after the last of `tokens` are wanted. `logprob` is the sum of `logprobs`, which has None for a token of the
+    calculator. `shared_tokens` counts the tokens that were evaluated for one child instead of more. `line` is the
+    unfinished line before the step, None without a calculator. Of the tokens, `calculated_tokens` were put in by the
+    calculator, and the last `ahead` of these wait for their evaluation together with the token before them. `penalised`
+    counts the tokens that the path has drawn, None without penalties.
     """
 
     children: list[ChildSequence]
@@ -70,6 +71,7 @@ class SharedSequence(Job):
     min_tokens: int
     tokens: list[int]
     logprob: float
+    logprobs: list[float | None]
     active: bool
     shared_tokens: int
     line: str | None
@@ -84,7 +86,7 @@ class SharedSequence(Job):
         self.children, self.group, self.text = [], group, text
         self.sampling = _interned(like.sampling)
         self.max_tokens, self.min_tokens = like.max_tokens, like.min_tokens
-        self.tokens, self.logprob, self.active, self.shared_tokens = [], 0.0, False, 0
+        self.tokens, self.logprob, self.logprobs, self.active, self.shared_tokens = [], 0.0, [], False, 0
         self.line = like.line if like.calculator else None
         self.calculated_tokens = self.ahead = 0
         self.penalised = Counter(parent.after_prompt()) if like.sampling.penalises else None
@@ -94,6 +96,7 @@ class SharedSequence(Job):
         other = SharedSequence(self.node, children[0].request, self.text.copy(), self.group)
         other._path += self.tokens
         other.tokens += self.tokens
+        other.logprobs += self.logprobs
         other.logprob, other.cached_tokens = self.logprob, self.cached_tokens
         other.calculated_tokens, other.ahead = self.calculated_tokens, self.ahead
         other.penalised = copy(self.penalised)
@@ -151,6 +154,7 @@ class SharedSequence(Job):
         self.tokens.append(token)
         self._path.append(token)
         self.logprob += logprob
+        self.logprobs.append(logprob)
         if self.penalised is not None:
             self.penalised[token] += 1
 
@@ -158,6 +162,7 @@ class SharedSequence(Job):
         """Append a token of the calculator; it takes the place of a drawn one, and of its random number."""
         self.tokens.append(token)
         self._path.append(token)
+        self.logprobs.append(None)
         self.calculated_tokens += 1
         self.ahead += 1
         if self.penalised is not None:

@@ -332,6 +332,18 @@ class Context:
             self._rows = np.ctypeslib.as_array(pointer, shape=(rows, self.vocabulary_size))
         return self._rows[:rows]
 
+    def logits_beside_states(self) -> npt.NDArray[np.float32]:
+        """Return the logits [rows, vocabulary] of the last decode's flagged tokens, in a context for hidden states.
+
+        Raises:
+            InternalError: in any other context, or if llama.cpp keeps none.
+        """
+        pointer = self._lib.llama_get_logits(self.pointer) if self.states else None
+        if not pointer:
+            raise InternalError("this context has no logits beside its states")
+        logits = np.ctypeslib.as_array(pointer, shape=(len(self._flagged), self.vocabulary_size))
+        return logits[self._flagged]
+
     def copy(self, source: int, target: int, length: int) -> None:
         """Let `target`, which must be empty, share the first `length` cells of `source`."""
         self._check(source)

@@ -308,11 +308,13 @@ class TokenTree:
             if not all(0 <= id < size for id in each.ids):
                 raise UsageError(f"node {each.node} is read at ids outside the vocabulary", "use the model's own ids")
             config = self._model.config
-            if (each.what == "states", each.what == "rank") != (config.states, config.rank):
+            if (each.what in ("states", "pooled"), each.what == "rank") != (config.states, config.rank):
                 raise UsageError(f"{each.what} are read of a model not loaded for them", "load it with states=...")
             if each.what == "rank" and each.read != (len(each.tokens) - 1,):
                 raise UsageError(f"node {each.node} is ranked before its end", "read its last position")
-            if each.what == "tokens" and max(each.read) + 1 >= len(each.tokens):
+            if each.what == "pooled" and (sum(each.groups) != len(each.read) or min(each.groups, default=-1) < 0):
+                raise UsageError(f"the groups of node {each.node} are not its positions", "put each in one group")
+            if each.what in ("tokens", "pooled") and max(each.read) + 1 >= len(each.tokens):
                 raise UsageError(f"node {each.node} has no token after its last one", "read before the last token")
 
 

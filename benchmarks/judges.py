@@ -1,0 +1,211 @@
+"""Judges of a model's sampled paths: candidates trained on some problems and compared on others, from saved trees.
+
+    ramify batch run TRAIN.jsonl --model P.gguf -s majority -w 8 --save-trees --out TRAIN
+    ramify batch run TEST.jsonl --model P.gguf -s majority -w 8 --save-trees --out TEST
+    python benchmarks/judges.py --train TRAIN --test TEST --policy P.gguf --judge J.gguf --out FOLDER
+
+Candidates are the mean and the sum of the judge's log probabilities, a likelihood head on the judge and on the policy,
+states heads on the hidden states of both, the check of equations, and each of these times the check. Labels are those
+of the answer: a solution is right or wrong as a whole, and a step with a false equation is wrong from there on. What a
+model has read is kept in FOLDER, so the same command goes on where it was cut. The verdicts, with bootstrap intervals
+over problems, are those of `ramify reward train`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+
+from ramify.answers.checkers import make_checker
+from ramify.config import EngineConfig
+from ramify.engine.library.catalog import resolve_model
+from ramify.files import write_text
+from ramify.reward.arithmetic import false_equations
+from ramify.reward.likelihood_head import Reads
+from ramify.search.tree import SearchTree
+from ramify.training.judge_features import SolutionFeatures, read_features
+from ramify.training.judge_fitting import PLANS, calibrated, fit_head, split_problems
+from ramify.training.judge_verdict import arithmetic_factor, choices, verdict_on
+from ramify.training.labelling import LabelledSolution
+
+TOTAL, MEAN = 6, 7
+"""Places of the sum and the mean of all log probabilities of a path among the features of its last step."""
+BY_JUDGE: tuple[Reads, ...] = ("tokens", "states")
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores of the test solutions by one candidate; those beyond the model's context have none."""
+
+    name: str
+    values: dict[tuple[str, tuple[str, ...]], float]
+
+
+def solutions_of(folder: Path, first: int, last: int | None) -> list[LabelledSolution]:
+    """Return the finished paths of a batch's items `first` to `last` by their place in the input, with their labels."""
+    items = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
+    chosen = [item for item in items if item["index"] >= first and (last is None or item["index"] < last)]
+    return [each for item in sorted(chosen, key=lambda item: item["index"]) for each in _of_item(folder, item)]
+
+
+def _of_item(folder: Path, item: dict[str, Any]) -> Iterator[LabelledSolution]:
+    path = folder / "trees" / f"{item['key']}.json"
+    if not path.is_file() or item.get("gold") is None:
+        return
+    tree, checker = SearchTree.from_dict(json.loads(path.read_text())), make_checker("math")
+    counts: dict[tuple[str, ...], int] = {}
+    right: dict[tuple[str, ...], bool] = {}
+    for leaf in tree.finished_nodes():
+        if leaf.answer is None:
+            continue
+        steps = tuple(node.text for node in tree.path_nodes(leaf.id))
+        counts[steps] = counts.get(steps, 0) + 1
+        right[steps] = checker.accepts(leaf.answer, item["gold"])
+    for steps, count in counts.items():
+        yield LabelledSolution(
+            id=item["id"],
+            question=item["question"],
+            steps=steps,
+            values=tuple(_values(steps, right=right[steps])),
+            count=count,
+        )
+
+
+def _values(steps: Sequence[str], *, right: bool) -> Iterator[float]:
+    """Yield the label of each step: 0 in a wrong solution from its first false equation on, all of it without one."""
+    if right:
+        yield from [1.0] * len(steps)
+        return
+    false = [number for number in range(len(steps)) if false_equations("".join(steps[: number + 1]))]
+    first = false[0] if false else 0
+    yield from (float(number < first) for number in range(len(steps)))
+
+
+async def features_of(
+    labels: Sequence[LabelledSolution], model: Path, reads: Reads, out: Path, config: EngineConfig
+) -> tuple[list[SolutionFeatures], dict[str, Any]]:
+    """Return the features of labels under a model, kept in `out`, and what the reading cost."""
+    started_s = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        print(
+            f"{model.name}, {reads}: {done} of {total} problems, {time.monotonic() - started_s:.0f} s", file=sys.stderr
+        )
+
+    found = await read_features(labels, model, config, tell, reads=reads, cache=out / "features")
+    cost = {"tokens": found.tokens, "seconds": round(found.seconds, 1), "too_long": found.too_long}
+    return found.solutions, cost
+
+
+def key_of(label: LabelledSolution) -> tuple[str, tuple[str, ...]]:
+    """Return what a solution is known by."""
+    return label.question, label.steps
+
+
+def trained(name: str, reads: Reads, train: list[SolutionFeatures], test: list[SolutionFeatures]) -> Scores:
+    """Return the scores of a head that was fitted on `train` and calibrated on a part of its problems."""
+    plan = PLANS[reads]
+    kept, rest = split_problems(train, plan)
+    head = calibrated(fit_head(rest, plan, reads), kept)
+    return Scores(name, {key_of(each.label): head.chances(each.rows)[-1] for each in test})
+
+
+def plain(name: str, place: int, test: list[SolutionFeatures]) -> Scores:
+    """Return exp of a feature of each solution's last step."""
+    return Scores(name, {key_of(each.label): float(np.exp(each.rows[-1][place])) for each in test})
+
+
+def compared(labels: Sequence[LabelledSolution], candidates: Sequence[Scores]) -> list[dict[str, Any]]:
+    """Return the figures of all candidates, alone and times the check of equations, on the solutions that all score."""
+    common = [label for label in labels if all(key_of(label) in each.values for each in candidates)]
+    checks = [arithmetic_factor(label) for label in common]
+    rows = [{"candidate": "arithmetic", **choices(common, checks)}]
+    for each in candidates:
+        scores = [each.values[key_of(label)] for label in common]
+        rows.append({"candidate": each.name, **choices(common, scores)})
+        products = [score * check for score, check in zip(scores, checks, strict=True)]
+        rows.append({"candidate": f"{each.name} * arithmetic", **choices(common, products)})
+    for row in rows:
+        row["helps"], row["verdict"] = verdict_on(row)
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the figures as a table in Markdown."""
+    lines = [
+        "| candidate | right path preferred | best-of-n minus majority | weighted vote minus majority |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        interval = row["pairs_interval"] or (float("nan"),) * 2
+        pairs = f"{row['pairs_right'] or float('nan'):.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+        gains = [
+            "{:+.3f} [{:+.3f}, {:+.3f}]".format(*row[f"{name} minus majority"]) for name in ("best-of-n", "weighted")
+        ]
+        lines.append(f"| {row['candidate']} | {pairs} | {gains[0]} | {gains[1]} |")
+    return "\n".join(lines)
+
+
+async def main() -> None:
+    """Read, fit, compare and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--train", type=Path, required=True, help="folder of a batch, with trees")
+    parser.add_argument("--test", type=Path, required=True, help="folder of a batch with trees of other problems")
+    parser.add_argument("--train-items", default="0:", help="places in the input, FIRST:LAST")
+    parser.add_argument("--test-items", default="0:", help="places in the input, FIRST:LAST")
+    parser.add_argument("--policy", required=True)
+    parser.add_argument("--judge", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args()
+    config = EngineConfig(threads=options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    train, test = (
+        solutions_of(folder, *_places(items))
+        for folder, items in ((options.train, options.train_items), (options.test, options.test_items))
+    )
+    shared = {label.question for label in train} & {label.question for label in test}
+    if shared or not train or not test:
+        sys.exit(f"{len(train)} training and {len(test)} test solutions, {len(shared)} problems in both")
+    candidates, costs = list[Scores](), dict[str, Any]()
+    models = {"judge": resolve_model(options.judge).path, "policy": resolve_model(options.policy).path}
+    for role, model in models.items():
+        for reads in BY_JUDGE:
+            both, cost = await features_of([*train, *test], model, reads, options.out, config)
+            costs[f"{role}, {reads}"] = cost
+            kept = {key_of(label) for label in test}
+            tests = [each for each in both if key_of(each.label) in kept]
+            if reads == "tokens":
+                candidates += [plain(f"mean-logprob of the {role}", MEAN, tests)]
+                candidates += [plain(f"sum-logprob of the {role}", TOTAL, tests)]
+            trains = [each for each in both if key_of(each.label) not in kept]
+            kind = "likelihood" if reads == "tokens" else "states"
+            candidates.append(trained(f"{kind} head on the {role}", reads, trains, tests))
+    rows = compared(test, candidates)
+    facts = {
+        "models": {role: path.name for role, path in models.items()},
+        "train": {"problems": len({each.question for each in train}), "solutions": sum(each.count for each in train)},
+        "test": {"problems": len({each.question for each in test}), "solutions": sum(each.count for each in test)},
+        "costs": costs,
+        "rows": rows,
+    }
+    write_text(options.out / "judges.json", json.dumps(facts, indent=1) + "\n")
+    print(table(rows))
+
+
+def _places(text: str) -> tuple[int, int | None]:
+    first, _, last = text.partition(":")
+    return int(first or 0), int(last) if last else None
+
+
+if __name__ == "__main__":
+    anyio.run(main)
