@@ -176,7 +176,7 @@ class LikelihoodHeadSession:
 class StatesHeadReward:
     """Chance that a path is right so far, by a states head on a judge that was loaded for its hidden states.
 
-    The judge reads each token once. `split` is as in LikelihoodHeadReward.
+    `split` is as in LikelihoodHeadReward.
 
     Raises:
         ModelLoadError: if the head is for hidden states of another width.

@@ -141,7 +141,7 @@ def test_the_loss_on_pairs_finds_what_tells_solutions_of_one_problem_apart() -> 
     again = fit_head(train, plan, "states")
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(head.layers, again.layers, strict=True))
     report = held_out_report(head, [each for own in data[60:] for each in own])
-    assert report["helps"] and report["head"]["pairs_right"] > 0.8
+    assert report["helps"] and report["head"]["pairs_right"] > 0.6
 
 
 def test_label_train_and_solve_with_states(
