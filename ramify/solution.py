@@ -93,7 +93,7 @@ class Solution:
         """Return the run as one HTML page with its tree, votes and usage, which works offline.
 
         The first of `others` stands beside it, further ones can be chosen on the page. `titles` are the names of the
-        runs in this order, by default their problems' ids or numbers.
+        runs in this order; for one without a name its question stands.
         """
         from ramify.viewer import page
 
@@ -104,7 +104,7 @@ class Solution:
         """Return what the viewer reads of this run (see `ramify.viewer`); `facts` are `run_id` and `created`."""
         from ramify.viewer import run_data
 
-        return run_data(self.to_dict(tree=True), winner=self.winner, title=title or self.problem_id, **facts)
+        return run_data(self.to_dict(tree=True), winner=self.winner, title=title, **facts)
 
     def _repr_html_(self) -> str:
         from ramify.viewer import notebook_view

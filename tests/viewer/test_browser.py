@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ramify import SearchTree
+from ramify.search.node import PruneReason
+
 from .trees import HOSTILE, QUESTION, random_tree, solution_of, tree_of
 
 if TYPE_CHECKING:
@@ -84,6 +87,17 @@ def test_pruned_steps_are_folded_and_branches_fold(opened: OpenPage) -> None:
     folded = int(page.locator(".row:not([hidden])").count())
     page.click("button:text-is('Unfold')")
     assert page.locator(".row:not([hidden])").count() > folded
+
+
+def test_a_tree_of_pruned_steps_alone_shows_them(opened: OpenPage) -> None:
+    tree = SearchTree()
+    for _ in range(3):
+        node = tree.add_pending(0)
+        tree.complete(node.id, "A step.\n")
+        tree.prune(node.id, PruneReason.BUDGET)
+    page = opened(tree.to_html(question=QUESTION))
+    assert page.locator(".row.pruned:not([hidden])").count() == 3
+    assert page.locator(".row.group").count() == 0
 
 
 def test_search_finds_marks_and_unfolds(opened: OpenPage) -> None:

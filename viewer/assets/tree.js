@@ -86,7 +86,8 @@ class Tree {
       const children = this.children[row.id].filter((child) => child < limit);
       row.foldable = children.length > 0;
       if (!children.length || folded.has(row.id)) continue;
-      const grouping = !this.dead[row.id];
+      // A tree of which nothing is left but pruned steps shows these.
+      const grouping = !this.dead[row.id] && children.some((child) => !this.dead[child]);
       const dead = grouping ? children.filter((child) => this.dead[child]) : [];
       const alive = grouping ? children.filter((child) => !this.dead[child]) : children;
       const shown = [];
