@@ -355,8 +355,8 @@ def answers_of(policy: PolicyModel, problem: Problem, asked: str) -> tuple[Answe
 
     A problem with a system message of its own may ask for any kind of answer.
     """
-    asks = isinstance(policy, PromptsByKind) and problem.conversation.system is None
-    form = policy.answer_kind if asks else None
+    own_system = problem.conversation.system is not None
+    form = policy.answer_kind if isinstance(policy, PromptsByKind) and not own_system else None
     has_rule = form is not None and ":" in form
     marked = asked == AnswerKind.BOX or (asked == AUTO and not has_rule)
     if marked and (not isinstance(policy, EndsItself) or policy.ends_at_answer):

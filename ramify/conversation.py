@@ -121,7 +121,9 @@ def read_examples(examples: object) -> tuple[Example, ...]:
         ArgumentError: if they are no such examples, or one is empty.
     """
     if not isinstance(examples, Iterable) or isinstance(examples, str | bytes | Mapping):
-        raise ArgumentError(f"the examples are {_named(examples)}, not a list", "write pairs (question, answer)")
+        raise ArgumentError(
+            f"the examples are {_named(cast('object', examples))}, not a list", "write pairs (question, answer)"
+        )
     return tuple(_example(place, each) for place, each in enumerate(cast("Iterable[object]", examples), start=1))
 
 
@@ -190,7 +192,9 @@ def _content(place: int, value: object) -> str:
     if isinstance(value, str):
         return _whole(value, f"message {place}")
     parts = cast("list[Any]", value) if isinstance(value, list) else None
-    if not parts or not all(isinstance(each, dict) and isinstance(each.get("text"), str) for each in parts):
+    if not parts or not all(
+        isinstance(each, dict) and isinstance(cast("dict[str, Any]", each).get("text"), str) for each in parts
+    ):
         raise ArgumentError(f"the content of message {place} is no text", "pass text, or parts of the type text")
     return _whole("".join(each["text"] for each in parts), f"message {place}")
 

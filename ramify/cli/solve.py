@@ -101,7 +101,7 @@ def _asked(question: tuple[str, ...], told: dict[str, Any]) -> Problem:
     if "messages" not in told:
         return Problem("0", read_question(question), **told)
     asked = [{"role": "user", "content": read_question(question)}] if question else []
-    return Problem("0", **{**told, "messages": [*told["messages"], *asked]})
+    return Problem("0", messages=[*told["messages"], *asked], examples=told.get("examples", ()))
 
 
 def _solve(
