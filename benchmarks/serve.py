@@ -24,6 +24,8 @@ from typing import Any
 import anyio
 import httpx2
 
+TEMPERATURE = 0.1
+"""Balance of REBASE on both sides; by default the loaded reward chooses it."""
 WARM_UP = 0.5
 """Share of the requests after which memory should be flat."""
 
@@ -51,7 +53,7 @@ def request(options: argparse.Namespace, question: str, **fields: Any) -> dict[s
     return {
         "model": options.model,
         "messages": [{"role": "user", "content": question}],
-        "ramify": {"width": options.width},
+        "ramify": {"strategy": "rebase", "width": options.width, "tree_temperature": TEMPERATURE},
         **fields,
     }
 
@@ -81,9 +83,9 @@ async def in_process(options: argparse.Namespace, questions: Sequence[str]) -> t
     import ramify
 
     async with ramify.Engine(options.model, threads=options.threads) as engine:
-        await engine.solve(questions[0], strategy=ramify.Rebase(width=options.width))
+        strategy = ramify.Rebase(width=options.width, temperature=TEMPERATURE)
+        await engine.solve(questions[0], strategy=strategy)
         tokens, begun_s = 0, time.monotonic()
-        strategy = ramify.Rebase(width=options.width)
         async for solution in engine.solve_many(questions, parallel=options.parallel, strategy=strategy):
             tokens += solution.usage.policy.generated_tokens
         return tokens, time.monotonic() - begun_s
