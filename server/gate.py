@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers
 
-from .api_errors import ApiError, api_error, bad_request
+from .api_errors import ApiError, api_error
 from .config import Caller, ServerConfig
 
 if TYPE_CHECKING:
@@ -174,8 +174,3 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             values["traceback"] = self.formatException(record.exc_info)
         return json.dumps(values)
-
-
-def no_body(scope: Scope) -> ApiError:
-    """Return the error of a request whose body cannot be read."""
-    return bad_request(f"the body of {scope['path']} is no JSON")
