@@ -132,7 +132,7 @@ class LikelihoodHeadSession:
         """Return the features by what the policy told of the path's last node, None if it did not."""
         told = None if self._told is None else self._told.get(step.node)
         known = ((), None) if step.parent is None else self._sums.get(step.parent)
-        own = step.tokens[-1] if step.tokens else ()
+        own: tuple[int, ...] = step.tokens[-1] if step.tokens else ()
         if not told or len(told) != len(own) or known is None or len(step.tokens) != len(step.path):
             return None
         ends = self._reward.ends or frozenset[int]()
