@@ -47,6 +47,11 @@ def test_the_wheel_holds_the_template_of_reports(wheel):
     assert (wheel / "ramify/batch/report/page.html.j2").is_file()
 
 
+def test_the_wheel_holds_the_files_of_the_viewer(wheel):
+    for file in (ROOT / "viewer" / "assets").iterdir():
+        assert (wheel / "ramify/viewer/assets" / file.name).is_file(), file
+
+
 def test_the_wheel_is_typed_and_licensed(wheel):
     assert (wheel / "ramify/py.typed").is_file()
     (info,) = (entry for entry in wheel.iterdir() if entry.name.endswith(".dist-info"))
