@@ -71,7 +71,7 @@ def test_solve_options_are_pinned(ramify):
         (["runs", "show"], ["--all", "--help", "--json", "--width"]),
         (["runs", "replay"], ["--help", "--width"]),
         (["runs", "export"], ["--format", "--help", "--with"]),
-        (["batch", "tree"], ["--format", "--help", "--repeat"]),
+        (["batch", "tree"], ["--format", "--help", "--repeat", "--save-trees"]),
         (["runs", "delete"], ["--help"]),
         (["config", "show"], ["--help", "--json"]),
         (["config", "path"], ["--help"]),
