@@ -127,6 +127,8 @@ def plain(name: str, place: int, test: list[SolutionFeatures]) -> Scores:
 def compared(labels: Sequence[LabelledSolution], candidates: Sequence[Scores]) -> list[dict[str, Any]]:
     """Return the figures of all candidates, alone and times the check of equations, on the solutions that all score."""
     common = [label for label in labels if all(key_of(label) in each.values for each in candidates)]
+    if not common:
+        sys.exit("no test solution fits the contexts of all models")
     checks = [arithmetic_factor(label) for label in common]
     rows = [{"candidate": "arithmetic", **choices(common, checks)}]
     for each in candidates:
