@@ -21,7 +21,7 @@ SECTIONS: dict[Group, str] = {
     "sampling": "## Sampling and prompts",
     "machine": "## The machine",
 }
-ROW = re.compile(r"\| (?:`-\w`, )?`--(?P<name>[a-z-]+)`")
+FLAGS = re.compile(r"\| (?P<cell>`--?[a-z-]+`[^|]*) \|")
 
 
 def row(setting: Setting) -> str:
@@ -45,8 +45,11 @@ def section(lines: Sequence[str], settings: Sequence[Setting]) -> list[str]:
     missing = {each.key.replace("_", "-"): row(each) for each in settings}
     found, end = list[str](), 0
     for line in lines:
-        match = ROW.match(line)
-        found.append(missing.pop(match["name"], line) if match else line)
+        match = FLAGS.match(line)
+        names = re.findall(r"`--([a-z-]+)`", match["cell"]) if match else []
+        # The row of a setting with an alias names both.
+        key = next((each for each in names if each in missing), None)
+        found.append(line if key is None else missing.pop(key))
         if match:
             end = len(found)
     return [*found[:end], *missing.values(), *found[end:]]
