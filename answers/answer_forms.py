@@ -9,7 +9,8 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any, cast
 
-from ramify.errors import UsageError
+from ramify.errors import MalformedText, UsageError
+from ramify.json_text import read_json_at
 from ramify.text import did_you_mean
 
 from .kinds import AnswerKind
@@ -113,15 +114,14 @@ def _last_match(pattern: str, text: str) -> str | None:
 def _last_json(text: str) -> Any:
     """Return the last object or list in a text that is JSON, None if there is none."""
     openings = [match.start() for match in re.finditer(r"[\[{]", text)][-_MOST_OPENINGS:]
-    decoder = json.JSONDecoder()
     found: Any = None
     end = 0
     for start in openings:
         if start < end:
             continue
         try:
-            found, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
+            found, end = read_json_at(text, start)
+        except MalformedText:
             continue
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from contextlib import suppress
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from ramify.search.budget import MOST_PATHS, Budget
 
-from .errors import UsageError
+from .errors import MalformedText, UsageError
+from .json_text import read_json
 from .sampling_params import SamplingParams
 from .settings import (
     COMPACT,
@@ -122,8 +122,8 @@ def stop_pattern(text: str | None, before: str = "") -> str:
         return ""
     texts: list[object] = [text]
     if text.lstrip().startswith("["):
-        with suppress(ValueError):
-            texts = json.loads(text)
+        with suppress(MalformedText):
+            texts = read_json(text)
     if not texts or not all(isinstance(each, str) and each for each in texts):
         raise UsageError(f"stop_text is {text!r}", 'give a text that is not empty, or a list such as ["A", "B"]')
     parts = list[str]()

@@ -53,6 +53,28 @@ def read_json(text: str | bytes, *, lenient: bool = False) -> Any:
     return value
 
 
+_WRITTEN = json.JSONDecoder(strict=False)
+
+
+def read_json_at(text: str, start: int = 0) -> tuple[Any, int]:
+    """Return the JSON value that begins at a place of a text, and the place after it, for texts that models write.
+
+    Line breaks may stand in strings, and numbers may be not finite.
+
+    Raises:
+        MalformedText: if none begins there, or one of more than DEEPEST levels or with a number of too many digits.
+    """
+    try:
+        value, end = _WRITTEN.raw_decode(text, start)
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:
+        raise MalformedText(f"it is not JSON ({error})") from None
+    if type(value) in (dict, list) and _is_too_deep(value):
+        raise _too_deep()
+    return value, end
+
+
 def read_toml(text: str) -> dict[str, Any]:
     """Return the value of a TOML text.
 

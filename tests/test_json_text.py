@@ -19,7 +19,7 @@ from ramify.engine.policy.remote.http import Unreachable
 from ramify.engine.policy.remote.http import _server_message as server_message
 from ramify.engine.policy.remote.server_reply import read_reply
 from ramify.errors import MalformedText, RamifyError
-from ramify.json_text import DEEPEST, MOST_DIGITS, read_json, read_toml
+from ramify.json_text import DEEPEST, MOST_DIGITS, read_json, read_json_at, read_toml
 from ramify.reward.spec_loading import load_spec, spec_from_metadata
 
 
@@ -163,3 +163,11 @@ def test_replies_of_servers_are_given_up_or_shown_in_one_line(text):
         read_reply(('{"choices": ' + text + "}").encode())
     shown = server_message(text.encode(), "Bad Request")
     assert len(shown) <= 300 and "\n" not in shown
+
+
+def test_values_in_the_texts_of_models_are_read_from_their_place() -> None:
+    assert read_json_at('see {"a": "1\n2"} and', 4) == ({"a": "1\n2"}, 16)
+    assert read_json_at("7 and more") == (7, 1)
+    for text in ("", "no", '{"a":', "[" * 100_000, '{"a":' * 50_000, "1" * 5000, "[" * 101 + "]" * 101):
+        with pytest.raises(MalformedText):
+            read_json_at(text)

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import Any, cast
 
+from ramify.errors import MalformedText
+from ramify.json_text import read_json_at
+
 PYTHON = "python"
 """Name of the tool that a fenced block of code calls."""
 
@@ -172,11 +175,11 @@ def _llama(text: str) -> Calls:
     body = text.strip().removeprefix(_PYTHON_TAG).strip()
     if not body.startswith("{") or not re.search(r'"(?:name|function)"', body):
         return None
-    decoder, found = json.JSONDecoder(), list[Call | Malformed]()
+    found = list[Call | Malformed]()
     while body.startswith("{"):
         try:
-            value, end = decoder.raw_decode(body)
-        except (ValueError, RecursionError):
+            value, end = read_json_at(body)
+        except MalformedText:
             found.append(_call(None))
             break
         found.append(_call(value))
@@ -224,10 +227,12 @@ def _call(value: object) -> Call | Malformed:
 
 def _json(text: str) -> object:
     """Return the value of a JSON text, None if it is none."""
+    text = text.strip()
     try:
-        return json.loads(text, strict=False)
-    except (ValueError, RecursionError):
+        value, end = read_json_at(text)
+    except MalformedText:
         return None
+    return value if end == len(text) else None
 
 
 def unknown_tool(name: str, names: Collection[str]) -> str:

@@ -66,10 +66,10 @@ class Tool:
         """Call the function that the tool was made of.
 
         Raises:
-            TypeError: if it is no Python function.
+            UsageError: if it is no Python function.
         """
         if self.function is None:
-            raise TypeError(f"the tool {self.name} is no Python function")
+            raise UsageError(f"the tool {self.name} is no Python function", "call it through a run")
         return self.function(*args, **kwargs)
 
     @cached_property

@@ -132,11 +132,11 @@ class LikelihoodHeadSession:
         """Return the features by what the policy told of the path's last node, None if it did not."""
         told = None if self._told is None else self._told.get(step.node)
         known = ((), None) if step.parent is None else self._sums.get(step.parent)
-        own = step.tokens[-1] if step.tokens else ()
+        own = list(step.tokens[-1]) if step.tokens else list[int]()
         if not told or len(told) != len(own) or known is None or len(step.tokens) != len(step.path):
             return None
         ends = self._reward.ends or frozenset[int]()
-        count = len(own) - (own[-1:] != () and own[-1] in ends)
+        count = len(own) - (bool(own) and own[-1] in ends)
         if not count or sum(map(len, step.tokens[:-1])) != len(known[0]):
             return None
         logprobs = [0.0 if each is None else each for each in told[:count]]

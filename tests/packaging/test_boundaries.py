@@ -9,7 +9,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("answers", "batch", "engine", "models", "ramify", "reward", "scaling", "search", "server", "training", "tui")
+FOLDERS = (
+    "answers",
+    "batch",
+    "engine",
+    "models",
+    "ramify",
+    "reward",
+    "scaling",
+    "search",
+    "server",
+    "tools",
+    "training",
+    "tui",
+    "viewer",
+)
 SOURCES = {
     str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8"))
     for folder in FOLDERS
@@ -18,11 +32,14 @@ SOURCES = {
 
 FILES = "ramify/files.py"
 READERS = {
+    "tools/sandbox_program.py": "a program that runs as a file and reads what ramify writes",
     "ramify/json_text.py": "the reader itself",
     "ramify/limited_program.py": "a program that runs as a file and reads what ramify writes",
 }
 STREAMS = {
     "ramify/cli/terminal.py": "the null device",
+    "tools/mcp_client.py": "the null device",
+    "tools/sandbox_program.py": "files of the kernel about the process itself",
     "engine/runtime/llama/quantize_child.py": "the temporary file that its parent made",
     "tui/common/logs.py": "a temporary file that it made itself",
 }

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from ramify import errors
 from ramify.cli.exits import exit_code_for
 from ramify.errors import BadRecord, ExitCode, RamifyError
+from ramify.server.api_errors import ApiError
 
 
 def folder(package: str) -> list[str]:
@@ -57,16 +58,21 @@ CAUGHT_IN = {
     "ramify.engine.library.convert.safetensors": "ramify.engine.library.convert.safetensors",
     "ramify.engine.library.hub.client": "ramify.engine.library.hub.client",
     "ramify.engine.policy.prompts.chat_template": "ramify.engine.policy.prompts.prompt",
+    "ramify.engine.policy.prompts.prompt_files": "ramify.engine.policy.prompts.prompt_files",
     "ramify.engine.policy.prompts.template_program": "ramify.engine.policy.prompts.template_program",
     "ramify.engine.policy.remote.http": "ramify.engine.policy.remote.policy",
     "ramify.engine.policy.remote.reply": "ramify.engine.policy.remote.policy",
     "ramify.engine.policy.remote.server_reply": "ramify.engine.policy.remote.policy",
+    "ramify.engine.rewards.http_reward": "ramify.engine.rewards.http_reward",
     "ramify.engine.runtime.llama.gguf_check": "ramify.engine.runtime.llama.gguf_check",
     "ramify.files": "ramify.batch.store.folder",
     "ramify.reward.arithmetic_expressions": "ramify.reward.arithmetic",
     "ramify.reward.specs": "ramify.reward.specs",
     "ramify.search.serialize": "ramify.search.serialize",
     "ramify.search.stopping": "ramify.search.stopping",
+    "ramify.tools.calculator": "ramify.tools.toolbox",
+    "ramify.tools.mcp_client": "ramify.tools.toolbox",
+    "ramify.tools.tool": "ramify.tools.toolbox",
 }
 """Modules that raise errors that are no RamifyErrors, and the module that catches these."""
 
@@ -153,7 +159,9 @@ def raised_classes(module: str, raised: ast.expr, around: list[ast.AST]) -> list
     if inspect.ismethod(made) and inspect.isclass(made.__self__):
         return [made.__self__]
     name = ast.unparse(raised.func).split(".")[-1]
-    found = [kind for home, returned in RETURNED.get(name, []) for kind in named_classes(home, returned)]
+    places = RETURNED.get(name, [])
+    places = [each for each in places if each[0] == module] or places
+    found = [kind for home, returned in places for kind in named_classes(home, returned)]
     assert found, f"{module}: {ast.unparse(raised.func)} does not say what error it returns"
     return found
 
@@ -204,6 +212,9 @@ def allowed(module: str, kind: type, around: list[ast.AST]) -> bool:
     function = next(
         (each for each in reversed(around) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)), None
     )
+    if issubclass(kind, ApiError):
+        # The application's handler makes a reply of it.
+        return module.startswith("ramify.server.")
     if issubclass(kind, AttributeError) and function is not None and function.name == "__getattr__":
         return True
     if issubclass(kind, StopAsyncIteration) and function is not None and function.name == "__anext__":

@@ -16,7 +16,7 @@ SURFACE = """
     MajorityVote ModelCrashed ModelLoadError ModelUnreachable ParticleFilter PolicyModel Problem RamifyError
     Rebase Refine RewardModel RoleUsage Run SamplingParams SearchTree Solution StopRule Strategy Usage
     UsageError WeightedVote Widening answers_equal extract_answer generate_problems rebase_allocation
-    solve_sync
+    solve_sync tool
 """.split()
 MODULES = ["ensembles", "history", "stopping", "testing"]
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -110,14 +110,14 @@ def gguf_layout(path: Path) -> GgufLayout:
     return GgufLayout(path, entries, found, alignment)
 
 
-def copy_gguf(layout: GgufLayout, target: Path, key: str, text: str, tensors: Mapping[str, Array]) -> None:
-    """Copy a file to `target` with the text `key` of its metadata, and `tensors` [rows, width] of 16-bit floats.
+def copy_gguf(layout: GgufLayout, out: IO[bytes], key: str, text: str, tensors: Mapping[str, Array]) -> None:
+    """Copy a file to `out` with the text `key` of its metadata, and `tensors` [rows, width] of 16-bit floats.
 
     A tensor with the name of one of the file takes its place; others come after all of the file.
     """
     kept = {name: span for name, span in layout.entries.items() if name != key}
     stored = {name: each for name, each in layout.tensors.items() if name not in tensors}
-    with layout.path.open("rb") as source, target.open("wb") as out:
+    with layout.path.open("rb") as source:
         out.write(b"GGUF" + struct.pack("<IQQ", _VERSION, len(stored) + len(tensors), len(kept) + 1))
         for start, _, end in kept.values():
             _copy(source, out, start, end)
@@ -138,7 +138,7 @@ def copy_gguf(layout: GgufLayout, target: Path, key: str, text: str, tensors: Ma
         out.write(bytes(_aligned(out.tell(), layout.alignment) - out.tell()))
 
 
-def _copy(source: BinaryIO, out: BinaryIO, start: int, end: int) -> None:
+def _copy(source: IO[bytes], out: IO[bytes], start: int, end: int) -> None:
     source.seek(start)
     for at in range(start, end, _CHUNK):
         out.write(source.read(min(_CHUNK, end - at)))

@@ -120,7 +120,8 @@ def copy_with_head(source: Path, target: Path, spec: RewardSpec, head: HeadFiles
         raise UsageError(f"{target} is the model itself", "choose another file for the output")
     tensors = {OUTPUT: _with_rows(layout, head.rows)} if head.rows else {}
     with replacing(target, private=False) as part:
-        copy_gguf(layout, part, METADATA_KEY, spec.model_dump_json(exclude_defaults=True), tensors)
+        with part.open("wb") as out:
+            copy_gguf(layout, out, METADATA_KEY, spec.model_dump_json(exclude_defaults=True), tensors)
         if head.layers:
             assert spec.head_file is not None
             write_safetensors(target.parent / spec.head_file, head.layers)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ramify.errors import ModelLoadError
+from ramify.json_text import read_json
 from ramify.limited_process import LimitedProcess
 
 from .template_program import LONGEST_TEXT, is_harmless, reply
@@ -88,8 +89,8 @@ def _rendered(
         return "failed", f"has {len(template)} characters, more than {LONGEST_TEMPLATE}"
     request = {
         "template": template,
-        "messages": json.loads(messages),
-        "tools": json.loads(tools),
+        "messages": read_json(messages, lenient=True),
+        "tools": read_json(tools, lenient=True),
         "reply": for_reply,
         "bos": bos,
         "eos": eos,
