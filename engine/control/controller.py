@@ -551,7 +551,7 @@ class SearchController:
             strategy=strategy_to_dict(self.strategy),
             model=model,
             reading=self.reading(vote),
-            note=GREEDY_NOTE if self._opening.greedy else None,
+            note=GREEDY_NOTE if self._opening.greedy and len(self.tree) > 1 else None,
             tree=self.tree,
         )
 

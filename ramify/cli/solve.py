@@ -190,6 +190,9 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 def _no_answer(solution: Solution | None) -> NoAnswer:
     reason = "" if solution is None else str(solution.stop_reason)
+    if reason == "budget_seconds" and solution is not None and not solution.usage.policy.generated_tokens:
+        start = "no answer: the start, loading and the question took all the time"
+        return NoAnswer(start, _NEXT_STEPS[reason])
     if reason in _NEXT_STEPS:
         return NoAnswer("no answer: the budget ended before a path finished with one", _NEXT_STEPS[reason])
     return NoAnswer("no answer: no path finished with one", "try another --seed, more --width or another model")

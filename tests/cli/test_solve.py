@@ -134,6 +134,15 @@ def test_no_answer_is_exit_code_4_and_says_what_to_raise(ramify, scripted):
     )
 
 
+def test_a_start_that_takes_all_the_time_is_told(ramify, scripted):
+    scripted(ScriptedModel(lambda question, path: ScriptedStep(text="So \\boxed{1}.", end=True)))
+    result = ramify("solve", "-r", "none", "-w", "4", "--max-seconds", "1e-7", "-q", "How many?")
+    assert (result.code, result.out) == (4, "")
+    assert result.err.splitlines()[-1] == (
+        "error: no answer: the start, loading and the question took all the time; raise --max-seconds"
+    )
+
+
 def test_no_answer_without_a_budget_is_exit_code_4_too(ramify, scripted):
     scripted(ScriptedModel(lambda question, path: ScriptedStep(text="I do not know.", end=True)))
     result = ramify("solve", "-r", "none", "-w", "4", "--json", "-q", "How many?")
