@@ -14,13 +14,18 @@ _MARKUP = re.compile(
     r"\\(?=[!-/:-@\[-`{-~]|$)|[`*<>\[\]|]|(?<![^\W_])_|_(?![^\W_])|~|&(?=#?\w+;)|(?<=:)/(?=/)|(?<=www)\."
 )
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+WIDEST = 200
+"""Characters to which the cells of a column are filled."""
 _PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
-    """Return rows in aligned columns below their headings; without headings if all are ""."""
+    """Return rows in aligned columns below their headings; without headings if all are "".
+
+    Columns are aligned up to WIDEST characters; longer cells push what follows to the right.
+    """
     shown = [head, *rows] if any(head) else list(rows)
-    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
+    widths = [min(WIDEST, max(len(cell) for cell in column)) for column in zip(head, *rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in shown)
     return "\n".join(f"{indent}{line}".rstrip() for line in lines)
 

@@ -79,24 +79,26 @@ def false_equations(text: str, *, exact: bool = False) -> list[Equation]:
 
 
 def last_expression(line: str) -> Expression | None:
-    """Return the expression with which a line ends; None if there is none, or its value is not certain.
+    """Return the expression with which a line ends before an equals sign; None if there is none, or it is not certain.
 
-    Of a chain a = b, that is b.
+    Of a chain a = b, that is b. The end of the line tells whether there is a blank before the sign.
     """
     if len(line) > MAX_LINE_CHARACTERS:
         return None
     plain = plain_text(line)
     marker = MARKER.match(plain)
-    tokens = list(tokens_of(plain[marker.end() :] if marker else plain))
+    body = plain[marker.end() if marker else 0 :]
+    tokens = list(tokens_of(body))
+    closed = bool(tokens) and tokens[-1].end == len(body)
     signs = [place for place, token in enumerate(tokens) if token.kind in ("equals", "approximate")]
     tokens = tokens[signs[-1] + 1 :] if signs else tokens
     try:
-        side = suffix(tokens, chained=bool(signs))
+        side = suffix(tokens, chained=bool(signs), closed=closed)
     except (Unreadable, ArithmeticError):
         return None
     if side is None or side.doubtful or not side.signs:
         return None
-    text = plain[marker.end() if marker else 0 :][tokens[side.start].start : tokens[-1].end]
+    text = body[tokens[side.start].start : tokens[-1].end]
     return Expression(side.value, text, frozenset(side.units), side.percent)
 
 

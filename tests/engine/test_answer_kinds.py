@@ -77,7 +77,7 @@ async def test_the_option_goes_before_the_guess() -> None:
     assert (solution.reading.kind, solution.reading.guessed) == (AnswerKind.BOX, False)
     own = ScriptedModel(lambda question, path: ScriptedStep(text=POEMS[path], end=True))
     assert (await solve(own, "q", answer="text")).answer == POEMS[(0,)]
-    with pytest.raises(UsageError, match="answer is 'poem'"):
+    with pytest.raises(UsageError, match="no form of answers 'poem'"):
         await solve(own, "q", answer="poem")
 
 

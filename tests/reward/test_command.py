@@ -103,13 +103,13 @@ def test_solve_takes_a_format_of_ones_own(capsys: pytest.CaptureFixture[str], tm
     )
     common = ["solve", QUESTION, "--threads", "1", "--isolation", "thread", "--width", "4", "--json", "--quiet"]
     found: list[dict[str, Any]] = []
-    for options in ([], ["--reward", "demo-prm", "--reward-spec", str(spec)]):
+    for options in (["--reward", "demo-prm"], ["--reward", "demo-prm", "--reward-spec", str(spec)]):
         assert main([*common, *options]) == 0
         found.append(json.loads(capsys.readouterr().out))
     assert found[1]["model"]["reward"] == "mine"
     assert found[1]["score"] == pytest.approx(found[0]["score"], abs=1e-3)
     spec.write_text(spec.read_text("utf-8").replace("<|good|>", "<|bad|>"), "utf-8")
-    assert main([*common, "--reward-spec", str(spec)]) == 2
+    assert main([*common, "--reward", "demo-prm", "--reward-spec", str(spec)]) == 2
     assert "good and bad are the same token" in capsys.readouterr().err
 
 

@@ -205,7 +205,18 @@ def test_the_command_on_labels_alone(
     assert facts["cost"]["rollouts"] <= facts["cost"]["all_rollouts"]
     assert facts["cost"]["evaluated_tokens"] < facts["cost"]["unshared_tokens"]
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    command = ["reward", "eval", "demo-prm", "--labels", str(labels), "--no-search", "--threads", "1"]
+    command = [
+        "reward",
+        "eval",
+        "demo-prm",
+        "--labels",
+        str(labels),
+        "--no-search",
+        "--against",
+        "none",
+        "--threads",
+        "1",
+    ]
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines()[0].split() == ["demo-prm"]
