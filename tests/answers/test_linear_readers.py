@@ -41,6 +41,11 @@ def test_the_work_grows_with_the_length(name: str) -> None:
     slowest = sorted(times, key=times.__getitem__, reverse=True)[:6]
     for shape in {*slowest, *KNOWN}:
         before = min(times[shape], *(benchmark.seconds_of(reader, small[shape]) for _ in range(3)))
-        after = benchmark.seconds_of(reader, large[shape])
-        # Quadratic work is 1024 times as much. Times below the clock's noise say nothing.
-        assert after < max(before * TIMES * 5, 0.05), f"{shape}: {before:.6f} s, then {after:.6f} s"
+        # Quadratic work is 1024 times as much. Times below the clock's noise say nothing, and one reading in some
+        # hundreds takes the time of a garbage collection with it.
+        limit = max(before * TIMES * 5, 0.05)
+        after = limit
+        for _ in range(3):
+            if after >= limit:
+                after = benchmark.seconds_of(reader, large[shape])
+        assert after < limit, f"{shape}: {before:.6f} s, then {after:.6f} s"
