@@ -125,7 +125,9 @@ def test_every_strategy_answers_within_some_times_the_seconds_of_greedy(
     solution = smollm2.solve(strategy=sized(name, 8), budget=Budget(seconds=seconds), seed=1)
     assert solution.answer is not None
     assert solution.usage.seconds <= seconds + SLACK_S
-    assert solution.usage.policy.reevaluated_tokens == solution.usage.reward.reevaluated_tokens == 0
+    assert solution.usage.reward.reevaluated_tokens == 0
+    # The last token of the prompt may be evaluated once more where the width opens after a first path.
+    assert solution.usage.policy.reevaluated_tokens <= 1
 
 
 @pytest.mark.parametrize("seconds", [1e-7, 1.0])
