@@ -1,9 +1,10 @@
-"""Readers of JSON and TOML that come from outside: files, servers, metadata of models."""
+"""Readers of JSON and TOML that come from outside, and the writer of JSON for readers outside."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, cast
 
@@ -95,6 +96,24 @@ def read_toml(text: str) -> dict[str, Any]:
         raise MalformedText(f"it is not TOML: {str(error).partition(';')[0]}", "correct this place") from None
     if _is_too_deep(value):
         raise _too_deep()
+    return value
+
+
+def ascii_json(value: Any) -> str:
+    """Return JSON in ASCII, which also carries halves of characters; numbers that are not finite become null."""
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        return json.dumps(_with_nulls(value), separators=(",", ":"))
+
+
+def _with_nulls(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _with_nulls(each) for name, each in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_with_nulls(each) for each in cast("Sequence[Any]", value)]
     return value
 
 

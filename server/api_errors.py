@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +19,7 @@ from ramify.errors import (
     SearchError,
     UsageError,
 )
+from ramify.json_text import ascii_json
 
 _TYPES = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
@@ -89,24 +89,6 @@ def api_error(error: Exception, param: str | None = None) -> ApiError:
     return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "the server met an unexpected error; its log has the details")
 
 
-def to_json(value: Any) -> str:
-    """Return JSON in ASCII, which also carries halves of characters; numbers that are not finite become null."""
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except ValueError:
-        return json.dumps(_finite(value), separators=(",", ":"))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(each) for key, each in value.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
-
-
 def json_response(value: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
     """Return a response whose body is `value` as JSON."""
-    return Response(to_json(value), status_code=int(status), headers=headers, media_type="application/json")
+    return Response(ascii_json(value), status_code=int(status), headers=headers, media_type="application/json")

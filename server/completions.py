@@ -15,12 +15,13 @@ from starlette.responses import Response
 
 from ramify.engine.engine import Engine
 from ramify.errors import RamifyError
+from ramify.json_text import ascii_json
 from ramify.problem import Problem
 from ramify.search.votes import Vote
 from ramify.solution import Solution
 
 from .admission import Admission
-from .api_errors import ApiError, api_error, bad_request, json_response, to_json
+from .api_errors import ApiError, api_error, bad_request, json_response
 from .config import Caller
 from .messages import ChatRequest, Message
 from .runs import RunStatus, ServedRun, ServedRuns, leading, posterior, votes_of
@@ -327,7 +328,7 @@ class _EventStream:
     async def data(self, value: Any, event: str = "") -> None:
         """Send a value as JSON, under the name of an event if one is given."""
         name = f"event: {event}\n" if event else ""
-        await self._write(f"{name}data: {to_json(value)}\n\n")
+        await self._write(f"{name}data: {ascii_json(value)}\n\n")
 
     async def comment(self, text: str) -> None:
         """Send a sign of life, which clients skip."""

@@ -6,13 +6,14 @@ page as text. A Content Security Policy allows no script but the page's own and,
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any
+
+from ramify.json_text import ascii_json
 
 SCRIPTS = ("dom.js", "tree.js", "graph.js", "outline.js", "panel.js", "details.js", "events.js", "live.js", "main.js")
 """Files of the script in the order in which they stand on the page."""
@@ -58,23 +59,10 @@ def page(runs: Sequence[Mapping[str, Any]] | None = None, *, strategies: Sequenc
 
 def embedded_json(value: Any) -> str:
     """Return a value as JSON in ASCII that can stand inside a script element; numbers that are not finite are null."""
-    try:
-        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except ValueError:
-        text = json.dumps(_finite(value), separators=(",", ":"))
+    text = ascii_json(value)
     for sign, escape in _ESCAPES.items():
         text = text.replace(sign, escape)
     return text
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, Mapping):
-        return {str(name): _finite(each) for name, each in cast("Mapping[Any, Any]", value).items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in cast("Sequence[Any]", value)]
-    return value
 
 
 @cache

@@ -8,20 +8,19 @@ from enum import StrEnum, auto
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-import anyio
-
 from ramify.errors import MalformedText, RewardError, UsageError
 from ramify.json_text import read_json
 from ramify.reward.protocol import ScoredStep, ScoreUsage
 from ramify.reward.published import qwen_prm_spec
-from ramify.reward.scores import checked_scores, combined, sigmoid
+from ramify.reward.scores import combined, sigmoid
 from ramify.reward.specs import QUESTION, STEP, RewardSpec
 
 from ..policy.remote.address import KEY_VARIABLES, check_sendable, key_from_environment
 from ..policy.remote.address import parse_address as parse_remote_address
 from ..policy.remote.http import HttpError, Transport
 from ..policy.remote.pool import Endpoint, EndpointPool, RetryPolicy
-from .judge import ATTEMPTS, CONNECT_S, PARALLEL_REQUESTS, PAUSE_S, SILENCE_S
+from .endpoint_session import PARALLEL_REQUESTS, EndpointSession
+from .judge import ATTEMPTS, CONNECT_S, PAUSE_S, SILENCE_S
 
 PREFIX = "http:"
 """`http:URL` names a reward behind HTTP; http://… and https://… alone mean the same."""
@@ -112,9 +111,9 @@ class HttpReward:
         retry = RetryPolicy(attempts=ATTEMPTS, pause_s=PAUSE_S)
         self._pool = EndpointPool([Endpoint(transport, PARALLEL_REQUESTS)], retry)
 
-    async def open(self, question: str) -> HttpSession:
+    async def open(self, question: str) -> EndpointSession:
         """Start a session."""
-        return HttpSession(self, question)
+        return EndpointSession(self, question, per_request=PATHS_PER_REQUEST)
 
     async def ask(self, question: str, steps: Sequence[ScoredStep]) -> tuple[list[float], ScoreUsage]:
         """Return the scores of some paths, in order, and what they cost.
@@ -162,51 +161,6 @@ class HttpReward:
             f"name and {KEY_VARIABLES[-1]}",
             node=node,
         )
-
-
-class HttpSession:
-    """The paths of one question; nothing is held for them, so each request has whole paths."""
-
-    def __init__(self, reward: HttpReward, question: str) -> None:
-        self._reward = reward
-        self._question = question
-        self.usage = ScoreUsage()
-        """Tokens that the server has reported."""
-
-    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
-        """Return one score in [0, 1] for each path, in order.
-
-        Raises:
-            RewardError: if the server fails on one of them.
-        """
-        scores = dict[int, float]()
-        failures: list[RewardError] = []
-        limiter = anyio.CapacityLimiter(PARALLEL_REQUESTS)
-
-        async def ask(part: Sequence[ScoredStep]) -> None:
-            async with limiter:
-                if failures:
-                    return
-                try:
-                    values, usage = await self._reward.ask(self._question, part)
-                except RewardError as error:
-                    failures.append(error)
-                    return
-                scores.update((step.node, value) for step, value in zip(part, values, strict=True))
-                self.usage += usage
-
-        async with anyio.create_task_group() as tasks:
-            for start in range(0, len(steps), PATHS_PER_REQUEST):
-                tasks.start_soon(ask, steps[start : start + PATHS_PER_REQUEST])
-        if failures:
-            raise failures[0]
-        return checked_scores(self._reward.name, steps, [scores[step.node] for step in steps])
-
-    async def release(self, nodes: Sequence[int]) -> None:
-        """Do nothing; nothing is held."""
-
-    async def close(self) -> None:
-        """Do nothing; nothing is held."""
 
 
 def rendered(spec: RewardSpec, question: str, path: Sequence[str]) -> str:

@@ -6,19 +6,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import anyio
-
 from ramify.errors import RewardError, UsageError
 from ramify.reward.protocol import ScoredStep, ScoreUsage
-from ramify.reward.scores import checked_scores
 
 from ..policy.remote.address import KEY_VARIABLES, ApiKey, check_sendable, key_from_environment
 from ..policy.remote.address import parse_address as parse_remote_address
 from ..policy.remote.http import HttpError, Refused, Transport, Unreachable
 from ..policy.remote.pool import Endpoint, EndpointPool, RetryPolicy
 from ..policy.remote.server_reply import ServerUsage, read_reply
+from .endpoint_session import PARALLEL_REQUESTS, EndpointSession
 
-PARALLEL_REQUESTS = 8
 ATTEMPTS = 3
 PAUSE_S = 0.5
 """Time before the second attempt; it doubles with each further one."""
@@ -81,16 +78,17 @@ class JudgeReward:
         retry = RetryPolicy(attempts=ATTEMPTS, pause_s=PAUSE_S)
         self._pool = EndpointPool([Endpoint(transport, PARALLEL_REQUESTS)], retry)
 
-    async def open(self, question: str) -> JudgeSession:
+    async def open(self, question: str) -> EndpointSession:
         """Start a session."""
-        return JudgeSession(self, question)
+        return EndpointSession(self, question, per_request=1)
 
-    async def ask(self, question: str, step: ScoredStep) -> tuple[float, ScoreUsage]:
-        """Return the score of one path and what it cost.
+    async def ask(self, question: str, steps: Sequence[ScoredStep]) -> tuple[list[float], ScoreUsage]:
+        """Return the score of one path, and what it cost.
 
         Raises:
             RewardError: if the endpoint cannot be reached, refuses, or does not grade.
         """
+        (step,) = steps
         body = {
             "model": self.address.model,
             "messages": [
@@ -106,7 +104,8 @@ class JudgeReward:
             raise self._failed(step, f"it answered {error}") from None
         except HttpError as error:
             raise self._failed(step, f"it cannot be reached ({error})") from None
-        return self._read(data or b"", step)
+        score, usage = self._read(data or b"", step)
+        return [score], usage
 
     def _read(self, data: bytes, step: ScoredStep) -> tuple[float, ScoreUsage]:
         try:
@@ -131,46 +130,3 @@ class JudgeReward:
             f"model's name and {KEY_VARIABLES[-1]}",
             node=step.node,
         )
-
-
-class JudgeSession:
-    """The paths of one question; nothing is held for them."""
-
-    def __init__(self, reward: JudgeReward, question: str) -> None:
-        self._reward = reward
-        self._question = question
-        self.usage = ScoreUsage()
-        """Tokens that the endpoint has reported."""
-
-    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
-        """Return one score in [0, 1] for each path, in order.
-
-        Raises:
-            RewardError: if the endpoint fails on one of them.
-        """
-        scores: dict[int, float] = {}
-        failures: list[RewardError] = []
-        limiter = anyio.CapacityLimiter(PARALLEL_REQUESTS)
-
-        async def ask(step: ScoredStep) -> None:
-            async with limiter:
-                if failures:
-                    return
-                try:
-                    scores[step.node], usage = await self._reward.ask(self._question, step)
-                    self.usage += usage
-                except RewardError as error:
-                    failures.append(error)
-
-        async with anyio.create_task_group() as tasks:
-            for step in steps:
-                tasks.start_soon(ask, step)
-        if failures:
-            raise failures[0]
-        return checked_scores(self._reward.name, steps, [scores[step.node] for step in steps])
-
-    async def release(self, nodes: Sequence[int]) -> None:
-        """Do nothing; nothing is held."""
-
-    async def close(self) -> None:
-        """Do nothing; nothing is held."""

@@ -1,4 +1,4 @@
-"""Who may call and how much: keys, budgets of keys, the queue, disconnects, and requests of web pages."""
+"""Admission tests of the server: keys, budgets of keys, the queue, disconnects, and requests of web pages."""
 
 from __future__ import annotations
 
