@@ -30,6 +30,8 @@ FINISH_SHARE = 1 / 8
 """Share of each limit that is withheld while no path has finished."""
 FINISH_TOKENS = 64
 """Least number of tokens withheld, where the limit is large enough that this is at most half of it."""
+LEAST_SECONDS = 0.001
+"""Time in which no step is worth starting: with no more of it left, a limit of time counts as reached."""
 _TOKEN_LIKE = ("generated_tokens", "total_tokens", "flops")
 
 
@@ -312,10 +314,13 @@ class Meter:
     def seconds_left(self) -> float | None:
         """Return the seconds until ordinary work must stop, 0.0 if it must now, None without a limit of time.
 
-        While no path has finished it must stop earlier, to leave time for finishing one.
+        While no path has finished it must stop earlier, to leave time for finishing one. LEAST_SECONDS or less are 0.0.
         """
         limit = self.budget.seconds
-        return None if limit is None else max(0.0, limit - self.withheld("seconds") - self.seconds)
+        if limit is None:
+            return None
+        left_s = limit - self.withheld("seconds") - self.seconds
+        return left_s if left_s > LEAST_SECONDS else 0.0
 
     def withheld(self, name: str) -> float:
         """Return how much of a limit is kept for finishing a path, in its own unit.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ramify.engine.engine import Engine
+from ramify.engine.control.meter import LEAST_SECONDS
 from ramify.engine.ensembles.cascade import certainty
 from ramify.engine.ensembles.fallback import LABEL, fallback_note, own_format, solve_with_fallback
 from ramify.engine.loading import chosen_reward
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
     from ..solution import Solution
     from .options import SearchPlan
     from .progress import SearchProgress
-
-
-LEAST_SECONDS = 0.001
-"""Time for a search whose loading took all that it had; a limit must be above 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +119,7 @@ async def search(
 
 
 def budget_left(budget: Budget, seconds: float) -> Budget:
-    """Return the budget after so many seconds of it have passed."""
+    """Return the budget after so many seconds of it have passed; where none are left, it allows no step."""
     return budget if budget.seconds is None else replace(budget, seconds=max(LEAST_SECONDS, budget.seconds - seconds))
 
 

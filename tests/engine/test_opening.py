@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ramify import Budget, Engine
-from ramify.engine.control.meter import Meter
+from ramify.engine.control.meter import LEAST_SECONDS, Meter
 from ramify.engine.control.opening import Opening
 from ramify.engine.runtime.messages import SLOW_PARAMETERS, StepRequest
 from ramify.engine.runtime.serve.rates import Rates
@@ -55,6 +55,29 @@ async def test_a_wide_search_with_little_time_still_answers(name: str) -> None:
     assert solution.answer is not None
     assert solution.stop_reason is StopReason.BUDGET_SECONDS
     assert model.expanded[:3] == FIRST_PATH
+
+
+def auto(width: int) -> Auto:
+    return Auto(choices=(MajorityVote(width=width), Rebase(width=width)), edges=(0.5,), probe_paths=2)
+
+
+@pytest.mark.parametrize("seconds", [1e-300, 1e-7, LEAST_SECONDS])
+@pytest.mark.parametrize("parameters", [1_000_000, 500_000_000])
+@pytest.mark.parametrize("name", [*strategy_names(), "auto"])
+async def test_no_step_is_asked_for_when_the_time_is_over(name: str, parameters: int, seconds: float) -> None:
+    model = ScriptedModel(lambda question, path: "The answer is 7.", parameters=parameters)
+    strategy = auto(4) if name == "auto" else make_strategy(name)
+    async with Engine(model=model, reward=ScriptedReward(lambda question, path: 0.5)) as engine:
+        solution = await engine.solve("How many?", strategy=strategy, budget=Budget(seconds=seconds))
+        assert (model.expanded, solution.answer, solution.stop_reason) == ([], None, StopReason.BUDGET_SECONDS)
+        async with engine.run("How many?", strategy=strategy) as run:
+            # By hand, before the first step.
+            run.pause()
+            run.set_budget(Budget(seconds=seconds))
+            run.expand(0, 2)
+            run.resume()
+            solution = await run.result()
+    assert (model.expanded, solution.answer, solution.stop_reason) == ([], None, StopReason.BUDGET_SECONDS)
 
 
 async def test_the_time_that_is_left_goes_into_more_paths() -> None:

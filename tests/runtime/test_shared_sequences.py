@@ -73,6 +73,25 @@ def test_what_is_kept_for_one_step_is_kept_until_the_last_of_its_names_is_releas
     assert context.used == len(PROMPT)
 
 
+def test_a_step_drawn_again_after_its_node_was_released_is_new() -> None:
+    context = FakeContext()
+    decoder = decoder_with(context)
+    followers = [step_request(3, 2), step_request(4, 2)]
+    decoder.expand(1, [greedy(1)], None, step=LINE)
+    first = steps_of(drain(decoder))[1, 1].tokens
+    decoder.expand(1, [greedy(5, parent=1)], None, step=LINE)
+    drain(decoder)
+    decoder.release(1, [1])
+    decoder.expand(1, [greedy(2)], None, step=LINE)
+    assert steps_of(drain(decoder))[1, 2].tokens == first
+    decoder.expand(1, followers, None, step=LINE)
+    results = steps_of(drain(decoder))
+    assert [results[1, each.child].tokens for each in followers] == [
+        reference(PROMPT + first, each)[0] for each in followers
+    ]
+    assert [results[1, each.child].reevaluated_tokens for each in followers] == [0, 0]
+
+
 def test_steps_of_a_shared_sequence_are_interrupted_one_by_one() -> None:
     decoder = decoder_with(FakeContext())
     decoder.expand(1, [greedy(child, max_tokens=9) for child in (1, 2, 3)], None, step=LINE)

@@ -448,6 +448,9 @@ class Decoder:
     def _end(self, shared: SharedSequence, reason: FinishReason) -> None:
         """End a sequence: keep its cells if anything may follow, and add its children's results."""
         node, sequence = shared.node.child(tuple(shared.tokens)), shared.sequence
+        if not node.ids:
+            # A step that was written before and released: what is evaluated of it now is this one's.
+            node.evaluated = 0
         # A token was drawn from the logits of the token before it.
         node.evaluated = max(node.evaluated, shared.evaluated if shared.tokens else 0)
         if sequence is not None:
