@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from ramify.engine.engine import Engine
 from ramify.engine.control.meter import LEAST_SECONDS
+from ramify.engine.engine import Engine
 from ramify.engine.ensembles.cascade import certainty
 from ramify.engine.ensembles.fallback import LABEL, fallback_note, own_format, solve_with_fallback
 from ramify.engine.loading import chosen_reward
