@@ -123,7 +123,8 @@ class ScriptedSession:
         left = allowance
         interrupts = self._interrupts
         for request in requests:
-            await anyio.sleep(self._model.delay_s)
+            cut = interrupts != self._interrupts
+            await anyio.sleep(0.0 if cut else self._model.delay_s)
             result = self._write(request, left) if interrupts == self._interrupts else _cut(request)
             if left is not None:
                 left -= result.generated_tokens

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ramify import Budget, Engine
+from ramify.engine.control import opening as opening_module
 from ramify.engine.control.meter import LEAST_SECONDS, Meter
 from ramify.engine.control.opening import Opening
 from ramify.engine.runtime.messages import SLOW_PARAMETERS, StepRequest
@@ -25,8 +26,11 @@ from ramify.search.tree import SearchTree
 from ramify.solution import Solution
 from ramify.testing import ScriptedModel, ScriptedReward
 
+from .virtual_time import in_virtual_time
+
 STEP_S = 0.05
 SAMPLED_STEPS = 24
+WORDS = "Tom has 3 apples and buys 4 more. How many apples does he have now?"
 FIRST_PATH = [(0,), (0, 0), (0, 0, 0)]
 
 
@@ -48,6 +52,7 @@ async def solve(model: ScriptedModel, name: str, width: int, seconds: float) -> 
 @pytest.mark.parametrize(
     "name", ["majority", "weighted", "best-of-n", "rebase", "beam", "dvts", "particle", "mcts", "ab-mcts", "widening"]
 )
+@in_virtual_time
 async def test_a_wide_search_with_little_time_still_answers(name: str) -> None:
     model = slow_model()
     # One step of all paths takes 3.2 s.
@@ -55,6 +60,25 @@ async def test_a_wide_search_with_little_time_still_answers(name: str) -> None:
     assert solution.answer is not None
     assert solution.stop_reason is StopReason.BUDGET_SECONDS
     assert model.expanded[:3] == FIRST_PATH
+
+
+@pytest.mark.parametrize("path_tokens", [10**5, 10**9], ids=["wide", "greedy"])
+@pytest.mark.parametrize("name", ["majority", "best-of-n", "rebase"])
+async def test_a_width_that_opens_after_the_first_path_evaluates_nothing_again(
+    name: str, path_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By its length the first path is alone, and greedy, or not; the model is so sure that all paths begin as it did.
+    monkeypatch.setattr(opening_module, "SLOW_PARAMETERS", 0)
+    monkeypatch.setattr(opening_module, "PATH_TOKENS", path_tokens)
+    strategy = make_strategy(name, width=8)
+    async with Engine("demo-m", isolation="thread") as engine:
+        solution = await engine.solve(WORDS, strategy=strategy, budget=Budget(seconds=1e5), seed=1)
+    assert solution.tree is not None and len(solution.candidates) == 8
+    alone = [node.path for node in solution.tree][1:3] == [(0,), (0, 0)]
+    assert alone == (solution.note is not None) == (path_tokens == 10**9)
+    firsts = [node.tokens for node in solution.tree.children(0)]
+    assert firsts[0] in firsts[1:]
+    assert solution.usage.policy.reevaluated_tokens == solution.usage.reward.reevaluated_tokens == 0
 
 
 def auto(width: int) -> Auto:
@@ -80,12 +104,14 @@ async def test_no_step_is_asked_for_when_the_time_is_over(name: str, parameters:
     assert (model.expanded, solution.answer, solution.stop_reason) == ([], None, StopReason.BUDGET_SECONDS)
 
 
+@in_virtual_time
 async def test_the_time_that_is_left_goes_into_more_paths() -> None:
     solution = await solve(slow_model(), "majority", 64, 1.5)
     assert len(solution.candidates) > 1
     assert solution.strategy["width"] < 64
 
 
+@in_virtual_time
 async def test_a_width_that_fits_is_searched_as_without_an_opening() -> None:
     opened = await solve(slow_model(), "rebase", 2, 600.0)
     plain = await solve(slow_model(parameters=1_000_000), "rebase", 2, 600.0)
@@ -138,6 +164,7 @@ class TalkativeSession(ScriptedSession):
 
 
 @pytest.mark.parametrize("name", sorted({*strategy_names()} - {"greedy", "auto", "refine"}))
+@in_virtual_time
 async def test_with_time_for_one_path_the_first_is_greedy_and_answers(name: str) -> None:
     model = TalkativeModel()
     solution = await solve(model, name, 16, 1.0)
@@ -153,6 +180,7 @@ async def test_with_time_for_one_path_the_first_is_greedy_and_answers(name: str)
 @pytest.mark.parametrize(
     "strategy", [Refine(width=8), Auto(choices=(MajorityVote(width=6), Rebase(width=8)), edges=(0.5,))]
 )
+@in_virtual_time
 async def test_strategies_of_whole_paths_begin_greedily_too(strategy: Strategy) -> None:
     model = TalkativeModel()
     async with Engine(model=model, reward=ScriptedReward(lambda question, path: 0.5)) as engine:
@@ -162,7 +190,7 @@ async def test_strategies_of_whole_paths_begin_greedily_too(strategy: Strategy) 
     assert solution.answer == "7" and solution.note is not None
 
 
-async def test_a_strategy_without_a_width_opens_only_where_time_is_short() -> None:
+def test_a_strategy_without_a_width_opens_only_where_time_is_short() -> None:
     strategy, tree = Auto(choices=(MajorityVote(width=6),)), SearchTree()
     for seconds, children in ((10, 1), (60, 4)):
         opened = Opening.of(tree, Meter(Budget(seconds=seconds)), strategy, 500_000_000)
@@ -184,6 +212,7 @@ def test_the_first_path_is_greedy_where_a_second_one_cannot_be_expected(
     assert (step.temperature == 0.0) is opened.greedy is greedy
 
 
+@in_virtual_time
 async def test_a_path_that_turns_out_slow_goes_on_greedily() -> None:
     fast, slow = Rates(single_tokens_per_s=1000.0), Rates(single_tokens_per_s=1.0, now=True)
     model = TalkativeModel(rates=fast)
@@ -202,6 +231,7 @@ async def test_a_path_that_turns_out_slow_goes_on_greedily() -> None:
     assert solution.answer == "7" and solution.note is not None
 
 
+@in_virtual_time
 async def test_without_a_limit_of_time_or_with_plenty_nothing_is_greedy() -> None:
     async with Engine(model=TalkativeModel(), reward=None) as engine:
         unlimited = await engine.solve("How many?", strategy=MajorityVote(width=2))
@@ -212,6 +242,7 @@ async def test_without_a_limit_of_time_or_with_plenty_nothing_is_greedy() -> Non
         assert {node.origin for node in solution.tree or () if node.parent is not None} == {Origin.MODEL}
 
 
+@in_virtual_time
 async def test_only_the_first_path_is_greedy_and_a_second_one_is_sampled() -> None:
     model = TalkativeModel()
     solution = await solve(model, "majority", 4, 3.0)
