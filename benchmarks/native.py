@@ -3,14 +3,15 @@
     python benchmarks/native.py --model A.gguf B.gguf --lanes 1,8,16 [--native BUILD/bin/llama-batched-bench]
 
 All sides use the same library, file, threads, shared prompt and numbers of tokens, in turns, so that the ratios hold on
-a machine whose speed drifts. `llama_decode` is a loop over the C API that decodes a batch of all sequences in one cache
-and draws no tokens. `Llama` is llama-cpp-python's own class, which writes one sequence after the other, sampling
-included. llama-batched-bench draws no tokens; it runs with one KV cache for all sequences and with one for each, with
-and without flash attention, and ramify, as it sets itself up, is compared with the best of the four. Build it from the
-llama.cpp that comes in the source package of llama-cpp-python: `cmake -B build && cmake --build build --target
-llama-batched-bench`. The library is the one beside the tool, or with --library installed, or without the tool, the one
-that is installed. Without --model a model of random weights in the shape of SmolLM-135M is written, Q8_0, with
---vocabulary tokens.
+a machine whose speed drifts. ramify, as it sets itself up and sampling included, is compared with the best of four ways
+in which llama.cpp decodes a batch of all sequences: one KV cache for all of them or one for each, with and without
+flash attention. These four are runs of llama-batched-bench where it is given, else loops over `llama_decode` from
+Python; both draw no tokens. `Llama` is llama-cpp-python's own class, which writes one sequence after the
+other, sampling included.
+Build llama-batched-bench from the llama.cpp that comes in the source package of llama-cpp-python: `cmake -B build &&
+cmake --build build --target llama-batched-bench`. The library is the one beside the tool, or with --library installed,
+or without the tool, the one that is installed. Without --model a model of random weights in the shape of SmolLM-135M is
+written, Q8_0, with --vocabulary tokens.
 """
 
 from __future__ import annotations
@@ -35,11 +36,15 @@ LIBRARY_VARIABLE = "LLAMA_CPP_LIB_PATH"
 
 MODES = {"one cache": (True, "on"), "split": (False, "on"), "one cache, no flash": (True, "off"),
          "split, no flash": (False, "off")}  # fmt: skip
-"""Ways in which the native tool runs: whether all sequences share a cache, and flash attention."""
+"""Ways in which the native tool, or a loop over `llama_decode`, runs: whether all sequences share a cache, and flash
+attention."""
 
 
-LLAMA, LLAMA_DECODE, RAMIFY, BEST_NATIVE = "`Llama`", "`llama_decode`", "ramify", "best native"
-"""Sides beside the native tool, and the best of its modes."""
+LLAMA, RAMIFY, BEST = "`Llama`", "ramify", "best mode"
+"""Sides beside the modes, and the best of the modes."""
+
+SIDES = (*MODES, LLAMA, RAMIFY)
+"""All that is measured, in the order of the table."""
 
 WARM_UP = 4
 """Tokens that each lane generates before the clock runs; the native tool warms up as well."""
@@ -102,13 +107,18 @@ class Plain:
         list(islice(drawn, self._options.tokens))
         return self._options.tokens / (time.perf_counter() - started)
 
-    def decode_speed(self, lanes: int) -> float:
+    def decode_speed(self, lanes: int, mode: str) -> float:
         """Return the tokens per second of `llama_decode` with a token of each sequence in a batch, none drawn."""
         lib, options = self._lib, self._options
+        unified, flash = MODES[mode]
+        generated = options.tokens + WARM_UP
         params = lib.llama_context_default_params()
-        params.n_ctx = max(256, options.prompt + lanes * (options.tokens + WARM_UP) + 64)
+        params.n_ctx = max(256, options.prompt + (lanes if unified else 1) * generated + (64 if unified else 0))
+        if not unified:
+            params.n_ctx = lanes * -(-params.n_ctx // 256) * 256
         params.n_batch = params.n_ubatch = max(512, lanes)
-        params.n_seq_max, params.kv_unified, params.no_perf = lanes, True, True
+        params.n_seq_max, params.kv_unified, params.no_perf = lanes, unified, True
+        params.flash_attn_type = int(flash == "on")
         params.n_threads = params.n_threads_batch = options.threads
         context = lib.llama_init_from_model(self._model.model, params)
         batch = lib.llama_batch_init(max(512, lanes), 0, 1)
@@ -126,7 +136,7 @@ class Plain:
             for start in range(0, options.prompt, 512):
                 decode([(0, place) for place in range(start, min(start + 512, options.prompt))], output=False)
             for sequence in range(1, lanes):
-                lib.llama_memory_seq_cp(lib.llama_get_memory(context), 0, sequence, 0, options.prompt)
+                lib.llama_memory_seq_cp(lib.llama_get_memory(context), 0, sequence, -1, -1)
             started = time.perf_counter()
             for step in range(WARM_UP + options.tokens):
                 if step == WARM_UP:
@@ -196,30 +206,28 @@ def _ends(path: str) -> tuple[int, ...]:
 
 def measure(options: argparse.Namespace, path: Path, plain: Plain, lanes: int, buffers: str) -> dict[str, Any]:
     """Return the medians over the rounds for one number of lanes, and of the rounds' ratios of ramify to the others."""
-    found: dict[str, list[float]] = {name: [] for name in sides(options)}
+    found: dict[str, list[float]] = {name: [] for name in SIDES}
     shares: list[float] = []
     for _ in range(options.rounds):
-        for mode in MODES if options.native else ():
-            found[mode].append(native_speed(options, path, lanes, mode, buffers=buffers))
+        for mode in MODES:
+            if options.native:
+                found[mode].append(native_speed(options, path, lanes, mode, buffers=buffers))
+            else:
+                found[mode].append(plain.decode_speed(lanes, mode))
         found[LLAMA].append(plain.loop_speed())
-        found[LLAMA_DECODE].append(plain.decode_speed(lanes))
         speed, sampling = anyio.run(ramify_speed, options, path, lanes)
         found[RAMIFY].append(speed)
         shares.append(sampling)
     rounds = [dict(zip(found, speeds, strict=True)) for speeds in zip(*found.values(), strict=True)]
-    ratios = {name: [each[RAMIFY] / each[name] for each in rounds] for name in (LLAMA, LLAMA_DECODE)}
-    if options.native:
-        ratios[BEST_NATIVE] = [each[RAMIFY] / max(each[mode] for mode in MODES) for each in rounds]
+    ratios = {
+        LLAMA: [each[RAMIFY] / each[LLAMA] for each in rounds],
+        BEST: [each[RAMIFY] / max(each[mode] for mode in MODES) for each in rounds],
+    }
     return {
         "model": path.name, "lanes": lanes, "speeds": {name: statistics.median(each) for name, each in found.items()},
         "ratios": {name: statistics.median(each) for name, each in ratios.items()}, "rounds": rounds,
         "sampling": statistics.median(shares),
     }  # fmt: skip
-
-
-def sides(options: argparse.Namespace) -> list[str]:
-    """Return the names of all that is measured."""
-    return [*(MODES if options.native else ()), LLAMA, LLAMA_DECODE, RAMIFY]
 
 
 def write_row(cells: Sequence[str]) -> None:
@@ -253,8 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             paths = [write_model(Path(folder) / "random-135m.gguf", vocabulary=options.vocabulary)]
         rows = list[dict[str, Any]]()
-        compared = [LLAMA, LLAMA_DECODE, *([BEST_NATIVE] if options.native else [])]
-        head = ["model", "lanes", *sides(options), *(f"ramify / {name}" for name in compared), "sampling"]
+        compared = [LLAMA, BEST]
+        head = ["model", "lanes", *SIDES, *(f"ramify / {name}" for name in compared), "sampling"]
         write_row(head)
         write_row(["---"] * len(head))
         for path in paths:
@@ -266,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 row = measure(options, path, plain, lanes, buffers)
                 rows.append(row)
                 write_row([
-                    path.name, str(lanes), *(f"{row['speeds'][name]:.0f}" for name in sides(options)),
+                    path.name, str(lanes), *(f"{row['speeds'][name]:.0f}" for name in SIDES),
                     *(f"{row['ratios'][name]:.2f}" for name in compared), f"{row['sampling']:.1%}",
                 ])  # fmt: skip
             plain.close()
