@@ -22,6 +22,7 @@ from ramify.reward.noise import NoisyReward
 from ramify.reward.protocol import RewardModel
 from ramify.reward.spec_loading import AnySpec, load_spec, resolve_spec, spec_from_metadata
 from ramify.reward.specs import ImplicitSpec, RewardSpec, VerifierSpec
+from ramify.reward.totals import TOTALS, TotalsReward
 
 from ..library.catalog import resolve_model
 from ..policy.llama import LlamaPolicy
@@ -127,6 +128,8 @@ class RewardLoader:
         if found.service is not None:
             return HttpReward(found.service, self._given())
         if found.checks:
+            if found.plain == TOTALS:
+                return TotalsReward()
             return ArithmeticReward(exact=found.plain == EXACT_ARITHMETIC)
         if found.confidence is not None and found.path is None:
             return _confidence(found.confidence, policy, found.confidence)

@@ -14,6 +14,7 @@ from ramify.reward.likelihood_head import read_head
 from ramify.reward.noise import NOISY, split_noisy
 from ramify.reward.published import FAMILIES
 from ramify.reward.spec_loading import is_named, load_spec, spec_from_metadata
+from ramify.reward.totals import TOTALS
 from ramify.text import nearest_word
 
 from ..library.catalog import bundled_heads, list_bundled, list_user_models, resolve_model
@@ -24,6 +25,8 @@ from .http_reward import PREFIX as HTTP
 from .http_reward import ScoreAddress, Wire, is_http, parse_score_address, text_format
 from .judge import JudgeAddress, parse_address
 
+CHECKS = (ARITHMETIC, EXACT_ARITHMETIC, TOTALS)
+"""Names of the rewards that check a path's text without a model."""
 HEAD = "head:"
 """`head:demo-l` names the bundled likelihood head on the judge demo-l."""
 NO_REWARD, DEFAULT_REWARD_NAME = "none", "default"
@@ -35,7 +38,7 @@ class RewardName:
     """A reward as it is named.
 
     `text` is all of the name, `plain` the part without noise, and `model` the part that names a file, "" if there is
-    none; the file is `path`, and results call it `name`. `checks` means the equations in the text, without a model.
+    none; the file is `path`, and results call it `name`. `checks` means a check of the text, without a model.
     `confidence` is the kind of a language model's confidence, that of the policy itself where there is no `path`.
     `judge` is the address of a judge, `service` that of a reward behind HTTP. Without these four, the file is a reward
     model, or the folder of a checkpoint (`is_checkpoint`). `head` is the file of a likelihood head, and `path` then the
@@ -92,7 +95,7 @@ class RewardName:
 def read_reward_name(source: str | Path) -> RewardName:
     """Return what a name or path means.
 
-    That is ARITHMETIC or EXACT_ARITHMETIC, one of CONFIDENCES, also with `:MODEL` for another language model's,
+    That is one of CHECKS, one of CONFIDENCES, also with `:MODEL` for another language model's,
     `head:JUDGE` for a bundled likelihood head, `head:FILE` or `head:FILE@MODEL` for one of the user's,
     `openai:URL#MODEL`, `http:URL`, the folder of a Hugging Face checkpoint, or a model as `resolve_model` knows it;
     `noisy:SIGMA:REWARD` is one of these with noise on its scores. Combinations of them are read by
@@ -165,7 +168,7 @@ def _plain_name(source: str | Path) -> RewardName:
     # A Path means a file, whatever models have its name.
     text = source if isinstance(source, str) else str(user_path(source).absolute())
     if isinstance(source, str):
-        if source in (ARITHMETIC, EXACT_ARITHMETIC):
+        if source in CHECKS:
             return RewardName(text=text, plain=text, name=text, checks=True)
         for kind in CONFIDENCES:
             if source == kind:
@@ -244,11 +247,19 @@ def _split_judge(text: str) -> tuple[str, str, str]:
 def _nearest(text: str) -> str | None:
     """Return the name of a reward that a wrong one may stand for, None for what is the path of a file."""
     kind, colon, rest = text.partition(":")
-    words = [*CONFIDENCES, ARITHMETIC, HEAD.rstrip(":"), NOISY.rstrip(":"), PREFIX.rstrip(":"), HTTP.rstrip(":")]
+    words = [
+        *CONFIDENCES,
+        ARITHMETIC,
+        TOTALS,
+        HEAD.rstrip(":"),
+        NOISY.rstrip(":"),
+        PREFIX.rstrip(":"),
+        HTTP.rstrip(":"),
+    ]
     if not colon:
         entries = (*list_bundled(), *list_user_models())
         rewards = [each.name for each in entries if each.role != "policy"]
-        words = [*CONFIDENCES, ARITHMETIC, EXACT_ARITHMETIC, NO_REWARD, DEFAULT_REWARD_NAME, *rewards]
+        words = [*CONFIDENCES, *CHECKS, NO_REWARD, DEFAULT_REWARD_NAME, *rewards]
     is_path = "/" in kind or (text.endswith(".gguf") and not colon)
     near = None if is_path or kind in words else nearest_word(kind.lower(), words, cutoff=0.6)
     return None if near is None else f"{near}{colon}{rest}"
