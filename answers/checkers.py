@@ -3,6 +3,8 @@
 A checker says whether an answer is right (`accepts`), and whether two answers, neither of them the gold answer, mean
 the same (`same`), by which paths vote. The gold answer never takes part in a vote.
 
+The gold answer of `python-tests` is a program that tests the answer (see `programs`).
+
 Gold answers that are regular expressions come from files: a short one can take all memory when it is compiled, and a
 match can take longer than anybody waits. So both happen in a child process with limits (`processes`).
 """
@@ -26,7 +28,8 @@ Check = str | Callable[[str, str], bool]
 """A checker's name, `numeric:0.01` with a tolerance, or a function of (answer, gold answer)."""
 
 DEFAULT_CHECK = "math"
-CHECK_NAMES = ("math", "exact", "regex", "numeric")
+PYTHON_TESTS = "python-tests"
+CHECK_NAMES = ("math", "exact", "regex", "numeric", PYTHON_TESTS)
 DEFAULT_TOLERANCE = 1e-6
 
 PATTERN_LIMIT_S = 1.0
@@ -96,12 +99,14 @@ def make_checker(check: Check) -> Checker:
 
     `math` is mathematical equality, `exact` equality of the texts without the white space around them. `regex` takes
     the gold answer as a pattern for the whole answer, within a time limit, and lets equal texts vote together.
+    `python-tests` runs the gold answer, which are tests, after the answer, a program, in the sandbox of `ramify.tools`.
     `numeric` compares numbers, which may differ by 1e-6, or by the number after the colon, absolutely or as a share of
     the larger one. With a function, answers vote together if their texts are equal or it takes each for the other's
     gold answer.
 
     Raises:
-        UsageError: if there is no such checker, its tolerance is no number from 0, or the function is asynchronous.
+        UsageError: if there is no such checker, its tolerance is no number from 0, the function is asynchronous, or
+            tests are to be run and there is no sandbox here.
     """
     return _named(check) if isinstance(check, str) else _called(check)
 
@@ -123,9 +128,25 @@ def _named(text: str) -> Checker:
         return _quick(text, _numeric(_tolerance(argument) if colon else DEFAULT_TOLERANCE))
     if name == "exact":
         return _quick(text, _equal_texts)
+    if name == PYTHON_TESTS:
+        return _tests()
     return Checker(
         name=text,
         accepts=_matches,
+        accepts_quickly=lambda answer, gold: None,
+        same=_equal_texts,
+        same_quickly=_equal_texts,
+    )
+
+
+def _tests() -> Checker:
+    # Only these answers need the sandbox, whose import takes long.
+    from .programs import check_sandbox, passes
+
+    check_sandbox()
+    return Checker(
+        name=PYTHON_TESTS,
+        accepts=passes,
         accepts_quickly=lambda answer, gold: None,
         same=_equal_texts,
         same_quickly=_equal_texts,

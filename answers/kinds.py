@@ -19,7 +19,9 @@ class AnswerKind(StrEnum):
     LINE = auto()
     """The last line of the text."""
     CODE = auto()
-    """The longest block of code in the text."""
+    """A block of code in the text: the last that defines something, else the longest."""
+    PROGRAM = auto()
+    """The same in Python; programs are equal that return the same."""
     TEXT = auto()
     """The whole text."""
 
@@ -45,6 +47,7 @@ _TITLES = {
     AnswerKind.CHOICE: "the letter of an option",
     AnswerKind.LINE: "the last line",
     AnswerKind.CODE: "a block of code",
+    AnswerKind.PROGRAM: "a program",
     AnswerKind.TEXT: "the whole text",
 }
 
@@ -171,15 +174,17 @@ _CODE_LINE = re.compile(
     rf"{_CODE_BEGIN.pattern}|\s*(?:return\b|(?:for|while|if|elif|else|try|except|with)\b.*:\s*$|[A-Za-z_][\w.\[\]]*\s*="
     r"\s*\S|\w[\w.]*\(.*\)\s*$|.*[;{}]\s*$|\#|//)"
 )
+_DEFINITION = re.compile(r"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+\w+[ \t]*\(|class[ \t]+\w+[ \t]*[:(])", re.MULTILINE)
 SHORT_LINE_WORDS = 12
 """Most words of a text of one line that is taken for an answer as it stands."""
 
 
 def code_in(text: str, *, closed: bool = False) -> str | None:
-    """Return the longest block of code in a text, the first of equals; None if there is none.
+    """Return the block of code that a text gives; None if there is none.
 
-    A fence that is left open goes to the end of the text, unless `closed` asks for complete blocks. A text without
-    fences that begins like code, and all of whose lines look like it, is code.
+    It is the last block that defines a function or a class in Python, else the longest one, the first of equals. A
+    fence that is left open goes to the end of the text, unless `closed` asks for complete blocks. A text without fences
+    that begins like code, and all of whose lines look like it, is code.
     """
     blocks = list[str]()
     opening: re.Match[str] | None = None
@@ -195,7 +200,8 @@ def code_in(text: str, *, closed: bool = False) -> str | None:
         lines = [line for line in text.splitlines() if line.strip()]
         if lines and _CODE_BEGIN.match(lines[0]) and all(_is_code(line) for line in lines):
             blocks.append(text)
-    found = max((block.strip("\n").rstrip() for block in blocks), key=len, default="")
+    defining = [block for block in blocks if _DEFINITION.search(block)]
+    found = max((block.strip("\n").rstrip() for block in defining[-1:] or blocks), key=len, default="")
     return found or None
 
 

@@ -118,7 +118,7 @@ class AnswerReader:
                 return self._letter(text)
             case AnswerKind.LINE:
                 return _last_line(text)
-            case AnswerKind.CODE:
+            case AnswerKind.CODE | AnswerKind.PROGRAM:
                 return code_in(text)
             case AnswerKind.TEXT:
                 return text.strip() or None
@@ -135,7 +135,7 @@ class AnswerReader:
         match self.kind:
             case AnswerKind.LINE | AnswerKind.TEXT:
                 return None
-            case AnswerKind.CODE:
+            case AnswerKind.CODE | AnswerKind.PROGRAM:
                 return code_in(text, closed=True)
             case _:
                 answer = extract_answer(text)

@@ -9,16 +9,16 @@ from typing import Any
 
 from anyio.to_thread import run_sync
 
-from ramify.answers.checkers import DEFAULT_CHECK, Check, make_checker
+from ramify.answers.checkers import DEFAULT_CHECK, PYTHON_TESTS, Check, make_checker
 from ramify.answers.extract import extract_answer
-from ramify.answers.kinds import letter_of, options_of
+from ramify.answers.kinds import code_in, letter_of, options_of
 from ramify.errors import BadInput, BadRecord, UsageError
 from ramify.statistics import wilson
 
 from .store.inputs import Format, Record, check_mapping, read_records, read_values
 
 PREDICTION_FIELDS: dict[str, tuple[str, ...]] = {
-    "id": ("id", "unique_id", "problem_id"),
+    "id": ("id", "unique_id", "problem_id", "task_id"),
     "prediction": ("prediction", "pred", "response", "output", "completion"),
     "answer": ("gold", "answer", "expected", "solution"),
     "check": ("check",),
@@ -80,7 +80,7 @@ def grade(
         return None
     if answer is None or checker.accepts(answer, gold):
         return answer is not None
-    letter = None if question is None else letter_of(gold, options_of(question))
+    letter = None if question is None or check == PYTHON_TESTS else letter_of(gold, options_of(question))
     return letter is not None and checker.accepts(answer, letter)
 
 
@@ -180,12 +180,13 @@ def _graded(record: Record, mapping: Mapping[str, str], number: int, known: _Kno
     if is_item and known.questions.get(label, names.get("question")) != names.get("question"):
         return BadRecord(record.line, f"its id {label!r} is that of another question among the gold answers")
     right = values["answer"] if known.gold is None else known.gold[label]
-    if right is not None:
-        right = extract_answer(right) or right.strip() or None
-    answer = read_prediction(values["prediction"])
     asked = names.get("question")
     asked = asked if isinstance(asked, str) else known.questions.get(label)
     check = known.checks.get(label, values["check"] or DEFAULT_CHECK)
+    if right is not None and check != PYTHON_TESTS:
+        right = extract_answer(right) or right.strip() or None
+    predicted = values["prediction"]
+    answer = (code_in(predicted or "") or predicted) if check == PYTHON_TESTS else read_prediction(predicted)
     try:
         return GradedPrediction(
             id=label, answer=answer, gold=right, correct=grade(answer, right, check, question=asked)

@@ -12,8 +12,9 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from ramify.answers.checkers import DEFAULT_CHECK, AnswerEquality, make_checker
+from ramify.answers.checkers import DEFAULT_CHECK, PYTHON_TESTS, AnswerEquality, make_checker
 from ramify.answers.kinds import AnswerKind
+from ramify.answers.programs import ProgramEquality
 from ramify.answers.reading import AUTO, AnswerReader
 from ramify.config import DEFAULT_RUN, EngineConfig, RunConfig
 from ramify.errors import EngineClosed, UsageError, check_kind
@@ -305,9 +306,7 @@ class Engine:
         meter = Meter(config.budget, price, min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens))
 
         answers, ends_at_answer = answers_of(policy, problem, config.answer)
-        check = policy.check if isinstance(policy, PromptsByKind) and problem.check == DEFAULT_CHECK else None
-        checker = make_checker(check or problem.check)
-        equality = AnswerEquality(checker.same_quickly, checker.same)
+        equality = _equality(policy, problem, answers)
 
         tool_calls = None if toolbox is None else _tool_calls(policy, toolbox)
 
@@ -324,6 +323,7 @@ class Engine:
                 rates=lambda: (policy.rates if isinstance(policy, TellsRates) else None) or Rates(),
                 ends_at_answer=ends_at_answer,
                 tools=tool_calls,
+                usable=equality.works if isinstance(equality, ProgramEquality) else None,
             )
 
         return Run(
@@ -336,6 +336,15 @@ class Engine:
             progress=progress,
             toolbox=toolbox,
         )
+
+
+def _equality(policy: PolicyModel, problem: Problem, answers: AnswerReader) -> AnswerEquality:
+    """Return which answers to a problem mean the same."""
+    if answers.kind is AnswerKind.PROGRAM:
+        return ProgramEquality(problem.question)
+    check = policy.check if isinstance(policy, PromptsByKind) and problem.check == DEFAULT_CHECK else None
+    checker = make_checker(check or problem.check)
+    return AnswerEquality(checker.same_quickly, checker.same)
 
 
 def _tool_calls(policy: PolicyModel, toolbox: Toolbox) -> Callable[[SearchTree], ToolCalls]:
@@ -353,8 +362,10 @@ def _tool_calls(policy: PolicyModel, toolbox: Toolbox) -> Callable[[SearchTree],
 def answers_of(policy: PolicyModel, problem: Problem, asked: str) -> tuple[AnswerReader, bool]:
     """Return the reader of a policy's answers to a problem, and whether a path ends with its first answer.
 
-    A problem with a system message of its own may ask for any kind of answer.
+    A problem with a system message of its own may ask for any kind of answer, and one with tests for a program.
     """
+    if asked == AUTO and problem.check == PYTHON_TESTS:
+        asked = AnswerKind.PROGRAM
     own_system = problem.conversation.system is not None
     form = policy.answer_kind if isinstance(policy, PromptsByKind) and not own_system else None
     has_rule = form is not None and ":" in form

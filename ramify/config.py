@@ -43,7 +43,7 @@ ThinkingWord = Literal["auto", "on", "off"]
 FlashWord = Literal["auto", "on", "off"]
 """Whether flash attention is used; "auto" where it pays."""
 
-AnswerWord = Literal["auto", "box", "number", "choice", "line", "code", "text"]
+AnswerWord = Literal["auto", "box", "number", "choice", "line", "code", "program", "text"]
 """Kind of the answer (see AnswerKind); "auto" leaves it to the prompt, the question and the texts."""
 
 KV_TYPES = {
@@ -418,11 +418,12 @@ class RunConfig:
         check=check_answer,
         metavar="FORM",
         group="search",
-        help="What the answer is: auto, box, number, choice, line, code, text or a rule.",
+        help="What the answer is: auto, box, number, choice, line, code, program, text or a rule.",
         explanation='what the answer is: `box` (what the text marks, such as `\\boxed{}` or "The answer is"), '
-        "`number`, `choice` (the letter of an option), `line` (the last line), `code` (the longest block of code), "
-        "`text` (all of it), `choice:A-E`, `regex:PATTERN` or `json:POINTER` ([prompts.md](prompts.md)); `auto`, the "
-        "default, goes by the prompt preset, the question and the texts ([answers.md](answers.md))",
+        "`number`, `choice` (the letter of an option), `line` (the last line), `code` (the last block of code that "
+        "defines something, else the longest), `program` (the same in Python; programs that return the same vote "
+        "together), `text` (all of it), `choice:A-E`, `regex:PATTERN` or `json:POINTER` ([prompts.md](prompts.md)); "
+        "`auto`, the default, goes by the prompt preset, the question and the texts ([answers.md](answers.md))",
     )
     calculator: bool = setting(
         False,

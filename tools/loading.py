@@ -72,11 +72,11 @@ def named_tool(name: str) -> Tool:
     if name == "calculator":
         return CALCULATOR
     if name == PYTHON:
-        from .python_tool import PYTHON_TOOL
+        from .programs import python_tool
         from .sandbox import best_wall
 
         best_wall()
-        return PYTHON_TOOL
+        return python_tool()
     if ":" in name:
         return _imported(name)
     known = f"use {', '.join(BUILT_IN)}, mcp:COMMAND or module:NAME"

@@ -99,18 +99,21 @@ class Outcome:
         return self.code == 0 and not self.flooded
 
 
-async def run_python(code: str, limits: SandboxLimits = DEFAULT_LIMITS, wall: Wall | None = None) -> Outcome:
+async def run_python(
+    code: str, limits: SandboxLimits = DEFAULT_LIMITS, wall: Wall | None = None, *, program: str | None = None
+) -> Outcome:
     """Run a program, and print the value of an expression that it ends with; cancelling kills it and all it started.
 
-    `wall` None means the best one that this machine has. The program has an empty working folder, no input and an
-    environment without any variable of the user.
+    `program` is the source of another program that reads `code` from its input. `wall` None means the best one that
+    this machine has. The program has an empty working folder, no input and an environment without any variable of the
+    user.
     """
     chosen = await anyio.to_thread.run_sync(best_wall) if wall is None else wall
     with tempfile.TemporaryDirectory(prefix="ramify-", ignore_cleanup_errors=True) as folder:
         if os.geteuid() == 0:
             os.chmod(folder, 0o777)
         process = await anyio.open_process(
-            _command(chosen, folder, limits),
+            _command(chosen, folder, limits, program),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -151,10 +154,10 @@ def _kill(process: anyio.abc.Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _command(wall: Wall, folder: str, limits: SandboxLimits) -> list[str]:
+def _command(wall: Wall, folder: str, limits: SandboxLimits, program: str | None = None) -> list[str]:
     config = {
         "python": sys.executable,
-        "program": _RUNNER,
+        "program": program or _RUNNER,
         "namespaces": wall is Wall.NAMESPACES,
         "folder": folder,
         "shown": _shown(),

@@ -42,8 +42,10 @@ def main() -> NoReturn:
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "0",
     }
-    os.execve(config["python"], [config["python"], "-I", "-B", "-c", config["program"]], environment)
+    # -I would leave the seed of hashes out too: the environment holds nothing of the user's.
+    os.execve(config["python"], [config["python"], "-s", "-P", "-B", "-c", config["program"]], environment)
 
 
 def limit(config: dict[str, Any]) -> None:

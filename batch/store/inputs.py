@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import math
 import re
 import sys
+import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Literal, cast, get_args
 
-from ramify.answers.checkers import DEFAULT_CHECK, make_checker
+from ramify.answers.checkers import DEFAULT_CHECK, PYTHON_TESTS, make_checker
 from ramify.answers.extract import extract_answer
 from ramify.errors import ArgumentError, BadInput, BadRecord, MalformedText, UsageError
 from ramify.files import user_path
@@ -34,15 +36,23 @@ LONGEST_RECORD = 16 << 20
 """Most bytes of a record in a text file: of a line of JSON, or of a CSV row with all its lines."""
 _ROWS_AT_A_TIME = 1000
 """Rows of a Parquet file that are in memory together."""
+_COMPRESSED = ".gz"
+_COMPLETE = "Complete this Python function. Reply with the whole function in one block of code."
 _LONE_RETURN = re.compile(r"(?<=\r)(?!\n)")
 PROBLEM_FIELDS: dict[str, tuple[str, ...]] = {
-    "id": ("id", "unique_id", "problem_id"),
+    "id": ("id", "unique_id", "problem_id", "task_id"),
     "question": ("question", "problem", "prompt"),
     "answer": ("answer", "gold", "expected"),
     "solution": ("solution",),
     "check": ("check",),
 }
 """Fields of a problem, and the column names that are tried for each without a mapping."""
+TEST_FIELDS: dict[str, tuple[str, ...]] = {
+    "tests": ("tests", "test", "test_list"),
+    "setup": ("test_setup_code", "test_imports"),
+    "entry_point": ("entry_point",),
+}
+"""Fields of a problem with tests, and the column names that are tried for each without a mapping."""
 CONVERSATION_FIELDS = ("messages", "system", "examples")
 """Fields of a problem that are no plain text, each in the column of its name without a mapping."""
 
@@ -58,7 +68,8 @@ class Record:
 def read_records(source: str | Path, form: Format | None = None) -> Iterator[Record | BadRecord]:
     """Yield the records of a file, or of stdin for "-", in order; blank lines are left out.
 
-    `form` None means the format of the file's suffix, JSON lines if that is unknown. Only one record is in memory at a
+    `form` None means the format of the file's suffix, JSON lines if that is unknown; text files may be compressed with
+    gzip (`.gz`). Only one record is in memory at a
     time, of Parquet files some rows.
 
     Raises:
@@ -66,7 +77,7 @@ def read_records(source: str | Path, form: Format | None = None) -> Iterator[Rec
             needs a package that is not installed.
     """
     name = str(source)
-    form = form or _SUFFIXES.get(Path(name).suffix.lower(), "jsonl")
+    form = form or _SUFFIXES.get(Path(name.removesuffix(_COMPRESSED)).suffix.lower(), "jsonl")
     if form == "parquet":
         yield from _parquet(name)
         return
@@ -86,19 +97,21 @@ def read_problems(
 ) -> list[Problem]:
     """Read problems from JSON lines, CSV or Parquet; `source` "-" is stdin.
 
-    Reads GSM8K (`question`, `answer` with `#### gold`), MATH (`problem`, `answer` or a boxed `solution`) and the output
-    of `ramify problems`. `mapping` names the column of a field, such as {"question": "prompt"}, or several to be joined
-    by spaces, such as {"question": "Body,Question"}; fields are id, question, answer, solution and check (the name of a
-    checker), and the parts of a conversation: messages where there is no question, system and examples (see `Problem`;
-    in CSV as JSON). A record without an id gets its number as id; a number that is NaN is none; all other columns
-    become metadata. `form` None means the format of the file's suffix. Each bad record is given to `on_bad` and left
-    out.
+    Reads GSM8K (`question`, `answer` with `#### gold`), MATH (`problem`, `answer` or a boxed `solution`), HumanEval
+    (`prompt`, `test`, `entry_point`), MBPP (`prompt`, `test_list`) and the output of `ramify problems`.
+
+    `mapping` names the column of a field, such as {"question": "prompt"}, or several to be joined by spaces, such as
+    {"question": "Body,Question"}. Fields are id, question, answer, solution and check (the name of a checker); tests,
+    setup and entry_point of a problem whose answer is a program (see `ramify.answers.programs.gold_tests`); and the
+    parts of a conversation: messages where there is no question, system and examples (see `Problem`; in CSV as JSON).
+    A record without an id gets its number as id; a number that is NaN is none; all other columns become metadata.
+    `form` None means the format of the file's suffix. Each bad record is given to `on_bad` and left out.
 
     Raises:
         BadInput: if there are bad records and `on_bad` is None.
         UsageError: if the file cannot be read, or the mapping is wrong.
     """
-    mapping = check_mapping(mapping or {}, (*PROBLEM_FIELDS, *CONVERSATION_FIELDS))
+    mapping = check_mapping(mapping or {}, (*PROBLEM_FIELDS, *TEST_FIELDS, *CONVERSATION_FIELDS))
     problems = list[Problem]()
     bad = list[BadRecord]()
     lines: dict[str, int] = {}
@@ -192,12 +205,16 @@ def _problem(record: Record, mapping: Mapping[str, str], number: int) -> Problem
         return BadRecord(record.line, reason)
     elif not question.strip():
         return BadRecord(record.line, "its question is empty")
-    try:
-        check = make_checker(values["check"] or DEFAULT_CHECK).name
-    except UsageError as error:
-        return BadRecord(record.line, str(error))
     answer, solution = values["answer"], values["solution"]
-    if answer is not None and "####" in answer:
+    try:
+        tests = _tests(record, values, mapping)
+        check = make_checker(values["check"] or (DEFAULT_CHECK if tests is None else PYTHON_TESTS)).name
+    except (UsageError, ValueError) as error:
+        return BadRecord(record.line, str(error))
+    if check == PYTHON_TESTS:
+        answer = answer if tests is None else tests.gold
+        question = question if tests is None else tests.question
+    elif answer is not None and "####" in answer:
         answer, solution = extract_answer(answer), answer
         if answer is None:
             return BadRecord(record.line, "there is nothing after #### in its answer")
@@ -205,6 +222,7 @@ def _problem(record: Record, mapping: Mapping[str, str], number: int) -> Problem
         answer = extract_answer(solution)
     used = {column for columns in _columns(record, PROBLEM_FIELDS, mapping).values() for column in columns}
     used |= {mapping.get(field, field) for field in told}
+    used |= set() if tests is None else tests.columns
     try:
         return Problem(
             id=(values["id"] or "").strip() or str(number),
@@ -217,6 +235,48 @@ def _problem(record: Record, mapping: Mapping[str, str], number: int) -> Problem
         )
     except ArgumentError as error:
         return BadRecord(record.line, error.message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tests:
+    """The tests of a record as a gold answer, the question that goes with them, and the columns of both."""
+
+    gold: str
+    question: str | None
+    columns: set[str]
+
+
+def _tests(record: Record, values: Mapping[str, str | None], mapping: Mapping[str, str]) -> _Tests | None:
+    """Return the tests of a record, None if it has none.
+
+    A column that may be meant otherwise holds tests where the check is theirs or a function is named beside it.
+
+    Raises:
+        ValueError: if a mapped column is missing, or a value is no text.
+    """
+    plain = {name: _joined(value) for name, value in record.values.items()}
+    columns = _columns(record, TEST_FIELDS, mapping)
+    found = read_values(Record(record.line, plain), TEST_FIELDS, mapping)
+    tests, function = found["tests"], found["entry_point"]
+    sure = function or "tests" in mapping or values["check"] == PYTHON_TESTS or columns["tests"] == ("test_list",)
+    if tests is None or not sure or values["check"] not in (None, PYTHON_TESTS):
+        return None
+    from ramify.answers.programs import gold_tests
+
+    question, setup = values["question"], found["setup"] or ""
+    if function and question is not None and re.search(rf"^(?:async )?def {re.escape(function)}\(", question, re.M):
+        setup = f"{setup}\n{question}".lstrip("\n")
+        question = f"{_COMPLETE}\n\n```python\n{question.strip()}\n```"
+    calls = function if function and re.search(r"^def check\(", tests, re.M) else None
+    used = {name for names in columns.values() for name in names}
+    return _Tests(gold_tests(tests, setup=setup, entry_point=calls), question, used)
+
+
+def _joined(value: Any) -> Any:
+    """Return the lines of a list of texts, anything else as it is."""
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in cast("list[Any]", value)):
+        return "\n".join(cast("list[str]", value))
+    return value
 
 
 def _told(record: Record, values: Mapping[str, str | None], mapping: Mapping[str, str]) -> dict[str, Any]:
@@ -262,7 +322,13 @@ def _opened(name: str) -> Generator[IO[bytes]]:
         return
     try:
         with user_path(name).open("rb") as stream:
-            yield stream
+            if name.endswith(_COMPRESSED):
+                with gzip.open(stream) as plain:
+                    yield cast("IO[bytes]", plain)
+            else:
+                yield stream
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UsageError(f"{name} is no whole gzip file ({error})", "check the file") from error
     except OSError as error:
         raise UsageError(f"{name} cannot be read ({error.strerror})", "check the path") from error
     except ValueError as error:

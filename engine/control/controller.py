@@ -47,6 +47,7 @@ class SearchController:
     """Tree, meter and decisions of one run; see the module's docstring.
 
     `answers` reads the answer of a path's text, `same` tells whether two answers are equal, `emit` takes events.
+    `usable` tells whether an answer may vote, None if all may.
     `tree` is a saved tree to go on with, whose nodes the policy has to adopt (`take_adopted`); None starts with the
     question.
     `parameters` is the policy's number of weights, 0 if unknown: slow models under a limit of time open with one path.
@@ -69,6 +70,7 @@ class SearchController:
         rates: Callable[[], Rates] = Rates,
         ends_at_answer: bool = True,
         tools: Callable[[SearchTree], ToolCalls] | None = None,
+        usable: Callable[[str], bool] | None = None,
     ) -> None:
         self.tree = tree or SearchTree()
         self.meter = meter
@@ -83,7 +85,7 @@ class SearchController:
         builder = RequestBuilder(self.tree, strategy, config, calls_tools=tools is not None)
         self._dispatcher = Dispatcher(builder, meter, self._steps, emit)
         self._path_ends = PathEnds(self.tree, answers, config.max_path_tokens, ends_at_answer)
-        self._votes = VoteCounter(self.tree, strategy, same, emit, answers.kind)
+        self._votes = VoteCounter(self.tree, strategy, same, emit, answers.kind, usable)
         self._adopted: list[AdoptedNode] = []
         self._winding_down = False
         self._asked_width = strategy.width

@@ -16,7 +16,8 @@ class VoteCounter:
     """The vote over the paths that have finished so far; it is counted again only after a change.
 
     `same` tells whether two answers are equal, `emit` takes an event after each count. `kind` is that of the answers,
-    which says whether they vote. `changed` is True from a change until a stop rule has seen it.
+    which says whether they vote. Answers for which `usable` is False do not vote while there are others. `changed` is
+    True from a change until a stop rule has seen it.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class VoteCounter:
         same: Callable[[str, str], bool],
         emit: Callable[[Event], None],
         kind: AnswerKind = AnswerKind.BOX,
+        usable: Callable[[str], bool] | None = None,
     ) -> None:
         self.changed = False
         self.kind = kind
@@ -33,6 +35,7 @@ class VoteCounter:
         self._strategy = strategy
         self._same = same
         self._emit = emit
+        self._usable = usable
         self._vote: Vote | None = None
 
     @property
@@ -52,8 +55,15 @@ class VoteCounter:
     def vote(self) -> Vote:
         """Return the vote over the paths that have finished so far."""
         if self._vote is None:
-            self._vote = decide(self.candidates(), self.strategy.vote, self._same, self.kind)
+            self._vote = decide(self._voters(), self.strategy.vote, self._same, self.kind)
         return self._vote
+
+    def _voters(self) -> list[Candidate]:
+        paths = self.candidates()
+        if self._usable is None:
+            return paths
+        usable = [each for each in paths if each.answer is not None and self._usable(each.answer)]
+        return usable or paths
 
     def recount(self) -> None:
         """Count again, after a path has finished or two answers turned out to be equal."""

@@ -30,6 +30,7 @@ from ..policy.prompts.prompt_format import PromptFormat, choose_prompt_format
 from ..policy.protocol import PolicyModel
 from ..runtime.llama.gguf_check import check_gguf
 from ..runtime.serve.loaded_model import LoadedModel
+from .code_rewards import EXAMPLES, ExamplesReward, ToolReward
 from .confidence import ConfidenceName, ConfidenceReward, LogRatioReward
 from .heads import HeadReward, LikelihoodHeadReward, StatesHeadReward
 from .http_reward import HttpReward
@@ -131,6 +132,8 @@ class RewardLoader:
             if found.plain == TOTALS:
                 return TotalsReward()
             return ArithmeticReward(exact=found.plain == EXACT_ARITHMETIC)
+        if found.runs:
+            return ExamplesReward() if found.plain == EXAMPLES else ToolReward()
         if found.confidence is not None and found.path is None:
             return _confidence(found.confidence, policy, found.confidence)
         assert found.path is not None

@@ -16,10 +16,12 @@ from ramify.reward.published import FAMILIES
 from ramify.reward.spec_loading import is_named, load_spec, spec_from_metadata
 from ramify.reward.totals import TOTALS
 from ramify.text import nearest_word
+from ramify.tools.sandbox import best_wall
 
 from ..library.catalog import bundled_heads, list_bundled, list_user_models, resolve_model
 from ..policy.remote.address import PREFIX
 from ..runtime.llama.gguf_check import check_gguf
+from .code_rewards import EXAMPLES, TOOL
 from .confidence import CONFIDENCES, ConfidenceName
 from .http_reward import PREFIX as HTTP
 from .http_reward import ScoreAddress, Wire, is_http, parse_score_address, text_format
@@ -38,9 +40,10 @@ class RewardName:
     """A reward as it is named.
 
     `text` is all of the name, `plain` the part without noise, and `model` the part that names a file, "" if there is
-    none; the file is `path`, and results call it `name`. `checks` means a check of the text, without a model.
+    none; the file is `path`, and results call it `name`. `checks` means a check of the text, without a model, and
+    `runs` the examples that code passes or the results of tools.
     `confidence` is the kind of a language model's confidence, that of the policy itself where there is no `path`.
-    `judge` is the address of a judge, `service` that of a reward behind HTTP. Without these four, the file is a reward
+    `judge` is the address of a judge, `service` that of a reward behind HTTP. Without these five, the file is a reward
     model, or the folder of a checkpoint (`is_checkpoint`). `head` is the file of a likelihood head, and `path` then the
     judge that it reads. `sigmas` are the standard deviations of noise on the scores, outermost first. `parts` are the
     rewards of a combination, which has none of the other fields but its text.
@@ -56,6 +59,7 @@ class RewardName:
     service: ScoreAddress | None = None
     is_checkpoint: bool = False
     checks: bool = False
+    runs: bool = False
     head: Path | None = None
     sigmas: tuple[float, ...] = ()
     parts: tuple[RewardName, ...] = ()
@@ -95,10 +99,10 @@ class RewardName:
 def read_reward_name(source: str | Path) -> RewardName:
     """Return what a name or path means.
 
-    That is one of CHECKS, one of CONFIDENCES, also with `:MODEL` for another language model's,
-    `head:JUDGE` for a bundled likelihood head, `head:FILE` or `head:FILE@MODEL` for one of the user's,
-    `openai:URL#MODEL`, `http:URL`, the folder of a Hugging Face checkpoint, or a model as `resolve_model` knows it;
-    `noisy:SIGMA:REWARD` is one of these with noise on its scores. Combinations of them are read by
+    That is one of CHECKS, EXAMPLES or TOOL, one of CONFIDENCES, also with `:MODEL` for another
+    language model's, `head:JUDGE` for a bundled likelihood head, `head:FILE` or `head:FILE@MODEL` for one of the
+    user's, `openai:URL#MODEL`, `http:URL`, the folder of a Hugging Face checkpoint, or a model as `resolve_model`
+    knows it; `noisy:SIGMA:REWARD` is one of these with noise on its scores. Combinations of them are read by
     `ramify.reward.algebra`.
 
     Raises:
@@ -132,6 +136,8 @@ def check_reward(source: str | Path, spec: str | None = None) -> RewardName:
         UsageError: if the name is malformed, or there is no such format.
     """
     found = read_reward_name(source)
+    if found.plain == EXAMPLES:
+        best_wall()
     if found.parts:
         for part in found.parts:
             check_reward(part.text, spec if part.is_reward_model or part.service is not None else None)
@@ -170,6 +176,8 @@ def _plain_name(source: str | Path) -> RewardName:
     if isinstance(source, str):
         if source in CHECKS:
             return RewardName(text=text, plain=text, name=text, checks=True)
+        if source in (EXAMPLES, TOOL):
+            return RewardName(text=text, plain=text, name=text, runs=True)
         for kind in CONFIDENCES:
             if source == kind:
                 return RewardName(text=text, plain=text, confidence=kind)
@@ -259,7 +267,7 @@ def _nearest(text: str) -> str | None:
     if not colon:
         entries = (*list_bundled(), *list_user_models())
         rewards = [each.name for each in entries if each.role != "policy"]
-        words = [*CONFIDENCES, *CHECKS, NO_REWARD, DEFAULT_REWARD_NAME, *rewards]
+        words = [*CONFIDENCES, *CHECKS, EXAMPLES, TOOL, NO_REWARD, DEFAULT_REWARD_NAME, *rewards]
     is_path = "/" in kind or (text.endswith(".gguf") and not colon)
     near = None if is_path or kind in words else nearest_word(kind.lower(), words, cutoff=0.6)
     return None if near is None else f"{near}{colon}{rest}"

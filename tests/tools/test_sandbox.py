@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from ramify.tools import sandbox
-from ramify.tools.python_tool import PYTHON_TOOL
+from ramify.tools.programs import python_tool
 from ramify.tools.sandbox import SandboxLimits, Wall, run_python
 
 pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's"), pytest.mark.slow]
@@ -76,7 +76,7 @@ async def test_many_files_are_limited(closed):
 async def test_output_without_end_is_cut(wall):
     outcome = await run_python("while True:\n    print('x' * 1000)", TIGHT, wall)
     assert outcome.flooded and len(outcome.output) <= TIGHT.output_bytes
-    assert "printed without end" in await PYTHON_TOOL.call({"code": "while True: print('x' * 1000)"})
+    assert "printed without end" in await python_tool().call({"code": "while True: print('x' * 1000)"})
 
 
 async def test_a_loop_without_end_is_ended(wall):
