@@ -26,7 +26,7 @@ from .sandbox_program import WORK
 
 _LAUNCHER = Path(__file__).with_name("sandbox_program.py")
 _SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/ld.so.conf.d")
-_PROBE_S = 20.0
+_PROBE_S = 120.0
 _RUNNER = """
 import ast, sys
 source = sys.stdin.read()
