@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,23 @@ REAL_MODELS = {
 """Files of the folder RAMIFY_REAL_MODELS: a chat model, a base model and a larger chat model."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Files with slow tests come first, so that processes side by side end at the same time.
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session")
+def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return paths of folders of their own; `mktemp` would look at all the others each time."""
+    above = tmp_path_factory.mktemp("users")
+    return (above / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("user")
+def own_folders(monkeypatch: pytest.MonkeyPatch, users: Iterator[Path]) -> None:
+    folder = next(users)
+    folder.mkdir()
     monkeypatch.setenv("RAMIFY_DATA", str(folder / "data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
     monkeypatch.delenv("RAMIFY_CONFIG", raising=False)

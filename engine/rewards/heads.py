@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -50,6 +51,51 @@ class FeatureSession(Protocol):
         ...
 
 
+class HeadSession(ABC):
+    """The paths of one question that a head scores.
+
+    `_sums` has the sums of features up to the end of each node's path, with the path's tokens after the prompt or with
+    all of them, as the subclass counts.
+    """
+
+    def __init__(self, name: str, head: LikelihoodHead) -> None:
+        self._name = name
+        self._head = head
+        self._sums: dict[int, tuple[tuple[int, ...], PathFeatures]] = {}
+
+    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
+        """Return one score in [0, 1] for each path, in order.
+
+        Raises:
+            RewardContextExceeded: if paths are too long; nothing has been evaluated then.
+        """
+        rows = await self.features(steps)
+        return checked_scores(self._name, steps, self._head.chances(rows)) if steps else []
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Free what is cached for these nodes."""
+        for node in nodes:
+            self._sums.pop(node, None)
+        await self._free(nodes)
+
+    async def close(self) -> None:
+        """Free all that is cached for the question."""
+        self._sums.clear()
+        await self._free(None)
+
+    @abstractmethod
+    async def features(self, steps: Sequence[ScoredStep]) -> list[Row]:
+        """Return the head's features at the end of each path.
+
+        Raises:
+            RewardContextExceeded: if paths are too long; nothing has been evaluated then.
+        """
+
+    @abstractmethod
+    async def _free(self, nodes: Sequence[int] | None) -> None:
+        """Free what the judge holds for these nodes, None for all."""
+
+
 class LikelihoodHeadReward:
     """Chance that a path is right so far, by a likelihood head on a judge's log probabilities.
 
@@ -83,28 +129,19 @@ class LikelihoodHeadReward:
         return LikelihoodHeadSession(self, await self.judge.open(question), told if self.ends is not None else None)
 
 
-class LikelihoodHeadSession:
+class LikelihoodHeadSession(HeadSession):
     """The paths of one question."""
 
     def __init__(self, reward: LikelihoodHeadReward, paths: LikelihoodSession, told: Told | None = None) -> None:
+        super().__init__(reward.name, reward.head)
         self._reward = reward
         self._paths = paths
         self._told = told
-        self._sums: dict[int, tuple[tuple[int, ...], PathFeatures]] = {}
 
     @property
     def usage(self) -> ScoreUsage:
         """Tokens used since the session was opened."""
         return self._paths.usage
-
-    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
-        """Return one score in [0, 1] for each path, in order.
-
-        Raises:
-            RewardContextExceeded: if paths are too long; nothing has been evaluated then.
-        """
-        rows = await self.features(steps)
-        return checked_scores(self._reward.name, steps, self._reward.head.chances(rows)) if steps else []
 
     async def features(self, steps: Sequence[ScoredStep]) -> list[Row]:
         """Return the features [14] at the end of each path.
@@ -161,16 +198,8 @@ class LikelihoodHeadSession:
         self._sums[node] = tokens, sums
         return rows[-1]
 
-    async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is cached for these nodes."""
-        for node in nodes:
-            self._sums.pop(node, None)
-        await self._paths.release(nodes)
-
-    async def close(self) -> None:
-        """Free all that is cached for the question."""
-        self._sums.clear()
-        await self._paths.close()
+    async def _free(self, nodes: Sequence[int] | None) -> None:
+        await (self._paths.close() if nodes is None else self._paths.release(nodes))
 
 
 class StatesHeadReward:
@@ -205,26 +234,17 @@ class StatesHeadReward:
         return StatesHeadSession(self, *await self.judge.open_tree(question))
 
 
-class StatesHeadSession:
+class StatesHeadSession(HeadSession):
     """The paths of one question in the judge."""
 
     def __init__(self, reward: StatesHeadReward, prompt: tuple[int, ...], tree: TokenTree, limit: int) -> None:
+        super().__init__(reward.name, reward.head)
         self._reward = reward
         self._prompt = prompt
         self._tree = tree
         self._limit = limit
-        self._sums: dict[int, tuple[tuple[int, ...], PathFeatures]] = {}
         self.usage = ScoreUsage()
         """Tokens used since the session was opened."""
-
-    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
-        """Return one score in [0, 1] for each path, in order.
-
-        Raises:
-            RewardContextExceeded: if paths are too long; nothing has been evaluated then.
-        """
-        rows = await self.features(steps)
-        return checked_scores(self._reward.name, steps, self._reward.head.chances(rows)) if steps else []
 
     async def features(self, steps: Sequence[ScoredStep]) -> list[Row]:
         """Return the features [20 + 2 width] at the end of each path.
@@ -290,16 +310,11 @@ class StatesHeadSession:
         last = range(count - request.groups[-1], count)
         return pooled_features(likelihoods[-1], [rows[place][1:] for place in last if drawn[place]], rows[-2:])
 
-    async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is cached for these nodes."""
-        for node in nodes:
-            self._sums.pop(node, None)
-        self._tree.release(nodes)
-
-    async def close(self) -> None:
-        """Free all that is cached for the question."""
-        self._sums.clear()
-        self._tree.close()
+    async def _free(self, nodes: Sequence[int] | None) -> None:
+        if nodes is None:
+            self._tree.close()
+        else:
+            self._tree.release(nodes)
 
 
 HeadReward = LikelihoodHeadReward | StatesHeadReward

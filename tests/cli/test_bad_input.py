@@ -79,20 +79,20 @@ def test_one_line_on_stderr_and_the_right_exit_code(ramify, files, arguments, co
 
 
 @pytest.mark.parametrize("option", ["--prompt-preset", "--step-format"])
-def test_unknown_formats(process, bundled, option):
-    result = process(option, "no-such-format", "q")
+def test_unknown_formats(ramify, bundled, option):
+    result = ramify(option, "no-such-format", "q")
     assert (result.code, result.out) == (2, "")
     assert "no-such-format" in result.error
 
 
-def test_a_truncated_model(process, bundled, tmp_path):
+@pytest.mark.parametrize("kept", [100, 0.5, -1])
+def test_a_truncated_model(ramify, bundled, tmp_path, kept):
     whole = next(entry for entry in list_bundled() if entry.name == "demo-m").files["q8_0"].read_bytes()
     file = tmp_path / "cut.gguf"
-    for kept in (100, len(whole) // 2, len(whole) - 1):
-        file.write_bytes(whole[:kept])
-        result = process("--model", str(file), "q")
-        assert (result.code, result.out) == (3, "")
-        assert "cut.gguf" in result.error
+    file.write_bytes(whole[: kept if kept != 0.5 else len(whole) // 2])
+    result = ramify("--model", str(file), "q")
+    assert (result.code, result.out) == (3, "")
+    assert "cut.gguf" in result.error
 
 
 def test_a_policy_is_no_reward_model(process, bundled):
@@ -101,7 +101,7 @@ def test_a_policy_is_no_reward_model(process, bundled):
     assert result.error.startswith("error: ")
 
 
-def test_a_question_longer_than_the_context(process, bundled):
-    result = process(stdin="Tom has 3 apples. " * 2000)
+def test_a_question_longer_than_the_context(ramify, bundled):
+    result = ramify("Tom has 3 apples. " * 2000)
     assert (result.code, result.out) == (2, "")
     assert "context" in result.error

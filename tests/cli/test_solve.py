@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from xml.etree import ElementTree
 
 import networkx as nx
@@ -154,10 +153,10 @@ def test_no_answer_without_a_budget_is_exit_code_4_too(ramify, scripted):
 def test_an_interrupt_writes_the_best_answer_so_far(ramify, scripted):
     def slow(question: str, path: tuple[int, ...]) -> str:
         if path == (3,):
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+            os.kill(os.getpid(), signal.SIGINT)
         return "The answer is 7." if path[0] < 4 else "A step.\n"
 
-    scripted(ScriptedModel(slow, delay_s=0.02))
+    scripted(ScriptedModel(slow, delay_s=0.001))
     result = ramify("solve", "-r", "none", "-w", "500", "How many?")
     assert (result.code, result.out) == (130, "7\n")
     assert " · user · " in result.err
@@ -166,10 +165,10 @@ def test_an_interrupt_writes_the_best_answer_so_far(ramify, scripted):
 def test_an_interrupt_before_any_answer(ramify, scripted):
     def slow(question: str, path: tuple[int, ...]) -> str:
         if path == (0,):
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+            os.kill(os.getpid(), signal.SIGINT)
         return "A step.\n"
 
-    scripted(ScriptedModel(slow, delay_s=0.02))
+    scripted(ScriptedModel(slow, delay_s=0.001))
     result = ramify("solve", "-r", "none", "-w", "500", "-q", "How many?")
     assert (result.code, result.out.replace("A step.\n", "")) == (130, "")
     assert result.err.splitlines()[-1] == "error: interrupted before any path finished"
@@ -190,10 +189,10 @@ class Deaf(ScriptedModel):
 def test_a_second_interrupt_does_not_wait(ramify, scripted):
     def slow(question: str, path: tuple[int, ...]) -> str:
         if path == (0,):
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+            os.kill(os.getpid(), signal.SIGINT)
         return "A step.\n"
 
-    scripted(Deaf(slow, delay_s=0.05))
+    scripted(Deaf(slow, delay_s=0.001))
     result = ramify("solve", "-r", "none", "-w", "500", "-q", "How many?")
     assert (result.code, result.out.replace("A step.\n", "")) == (130, "")
 
@@ -201,10 +200,10 @@ def test_a_second_interrupt_does_not_wait(ramify, scripted):
 def test_a_second_interrupt_writes_the_text_so_far(ramify, scripted):
     def slow(question: str, path: tuple[int, ...]) -> str:
         if len(path) == 3:
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+            os.kill(os.getpid(), signal.SIGINT)
         return f"Step {len(path)}.\n"
 
-    scripted(Deaf(slow, delay_s=0.1))
+    scripted(Deaf(slow, delay_s=0.001))
     result = ramify("solve", "-r", "none", "-s", "greedy", "--json", "-q", "How many?")
     assert result.code == 130
     assert json.loads(result.out)["text"].startswith("Step 1.\nStep 2.\n")

@@ -14,6 +14,7 @@ from ramify.events import AnswerUpdate, BudgetUsed, NodeAdded, NodeScored, RunFi
 from ramify.reward.testing import ScriptedReward
 from ramify.search.budget import Budget
 from ramify.search.node import FinishReason, NodeState, PruneReason
+from ramify.search.registry import make_strategy, strategy_names
 from ramify.search.stopping import StopReason
 from ramify.search.strategies.auto import Auto
 from ramify.search.strategies.mcts import MCTS
@@ -21,6 +22,8 @@ from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import BestOfN, Greedy, MajorityVote, WeightedVote
 from ramify.search.strategy import Strategy
 from ramify.solution import Solution
+
+from .virtual_time import in_virtual_time
 
 SCRIPT: Mapping[tuple[int, ...], str] = {
     (0,): "good start\n",
@@ -169,11 +172,14 @@ async def test_the_end_of_a_path_without_an_answer_does_not_vote() -> None:
     assert [candidate.votes for candidate in solution.candidates] == [0, 1]
 
 
-async def test_seconds_limit_ends_a_slow_run() -> None:
+@pytest.mark.parametrize("name", strategy_names())
+@in_virtual_time
+async def test_a_limit_of_seconds_is_exceeded_by_one_step_at_most(name: str) -> None:
     slow = ScriptedModel(lambda question, path: "on and on\n", delay_s=0.02)
-    solution = await solve(slow, strategy=MajorityVote(width=2, max_depth=10_000), budget=Budget(seconds=0.3))
+    reward = ScriptedReward(lambda question, steps: 0.5)
+    solution = await solve(slow, reward, strategy=make_strategy(name, max_depth=10_000), budget=Budget(seconds=0.3))
     assert solution.stop_reason is StopReason.BUDGET_SECONDS
-    assert solution.usage.seconds < 5
+    assert 0.3 - 0.02 <= solution.usage.seconds <= 0.3 + 0.021
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

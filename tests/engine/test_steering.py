@@ -15,6 +15,8 @@ from ramify.events import BudgetChanged, NodePinned, RunPaused, RunResumed
 from ramify.search.node import NodeState, PruneReason
 from ramify.testing import ScriptedModel
 
+from .virtual_time import in_virtual_time
+
 
 def chain(question: str, path: tuple[int, ...]) -> str:
     """Every path has three steps; its first child number is its answer."""
@@ -174,6 +176,7 @@ async def test_a_raised_budget_lets_the_search_go_on() -> None:
     assert BudgetChanged(budget=larger) in events
 
 
+@in_virtual_time
 async def test_a_later_deadline_is_kept() -> None:
     model = ScriptedModel(chain, delay_s=0.05)
     async with (

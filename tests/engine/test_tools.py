@@ -148,10 +148,12 @@ async def test_a_tool_that_raises_is_slow_or_says_too_much():
     async def floods() -> str:
         return "x" * 10_000_000
 
-    for each, said in ((raises, "RuntimeError: broken"), (sleeps, "longer than 0.2 s"), (blocks, "longer than 0.2 s")):
+    late = "longer than 0.2 s"
+    for each, said, seconds in ((raises, "RuntimeError: broken", 60), (sleeps, late, 0.2), (blocks, late, 0.2)):
         call = f'<tool_call>{{"name": "{each.name}", "arguments": {{}}}}</tool_call>\n'
+        script = (call, "", "\\boxed{1}")
         solution = await solved(
-            ramify.Greedy(), lambda q, p, c=call: (c, "", "\\boxed{1}")[len(p) - 1], tools=[each], tool_seconds=0.2
+            ramify.Greedy(), lambda q, p, s=script: s[len(p) - 1], tools=[each], tool_seconds=seconds
         )
         assert said in solution.tree.node(2).text and solution.answer == "1"
     call = '<tool_call>{"name": "floods", "arguments": {}}</tool_call>\n'

@@ -14,7 +14,7 @@ import pytest
 
 from .programs import TARGETS
 
-SECONDS = float(os.environ.get("RAMIFY_FUZZ_SECONDS", "60"))
+SECONDS = float(os.environ.get("RAMIFY_FUZZ_SECONDS", "22"))
 """For all targets together."""
 START_S = 120
 """Time that a child may take to start, on a busy machine, and to shrink a failure."""

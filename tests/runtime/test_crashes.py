@@ -16,6 +16,9 @@ from ramify.reward.protocol import ReadRequest
 
 from .driving import PROMPT, config_of, expand, given_up, loaded_model, step_request, until, worker_pid
 
+PATIENCE_S = 100.0
+"""Time for a worker to start on a busy machine."""
+
 pytestmark = pytest.mark.asyncio
 
 
@@ -31,7 +34,7 @@ async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> Non
                 results.update(await expand(run, *(step_request(child, 1, max_tokens=200) for child in range(3, 15))))
 
             tasks.start_soon(work)
-            await anyio.sleep(0.2)
+            await until(lambda: loaded.waits)
             os.kill(pid, signal.SIGKILL)
         assert worker_pid(loaded) != pid
         assert {len(each.tokens) for each in results.values()} == {200}
@@ -47,7 +50,7 @@ async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> Non
 
 
 async def test_a_worker_that_hangs_is_replaced_and_the_runs_go_on(slow: Path) -> None:
-    async with Runtime(hang_s=3.0) as runtime:
+    async with Runtime(hang_s=PATIENCE_S) as runtime:
         loaded = await runtime.load(config_of(slow, context_tokens=4096))
         run = await loaded.open_run(PROMPT)
         pid = worker_pid(loaded)
@@ -58,17 +61,25 @@ async def test_a_worker_that_hangs_is_replaced_and_the_runs_go_on(slow: Path) ->
                 results.update(await expand(run, *(step_request(child, max_tokens=120) for child in range(1, 9))))
 
             tasks.start_soon(work)
-            await anyio.sleep(0.2)
+            await until(lambda: loaded.waits)
             os.kill(pid, signal.SIGSTOP)
+            runtime._hang_s = 0.5  # pyright: ignore[reportPrivateUsage]
+            await until(lambda: worker_pid(loaded) != pid)
+            # The new worker may take long to start.
+            runtime._hang_s = PATIENCE_S  # pyright: ignore[reportPrivateUsage]
         assert worker_pid(loaded) != pid
         assert {len(each.tokens) for each in results.values()} == {120}
 
 
 async def test_an_idle_worker_is_not_taken_to_hang(slow: Path) -> None:
-    async with Runtime(hang_s=0.4) as runtime:
+    async with Runtime(hang_s=PATIENCE_S) as runtime:
         loaded = await runtime.load(config_of(slow, context_tokens=4096))
         pid = worker_pid(loaded)
-        await anyio.sleep(1.2)
+        idle_s = runtime._heard_s  # pyright: ignore[reportPrivateUsage]
+        runtime._hang_s = 0.2  # pyright: ignore[reportPrivateUsage]
+        # The time without work does not count.
+        await until(lambda: runtime._heard_s > idle_s + 0.4)  # pyright: ignore[reportPrivateUsage]
+        runtime._hang_s = PATIENCE_S  # pyright: ignore[reportPrivateUsage]
         assert len(await expand(await loaded.open_run(PROMPT), step_request(1, max_tokens=2))) == 1
         assert worker_pid(loaded) == pid
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,12 +139,11 @@ async def test_cancelled_sequences_end_at_once_and_leave_no_cells(slow: Path) ->
     async with loaded_model(slow, context_tokens=4096) as loaded:
         run = await loaded.open_run(PROMPT)
         delivered: list[StepResult] = []
-        started = time.monotonic()
         with anyio.move_on_after(0.3) as scope:
             requests = [step_request(child, max_tokens=200) for child in range(1, 17)]
             await run.expand(requests, allowance=None, on_result=delivered.append)
         assert scope.cancelled_caught
-        assert time.monotonic() - started < 3.0
+        assert len(delivered) < 16
         before = await loaded.statistics()
         await anyio.sleep(0.2)
         assert (await loaded.statistics()).decode_calls == before.decode_calls

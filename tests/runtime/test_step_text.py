@@ -77,12 +77,12 @@ def test_steps_are_cut_where_they_would_have_ended(text: str) -> None:
 
 def test_the_time_is_linear_in_the_length() -> None:
     for unit in ("a\n\n", "# a\n\n", "\\[\n\n"):
-        started_s = time.perf_counter()
+        started_s = time.process_time()
         split_steps(unit * 20_000, BLANK)
-        assert time.perf_counter() - started_s < 5.0
-    started_s = time.perf_counter()
+        assert time.process_time() - started_s < 5.0
+    started_s = time.process_time()
     split_steps("```\n" + "a\n\n" * 20_000, BLANK)
-    assert time.perf_counter() - started_s < 5.0
+    assert time.process_time() - started_s < 5.0
 
 
 @pytest.mark.parametrize("size", [1, 4, 50])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -16,7 +18,7 @@ from ramify.server.config import Caller, ServerConfig, read_callers
 from ramify.server.gate import JsonLines
 from ramify.server.service import bind
 
-from .conftest import QUESTION
+from .conftest import QUESTION, Served, Serving
 
 CHAT = "/v1/chat/completions"
 SLOW = {"strategy": "majority", "width": 2, "max_path_tokens": 4000, "max_step_tokens": 20}
@@ -28,6 +30,35 @@ def body(**fields: Any) -> dict[str, Any]:
 
 def endless(question: str, path: tuple[int, ...]) -> str:
     return "On and on.\n"
+
+
+Full = tuple[Served, httpx.AsyncClient, list[httpx.Response]]
+
+
+async def until(http: httpx.AsyncClient, **wanted: int) -> None:
+    """Wait until the server has these numbers of runs."""
+    with anyio.fail_after(60):
+        while not wanted.items() <= (await http.get("/health")).json().items():
+            await anyio.sleep(0.01)
+
+
+@asynccontextmanager
+async def full(
+    serving: Serving, **config: Any
+) -> AsyncGenerator[Full]:
+    """Serve one run, while another one waits; yield the responses to both, which come in the block."""
+    found: list[httpx.Response] = []
+    async with serving(endless, delay_s=0.02, max_runs=1, **config) as server, server.http() as http:
+
+        async def ask() -> None:
+            found.append(await http.post(CHAT, json=body(ramify=SLOW)))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await until(http, running=1)
+            tasks.start_soon(ask)
+            await until(http, running=1, queued=1)
+            yield server, http, found
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -63,28 +94,17 @@ async def test_a_caller_has_limits(serving):
 
 
 async def test_beyond_the_queue_requests_are_refused(serving):
-    async with serving(endless, delay_s=0.02, max_runs=1, max_queued=1) as server, server.http() as http:
-        found: list[httpx.Response] = []
-
-        async def ask() -> None:
-            found.append(await http.post(CHAT, json=body(ramify=SLOW)))
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(2):
-                tasks.start_soon(ask)
-            while (state := (await http.get("/health")).json())["queued"] < 1:
-                await anyio.sleep(0.01)
-            assert state["running"] == 1
-            refused = await http.post(CHAT, json=body())
-            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "queue_full")
-            assert refused.json()["error"]["type"] == "rate_limit_error"
-            assert int(refused.headers["retry-after"]) >= 1
-            # One after the other, as the second runs when the first has ended.
-            while len(found) < 2:
-                for run in (await http.get("/v1/ramify/runs")).json()["data"]:
-                    if run["status"] == "running":
-                        await http.post(f"/v1/ramify/runs/{run['id']}/stop", json={})
-                await anyio.sleep(0.02)
+    async with full(serving, max_queued=1) as (_, http, found):
+        refused = await http.post(CHAT, json=body())
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "queue_full")
+        assert refused.json()["error"]["type"] == "rate_limit_error"
+        assert int(refused.headers["retry-after"]) >= 1
+        # One after the other, as the second runs when the first has ended.
+        while len(found) < 2:
+            for run in (await http.get("/v1/ramify/runs")).json()["data"]:
+                if run["status"] == "running":
+                    await http.post(f"/v1/ramify/runs/{run['id']}/stop", json={})
+            await anyio.sleep(0.02)
     assert [each.status_code for each in found] == [200, 200]
 
 
@@ -111,14 +131,17 @@ async def test_a_caller_at_its_bound_lets_others_pass(serving):
 async def test_a_client_that_goes_away_cancels_its_run(serving, stream):
     async with serving(endless, delay_s=0.02) as server:
         async with server.http() as http:
-            with anyio.move_on_after(0.5):
-                async with http.stream("POST", CHAT, json=body(ramify=SLOW, stream=stream)) as response:
-                    async for _ in response.aiter_lines():
-                        pass
-        async with server.http() as http:
-            with anyio.fail_after(10):
-                while (await http.get("/health")).json()["running"]:
-                    await anyio.sleep(0.01)
+            async with server.http() as leaving, anyio.create_task_group() as tasks:
+
+                async def ask() -> None:
+                    async with leaving.stream("POST", CHAT, json=body(ramify=SLOW, stream=stream)) as response:
+                        async for _ in response.aiter_lines():
+                            pass
+
+                tasks.start_soon(ask)
+                await until(http, running=1)
+                tasks.cancel_scope.cancel()
+            await until(http, running=0)
             (run,) = (await http.get("/v1/ramify/runs")).json()["data"]
     assert run["status"] == "cancelled"
 
@@ -143,20 +166,8 @@ async def test_clients_that_go_away_at_random_leave_nothing_behind(serving):
 
 
 async def test_the_end_of_a_server_answers_what_runs(serving):
-    async with serving(endless, delay_s=0.02, grace_s=0.5, max_runs=1) as server, server.http() as http:
-        found: list[httpx.Response] = []
-
-        async def ask() -> None:
-            found.append(await http.post(CHAT, json=body(ramify=SLOW)))
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ask)
-            while (await http.get("/health")).json()["running"] < 1:
-                await anyio.sleep(0.01)
-            tasks.start_soon(ask)
-            while (await http.get("/health")).json()["queued"] < 1:
-                await anyio.sleep(0.01)
-            server.end.set()
+    async with full(serving, grace_s=0.5) as (server, _, found):
+        server.end.set()
     by_status = {each.status_code: each.json() for each in found}
     assert by_status.keys() == {200, 503}
     assert by_status[200]["ramify"]["stop_reason"] == "user"
