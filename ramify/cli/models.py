@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import read_kv_types
+from ramify.model_settings import read_kv_types
+
 from ..text import duration_text, one_line, size_text
 from . import terminal
 from .option_types import COUNT, COUNT_RANGE

@@ -11,10 +11,11 @@ import pytest
 
 from ramify.cli.config import known_settings
 from ramify.cli.options import SearchPlan, search_options
-from ramify.config import SEARCH_SETTINGS, SETTINGS, EngineConfig, ModelSettings, RunConfig
+from ramify.config import SEARCH_SETTINGS, SETTINGS, EngineConfig, RunConfig
 from ramify.engine.engine import Engine
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.errors import UsageError
+from ramify.model_settings import ModelSettings
 from ramify.sampling_params import SamplingParams
 from ramify.search.budget import UNITS, Budget
 from ramify.settings import COUNT, INTEGER, NUMBER, Setting, declared, identity_of, verify

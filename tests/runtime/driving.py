@@ -35,12 +35,19 @@ def step_request(child: int, parent: int = 0, *, max_tokens: int = 12, **options
 
 
 async def expand(
-    run: TokenTree, *requests: StepRequest, allowance: int | None = None, step: StepFormat | None = None
+    run: TokenTree,
+    *requests: StepRequest,
+    allowance: int | None = None,
+    step: StepFormat | None = None,
+    on_first: Callable[[], object] = lambda: None,
 ) -> dict[int, StepResult]:
+    """Return the results by child; `on_first` is called when the first one is there, while others are generated."""
     results: dict[int, StepResult] = {}
 
     def take(result: StepResult) -> None:
         results[result.child] = result
+        if len(results) == 1:
+            on_first()
 
     await run.expand(requests, allowance=allowance, on_result=take, step=step)
     return results

@@ -27,17 +27,12 @@ async def test_a_killed_worker_is_replaced_and_the_runs_go_on(slow: Path) -> Non
         run = await loaded.open_run(PROMPT)
         first = await expand(run, step_request(1, max_tokens=6), step_request(2, max_tokens=6))
         pid = worker_pid(loaded)
-        results: dict[int, StepResult] = {}
-        async with anyio.create_task_group() as tasks:
-
-            async def work() -> None:
-                results.update(await expand(run, *(step_request(child, 1, max_tokens=200) for child in range(3, 15))))
-
-            tasks.start_soon(work)
-            await until(lambda: loaded.waits)
-            os.kill(pid, signal.SIGKILL)
+        others = (step_request(child, 1, max_tokens=100) for child in range(4, 15))
+        results = await expand(
+            run, step_request(3, 1, max_tokens=3), *others, on_first=lambda: os.kill(pid, signal.SIGKILL)
+        )
         assert worker_pid(loaded) != pid
-        assert {len(each.tokens) for each in results.values()} == {200}
+        assert sorted(len(each.tokens) for each in results.values()) == [3] + [100] * 11
         # The path of node 1 had to be evaluated again, which is counted.
         assert sum(each.prompt_tokens for each in results.values()) == 0
         assert sum(each.reevaluated_tokens for each in results.values()) == len(PROMPT) + 5
@@ -58,17 +53,19 @@ async def test_a_worker_that_hangs_is_replaced_and_the_runs_go_on(slow: Path) ->
         async with anyio.create_task_group() as tasks:
 
             async def work() -> None:
-                results.update(await expand(run, *(step_request(child, max_tokens=120) for child in range(1, 9))))
+                others = (step_request(child, max_tokens=60) for child in range(2, 9))
+                results.update(await expand(run, step_request(1, max_tokens=3), *others, on_first=stop))
+
+            def stop() -> None:
+                os.kill(pid, signal.SIGSTOP)
+                runtime._hang_s = 0.5  # pyright: ignore[reportPrivateUsage]
 
             tasks.start_soon(work)
-            await until(lambda: loaded.waits)
-            os.kill(pid, signal.SIGSTOP)
-            runtime._hang_s = 0.5  # pyright: ignore[reportPrivateUsage]
             await until(lambda: worker_pid(loaded) != pid)
             # The new worker may take long to start.
             runtime._hang_s = PATIENCE_S  # pyright: ignore[reportPrivateUsage]
         assert worker_pid(loaded) != pid
-        assert {len(each.tokens) for each in results.values()} == {120}
+        assert sorted(len(each.tokens) for each in results.values()) == [3] + [60] * 7
 
 
 async def test_an_idle_worker_is_not_taken_to_hang(slow: Path) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ramify.config import KV_TYPES
 from ramify.engine.runtime.llama import devices, native
 from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.llama.native import Context, Model
 from ramify.errors import ModelLoadError, UsageError
+from ramify.model_settings import KV_TYPES
 
 from .tiny_gguf import Shape, write_tiny
 

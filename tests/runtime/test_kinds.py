@@ -65,7 +65,7 @@ def test_a_model_with_a_window_forks_behind_it_exactly(kind_file: Callable[[str]
 async def test_a_tree_over_several_windows_evaluates_each_token_once(
     kind_file: Callable[[str], Path], architecture: str
 ) -> None:
-    async with Runtime() as runtime:
+    async with Runtime("thread") as runtime:
         loaded = await runtime.load(config_of(kind_file(architecture)))
         assert loaded.info.window_tokens == WINDOW
         run = await loaded.open_run(PROMPT)
@@ -89,7 +89,7 @@ async def test_a_tree_over_several_windows_evaluates_each_token_once(
 async def test_what_cannot_branch_is_refused_with_one_line(
     kind_file: Callable[[str], Path], architecture: str, tiny: Path
 ) -> None:
-    async with Runtime() as runtime:
+    async with Runtime("thread") as runtime:
         pid = runtime.worker
         with pytest.raises(ModelLoadError, match=f"recurrent model \\({architecture}\\), which trees cannot") as caught:
             await runtime.load(config_of(kind_file(architecture)))
@@ -122,7 +122,7 @@ async def test_what_does_not_write_from_left_to_right_is_refused(tmp_path: Path,
         write_kind(file, architecture)
     else:
         write_tiny(file, architecture=architecture)
-    async with Runtime() as runtime:
+    async with Runtime("thread") as runtime:
         with pytest.raises(ModelLoadError, match=words) as caught:
             await runtime.load(config_of(file))
     assert "\n" not in str(caught.value)

@@ -46,7 +46,7 @@ async def test_a_tree_grows_and_each_token_is_evaluated_once(tiny: Path, isolati
 
 
 async def test_draws_do_not_depend_on_what_else_is_decoded(tiny: Path) -> None:
-    async with loaded_model(tiny) as loaded:
+    async with loaded_model(tiny, "thread") as loaded:
         alone = await loaded.open_run(PROMPT)
         expected = (await expand(alone, step_request(1, max_tokens=6)))[1]
         alone.close()
@@ -63,7 +63,7 @@ async def test_draws_do_not_depend_on_what_else_is_decoded(tiny: Path) -> None:
 
 
 async def test_steps_end_where_they_should(tiny: Path, ending: Path) -> None:
-    async with loaded_model(tiny) as loaded:
+    async with loaded_model(tiny, "thread") as loaded:
         run = await loaded.open_run(PROMPT)
         results = await expand(run, *(step_request(child, max_tokens=200) for child in range(1, 9)), step=ANY_A)
         for each in results.values():
@@ -71,7 +71,7 @@ async def test_steps_end_where_they_should(tiny: Path, ending: Path) -> None:
             pieces = [loaded.tokenizer.piece(token, special=False) for token in each.tokens]
             letters = [any(byte in b"abcdefghijklm" for byte in piece) for piece in pieces]
             assert letters.index(True) == len(pieces) - 1
-    async with loaded_model(ending) as loaded:
+    async with loaded_model(ending, "thread") as loaded:
         run = await loaded.open_run(PROMPT)
         results = await expand(run, *(step_request(child, max_tokens=60) for child in range(1, 9)))
         ended = [each for each in results.values() if each.finish_reason == "eos"]
@@ -83,7 +83,7 @@ async def test_steps_end_where_they_should(tiny: Path, ending: Path) -> None:
 
 
 async def test_an_allowance_is_spent_to_the_token(tiny: Path) -> None:
-    async with loaded_model(tiny) as loaded:
+    async with loaded_model(tiny, "thread") as loaded:
         run = await loaded.open_run(PROMPT)
         results = await expand(run, *(step_request(child, max_tokens=50) for child in range(1, 8)), allowance=100)
         assert sum(len(each.tokens) for each in results.values()) == 100
@@ -91,7 +91,7 @@ async def test_an_allowance_is_spent_to_the_token(tiny: Path) -> None:
 
 
 async def test_greedy_takes_the_best_logit(tiny: Path) -> None:
-    async with loaded_model(tiny) as loaded:
+    async with loaded_model(tiny, "thread") as loaded:
         run = await loaded.open_run(PROMPT)
         greedy = TokenSampling(temperature=0.0)
         result = (await expand(run, step_request(1, sampling=greedy, max_tokens=1)))[1]
@@ -102,7 +102,7 @@ async def test_greedy_takes_the_best_logit(tiny: Path) -> None:
 
 
 async def test_reads_share_what_is_cached(tiny: Path) -> None:
-    async with loaded_model(tiny) as loaded:
+    async with loaded_model(tiny, "thread") as loaded:
         run = await loaded.open_run(PROMPT)
         child, grandchild = (*PROMPT, 33, 34, 35), (*PROMPT, 33, 34, 35, 36, 37)
         first = await run.read([ReadRequest(node=1, parent=None, tokens=child, read=(32,), ids=(1, 2))])
@@ -117,7 +117,7 @@ async def test_reads_share_what_is_cached(tiny: Path) -> None:
 
 async def test_a_small_cache_changes_the_cost_and_nothing_else(tiny: Path) -> None:
     async def tree(cells: int) -> tuple[list[tuple[int, ...]], int]:
-        async with loaded_model(tiny, context_tokens=cells) as loaded:
+        async with loaded_model(tiny, "thread", context_tokens=cells) as loaded:
             run = await loaded.open_run(PROMPT)
             results = await expand(run, *(step_request(child, max_tokens=40) for child in range(1, 9)))
             results |= await expand(run, *(step_request(child + 8, child, max_tokens=4) for child in range(1, 9)))
@@ -136,40 +136,38 @@ async def test_a_small_cache_changes_the_cost_and_nothing_else(tiny: Path) -> No
 
 
 async def test_cancelled_sequences_end_at_once_and_leave_no_cells(slow: Path) -> None:
-    async with loaded_model(slow, context_tokens=4096) as loaded:
+    async with loaded_model(slow, "thread", context_tokens=4096) as loaded:
         run = await loaded.open_run(PROMPT)
         delivered: list[StepResult] = []
-        with anyio.move_on_after(0.3) as scope:
-            requests = [step_request(child, max_tokens=200) for child in range(1, 17)]
-            await run.expand(requests, allowance=None, on_result=delivered.append)
+
+        def take(result: StepResult) -> None:
+            delivered.append(result)
+            scope.cancel()
+
+        with anyio.CancelScope() as scope:
+            requests = [step_request(1, max_tokens=3), *(step_request(child, max_tokens=200) for child in range(2, 17))]
+            await run.expand(requests, allowance=None, on_result=take)
         assert scope.cancelled_caught
-        assert len(delivered) < 16
+        assert [each.child for each in delivered] == [1]
         before = await loaded.statistics()
         await anyio.sleep(0.2)
         assert (await loaded.statistics()).decode_calls == before.decode_calls
-        assert all(each.finish_reason != "cancelled" for each in delivered)
+        assert len(delivered) == 1
         run.close()
         assert (await loaded.statistics()).sequences_used == 0
 
 
 async def test_interrupted_sequences_give_what_they_have(slow: Path) -> None:
-    async with loaded_model(slow, context_tokens=4096) as loaded:
+    async with loaded_model(slow, "thread", context_tokens=4096) as loaded:
         run = await loaded.open_run(PROMPT)
-        results: dict[int, StepResult] = {}
-        async with anyio.create_task_group() as tasks:
-
-            async def work() -> None:
-                results.update(await expand(run, *(step_request(child, max_tokens=200) for child in range(1, 9))))
-
-            tasks.start_soon(work)
-            await anyio.sleep(0.3)
-            run.interrupt()
-        assert {each.finish_reason for each in results.values()} == {"cancelled"}
+        others = (step_request(child, max_tokens=200) for child in range(2, 9))
+        results = await expand(run, step_request(1, max_tokens=3), *others, on_first=run.interrupt)
+        assert {results[child].finish_reason for child in range(2, 9)} == {"cancelled"}
         assert len(results) == 8
 
 
 async def test_progress_is_reported(slow: Path) -> None:
-    async with loaded_model(slow, context_tokens=4096) as loaded:
+    async with loaded_model(slow, "thread", context_tokens=4096) as loaded:
         run = await loaded.open_run(PROMPT)
         reports: list[tuple[int, int, str]] = []
         await run.expand(
@@ -212,7 +210,7 @@ async def test_two_models_of_one_file_work_side_by_side(tiny: Path) -> None:
 
 
 async def test_wrong_requests_are_refused_and_harm_nobody(tiny: Path) -> None:
-    async with loaded_model(tiny) as loaded:
+    async with loaded_model(tiny, "thread") as loaded:
         with pytest.raises(UsageError, match="empty"):
             await loaded.open_run(())
         with pytest.raises(UsageError, match="vocabulary"):
@@ -245,7 +243,7 @@ async def test_an_error_of_the_listener_comes_out_where_it_waits(tiny: Path) -> 
     def fail(result: StepResult) -> None:
         raise ZeroDivisionError(result.child)
 
-    async with loaded_model(tiny) as loaded:
+    async with loaded_model(tiny, "thread") as loaded:
         run = await loaded.open_run(PROMPT)
         with pytest.raises(ZeroDivisionError):
             await run.expand([step_request(child) for child in range(1, 5)], allowance=None, on_result=fail)
@@ -254,7 +252,7 @@ async def test_an_error_of_the_listener_comes_out_where_it_waits(tiny: Path) -> 
 
 async def test_closing_ends_those_who_wait(slow: Path) -> None:
     async with anyio.create_task_group() as tasks:
-        async with loaded_model(slow, context_tokens=4096) as loaded:
+        async with loaded_model(slow, "thread", context_tokens=4096) as loaded:
             run = await loaded.open_run(PROMPT)
             ended = anyio.Event()
 

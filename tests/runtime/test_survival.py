@@ -144,7 +144,7 @@ async def test_asserts_without_end_are_a_typed_error_with_the_cause(tiny: Path, 
 
 
 async def test_hanging_twice_is_a_typed_error(slow: Path) -> None:
-    async with Runtime(hang_s=1.0) as runtime:
+    async with Runtime(hang_s=0.5) as runtime:
         loaded = await runtime.load(config_of(slow, context_tokens=4096))
         run = await loaded.open_run(PROMPT)
 
@@ -157,7 +157,7 @@ async def test_hanging_twice_is_a_typed_error(slow: Path) -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop_them)
-            with pytest.raises(ModelCrashed, match=r"no sign of life for 1 s"):
+            with pytest.raises(ModelCrashed, match=r"no sign of life for 0.5 s"):
                 await expand(run, *(step_request(child, max_tokens=200) for child in range(1, 30)))
         # The new worker may take long to start.
         runtime._hang_s = 100.0  # pyright: ignore[reportPrivateUsage]

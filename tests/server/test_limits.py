@@ -43,9 +43,7 @@ async def until(http: httpx.AsyncClient, **wanted: int) -> None:
 
 
 @asynccontextmanager
-async def full(
-    serving: Serving, **config: Any
-) -> AsyncGenerator[Full]:
+async def full(serving: Serving, **config: Any) -> AsyncGenerator[Full]:
     """Serve one run, while another one waits; yield the responses to both, which come in the block."""
     found: list[httpx.Response] = []
     async with serving(endless, delay_s=0.02, max_runs=1, **config) as server, server.http() as http:

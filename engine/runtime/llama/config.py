@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ramify.config import ModelSettings
+from ramify.model_settings import ModelSettings
 from ramify.settings import INTEGER, declared, setting
 
 BufferWord = Literal["all", "repacked", "none"]

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ramify.answers.thoughts import KNOWN_MARKS
-from ramify.config import KV_TYPES, FlashWord
 from ramify.errors import InternalError, ModelLoadError
+from ramify.model_settings import KV_TYPES, FlashWord
 
 from .config import ModelConfig, ModelInfo
 from .devices import FLASH_NUMBERS, place
