@@ -176,6 +176,7 @@ class Meter:
             reevaluated_tokens=result.reevaluated_tokens,
             shared_tokens=result.shared_tokens,
             calculated_tokens=result.calculated_tokens,
+            reused_tokens=result.reused_tokens,
             flops=self.price.policy_flops * evaluated,
         )
         self.nodes += 1

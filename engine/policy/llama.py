@@ -139,7 +139,8 @@ class LlamaPolicy:
         tokens = prompt.encode(question, self.model.tokenizer)
         if len(tokens) >= self.context_tokens:
             raise QuestionTooLong(len(tokens), self.context_tokens)
-        return LlamaPolicySession(await self.model.open_run(tokens), prompt, self.model.tokenizer)
+        shared = prompt.shared_tokens(question, tokens, self.model.tokenizer)
+        return LlamaPolicySession(await self.model.open_run(tokens, shared=shared), prompt, self.model.tokenizer)
 
 
 class LlamaPolicySession:

@@ -101,6 +101,7 @@ class StepResult:
     reevaluated_tokens: int = 0
     shared_tokens: int = 0
     calculated_tokens: int = 0
+    reused_tokens: int = 0
     first_token_at: float | None = field(default=None, compare=False)
     token_logprobs: tuple[float | None, ...] = ()
 
@@ -185,12 +186,16 @@ class Warm:
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """Start a run; a `background` run waits while others have work."""
+    """Start a run; a `background` run waits while others have work.
+
+    The first `shared` tokens of the prompt are those that prompts of other runs begin with too.
+    """
 
     model: int
     run: int
     prompt: tuple[int, ...]
     background: bool = False
+    shared: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -351,6 +351,8 @@ def summary_line(report: BatchReport, out: Path) -> str:
         interval = f"{report.low_answered:.1%}-{report.high_answered:.1%}"
         parts.append(f"{report.accuracy_answered:.1%} ({interval}) of the {report.graded_answered} answered")
     parts.append(f"{report.usage.policy.generated_tokens:,} tokens generated")
+    if report.usage.policy.reused_tokens:
+        parts.append(f"{report.usage.policy.reused_tokens:,} tokens of prompts read once for several problems")
     parts.append(duration_text(report.wall_seconds))
     if report.stop_reason not in (None, "completed"):
         parts.append(_ENDS[str(report.stop_reason)])

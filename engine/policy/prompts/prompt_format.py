@@ -8,18 +8,24 @@ from dataclasses import dataclass, field, replace
 
 from ramify.answers.kinds import AnswerKind
 from ramify.answers.thoughts import ThoughtMarks
-from ramify.conversation import Conversation
+from ramify.conversation import Conversation, Message
 from ramify.errors import ModelLoadError
 from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import StepFormat
 from ramify.tools.forms import CallReader
 
+from ...runtime.messages import common_prefix
 from .presets import PRESET_KEY, PromptPreset
 from .prompt import Prompt, SpecialTokens, bridge_tokens, render_prompt, special_tokens
 from .prompt_files import TEXT_PRESET, choose_preset
 from .step_formats import choose_step_format, split_steps
 from .thinking import find_marks, is_opened, switched_template
 from .tool_prompt import ToolPrompt
+
+LEAST_SHARED_TOKENS = 16
+"""Tokens that prompts must have in common before these are evaluated apart from the rest."""
+_OTHER_QUESTIONS = ("0", "Why?")
+"""Questions that begin unlike each other, so that no question has more in common with both than the prompt has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +86,18 @@ class PromptFormat:
             ModelLoadError: if the chat template is broken or loses the question.
         """
         return self.render(question, tokenizer).tokens
+
+    def shared_tokens(self, question: str | Conversation, tokens: tuple[int, ...], tokenizer: Tokenizer) -> int:
+        """Return how many of a prompt's `tokens` stand before any question of the same system message and examples.
+
+        0 where these are too few for a decode call of their own. The number does not depend on the question.
+        """
+        asked = Conversation.of(question)
+        found = len(tokens)
+        for other in _OTHER_QUESTIONS:
+            probe = replace(asked, turns=(Message("user", other),))
+            found = min(found, common_prefix(tokens, self.encode(probe, tokenizer)))
+        return found if found >= LEAST_SHARED_TOKENS else 0
 
     def render(self, question: str | Conversation, tokenizer: Tokenizer) -> Prompt:
         """Return the prompt with its text; raises as `encode`."""

@@ -40,6 +40,7 @@ from .prefix_cache import LogitsCache, PrefixCache, PrefixNode
 from .run_state import RunState
 from .sampler import Sampler, SamplerVocabulary
 from .scheduler import Scheduler
+from .shared_prefixes import SharedPrefixes
 from .shared_sequences import RequestGroup, SharedSequence, shared_sequences_of
 
 
@@ -67,6 +68,7 @@ class Decoder:
         self._cache = PrefixCache(context)
         self._scheduler = Scheduler(self._cache, sequences=context.sequences, max_lanes=max_lanes)
         self._runs = self._scheduler.runs
+        self._prefixes = SharedPrefixes(self._cache)
         self._logits = LogitsCache(context.vocabulary_size)
         self._counters = DecodeCounters()
         self._timer = DecodeTimer() if timed else None
@@ -80,7 +82,7 @@ class Decoder:
         run = request.run
         match request:
             case OpenRun():
-                self.open_run(run, request.prompt, background=request.background)
+                self.open_run(run, request.prompt, background=request.background, shared=request.shared)
             case Adopt():
                 self.adopt(run, request.node, request.parent, request.tokens, generated=request.generated)
             case Expand():
@@ -94,10 +96,15 @@ class Decoder:
             case CloseRun():
                 self.close_run(run)
 
-    def open_run(self, run: int, prompt: tuple[int, ...], *, background: bool = False) -> None:
-        """Start a run whose node 0 is the prompt; children of a background run begin after those of all others."""
-        state = self._runs[run] = RunState({}, background)
-        state.name(ROOT, PrefixNode.of_path(run, None, prompt))
+    def open_run(self, run: int, prompt: tuple[int, ...], *, background: bool = False, shared: int = 0) -> None:
+        """Start a run whose node 0 is the prompt; children of a background run begin after those of all others.
+
+        The first `shared` tokens are evaluated once for all runs whose prompts begin with them.
+        """
+        state = self._runs[run] = RunState({}, background, unread_prefix=shared)
+        above = self._prefixes.open(run, prompt[:shared]) if shared else None
+        root = state.name(ROOT, PrefixNode.of_path(run, above, prompt))
+        root.is_prompt = True
 
     def adopt(self, run: int, node: int, parent: int, tokens: tuple[int, ...], *, generated: bool = True) -> None:
         """Add a node that was not generated here; it is evaluated when it is needed.
@@ -179,18 +186,24 @@ class Decoder:
             if self._cut(shared, children):
                 state.waiting.remove(shared)
         for job in self._scheduler:
-            if job.node.run != run:
-                continue
-            if isinstance(job, SharedSequence):
-                self._cut(job, children)
-            elif isinstance(job, PrefixJob):
+            if isinstance(job, PrefixJob):
                 job.waiting = [
-                    each for each in job.waiting if not (isinstance(each, SharedSequence) and self._cut(each, children))
+                    each
+                    for each in job.waiting
+                    if not (each.node.run == run and isinstance(each, SharedSequence) and self._cut(each, children))
                 ]
-                if not job.waiting:
-                    self._scheduler.remove(job)
-                    if job.sequence is not None:
-                        self._cache.park(job.sequence)
+                self._stop_unwanted(job)
+            elif isinstance(job, SharedSequence) and job.node.run == run:
+                self._cut(job, children)
+
+    def _stop_unwanted(self, job: PrefixJob) -> None:
+        """End the completion of a path that nothing waits for any more; let another run that waits pay for the rest."""
+        if job.waiting:
+            job.node.run = job.waiting[0].node.run
+            return
+        self._scheduler.remove(job)
+        if job.sequence is not None:
+            self._cache.park(job.sequence)
 
     def _cut(self, shared: SharedSequence, children: frozenset[int] | None) -> bool:
         """End these children; return whether nothing is left of the sequence."""
@@ -214,14 +227,20 @@ class Decoder:
         state = self._runs.pop(run, None)
         if state is None:
             return
-        for job in [each for each in self._scheduler if each.node.run == run]:
-            self._scheduler.remove(job)
-            if job.sequence is not None:
-                self._cache.free(job.sequence)
+        for job in self._scheduler:
+            if isinstance(job, PrefixJob) and self._prefixes.uses(run, job.node):
+                job.waiting = [each for each in job.waiting if each.node.run != run]
+                self._stop_unwanted(job)
+            elif job.node.run == run:
+                self._scheduler.remove(job)
+                if job.sequence is not None:
+                    self._cache.free(job.sequence)
+        self._prefixes.keep(run)
         for node in state.nodes.values():
             self._logits.forget(node)
             for sequence in [each for each in node.sequences if each.node is node]:
                 self._cache.free(sequence)
+        self._prefixes.close(run)
         self._results = [each for each in self._results if each[0] != run]
 
     # Reports
@@ -329,11 +348,16 @@ class Decoder:
         self._start(job)
 
     def _after_prefix(self, job: Job, node: PrefixNode, *, outputs: frozenset[int]) -> None:
-        """Let a job wait until a node's path is complete."""
+        """Let a job wait until a node's path is complete; a prompt comes after the prefix that other runs share."""
+        above = node.parent if node.is_prompt else None
+        if above is not None and self._cache.cached(above, len(above.path)) < len(above.path):
+            node, outputs = above, frozenset()
         prefix = self._scheduler.prefix_of(node)
         if prefix is None:
             prefix = PrefixJob(node, node.path, outputs)
             prefix.waiting.append(job)
+            if not node.ids:
+                node.run = job.node.run
             self._start(prefix)
         else:
             prefix.waiting.append(job)
@@ -413,7 +437,7 @@ class Decoder:
             if isinstance(each, SharedSequence):
                 self._begin(each)
             elif isinstance(each, ReadJob):
-                self._start_read(each)
+                self._start_read(each) if each.node.parent is job.node else self._begin_read(each)
             else:
                 self._start(each)
 

@@ -80,7 +80,8 @@ class PrefixNode:
     told. `ids` are those by which the run still refers to this node. `common` is the number of leading tokens in common
     with the parent's path. `evaluated` is the length of the longest prefix ever evaluated. `told_from` is the position
     from which on the model did not write the path, None if it wrote all. `logits` is the row after the last token, None
-    if it is not kept. `sequences` are those of this node and of all below it.
+    if it is not kept. `sequences` are those of this node and of all below it. `is_prompt` marks the node of a run's
+    prompt; its parent, if any, is a prefix that the prompts of other runs begin with too.
     """
 
     run: int
@@ -94,11 +95,12 @@ class PrefixNode:
     told_from: int | None = None
     logits: npt.NDArray[np.float32] | None = None
     sequences: set[CachedSequence] = field(default_factory=set[CachedSequence])
+    is_prompt: bool = False
 
     def after_prompt(self) -> tuple[int, ...]:
         """Return the tokens of the path that follow the prompt."""
         root = self
-        while root.parent is not None:
+        while root.parent is not None and not root.is_prompt:
             root = root.parent
         return self.path[len(root.path) :]
 

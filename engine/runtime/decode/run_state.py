@@ -20,7 +20,8 @@ class RunState:
 
     `nodes` are found by the ids that the engine uses. `background` runs begin their sequences after those of all
     others. `waiting` holds the sequences that have not begun, or have to begin again, `active` counts those at work.
-    `prompt_tokens`, `reevaluated_tokens` and `shared_tokens` are costs that no result has carried yet.
+    `prompt_tokens`, `reevaluated_tokens`, `shared_tokens` and `reused_tokens` are costs that no result has carried yet.
+    `unread_prefix` counts the tokens of the prompt that another run may have evaluated, 0 once that is known.
     `first_token_at` is as in StepResult.
     """
 
@@ -31,6 +32,8 @@ class RunState:
     prompt_tokens: int = 0
     reevaluated_tokens: int = 0
     shared_tokens: int = 0
+    reused_tokens: int = 0
+    unread_prefix: int = 0
     first_token_at: float | None = None
 
     def name(self, id: int, node: PrefixNode) -> PrefixNode:
@@ -59,12 +62,16 @@ class RunState:
         """Count the cost of a path that was completed for other jobs."""
         node = job.node
         # A generated node's one pending token was counted when it was drawn; tokens that the model was told were not.
-        if node.parent is None:
+        if node.parent is None or node.is_prompt:
             told = len(node.path)
         else:
             told = 0 if node.told_from is None else len(node.path) - node.told_from
         self.prompt_tokens += min(job.new_tokens, told)
         self.reevaluated_tokens += job.reevaluated_tokens
+        self.unread_prefix = max(0, self.unread_prefix - (job.new_tokens if node.parent is None else 0))
+        if node.is_prompt:
+            self.reused_tokens += max(0, self.unread_prefix - job.reevaluated_tokens)
+            self.unread_prefix = 0
 
     def end(self, shared: SharedSequence, node: PrefixNode, reason: FinishReason) -> list[StepResult]:
         """Return the results of a sequence's children, whose steps are `node`.
@@ -90,14 +97,15 @@ class RunState:
             logprob=shared.logprob,
             finish_reason=reason,
             prompt_tokens=self.prompt_tokens,
-            cached_tokens=shared.cached_tokens,
+            cached_tokens=shared.cached_tokens + self.reused_tokens,
             reevaluated_tokens=self.reevaluated_tokens,
+            reused_tokens=self.reused_tokens,
             shared_tokens=self.shared_tokens,
             calculated_tokens=shared.calculated_tokens,
             first_token_at=self.first_token_at,
             token_logprobs=tuple(shared.logprobs) if request.tell_logprobs else (),
         )
-        self.prompt_tokens = self.reevaluated_tokens = self.shared_tokens = 0
+        self.prompt_tokens = self.reevaluated_tokens = self.shared_tokens = self.reused_tokens = 0
         return result
 
     def read_result(self, job: ReadJob) -> ReadResult:
@@ -106,8 +114,8 @@ class RunState:
             node=job.request.node,
             logits=job.rows(),
             evaluated_tokens=job.new_tokens + self.prompt_tokens,
-            cached_tokens=job.cached_tokens,
+            cached_tokens=job.cached_tokens + self.reused_tokens,
             reevaluated_tokens=job.reevaluated_tokens + self.reevaluated_tokens,
         )
-        self.prompt_tokens = self.reevaluated_tokens = 0
+        self.prompt_tokens = self.reevaluated_tokens = self.reused_tokens = 0
         return result

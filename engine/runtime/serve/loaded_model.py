@@ -137,8 +137,10 @@ class LoadedModel:
         """The model's vocabulary, for use in the caller's thread."""
         return self._vocabulary.load()
 
-    async def open_run(self, prompt: Sequence[int], *, background: bool = False) -> TokenTree:
+    async def open_run(self, prompt: Sequence[int], *, background: bool = False, shared: int = 0) -> TokenTree:
         """Start a run whose node 0 is the prompt; a background run waits while others in the worker have work.
+
+        The first `shared` tokens are evaluated once for all runs whose prompts begin with them.
 
         Raises:
             UsageError: if the prompt is empty or holds ids that are not in the vocabulary.
@@ -146,7 +148,7 @@ class LoadedModel:
         """
         least = min((self, *self._others), key=lambda each: len(each._runs))
         if least is not self:
-            return await least.open_run(prompt, background=background)
+            return await least.open_run(prompt, background=background, shared=shared)
         tokens = tuple(int(each) for each in prompt)
         if not tokens:
             raise UsageError("the prompt is empty", "give it at least one token")
@@ -154,7 +156,7 @@ class LoadedModel:
         if len(tokens) > self.info.context_tokens:
             raise QuestionTooLong(len(tokens), self.info.context_tokens)
         number, self._next_run = self._next_run, self._next_run + 1
-        opened = OpenRun(self.number, number, tokens, background)
+        opened = OpenRun(self.number, number, tokens, background, max(0, min(shared, len(tokens) - 1)))
         # In this order: if the worker has to be started for it, it must not be told twice.
         self.send(opened)
         tree = self._runs[number] = TokenTree(self, opened)
