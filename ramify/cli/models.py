@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ramify.model_settings import read_kv_types
-
+from ..model_settings import read_kv_types
 from ..text import duration_text, one_line, size_text
 from . import terminal
 from .option_types import COUNT, COUNT_RANGE

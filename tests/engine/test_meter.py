@@ -299,7 +299,7 @@ prices = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(given_limits=limits, price=prices, minimum=st.integers(1, 20), data=st.data())
 def test_no_limit_is_ever_exceeded_whatever_is_in_flight(
     given_limits: dict[str, Any], price: TokenPrice, minimum: int, data: st.DataObject

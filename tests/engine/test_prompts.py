@@ -229,7 +229,7 @@ BOMBS = {
 def test_a_template_that_never_ends_or_makes_much_text_is_stopped(
     template: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_template, "TEMPLATE_LIMIT_S", 1.0)
+    monkeypatch.setattr(chat_template, "TEMPLATE_LIMIT_S", 0.3)
     own, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     assert not is_harmless(template)
     with pytest.raises(ModelLoadError, match=r"chat template (fails|takes|makes|has|is not valid)") as caught:
@@ -240,6 +240,8 @@ def test_a_template_that_never_ends_or_makes_much_text_is_stopped(
     with pytest.raises(ModelLoadError):
         render_chat(template, [{"role": "user", "content": "C" * 40}])
     assert time.process_time() - start < 5.0, "it is not tried again"
+    # The next child may take longer to start.
+    monkeypatch.setattr(chat_template, "TEMPLATE_LIMIT_S", 60.0)
     assert render_chat("{{ messages|length }}", [{"role": "user", "content": "x"}]) == "1"
 
 

@@ -83,7 +83,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def plan_of(reward: str) -> SearchPlan:
     """Return the plan that `ramify solve` makes of its options."""
     command = search_options(click.Command("solve", callback=lambda **options: options))
-    context = command.make_context("solve", ["--model", "demo-s", "--reward", reward])
+    context = command.make_context("solve", ["--model", "demo-s", "--reward", reward, "--isolation", "thread"])
     return SearchPlan.from_options({**context.params, "strategy_extras": {}})
 
 
@@ -103,7 +103,7 @@ async def test_every_entry_takes_every_reward(files: dict[str, str], name: str) 
     setup = make_setup(config, None, None)
     assert (setup.reward is None) == (loaded is None)
     assert make_setup(config, None, setup.manifest(config, problems=1, items=1)).configuration == setup.configuration
-    async with Engine(model="demo-s", reward=reward_source(config, setup)) as engine:
+    async with Engine(model="demo-s", reward=reward_source(config, setup), isolation="thread") as engine:
         assert (None if engine.reward is None else engine.reward.name) == loaded
     sent = _engine_plan(config, setup)
     check_files(sent.files)

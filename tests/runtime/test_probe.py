@@ -52,7 +52,7 @@ def test_a_probe_is_made_once(
     child = Child(code)
     monkeypatch.setattr(probe, "python_command", child)
     if "sleep" in code:
-        monkeypatch.setattr(probe, "TIMEOUT_S", 1.0)
+        monkeypatch.setattr(probe, "TIMEOUT_S", 0.2)
     assert usable_buffers(quantized) == ("all" if works else "repacked")
     assert usable_buffers(quantized) == ("all" if works else "repacked")
     rounds = 1 if kept else 2

@@ -8,11 +8,15 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.events import Key
+from textual.keys import _character_to_key
 from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
 
 from ramify.cli.options import SearchPlan
 from ramify.engine.engine import Engine
@@ -28,6 +32,8 @@ from ramify.tui.state.spec import RunSpec
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 PATIENCE_S = 30.0
 UPDATE = "RAMIFY_UPDATE_SNAPSHOTS"
+GRANULARITY_S = 0.01
+"""Time in which a program that is idle uses next to no processor; textual's own tests take twice as much."""
 
 
 def chain(question: str, path: tuple[int, ...]) -> str:
@@ -51,7 +57,25 @@ class Ui:
     patience_s: float = PATIENCE_S
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
+        """Press keys; characters for a text field come as from a fast typist."""
+        for key, after in zip_longest(keys, keys[1:], fillvalue=""):
+            if len(key) == len(after) == 1 and isinstance(self.app.focused, Input | TextArea):
+                self.send(key)
+            else:
+                await self.pilot.press(key)
+
+    async def hold(self, key: str, times: int) -> None:
+        """Press a key that repeats."""
+        for _ in range(times - 1):
+            self.send(key)
+        await self.pilot.press(key)
+
+    def send(self, key: str) -> None:
+        """Press a key, and do not wait."""
+        event = Key(key if key.isidentifier() else _character_to_key(key), key if len(key) == 1 else None)
+        event.set_sender(self.app)
+        assert self.app._driver is not None
+        self.app._driver.send_message(event)
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until something is so; after `patience_s` the test fails and shows the screen."""
@@ -129,6 +153,7 @@ def ui(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> Open:
     """Open the program: `model` is what searches, further options are those of RamifyApp."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr("textual._wait.SLEEP_GRANULARITY", GRANULARITY_S)
 
     @asynccontextmanager
     async def start(

@@ -183,7 +183,7 @@ async def test_panels_are_hidden_shown_and_moved(ui, size):
         await user.press("greater_than_sign")
         await user.until(lambda: side.outer_size == before)
         for key in ("greater_than_sign", "less_than_sign", "comma", "full_stop"):
-            await user.press(*[key] * 12)
+            await user.hold(key, 12)
             assert user.run.branches.size.height > 3
             assert user.run.branches.size.width > 10
 
