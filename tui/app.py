@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -134,7 +135,7 @@ class RamifyApp(Program):
 
     def open_saved(self, run_id: str, *, replay: bool = False) -> None:
         """Read a run from the history and show it."""
-        self.run_worker(self._open_saved(run_id, replay), group="open", exclusive=True, exit_on_error=False)
+        self.run_worker(partial(self._open_saved, run_id, replay), group="open", exclusive=True, exit_on_error=False)
 
     async def _open_saved(self, run_id: str, replay: bool) -> None:
         from .state.session import SavedSession

@@ -323,7 +323,7 @@ def _opened(name: str) -> Generator[IO[bytes]]:
     try:
         with user_path(name).open("rb") as stream:
             if name.endswith(_COMPRESSED):
-                with gzip.open(stream) as plain:
+                with gzip.GzipFile(fileobj=stream) as plain:
                     yield cast("IO[bytes]", plain)
             else:
                 yield stream

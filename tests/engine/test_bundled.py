@@ -45,7 +45,7 @@ async def test_rebase_evaluates_every_token_once_and_finds_answers() -> None:
 
 
 async def test_the_same_seed_gives_the_same_tree_and_another_seed_another() -> None:
-    async with ramify.Engine() as engine:
+    async with ramify.Engine(isolation="thread") as engine:
         trees = [
             {node.path: node.text for node in solution.tree or ()}
             for solution in [
@@ -57,7 +57,7 @@ async def test_the_same_seed_gives_the_same_tree_and_another_seed_another() -> N
 
 
 async def test_many_problems_at_once_give_each_its_own_answer() -> None:
-    async with ramify.Engine() as engine:
+    async with ramify.Engine(isolation="thread") as engine:
         together = {
             solution.problem_id: solution
             async for solution in engine.solve_many(PROBLEMS, parallel=6, strategy=ramify.Greedy())
@@ -70,7 +70,7 @@ async def test_many_problems_at_once_give_each_its_own_answer() -> None:
 
 
 async def test_budgets_hold_on_the_real_model() -> None:
-    async with ramify.Engine() as engine:
+    async with ramify.Engine(isolation="thread") as engine:
         for limit in (40, 150, 400):
             budget = ramify.Budget(generated_tokens=limit)
             solution = await engine.solve(PROBLEMS[1], strategy=ramify.Rebase(width=16), budget=budget)
@@ -127,7 +127,7 @@ async def test_solve_sync_works_inside_a_running_loop() -> None:
 
 
 async def test_bad_questions_and_models_are_named(tmp_path: Path) -> None:
-    async with ramify.Engine(reward=None) as engine:
+    async with ramify.Engine(reward=None, isolation="thread") as engine:
         with pytest.raises(ramify.UsageError, match="empty"):
             await engine.solve(" \n")
         with pytest.raises(ramify.UsageError, match="context holds 512"):
@@ -142,7 +142,7 @@ async def test_bad_questions_and_models_are_named(tmp_path: Path) -> None:
 
 
 async def test_a_reward_may_be_a_plain_function() -> None:
-    async with ramify.Engine(reward=lambda question, steps: 1.0 / (1 + len(steps))) as engine:
+    async with ramify.Engine(reward=lambda question, steps: 1.0 / (1 + len(steps)), isolation="thread") as engine:
         solution = await engine.solve(PROBLEMS[6], strategy=ramify.WeightedVote(width=4))
     assert solution.usage.reward.prompt_tokens == 0
     assert all(candidate.score is not None for candidate in solution.candidates)

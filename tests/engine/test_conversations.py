@@ -104,7 +104,7 @@ async def test_a_run_cut_by_its_budget_goes_on_with_the_same_conversations() -> 
 
 async def test_the_bundled_model_evaluates_no_token_of_a_conversation_twice() -> None:
     problem = ramify.generate_problems(steps=(2, 2), count=1, seed=5)[0]
-    async with ramify.Engine(model="demo-s", reward=None, max_lanes=8) as engine:
+    async with ramify.Engine(model="demo-s", reward=None, max_lanes=8, isolation="thread") as engine:
         solution = await engine.solve(problem, strategy=ramify.Refine(width=4, revisions=1), seed=3)
         tree = solution.tree
         assert tree is not None
@@ -124,7 +124,7 @@ async def test_the_bundled_model_evaluates_no_token_of_a_conversation_twice() ->
 async def test_a_saved_critique_of_the_bundled_model_can_be_followed() -> None:
     problem = ramify.generate_problems(steps=(2, 2), count=1, seed=5)[0]
     strategy = ramify.Refine(width=2, revisions=1)
-    async with ramify.Engine(model="demo-s", reward=None) as engine:
+    async with ramify.Engine(model="demo-s", reward=None, isolation="thread") as engine:
         whole = await engine.solve(problem, strategy=strategy, seed=4)
         cut = await engine.solve(problem, strategy=strategy, seed=4, budget=ramify.Budget(nodes=2))
         on = await engine.solve(problem, strategy=strategy, seed=4, tree=cut.tree)

@@ -211,7 +211,7 @@ async def test_what_is_not_read_is_not_paid() -> None:
 async def test_on_the_bundled_models(reward: str, alone: pytest.MonkeyPatch) -> None:
     problem = ramify.generate_problems(steps=(4, 4), count=1, seed=5)[0]
     strategy = ramify.WeightedVote(width=16)
-    async with ramify.Engine("demo-s", reward) as engine:
+    async with ramify.Engine("demo-s", reward, isolation="thread") as engine:
         before = await engine.solve(problem, strategy=strategy)
         alone.undo()
         after = await engine.solve(problem, strategy=strategy)
@@ -226,7 +226,7 @@ async def test_on_the_bundled_models(reward: str, alone: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("reward", ["demo-prm", "self-certainty"])
 async def test_a_run_that_goes_on_takes_its_tree_s_scores_over(reward: str) -> None:
     problem = ramify.generate_problems(steps=(4, 4), count=1, seed=6)[0]
-    async with ramify.Engine("demo-s", reward) as engine:
+    async with ramify.Engine("demo-s", reward, isolation="thread") as engine:
         whole = await engine.solve(problem, strategy=ramify.Rebase(width=8))
         part = await engine.solve(problem, strategy=ramify.Rebase(width=8), budget=ramify.Budget(nodes=20))
         assert part.tree is not None

@@ -74,7 +74,7 @@ async def test_wrong_numbers_are_said() -> None:
 
 async def test_the_bundled_model_stays_within_the_budget_of_a_set() -> None:
     problems = ramify.generate_problems(steps=(2, 4), count=5, seed=77)
-    async with ramify.Engine(reward=None) as engine:
+    async with ramify.Engine(reward=None, isolation="thread") as engine:
         found = await solve_set(engine, problems, generated_tokens=2500, parallel=3)
     assert 0 < sum(each.usage.policy.generated_tokens for each in found if each) <= 2500
     assert all(each is not None and each.answer is not None for each in found)

@@ -74,7 +74,7 @@ async def test_chains_that_ran_out_of_budget_end_like_those_that_did_not(strateg
 @pytest.mark.parametrize("strategy", [ramify.Rebase(width=8), ramify.MajorityVote(width=8)], ids=lambda each: each.name)
 async def test_on_the_bundled_model(strategy: Any) -> None:
     problem = ramify.generate_problems(steps=(4, 4), count=1, seed=12)[0]
-    async with ramify.Engine() as engine:
+    async with ramify.Engine(isolation="thread") as engine:
         part = await cut_after(engine, 2, problem, strategy=strategy, seed=3)
         rest = await engine.solve(problem, strategy=strategy, seed=3, tree=saved(part))
     assert part.stop_reason == "user"

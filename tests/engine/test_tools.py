@@ -269,7 +269,7 @@ def calling(monkeypatch):
 
 
 async def test_results_are_evaluated_once(calling):
-    async with ramify.Engine("demo-m", None) as engine:
+    async with ramify.Engine("demo-m", None, isolation="thread") as engine:
         problem = ramify.generate_problems(steps=(3, 3), count=1, seed=7)[0]
         session = await engine.policy.open_with(problem.question, AnswerKind.BOX, (calling,))
         done = {}
@@ -297,7 +297,7 @@ async def test_results_are_evaluated_once(calling):
 @pytest.mark.parametrize("strategy", [ramify.MajorityVote(width=8), ramify.Rebase(width=8), ramify.Refine(width=4)])
 async def test_a_search_with_tools_evaluates_no_token_twice(calling, strategy):
     problem = ramify.generate_problems(steps=(3, 3), count=1, seed=7)[0]
-    async with ramify.Engine("demo-m") as engine:
+    async with ramify.Engine("demo-m", isolation="thread") as engine:
         solution = await engine.solve(problem, strategy=strategy, tools=[calling], max_tool_calls=2)
         results = [node for node in solution.tree if node.origin is Origin.TOOL]
         assert results

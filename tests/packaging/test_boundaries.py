@@ -32,12 +32,14 @@ SOURCES = {
 
 FILES = "ramify/files.py"
 READERS = {
+    "tools/code_program.py": "a program that runs as a file and reads what ramify writes",
     "tools/sandbox_program.py": "a program that runs as a file and reads what ramify writes",
     "ramify/json_text.py": "the reader itself",
     "ramify/limited_program.py": "a program that runs as a file and reads what ramify writes",
 }
 STREAMS = {
     "ramify/cli/terminal.py": "the null device",
+    "tools/code_program.py": "the null device",
     "tools/mcp_client.py": "the null device",
     "tools/sandbox_program.py": "files of the kernel about the process itself",
     "engine/runtime/llama/quantize_child.py": "the temporary file that its parent made",

@@ -272,7 +272,7 @@ def test_any_text_is_completed_exactly_or_not_at_all(pieces: list[str], line: st
 async def test_paths_of_a_bundled_model_hold_no_false_equation(strategy: Strategy) -> None:
     problems = ramify.generate_problems(steps=(5, 8), count=3, seed=4)
     calculated = 0
-    async with ramify.Engine() as engine:
+    async with ramify.Engine(isolation="thread") as engine:
         assert isinstance(engine.policy, LlamaPolicy)
         for problem in problems:
             solution = await engine.solve(problem, strategy=strategy, calculator=True, seed=1)

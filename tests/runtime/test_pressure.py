@@ -30,7 +30,7 @@ async def test_a_search_on_a_cache_too_small_for_it_completes_and_shows_the_cost
     strategy = ramify.Rebase(width=16)
     found: dict[int, ramify.Solution] = {}
     for cells in (8192, 256):
-        async with ramify.Engine(context_tokens=cells) as engine:
+        async with ramify.Engine(context_tokens=cells, isolation="thread") as engine:
             found[cells] = await engine.solve(PROBLEM, strategy=strategy, budget=ramify.Budget())
     roomy, tight = found[8192].usage, found[256].usage
     assert roomy.policy.reevaluated_tokens == roomy.reward.reevaluated_tokens == 0

@@ -157,7 +157,7 @@ def test_a_text_goes_on_twice_from_the_middle_of_a_character() -> None:
 @pytest.mark.parametrize("strategy", [ramify.MajorityVote(width=24), ramify.Rebase(width=16)])
 async def test_no_two_tokens_on_the_same_path_are_evaluated_by_the_bundled_models(strategy: Strategy) -> None:
     problem = ramify.generate_problems(steps=(5, 8), count=1, seed=4)[0]
-    async with ramify.Engine() as engine:
+    async with ramify.Engine(isolation="thread") as engine:
         assert isinstance(engine.policy, LlamaPolicy)
         solution = await engine.solve(problem, strategy=strategy)
         found = await engine.policy.model.statistics()

@@ -20,7 +20,7 @@ NO_LIMIT = ramify.Budget()
 
 @pytest.mark.parametrize("reward", ["demo-prm", "mean-logprob:demo-m"])
 async def test_prefixes_of_a_wide_run_are_the_narrow_runs(reward: str) -> None:
-    async with ramify.Engine(model="demo-s", reward=reward) as engine:
+    async with ramify.Engine(model="demo-s", reward=reward, isolation="thread") as engine:
         assert engine.reward is not None
         for problem in PROBLEMS:
             wide = await engine.solve(problem, strategy=ramify.MajorityVote(width=8), seed=3, budget=NO_LIMIT)

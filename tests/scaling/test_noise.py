@@ -35,7 +35,7 @@ async def test_the_engine_takes_a_reward_with_noise_by_name() -> None:
     question = "Ann has 3 apples. Ben gives Ann 4 apples. How many apples does Ann have?"
     scores = dict[str, list[float]]()
     for name in ("demo-prm", "noisy:0:demo-prm", "noisy:2:demo-prm"):
-        async with Engine(model="demo-s", reward=name) as engine:
+        async with Engine(model="demo-s", reward=name, isolation="thread") as engine:
             solution = await engine.solve(question, strategy="weighted")
             scores[name] = [each.score for each in solution.candidates if each.score is not None]
             assert solution.usage.reward.flops > 0

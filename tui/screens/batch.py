@@ -74,7 +74,7 @@ class BatchScreen(RamifyScreen):
         """Read the folder again and again."""
         self.query_one(ItemList).focus()
         self._update_title()
-        self.run_worker(self._watch(), group="watch", exclusive=True, exit_on_error=False)
+        self.run_worker(self._watch, group="watch", exclusive=True, exit_on_error=False)
 
     async def _watch(self) -> None:
         while True:
@@ -247,7 +247,7 @@ class BatchScreen(RamifyScreen):
         self.query_one(ItemList).clear_options()
         self.query_one("#figures", Static).update("")
         self._update_title()
-        self.run_worker(self._watch(), group="watch", exclusive=True, exit_on_error=False)
+        self.run_worker(self._watch, group="watch", exclusive=True, exit_on_error=False)
 
     def action_go_back(self) -> None:
         """Leave; what was started goes on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -79,7 +80,9 @@ class HistoryScreen(RamifyScreen):
     @on(Input.Changed)
     def read(self) -> None:
         """Search, in a thread."""
-        self.run_worker(self._read(self.query_one(Input).value), group="read", exclusive=True, exit_on_error=False)
+        self.run_worker(
+            partial(self._read, self.query_one(Input).value), group="read", exclusive=True, exit_on_error=False
+        )
 
     async def _read(self, words: str) -> None:
         await asyncio.sleep(0.08 if words else 0)

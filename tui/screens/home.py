@@ -245,7 +245,7 @@ class HomeScreen(RamifyScreen):
     def reload(self) -> None:
         """Read the history and the models, in a thread."""
         if self.is_mounted:
-            self.run_worker(self._read(), group="read", exclusive=True, exit_on_error=False)
+            self.run_worker(self._read, group="read", exclusive=True, exit_on_error=False)
 
     async def _read(self) -> None:
         import asyncio
