@@ -24,12 +24,6 @@ FOLDERS = (
     "tui",
     "viewer",
 )
-SOURCES = {
-    str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8"))
-    for folder in FOLDERS
-    for path in sorted((ROOT / folder).rglob("*.py"))
-}
-
 FILES = "ramify/files.py"
 READERS = {
     "tools/code_program.py": "a program that runs as a file and reads what ramify writes",
@@ -136,10 +130,17 @@ def test_the_search_for_writers_finds_them(code, wrong):
     assert any(opens_for_writing(*each) for each in calls(ast.parse(code))) is wrong
 
 
-def test_files_are_opened_for_writing_in_one_place():
+@pytest.fixture(scope="module")
+def sources() -> dict[str, ast.Module]:
+    """Return the source of each module by its path."""
+    paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+    return {str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8")) for path in paths}
+
+
+def test_files_are_opened_for_writing_in_one_place(sources):
     wrong = [
         f"{name}:{call.lineno}: {ast.unparse(call)[:90]}"
-        for name, tree in SOURCES.items()
+        for name, tree in sources.items()
         if name != FILES and name not in STREAMS
         for call, around in calls(tree)
         if opens_for_writing(call, around)
@@ -147,9 +148,9 @@ def test_files_are_opened_for_writing_in_one_place():
     assert wrong == []
 
 
-def test_json_and_toml_are_read_in_one_place():
+def test_json_and_toml_are_read_in_one_place(sources):
     wrong = list[str]()
-    for name, tree in SOURCES.items():
+    for name, tree in sources.items():
         if name in READERS:
             continue
         for node in ast.walk(tree):
@@ -169,5 +170,5 @@ def test_json_and_toml_are_read_in_one_place():
     assert wrong == []
 
 
-def test_csv_is_written_in_one_place():
-    assert [name for name, tree in SOURCES.items() if "csv.writer" in ast.unparse(tree)] == ["ramify/tables.py"]
+def test_csv_is_written_in_one_place(sources):
+    assert [name for name, tree in sources.items() if "csv.writer" in ast.unparse(tree)] == ["ramify/tables.py"]

@@ -10,6 +10,7 @@ import pickle
 import pkgutil
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -124,13 +125,28 @@ def source(module: str) -> ast.Module:
     return ast.parse(Path(file).read_text())
 
 
-SOURCES = {name: source(name) for name in MODULES}
-RETURNED: dict[str, list[tuple[str, ast.expr | None]]] = {}
-"""What the functions of a name return, with their modules."""
-for home, tree in SOURCES.items():
-    for each in ast.walk(tree):
-        if isinstance(each, ast.FunctionDef):
-            RETURNED.setdefault(each.name, []).append((home, each.returns))
+@cache
+def sources() -> dict[str, ast.Module]:
+    """Return the source of each module; it is read by the process that runs these tests, and not kept."""
+    return {name: source(name) for name in MODULES}
+
+
+@cache
+def returned() -> dict[str, list[tuple[str, ast.expr | None]]]:
+    """Return what the functions of each name return, with their modules."""
+    found: dict[str, list[tuple[str, ast.expr | None]]] = {}
+    for home, tree in sources().items():
+        for each in ast.walk(tree):
+            if isinstance(each, ast.FunctionDef):
+                found.setdefault(each.name, []).append((home, each.returns))
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_kept() -> Iterator[None]:
+    yield
+    sources.cache_clear()
+    returned.cache_clear()
 
 
 def sites() -> Iterator[tuple[str, int, ast.expr, list[ast.AST]]]:
@@ -142,7 +158,7 @@ def sites() -> Iterator[tuple[str, int, ast.expr, list[ast.AST]]]:
         for child in ast.iter_child_nodes(node):
             yield from walk(child, [*around, node])
 
-    for name, tree in SOURCES.items():
+    for name, tree in sources().items():
         for line, raised, around in walk(tree, []):
             yield name, line, raised, around
 
@@ -159,7 +175,7 @@ def raised_classes(module: str, raised: ast.expr, around: list[ast.AST]) -> list
     if inspect.ismethod(made) and inspect.isclass(made.__self__):
         return [made.__self__]
     name = ast.unparse(raised.func).split(".")[-1]
-    places = RETURNED.get(name, [])
+    places = returned().get(name, [])
     places = [each for each in places if each[0] == module] or places
     found = [kind for home, returned in places for kind in named_classes(home, returned)]
     assert found, f"{module}: {ast.unparse(raised.func)} does not say what error it returns"
@@ -228,10 +244,10 @@ def allowed(module: str, kind: type, around: list[ast.AST]) -> bool:
 
 def is_caught(module: str, kind: type) -> bool:
     """Tell whether a module has a handler for a class, or for what pydantic makes of a ValueError."""
-    for node in ast.walk(SOURCES[module]):
+    for node in ast.walk(sources()[module]):
         if isinstance(node, ast.ExceptHandler) and node.type is not None:
             for each in node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]:
-                handled = resolved(module, each, [SOURCES[module]])
+                handled = resolved(module, each, [sources()[module]])
                 if handled in (Exception, BaseException) or not inspect.isclass(handled):
                     continue
                 if issubclass(kind, handled) or (kind is ValueError and handled is ValidationError):
