@@ -36,23 +36,18 @@ from ramify.events import (
 from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel
 from ramify.search.budget import Budget
-from ramify.search.node import NodeState, PruneReason
-from ramify.search.registry import strategy_to_dict
 from ramify.search.stopping import StopReason
-from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
-from ramify.search.votes import Vote, candidates, decide_by_text
+from ramify.search.votes import Vote
 from ramify.solution import Solution
 from ramify.tools.forms import observed
 from ramify.tools.toolbox import Toolbox
 from ramify.usage import Usage
 
 from .control.controller import SearchController
-from .control.path_ends import furthest_text
 from .control.requests import Dispatch
 from .control.scoring import Scorer
 from .control.tool_calls import ToolRequest
-from .control.votes import voted_fields
 from .policy.protocol import CallsTools, PolicyModel, PolicySession, ToolSession, open_as
 from .rewards.own_head import open_beside
 from .runtime.messages import StepResult
@@ -454,36 +449,3 @@ def _single(error: Exception) -> Exception:
             break
         current = inner[0]
     return current if isinstance(current, Exception) else error
-
-
-def as_it_stands(
-    run: Run, strategy: Strategy, *, seed: int, model: Mapping[str, Any], pinned: int | None = None
-) -> Solution:
-    """Return the solution of a run that cannot be waited for; the run itself stays as it is.
-
-    What was unfinished is pruned in a copy of the tree. Answers count as equal only if they are written alike, and
-    the majority decides if a path has no score. Without an answer the text is that of the path that came furthest.
-    `pinned` is the node whose answer was chosen by hand, if one was.
-    """
-    tree = SearchTree.from_dict(run.tree.to_dict())
-    for node in (*tree.pending(), *tree.open_leaves()):
-        if node.parent is not None and node.state is not NodeState.PRUNED:
-            tree.prune(node.id, PruneReason.STOPPED)
-    chosen = strategy.settled(tree)
-    paths = candidates(tree, chosen.aggregation)
-    vote = decide_by_text(paths, chosen.vote, run.answers.kind)
-    found = voted_fields(paths, vote, pinned=pinned)
-    if found["answer"] is None and not found["text"]:
-        found["text"] = furthest_text(tree)
-    return Solution(
-        **found,
-        problem_id=run.problem.id,
-        question=run.problem.question,
-        stop_reason=StopReason.USER,
-        usage=run.usage,
-        seed=seed,
-        strategy=strategy_to_dict(strategy),
-        model=model,
-        reading=run.reading(vote),
-        tree=tree,
-    )

@@ -18,8 +18,8 @@ from ramify.engine.control.meter import LEAST_SECONDS
 from ramify.engine.engine import Engine
 from ramify.engine.ensembles.cascade import certainty
 from ramify.engine.ensembles.fallback import LABEL, fallback_note, own_format, solve_with_fallback
+from ramify.engine.interrupts import as_it_stands
 from ramify.engine.loading import chosen_reward
-from ramify.engine.run import as_it_stands
 from ramify.search.budget import Budget
 
 from ..config import DEFAULT_BUDGET, DEFAULT_RUN, EngineConfig

@@ -11,7 +11,7 @@ import pytest
 from ramify import Budget, Engine, MajorityVote, Rebase, Solution, UsageError
 from ramify.answers.kinds import AnswerKind
 from ramify.engine.ensembles.cascade import certainty
-from ramify.engine.run import as_it_stands
+from ramify.engine.interrupts import as_it_stands
 from ramify.ensembles import pool
 from ramify.search.stopping import Situation, make_stop_rule
 from ramify.search.strategies.sampling import BestOfN

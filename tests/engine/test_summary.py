@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import ramify
-from ramify.engine.run import Run, as_it_stands
+from ramify.engine.interrupts import as_it_stands
+from ramify.engine.run import Run
 from ramify.events import AnswerUpdate
 from ramify.search.node import NodeState, PruneReason
 from ramify.search.strategy import Strategy

@@ -313,7 +313,7 @@ class LiveSession(Session):
         self.view.touch()
 
     def _so_far(self, run: Run) -> Solution:
-        from ramify.engine.run import as_it_stands
+        from ramify.engine.interrupts import as_it_stands
 
         assert self._strategy is not None
         model = {"policy": self.models}
