@@ -27,6 +27,7 @@ from ramify.sampling_params import SamplingParams
 from ramify.search.budget import Budget, TokenPrice
 from ramify.search.path_rules import PathRule
 from ramify.search.stopping import StopRule, make_stop_rule
+from ramify.search.strategies.rebase import PAPER_TEMPERATURE
 from ramify.search.strategy import Strategy
 from ramify.search.tree import SearchTree
 from ramify.solution import Solution
@@ -137,9 +138,10 @@ class Engine:
         return self.policy.width if isinstance(self.policy, SuggestsWidth) else None
 
     @property
-    def default_temperature(self) -> float | None:
-        """Temperature of REBASE where none is given, None for its own: that which the reward was trained with."""
-        return None if self._reward is None else rebase_temperature(self._reward)
+    def default_temperature(self) -> float:
+        """Temperature of REBASE where none is given: that which the reward's head was tried with, or the paper's."""
+        found = None if self._reward is None else rebase_temperature(self._reward)
+        return PAPER_TEMPERATURE if found is None else found
 
     @watchable
     async def run(

@@ -38,8 +38,8 @@ from .runtime.serve.loaded_model import LoadedModel
 
 OnLoading = Callable[[ModelLoading], None]
 
-DEFAULT_REWARD = "head:demo-l * arithmetic:exact"
-"""Reward of the bundled policies: the likelihood head on demo-l, times the check of equations."""
+DEFAULT_REWARD = "head:demo-l * arithmetic:exact * totals"
+"""Reward of the bundled policies: the likelihood head on demo-l, times the checks of equations and of totals."""
 BUNDLED_POLICY = "demo-"
 OTHER_REWARDS = {"demo-lists": "mean-logprob"}
 """Rewards of the bundled policies that have learned another task than the default reward."""

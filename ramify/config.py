@@ -401,7 +401,7 @@ OWN_SETTINGS = (
         low_excluded=True,
         group="search",
         help="Balance of REBASE: low exploits.",
-        explanation="`temperature` of `rebase` (0.1) and `particle` (1.0): low follows the best score",
+        explanation="`temperature` of `rebase` (the head's, else 0.1) and `particle` (1.0): low follows the best score",
     ),
 )
 """Settings that choose the models and the strategy; no configuration holds them."""

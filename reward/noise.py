@@ -57,7 +57,7 @@ class NoisyReward:
     """
 
     def __init__(self, inner: RewardModel, sigma: float, *, seed: int = 0) -> None:
-        self._inner = inner
+        self.inner = inner
         self.sigma = sigma
         self.seed = seed
         self.name = f"{NOISY}{sigma:g}:{inner.name}"
@@ -69,7 +69,7 @@ class NoisyReward:
         Raises:
             RewardContextExceeded: if the question alone is too long.
         """
-        return NoisySession(self, question, await self._inner.open(question))
+        return NoisySession(self, question, await self.inner.open(question))
 
 
 class NoisySession:

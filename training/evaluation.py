@@ -267,9 +267,7 @@ async def _evaluate_one(
     sampled = await engine.solve(problem, strategy=WeightedVote(width=width), **options)
     solutions = {"majority": sampled, "weighted": sampled, "best-of-n": sampled}
     if search:
-        given = engine.default_temperature
-        rebase = Rebase(width=width) if given is None else Rebase(width=width, temperature=given)
-        solutions[SEARCH] = await engine.solve(problem, strategy=rebase, **options)
+        solutions[SEARCH] = await engine.solve(problem, strategy=Rebase(width=width), **options)
     assert sampled.tree is not None
     checker, tree = make_checker(problem.check), sampled.tree
     grader = _Grader(checker, problem.answer or "")

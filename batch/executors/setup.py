@@ -16,6 +16,7 @@ from ramify.engine.planning.profile import profile_for
 from ramify.engine.planning.strategy_choice import choose_strategy
 from ramify.engine.rewards.naming import check_reward
 from ramify.errors import UsageError, check_kind
+from ramify.search.strategies.rebase import PAPER_TEMPERATURE
 from ramify.search.strategies.sampling import MajorityVote, WeightedVote
 from ramify.search.strategy import Strategy
 
@@ -75,14 +76,14 @@ def make_setup(config: BatchConfig, engine: Engine | None, known: Mapping[str, A
         model: Mapping[str, Any] = unfiled(engine.policy.name)
         reward = None if engine.reward is None else unfiled(engine.reward.name)
         names = engine.policy.name, None if engine.reward is None else engine.reward.name
-        strategy = _strategy(config, settings, names)
+        strategy = _strategy(config, settings, names, engine.default_temperature)
     else:
         settings = config.engine
         source = _reward_source(config)
-        if source is not None:
-            # Before the model's file is read, which takes a while.
-            check_reward(source, settings.reward_spec)
-        strategy = _strategy(config, settings, (str(config.model), None if source is None else str(source)))
+        # Before the model's file is read, which takes a while.
+        found = None if source is None else check_reward(source, settings.reward_spec)
+        names = str(config.model), None if source is None else str(source)
+        strategy = _strategy(config, settings, names, None if found is None else found.temperature)
         model = describe_model(config.model, known.get("model"))
         reward = None if source is None or not strategy.uses_reward else describe_reward(source, known.get("reward"))
     if not strategy.uses_reward:
@@ -149,11 +150,17 @@ def _extras(config: BatchConfig, fallback: Mapping[str, Any] | None) -> dict[str
     return found
 
 
-def _strategy(config: BatchConfig, settings: EngineConfig, names: tuple[str, str | None]) -> Strategy:
-    """Return the strategy; `names` are the names of the policy and of the reward, None without a reward."""
+def _strategy(
+    config: BatchConfig, settings: EngineConfig, names: tuple[str, str | None], temperature: float | None
+) -> Strategy:
+    """Return the strategy; `names` are the names of the policy and of the reward, None without a reward.
+
+    `temperature` is that of REBASE where none is given, None for the paper's.
+    """
     return choose_strategy(
         config.strategy,
         has_reward=names[1] is not None,
         budget=config.run.budget,
         profile=lambda: profile_for(*names, settings.profile),
+        temperature=PAPER_TEMPERATURE if temperature is None else temperature,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -48,7 +49,7 @@ def choose_strategy(
     budget. `options` are those of a strategy by name and of the default one; None leaves them at their defaults.
     `remedy` is the advice of the error where a reward model is missing. `width` is the number of paths of a strategy by
     name for which `options` give none and that has WIDEST by default; None leaves it at that. `temperature` is that of
-    REBASE by name for which `options` give none.
+    REBASE where none was given; None leaves it open.
 
     Raises:
         UsageError: if the strategy needs a reward model and there is none, or there is no profile for AUTO.
@@ -59,18 +60,18 @@ def choose_strategy(
     if wanted == AUTO:
         strategy = plan(profile(), budget)
     elif isinstance(wanted, str):
-        strategy = _made(wanted, options or {}, width, temperature)
+        strategy = _made(wanted, options or {}, width)
     else:
         check_kind("the strategy", wanted, Strategy, "a name or a Strategy such as Rebase(width=16)")
         strategy = wanted
+    if isinstance(strategy, Rebase) and strategy.temperature is None:
+        strategy = replace(strategy, temperature=temperature)
     if strategy.uses_reward and not has_reward:
         raise UsageError(f"the strategy {strategy.name} needs a reward model and there is none", remedy)
     return strategy
 
 
-def _made(name: str, options: Mapping[str, Any], width: int | None, temperature: float | None) -> Strategy:
-    if temperature is not None and name == Rebase.name and "temperature" not in options:
-        options = {**options, "temperature": temperature}
+def _made(name: str, options: Mapping[str, Any], width: int | None) -> Strategy:
     strategy = make_strategy(name, **options)
     if width is None or "width" in options or strategy.width != WIDEST:
         return strategy

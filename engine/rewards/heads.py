@@ -16,6 +16,7 @@ from ramify.reward.likelihood_head import (
     state_features,
     step_counts,
 )
+from ramify.reward.noise import NoisyReward
 from ramify.reward.protocol import ReadRequest, RewardModel, ScoredStep, ScoreUsage
 from ramify.reward.scores import checked_scores
 
@@ -328,8 +329,11 @@ def steps_of(texts: Sequence[str], split: SplitSteps | None) -> list[str]:
 def rebase_temperature(reward: RewardModel) -> float | None:
     """Return the temperature of REBASE that a head was tried with, None for any other reward.
 
-    A combination has that of its first head.
+    A combination has that of its first head, noise does not change it.
     """
-    parts = reward.models if isinstance(reward, CombinedReward) else (reward,)
-    heads = [part.head.temperature for part in parts if isinstance(part, HeadReward)]
-    return next((each for each in heads if each is not None), None)
+    if isinstance(reward, NoisyReward):
+        return rebase_temperature(reward.inner)
+    if isinstance(reward, CombinedReward):
+        found = (rebase_temperature(part) for part in reward.models)
+        return next((each for each in found if each is not None), None)
+    return reward.head.temperature if isinstance(reward, HeadReward) else None

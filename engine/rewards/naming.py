@@ -82,6 +82,12 @@ class RewardName:
         return self.head is not None and self.plain == f"{HEAD}{self.model}"
 
     @property
+    def temperature(self) -> float | None:
+        """Temperature of REBASE that the first head was tried with, None without one; reads the heads' files."""
+        found = (read_head(each.head).temperature for each in self.singles if each.head is not None)
+        return next((each for each in found if each is not None), None)
+
+    @property
     def singles(self) -> tuple[RewardName, ...]:
         """The rewards of a combination, or this one alone."""
         return self.parts or (self,)

@@ -20,13 +20,17 @@ from ..tree import Node, SearchTree
 from ..votes import Aggregation, VoteRule, aggregate
 from .growth import competes, grow_level
 
+PAPER_TEMPERATURE = 0.1
+"""Temperature of the paper's experiments."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rebase(Strategy):
     """Share a width among the steps of each depth by their reward.
 
     `width` is the number of paths. `temperature` balances exploration (high) and exploitation (low); the paper uses
-    0.1, the authors' published configuration 0.2. `aggregation` makes the score that shares are computed from.
+    0.1, the authors' published configuration 0.2. None takes the one that the reward was tried with in an engine, and
+    PAPER_TEMPERATURE where there is none. `aggregation` makes the score that shares are computed from.
     `merge_duplicates` prunes a step that repeats an earlier sibling's text, but for white space, before shares are
     computed, so that a direction is not paid twice (the concern of DORA, arXiv 2506.15707). `depth_widths` caps what
     the steps of depth 1, 2, ... may share, the last number all deeper ones too; a number alone caps every depth, empty
@@ -40,7 +44,7 @@ class Rebase(Strategy):
     guided: ClassVar[bool] = True
     leaves_only: ClassVar[bool] = True
     width: int = 16
-    temperature: float = 0.1
+    temperature: float | None = None
     aggregation: Aggregation = Aggregation.LAST
     rounding: RoundingRule = RoundingRule.CEIL
     merge_duplicates: bool = False
@@ -50,7 +54,8 @@ class Rebase(Strategy):
 
     def __post_init__(self) -> None:
         Strategy.__post_init__(self)
-        check_positive("temperature", self.temperature)
+        if self.temperature is not None:
+            check_positive("temperature", self.temperature)
         check_flag("merge_duplicates", self.merge_duplicates)
         object.__setattr__(self, "depth_widths", _listed(self.depth_widths))
         for each in self.depth_widths:
@@ -69,7 +74,8 @@ class Rebase(Strategy):
 
     def _shares(self, tree: SearchTree, rivals: Sequence[Node], width: int) -> list[int]:
         scores = [aggregate(tree.path_scores(node.id), self.aggregation) for node in rivals]
-        return allocate(scores, min(width, self._cap(rivals[0].depth)), self.temperature, self.rounding)
+        temperature = PAPER_TEMPERATURE if self.temperature is None else self.temperature
+        return allocate(scores, min(width, self._cap(rivals[0].depth)), temperature, self.rounding)
 
     def _cap(self, depth: int) -> int:
         """Return the most children that a depth may get."""

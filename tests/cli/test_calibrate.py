@@ -19,7 +19,7 @@ def test_a_profile_is_measured_resumed_and_used(ramify, tmp_path):
     profile = json.loads(out.read_text("utf-8"))
     assert (profile["policy"], profile["reward"], len(profile["points"])) == (
         "demo-m",
-        "head:demo-l * arithmetic:exact",
+        "head:demo-l * arithmetic:exact * totals",
         3,
     )
     again = ramify(*common)

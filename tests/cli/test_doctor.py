@@ -58,7 +58,7 @@ def test_the_plan_of_a_search_is_shown() -> None:
         "s to a first answer, ",
         " s for 16 paths of 256 tokens",
         "temperature 1",
-        "head:demo-l * arithmetic:exact",
+        "head:demo-l * arithmetic:exact * totals",
     ):
         assert part in lines
     assert report["run"]["plan"]["sampling"] == {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}

@@ -90,12 +90,12 @@ def test_bundled_models_are_listed_with_their_cards(folders: Path) -> None:
 def test_a_profile_is_found_by_policy_and_reward_without_quantizations(folders: Path) -> None:
     profiles = folders / "profiles"
     profiles.mkdir()
-    for name in ("demo-m+demo-prm", "demo-m+head-demo-l-arithmetic-exact", "demo-m+mean-logprob"):
+    for name in ("demo-m+demo-prm", "demo-m+head-demo-l-arithmetic-exact-totals", "demo-m+mean-logprob"):
         (profiles / f"{name}.json").write_text("{}")
     for policy, reward, name in (
         ("demo-m:q8_0", "ramify-demo-prm", "demo-m+demo-prm"),
         ("demo-m", "demo-prm:f16", "demo-m+demo-prm"),
-        ("demo-m:f16", "head:demo-l * arithmetic:exact", "demo-m+head-demo-l-arithmetic-exact"),
+        ("demo-m:f16", "head:demo-l * arithmetic:exact * totals", "demo-m+head-demo-l-arithmetic-exact-totals"),
         ("demo-m", "mean-logprob", "demo-m+mean-logprob"),
     ):
         found = profile_path(policy, reward)

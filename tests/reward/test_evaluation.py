@@ -182,8 +182,8 @@ def test_the_command_reports_and_writes_a_folder(capsys: pytest.CaptureFixture[s
     captured = capsys.readouterr()
     report = json.loads(captured.out)
     assert report == json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
-    assert "solving 4 problems with demo-m and head:demo-l * arithmetic:exact" in captured.err
-    assert list(report["quality"]) == ["mean-logprob", "head:demo-l * arithmetic:exact"]
+    assert "solving 4 problems with demo-m and head:demo-l * arithmetic:exact * totals" in captured.err
+    assert list(report["quality"]) == ["mean-logprob", "head:demo-l * arithmetic:exact * totals"]
     methods = [(row["method"], row["reward"]) for row in report["search"]]
     assert methods == [
         ("majority", None),

@@ -241,9 +241,11 @@ def test_bundled_heads_help_and_fit_their_judges(name: str) -> None:
 async def test_rebase_takes_the_head_s_temperature(file: Path, temperature: float | None, expected: float) -> None:
     file.write_text(head_on(resolve_model(JUDGE).path, temperature=temperature).to_json())
     problem = label_stream(range(2, 3))[0]
-    async with Engine("demo-s", f"arithmetic * head:{file}", config=CONFIG) as engine:
+    async with Engine("demo-s", f"arithmetic * noisy:0.5:head:{file}", config=CONFIG) as engine:
         found = await engine.solve(problem, strategy="rebase", budget=Budget(nodes=2))
         assert found.strategy["temperature"] == expected
+        unsaid = await engine.solve(problem, strategy=Rebase(width=2), budget=Budget(nodes=2))
+        assert unsaid.strategy["temperature"] == expected
         given = await engine.solve(problem, strategy=Rebase(width=2, temperature=0.7), budget=Budget(nodes=2))
         assert given.strategy["temperature"] == 0.7
 

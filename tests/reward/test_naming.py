@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ramify.engine.loading import load_models
 from ramify.engine.rewards.naming import check_reward, read_reward_name
 from ramify.errors import ModelLoadError, RamifyError, UsageError
 from ramify.scaling.measure import open_reward
+from ramify.search.strategies.rebase import Rebase
 from ramify.tui.state.engine_host import make_engine
 from ramify.tui.state.spec import RunSpec
 
@@ -173,3 +175,18 @@ def test_ways_to_read_a_file_are_told_apart(files: dict[str, str]) -> None:
 def test_a_path_is_a_file_whatever_models_have_its_name(files: dict[str, str]) -> None:
     with pytest.raises(ModelLoadError, match="there is no file"):
         read_reward_name(Path("demo-prm"))
+
+
+@pytest.mark.parametrize(
+    ("reward", "temperature"),
+    [("head:demo-l * arithmetic", 0.3), ("noisy:0.5:head:demo-l", 0.3), ("arithmetic", 0.1), (None, None)],
+)
+def test_rebase_in_a_batch_has_the_temperature_of_the_head(reward: str | None, temperature: float | None) -> None:
+    config = BatchConfig(model="demo-s", reward=reward, strategy=None if reward is None else "rebase")
+    strategy = make_setup(config, None, None).strategy
+    assert getattr(strategy, "temperature", None) == temperature
+    if reward is not None:
+        for unsaid in (None, Rebase(width=16)):
+            assert make_setup(replace(config, strategy=unsaid), None, None).strategy == strategy
+        given = make_setup(replace(config, strategy=Rebase(temperature=0.7)), None, None).strategy
+        assert isinstance(given, Rebase) and given.temperature == 0.7

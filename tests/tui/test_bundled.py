@@ -26,7 +26,7 @@ async def test_an_example_is_searched_steered_saved_and_replayed(ui, store):
         await user.press("space")
         await user.over()
         assert user.view.answer is not None
-        assert user.session.models == "demo-m + head:demo-l * arithmetic:exact"
+        assert user.session.models == "demo-m + head:demo-l * arithmetic:exact * totals"
         question = user.view.question
         await user.press("escape", "f4")
         await user.until(lambda: isinstance(user.app.screen, HistoryScreen) and user.app.screen.selected)
