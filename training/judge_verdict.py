@@ -18,6 +18,11 @@ from .labelling import LabelledSolution
 from .quality import preference, score_calibration
 
 HALF = 0.5
+CALCULATOR_NOTE = (
+    "solutions with the calculator: their equations hold but for rounding, which the check `arithmetic` allows, so "
+    "`head * arithmetic` says little more than the head"
+)
+"""What a report says where solutions were sampled with the calculator."""
 
 
 def held_out_report(head: LikelihoodHead, kept: Sequence[SolutionFeatures]) -> dict[str, Any]:
@@ -43,6 +48,8 @@ def held_out_report(head: LikelihoodHead, kept: Sequence[SolutionFeatures]) -> d
         "head": choices([each.label for each in kept], plain),
         "head * arithmetic": choices([each.label for each in kept], checked),
     }
+    if any(each.label.calculator for each in kept):
+        report["note"] = CALCULATOR_NOTE
     report["helps"], report["verdict"] = verdict_on(report["head"])
     return report
 

@@ -257,6 +257,8 @@ def _train_on_judge(
             f"held out: {report['problems']} problems, {report['paths']} paths, AUC of steps "
             f"{number_or_dash(report['step_auc'])}, calibration error {number_or_dash(report['calibration_error'])}"
         )
+        if "note" in report:
+            terminal.say(report["note"])
         terminal.say(report["verdict"])
         terminal.write(str(out))
 

@@ -278,6 +278,8 @@ def test_training_separates_and_its_verdict_says_so() -> None:
     turned = replace(head, layers=(*head.layers[:-1], (-head.layers[-1][0], -head.layers[-1][1])))
     worse = held_out_report(turned, [each for number in range(40, 60) for each in sampled(number)])
     assert not worse["helps"] and worse["verdict"].startswith("does not help")
+    written = [replace(each, label=replace(each.label, calculator=True)) for each in sampled(40)]
+    assert "note" not in report and "allows" in held_out_report(head, written)["note"]
 
 
 def test_labels_must_suffice() -> None:
