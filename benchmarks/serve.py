@@ -2,161 +2,248 @@
 
     python benchmarks/serve.py [--requests 200] [--clients 32] [--memory 2000] [--out FILE]
 
-The same problems are searched by `ramify serve`, asked by many clients at a time over HTTP, and by `solve_many` in this
-process, with equal numbers of searches at a time; both orders are run and the rates are those of both together. The
-time to the first byte is that of streams on an idle server, so that it holds no queueing. The last part sends many
-short requests and reads the resident memory of the server's processes from /proc; it needs Linux.
+The same problems are searched by `ramify serve`, asked by many clients at a time over HTTP, and by `solve_many` in a
+process of its own, with equal numbers of searches at a time. The two take turns; the rates are those of all turns
+together, for a second of the clock and for a second of processor time (of the server or the engine, and of its worker),
+which other programs on the machine change less. The time to the first byte is that of streams on an idle server, so
+that it holds no queueing. The last part sends many short requests and reads the resident memory of the server's
+processes. /proc is read, so it needs Linux.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-
-import anyio
-import httpx2
 
 TEMPERATURE = 0.1
 """Balance of REBASE on both sides; by default the loaded reward chooses it."""
 WARM_UP = 0.5
 """Share of the requests after which memory should be flat."""
+TURNS = "server,process,process,server"
+"""Order of the two; each comes once before and once after the other."""
+ROUTE = "/v1/chat/completions"
+IN_PROCESS = "--in-process"
+"""Option of a child process that measures the engine alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Generated tokens, seconds of the clock, processor seconds of the main process and of its worker."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+    main_s: float = 0.0
+    worker_s: float = 0.0
+
+    def __add__(self, other: Measured) -> Measured:
+        return Measured(
+            self.tokens + other.tokens,
+            self.seconds + other.seconds,
+            self.main_s + other.main_s,
+            self.worker_s + other.worker_s,
+        )
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Tokens per second, and the processor time of 1,000 tokens."""
+        return {
+            "tokens_per_s": self.tokens / self.seconds,
+            "tokens_per_processor_s": self.tokens / (self.main_s + self.worker_s),
+            "main_ms_per_1000": 1e6 * self.main_s / self.tokens,
+            "worker_ms_per_1000": 1e6 * self.worker_s / self.tokens,
+        }
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the child processes of a process, whichever of its threads started them."""
+    return [
+        int(child)
+        for thread in Path(f"/proc/{pid}/task").iterdir()
+        for child in (thread / "children").read_text(encoding="ascii").split()
+    ]
+
+
+def own_processor_s(pid: int) -> float:
+    """Return the processor time of a process without its children."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def processor_s(pid: int) -> tuple[float, float]:
+    """Return the processor time of a process, and of its children together."""
+
+    def whole(child: int) -> float:
+        return own_processor_s(child) + sum(map(whole, children_of(child)))
+
+    return own_processor_s(pid), sum(map(whole, children_of(pid)))
 
 
 @contextmanager
-def served(options: argparse.Namespace) -> Any:
-    """Run a server on a free port and yield its process and URL."""
+def measured(pid: int) -> Generator[list[Measured]]:
+    """Measure a block: the list that is yielded has the figures afterwards, the tokens are for the block to add."""
+    found = list[Measured]()
+    main_s, worker_s = processor_s(pid)
+    begun_s = time.monotonic()
+    yield found
+    seconds = time.monotonic() - begun_s
+    main_later_s, worker_later_s = processor_s(pid)
+    found.append(Measured(0, seconds, main_later_s - main_s, worker_later_s - worker_s))
+
+
+@contextmanager
+def served(options: argparse.Namespace) -> Generator[tuple[subprocess.Popen[str], str]]:
+    """Run a server on a free port and yield its process and its address."""
     command = [sys.executable, "-m", "ramify", "serve", "--port", "0", "--max-queued", "4096"]
     command += ["--model", options.model, "--max-runs", str(options.parallel), "--threads", str(options.threads)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
+        drain = None
         try:
             line = next(line for line in process.stderr if "is served at" in line)
             # Nobody reads the log on: it must not fill the pipe.
             drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
-            yield process, line.split("served at ")[1].split("/v1")[0]
+            yield process, line.split("served at http://")[1].split("/v1")[0]
         finally:
             process.terminate()
             process.wait()
-            drain.wait()
+            if drain is not None:
+                drain.wait()
 
 
-def request(options: argparse.Namespace, question: str, **fields: Any) -> dict[str, Any]:
+def body(options: argparse.Namespace, question: str, **fields: Any) -> bytes:
     """Return the body of a request for one question."""
-    return {
+    asked = {
         "model": options.model,
         "messages": [{"role": "user", "content": question}],
         "ramify": {"strategy": "rebase", "width": options.width, "tree_temperature": TEMPERATURE},
         **fields,
     }
+    return json.dumps(asked).encode()
 
 
-async def through_server(options: argparse.Namespace, url: str, questions: Sequence[str]) -> tuple[int, float]:
-    """Ask all questions, `clients` at a time; return the generated tokens and the seconds."""
-    waiting = list(questions)
-    tokens = 0
-
-    async def client() -> None:
-        nonlocal tokens
-        async with httpx2.AsyncClient(timeout=None) as http:
-            while waiting:
-                reply = await http.post(f"{url}/v1/chat/completions", json=request(options, waiting.pop()))
-                reply.raise_for_status()
-                tokens += reply.json()["usage"]["completion_tokens"]
-
-    begun_s = time.monotonic()
-    async with anyio.create_task_group() as tasks:
-        for _ in range(options.clients):
-            tasks.start_soon(client)
-    return tokens, time.monotonic() - begun_s
+HEADERS = {"Content-Type": "application/json"}
 
 
-async def in_process(options: argparse.Namespace, questions: Sequence[str]) -> tuple[int, float]:
-    """Search all questions with one engine; return the generated tokens and the seconds."""
+def through_server(options: argparse.Namespace, pid: int, address: str, questions: Sequence[str]) -> Measured:
+    """Ask all questions, `clients` at a time, each over a connection that it keeps."""
+    waiting = [body(options, question) for question in questions]
+
+    def client(_: int) -> int:
+        connection, tokens = HTTPConnection(address), 0
+        while waiting:
+            connection.request("POST", ROUTE, waiting.pop(), HEADERS)
+            reply = connection.getresponse()
+            text = reply.read()
+            if reply.status != 200:
+                raise SystemExit(f"status {reply.status}: {text[:500]!r}")
+            tokens += json.loads(text)["usage"]["completion_tokens"]
+        connection.close()
+        return tokens
+
+    with measured(pid) as found, ThreadPoolExecutor(options.clients) as pool:
+        tokens = sum(pool.map(client, range(options.clients)))
+    return replace(found[0], tokens=tokens)
+
+
+async def solve_all(options: argparse.Namespace, questions: Sequence[str]) -> Measured:
+    """Search all questions with one engine in this process."""
     import ramify
 
     async with ramify.Engine(options.model, threads=options.threads) as engine:
         strategy = ramify.Rebase(width=options.width, temperature=TEMPERATURE)
         await engine.solve(questions[0], strategy=strategy)
-        tokens, begun_s = 0, time.monotonic()
-        async for solution in engine.solve_many(questions, parallel=options.parallel, strategy=strategy):
-            tokens += solution.usage.policy.generated_tokens
-        return tokens, time.monotonic() - begun_s
+        tokens = 0
+        with measured(os.getpid()) as found:
+            async for solution in engine.solve_many(questions, parallel=options.parallel, strategy=strategy):
+                tokens += solution.usage.policy.generated_tokens
+        return replace(found[0], tokens=tokens)
 
 
-async def first_bytes(options: argparse.Namespace, url: str, questions: Sequence[str]) -> list[float]:
+def in_process(questions: Sequence[str]) -> Measured:
+    """Search all questions with one engine in a process of its own."""
+    command = [sys.executable, __file__, IN_PROCESS, *sys.argv[1:]]
+    done = subprocess.run(command, input=json.dumps(questions), capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    return Measured(*json.loads(done.stdout))
+
+
+def first_bytes(options: argparse.Namespace, address: str, questions: Sequence[str]) -> list[float]:
     """Return the seconds to the first byte of the body of each stream, one stream at a time."""
     found = list[float]()
-    async with httpx2.AsyncClient(timeout=None) as http:
-        for question in questions:
-            begun_s = time.monotonic()
-            body = request(options, question, stream=True)
-            async with http.stream("POST", f"{url}/v1/chat/completions", json=body) as reply:
-                async for _ in reply.aiter_raw():
-                    found.append(time.monotonic() - begun_s)
-                    break
+    for question in questions:
+        connection = HTTPConnection(address)
+        connection.connect()
+        begun_s = time.monotonic()
+        connection.request("POST", ROUTE, body(options, question, stream=True), HEADERS)
+        reply = connection.getresponse()
+        reply.read(1)
+        found.append(time.monotonic() - begun_s)
+        reply.read()
+        connection.close()
     return found
 
 
 def resident_mib(pid: int) -> float:
-    """Return the memory that a process and its children have in RAM."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    own = next(
-        int(line.split()[1]) / 1024
-        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-        if line.startswith("VmRSS:")
-    )
-    return own + sum(resident_mib(int(child)) for child in children)
+    """Return the memory that a process has in RAM."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
 
 
-async def memory(options: argparse.Namespace, process: Any, url: str, questions: Sequence[str]) -> list[float]:
-    """Return the resident memory in MiB after each twentieth of `options.memory` requests."""
-    found = list[float]()
+def memory(options: argparse.Namespace, pid: int, address: str, questions: Sequence[str]) -> dict[str, Any]:
+    """Return the resident memory in MiB of the server and of its worker after each twentieth of the requests."""
+    main, workers = list[float](), list[float]()
     for part in range(20):
         count = options.memory // 20
         chosen = [questions[(part * count + number) % len(questions)] for number in range(count)]
-        await through_server(options, url, chosen)
-        found.append(round(resident_mib(process.pid), 1))
-    return found
+        through_server(options, pid, address, chosen)
+        main.append(round(resident_mib(pid), 1))
+        workers.append(round(sum(map(resident_mib, children_of(pid))), 1))
+    total = [sum(both) for both in zip(main, workers, strict=True)]
+    half = int(len(total) * WARM_UP)
+    return {"memory_mib": main, "worker_memory_mib": workers, "growth": max(total[half:]) / total[half] - 1}
 
 
-async def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return all figures."""
     import ramify
 
-    problems = ramify.generate_problems(steps=(2, 6), count=options.requests, seed=options.seed)
+    count = max(options.requests, options.streams, 1)
+    problems = ramify.generate_problems(steps=(2, 6), count=count, seed=options.seed)
     questions = [problem.question for problem in problems]
-    sums = {"server": [0, 0.0], "process": [0, 0.0]}
-    with served(options) as (process, url):
-        await through_server(options, url, questions[:1])
-        firsts = await first_bytes(options, url, questions[: options.streams])
-        for place in ("server", "process", "process", "server"):
-            if place == "server":
-                tokens, seconds = await through_server(options, url, questions)
-            else:
-                tokens, seconds = await in_process(options, questions)
-            sums[place][0] += tokens
-            sums[place][1] += seconds
-        rates = {place: tokens / seconds for place, (tokens, seconds) in sums.items()}
-        report: dict[str, Any] = {
-            "requests": options.requests,
-            "clients": options.clients,
-            "tokens": {place: tokens for place, (tokens, _) in sums.items()},
-            "tokens_per_s": rates,
-            "ratio": rates["server"] / rates["process"],
-            "median_first_byte_ms": 1000 * statistics.median(firsts),
-        }
+    turns = options.turns.split(",")
+    sums = dict.fromkeys(turns, Measured())
+    with served(options) as (process, address):
+        through_server(options, process.pid, address, questions[: options.parallel])
+        report: dict[str, Any] = {"requests": options.requests, "clients": options.clients, "width": options.width}
+        if options.streams:
+            firsts = first_bytes(options, address, questions[: options.streams])
+            report["median_first_byte_ms"] = 1000 * statistics.median(firsts)
+        if options.requests:
+            for place in turns:
+                chosen = questions[: options.requests]
+                if place == "server":
+                    sums[place] += through_server(options, process.pid, address, chosen)
+                else:
+                    sums[place] += in_process(chosen)
+            for place, found in sums.items():
+                report[place] = {"tokens": found.tokens, **found.rates}
+            for rate in ("tokens_per_s", "tokens_per_processor_s") if len(sums) == 2 else ():
+                report[f"ratio_of_{rate}"] = report["server"][rate] / report["process"][rate]
         if options.memory:
-            read = await memory(options, process, url, questions)
-            half = int(len(read) * WARM_UP)
-            report |= {"memory_mib": read, "growth": max(read[half:]) / read[half] - 1}
+            report |= memory(options, process.pid, address, questions)
     return report
 
 
@@ -167,15 +254,22 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--parallel", type=int, default=4, help="searches at a time, on both sides")
+    parser.add_argument("--turns", default=TURNS, help="what is measured, in this order")
     parser.add_argument("--streams", type=int, default=30, help="streams whose first byte is timed")
     parser.add_argument("--memory", type=int, default=2000, help="requests of the memory test; 0 leaves it out")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--out", type=Path)
+    parser.add_argument(IN_PROCESS, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    report = anyio.run(measure, options)
-    text = json.dumps(report, indent=2)
+    if options.in_process:
+        import anyio
+
+        found = anyio.run(solve_all, options, json.load(sys.stdin))
+        print(json.dumps([found.tokens, found.seconds, found.main_s, found.worker_s]))
+        return
+    text = json.dumps(measure(options), indent=2)
     print(text)
     if options.out is not None:
         options.out.write_text(text + "\n", encoding="utf-8")

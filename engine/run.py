@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from typing import Any, cast
 
 import anyio
@@ -250,6 +251,23 @@ class Run:
             if self._error is not None:
                 raise self._error from None
             raise StopAsyncIteration from None
+
+    async def next_events(self) -> list[Event]:
+        """Wait for the next event, and return it with all that have come meanwhile; none is the end of the run.
+
+        It is for listeners of many runs: each wait is a turn of the event loop.
+
+        Raises:
+            RamifyError: if the run failed.
+        """
+        found = list[Event]()
+        async for event in self:
+            found.append(event)
+            with suppress(anyio.WouldBlock, anyio.EndOfStream, anyio.ClosedResourceError):
+                while True:
+                    found.append(self._receive.receive_nowait())
+            break
+        return found
 
     def close(self) -> None:
         """End the stream of events; called once, by the engine."""

@@ -57,7 +57,7 @@ class Service:
         self.engine = engine
         self.config = config
         self.admission = Admission(config.max_runs, config.max_queued)
-        self.runs = ServedRuns(config.kept_runs)
+        self.runs = ServedRuns(config.kept_runs, config.kept_bytes)
         self.metrics = Metrics(engine, self.admission)
         self._begun = int(time.time())
 

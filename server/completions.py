@@ -89,8 +89,8 @@ class Completion:
             served.queued_s = queued_s
             async with engine.run(self.problem, **self.plan.options) as run:
                 served.begin(run)
-                async for event in run:
-                    served.take(event)
+                while events := await run.next_events():
+                    served.take(events)
                 solution = await run.result()
                 served.end(RunStatus.FINISHED)
                 return solution

@@ -70,8 +70,8 @@ class ServerConfig:
     `model_name` is the model's name for clients, "" for its own. `callers` are those that are admitted; without any,
     everyone is. `max_runs` searches run at a time, and `max_queued` requests wait for their turn; further ones are
     refused. `grace_s` is the time in seconds that running requests have after the server was told to end. `kept_runs`
-    is the number of ended runs whose trees can be looked at. `defaults` are search settings by key for what a request
-    and its preset leave open.
+    is the number of ended runs whose trees can be looked at, as far as `kept_bytes` of memory hold them; the last one
+    is kept in any case. `defaults` are search settings by key for what a request and its preset leave open.
 
     Raises:
         UsageError: if a number is out of range.
@@ -85,12 +85,14 @@ class ServerConfig:
     max_queued: int = 64
     grace_s: float = 30.0
     kept_runs: int = 64
+    kept_bytes: int = 256 << 20
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     strategy_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     presets: Mapping[str, Preset] = field(default_factory=dict[str, Preset])
 
     def __post_init__(self) -> None:
-        for name, low in (("max_runs", 1), ("max_queued", 0), ("grace_s", 0), ("kept_runs", 0), ("port", 0)):
+        lowest = {"max_runs": 1, "max_queued": 0, "grace_s": 0, "kept_runs": 0, "kept_bytes": 0, "port": 0}
+        for name, low in lowest.items():
             if getattr(self, name) < low:
                 raise UsageError(f"{name} is {getattr(self, name)}", f"use {low} or more")
 

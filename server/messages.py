@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .api_errors import ApiError, bad_request, not_supported
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 MOST_CHOICES = 128
 """Highest `n`; the API has the same bound."""
 LARGEST_SEED = 2**63
+MOST_STOPS = 16
+"""Highest number of texts in `stop`; the API takes 4."""
 
 Scalar = bool | int | float | str
 Tokens = Annotated[int, Field(ge=1, le=1 << 24)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
 class Body(BaseModel):
@@ -81,7 +87,10 @@ class ChatRequest(BaseModel):
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
     seed: Annotated[int, Field(ge=-LARGEST_SEED, lt=LARGEST_SEED)] | None = None
-    stop: str | list[str] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=MOST_STOPS)] | None = None
     response_format: dict[str, Any] | None = None
     ramify: dict[str, Any] | None = None
 
@@ -116,8 +125,6 @@ WITHOUT_EFFECT = {
 }  # fmt: skip
 """Fields of the API that change no answer; they are accepted, and do nothing."""
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
     "logit_bias": ({},),
     "logprobs": (False,),
     "top_logprobs": (0,),
@@ -127,7 +134,6 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "function_call": ("none", "auto"),
     "modalities": (["text"],),
     "verbosity": ("medium",),
-    "stop": ([],),
     "response_format": ({"type": "text"},),
 }
 """Fields of the API that the server cannot honour, and the values at which they ask for nothing."""
@@ -143,10 +149,25 @@ def read_body(kind: type[B], value: Any) -> B:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        param = ".".join(map(str, first["loc"])) or None
+        first = _told(error.errors(include_url=False, include_context=False, include_input=False))
+        param = ".".join(str(part) for part in first["loc"] if not _is_form(part)) or None
         where = f"{param}: " if param else ""
         raise bad_request(f"{where}{first['msg'][:1].lower()}{first['msg'][1:]}", param) from None
+
+
+def _told(errors: Sequence[ErrorDetails]) -> ErrorDetails:
+    """Return the error that a client is told: the first, or for a field of several forms that of the form it has."""
+    first = errors[0]
+    place = next((place for place, part in enumerate(first["loc"]) if _is_form(part)), None)
+    if place is None:
+        return first
+    field = [each for each in errors if each["loc"][:place] == first["loc"][:place]]
+    return max(field, key=lambda each: (each["type"] not in ("string_type", "list_type"), len(each["loc"])))
+
+
+def _is_form(part: int | str) -> bool:
+    """Tell whether a part of a place names one of the forms that a field may have."""
+    return part == "str" or str(part).startswith("list[")
 
 
 def check_supported(request: ChatRequest) -> None:
@@ -155,7 +176,7 @@ def check_supported(request: ChatRequest) -> None:
     Raises:
         ApiError: if it does.
     """
-    given = {**(request.model_extra or {}), "stop": request.stop, "response_format": request.response_format}
+    given = {**(request.model_extra or {}), "response_format": request.response_format}
     for name, value in given.items():
         if value is None or name in WITHOUT_EFFECT or value in NEUTRAL.get(name, ()):
             continue

@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
 from enum import StrEnum, auto
@@ -17,7 +17,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from ramify.engine.run import Run
-from ramify.events import AnswerUpdate, BudgetUsed, Event, RunFinished, RunStarted
+from ramify.events import BudgetUsed, Event, RunFinished, RunStarted
 from ramify.search.budget import Budget
 from ramify.search.registry import strategy_to_dict
 from ramify.search.strategy import Strategy
@@ -28,6 +28,10 @@ from .api_errors import ApiError
 
 WATCHER_EVENTS = 4096
 """Events that wait for a slow watcher; one that is further behind is cut off."""
+NODE_BYTES = 1024
+"""Memory of a node without its tokens and its text."""
+TOKEN_BYTES = 36
+"""Memory of a token: a number and its place in a tuple."""
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -65,11 +69,11 @@ class ServedRun:
     status: RunStatus = RunStatus.QUEUED
     run: Run | None = None
     solution: Solution | None = None
-    vote: Vote | None = None
     error: str | None = None
     prompt_tokens: int = 0
     fraction: float | None = None
     started: anyio.Event = field(default_factory=anyio.Event)
+    _last_vote: Vote | None = None
     _watchers: set[MemoryObjectSendStream[dict[str, Any]]] = field(
         default_factory=set[MemoryObjectSendStream[dict[str, Any]]]
     )
@@ -91,29 +95,33 @@ class ServedRun:
         if self._watchers:
             self._tell({"type": "snapshot", "run": self.to_dict(tree=True)})
 
-    def take(self, event: Event) -> None:
-        """Take an event of the run, and pass it on to those who watch."""
-        match event:
-            case RunStarted():
-                self.prompt_tokens = event.prompt_tokens
-                self.started.set()
-            case BudgetUsed():
-                self.fraction = event.fraction
-            case RunFinished():
-                self.solution = event.solution
-            case AnswerUpdate():
-                self.vote = self.run.vote if self.run is not None else self.vote
-            case _:
-                pass
-        if self._watchers:
-            self._tell(event_to_dict(event))
+    @property
+    def vote(self) -> Vote | None:
+        """The vote over the paths that have finished; None before the run has begun."""
+        return self._last_vote if self.run is None else self.run.vote
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Take events of the run, and pass them on to those who watch."""
+        for event in events:
+            match event:
+                case RunStarted():
+                    self.prompt_tokens = event.prompt_tokens
+                    self.started.set()
+                case BudgetUsed():
+                    self.fraction = event.fraction
+                case RunFinished():
+                    self.solution = event.solution
+                case _:
+                    pass
+            if self._watchers:
+                self._tell(event_to_dict(event))
 
     def end(self, status: RunStatus, error: str | None = None) -> None:
         """Note that the run has ended; the first call counts."""
         if self.status in (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED):
             return
         if self.run is not None:
-            self.vote = self.run.vote
+            self._last_vote = self.run.vote
         self.status, self.error, self.run = status, error, None
         self.started.set()
         self._tell({"type": "run_ended", "status": str(status), "error": error})
@@ -176,16 +184,23 @@ class ServedRun:
 
 
 class ServedRuns:
-    """Runs by their ids: all in progress, and the `kept` last ones that have ended."""
+    """Runs by their ids: all in progress, and the last ones that have ended.
 
-    def __init__(self, kept: int) -> None:
+    `kept` bounds the number of those, and `kept_bytes` their size in memory; the last one is kept in any case.
+    """
+
+    def __init__(self, kept: int, kept_bytes: int) -> None:
         self._kept = kept
+        self._kept_bytes = kept_bytes
         self._active = dict[str, ServedRun]()
-        self._ended = OrderedDict[str, ServedRun]()
+        self._ended = OrderedDict[str, tuple[ServedRun, int]]()
+        self._bytes = 0
 
     def __iter__(self) -> Iterator[ServedRun]:
         """Iterate over all runs, the newest first."""
-        yield from sorted((*self._active.values(), *self._ended.values()), key=lambda each: -each.created)
+        yield from sorted(
+            (*self._active.values(), *(run for run, _ in self._ended.values())), key=lambda each: -each.created
+        )
 
     @property
     def active(self) -> list[ServedRun]:
@@ -202,9 +217,12 @@ class ServedRuns:
         """Keep a run that has ended among the last ones."""
         self._active.pop(served.id, None)
         served.end(RunStatus.CANCELLED)
-        self._ended[served.id] = served
-        while len(self._ended) > self._kept:
-            self._ended.popitem(last=False)
+        size = memory_of(served)
+        self._ended[served.id] = served, size
+        self._bytes += size
+        while len(self._ended) > self._kept or (self._bytes > self._kept_bytes and len(self._ended) > 1):
+            _, (_, freed) = self._ended.popitem(last=False)
+            self._bytes -= freed
 
     def find(self, run_id: str, owner: str) -> ServedRun:
         """Return the run of an id, if the caller `owner` asked for it.
@@ -212,10 +230,19 @@ class ServedRuns:
         Raises:
             ApiError: if there is none.
         """
-        found = self._active.get(run_id) or self._ended.get(run_id)
+        found = self._active.get(run_id) or self._ended.get(run_id, (None, 0))[0]
         if found is None or found.owner != owner:
             raise ApiError(HTTPStatus.NOT_FOUND, f"there is no run {run_id[:80]!r}", param="id", code="run_not_found")
         return found
+
+
+def memory_of(served: ServedRun) -> int:
+    """Return about how many bytes of memory an ended run takes."""
+    solution = served.solution
+    if solution is None or solution.tree is None:
+        return NODE_BYTES + len(served.question)
+    nodes = sum(NODE_BYTES + TOKEN_BYTES * len(node.tokens) + 2 * len(node.text) for node in solution.tree)
+    return nodes + sum(2 * len(path.text) for path in solution.candidates) + len(served.question)
 
 
 def leading(vote: Vote | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -202,7 +203,11 @@ def _of_the_api(request: ChatRequest, values: Mapping[str, Any]) -> dict[str, An
         "top_p": request.top_p,
         "top_k": request.top_k,
         "min_p": request.min_p,
+        "frequency_penalty": request.frequency_penalty,
+        "presence_penalty": request.presence_penalty,
+        "repeat_penalty": request.repeat_penalty,
         "seed": request.seed,
+        "stop_text": _stop_text(request.stop),
         "max_path_tokens": longest,
     }
     found = {key: value for key, value in found.items() if value is not None}
@@ -216,6 +221,18 @@ def _of_the_api(request: ChatRequest, values: Mapping[str, Any]) -> dict[str, An
             if default > longest and key not in values:
                 found[key] = longest
     return found
+
+
+def _stop_text(stop: str | list[str] | None) -> str | None:
+    """Return the setting `stop_text` for the field `stop` of the API; no texts are none.
+
+    Raises:
+        ApiError: if a text is empty.
+    """
+    texts = [stop] if isinstance(stop, str) else stop or []
+    if not all(texts):
+        raise bad_request("stop: a text is empty", "stop")
+    return json.dumps(texts) if texts else None
 
 
 def _header_limits(headers: Mapping[str, str]) -> dict[str, Any]:

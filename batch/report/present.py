@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
+from ramify.files import export_text, make_subfolder
 from ramify.plots import require_matplotlib
 from ramify.tables import csv_table, markdown_table, markdown_text, one_line, text_table
 
+from ..store.folder import TREES, read_solutions
 from .analysis import Analysis, group_label
 from .compare import Comparison
-from .tables import Table, comparison_table, tables
+from .tables import Table, comparison_table, searches_table, tables
 
 FORMATS = ("text", "json", "csv", "markdown", "html")
 _ITEM_COLUMNS = (
@@ -21,9 +24,14 @@ _ITEM_COLUMNS = (
 _LONGEST_CELL = 60
 """Most characters of a cell in text and Markdown."""
 
+TreePages = Mapping[tuple[Path, str], str]
+"""Addresses of pages of the viewer, by run folder and file of the tree in it."""
 
-def present(analyses: Sequence[Analysis], comparisons: Sequence[Comparison], form: str) -> str:
-    """Return the report on some runs as `form`: one of FORMATS.
+
+def present(
+    analyses: Sequence[Analysis], comparisons: Sequence[Comparison], form: str, pages: TreePages | None = None
+) -> str:
+    """Return the report on some runs as `form`: one of FORMATS. `pages` are what an HTML page links its trees to.
 
     Raises:
         UsageError: if a page is asked for and matplotlib, which draws its figures, is not installed.
@@ -33,7 +41,7 @@ def present(analyses: Sequence[Analysis], comparisons: Sequence[Comparison], for
     if form == "csv":
         return as_csv(analyses)
     if form == "html":
-        return as_html(analyses, comparisons)
+        return as_html(analyses, comparisons, pages or {})
     parts = [table for each in analyses for table in tables(each)] + [comparison_table(each) for each in comparisons]
     return (as_markdown(parts) if form == "markdown" else as_text(parts)).rstrip("\n")
 
@@ -92,8 +100,27 @@ def as_json(analyses: Sequence[Analysis], comparisons: Sequence[Comparison]) -> 
     return json.dumps(value, ensure_ascii=False, indent=2)
 
 
-def as_html(analyses: Sequence[Analysis], comparisons: Sequence[Comparison]) -> str:
-    """Return one page with figures and tables; trees are links to files of the run folders.
+def write_tree_pages(analyses: Sequence[Analysis], report: Path) -> dict[tuple[Path, str], str]:
+    """Write a page of the viewer for each saved tree, in a folder beside the file of the report, for `present`.
+
+    Raises:
+        OSError: if it cannot be written.
+        RunFolderError: if a tree is damaged.
+    """
+    folder = report.with_name(f"{report.stem}-trees")
+    found = dict[tuple[Path, str], str]()
+    for number, analysis in enumerate(analyses):
+        for key, solution in read_solutions(analysis.folder):
+            if not found:
+                make_subfolder(folder)
+            name = f"{key}.html" if len(analyses) == 1 else f"{number + 1}-{key}.html"
+            export_text(folder / name, solution.to_html(), errors="backslashreplace")
+            found[analysis.folder, f"{TREES}/{key}.json"] = f"{quote(folder.name)}/{quote(name)}"
+    return found
+
+
+def as_html(analyses: Sequence[Analysis], comparisons: Sequence[Comparison], pages: TreePages) -> str:
+    """Return one page with figures and tables; trees are links to `pages`, or to files of the run folders.
 
     Raises:
         UsageError: if matplotlib is not installed.
@@ -111,8 +138,8 @@ def as_html(analyses: Sequence[Analysis], comparisons: Sequence[Comparison]) -> 
         comparisons=[comparison_table(each) for each in comparisons],
         # The texts inside are escaped by what draws them.
         figures=[{"title": figure.title, "svg": svg} for figure, svg in zip(shown, figures_as_svg(shown), strict=True)],
-        runs=[{"folder": each.folder, "tables": tables(each)} for each in analyses],
-        tree_link=_tree_link,
+        runs=[{"folder": each.folder, "tables": [*tables(each), *searches_table(each)]} for each in analyses],
+        tree_link=lambda cell, folder: pages.get((folder, cell)) or _tree_link(cell, folder),
     )
 
 

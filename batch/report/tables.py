@@ -62,6 +62,24 @@ def tables(analysis: Analysis) -> list[Table]:
     return [table for table in found if table.rows]
 
 
+def searches_table(analysis: Analysis) -> list[Table]:
+    """Return the table of all items whose trees were saved, none if there are none."""
+    rows = [
+        (
+            item.id if item.repeat == 0 else f"{item.id} (repeat {item.repeat})",
+            item.answer or "-",
+            item.gold or "-",
+            {True: "right", False: "wrong", None: "-"}[item.correct],
+            _count(item.generated_tokens),
+            tree,
+        )
+        for item in analysis.items
+        if (tree := analysis.tree_of(item)) is not None
+    ]
+    head = ("id", "answer", "right answer", "verdict", "tokens", "tree")
+    return [Table("Searches", head, tuple(rows))] if rows else []
+
+
 def comparison_table(comparison: Comparison) -> Table:
     """Return the table of one comparison."""
     rows = [("problems in common", _count(comparison.problems))]

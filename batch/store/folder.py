@@ -138,7 +138,22 @@ def read_solution(folder: Path, item: str, repeat: int = 0) -> Solution:
         raise RunFolderError(f"{folder} has no {which} that is done", "its items.jsonl lists the ids")
     if row["error"] is not None:
         raise RunFolderError(f"item {item!r} failed: {row['error'].get('message')}", "choose another one")
-    path = folder / TREES / f"{row['key']}.json"
+    return _with_tree(folder, row)
+
+
+def read_solutions(folder: Path) -> Iterator[tuple[str, Solution]]:
+    """Yield the items that have a saved tree: the key of each, and its solution with the tree.
+
+    Raises:
+        RunFolderError: as read_items, or if a tree is damaged.
+    """
+    for row in read_items(folder):
+        if row["error"] is None and (folder / TREES / f"{row['key']}.json").is_file():
+            yield str(row["key"]), _with_tree(folder, row)
+
+
+def _with_tree(folder: Path, row: Mapping[str, Any]) -> Solution:
+    path, item = folder / TREES / f"{row['key']}.json", str(row["id"])
     try:
         return Solution.from_dict({**row, "tree": read_json(read_bytes(path), lenient=True)})
     except FileNotFoundError:

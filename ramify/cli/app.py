@@ -17,6 +17,7 @@ COMMANDS = (
     "solve",
     "tui",
     "serve",
+    "mcp",
     "runs",
     "batch",
     "grade",

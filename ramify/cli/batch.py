@@ -138,7 +138,7 @@ def report(folders: tuple[Path, ...], form: str, by: tuple[str, ...], write: Pat
     """Report on the run in DIR; further folders are compared with the first, problem by problem."""
     from ramify.batch.report.analysis import analyse
     from ramify.batch.report.compare import compare_analyses
-    from ramify.batch.report.present import check_format, present
+    from ramify.batch.report.present import check_format, present, write_tree_pages
 
     check_format(form)
     if plot is not None:
@@ -148,7 +148,13 @@ def report(folders: tuple[Path, ...], form: str, by: tuple[str, ...], write: Pat
 
     analyses = [analyse(folder, by=by) for folder in folders]
     comparisons = [compare_analyses(analyses[0], other) for other in analyses[1:]]
-    text = present(analyses, comparisons, form)
+    try:
+        pages = write_tree_pages(analyses, write) if form == "html" and write is not None else None
+    except OSError as error:
+        raise UsageError(
+            f"pages of trees beside {write} cannot be written: {error.strerror}", "choose another --write"
+        ) from error
+    text = present(analyses, comparisons, form, pages)
     if plot is not None:
         from ramify.batch.report.figures import save_figures
 

@@ -29,7 +29,8 @@ EXTRA = "pip install 'ramify[serve]'"
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-def _bounded(low: int, high: int | None = None) -> SettingType:
+def bounded(low: int, high: int | None = None) -> SettingType:
+    """Return the type of a whole number within bounds."""
     return SettingType(Setting(kind=INTEGER, low=low, high=high))
 
 
@@ -39,7 +40,7 @@ def _bounded(low: int, high: int | None = None) -> SettingType:
     "settings file). SIGTERM ends the server when its requests have ended, within --grace. docs/server.md explains all."
 )
 @click.option("--host", default="127.0.0.1", help="Address to listen at.  [default: this machine alone]")
-@click.option("--port", type=_bounded(0, 65535), default=8642, help="Port; 0 takes a free one.  [default: 8642]")
+@click.option("--port", type=bounded(0, 65535), default=8642, help="Port; 0 takes a free one.  [default: 8642]")
 @click.option(
     "--api-key",
     metavar="KEY",
@@ -48,8 +49,8 @@ def _bounded(low: int, high: int | None = None) -> SettingType:
 @click.option("--api-keys", type=_FILE, metavar="FILE", help="TOML file of several keys and the limits of each.")
 @click.option("--open", "is_open", is_flag=True, help="Serve other machines without a key.")
 @click.option("--name", default="", help="Name of the model for clients.  [default: its own]")
-@click.option("--max-runs", type=_bounded(1, 4096), default=4, help="Searches that run at a time.  [default: 4]")
-@click.option("--max-queued", type=_bounded(0, 1 << 20), default=64, help="Requests that wait.  [default: 64]")
+@click.option("--max-runs", type=bounded(1, 4096), default=4, help="Searches that run at a time.  [default: 4]")
+@click.option("--max-queued", type=bounded(0, 1 << 20), default=64, help="Requests that wait.  [default: 64]")
 @click.option(
     "--grace",
     type=SettingType(Setting(kind=DURATION)),
@@ -76,7 +77,6 @@ def serve(
     plan = SearchPlan.from_options(options)
     try:
         from ramify.server.config import ServerConfig
-        from ramify.server.search_settings import SEARCH_KEYS
         from ramify.server.service import bind, start_logging, url_of
     except ImportError as error:
         raise UsageError(f"the server needs the package {error.name}", EXTRA) from None
@@ -88,10 +88,7 @@ def serve(
         max_runs=max_runs,
         max_queued=max_queued,
         grace_s=grace,
-        defaults={
-            key: options[key] for key in SETTINGS if key in SEARCH_KEYS - {"reward"} and options[key] is not None
-        },
-        strategy_options=dict(options["strategy_extras"]),
+        **search_defaults(options),
         presets=given_presets(),
     )
     if not config.is_local and config.is_open and not is_open:
@@ -102,6 +99,14 @@ def serve(
         received = _serve(plan, config, bound, url_of(bound))
     if received is signal.SIGINT:
         raise Finished(ExitCode.INTERRUPTED)
+
+
+def search_defaults(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of ServerConfig that options of a search give: the defaults for requests."""
+    from ramify.server.search_settings import SEARCH_KEYS
+
+    keys = [key for key in SETTINGS if key in SEARCH_KEYS - {"reward"} and options[key] is not None]
+    return {"defaults": {key: options[key] for key in keys}, "strategy_options": dict(options["strategy_extras"])}
 
 
 def _callers(key: str | None, file: Path | None) -> list[Caller]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 import pytest
 
@@ -207,6 +209,19 @@ def test_reports_in_every_form(ramify, model, file, tmp_path):
     written = ramify("batch", "report", tmp_path / "a", "--format", "html", "--write", tmp_path / "a.html")
     assert (written.code, written.out) == (0, "")
     assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
+
+
+def test_the_page_of_a_report_links_to_pages_of_trees(ramify, model, file, tmp_path):
+    pytest.importorskip("matplotlib")
+    ramify("batch", "run", file, "--out", tmp_path / "a", "--save-trees", *OPTIONS)
+    report = tmp_path / "my report.html"
+    written = ramify("batch", "report", tmp_path / "a", "--format", "html", "--write", report)
+    assert (written.code, written.out) == (0, "")
+    links = [unquote(link) for link in re.findall(r'href="([^"]*)">tree<', report.read_text())]
+    pages = [(tmp_path / link).read_text() for link in links]
+    assert len(set(links)) == 4
+    assert all(link.startswith("my report-trees/") for link in links)
+    assert [f'"question":"add {number}"' in page for number, page in enumerate(pages)] == [True] * 4
 
 
 def test_grade(ramify, tmp_path):

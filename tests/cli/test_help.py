@@ -30,6 +30,7 @@ COMMANDS = [
     "solve",
     "tui",
     "serve",
+    "mcp",
     "runs",
     "batch",
     "grade",

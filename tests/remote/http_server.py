@@ -44,7 +44,8 @@ class Manners:
     out, a number is added to the tokens counted. `continues` says when it goes on with a message: told to by "flags",
     "always", or "never". `fault` is asked before each text with the number of the request and may return an HTTP code
     with a body and headers, "hang", "break" (a stream that ends in the middle), or "nonsense". A stream has the type
-    `kind` and begins with `lead`; `dialect` changes each of its lines.
+    `kind` and begins with `lead`; `dialect` changes each of its lines. With `caches` it tells how many tokens of a
+    prompt it had read or written before.
     """
 
     tells: str = "vllm"
@@ -60,6 +61,7 @@ class Manners:
     fault: Callable[[int, dict[str, Any]], Any] = lambda number, body: None
     kind: str = "text/event-stream; charset=utf-8"
     lead: bytes = b""
+    caches: bool = False
     dialect: Callable[[bytes], bytes] = lambda line: line
 
 
@@ -77,6 +79,7 @@ class FakeServer:
     broken_off: int = 0
     generated: int = 0
     read: int = 0
+    known: set[tuple[str, ...]] = field(default_factory=set[tuple[str, ...]])
     _at_once: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _http: Any = None
@@ -105,6 +108,18 @@ class FakeServer:
         self._stopping.wait(seconds)
         if self._stopping.is_set():
             raise ConnectionAbortedError
+
+    def cached(self, prompt: str, texts: list[Any]) -> int:
+        """Return how many tokens of a prompt were known, and keep it with the texts that follow it."""
+        pieces = PIECE.findall(prompt)
+        with self._lock:
+            found = next(
+                length for length in range(len(pieces), -1, -1) if not length or (*pieces[:length],) in self.known
+            )
+            for text in texts:
+                whole = PIECE.findall(prompt + "".join(piece for piece, _ in text.pieces))
+                self.known |= {(*whole[:length],) for length in range(len(whole) + 1)}
+        return found
 
     @contextmanager
     def working(self) -> Iterator[int]:
@@ -195,7 +210,9 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
             texts = [_written(server, ask, body, index) for index in range(count)]
             chat = "messages" in body
             spent = sum(each.spent for each in texts)
-            usage = {"prompt_tokens": len(PIECE.findall(prompt)), "completion_tokens": spent}
+            usage: dict[str, Any] = {"prompt_tokens": len(PIECE.findall(prompt)), "completion_tokens": spent}
+            if server.manners.caches:
+                usage["prompt_tokens_details"] = {"cached_tokens": server.cached(prompt, texts)}
             server.generated += usage["completion_tokens"]
             server.read += usage["prompt_tokens"]
             usage["completion_tokens"] += server.manners.usage or 0

@@ -5,11 +5,13 @@ from __future__ import annotations
 import openai
 import pytest
 
+from ramify.engine.engine import Engine
+from ramify.engine.testing import ScriptedModel
 from ramify.search.budget import Budget
 from ramify.server.completions import problem_of
-from ramify.server.config import Preset
-from ramify.server.messages import Message, TextPart
-from ramify.server.search_settings import OPERATOR_KEYS, REQUEST_KEYS, SEARCH_KEYS
+from ramify.server.config import Caller, Preset, ServerConfig
+from ramify.server.messages import ChatRequest, Message, TextPart, check_supported
+from ramify.server.search_settings import OPERATOR_KEYS, REQUEST_KEYS, SEARCH_KEYS, plan_run
 
 from .conftest import QUESTION
 
@@ -88,6 +90,22 @@ async def test_fields_of_the_api_reach_the_search(serving):
     assert cut.choices[0].message.content.startswith("Step of child")
 
 
+@pytest.mark.parametrize(
+    ("stop", "stop_text"),
+    [("END", '["END"]'), (["A", "B"], '["A", "B"]'), ('["x"]', '["[\\"x\\"]"]'), ([], None), (None, None)],
+)
+async def test_stop_texts_and_penalties_reach_the_search(stop, stop_text):
+    fields = {"stop": stop, "frequency_penalty": -0.5, "presence_penalty": 1, "repeat_penalty": 1.5}
+    request = ChatRequest(model="scripted", messages=[Message(role="user", content="q")], **fields)
+    check_supported(request)
+    async with Engine(ScriptedModel({}), None) as engine:
+        config, caller = ServerConfig(), Caller(name="anyone")
+        plan = plan_run(request, {}, engine=engine, config=config, preset=None, caller=caller)
+    assert plan.options.get("stop_text") == stop_text
+    sampling = plan.options["sampling"]
+    assert (sampling.frequency_penalty, sampling.presence_penalty, sampling.repeat_penalty) == (-0.5, 1, 1.5)
+
+
 async def test_a_text_without_an_answer_that_ended_by_itself_was_not_cut(serving):
     async with serving(lambda question, path: "I do not know.") as server, server.client() as client:
         found = await client.chat.completions.create(model="scripted", messages=user())
@@ -155,9 +173,15 @@ async def test_a_model_without_conversations_says_so(serving):
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"logprobs": True}, "logprobs"),
-        ({"frequency_penalty": 0.5}, "frequency_penalty"),
+        ({"frequency_penalty": 2.5}, "frequency_penalty"),
+        ({"presence_penalty": "much"}, "presence_penalty"),
+        ({"repeat_penalty": 0}, "repeat_penalty"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
-        ({"stop": ["x"]}, "stop"),
+        ({"stop": ["x", ""]}, "stop"),
+        ({"stop": ""}, "stop"),
+        ({"stop": ["x"] * 17}, "stop"),
+        ({"stop": 3}, "stop"),
+        ({"stop": "x", "ramify": {"stop_text": "y"}}, "ramify.stop_text"),
         ({"n": 0}, "n"),
         ({"temperature": -1}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
@@ -169,6 +193,8 @@ async def test_a_model_without_conversations_says_so(serving):
         ({"messages": [{"role": "system", "content": "x"}]}, "messages"),
         ({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}, "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": 3}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content.0.type"),
         ({"ramify": {"strategy": "rebas"}}, "ramify"),
         ({"ramify": {"widht": 3}}, "ramify"),
         ({"ramify": {"threads": 3}}, "ramify"),

@@ -214,6 +214,23 @@ def test_the_examples_for_clients_run(served_process):
 
 
 @pytest.mark.usefixtures("bundled")
+@pytest.mark.parametrize(("module", "name"), [("langchain_openai", "langchain_client.py"), ("litellm", "litellm_client.py")])
+def test_the_examples_of_frameworks_run(served_process, module, name):
+    pytest.importorskip(module)
+    _, url = served_process()
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).parents[2] / "examples" / "server" / name)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env={**os.environ, "RAMIFY_URL": f"{url}/v1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tokens on all paths" in done.stdout
+
+
+@pytest.mark.usefixtures("bundled")
 async def test_the_example_of_a_web_handler_answers():
     file = Path(__file__).parents[2] / "examples" / "server" / "web_handler.py"
     spec = importlib.util.spec_from_file_location("web_handler", file)

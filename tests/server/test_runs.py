@@ -187,6 +187,15 @@ async def test_only_the_last_runs_are_kept(serving):
     assert listed == ids[:1:-1]
 
 
+async def test_the_memory_of_kept_runs_is_bounded(serving):
+    async with serving(kept_bytes=1 << 10) as server, server.http() as http:
+        ids = [(await http.post("/v1/chat/completions", json=body())).json()["id"] for _ in range(3)]
+        listed = [run["id"] for run in (await http.get(RUNS)).json()["data"]]
+        gone = await http.get(f"{RUNS}/{ids[0]}")
+    assert listed == ids[-1:]
+    assert gone.status_code == 404
+
+
 @pytest.mark.parametrize("action", ["stop", "budget", "prune", "expand", "pin"])
 async def test_steering_takes_json_alone(serving, action):
     async with serving() as server, server.http() as http:

@@ -48,7 +48,8 @@ class RemoteSettings:
     which a server sends nothing, in seconds. `retry` says when failed requests are sent again. `logprobs` asks for the
     tokens' log probabilities. `siblings_together` asks for all children of a node in one request (`n`): cheaper where a
     server shares the prompt only then, but the children share one seed, so that a resumed search may differ from an
-    uninterrupted one.
+    uninterrupted one. `sticky` sends a step to the server that wrote the step above it, as long as that one has room;
+    without it each goes to the server with the least to do.
 
     Raises:
         UsageError: if a value is out of range.
@@ -60,6 +61,7 @@ class RemoteSettings:
     retry: RetryPolicy = DEFAULT_RETRY
     logprobs: bool = True
     siblings_together: bool = False
+    sticky: bool = True
 
     def __post_init__(self) -> None:
         if self.parallel < 1:

@@ -57,14 +57,16 @@ class RetryPolicy:
 class Endpoint:
     """Load and health of one server.
 
-    `failures` counts consecutive failures, `failed_s` is the time of the last one, and `rests_until_s` the end of the
-    pause, on the clock of `time.monotonic`. A `broken` server gets one request at a time until one succeeds.
+    `trees` counts the open trees whose beginning it has. `failures` counts consecutive failures, `failed_s` is the time
+    of the last one, and `rests_until_s` the end of the pause, on the clock of `time.monotonic`. A `broken` server gets
+    one request at a time until one succeeds.
     """
 
     def __init__(self, transport: Transport, parallel: int) -> None:
         self.transport = transport
         self.parallel = parallel
         self.in_flight = 0
+        self.trees = 0
         self.failures = 0
         self.broken = False
         self.failed_s = 0.0
@@ -91,15 +93,19 @@ class EndpointPool:
         self._given_up_s = 0.0
         self._last_error: HttpError | None = None
 
-    async def send(self, ask: Callable[[Endpoint], Awaitable[Result]]) -> Result:
-        """Return the result of `ask` on the least loaded server; after a failure it is called again, on any server.
+    async def send(
+        self, ask: Callable[[Endpoint], Awaitable[Result]], preferred: Callable[[], Endpoint | None] = lambda: None
+    ) -> Result:
+        """Return the result of `ask` on the preferred server, or else on the least loaded one.
+
+        After a failure it is called again, on any server. `preferred` is asked before each time.
 
         Raises:
             HttpError: the last failure, if there were too many, or it is permanent.
         """
         failures, asked_s = 0, time.monotonic()
         while True:
-            endpoint = await self._free_endpoint(asked_s)
+            endpoint = await self._free_endpoint(asked_s, preferred)
             started_s = time.monotonic()
             try:
                 with self._occupied(endpoint):
@@ -134,18 +140,27 @@ class EndpointPool:
             raise
         self._succeeded(endpoint)
 
-    def choose(self, now_s: float) -> Endpoint | None:
-        """Return the server for the next request, None if all are paused or full."""
+    def choose(self, now_s: float, preferred: Endpoint | None = None) -> Endpoint | None:
+        """Return the server for the next request, None if all are paused or full.
+
+        The preferred one is left out while it is paused, full or broken.
+        """
         free = [each for each in self.endpoints if each.room and each.rests_until_s <= now_s]
+        if preferred is not None and not preferred.broken and preferred in free:
+            return preferred
         return min(free, key=lambda each: (each.broken, each.in_flight), default=None)
 
-    async def _free_endpoint(self, asked_s: float) -> Endpoint:
+    def home(self) -> Endpoint:
+        """Return the server for a new tree: one that works, has the fewest trees, and then the least to do."""
+        return min(self.endpoints, key=lambda each: (each.broken, each.trees, each.in_flight))
+
+    async def _free_endpoint(self, asked_s: float, preferred: Callable[[], Endpoint | None]) -> Endpoint:
         """Wait for a server with room for a request of `asked_s`; fail if all were found dead after that time."""
         while True:
             if self._last_error is not None and asked_s <= self._given_up_s and self._broken():
                 raise self._last_error
             now_s = time.monotonic()
-            endpoint = self.choose(now_s)
+            endpoint = self.choose(now_s, preferred())
             if endpoint is not None:
                 return endpoint
             waking = [each.rests_until_s for each in self.endpoints if each.room and each.rests_until_s > now_s]
@@ -203,6 +218,47 @@ class EndpointPool:
     def _notify(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+class TreePlaces:
+    """Servers that hold the prefixes of one tree, so that its steps go where the least has to be read again.
+
+    Each step goes to the server that wrote the step above it, the first ones to the tree's home, as long as that server
+    has room.
+    """
+
+    def __init__(self, pool: EndpointPool) -> None:
+        self._pool = pool
+        self._home: Endpoint | None = None
+        self._wrote = dict[int, Endpoint]()
+
+    def below(self, node: int) -> Endpoint:
+        """Return the server for a child of a node."""
+        if self._home is None or self._home.broken:
+            self._settle(self._pool.home())
+        assert self._home is not None
+        return self._wrote.get(node, self._home)
+
+    def note(self, endpoint: Endpoint, children: Sequence[int]) -> None:
+        """Note which server wrote steps."""
+        for child in children:
+            self._wrote[child] = endpoint
+
+    def forget(self, nodes: Sequence[int]) -> None:
+        """Forget nodes below which nothing is written any more."""
+        for node in nodes:
+            self._wrote.pop(node, None)
+
+    def close(self) -> None:
+        """Give up the home."""
+        self._settle(None)
+
+    def _settle(self, home: Endpoint | None) -> None:
+        if self._home is not None:
+            self._home.trees -= 1
+        if home is not None:
+            home.trees += 1
+        self._home = home
 
 
 def pause_s(retry: RetryPolicy, failures: int, chance: float) -> float:

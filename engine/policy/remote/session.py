@@ -18,7 +18,7 @@ from ..protocol import AdoptedNode
 from .dialect import UNSUPPORTED_CODES, Dialect
 from .http import HttpError, Refused
 from .pending import PendingStep, group_requests
-from .pool import Endpoint
+from .pool import Endpoint, TreePlaces
 from .reply import (
     CHARACTERS_A_TOKEN,
     ReplyParser,
@@ -49,6 +49,7 @@ class RemoteSession:
         self._writer = writer
         self._question = question
         self._scopes = set[anyio.CancelScope]()
+        self._places = TreePlaces(policy.pool)
         self._prompt_counted = False
         self._input_share = 1 / CHARACTERS_A_TOKEN
         """Tokens evaluated per character of the prompt, by the latest reply."""
@@ -101,10 +102,12 @@ class RemoteSession:
             scope.cancel()
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Do nothing; nothing is held."""
+        """Forget which server has the prefixes of nodes."""
+        self._places.forget(nodes)
 
     async def close(self) -> None:
-        """Do nothing; nothing is held."""
+        """Count the tree no longer among those of its server."""
+        self._places.close()
 
     async def _rounds(self, steps: list[PendingStep], allowance: int | None, failures: list[RamifyError]) -> None:
         while open_steps := [step for step in steps if not step.completed]:
@@ -160,10 +163,14 @@ class RemoteSession:
             reply.missing()
             return endpoint, dialect, completion, reply
 
+        def preferred() -> Endpoint | None:
+            return self._places.below(request.parent) if policy.settings.sticky else None
+
         try:
-            endpoint, dialect, completion, reply = await policy.pool.send(ask)
+            endpoint, dialect, completion, reply = await policy.pool.send(ask, preferred)
         except HttpError as error:
             return self._take_failure(steps, error)
+        self._places.note(endpoint, [step.request.child for step in steps])
         return self._take(steps, endpoint, dialect, completion, reply)
 
     def _take_failure(self, steps: list[PendingStep], error: HttpError) -> list[PendingStep]:
