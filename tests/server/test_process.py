@@ -214,7 +214,9 @@ def test_the_examples_for_clients_run(served_process):
 
 
 @pytest.mark.usefixtures("bundled")
-@pytest.mark.parametrize(("module", "name"), [("langchain_openai", "langchain_client.py"), ("litellm", "litellm_client.py")])
+@pytest.mark.parametrize(
+    ("module", "name"), [("langchain_openai", "langchain_client.py"), ("litellm", "litellm_client.py")]
+)
 def test_the_examples_of_frameworks_run(served_process, module, name):
     pytest.importorskip(module)
     _, url = served_process()
