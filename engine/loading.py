@@ -71,7 +71,7 @@ async def load_models(
     loader = _Loader(stack, config, on_loading)
     if not isinstance(model, str | Path):
         return model, await loader.reward(reward, model)
-    policy = await loader.policy(model, found)
+    policy = await loader.policy(model, found, rewarded=reward is not None)
     return policy, await loader.reward(reward, policy)
 
 
@@ -148,14 +148,19 @@ class _Loader:
         self._rewards = RewardLoader(self._load, stack, config.reward_spec)
         self._begun: dict[FileUse, list[LoadedModel]] = {}
 
-    async def policy(self, name: str | Path, reward: RewardName | None) -> PolicyModel:
-        """Load a policy; the file of `reward`, which will be asked for next, begins to load beside it."""
+    async def policy(self, name: str | Path, reward: RewardName | None, *, rewarded: bool) -> PolicyModel:
+        """Load a policy; the file of `reward`, which will be asked for next, begins to load beside it.
+
+        `rewarded` says that there is a reward, which may read the policy's vocabulary.
+        """
         if is_remote(name):
             await self._begin_reward(reward, None)
             return await self._remote_policy(str(name))
         ref = resolve_model(name)
         await to_thread.run_sync(_check_prompt, self._config, abandon_on_cancel=True)
-        begun = await self._begin(FileUse(ref.path), muted=muted_ids(check_gguf(ref.path).metadata))
+        begun = await self._begin(
+            FileUse(ref.path), muted=muted_ids(check_gguf(ref.path).metadata), vocabulary=rewarded
+        )
         await self._begin_reward(reward, ref.path)
         # The first search needs it, and the workers are busy with the files.
         await to_thread.run_sync(import_module, "networkx")
@@ -163,7 +168,6 @@ class _Loader:
         choose = partial(
             choose_prompt_format,
             loaded.info.metadata,
-            loaded.tokenizer,
             chat_template=loaded.info.chat_template,
             preset=self._config.prompt_preset,
             step_format=self._config.step_format,
@@ -171,7 +175,7 @@ class _Loader:
             thinking=self._config.thinking,
         )
         # The file's template and a pattern of one's own may take seconds; a cancelled load does not wait for them.
-        prompt = await to_thread.run_sync(choose, abandon_on_cancel=True)
+        prompt = await loaded.tokenise(choose)
         return LlamaPolicy(loaded, prompt, ref.name)
 
     async def _remote_policy(self, name: str) -> PolicyModel:
@@ -196,7 +200,7 @@ class _Loader:
         use = FileUse(path, states, rank)
         return await _ready(self._begun.pop(use, None) or await self._begin(use))
 
-    async def _begin(self, use: FileUse, *, muted: tuple[int, ...] = ()) -> list[LoadedModel]:
+    async def _begin(self, use: FileUse, *, muted: tuple[int, ...] = (), vocabulary: bool = True) -> list[LoadedModel]:
         """Begin to load a file into every worker."""
         settings = self._config
         SETTINGS["workers"].verify(settings.workers)
@@ -210,7 +214,7 @@ class _Loader:
             self._runtimes.append(await self._stack.enter_async_context(runtime))
         in_turn = settings.workers > 1 and settings.main_gpu is None and settings.tensor_split is None
         return [
-            await runtime.begin_load(replace(config, gpu_turn=number if in_turn else None))
+            await runtime.begin_load(replace(config, gpu_turn=number if in_turn else None), needs_vocabulary=vocabulary)
             for number, runtime in enumerate(self._runtimes)
         ]
 

@@ -16,7 +16,7 @@ from ramify.batch.store.folder import SCHEMA_VERSION, RunFolder
 from ramify.batch.store.folder import read_rows as read_folder_rows
 from ramify.batch.store.identity import digest, versions
 from ramify.engine.library.catalog import profile_path
-from ramify.engine.runtime.llama.native import available_threads
+from ramify.host_resources import processors
 from ramify.models.tasks import generate_problems
 from ramify.problem import Problem
 
@@ -210,7 +210,7 @@ def share_of_threads(threads: int | None, parallel: int) -> int | None:
     """Return the threads of each of `parallel` workers; `threads` is the number asked for, None for an equal share."""
     if threads is not None or parallel == 1:
         return threads
-    return max(1, available_threads() // parallel)
+    return max(1, processors() // parallel)
 
 
 class Work:

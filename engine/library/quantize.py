@@ -12,10 +12,10 @@ from pathlib import Path
 
 from ramify.errors import ModelLoadError, UsageError
 from ramify.files import copy_file, is_file, is_folder, models_folder, replacing, user_path
+from ramify.host_resources import processors
 from ramify.text import nearest_word
 
 from ..runtime.llama.gguf_check import check_gguf
-from ..runtime.llama.native import available_threads
 from ..runtime.llama.processes import child_environment, python_command, signal_name
 from .catalog import HEAD_SUFFIX, model_parts, resolve_model
 from .hub.reference import model_name, quantization_of
@@ -138,7 +138,7 @@ def quantize(plan: QuantizePlan, report: Report, *, threads: int | None = None) 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target, private=False) as part:
-            said = _run(plan, part, threads or available_threads(), report)
+            said = _run(plan, part, threads or processors(), report)
             check_gguf(part)
             after = part.stat().st_size
         head = _copy_head(plan.source, target)

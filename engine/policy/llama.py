@@ -10,6 +10,7 @@ from ramify.answers.kinds import AnswerKind
 from ramify.answers.thoughts import ThoughtMarks
 from ramify.conversation import Conversation
 from ramify.errors import QuestionTooLong
+from ramify.host_resources import processors
 from ramify.reward.protocol import Tokenizer
 from ramify.sampling_params import TokenSampling
 from ramify.tools.forms import CallForm
@@ -48,13 +49,9 @@ class LlamaPolicy:
     @property
     def width(self) -> int:
         """Number of paths where the user gives none; a GPU takes many at once."""
-        from ..runtime.llama.devices import gpu_count
-        from ..runtime.llama.native import available_threads, library
-
-        config = self.model.config
-        if config.gpu_layers != 0 and gpu_count(library()):
+        if self.model.info.offloaded:
             return WIDEST
-        return suitable_width(self.parameters, config.threads or available_threads())
+        return suitable_width(self.parameters, self.model.config.threads or processors())
 
     @property
     def ends_at_answer(self) -> bool:
@@ -136,21 +133,28 @@ class LlamaPolicy:
             prompt = prompt.with_system(question.system)
         if tools is not None:
             prompt = prompt.with_tools(tools)
-        tokens = prompt.encode(question, self.model.tokenizer)
+            # Their results are tokenised in the middle of the search.
+            await self.model.load_vocabulary()
+
+        def write(tokenizer: Tokenizer) -> tuple[tuple[int, ...], int]:
+            tokens = prompt.encode(question, tokenizer)
+            return tokens, prompt.shared_tokens(question, tokens, tokenizer)
+
+        tokens, shared = await self.model.tokenise(write)
         if len(tokens) >= self.context_tokens:
             raise QuestionTooLong(len(tokens), self.context_tokens)
-        shared = prompt.shared_tokens(question, tokens, self.model.tokenizer)
-        return LlamaPolicySession(await self.model.open_run(tokens, shared=shared), prompt, self.model.tokenizer)
+        return LlamaPolicySession(await self.model.open_run(tokens, shared=shared), prompt, self.model)
 
 
 class LlamaPolicySession:
     """One question's tree in the policy's model."""
 
-    def __init__(self, tree: TokenTree, prompt: PromptFormat, tokenizer: Tokenizer) -> None:
+    def __init__(self, tree: TokenTree, prompt: PromptFormat, model: LoadedModel) -> None:
         self._tree = tree
         self._prompt = prompt
-        self._tokenizer = tokenizer
-        self._conversations = _Conversations(tree, prompt, tokenizer)
+        self._model = model
+        self._tokenizer = model.vocabulary
+        self._conversations = _Conversations(tree, prompt, self._tokenizer)
         self._keeps_ends = False
         self._step = prompt.step
         self._plain_step = replace(prompt.step, calls=()) if prompt.step.calls else prompt.step
@@ -171,6 +175,8 @@ class LlamaPolicySession:
     ) -> None:
         """Write all requested children; see PolicySession.expand."""
         known = self._logprobs
+        if any(request.turns for request in requests):
+            await self._model.load_vocabulary()
 
         def take(result: StepResult) -> None:
             if known is not None:
@@ -195,6 +201,8 @@ class LlamaPolicySession:
 
     async def adopt(self, nodes: Sequence[AdoptedNode]) -> None:
         """Add nodes of a saved tree or of a person; their tokens are evaluated when they are expanded."""
+        if any(not node.tokens for node in nodes):
+            await self._model.load_vocabulary()
         for node in nodes:
             tokens = node.tokens or tuple(self._tokenizer.encode(node.text, special=False))
             self._tree.adopt(node.node, node.parent, tokens, generated=bool(node.tokens) and not node.told)

@@ -221,7 +221,7 @@ class RewardLoader:
             )
         own = self._reads_policy(policy, judge)
         if own is not None:
-            ends = frozenset(own.model.info.eog)
+            ends = own.model.tokenizer.ends
             return LikelihoodHeadReward(head, reader(own.model, None), name=name, split=split, ends=ends)
         return LikelihoodHeadReward(head, reader(await self._load_model(judge), None), name=name, split=split)
 

@@ -118,7 +118,7 @@ class OwnHeadSession:
         self._tree = tree
         self._prompt = tree.prompt
         self._tag = reward.inner.layout.tag
-        self._ends = frozenset(reward.policy.model.info.eog)
+        self._ends = reward.policy.model.tokenizer.ends
         # Nodes of paths that are not read as the policy wrote them, by the search's node.
         self._beside: dict[int, int] = {}
         self._usage = ScoreUsage()

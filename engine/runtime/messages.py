@@ -269,6 +269,19 @@ class AskStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class AskVocabulary:
+    """Tokenise a text, or give the bytes of a token; `special` says whether special tokens are recognised or shown.
+
+    `number` is that of the question.
+    """
+
+    model: int
+    number: int
+    asked: str | int
+    special: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """End the worker."""
 
@@ -276,7 +289,7 @@ class Stop:
 RunRequest = OpenRun | Adopt | Expand | Read | Interrupt | Release | CloseRun
 """Requests about one run, for the decoder that has it."""
 
-Request = Load | Warm | RunRequest | AskStatistics | Stop
+Request = Load | Warm | RunRequest | AskStatistics | AskVocabulary | Stop
 """Requests to the worker."""
 
 
@@ -343,6 +356,15 @@ class StatisticsReport:
 
 
 @dataclass(frozen=True, slots=True)
+class VocabularyReport:
+    """The tokens or the bytes that AskVocabulary asked for, or why there are none."""
+
+    model: int
+    number: int
+    found: tuple[int, ...] | bytes | RamifyError
+
+
+@dataclass(frozen=True, slots=True)
 class TimesReport:
     """The times of a model at work, sent now and then unasked."""
 
@@ -362,7 +384,17 @@ class Broken:
     text: str
 
 
-ModelReply = LoadProgress | Loaded | LoadFailed | Results | RunFailed | ProgressReport | StatisticsReport | TimesReport
+ModelReply = (
+    LoadProgress
+    | Loaded
+    | LoadFailed
+    | Results
+    | RunFailed
+    | ProgressReport
+    | StatisticsReport
+    | VocabularyReport
+    | TimesReport
+)
 """Replies about one loaded model."""
 
 Reply = ModelReply | Alive | Broken

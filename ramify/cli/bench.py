@@ -83,12 +83,12 @@ def scaling(
     """
     import anyio
 
-    from ramify.engine.runtime.llama.native import available_threads
+    from ramify.host_resources import processors
     from ramify.scaling.claims.report import ENOUGH_PROBLEMS, REPORT, markdown_verdicts, summarise
     from ramify.scaling.run import run
 
     plan = _plan(options)
-    workers = parallel or available_threads()
+    workers = parallel or processors()
     line = terminal.ProgressLine(quiet=quiet, repeat_s=REPEAT_S)
 
     def announce(forecast: Forecast) -> None:

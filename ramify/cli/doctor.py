@@ -60,7 +60,7 @@ def examine(*, run: bool, model: str) -> dict[str, Any]:
     import platform
 
     from ramify.engine.library.catalog import list_bundled
-    from ramify.engine.runtime.llama.native import available_threads
+    from ramify.host_resources import processors
 
     from ..files import cache_folder, models_folder
 
@@ -69,7 +69,7 @@ def examine(*, run: bool, model: str) -> dict[str, Any]:
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in (*PACKAGES, *OPTIONAL_PACKAGES)},
-        "processor": {"threads": available_threads(), "flags": _processor_flags()},
+        "processor": {"threads": processors(), "flags": _processor_flags()},
         "llama_cpp": _library(),
         "bundled_models": bundled,
         "folders": {"cache": str(cache_folder()), "models": str(models_folder())},

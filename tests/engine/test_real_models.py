@@ -17,8 +17,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from ramify import Budget, Engine, Greedy, Rebase, Solution, answers_equal
 from ramify.engine.control import opening
 from ramify.engine.runtime.llama.gguf_check import check_gguf
-from ramify.engine.runtime.llama.native import available_threads
 from ramify.engine.runtime.serve.pools import most_batch_tokens
+from ramify.host_resources import processors
 from ramify.search.node import FinishReason
 from ramify.search.registry import make_strategy, strategy_names, strategy_option_names
 from ramify.search.stopping import StopReason
@@ -85,7 +85,7 @@ def reference(path: Path, **options: Any) -> Iterator[Any]:
     """
     from llama_cpp import Llama
 
-    size = most_batch_tokens(check_gguf(path).parameters, available_threads()) or 512
+    size = most_batch_tokens(check_gguf(path).parameters, processors()) or 512
     shape = {"n_batch": size, "n_ubatch": size, "flash_attn": True, "swa_full": True}
     model = Llama(str(path), n_ctx=1024, n_threads=1, n_threads_batch=1, verbose=False, **shape, **options)
     try:

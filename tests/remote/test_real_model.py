@@ -48,7 +48,7 @@ def served_model(name: str) -> Iterator[FakeServer]:
             stop = StepFormat(name="stop", pattern=re.escape(ask.body["stop"][0])) if "stop" in ask.body else None
             limit, seed = ask.body["max_tokens"], ask.seed or 0
             result = portal.call(generate, tokens, StepRequest(parent=0, child=1, seed=seed, max_tokens=limit), stop)
-            written = [token for token in result.tokens if token not in loaded.info.eog]
+            written = [token for token in result.tokens if token not in loaded.tokenizer.ends]
             return [vocabulary.piece(token).decode() for token in written]
 
         with serving(write_on) as server:

@@ -51,8 +51,8 @@ class ModelInfo:
     """Description of a loaded model.
 
     `parameters` are all its weights, `token_parameters` those that each token is multiplied with (see `GgufSummary`).
-    `context_tokens` is the longest path, `cells` the KV cells of all paths. `window_tokens` is the length of the window
-    of layers with a sliding window, 0 without such layers.
+    `context_tokens` is the longest path, `cells` the KV cells of all paths. `offloaded` says that a GPU does the work.
+    `window_tokens` is the length of the window of layers with a sliding window, 0 without such layers.
     """
 
     path: str
@@ -63,10 +63,10 @@ class ModelInfo:
     vocabulary_size: int
     context_tokens: int
     cells: int
+    offloaded: bool
     chat_template: str | None
     bos: int
     eos: int
     add_bos: bool
-    eog: tuple[int, ...]
     window_tokens: int = 0
     metadata: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, "str | int | float | bool"])

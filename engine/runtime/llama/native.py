@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from ramify.answers.thoughts import KNOWN_MARKS
 from ramify.errors import InternalError, ModelLoadError
+from ramify.host_resources import processors
 from ramify.model_settings import KV_TYPES, FlashWord
 
 from .config import ModelConfig, ModelInfo
@@ -80,14 +81,9 @@ def library() -> Any:
     return lib
 
 
-def available_threads() -> int:
-    """Number of processors that this process may use."""
-    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
 def suitable_threads(parameters: int) -> int:
     """Return the number of threads for a model: one for a tiny model, whose work is over before a second one joins."""
-    return 1 if parameters < TINY_PARAMETERS else available_threads()
+    return 1 if parameters < TINY_PARAMETERS else processors()
 
 
 class Vocabulary:
@@ -98,6 +94,7 @@ class Vocabulary:
         self._vocab = self._lib.llama_model_get_vocab(model)
         self.size = int(self._lib.llama_vocab_n_tokens(self._vocab))
         self._pieces: dict[tuple[int, bool], bytes] = {}
+        self._is_end: dict[int, bool] = {}
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Return token ids without a leading BOS; `special` says whether special tokens in `text` are recognised.
@@ -142,12 +139,15 @@ class Vocabulary:
 
     @cached_property
     def ends(self) -> frozenset[int]:
-        """Tokens that end a text."""
+        """Tokens that end a text; the first use looks at each token, which takes a large vocabulary 0.1 s."""
         return frozenset(id for id in range(self.size) if self._lib.llama_vocab_is_eog(self._vocab, id))
 
     def is_end(self, id: int) -> bool:
         """Tell whether the token ends a text."""
-        return id in self.ends
+        found = self._is_end.get(id)
+        if found is None:
+            found = self._is_end[id] = bool(self._lib.llama_vocab_is_eog(self._vocab, id))
+        return found
 
     def bos(self) -> int:
         """Id of the begin-of-sequence token, -1 if there is none."""
@@ -460,11 +460,11 @@ def model_info(model: Model, context: Context, path: str) -> ModelInfo:
         vocabulary_size=vocabulary.size,
         context_tokens=context.longest_path,
         cells=context.cells,
+        offloaded=model.offloaded,
         chat_template=template if isinstance(template, str) else None,
         bos=vocabulary.bos(),
         eos=vocabulary.eos(),
         add_bos=vocabulary.adds_bos(),
-        eog=tuple(sorted(vocabulary.ends)),
         window_tokens=model.window_tokens,
         metadata=summary.metadata,
     )

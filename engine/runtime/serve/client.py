@@ -25,8 +25,9 @@ from ramify.events import ModelLoading
 
 from ..llama.config import ModelConfig
 from ..messages import Alive, Broken, Load, Reply, Request, Results, Stop
-from .loaded_model import LoadedModel, SharedVocabulary
+from .loaded_model import LoadedModel
 from .processes import JOIN_S, Isolation, WorkerHandle, start_worker
+from .vocabulary import SharedVocabulary
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +108,10 @@ class Runtime:
         await model.wait_loaded()
         return model
 
-    async def begin_load(self, config: ModelConfig) -> LoadedModel:
+    async def begin_load(self, config: ModelConfig, *, needs_vocabulary: bool = True) -> LoadedModel:
         """Begin to load a model, beside others; `LoadedModel.wait_loaded` waits until it is ready.
+
+        Without `needs_vocabulary` it is ready before its vocabulary is loaded in this process too.
 
         Raises:
             ModelLoadError: if its file is missing or damaged.
@@ -120,7 +123,7 @@ class Runtime:
         if config.extra_buffers == "all":
             config = replace(config, extra_buffers=await to_thread.run_sync(usable_buffers, config.path))
         vocabulary = self._vocabularies.setdefault(summary.file_state, SharedVocabulary(config, summary))
-        model = LoadedModel(self, len(self._models), config, summary, vocabulary)
+        model = LoadedModel(self, len(self._models), config, summary, vocabulary, needs_vocabulary=needs_vocabulary)
         self._models[model.number] = model
         self.send(Load(model.number, config, summary))
         return model

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 from anyio import to_thread
 
-from ramify.errors import ModelLoadError, QuestionTooLong, RamifyError, UsageError
+from ramify.errors import QuestionTooLong, RamifyError, UsageError
 from ramify.events import ModelLoading
+from ramify.reward.protocol import Tokenizer
 
 from ..llama.config import ModelConfig, ModelInfo
 from ..llama.gguf_check import GgufSummary
 from ..messages import (
     AskStatistics,
+    AskVocabulary,
     Load,
     Loaded,
     LoadFailed,
@@ -31,12 +31,14 @@ from ..messages import (
     Statistics,
     StatisticsReport,
     TimesReport,
+    VocabularyReport,
 )
 from .rates import ModelRates
 from .token_tree import TokenTree
+from .vocabulary import SharedVocabulary, WorkerVocabulary
 
 if TYPE_CHECKING:
-    from ..llama.native import Model, Vocabulary
+    from ..llama.native import Vocabulary
     from .client import Runtime
 
 
@@ -49,49 +51,33 @@ class _PendingStatistics:
     error: RamifyError | None = None
 
 
-class SharedVocabulary:
-    """Vocabulary of a file, loaded without weights once for all models of that file."""
+@dataclass(eq=False, slots=True)
+class _PendingVocabulary:
+    """A question about the worker's vocabulary that a caller waits for."""
 
-    def __init__(self, config: ModelConfig, summary: GgufSummary) -> None:
-        self._config, self._summary = config, summary
-        self._lock = threading.Lock()
-        self._model: Model | None = None
+    request: AskVocabulary
+    done: anyio.Event = field(default_factory=anyio.Event)
+    found: tuple[int, ...] | bytes | RamifyError = ()
 
-    def load(self) -> Vocabulary:
-        """Return the vocabulary, loaded at the first call; blocks meanwhile.
 
-        Raises:
-            ModelLoadError: if the file has been exchanged.
-        """
-        from ..llama.native import Model
+T = TypeVar("T")
 
-        with self._lock:
-            if self._model is None:
-                self._model = Model(self._config, self._summary, vocabulary_only=True)
-            return self._model.vocabulary
-
-    def load_ahead(self) -> None:
-        """Load the vocabulary in a thread; an error comes out of `load`."""
-
-        def load() -> None:
-            with suppress(ModelLoadError):
-                self.load()
-
-        threading.Thread(target=load, daemon=True, name="ramify-vocabulary").start()
-
-    def close(self) -> None:
-        """Free the vocabulary; what is being loaded is waited for."""
-        with self._lock:
-            if self._model is not None:
-                self._model.close()
-                self._model = None
+PROMPTS_ASKED = 2
+"""Texts of prompts (that of the load, and the first question's) for which the worker's vocabulary is asked."""
 
 
 class LoadedModel:
     """A loaded model. Made by `Runtime.load`."""
 
     def __init__(
-        self, runtime: Runtime, number: int, config: ModelConfig, summary: GgufSummary, vocabulary: SharedVocabulary
+        self,
+        runtime: Runtime,
+        number: int,
+        config: ModelConfig,
+        summary: GgufSummary,
+        vocabulary: SharedVocabulary,
+        *,
+        needs_vocabulary: bool = True,
     ) -> None:
         self.number = number
         self.config = config
@@ -103,8 +89,12 @@ class LoadedModel:
         self._error: RamifyError | None = None
         self._runs: dict[int, TokenTree] = {}
         self._next_run = 0
-        self._vocabulary = vocabulary
-        self._vocabulary_begun = False
+        self.vocabulary = vocabulary
+        self._needs_vocabulary = needs_vocabulary
+        self._worker_vocabulary = WorkerVocabulary(self._ask_vocabulary)
+        self._prompts = 0
+        self._questions: dict[int, _PendingVocabulary] = {}
+        self._next_question = 0
         self._pending_statistics: _PendingStatistics | None = None
         self._others: tuple[LoadedModel, ...] = ()
         self._rates: ModelRates | None = None
@@ -134,8 +124,45 @@ class LoadedModel:
 
     @property
     def tokenizer(self) -> Vocabulary:
-        """The model's vocabulary, for use in the caller's thread."""
-        return self._vocabulary.load()
+        """The model's vocabulary, for use in the caller's thread; it is loaded at the first use."""
+        return self.vocabulary.load()
+
+    async def load_vocabulary(self) -> None:
+        """Load the vocabulary in a thread, unless it is loaded.
+
+        Raises:
+            ModelLoadError: if the file has been exchanged.
+        """
+        if not self.vocabulary.loaded:
+            await to_thread.run_sync(self.vocabulary.load)
+
+    async def tokenise(self, write: Callable[[Tokenizer], T]) -> T:
+        """Call a function that tokenises a prompt: with the vocabulary here, or in a thread with the worker's.
+
+        The worker's serves the first prompts, so that the start does not wait for a second vocabulary.
+
+        Raises:
+            ModelCrashed: if the worker died twice over it.
+        """
+        self._prompts += 1
+        if not self.vocabulary.loaded:
+            if self._prompts > PROMPTS_ASKED:
+                self.vocabulary.load_ahead()
+            return await to_thread.run_sync(write, self._worker_vocabulary, abandon_on_cancel=True)
+        return write(self.vocabulary.load())
+
+    async def _ask_vocabulary(self, asked: str | int, special: bool) -> tuple[int, ...] | bytes:
+        number, self._next_question = self._next_question, self._next_question + 1
+        pending = _PendingVocabulary(AskVocabulary(self.number, number, asked, special))
+        self.send(pending.request)
+        self._questions[number] = pending
+        try:
+            await pending.done.wait()
+        finally:
+            self._questions.pop(number, None)
+        if isinstance(pending.found, RamifyError):
+            raise pending.found
+        return pending.found
 
     async def open_run(self, prompt: Sequence[int], *, background: bool = False, shared: int = 0) -> TokenTree:
         """Start a run whose node 0 is the prompt; a background run waits while others in the worker have work.
@@ -208,10 +235,10 @@ class LoadedModel:
     @property
     def waits(self) -> bool:
         """Whether a call waits for results, the worker having loaded the model."""
-        return self._in_worker and any(tree.pending for tree in self._runs.values())
+        return self._in_worker and (bool(self._questions) or any(tree.pending for tree in self._runs.values()))
 
     async def wait_loaded(self) -> None:
-        """Wait until the worker has loaded the model, and the vocabulary is here.
+        """Wait until the worker has loaded the model, and the vocabulary is here if it is needed.
 
         Raises:
             ModelLoadError: if it cannot be loaded.
@@ -220,7 +247,8 @@ class LoadedModel:
         await self._ready.wait()
         if self._error is not None:
             raise self._error
-        await to_thread.run_sync(self._vocabulary.load)
+        if self._needs_vocabulary:
+            await self.load_vocabulary()
 
     def send(self, request: Request) -> None:
         """Queue a request about this model; see `Runtime.send`."""
@@ -245,10 +273,9 @@ class LoadedModel:
         """Take a reply of the worker about this model."""
         match reply:
             case LoadProgress():
-                if reply.vocabulary_ready and not self._vocabulary_begun:
+                if reply.vocabulary_ready and self._needs_vocabulary:
                     # Not before: a vocabulary with which llama.cpp crashes must crash the worker, and not this process.
-                    self._vocabulary_begun = True
-                    self._vocabulary.load_ahead()
+                    self.vocabulary.load_ahead()
                 self._tell_progress(reply.loaded_bytes)
             case Loaded():
                 self._tell_progress(self._summary.file_bytes)
@@ -270,6 +297,10 @@ class LoadedModel:
                         self._runs[report.run].take_progress(report)
             case StatisticsReport():
                 self._answer_statistics(reply.statistics, None)
+            case VocabularyReport():
+                if reply.number in self._questions:
+                    self._questions[reply.number].found = reply.found
+                    self._questions[reply.number].done.set()
             case TimesReport():
                 self.rates.take(reply.times)
 
@@ -285,6 +316,9 @@ class LoadedModel:
             self._error = error
             self._ready.set()
         self._answer_statistics(None, error)
+        for question in self._questions.values():
+            question.found = error
+            question.done.set()
         for tree in self._runs.values():
             tree.fail(error)
 
@@ -302,5 +336,7 @@ class LoadedModel:
         self.send(Load(self.number, self.config, self._summary))
         if self._pending_statistics is not None:
             self.send(AskStatistics(self.number))
+        for question in self._questions.values():
+            self.send(question.request)
         for tree in self._runs.values():
             tree.replay()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ramify.files import cache_folder, read_bytes, write_text
+from ramify.host_resources import processors
 from ramify.json_text import read_json
 
 from ..llama.config import ModelConfig
@@ -172,7 +173,7 @@ def _identity(config: ModelConfig) -> dict[str, Any] | None:
         "bytes": facts.st_size,
         "mtime_ns": facts.st_mtime_ns,
         "machine": f"{platform.node()} {platform.machine()}",
-        "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "processors": processors(),
         "threads": config.threads,
         "gpu_layers": config.gpu_layers,
         "library": version("llama-cpp-python"),

@@ -11,11 +11,12 @@ import sys
 import time
 from multiprocessing.connection import Connection
 
-from ramify.errors import ModelLoadError
+from ramify.errors import ModelLoadError, RamifyError
 
 from ..messages import (
     Alive,
     AskStatistics,
+    AskVocabulary,
     Broken,
     DecodeTimes,
     Load,
@@ -30,6 +31,7 @@ from ..messages import (
     StatisticsReport,
     Stop,
     TimesReport,
+    VocabularyReport,
     Warm,
 )
 from .loads import Loads, WorkerModel
@@ -52,7 +54,7 @@ class Worker:
         self._connection = connection
         self._loaded: dict[int, WorkerModel] = {}
         self._loads = Loads()
-        self._early: dict[int, list[RunRequest | AskStatistics]] = {}
+        self._early: dict[int, list[RunRequest | AskStatistics | AskVocabulary]] = {}
         self._running = True
         self._reported_s = 0.0
         self._alive_s = 0.0
@@ -106,8 +108,20 @@ class Worker:
                 return  # Its load failed, which has ended everything about it.
             case AskStatistics():
                 self._send(StatisticsReport(request.model, self._loaded[request.model].pools.statistics()))
+            case AskVocabulary():
+                self._send(VocabularyReport(request.model, request.number, self._found(request)))
             case _:
                 self._loaded[request.model].pools.handle(request)
+
+    def _found(self, request: AskVocabulary) -> tuple[int, ...] | bytes | RamifyError:
+        """Return what is asked of a vocabulary, or why there is none."""
+        vocabulary = self._loaded[request.model].model.vocabulary
+        try:
+            if isinstance(request.asked, int):
+                return vocabulary.piece(request.asked, special=request.special)
+            return tuple(vocabulary.encode(request.asked, special=request.special))
+        except RamifyError as error:
+            return error
 
     def _take_loads(self) -> None:
         """Serve the models that are ready now, first what was asked of them while they loaded."""
