@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import overload
 
@@ -162,8 +161,6 @@ class _Loader:
             FileUse(ref.path), muted=muted_ids(check_gguf(ref.path).metadata), vocabulary=rewarded
         )
         await self._begin_reward(reward, ref.path)
-        # The first search needs it, and the workers are busy with the files.
-        await to_thread.run_sync(import_module, "networkx")
         loaded = await _ready(begun)
         choose = partial(
             choose_prompt_format,

@@ -15,14 +15,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, cast
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ramify.errors import ModelLoadError, RewardSpecError
 from ramify.files import is_file
 from ramify.json_text import read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
 
 FORMAT = "ramify likelihood head"
 VERSIONS = {"tokens": 1, "states": 2}
@@ -41,8 +44,6 @@ CLIP = 6.0
 """Bound of the standardised features, in standard deviations."""
 MAX_BYTES = 1 << 23
 """Size of a head's file, at most."""
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +127,14 @@ class LikelihoodHead:
 
     def standardised(self, features: npt.ArrayLike) -> Floats:
         """Return features [steps, n] as the network reads them."""
+        import numpy as np
+
         return np.clip((np.asarray(features, np.float64) - self.mean) / self.spread, -CLIP, CLIP)
 
     def logits(self, features: npt.ArrayLike) -> Floats:
         """Return the calibrated logits [steps] of features [steps, n]."""
+        import numpy as np
+
         values = self.standardised(features)
         for number, (weight, bias) in enumerate(self.layers):
             if number:
@@ -139,6 +144,8 @@ class LikelihoodHead:
 
     def chances(self, features: npt.ArrayLike) -> list[float]:
         """Return the chance of being right so far for features [steps, n]."""
+        import numpy as np
+
         return [float(each) for each in np.exp(-np.logaddexp(0.0, -self.logits(features)))]
 
     def check_judge(self, path: Path) -> None:
@@ -336,6 +343,8 @@ def _packed(values: Floats) -> str:
 
 
 def _unpacked(text: str, shape: tuple[int, ...]) -> Floats:
+    import numpy as np
+
     values = np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float64)
     if not np.isfinite(values).all():
         raise RewardSpecError("the head has a number that is not finite")

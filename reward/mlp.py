@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from ramify.errors import RewardSpecError
 
-Floats = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
 
 
 class MlpHead:
@@ -23,6 +24,8 @@ class MlpHead:
     """
 
     def __init__(self, tensors: Mapping[str, npt.NDArray[Any]], *, name: str = "head") -> None:
+        import numpy as np
+
         self._layers: list[tuple[Floats, Floats]] = []
         for number in sorted({int(key.split(".")[0]) for key in tensors if key.split(".")[0].isdigit()}):
             weight = tensors.get(f"{number}.weight")
@@ -53,6 +56,8 @@ class MlpHead:
 
     def __call__(self, state: Sequence[float]) -> list[float]:
         """Return the outputs for one hidden state."""
+        import numpy as np
+
         values = np.asarray(state, dtype=np.float32)
         for number, (weight, bias) in enumerate(self._layers):
             values = weight @ (np.maximum(values, 0.0) if number else values) + bias

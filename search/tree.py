@@ -46,9 +46,9 @@ class SearchTree(IndexedTree):
                 `about` is not finished.
         """
         above = self._expect(parent, "expanded", NodeState.OPEN, NodeState.CONTINUED)
-        if above.state is NodeState.CONTINUED and self.graph.out_degree[parent]:
+        if above.state is NodeState.CONTINUED and self._children[parent]:
             raise TreeError(f"node {parent} goes on in its child already; expand the node where its step ends")
-        number = self.graph.out_degree[parent] if index is None else index
+        number = len(self._children[parent]) if index is None else index
         if number < 0:
             raise TreeError(f"node {parent} cannot have a child number {number}; child numbers start at 0")
         path = (*above.path, number)
@@ -165,7 +165,7 @@ class SearchTree(IndexedTree):
             TreeError: if the node is not continued, or has its child.
         """
         node = self._expect(node_id, "opened", NodeState.CONTINUED)
-        if self.graph.out_degree[node_id]:
+        if self._children[node_id]:
             raise TreeError(f"node {node_id} goes on in its child; its step ends there")
         self._move(node, NodeState.OPEN)
         self._unscored.add(node_id)

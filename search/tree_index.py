@@ -19,17 +19,15 @@ ROOT = 0
 
 
 class IndexedTree:
-    """The nodes of a tree, and what can be asked about them; `SearchTree` adds what changes them.
-
-    `graph` is a `networkx.DiGraph` over node ids with the attribute `node`; read it freely, change it only through
-    the methods of `SearchTree`.
-    """
+    """The nodes of a tree, and what can be asked about them; `SearchTree` adds what changes them."""
 
     __slots__ = (
         "_by_path",
+        "_children",
         "_critiques",
         "_finished_tokens",
         "_generated_tokens",
+        "_graph",
         "_leaves",
         "_levels",
         "_live",
@@ -37,12 +35,25 @@ class IndexedTree:
         "_states",
         "_unscored",
         "_written",
-        "graph",
     )
 
     def __init__(self) -> None:
         self._clear()
         self._insert(Node(id=ROOT, parent=None, index=0, path=(), depth=0, state=NodeState.OPEN))
+
+    @property
+    def graph(self) -> Graph:
+        """A `networkx.DiGraph` over node ids with the attribute `node`, made at the first use and kept up to date.
+
+        Read it freely; change the tree only through the methods of `SearchTree`.
+        """
+        if self._graph is None:
+            import networkx as nx
+
+            self._graph = nx.DiGraph()
+            for node in self._nodes:
+                _add(self._graph, node)
+        return self._graph
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -75,7 +86,7 @@ class IndexedTree:
     def children(self, node_id: int) -> list[Node]:
         """Children in the order of their numbers, in whatever state."""
         self.node(node_id)
-        return sorted((self._nodes[i] for i in self.graph.successors(node_id)), key=lambda child: child.index)
+        return sorted((self._nodes[i] for i in self._children[node_id]), key=lambda child: child.index)
 
     def next_steps(self, node_id: int) -> list[Node]:
         """Ends of the steps after a node, in the order of the children.
@@ -92,7 +103,7 @@ class IndexedTree:
     def child_count(self, node_id: int) -> int:
         """Number of children, in whatever state."""
         self.node(node_id)
-        return self.graph.out_degree[node_id]
+        return len(self._children[node_id])
 
     def subtree(self, node_id: int) -> list[int]:
         """Ids of a node and everything below it, parents before children, siblings in order."""
@@ -216,10 +227,8 @@ class IndexedTree:
     # --- indexes -----------------------------------------------------------------------------------------------
 
     def _clear(self) -> None:
-        # A quarter of a second of import, which a search pays while its model loads.
-        import networkx as nx
-
-        self.graph: Graph = nx.DiGraph()
+        self._graph: Graph | None = None
+        self._children: list[list[int]] = []
         self._nodes: list[Node] = []
         self._by_path: dict[tuple[int, ...], int] = {}
         self._levels: list[list[int]] = []
@@ -231,8 +240,8 @@ class IndexedTree:
         self._generated_tokens = self._written = self._finished_tokens = 0
 
     def _insert(self, node: Node) -> None:
-        self.graph.add_node(node.id, node=node)
         self._nodes.append(node)
+        self._children.append([])
         self._by_path[node.path] = node.id
         if node.depth == len(self._levels):
             self._levels.append([])
@@ -240,8 +249,10 @@ class IndexedTree:
         self._states[node.state].add(node.id)
         if self._live is not None:
             self._live.append(0)
+        if self._graph is not None:
+            _add(self._graph, node)
         if node.parent is not None:
-            self.graph.add_edge(node.parent, node.id)
+            self._children[node.parent].append(node.id)
             self._set_leaf(node.parent, False)
         self._set_leaf(node.id, node.state is NodeState.OPEN)
 
@@ -267,3 +278,9 @@ class IndexedTree:
 
     def _sorted(self, ids: Iterable[int]) -> list[Node]:
         return sorted((self._nodes[i] for i in ids), key=lambda node: node.order)
+
+
+def _add(graph: Graph, node: Node) -> None:
+    graph.add_node(node.id, node=node)
+    if node.parent is not None:
+        graph.add_edge(node.parent, node.id)

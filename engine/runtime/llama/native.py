@@ -9,10 +9,12 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from functools import cached_property
+from importlib.util import find_spec, module_from_spec
 from typing import Any
 
 import numpy as np
@@ -59,6 +61,16 @@ def _native_lines() -> deque[tuple[int, str]]:
     if not hasattr(_thread, "lines"):
         _thread.lines = deque[tuple[int, str]](maxlen=200)
     return _thread.lines
+
+
+def leave_out_high_level_binding() -> None:
+    """Let `library` import the low-level binding alone, for a process that runs nothing else.
+
+    The rest of the package, chat formats and a template engine among it, takes as long as the low-level part.
+    """
+    spec = find_spec("llama_cpp")
+    if spec is not None and spec.name not in sys.modules:
+        sys.modules[spec.name] = module_from_spec(spec)
 
 
 def library() -> Any:

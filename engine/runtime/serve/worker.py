@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 
 from ramify.errors import ModelLoadError, RamifyError
 
+from ..llama.native import leave_out_high_level_binding
 from ..messages import (
     Alive,
     AskStatistics,
@@ -182,6 +183,7 @@ def main() -> None:
     """Serve the connection whose file descriptor is the first argument."""
     # Ctrl-C goes to the whole terminal; the engine decides what it means and closes the connection.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_out_high_level_binding()
     Worker(Connection(int(sys.argv[1]))).run()
 
 
