@@ -357,11 +357,14 @@ class StatisticsReport:
 
 @dataclass(frozen=True, slots=True)
 class VocabularyReport:
-    """The tokens or the bytes that AskVocabulary asked for, or why there are none."""
+    """The tokens and their bytes that AskVocabulary asked for, or why there are none.
+
+    A question about a token gets this one token.
+    """
 
     model: int
     number: int
-    found: tuple[int, ...] | bytes | RamifyError
+    found: tuple[tuple[int, bytes], ...] | RamifyError
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,9 +83,10 @@ def scaling(
     """
     import anyio
 
-    from ramify.host_resources import processors
     from ramify.scaling.claims.report import ENOUGH_PROBLEMS, REPORT, markdown_verdicts, summarise
     from ramify.scaling.run import run
+
+    from ..host_resources import processors
 
     plan = _plan(options)
     workers = parallel or processors()

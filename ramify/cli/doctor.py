@@ -60,9 +60,9 @@ def examine(*, run: bool, model: str) -> dict[str, Any]:
     import platform
 
     from ramify.engine.library.catalog import list_bundled
-    from ramify.host_resources import processors
 
     from ..files import cache_folder, models_folder
+    from ..host_resources import processors
 
     bundled = [entry.name for entry in list_bundled()]
     report: dict[str, Any] = {

@@ -57,7 +57,7 @@ class _PendingVocabulary:
 
     request: AskVocabulary
     done: anyio.Event = field(default_factory=anyio.Event)
-    found: tuple[int, ...] | bytes | RamifyError = ()
+    found: tuple[tuple[int, bytes], ...] | RamifyError = ()
 
 
 T = TypeVar("T")
@@ -151,7 +151,7 @@ class LoadedModel:
             return await to_thread.run_sync(write, self._worker_vocabulary, abandon_on_cancel=True)
         return write(self.vocabulary.load())
 
-    async def _ask_vocabulary(self, asked: str | int, special: bool) -> tuple[int, ...] | bytes:
+    async def _ask_vocabulary(self, asked: str | int, special: bool) -> tuple[tuple[int, bytes], ...]:
         number, self._next_question = self._next_question, self._next_question + 1
         pending = _PendingVocabulary(AskVocabulary(self.number, number, asked, special))
         self.send(pending.request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from anyio import from_thread
 
@@ -17,8 +17,8 @@ from ..llama.gguf_check import GgufSummary
 if TYPE_CHECKING:
     from ..llama.native import Model, Vocabulary
 
-AskWorker = Callable[[str | int, bool], Awaitable[tuple[int, ...] | bytes]]
-"""Asks the worker for the tokens of a text, or for the bytes of a token; the flag says whether special ones count."""
+AskWorker = Callable[[str | int, bool], Awaitable[tuple[tuple[int, bytes], ...]]]
+"""Asks the worker for the tokens of a text, or for one token, with their bytes; the flag: whether special ones count."""
 
 
 class SharedVocabulary:
@@ -84,11 +84,20 @@ class WorkerVocabulary:
 
     def __init__(self, ask: AskWorker) -> None:
         self._ask = ask
+        self._tokens: dict[tuple[str, bool], tuple[int, ...]] = {}
+        self._pieces: dict[int, bytes] = {}
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Return token ids; see `Tokenizer`."""
-        return list(cast("tuple[int, ...]", from_thread.run(self._ask, text, special)))
+        found = self._tokens.get((text, special))
+        if found is None:
+            told = from_thread.run(self._ask, text, special)
+            self._pieces.update(told)
+            found = self._tokens[text, special] = tuple(token for token, _ in told)
+        return list(found)
 
     def piece(self, id: int, /) -> bytes:
         """Return the bytes of a token; see `Tokenizer`."""
-        return cast("bytes", from_thread.run(self._ask, id, True))
+        if id not in self._pieces:
+            self._pieces.update(from_thread.run(self._ask, id, True))
+        return self._pieces[id]

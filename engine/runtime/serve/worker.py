@@ -5,6 +5,7 @@ It runs as a process of its own (`python -m ramify.engine.runtime.serve.worker F
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import sys
@@ -49,10 +50,14 @@ ALIVE_S = 0.5
 
 
 class Worker:
-    """Serves one connection until it is closed or told to stop."""
+    """Serves one connection until it is closed or told to stop.
 
-    def __init__(self, connection: Connection) -> None:
+    With `ends_process` the process ends with it, and frees what native code holds.
+    """
+
+    def __init__(self, connection: Connection, *, ends_process: bool = False) -> None:
         self._connection = connection
+        self._ends_process = ends_process
         self._loaded: dict[int, WorkerModel] = {}
         self._loads = Loads()
         self._early: dict[int, list[RunRequest | AskStatistics | AskVocabulary]] = {}
@@ -114,13 +119,13 @@ class Worker:
             case _:
                 self._loaded[request.model].pools.handle(request)
 
-    def _found(self, request: AskVocabulary) -> tuple[int, ...] | bytes | RamifyError:
+    def _found(self, request: AskVocabulary) -> tuple[tuple[int, bytes], ...] | RamifyError:
         """Return what is asked of a vocabulary, or why there is none."""
         vocabulary = self._loaded[request.model].model.vocabulary
         try:
-            if isinstance(request.asked, int):
-                return vocabulary.piece(request.asked, special=request.special)
-            return tuple(vocabulary.encode(request.asked, special=request.special))
+            asked = request.asked
+            tokens = [asked] if isinstance(asked, int) else vocabulary.encode(asked, special=request.special)
+            return tuple((token, vocabulary.piece(token)) for token in tokens)
         except RamifyError as error:
             return error
 
@@ -173,6 +178,8 @@ class Worker:
         self._connection.send(reply)
 
     def _close(self) -> None:
+        if self._ends_process:
+            return
         for loaded in self._loaded.values():
             loaded.pools.close()
         self._loads.close()
@@ -184,7 +191,10 @@ def main() -> None:
     # Ctrl-C goes to the whole terminal; the engine decides what it means and closes the connection.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     leave_out_high_level_binding()
-    Worker(Connection(int(sys.argv[1]))).run()
+    Worker(Connection(int(sys.argv[1])), ends_process=True).run()
+    # Not by the end of the interpreter, which waits for loads under way: nobody is left to take what they load.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
