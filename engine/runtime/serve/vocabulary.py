@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..llama.native import Model, Vocabulary
 
 AskWorker = Callable[[str | int, bool], Awaitable[tuple[tuple[int, bytes], ...]]]
-"""Asks the worker for the tokens of a text, or for one token, with their bytes; the flag: whether special ones count."""
+"""Asks the worker for the tokens of a text, or for one token, with their bytes; the flag allows special ones."""
 
 
 class SharedVocabulary:
