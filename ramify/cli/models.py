@@ -64,13 +64,15 @@ def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> No
     from ramify.engine.library.catalog import list_bundled, resolve_model
     from ramify.engine.policy.defaults import intended_use
     from ramify.engine.runtime.llama.gguf_check import check_gguf
-    from ramify.engine.runtime.llama.memory import kv_bytes, kv_bytes_per_token
+    from ramify.engine.runtime.llama.memory import default_cells, kv_bytes, kv_bytes_per_token, memory_need
 
     ref = resolve_model(model)
     summary = check_gguf(ref.path)
     template = summary.metadata.get("tokenizer.chat_template")
     use = intended_use(summary.metadata, template if isinstance(template, str) else None)
-    per_token = kv_bytes_per_token(summary.metadata, read_kv_types(kv_type))
+    kinds = read_kv_types(kv_type)
+    per_token = kv_bytes_per_token(summary.metadata, kinds)
+    need = memory_need(summary, cells=default_cells(summary.metadata), width=width, kinds=kinds)
     cards = {entry.name: entry.card for entry in list_bundled()}
     facts: dict[str, Any] = {
         "name": ref.name,
@@ -90,6 +92,7 @@ def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> No
         "kv_type": kv_type,
         "kv_bytes_per_token": per_token,
         "kv_bytes": None if per_token is None else kv_bytes(per_token, width=width, path_tokens=tokens),
+        "memory_bytes": None if need is None else need.total_bytes,
     }
     if as_json:
         card = cards.get(ref.name.partition(":")[0]) if ref.bundled else None
@@ -99,6 +102,13 @@ def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> No
     facts["token_parameters"] = f"{summary.token_parameters:,} that each token is multiplied with, for FLOPs"
     if facts["kv_bytes"] is not None:
         facts["kv_bytes"] = f"{size_text(facts['kv_bytes'])} at most, for {width} paths of {tokens} tokens"
+    if need is not None:
+        facts["memory_bytes"] = (
+            f"{size_text(need.total_bytes)} at the peak of a search of width {width}: "
+            f"{size_text(need.weights_bytes + need.copies_bytes)} of weights, "
+            f"{size_text(need.cache_bytes)} for {default_cells(summary.metadata)} cells, "
+            f"{size_text(need.work_bytes + need.program_bytes)} for the rest"
+        )
     facts["file_bytes"] = f"{summary.file_bytes:,} ({size_text(summary.file_bytes)})"
     for name, value in facts.items():
         terminal.write(f"{name.replace('_', ' '):20}{_plain(value)}")

@@ -70,11 +70,12 @@ _BLOCKS = {
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A tensor of two dimensions; `kind` is the number of its type in ggml."""
+    """A tensor of two dimensions; `kind` is the number of its type in ggml, `size_bytes` 0 for an unknown one."""
 
     name: str
     kind: int
     rows: int
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +270,7 @@ def _tensors(reader: _Reader, count: int) -> tuple[dict[str, int], frozenset[int
         sizes[name] = sizes.get(name, 0) + elements
         types.add(kind)
         if dimensions == 2:
-            matrices.append(Matrix(name, kind, shape[1]))
+            matrices.append(Matrix(name, kind, shape[1], elements // block * width))
         needed = max(needed, offset + elements // block * width)
     return sizes, frozenset(types), needed, tuple(matrices)
 

@@ -28,7 +28,7 @@ from ramify.model_settings import KV_TYPES, FlashWord
 from .config import ModelConfig, ModelInfo
 from .devices import FLASH_NUMBERS, place
 from .gguf_check import GgufSummary, check_gguf
-from .memory import head_length
+from .memory import default_cells, head_length
 from .repack import overrides
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,6 @@ OUTPUT_BYTES = 64 << 20
 """Memory that the output rows of all sequences may take before fewer sequences are used."""
 STATE_OUTPUT_BYTES = 128 << 20
 """Memory that one batch's rows of logits may take where every token gives one, beyond one row a sequence."""
-DEFAULT_CELLS = 16384
 TINY_PARAMETERS = 16_000_000
 """Below this, waiting for other threads after each of a layer's products costs more than they save."""
 
@@ -266,7 +265,7 @@ class Context:
             self._width = int(lib.llama_model_n_embd(model.pointer))
         if self.rank:
             self._width = int(lib.llama_model_n_cls_out(model.pointer))
-        wanted = config.context_tokens or min(trained * 16, DEFAULT_CELLS)
+        wanted = config.context_tokens or default_cells(model.summary.metadata)
         params = lib.llama_context_default_params()
         params.n_ctx = max(256, wanted)
         params.n_batch = params.n_ubatch = self.batch_tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, TypeVar
@@ -15,6 +16,7 @@ from ramify.reward.protocol import Tokenizer
 
 from ..llama.config import ModelConfig, ModelInfo
 from ..llama.gguf_check import GgufSummary
+from ..llama.memory import default_cells
 from ..messages import (
     AskStatistics,
     AskVocabulary,
@@ -61,6 +63,8 @@ class _PendingVocabulary:
 
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 PROMPTS_ASKED = 2
 """Texts of prompts (that of the load, and the first question's) for which the worker's vocabulary is asked."""
@@ -280,6 +284,14 @@ class LoadedModel:
             case Loaded():
                 self._tell_progress(self._summary.file_bytes)
                 self._info = reply.info
+                usual = default_cells(reply.info.metadata)
+                if self.config.context_tokens is None and reply.info.cells < usual:
+                    log.warning(
+                        "%s gets %d cells for its paths instead of %d, which do not fit into the free memory",
+                        self.config.path,
+                        reply.info.cells,
+                        usual,
+                    )
                 self._in_worker = True
                 self._ready.set()
             case LoadFailed():

@@ -7,14 +7,17 @@ import queue
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ramify.errors import RamifyError
+from ramify.errors import ModelLoadError, RamifyError
+from ramify.host_resources import memory
+from ramify.text import size_text
 
 from ..llama.config import ModelConfig, ModelInfo
 from ..llama.gguf_check import GgufSummary
-from ..llama.native import Model, model_info
+from ..llama.memory import LEAST_CELLS, default_cells, fitting_cells, memory_need
+from ..llama.native import Model, library, model_info
 from ..messages import Load, LoadFailed, LoadProgress, Warm
 from .pools import Pools
 
@@ -164,6 +167,8 @@ class Loads:
     def _load(self, request: Load) -> None:
         config = request.config
         try:
+            if not self._are_loaded(config, request.summary):
+                config = fitted(config, request.summary)
             model = self._model(config, request.summary, self._reports[request.model])
             self._finish(WorkerModel(request.model, config, model))
         except RamifyError as error:
@@ -175,10 +180,12 @@ class Loads:
         self._finished.put(outcome)
         os.write(self._signal, b"x")
 
+    def _are_loaded(self, config: ModelConfig, summary: GgufSummary) -> bool:
+        weights = self._weights.get(_placed(config, summary))
+        return weights is not None and weights.model is not None
+
     def _model(self, config: ModelConfig, summary: GgufSummary, report: _Report) -> Model:
-        placed = (config.gpu_layers, config.main_gpu, config.tensor_split, config.gpu_turn)
-        key = (*summary.file_state, config.extra_buffers, *placed)
-        weights = self._weights.setdefault(key, _Weights())
+        weights = self._weights.setdefault(_placed(config, summary), _Weights())
         with weights.lock:
             if weights.model is None:
                 weights.model = Model(config, summary, progress=lambda fraction: self._advance(report, fraction))
@@ -194,6 +201,48 @@ class Loads:
             self._reported_s = 0.0
             os.write(self._signal, b"x")
         return not self._stopped
+
+
+def fitted(config: ModelConfig, summary: GgufSummary) -> ModelConfig:
+    """Return the configuration with as many cells as free memory has room for, if the user left their number open.
+
+    Raises:
+        ModelLoadError: if the user's own number does not fit, or nothing that a search could use.
+    """
+    free = None if config.gpu_layers != 0 and library().llama_supports_gpu_offload() else memory()
+    cells = config.context_tokens or default_cells(summary.metadata)
+    copies = config.extra_buffers != "none"
+    need = memory_need(summary, cells=cells, width=config.max_lanes, kinds=config.kv_types, copies=copies)
+    if free is None or need is None:
+        return config
+    # The processes are there already.
+    need = replace(need, program_bytes=0)
+    if need.total_bytes <= free.free_bytes:
+        return config
+    fitting = fitting_cells(need, cells, free.free_bytes)
+    if config.context_tokens is None and fitting >= LEAST_CELLS:
+        return replace(config, context_tokens=fitting)
+    repair = (
+        f"use --context-tokens {fitting}" if fitting >= LEAST_CELLS else "use a smaller model, or end other programs"
+    )
+    raise ModelLoadError(
+        f"{config.path} does not fit into memory: it needs {size_text(need.total_bytes)} "
+        f"({size_text(need.weights_bytes + need.copies_bytes)} of weights, {size_text(need.cache_bytes)} for {cells} "
+        f"cells), and {size_text(free.free_bytes)} of {size_text(free.total_bytes)} are free",
+        repair,
+    )
+
+
+def _placed(config: ModelConfig, summary: GgufSummary) -> tuple[object, ...]:
+    """Return what loaded weights depend on: the file, and where they are put."""
+    return (
+        *summary.file_state,
+        config.extra_buffers,
+        config.gpu_layers,
+        config.main_gpu,
+        config.tensor_split,
+        config.gpu_turn,
+    )
 
 
 def _mapped_bytes() -> int:

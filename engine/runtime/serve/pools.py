@@ -12,8 +12,8 @@ from typing import Protocol, TypeVar
 
 from ..decode.decoder import Decoder
 from ..llama.config import ModelConfig
-from ..llama.memory import kv_bytes_per_token
-from ..llama.native import DEFAULT_CELLS, Context, Model
+from ..llama.memory import default_cells, kv_bytes_per_token
+from ..llama.native import Context, Model
 from ..messages import SLOW_PARAMETERS, CloseRun, DecodeTimes, OpenRun, Progress, RunRequest, RunResult, Statistics
 
 MOST_POOLS = 8
@@ -71,7 +71,7 @@ def pool_count(model: Model, config: ModelConfig) -> int:
     per_token = kv_bytes_per_token(model.summary.metadata)
     if per_token is None:
         return 1
-    cells = config.context_tokens or DEFAULT_CELLS
+    cells = config.context_tokens or default_cells(model.summary.metadata)
     return max(1, min(MOST_POOLS, POOL_BYTES // (per_token * cells)))
 
 
