@@ -58,8 +58,10 @@ DEFAULT_CELLS = 16384
 """Cells of a context where the user sets none, unless the model's own context is far shorter."""
 OUTPUT_ROWS_BYTES = 64 << 20
 """Rows of logits that llama.cpp keeps beside a context, for as many sequences as they give room to."""
-PROGRAM_BYTES = 150 << 20
+PROGRAM_BYTES = 95 << 20
 """Memory of two Python processes with their libraries."""
+TOKEN_BYTES = 350
+"""Memory of one token of a loaded vocabulary."""
 LEAST_CELLS = 1024
 """A context of fewer cells holds no search worth the name; one that would be narrowed to fewer is refused."""
 _REPACKED_KINDS = frozenset({2, 12, 20})
@@ -72,8 +74,8 @@ class MemoryNeed:
     """Memory in bytes that a model takes at the peak of a search, all of it in main memory.
 
     `weights_bytes` are the file's own pages, which are mapped, `copies_bytes` the weights that llama.cpp copies into
-    another order. `cache_bytes` are the cells, used or not, `work_bytes` the rows of logits and interim results, and
-    `program_bytes` the Python processes.
+    another order. `cache_bytes` are the cells, used or not, `work_bytes` the vocabulary, the rows of logits and interim
+    results, and `program_bytes` the Python processes.
     """
 
     weights_bytes: int
@@ -112,7 +114,7 @@ def memory_need(
         weights_bytes=summary.file_bytes,
         copies_bytes=sum(copied) if copies else 0,
         cache_bytes=per_cell * cells,
-        work_bytes=OUTPUT_ROWS_BYTES + 4 * width * (vocabulary + 4 * size + 3 * inner),
+        work_bytes=OUTPUT_ROWS_BYTES + TOKEN_BYTES * vocabulary + 4 * width * (vocabulary + 4 * size + 3 * inner),
     )
 
 
