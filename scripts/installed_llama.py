@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Copy an installed llama-cpp-python into another environment, so that it need not be compiled again.
 
 `python scripts/installed_llama.py REQUIREMENT SITE_PACKAGES` takes the one that this interpreter imports, if it has the
