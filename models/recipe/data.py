@@ -14,7 +14,7 @@ from ramify.files import replacing
 
 from ..tasks.partition import stream_seed
 from ..tasks.tasks import Task
-from .text import policy_solution_text, prompt_text
+from .thoughts import Example, solution_example, thought_example
 
 SHARD_SIZE = 20_000
 """Problems in one shard."""
@@ -49,19 +49,21 @@ class Batch:
     targets: Tokens
 
 
-def load_shard(folder: Path, index: int, tokenizer: Tokenizer, task: Task, steps: tuple[int, int]) -> list[Row]:
+def load_shard(
+    folder: Path, index: int, tokenizer: Tokenizer, task: Task, steps: tuple[int, int], thinks: bool = False
+) -> list[Row]:
     """Return the rows of shard `index` of a task, generating and caching it in `folder` at the first call.
 
-    `steps` is the range of steps of its problems.
+    `steps` is the range of steps of its problems; `thinks` puts a thought before each reply.
     """
-    path = folder / task.name / f"shard-{index:04d}.npz"
+    path = folder / (f"{task.name}-thoughts" if thinks else task.name) / f"rows-{index:04d}.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _make_shard(path, index, tokenizer, task, steps)
+        _make_shard(path, index, tokenizer, task, steps, thinks)
     with np.load(path) as stored:
-        tokens, ends, prompts = stored["tokens"], stored["ends"], stored["prompts"]
+        tokens, ends, taught = stored["tokens"], stored["ends"], stored["taught"]
     starts = np.concatenate([[0], ends[:-1]])
-    return [_row(tokens[a:b], int(p)) for a, b, p in zip(starts, ends, prompts, strict=True)]
+    return [_row(tokens[a:b], taught[a:b]) for a, b in zip(starts, ends, strict=True)]
 
 
 def batches(rows: list[Row], tokens_each: int, seed: int) -> Iterator[Batch]:
@@ -78,25 +80,43 @@ def batches(rows: list[Row], tokens_each: int, seed: int) -> Iterator[Batch]:
         yield _pad(*groups[g])
 
 
-def _make_shard(path: Path, index: int, tokenizer: Tokenizer, task: Task, steps: tuple[int, int]) -> None:
+def _make_shard(
+    path: Path, index: int, tokenizer: Tokenizer, task: Task, steps: tuple[int, int], thinks: bool
+) -> None:
     seeds = (stream_seed("train", index + 1, i) for i in range(SHARD_SIZE))
-    problems = [task.one(seed, steps, "train", "") for seed in seeds]
-    prompts = tokenizer.encode_batch([prompt_text(p.question) for p in problems])
-    solutions = tokenizer.encode_batch([policy_solution_text(p.solution or "") for p in problems])
-    rows = [np.array(a.ids + b.ids, np.uint16) for a, b in zip(prompts, solutions, strict=True)]
+    if thinks:
+        examples = [thought_example(seed, steps, "train") for seed in seeds]
+    else:
+        problems = (task.one(seed, steps, "train", "") for seed in seeds)
+        examples = [solution_example(p.question, p.solution or "") for p in problems]
+    prompts = tokenizer.encode_batch([e.prompt for e in examples])
+    written = tokenizer.encode_batch([e.written for e in examples])
+    rows = [np.array(a.ids + b.ids, np.uint16) for a, b in zip(prompts, written, strict=True)]
+    taught = [
+        np.concatenate([np.zeros(len(a.ids), np.bool_), _taught(example, b.offsets)])
+        for example, a, b in zip(examples, prompts, written, strict=True)
+    ]
     with replacing(path, private=False) as part, part.open("wb") as file:
         np.savez(
             file,
             tokens=np.concatenate(rows),
             ends=np.cumsum([len(r) for r in rows]),
-            prompts=np.array([len(a.ids) for a in prompts]),
+            taught=np.concatenate(taught),
         )
 
 
-def _row(tokens: npt.NDArray[np.uint16], prompt: int) -> Row:
-    learned = np.arange(len(tokens) - 1) >= prompt - 1
+def _taught(example: Example, offsets: list[tuple[int, int]]) -> npt.NDArray[np.bool_]:
+    """Return which tokens of the written text, whose characters are `offsets`, are taught."""
+    taught = np.ones(len(offsets), np.bool_)
+    starts = np.array([start for start, _ in offsets])
+    for start, end in example.planted:
+        taught &= (starts < start) | (starts >= end)
+    return taught
+
+
+def _row(tokens: npt.NDArray[np.uint16], taught: npt.NDArray[np.bool_]) -> Row:
     wide = tokens.astype(np.int64)
-    return Row(wide[:-1], wide[1:], learned)
+    return Row(wide[:-1], wide[1:], taught[1:])
 
 
 def _pad(width: int, rows: list[Row]) -> Batch:

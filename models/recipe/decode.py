@@ -13,6 +13,9 @@ from .network import Cache, Decoder
 from .text import END, prompt_text
 from .tokenizer import token_id
 
+LONGEST, LONGEST_WITH_THOUGHT = 260, 720
+"""Tokens of a completion at most, without and with a thought before the reply."""
+
 
 @torch.no_grad()
 def complete(
@@ -20,7 +23,7 @@ def complete(
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     temperature: float = 0.0,
-    longest: int = 260,
+    longest: int = LONGEST,
     seed: int = 0,
 ) -> list[str]:
     """Return the completion of each prompt, greedy at temperature 0, without the end token."""
@@ -48,17 +51,25 @@ def complete(
     return tokenizer.decode_batch([row[: row.index(end)] if end in row else row for row in ids])
 
 
+def longest_completion(thinks: bool) -> int:
+    """Return the length at which completions of a policy are cut."""
+    return LONGEST_WITH_THOUGHT if thinks else LONGEST
+
+
 def right(problem: Problem, text: str) -> bool:
     """Return whether a completion ends in the gold answer."""
     return text.endswith(f"The answer is {problem.answer}.")
 
 
-def greedy_accuracy(model: Decoder, tokenizer: Tokenizer, problems: Sequence[Problem]) -> dict[int, tuple[int, int]]:
+def greedy_accuracy(
+    model: Decoder, tokenizer: Tokenizer, problems: Sequence[Problem], thinks: bool = False
+) -> dict[int, tuple[int, int]]:
     """Return (right, asked) by number of steps."""
     texts = list[str]()
     ordered = sorted(problems, key=lambda p: len(p.question))
     for start in range(0, len(ordered), 100):
-        texts += complete(model, tokenizer, [prompt_text(p.question) for p in ordered[start : start + 100]])
+        prompts = [prompt_text(p.question, thinks) for p in ordered[start : start + 100]]
+        texts += complete(model, tokenizer, prompts, longest=longest_completion(thinks))
     tally = dict[int, tuple[int, int]]()
     for problem, text in zip(ordered, texts, strict=True):
         steps = int(problem.metadata["steps"])

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from ramify.files import write_text
 
 from ..tasks.tasks import Task
-from .decode import complete, greedy_accuracy, right
+from .decode import complete, greedy_accuracy, longest_completion, right
 from .network import Decoder
 from .text import prompt_text
 
@@ -37,15 +37,22 @@ class PolicyQuality:
 
 
 def evaluate_policy(
-    model: Decoder, tokenizer: Tokenizer, task: Task, problems: int = 700, sampled: int = 60, k: int = 64
+    model: Decoder,
+    tokenizer: Tokenizer,
+    task: Task,
+    problems: int = 700,
+    sampled: int = 60,
+    k: int = 64,
+    thinks: bool = False,
 ) -> PolicyQuality:
     """Return the quality of `model` on fresh evaluation problems of `task` of 2 to 8 steps."""
     began = time.monotonic()
     asked = task.problems(STEPS, problems, EVALUATION_SEED)
-    tally = greedy_accuracy(model, tokenizer, asked)
+    tally = greedy_accuracy(model, tokenizer, asked, thinks)
     correct = any_right = majority_right = 0
     for i, problem in enumerate(asked[:sampled]):
-        texts = complete(model, tokenizer, [prompt_text(problem.question)] * k, temperature=1.0, seed=i)
+        prompts = [prompt_text(problem.question, thinks)] * k
+        texts = complete(model, tokenizer, prompts, 1.0, longest_completion(thinks), seed=i)
         hits = sum(right(problem, t) for t in texts)
         correct, any_right = correct + hits, any_right + (hits > 0)
         answers = [t.rsplit("The answer is ", 1)[-1] for t in texts if "The answer is " in t]

@@ -16,7 +16,19 @@ from ramify.files import replacing
 from ramify.json_text import read_json
 
 from .network import NORM_EPSILON, ROPE_BASE, Block, Decoder
-from .text import ASSISTANT, BAD, CHAT_TEMPLATE, CONTEXT_LENGTH, END, GOOD, SPECIAL_TOKENS, STEP, USER
+from .text import (
+    ASSISTANT,
+    BAD,
+    CHAT_TEMPLATE,
+    CONTEXT_LENGTH,
+    END,
+    GOOD,
+    SPECIAL_TOKENS,
+    STEP,
+    THINKING_CHAT_TEMPLATE,
+    THOUGHT_TOKENS,
+    USER,
+)
 from .tokenizer import token_id
 
 REWARD_SPEC: dict[str, Any] = {
@@ -34,6 +46,10 @@ REWARD_SPEC: dict[str, Any] = {
 }
 
 _ARCHITECTURE = "qwen2"
+
+_TOKEN_TYPES = dict.fromkeys(SPECIAL_TOKENS, gguf.TokenType.CONTROL) | dict.fromkeys(
+    THOUGHT_TOKENS, gguf.TokenType.USER_DEFINED
+)
 
 
 def export_gguf(model: Decoder, tokenizer: Tokenizer, path: Path, name: str, reward: bool = False) -> None:
@@ -74,7 +90,7 @@ def _add_description(writer: gguf.GGUFWriter, model: Decoder, name: str, reward:
     writer.add_name(name)
     writer.add_license("apache-2.0")
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
-    writer.add_context_length(CONTEXT_LENGTH)
+    writer.add_context_length(model.context)
     writer.add_embedding_length(shape.width)
     writer.add_block_count(shape.layers)
     writer.add_feed_forward_length(shape.hidden)
@@ -94,7 +110,8 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     described: dict[str, Any] = read_json(tokenizer.to_str())
     vocabulary = sorted(tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
     merges = [m if isinstance(m, str) else " ".join(m) for m in described["model"]["merges"]]
-    kinds = [gguf.TokenType.CONTROL if token in SPECIAL_TOKENS else gguf.TokenType.NORMAL for token, _ in vocabulary]
+    kinds = [_TOKEN_TYPES.get(token, gguf.TokenType.NORMAL) for token, _ in vocabulary]
+    thinks = all(token in dict(vocabulary) for token in THOUGHT_TOKENS)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list([token for token, _ in vocabulary])
@@ -105,11 +122,13 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     writer.add_eos_token_id(end)
     writer.add_pad_token_id(end)
     writer.add_add_bos_token(False)
-    writer.add_chat_template(CHAT_TEMPLATE)
+    writer.add_chat_template(THINKING_CHAT_TEMPLATE if thinks else CHAT_TEMPLATE)
 
 
 def import_gguf(model: Decoder, path: Path) -> None:
     """Give `model` the weights of a file that `export_gguf` wrote for the same shape.
+
+    The file's vocabulary may be shorter: the model's further tokens keep their weights.
 
     Raises:
         ValueError: if a weight is missing or of another shape.
@@ -118,10 +137,11 @@ def import_gguf(model: Decoder, path: Path) -> None:
     matrices, vectors = _tensors(model)
     for name, weight in (matrices | vectors).items():
         found = stored.get(f"{name}.weight")
-        if found is None or found.shape != tuple(weight.shape):
+        rows = len(weight) if found is None or name not in ("token_embd", "output") else min(len(weight), len(found))
+        if found is None or found.shape != (rows, *weight.shape[1:]):
             raise ValueError(f"{path.name} has no {name} of shape {tuple(weight.shape)}")
         with torch.no_grad():
-            weight.copy_(torch.from_numpy(found.astype(np.float32)))
+            weight[:rows].copy_(torch.from_numpy(found.astype(np.float32)))
 
 
 def _add_tensors(writer: gguf.GGUFWriter, model: Decoder) -> None:

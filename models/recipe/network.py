@@ -101,14 +101,14 @@ class Cache:
 class Decoder(nn.Module):
     """Embedding, blocks, final norm and an untied output matrix."""
 
-    def __init__(self, shape: Shape, vocabulary: int) -> None:
+    def __init__(self, shape: Shape, vocabulary: int, context: int = CONTEXT_LENGTH) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.context = shape, context
         self.embedding = nn.Embedding(vocabulary, shape.width)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.RMSNorm(shape.width, NORM_EPSILON)
         self.head = nn.Linear(shape.width, vocabulary, bias=False)
-        cos, sin = _rotary_tables(shape.head_dim)
+        cos, sin = _rotary_tables(shape.head_dim, context)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         self._initialise()
@@ -145,9 +145,9 @@ class Decoder(nn.Module):
                 nn.init.normal_(p, 0.0, deviation, generator=generator)
 
 
-def _rotary_tables(head_dim: int) -> tuple[Tensor, Tensor]:
+def _rotary_tables(head_dim: int, context: int) -> tuple[Tensor, Tensor]:
     frequencies = ROPE_BASE ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    angles = torch.outer(torch.arange(CONTEXT_LENGTH, dtype=torch.float64), frequencies)
+    angles = torch.outer(torch.arange(context, dtype=torch.float64), frequencies)
     angles = torch.cat([angles, angles], 1)
     return angles.cos().float(), angles.sin().float()
 

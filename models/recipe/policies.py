@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..tasks.tasks import ARITHMETIC, LISTS, Task
 from .network import Shape
+from .text import CONTEXT_LENGTH, THINKING_CONTEXT_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class Policy:
     `tokens` counts the positions it trains on and `batch_tokens` those of one update, padding included; `rate` is the
     share of the optimizers' full learning rates that it peaks at; `quantizations` are the GGUF files that are bundled.
     `start` is the policy whose exported weights it starts with, of the same shape, None for random ones. `reward` is
-    the name of the reward model that starts as it. Problems of the first `short_shards` shards have 1 to 3
+    the name of the reward model that starts as it. A policy that `thinks` writes a thought before its reply. Problems of the first `short_shards` shards have 1 to 3
     steps, those of the next `middle_shards` 1 to 5 and all later ones 1 to 9, so that single steps are learned sooner.
     """
 
@@ -27,8 +28,14 @@ class Policy:
     quantizations: tuple[str, ...] = ("f16", "q8_0")
     start: str | None = None
     reward: str = "demo-prm"
+    thinks: bool = False
     short_shards: int = 2
     middle_shards: int = 2
+
+    @property
+    def context(self) -> int:
+        """Longest sequence in tokens."""
+        return THINKING_CONTEXT_LENGTH if self.thinks else CONTEXT_LENGTH
 
     def steps_of_shard(self, index: int) -> tuple[int, int]:
         """Return the range of steps in shard `index`."""
@@ -56,6 +63,7 @@ POLICIES: dict[str, Policy] = {
         short_shards=1,
         middle_shards=0,
     ),
+    "think": Policy(_MEDIUM, 24_000_000, rate=0.7, start="m", thinks=True, short_shards=0, middle_shards=0),
 }
 """By what follows "demo-" in their names, in the order of training: those that a reward model needs come first.
 

@@ -26,7 +26,7 @@ from .export import export_gguf, quantize
 from .network import Decoder
 from .policies import POLICIES
 from .reward import RewardPlan, read_labels, train_reward
-from .tokenizer import load_tokenizer, train_tokenizer
+from .tokenizer import load_tokenizer, train_tokenizer, with_thoughts
 from .train import Progress, Schedule, Trainer, load_policy, prepare
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Recipe:
         path = self.models / "tokenizer.json"
         if not path.exists():
             write_text(path, train_tokenizer().to_str(pretty=True), private=False)
-        log.info("tokenizer: %d tokens", self._tokenizer().get_vocab_size())
+        log.info("tokenizer: %d tokens", load_tokenizer(path).get_vocab_size())
 
     def train(self, name: str, tokens: int | None = None) -> None:
         """Train a policy of `POLICIES`, or continue to."""
@@ -73,18 +73,19 @@ class Recipe:
         self.work.mkdir(parents=True, exist_ok=True)
         schedule = Schedule(tokens or policy.tokens, rate=policy.rate, batch_tokens=policy.batch_tokens)
         start = None if policy.start is None else self.weights / f"demo-{policy.start}.f16.gguf"
-        Trainer(name, schedule, self.work, self._tokenizer(), kind, compiled=_can_compile(), start=start).run()
+        Trainer(name, schedule, self.work, self._tokenizer(name), kind, compiled=_can_compile(), start=start).run()
 
     def export(self, name: str) -> None:
         """Write the GGUF files of a policy."""
         model, _ = self._policy(name)
-        self._write(model, f"demo-{name}", POLICIES[name].quantizations, reward=False)
+        self._write(model, f"demo-{name}", name, reward=False)
 
     def evaluate(self, name: str) -> None:
         """Measure a policy and keep the figures in the work folder."""
         prepare(self.threads)
         model, _ = self._policy(name)
-        quality = evaluate_policy(model, self._tokenizer(), POLICIES[name].task)
+        policy = POLICIES[name]
+        quality = evaluate_policy(model, self._tokenizer(name), policy.task, thinks=policy.thinks)
         log.info("demo-%s: %s", name, quality)
         save_quality(quality, self.work / f"demo-{name}.quality.json")
 
@@ -104,10 +105,10 @@ class Recipe:
         kind, reward = prepare(self.threads), POLICIES[name].reward
         model, _ = self._policy(name)
         data, plan = [row for path in labels for row in read_labels(path)], plan or RewardPlan()
-        quality = train_reward(model, self._tokenizer(), data, plan, kind)
+        quality = train_reward(model, self._tokenizer(name), data, plan, kind)
         with replacing(self.work / f"{reward}.pt", private=False) as part:
             torch.save({"model": model.state_dict(), "policy": name}, part)
-        self._write(model, reward, POLICIES[name].quantizations, reward=True)
+        self._write(model, reward, name, reward=True)
         training = {
             "parameters": model.parameter_count(),
             "started_as": f"demo-{name}",
@@ -141,10 +142,11 @@ class Recipe:
         card["files"] = files_of(name, self.weights)
         write_card(card, self.weights, self.models / "cards")
 
-    def _write(self, model: Decoder, name: str, types: tuple[str, ...], reward: bool) -> None:
+    def _write(self, model: Decoder, name: str, policy: str, reward: bool) -> None:
         self.weights.mkdir(parents=True, exist_ok=True)
+        types = POLICIES[policy].quantizations
         source = self.weights / f"{name}.f16.gguf"
-        export_gguf(model, self._tokenizer(), source, f"ramify-{name}", reward)
+        export_gguf(model, self._tokenizer(policy), source, f"ramify-{name}", reward)
         for file_type in types:
             if file_type != "f16":
                 quantize(source, self.weights / f"{name}.{file_type}.gguf", file_type)
@@ -153,10 +155,11 @@ class Recipe:
         log.info("wrote %s", ", ".join(files_of(name, self.weights)))
 
     def _policy(self, name: str) -> tuple[Decoder, Progress]:
-        return load_policy(self.work, name, self._tokenizer().get_vocab_size())
+        return load_policy(self.work, name, self._tokenizer(name).get_vocab_size())
 
-    def _tokenizer(self) -> Tokenizer:
-        return load_tokenizer(self.models / "tokenizer.json")
+    def _tokenizer(self, policy: str) -> Tokenizer:
+        tokenizer = load_tokenizer(self.models / "tokenizer.json")
+        return with_thoughts(tokenizer) if POLICIES[policy].thinks else tokenizer
 
 
 def training_figures(model: Decoder, progress: Progress) -> dict[str, Any]:

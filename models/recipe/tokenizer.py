@@ -10,7 +10,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from ..tasks import generate_one
 from ..tasks.partition import stream_seed
-from .text import SPECIAL_TOKENS
+from .text import SPECIAL_TOKENS, THOUGHT_TOKENS
 
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -50,6 +50,13 @@ def load_tokenizer(path: Path | None = None) -> Tokenizer:
     """Return the tokenizer in `path`, or the bundled one."""
     text = path.read_text("utf-8") if path else files("ramify.models").joinpath("tokenizer.json").read_text("utf-8")
     return Tokenizer.from_str(text)
+
+
+def with_thoughts(tokenizer: Tokenizer) -> Tokenizer:
+    """Return a copy of a tokenizer that has the marks of thoughts after its other tokens."""
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    copy.add_tokens(list(THOUGHT_TOKENS))
+    return copy
 
 
 def token_id(tokenizer: Tokenizer, token: str) -> int:

@@ -92,7 +92,7 @@ class Trainer:
     ) -> None:
         self.name, self.schedule, self.folder, self.tokenizer, self.kind = name, schedule, folder, tokenizer, kind
         self.policy = POLICIES[name]
-        self.model = Decoder(self.policy.shape, tokenizer.get_vocab_size())
+        self.model = Decoder(self.policy.shape, tokenizer.get_vocab_size(), self.policy.context)
         if start is not None:
             import_gguf(self.model, start)
         self.progress = Progress()
@@ -123,7 +123,8 @@ class Trainer:
         at = self.progress
         while at.seen < self.schedule.tokens:
             steps = self.policy.steps_of_shard(at.shard)
-            rows = load_shard(self.folder / "data", at.shard, self.tokenizer, self.policy.task, steps)
+            task, thinks = self.policy.task, self.policy.thinks
+            rows = load_shard(self.folder / "data", at.shard, self.tokenizer, task, steps, thinks)
             for batch in islice(batches(rows, self.schedule.batch_tokens, at.shard), at.batch, None):
                 if at.seen >= self.schedule.tokens:
                     return
@@ -152,7 +153,7 @@ class Trainer:
             self._save()
 
     def _watch(self) -> None:
-        tally = greedy_accuracy(self.model, self.tokenizer, self._watched)
+        tally = greedy_accuracy(self.model, self.tokenizer, self._watched, self.policy.thinks)
         total = sum(good for good, _ in tally.values()) / len(self._watched)
         by_steps = " ".join(f"{steps}:{good / asked:.2f}" for steps, (good, asked) in tally.items())
         log.info("demo-%s greedy accuracy %.3f by steps %s", self.name, total, by_steps)
@@ -187,7 +188,7 @@ def load_policy(folder: Path, name: str, vocabulary: int) -> tuple[Decoder, Prog
         FileNotFoundError: if that policy has no checkpoint yet.
     """
     state = torch.load(folder / f"demo-{name}.pt", weights_only=True)
-    model = Decoder(POLICIES[name].shape, vocabulary)
+    model = Decoder(POLICIES[name].shape, vocabulary, POLICIES[name].context)
     model.load_state_dict(state["model"])
     return model, Progress(**state["progress"])
 

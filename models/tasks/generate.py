@@ -14,16 +14,7 @@ from .story import Story, amount, start_story
 
 def generate_one(seed: int, steps: tuple[int, int], part: Part, problem_id: str) -> Problem:
     """Return the problem that `seed` determines, of `part`, with its number of steps drawn uniformly."""
-    rng = Random(seed)
-    wanted = rng.randint(*steps)
-    while True:
-        story = start_story(rng)
-        answer = _tell(story, wanted)
-        if answer is not None and part_of(story.sums) == part:
-            return _problem(story, answer, problem_id)
-
-
-def _problem(story: Story, answer: int, problem_id: str) -> Problem:
+    story, answer = tell_one(seed, steps, part)
     lines = [*story.lines, f"The answer is {answer}."]
     return Problem(
         id=problem_id,
@@ -32,6 +23,17 @@ def _problem(story: Story, answer: int, problem_id: str) -> Problem:
         solution="\n".join(lines),
         metadata={"steps": len(story.sums)},
     )
+
+
+def tell_one(seed: int, steps: tuple[int, int], part: Part) -> tuple[Story, int]:
+    """Return the story of the problem that `seed` determines, and its answer."""
+    rng = Random(seed)
+    wanted = rng.randint(*steps)
+    while True:
+        story = start_story(rng)
+        answer = _tell(story, wanted)
+        if answer is not None and part_of(story.sums) == part:
+            return story, answer
 
 
 def _tell(story: Story, wanted: int) -> int | None:

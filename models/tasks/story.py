@@ -49,7 +49,7 @@ class Story:
     """The mutable state that operations extend.
 
     `live` holds the people whose final quantity the question still needs. `sums` are the calculations so far, one
-    per solution line.
+    per solution line, and `told` the number of sentences that each line follows.
     """
 
     rng: Random
@@ -59,6 +59,7 @@ class Story:
     sentences: list[str] = field(default_factory=list[str])
     lines: list[str] = field(default_factory=list[str])
     sums: list[str] = field(default_factory=list[str])
+    told: list[int] = field(default_factory=list[int])
     holds: dict[str, int] = field(default_factory=dict[str, int])
     live: list[str] = field(default_factory=list[str])
     events: list[Event] = field(default_factory=list[Event])
@@ -91,6 +92,7 @@ class Story:
     def step(self, before: str, sum_text: str, after: str) -> None:
         """Append one solution line."""
         self.sums.append(sum_text)
+        self.told.append(len(self.sentences))
         self.lines.append(f"{before} {sum_text} {after}.")
 
     def pick_live(self) -> str:

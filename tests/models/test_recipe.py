@@ -94,7 +94,7 @@ def test_a_policy_watches_and_learns_its_own_task(
 ) -> None:
     watched = list[str]()
 
-    def watch(model: Decoder, tokenizer: object, problems: list[Problem]) -> dict[int, tuple[int, int]]:
+    def watch(model: Decoder, tokenizer: object, problems: list[Problem], thinks: bool) -> dict[int, tuple[int, int]]:
         watched.extend(str(problem.check) for problem in problems)
         return {2: (0, 1)}
 
