@@ -80,9 +80,7 @@ def batches(rows: list[Row], tokens_each: int, seed: int) -> Iterator[Batch]:
         yield _pad(*groups[g])
 
 
-def _make_shard(
-    path: Path, index: int, tokenizer: Tokenizer, task: Task, steps: tuple[int, int], thinks: bool
-) -> None:
+def _make_shard(path: Path, index: int, tokenizer: Tokenizer, task: Task, steps: tuple[int, int], thinks: bool) -> None:
     seeds = (stream_seed("train", index + 1, i) for i in range(SHARD_SIZE))
     if thinks:
         examples = [thought_example(seed, steps, "train") for seed in seeds]

@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("tokenizers")
 
-from ramify.models.recipe.data import _taught  # noqa: E402  # pyright: ignore[reportPrivateUsage]
-from ramify.models.recipe.text import NO_THOUGHT, THINK  # noqa: E402
-from ramify.models.recipe.thoughts import CHECK, MENDED, make_thought, thought_example  # noqa: E402
-from ramify.models.recipe.tokenizer import load_tokenizer, with_thoughts  # noqa: E402
-from ramify.models.tasks.generate import tell_one  # noqa: E402
-from ramify.models.tasks.partition import stream_seed  # noqa: E402
+from ramify.models.recipe.data import _taught  # pyright: ignore[reportPrivateUsage]
+from ramify.models.recipe.text import NO_THOUGHT, THINK
+from ramify.models.recipe.thoughts import CHECK, MENDED, make_thought, thought_example
+from ramify.models.recipe.tokenizer import load_tokenizer, with_thoughts
+from ramify.models.tasks.generate import tell_one
+from ramify.models.tasks.partition import stream_seed
 
 TOKENIZER = with_thoughts(load_tokenizer())
 SEEDS = [stream_seed("train", 5, number) for number in range(300)]
