@@ -16,8 +16,9 @@ class Policy:
     `tokens` counts the positions it trains on and `batch_tokens` those of one update, padding included; `rate` is the
     share of the optimizers' full learning rates that it peaks at; `quantizations` are the GGUF files that are bundled.
     `start` is the policy whose exported weights it starts with, of the same shape, None for random ones. `reward` is
-    the name of the reward model that starts as it. A policy that `thinks` writes a thought before its reply. Problems of the first `short_shards` shards have 1 to 3
-    steps, those of the next `middle_shards` 1 to 5 and all later ones 1 to 9, so that single steps are learned sooner.
+    the name of the reward model that starts as it. A policy that `thinks` writes a thought before its reply. Problems
+    of the first `short_shards` shards have 1 to 3 steps, those of the next `middle_shards` 1 to 5 and all later ones 1
+    to 9, so that single steps are learned sooner.
     """
 
     shape: Shape
