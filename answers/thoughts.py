@@ -7,11 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ThoughtMarks:
-    """Marks around a model's thoughts; `opened` tells that the prompt opens one already."""
+    """Marks around a model's thoughts; `opened` tells that the prompt opens one already.
+
+    Where a thought is closed for the model, `lead` stands before the closing mark and `gap` after it.
+    """
 
     open: str
     close: str
     opened: bool = False
+    lead: str = ""
+    gap: str = "\n\n"
+
+    def end_after(self, text: str) -> str:
+        """Return what closes the thought that a text ends in."""
+        line_end = "" if self.lead or not text or text.endswith("\n") else "\n"
+        return f"{line_end}{self.lead}{self.close}{self.gap}"
 
     def reply(self, text: str) -> str:
         """Return what follows the last thought of a text; "" while the first is not closed, all without a thought."""
@@ -35,5 +45,8 @@ KNOWN_MARKS = (
     ThoughtMarks("<mm:think>", "</mm:think>"),
     ThoughtMarks("<thinking>", "</thinking>"),
     ThoughtMarks("<|channel>thought", "<channel|>"),
+    ThoughtMarks(
+        "<|channel|>analysis<|message|>", "<|start|>assistant<|channel|>final<|message|>", lead="<|end|>", gap=""
+    ),
 )
 """Marks of the model families whose thoughts can be told from their replies."""

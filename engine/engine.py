@@ -37,6 +37,7 @@ from ramify.tools.loading import ToolsGiven, load_tools
 from ramify.tools.mcp_client import McpServers
 from ramify.tools.toolbox import Toolbox, ToolLimits
 
+from .control.continuations import Continuations
 from .control.controller import SearchController
 from .control.meter import Meter
 from .control.tool_calls import ToolCalls
@@ -47,7 +48,16 @@ from .planning.parallel import ParallelLimit
 from .planning.profile import Profile, profile_for
 from .planning.strategy_choice import choose_strategy
 from .policy.defaults import SuggestsWidth
-from .policy.protocol import Calculates, CallsTools, EndsItself, PolicyModel, PromptsByKind, TellsRates, Thinks
+from .policy.protocol import (
+    Calculates,
+    CallsTools,
+    EndsItself,
+    ExtendsThoughts,
+    PolicyModel,
+    PromptsByKind,
+    TellsRates,
+    Thinks,
+)
 from .rewards.heads import rebase_temperature
 from .run import Run
 from .runtime.serve.rates import Rates
@@ -158,6 +168,10 @@ class Engine:
         answer: str = DEFAULT_RUN.answer,
         calculator: bool = DEFAULT_RUN.calculator,
         reward_thoughts: bool = DEFAULT_RUN.reward_thoughts,
+        max_thinking_tokens: int | None = None,
+        thinking_extend: int = DEFAULT_RUN.thinking_extend,
+        thinking_step_tokens: int = DEFAULT_RUN.thinking_step_tokens,
+        thinking_probes: int = DEFAULT_RUN.thinking_probes,
         tools: ToolsGiven = None,
         max_tool_calls: int = DEFAULT_RUN.max_tool_calls,
         max_run_tool_calls: int = DEFAULT_RUN.max_run_tool_calls,
@@ -202,6 +216,10 @@ class Engine:
             answer=answer,
             calculator=calculator,
             reward_thoughts=reward_thoughts,
+            max_thinking_tokens=max_thinking_tokens,
+            thinking_extend=thinking_extend,
+            thinking_step_tokens=thinking_step_tokens,
+            thinking_probes=thinking_probes,
             tools=tools if isinstance(tools, str) else None,
             max_tool_calls=max_tool_calls,
             max_run_tool_calls=max_run_tool_calls,
@@ -311,6 +329,7 @@ class Engine:
         equality = _equality(policy, problem, answers)
 
         tool_calls = None if toolbox is None else _tool_calls(policy, toolbox)
+        check_thoughts(policy, config)
 
         def controller(emit: Callable[[Event], None]) -> SearchController:
             return SearchController(
@@ -326,6 +345,8 @@ class Engine:
                 ends_at_answer=ends_at_answer,
                 tools=tool_calls,
                 usable=equality.works if isinstance(equality, ProgramEquality) else None,
+                context_tokens=policy.context_tokens,
+                steers_thoughts=isinstance(policy, ExtendsThoughts),
             )
 
         return Run(
@@ -349,7 +370,7 @@ def _equality(policy: PolicyModel, problem: Problem, answers: AnswerReader) -> A
     return AnswerEquality(checker.same_quickly, checker.same)
 
 
-def _tool_calls(policy: PolicyModel, toolbox: Toolbox) -> Callable[[SearchTree], ToolCalls]:
+def _tool_calls(policy: PolicyModel, toolbox: Toolbox) -> Callable[[SearchTree, Continuations], ToolCalls]:
     """Return what finds the calls of tools in a tree.
 
     Raises:
@@ -358,7 +379,32 @@ def _tool_calls(policy: PolicyModel, toolbox: Toolbox) -> Callable[[SearchTree],
     if not isinstance(policy, CallsTools):
         raise UsageError(f"{policy.name} cannot call tools", "leave them out, or use a model file")
     reader = CallReader(policy.call_form(tuple(toolbox.tools.values())), frozenset(toolbox.tools))
-    return lambda tree: ToolCalls(tree, reader, toolbox.limits.path_calls)
+    return lambda tree, continued: ToolCalls(tree, reader, toolbox.limits.path_calls, continued)
+
+
+def check_thoughts(policy: PolicyModel, config: RunConfig) -> None:
+    """Check that the policy can do with its thoughts what is asked for.
+
+    Raises:
+        UsageError: if it does not think, or has no thoughts that can be ended or kept going.
+    """
+    if not config.asks_of_thoughts:
+        return
+    if not isinstance(policy, Thinks) or policy.thoughts is None:
+        raise UsageError(
+            f"{policy.name} does not think, so its thoughts cannot be limited, extended or probed",
+            "leave the settings of thoughts out, or use a model that thinks",
+        )
+    if not isinstance(policy, ExtendsThoughts):
+        raise UsageError(
+            f"the thoughts of {policy.name} cannot be limited, extended or probed here",
+            "leave the settings of thoughts out, or use a model file",
+        )
+    if config.thinking_extend and not policy.keeps_thinking:
+        raise UsageError(
+            f"the thoughts of {policy.name} do not end with one token, so they cannot be extended",
+            "leave --thinking-extend out",
+        )
 
 
 def answers_of(policy: PolicyModel, problem: Problem, asked: str) -> tuple[AnswerReader, bool]:
@@ -372,10 +418,10 @@ def answers_of(policy: PolicyModel, problem: Problem, asked: str) -> tuple[Answe
     form = policy.answer_kind if isinstance(policy, PromptsByKind) and not own_system else None
     has_rule = form is not None and ":" in form
     marked = asked == AnswerKind.BOX or (asked == AUTO and not has_rule)
+    thoughts = policy.thoughts if isinstance(policy, Thinks) else None
     if marked and (not isinstance(policy, EndsItself) or policy.ends_at_answer):
-        return AnswerReader(), True
-    reader = AnswerReader.of(problem.question, asked, form)
-    return replace(reader, thoughts=policy.thoughts if isinstance(policy, Thinks) else None), False
+        return AnswerReader(thoughts=thoughts), True
+    return replace(AnswerReader.of(problem.question, asked, form), thoughts=thoughts), False
 
 
 @asynccontextmanager

@@ -183,6 +183,7 @@ class _Loader:
             prompt_preset=self._config.prompt_preset,
             step_format=self._config.step_format,
             system_prompt=self._config.system_prompt,
+            thinking=self._config.thinking,
         )
 
     async def reward(self, source: RewardSource, policy: PolicyModel | None) -> RewardModel | None:

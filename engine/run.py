@@ -48,8 +48,9 @@ from ramify.usage import Usage
 from .control.controller import SearchController
 from .control.requests import Dispatch
 from .control.scoring import Scorer
+from .control.thoughts import Probe
 from .control.tool_calls import ToolRequest
-from .policy.protocol import CallsTools, PolicyModel, PolicySession, ToolSession, open_as
+from .policy.protocol import CallsTools, EndsThoughts, PolicyModel, PolicySession, ToolSession, open_as
 from .rewards.own_head import open_beside
 from .runtime.messages import StepResult
 
@@ -337,6 +338,7 @@ class Run:
                 await self._drain(tasks, policy, scorer)
             await self._adopt(policy)
             last = self._controller.rescue()
+            await self._adopt(policy)
             if last is not None:
                 tasks.start_soon(self._expand, policy, last)
                 await self._drain(tasks, policy, scorer)
@@ -363,6 +365,8 @@ class Run:
         await self._adopt(policy)
         for call in self._controller.take_calls():
             tasks.start_soon(self._call, policy, call)
+        for probe in self._controller.take_probes():
+            tasks.start_soon(self._probe, policy, probe)
         released = self._controller.take_released()
         if released:
             await policy.release(released)
@@ -405,6 +409,14 @@ class Run:
                 return
         tokens = cast("ToolSession", policy).result_tokens(request.said, results)
         self._controller.observe(request.node, observed("\n".join(results)), tokens)
+        self._wake()
+
+    async def _probe(self, policy: PolicySession, probe: Probe) -> None:
+        """Have the answer written that a thought has led to so far, and pass it on."""
+        result = None
+        if isinstance(policy, EndsThoughts):
+            result = await policy.probe(probe.node, probe.told, probe.max_tokens)
+        self._controller.probed(probe.node, result)
         self._wake()
 
     async def _interrupt(self, policy: PolicySession) -> None:

@@ -43,7 +43,8 @@ class ScriptedModel:
 
     `script` is a mapping from path to step, or a function of (question, path). A token is a run of non-space
     characters with the space that follows; the end of a path is one more token. Each token has log-probability -1.
-    `delay_s` is slept before each step.
+    `delay_s` is slept before each step. `probes` gives the answer of a probe after the node at a path, with the log
+    probability of all of it together.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class ScriptedModel:
         context_tokens: int | None = None,
         delay_s: float = 0.0,
         name: str = "scripted",
+        probes: Callable[[tuple[int, ...]], tuple[str, float]] | None = None,
     ) -> None:
         self._script = script
         self.parameters = parameters
         self.context_tokens = context_tokens
         self.delay_s = delay_s
         self.name = name
+        self.probes = probes
         self.expanded: list[tuple[int, ...]] = []
         """Paths in the order in which they were written."""
         self.turns: dict[tuple[int, ...], tuple[Turn, ...]] = {}
@@ -105,6 +108,7 @@ class ScriptedSession:
         self._question = question
         self._prompt_read = False
         self._interrupts = 0
+        self._paths: dict[int, tuple[int, ...]] = {}
 
     @property
     def prompt_tokens(self) -> int:
@@ -133,7 +137,14 @@ class ScriptedSession:
             on_result(result)
 
     def _write(self, request: StepRequest, left: int | None) -> StepResult:
-        pieces, end = self._pieces(request.path, request.to_the_end, calls=request.calls_tools)
+        self._paths[request.child] = request.path
+        to_the_end = request.to_the_end and request.thought is None
+        pieces, end = self._pieces(request.path, to_the_end, calls=request.calls_tools)
+        kept_open = (
+            request.thought is not None and request.thought.keeps_on and request.thought.close in "".join(pieces)
+        )
+        if request.thought is not None and kept_open:
+            pieces = _PIECE.findall("".join(pieces).partition(request.thought.close)[0])
         if request.turns:
             self._model.turns[request.path] = request.turns
         room = request.max_tokens if left is None else min(request.max_tokens, left)
@@ -154,6 +165,26 @@ class ScriptedSession:
             finish_reason=reason,
             prompt_tokens=prompt_tokens,
             cached_tokens=self.prompt_tokens - prompt_tokens + len(_PIECE.findall(request.prefix)),
+            kept_open=kept_open,
+        )
+
+    def told_tokens(self, text: str) -> tuple[int, ...]:
+        """Scripts tell what is put into their paths by its text."""
+        return ()
+
+    async def probe(self, node: int, told: str, max_tokens: int) -> StepResult:
+        """Return the scripted answer of a probe."""
+        assert self._model.probes is not None
+        text, logprob = self._model.probes(self._paths[node])
+        pieces = _PIECE.findall(text)
+        tokens = tuple(crc32(piece.encode()) % 50_000 for piece in pieces)
+        return StepResult(
+            child=-1,
+            text=text,
+            tokens=tokens,
+            generated_tokens=len(pieces),
+            logprob=logprob,
+            finish_reason=FinishReason.STEP,
         )
 
     def _pieces(self, path: tuple[int, ...], to_the_end: bool, *, calls: bool = False) -> tuple[list[str], bool]:

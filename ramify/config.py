@@ -203,7 +203,10 @@ class RunConfig:
     `max_tool_calls` bounds the calls of tools on one path, `max_run_tool_calls` those of the run, and `tool_seconds`
     the time of each. `stop` ends the run early and `cut` single paths, None never. `stop_text`
     ends a path where it appears, a text or a JSON list of texts. With `reward_thoughts` a reward reads the thoughts of
-    a model that thinks too, not its reply alone.
+    a model that thinks too, not its reply alone. `max_thinking_tokens` bounds a thought, None by the path alone; where
+    the model ends one, `thinking_extend` times "Wait" is put into the path instead. Steps in a thought have about
+    `thinking_step_tokens` tokens, and after so many `thinking_probes` in a row that agree on an answer it ends, 0 for
+    none.
 
     Raises:
         UsageError: if a number is out of range.
@@ -316,6 +319,48 @@ class RunConfig:
         explanation="let the reward read the thoughts of a model that thinks too; off by default, since published ones "
         "were trained on replies",
     )
+    max_thinking_tokens: int | None = setting(
+        None,
+        COUNT,
+        low=1,
+        group="limits",
+        help="Longest thought in tokens.",
+        unset="three quarters of a path",
+        explanation="tokens of a thought; at the limit it ends with its sentence, at most an eighth later, and the "
+        "reply follows. By default three quarters of the path, so that the reply has room "
+        "([prompts.md](prompts.md#thoughts))",
+    )
+    thinking_extend: int = setting(
+        0,
+        INTEGER,
+        low=0,
+        high=100,
+        group="limits",
+        help='Put "Wait" in the place of a thought\'s end so often.',
+        unset="never",
+        explanation='times that "Wait" is put into a path where the model would end its thought; 0 by default',
+    )
+    thinking_step_tokens: int = setting(
+        128,
+        COUNT,
+        low=1,
+        group="limits",
+        help="Tokens of a step in a thought.",
+        default=None,
+        explanation="tokens of a step in a thought, 128 by default: from there on it ends with its line, after half as "
+        "many more with its sentence, and after twice as many at once",
+    )
+    thinking_probes: int = setting(
+        0,
+        INTEGER,
+        low=0,
+        high=100,
+        group="search",
+        help="End a thought after so many equal answers of probes.",
+        unset="never",
+        explanation="end a thought when so many probes in a row are sure of one answer: after each of its steps one "
+        "closes it beside the path and writes the answer; 0, the default, for none",
+    )
     stop: StopRule | None = setting(
         None,
         group="search",
@@ -345,6 +390,17 @@ class RunConfig:
                 f"steps of at least {self.min_step_tokens} tokens are longer than the longest ({self.max_step_tokens})",
                 "lower min_step_tokens, or raise max_step_tokens",
             )
+        if (self.max_thinking_tokens or 0) >= self.max_path_tokens:
+            raise UsageError(
+                f"a thought of {self.max_thinking_tokens} tokens leaves no room for a reply in a path of "
+                f"{self.max_path_tokens}",
+                "lower max_thinking_tokens, or raise max_path_tokens",
+            )
+
+    @property
+    def asks_of_thoughts(self) -> bool:
+        """Whether a setting asks for what only a model that thinks can do."""
+        return self.max_thinking_tokens is not None or self.thinking_extend > 0 or self.thinking_probes > 0
 
 
 DEFAULT_RUN = RunConfig()

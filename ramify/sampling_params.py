@@ -197,6 +197,24 @@ class StepFormat:
     calls: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThoughtSteps:
+    """Ends of steps inside the thought of a model that thinks.
+
+    `open` and `close` are the marks around it, and `opened` tells that the text before ends in one; if not, a thought
+    may begin the text. A step ends with `close`, after `least` tokens with a line, after half as many more with a
+    sentence, and from `sentence_from` tokens on with the next sentence. With `keeps_on` it ends before `close` instead,
+    if that is one token, so that the thought can go on.
+    """
+
+    open: str
+    close: str
+    opened: bool
+    least: int
+    sentence_from: int
+    keeps_on: bool = False
+
+
 def node_seed(run_seed: int, path: tuple[int, ...]) -> int:
     """Return the 64-bit seed of the node at `path` (child numbers from the root) in a run seeded with `run_seed`.
 

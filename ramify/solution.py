@@ -29,7 +29,8 @@ class Solution:
     None when the solution was read back without one. `strategy` and `model` describe the configuration in plain JSON
     types. `conversation` is what came before the question, None if it stood alone. `reading` says what kind of answer
     it is and how it was chosen, None for models with an answer format of their own, such as the bundled ones. `note`
-    says where the search departed from its strategy, None if it did not.
+    says where the search departed from its strategy, None if it did not. `thoughts` counts how thoughts ended and what
+    probes cost and saved, None if nothing was asked of thoughts.
     """
 
     question: str
@@ -47,6 +48,7 @@ class Solution:
     conversation: Conversation | None = None
     reading: AnswerReading | None = None
     note: str | None = None
+    thoughts: Mapping[str, Any] | None = None
     tree: SearchTree | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -85,6 +87,8 @@ class Solution:
             data["reading"] = self.reading.to_dict()
         if self.note is not None:
             data["note"] = self.note
+        if self.thoughts is not None:
+            data["thoughts"] = dict(self.thoughts)
         if tree:
             data["tree"] = None if self.tree is None else self.tree.to_dict()
         return data
@@ -139,5 +143,6 @@ class Solution:
             conversation=None if told is None else Conversation.from_dict(told),
             reading=None if reading is None else AnswerReading.from_dict(reading),
             note=data.get("note"),
+            thoughts=data.get("thoughts"),
             tree=None if tree is None else SearchTree.from_dict(tree),
         )

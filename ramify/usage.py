@@ -17,10 +17,10 @@ class RoleUsage:
     were evaluated again: the cache had to drop them because memory was short, or a server keeps nothing between steps.
     `shared_tokens` are those of the generated ones that were not evaluated by themselves, since another path had drawn
     the same tokens so far. `calculated_tokens` are those of the generated ones that the calculator put in instead of
-    their being sampled. `reused_tokens` are those of the cached ones that are part of the prompt: another run with the
-    same beginning had evaluated them. `flops` is 2 x parameters x (prompt + generated + reevaluated tokens), the
-    forward-pass estimate of Kaplan et al. (arXiv 2001.08361, section 2.1), as if no token were shared; 0.0 if the
-    number of parameters is unknown.
+    their being sampled, and `probe_tokens` those that probes of thoughts wrote. `reused_tokens` are those of the cached
+    ones that are part of the prompt: another run with the same beginning had evaluated them. `flops` is 2 x parameters
+    x (prompt + generated + reevaluated tokens), the forward-pass estimate of Kaplan et al. (arXiv 2001.08361, section
+    2.1), as if no token were shared; 0.0 if the number of parameters is unknown.
     """
 
     prompt_tokens: int = 0
@@ -31,6 +31,7 @@ class RoleUsage:
     shared_tokens: int = 0
     calculated_tokens: int = 0
     reused_tokens: int = 0
+    probe_tokens: int = 0
 
     def __add__(self, other: RoleUsage) -> RoleUsage:
         return RoleUsage(
@@ -42,6 +43,7 @@ class RoleUsage:
             shared_tokens=self.shared_tokens + other.shared_tokens,
             calculated_tokens=self.calculated_tokens + other.calculated_tokens,
             reused_tokens=self.reused_tokens + other.reused_tokens,
+            probe_tokens=self.probe_tokens + other.probe_tokens,
         )
 
     @property
@@ -90,12 +92,12 @@ class Usage:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; `tokens_per_s`, `total_tokens` and `flops` are included as derived figures.
 
-        `calculated_tokens` and `reused_tokens` are left out where they are 0.
+        `calculated_tokens`, `reused_tokens` and `probe_tokens` are left out where they are 0.
         """
         derived = {"tokens_per_s": self.tokens_per_s, "total_tokens": self.total_tokens, "flops": self.flops}
         data = asdict(self)
         for role in (data["policy"], data["reward"]):
-            for name in ("calculated_tokens", "reused_tokens"):
+            for name in ("calculated_tokens", "reused_tokens", "probe_tokens"):
                 if not role[name]:
                     del role[name]
         return {**data, **derived}

@@ -84,7 +84,12 @@ class Origin(StrEnum):
     """The policy wrote the whole solution anew after its own earlier one."""
     TOOL = auto()
     """The result of the tool that the step above called; it was put into the path, not sampled."""
+    FORCED = auto()
+    """What ends a thought or keeps it going; it was put into the path, not sampled."""
 
+
+TOLD = (Origin.TOOL, Origin.FORCED)
+"""Origins of texts that were put into a path, where the policy reads them."""
 
 VALUE_UNIT = 2.0**-32
 """Scores are rounded to multiples of this before they are summed in `Node.value_sum`."""

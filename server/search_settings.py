@@ -41,6 +41,7 @@ REQUEST_KEYS = {
     "reward", "strategy", "width", "tree_temperature", *(each.key for each in declared(Budget)),
     "temperature", "top_k", "top_p", "min_p", "seed", "max_step_tokens", "min_step_tokens", "max_path_tokens",
     "answer", "calculator", "stop", "stop_text", "reward_thoughts",
+    "max_thinking_tokens", "thinking_extend", "thinking_step_tokens", "thinking_probes",
     "repeat_penalty", "frequency_penalty", "presence_penalty",
 }  # fmt: skip
 """Keys that a request may set. They are named one by one, as a setting that is added later may not be harmless."""

@@ -22,7 +22,7 @@ from ramify.events import Event, NodePruned, NodeScored, NodesDispatched
 from ramify.problem import Problem
 from ramify.reward.protocol import ScoreUsage
 from ramify.search.budget import Budget
-from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
+from ramify.search.node import TOLD, FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.registry import strategy_to_dict
 from ramify.search.stopping import Situation, Stop, StopReason
 from ramify.search.strategy import Ask, Expansion, Strategy
@@ -33,12 +33,14 @@ from ramify.solution import Solution
 from ..policy.protocol import AdoptedNode, PolicySession
 from ..runtime.messages import StepResult
 from ..runtime.serve.rates import Rates
+from .continuations import Continuations
 from .dispatch import Dispatcher, StepsInFlight
 from .meter import Meter
 from .opening import GREEDY_NOTE, Opening
 from .path_ends import PathEnds, furthest_text, node_added
 from .requests import Dispatch, RequestBuilder
 from .steering import Steering
+from .thoughts import PROBE_TOKENS, Probe, Thoughts, probe_id
 from .tool_calls import ToolCalls, ToolRequest
 from .votes import VoteCounter, voted_fields
 
@@ -53,7 +55,8 @@ class SearchController:
     `parameters` is the policy's number of weights, 0 if unknown: slow models under a limit of time open with one path.
     `rates` returns what is known of their speed.
     `ends_at_answer` is as in PathEnds. `tools` makes the finder of tool calls in the tree, None where there are no
-    tools.
+    tools. `context_tokens` is the longest path of the policy, prompt included; None if unknown.
+    `steers_thoughts` says that the policy's thoughts can be ended and kept going.
     """
 
     def __init__(
@@ -69,8 +72,10 @@ class SearchController:
         parameters: int = 0,
         rates: Callable[[], Rates] = Rates,
         ends_at_answer: bool = True,
-        tools: Callable[[SearchTree], ToolCalls] | None = None,
+        tools: Callable[[SearchTree, Continuations], ToolCalls] | None = None,
         usable: Callable[[str], bool] | None = None,
+        context_tokens: int | None = None,
+        steers_thoughts: bool = False,
     ) -> None:
         self.tree = tree or SearchTree()
         self.meter = meter
@@ -81,8 +86,12 @@ class SearchController:
         self._config = config
         self._emit = emit
         self._steps = StepsInFlight()
-        self._tools = None if tools is None else tools(self.tree)
-        builder = RequestBuilder(self.tree, strategy, config, calls_tools=tools is not None)
+        self._continued = Continuations(self.tree)
+        self._tools = None if tools is None else tools(self.tree, self._continued)
+        self._context_tokens = context_tokens
+        marks = answers.thoughts if steers_thoughts else None
+        self._thoughts = None if marks is None else Thoughts(self.tree, marks, config, answers, same)
+        builder = RequestBuilder(self.tree, strategy, config, calls_tools=tools is not None, thoughts=self._thoughts)
         self._dispatcher = Dispatcher(builder, meter, self._steps, emit)
         self._path_ends = PathEnds(self.tree, answers, config.max_path_tokens, ends_at_answer)
         self._votes = VoteCounter(self.tree, strategy, same, emit, answers.kind, usable)
@@ -97,6 +106,8 @@ class SearchController:
     def foresee_input(self, policy: PolicySession) -> None:
         """Reserve the policy's prompt, and from now on what it is expected to read for each step."""
         self._dispatcher.foresee_input(policy)
+        if self._thoughts is not None:
+            self._thoughts.prepare(policy, self._context_tokens)
 
     @property
     def unscored_thoughts(self) -> ThoughtMarks | None:
@@ -132,8 +143,8 @@ class SearchController:
         asked = self.steering.take_expansions()
         if asked:
             return self._dispatcher.dispatch(asked)
-        if self._tools is not None and self._tools.going_on:
-            return self._go_on(self._tools)
+        if self._continued.going_on:
+            return self._go_on()
         if not self._opening.over:
             return self._open()
         self._wind_down()
@@ -147,18 +158,20 @@ class SearchController:
             self.stop_reason = self._ended(exhausted=bool(ask.expansions))
         return dispatch
 
-    def _go_on(self, tools: ToolCalls) -> Dispatch | None:
-        """Return the texts that go on after the results of their tools, as many as the budget allows.
+    def _go_on(self) -> Dispatch | None:
+        """Return the texts that go on after what was put into their paths, as many as the budget allows.
 
         If it allows none and nothing is in flight, their steps end there.
         """
-        dispatch = self._dispatcher.dispatch(tools.continuations(self.strategy.sampling_temperature))
-        begun = {request.parent for request in dispatch.requests} if dispatch is not None else set[int]()
-        tools.going_on = [node for node in tools.going_on if node not in begun]
+        wishes = self._continued.expansions(self.strategy.sampling_temperature)
+        if self._opening.greedy:
+            first = {each.node for each in wishes if self.tree.node(each.node).path[0] == 0}
+            wishes = [replace(each, temperature=0.0) if each.node in first else each for each in wishes]
+        dispatch = self._dispatcher.dispatch(wishes)
+        self._continued.begun({request.parent for request in dispatch.requests} if dispatch is not None else set())
         if dispatch is None and self.idle:
-            for node in tools.going_on:
-                self.tree.end_step(node)
-            tools.going_on = []
+            for node in self._continued.give_up():
+                self._settle(node)
             self.stop_reason = self._ended(exhausted=True)
         return dispatch
 
@@ -231,7 +244,13 @@ class SearchController:
         if not out_of_budget or self.vote().answer is not None:
             return None
         best = self._path_ends.most_promising()
-        return None if best is None else self._dispatcher.finish(Expansion(best.id, 1, 0.0, to_the_end=True))
+        if best is None:
+            return None
+        if self._thoughts is not None and self._thoughts.needs_end(best.id):
+            # What is left of the budget is for the reply.
+            best = self._put_in(best.id, self._thoughts.end_of(best.id), self._thoughts)
+            self.tree.go_on(best.id)
+        return self._dispatcher.finish(Expansion(best.id, 1, 0.0, to_the_end=True))
 
     def take_unscored(self) -> list[int]:
         """Return the nodes that wait for a score; they count as in flight until `score` or `too_long`."""
@@ -244,9 +263,40 @@ class SearchController:
     # Results of the models
 
     def complete(self, result: StepResult) -> None:
-        """Record a written step; its reservation is settled once it is scored or known to need no score."""
-        self._steps.writing.discard(result.child)
+        """Record a written step; its reservation is settled once it is scored or known to need no score.
+
+        A step in a thought may wait for a probe first.
+        """
         self.meter.written(result)
+        if self._thoughts is not None:
+            self._thoughts.note(result)
+            wanted = self.stop_reason is None and self._thoughts.wants_probe(result)
+            if wanted and self._reserve_probe(result.child):
+                self._thoughts.hold(result)
+                return
+        self._record(result)
+
+    def _reserve_probe(self, child: int) -> bool:
+        """Reserve the answer of a probe; return whether the budget allows it."""
+        grant = self.meter.reserve(1, PROBE_TOKENS)
+        if grant.children:
+            self.meter.begin(grant, [probe_id(child)])
+        return grant.children > 0
+
+    def take_probes(self) -> list[Probe]:
+        """Return the probes that are to be written, each once; their steps count as in flight until `probed`."""
+        return [] if self._thoughts is None else self._thoughts.take_probes()
+
+    def probed(self, node_id: int, result: StepResult | None) -> None:
+        """Record the answer of a probe, None if there is none, and the step that waited for it."""
+        assert self._thoughts is not None
+        if result is not None:
+            self.meter.written(replace(result, child=probe_id(node_id)), probe=True)
+        self.meter.settle(probe_id(node_id))
+        self._record(self._thoughts.probed(node_id, result))
+
+    def _record(self, result: StepResult) -> None:
+        self._steps.writing.discard(result.child)
         node = self.tree.complete(
             result.child,
             result.text,
@@ -261,11 +311,16 @@ class SearchController:
         """Prune, finish or leave open a node that has its text, or have it scored or its tools called first."""
         if self._tools is not None and self._calls(node, self._tools):
             return
+        if self._thoughts is not None and self._thinks_on(node, self._thoughts):
+            return
         answer = self._path_ends.answer(node)
         self._emit(node_added(node, answer))
         reason = (
             PruneReason.USER if node.id in self.steering.pruned_when_written else self._path_ends.dead_end(node, answer)
         )
+        if reason is PruneReason.BUDGET and self._thoughts is not None and self._thoughts.needs_end(node.id):
+            # The reply can still be written from what is kept back of the budget.
+            reason = None
         if reason is not None:
             self._prune(node.id, reason)
         elif self.strategy.uses_reward and node.origin is not Origin.CRITIQUE:
@@ -274,6 +329,36 @@ class SearchController:
         else:
             self._finish_if_ended(node, answer)
         self._settle(node.id)
+
+    def _thinks_on(self, node: Node, thoughts: Thoughts) -> bool:
+        """Put into the path what ends its thought or keeps it going, and let a text go on that was asked for whole.
+
+        Return whether the step goes on.
+        """
+        if self.stop_reason is not None or node.id in self.steering.pruned_when_written:
+            return False
+        told = thoughts.text_after(node)
+        if told is not None:
+            self.tree.go_on(node.id)
+            self._emit(node_added(node, None))
+            self._take_in(self._put_in(node.id, told, thoughts))
+            return True
+        at_limit = self.tree.path_token_count(node.id) >= self._config.max_path_tokens
+        if at_limit or not thoughts.is_step(node) or not self._continued.is_whole(node.id):
+            return False
+        self._continued.add(node.id)
+        # The rest has a reservation of its own.
+        self.meter.settle(node.id)
+        self._emit(node_added(node, None))
+        return True
+
+    def _put_in(self, node_id: int, text: str, thoughts: Thoughts) -> Node:
+        """Add a child whose text is put into the path; the policy reads it, and does not write it."""
+        pending = self.tree.add_pending(node_id, origin=Origin.FORCED)
+        self._emit(NodesDispatched(parent=node_id, nodes=(pending.id,)))
+        node = self.tree.complete(pending.id, text, thoughts.tokens(text), 0.0, FinishReason.STEP, token_count=0)
+        self._adopted.append(_adopted(node))
+        return node
 
     def _calls(self, node: Node, tools: ToolCalls) -> bool:
         """Begin the calls of tools that a step ends with; return whether there are any.
@@ -441,6 +526,7 @@ class SearchController:
         pending = self.tree.pending()
         self._dispatcher.unwritten = [node.id for node in pending if node.origin is not Origin.TOOL]
         self._call_again([node for node in pending if node.origin is Origin.TOOL])
+        self._continued.take_over()
         self._adopted = [
             _adopted(node) for node in self.tree if node.parent is not None and node.state is not NodeState.PENDING
         ]
@@ -553,6 +639,7 @@ class SearchController:
             strategy=strategy_to_dict(self.strategy),
             model=model,
             reading=self.reading(vote),
+            thoughts=None if self._thoughts is None else self._thoughts.report(),
             note=GREEDY_NOTE if self._opening.greedy and len(self.tree) > 1 else None,
             tree=self.tree,
         )
@@ -560,5 +647,5 @@ class SearchController:
 
 def _adopted(node: Node) -> AdoptedNode:
     assert node.parent is not None
-    told = node.origin is Origin.TOOL
+    told = node.origin in TOLD
     return AdoptedNode(node=node.id, parent=node.parent, text=node.text, tokens=node.tokens, told=told)

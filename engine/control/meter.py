@@ -164,8 +164,8 @@ class Meter:
         """Reserve the prompt until it has been read, for both models if the reward model reads: theirs are alike."""
         self._prompts = self._unread_prompts = (prompt_tokens, prompt_tokens if self.price.reads else 0)
 
-    def written(self, result: StepResult) -> None:
-        """Add a written step to the usage, and take it off what is reserved for it."""
+    def written(self, result: StepResult, *, probe: bool = False) -> None:
+        """Add a written step, or the answer of a probe, to the usage, and take it off what is reserved for it."""
         if result.generated_tokens:
             self._note_first_token(result.first_token_at)
         evaluated = result.prompt_tokens + result.generated_tokens + result.reevaluated_tokens
@@ -177,9 +177,10 @@ class Meter:
             shared_tokens=result.shared_tokens,
             calculated_tokens=result.calculated_tokens,
             reused_tokens=result.reused_tokens,
+            probe_tokens=result.generated_tokens if probe else 0,
             flops=self.price.policy_flops * evaluated,
         )
-        self.nodes += 1
+        self.nodes += not probe
         if evaluated:
             self._unread_prompts = (0, self._unread_prompts[1])
         step = self._steps.get(result.child)

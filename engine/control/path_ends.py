@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ramify.answers.reading import AnswerReader
 from ramify.events import NodeAdded
-from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
+from ramify.search.node import TOLD, FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate
 
@@ -38,7 +38,7 @@ class PathEnds:
 
     def answer(self, node: Node) -> str | None:
         """Return the answer of the path that ends in a node, None if it has none."""
-        if node.origin in (Origin.CRITIQUE, Origin.TOOL):
+        if node.origin is Origin.CRITIQUE or node.origin in TOLD:
             return None
         if not self.ends_at_answer and node.finish_reason is not FinishReason.EOS:
             return self.answer_so_far(node) if self._at_limit(node) else None

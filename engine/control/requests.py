@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from ramify.config import RunConfig, stop_pattern
-from ramify.sampling_params import TokenSampling, node_seed
-from ramify.search.node import Node, Origin
+from ramify.sampling_params import ThoughtSteps, TokenSampling, node_seed
+from ramify.search.node import TOLD, Node, Origin
 from ramify.search.strategy import Expansion, Strategy
 from ramify.search.tree import SearchTree
 
 from ..runtime.messages import StepRequest, Turn
 from .meter import Grant
+from .thoughts import Thoughts
 
 STEPS_PER_PATH = 8
 """Steps of a path where none has finished yet: solutions of school problems have about as many."""
@@ -32,7 +33,8 @@ class RequestBuilder:
     """Builds the requests of one run. It reads the tree, and changes it only to add pending nodes.
 
     `input_tokens` foresees what the policy reads for a step (see ForeseesInput), None if nothing but the prompt.
-    `calls_tools` says that steps may call tools; what rescues a path may not.
+    `calls_tools` says that steps may call tools; what rescues a path may not. `thoughts` are those of a policy that
+    thinks, None for others.
     """
 
     tree: SearchTree
@@ -40,11 +42,19 @@ class RequestBuilder:
     config: RunConfig
     input_tokens: Callable[[str, Sequence[Turn]], int] | None = None
     calls_tools: bool = False
+    thoughts: Thoughts | None = None
 
     def max_tokens(self, expansion: Expansion) -> int:
         """Return the most tokens that a child may have."""
         left = max(1, self.config.max_path_tokens - self.tree.path_token_count(expansion.node))
+        thought = self._thought(expansion.node, expansion.about)
+        if thought is not None:
+            return min(thought[1], left)
         return left if expansion.to_the_end else min(self.config.max_step_tokens, left)
+
+    def _thought(self, node: int, about: int | None) -> tuple[ThoughtSteps, int] | None:
+        """Return where a step after a node ends in a thought and its most tokens, None outside of thoughts."""
+        return None if self.thoughts is None or about is not None else self.thoughts.steps(node)
 
     def inputs(self, expansions: Sequence[Expansion]) -> list[int]:
         """Return the tokens that the policy is expected to read for each of these children, empty if none."""
@@ -55,10 +65,10 @@ class RequestBuilder:
     def _input(self, expansion: Expansion) -> int:
         """Return the tokens that the policy reads for a child: what it is told, and a tool's result before it."""
         node = self.tree.node(expansion.node)
-        result = len(node.tokens) if node.origin is Origin.TOOL and not self.tree.child_count(node.id) else 0
+        result = len(node.tokens) if node.origin in TOLD and not self.tree.child_count(node.id) else 0
         if self.input_tokens is None:
             return result
-        turns = () if node.origin is Origin.TOOL else self._turns(expansion.about, expansion.origin)
+        turns = () if node.origin in TOLD else self._turns(expansion.about, expansion.origin)
         return result + self.input_tokens(self.tree.path_text(expansion.node), turns)
 
     def expected_tokens(self, expansions: Sequence[Expansion]) -> int:
@@ -82,7 +92,10 @@ class RequestBuilder:
 
     def request(self, node: Node, expansion: Expansion, max_tokens: int) -> StepRequest:
         """Return the request for a pending node of at most `max_tokens` tokens."""
-        after_tool = self.tree.node(expansion.node).origin is Origin.TOOL
+        after_told = self.tree.node(expansion.node).origin in TOLD
+        thought = self._thought(expansion.node, node.about)
+        if thought is not None and self.thoughts is not None:
+            self.thoughts.stepped.add(node.id)
         calls = self.calls_tools and node.origin is not Origin.RESCUE
         prefix = self.tree.path_text(expansion.node)
         return StepRequest(
@@ -95,10 +108,11 @@ class RequestBuilder:
             min_tokens=self.config.min_step_tokens,
             sampling=self._sampling(expansion.temperature),
             to_the_end=expansion.to_the_end,
-            turns=() if after_tool else self._turns(node.about, node.origin),
+            turns=() if after_told else self._turns(node.about, node.origin),
             keep=self.strategy.converses or calls,
             calls_tools=calls,
             calculator=self.config.calculator,
+            thought=None if thought is None else thought[0],
             stop=stop_pattern(self.config.stop_text, "" if node.about is not None else prefix),
         )
 

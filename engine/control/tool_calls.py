@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ramify.search.node import FinishReason, Node, NodeState, Origin
-from ramify.search.strategy import Expansion
+from ramify.search.node import FinishReason, Node, Origin
 from ramify.search.tree import SearchTree
 from ramify.tools.forms import Call, CallReader, Malformed
 
-WHOLE = (Origin.REST, Origin.REVISION, Origin.CRITIQUE)
-"""Origins of texts that were asked for to their ends: after a tool's result they go on at once."""
+from .continuations import Continuations
+
 _CALLING = (FinishReason.STEP, FinishReason.EOS)
 
 
@@ -36,14 +35,15 @@ class ToolCalls:
     `reader` reads calls in the policy's form. A path may have `most_per_path` steps with calls; one more is refused,
     and what comes after that is ordinary text.
 
-    `running` are the nodes whose tools are at work, and `going_on` those after which a text has to go on.
+    After a result a text that was asked for to its end goes on at once: it is added to `continued`. `running` are the
+    nodes whose tools are at work.
     """
 
     tree: SearchTree
     reader: CallReader
     most_per_path: int
+    continued: Continuations
     running: set[int] = field(default_factory=set[int])
-    going_on: list[int] = field(default_factory=list[int])
     _requests: list[ToolRequest] = field(default_factory=list[ToolRequest])
 
     def take(self) -> list[ToolRequest]:
@@ -95,11 +95,9 @@ class ToolCalls:
     def end(self, node_id: int) -> bool:
         """Take a result that has come; return whether the text goes on at once below it, as it was asked for whole."""
         self.running.discard(node_id)
-        above = self.caller(node_id)
-        if above.origin not in WHOLE:
+        if not self.continued.is_whole(node_id):
             return False
-        self.tree.go_on(node_id)
-        self.going_on.append(node_id)
+        self.continued.add(node_id)
         return True
 
     def take_over(self) -> None:
@@ -107,24 +105,7 @@ class ToolCalls:
         for leaf in self.tree.open_leaves():
             if leaf.parent is None or leaf.score is not None:
                 continue
-            if leaf.origin is Origin.TOOL and self.caller(leaf.id).origin in WHOLE:
+            if leaf.origin is Origin.TOOL and self.continued.is_whole(leaf.id):
                 self.tree.go_on(leaf.id)
             elif (request := self.find(leaf)) is not None:
                 self.begin(request)
-        continued = (node.id for node in self.tree if node.state is NodeState.CONTINUED)
-        self.going_on = [node for node in continued if not self.tree.child_count(node)]
-
-    def caller(self, node_id: int) -> Node:
-        """Return the first node of the step that goes on in a node."""
-        node = self.tree.node(node_id)
-        while node.parent is not None and self.tree.node(node.parent).state is NodeState.CONTINUED:
-            node = self.tree.node(node.parent)
-        return node
-
-    def continuations(self, temperature: float | None) -> list[Expansion]:
-        """Return the rests of texts that wait to go on."""
-        found = list[Expansion]()
-        for node_id in self.going_on:
-            first = self.caller(node_id)
-            found.append(Expansion(node_id, 1, temperature, True, first.about, first.origin))
-        return found

@@ -24,6 +24,7 @@ from ..runtime.serve.token_tree import TokenTree
 from .defaults import WIDEST, recommended_sampling, suitable_width
 from .prompts.presets import PRESET_KEY
 from .prompts.prompt_format import PromptFormat
+from .prompts.step_formats import STEP_FORMATS
 from .prompts.tool_prompt import ToolPrompt
 from .protocol import AdoptedNode
 
@@ -67,6 +68,12 @@ class LlamaPolicy:
     def thoughts(self) -> ThoughtMarks | None:
         """The marks of its thoughts, None for a model that does not think."""
         return self.prompt.thoughts
+
+    @property
+    def keeps_thinking(self) -> bool:
+        """Whether the mark that closes its thoughts is one token."""
+        marks = self.prompt.thoughts
+        return marks is not None and len(self.model.tokenizer.encode(marks.close, special=True)) == 1
 
     @property
     def check(self) -> str | None:
@@ -194,6 +201,20 @@ class LlamaPolicySession:
     def result_tokens(self, said: tuple[int, ...], results: Sequence[str]) -> tuple[int, ...]:
         """Return the tokens that put the results of a step's calls into its path; `said` are the step's own tokens."""
         return self._prompt.result(results, said, self._tokenizer)
+
+    def told_tokens(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of a text that is put into paths, marks of thoughts as what they are."""
+        return tuple(self._tokenizer.encode(text, special=True))
+
+    async def probe(self, node: int, told: str, max_tokens: int) -> StepResult:
+        """Return the greedy text of one line that follows a node after `told`; nothing of it is kept."""
+        above, child, found = self._tree.new_id(), self._tree.new_id(), list[StepResult]()
+        self._tree.adopt(above, node, self.told_tokens(told), generated=False)
+        greedy = TokenSampling(temperature=0.0)
+        request = StepRequest(parent=above, child=child, seed=0, max_tokens=max_tokens, sampling=greedy, beside=True)
+        await self._tree.expand([request], allowance=None, on_result=found.append, step=STEP_FORMATS["line"])
+        self._tree.release((child, above))
+        return found[0]
 
     def input_tokens(self, prefix: str, turns: Sequence[Turn]) -> int:
         """Return the length of what the policy is told before a critique or a revision, 0 before a step."""

@@ -190,6 +190,35 @@ class Thinks(Protocol):
 
 
 @runtime_checkable
+class ExtendsThoughts(Protocol):
+    """A policy that says whether thoughts can be kept going where the model would end them; others cannot."""
+
+    @property
+    def keeps_thinking(self) -> bool:
+        """Whether its steps can end before the mark that closes a thought, which takes one token for that."""
+        ...
+
+
+@runtime_checkable
+class EndsThoughts(Protocol):
+    """A session in whose paths thoughts can be ended, kept going and probed."""
+
+    def told_tokens(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of a text that is put into paths, marks of thoughts as what they are.
+
+        Empty if the policy tokenises texts itself.
+        """
+        ...
+
+    async def probe(self, node: int, told: str, max_tokens: int) -> StepResult:
+        """Return the greedy text of one line that follows a node after `told`; nothing of it is kept.
+
+        The node's path goes on beside it.
+        """
+        ...
+
+
+@runtime_checkable
 class TellsRates(Protocol):
     """A policy whose speed is measured while it works."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ramify.errors import RamifyError
 from ramify.reward.protocol import ReadRequest, ReadResult
-from ramify.sampling_params import StepFormat, TokenSampling
+from ramify.sampling_params import StepFormat, ThoughtSteps, TokenSampling
 from ramify.search.node import FinishReason
 
 from .llama.config import ModelConfig, ModelInfo
@@ -50,7 +50,9 @@ class StepRequest:
     which the text so far ends, "" outside of both, and `call` what ends the call of a tool in which it ends. With
     `calculator` the values of expressions are put in after `=` instead of being sampled; `line` is the unfinished line
     of the text so far, which an expression may begin in. `tell_logprobs` asks for the log probability of each token in
-    the result. `stop` is a pattern that ends the path beside that of the step format, "" for none.
+    the result. `stop` is a pattern that ends the path beside that of the step format, "" for none. `thought` says where
+    a step in a thought ends, None outside of thoughts. `beside` says that other text goes on after the node above
+    `parent`, so that its logits are kept too.
 
     The rest is for the policy, and does not reach the worker. `path` holds the child numbers from the root and names
     the child whatever the order of work; `seed` is derived from it. `prefix` is the text generated so far on this path
@@ -72,6 +74,8 @@ class StepRequest:
     line: str = ""
     stop: str = ""
     tell_logprobs: bool = False
+    thought: ThoughtSteps | None = None
+    beside: bool = False
     path: tuple[int, ...] = ()
     prefix: str = ""
     turns: tuple[Turn, ...] = ()
@@ -85,7 +89,8 @@ class StepResult:
     `text` excludes the end-of-sequence token or the stop sequence, `tokens` includes it; `generated_tokens` is their
     number, also where a backend reports no tokens. `logprob` is the sum of the natural log probabilities of the tokens
     at temperature 1, those of the calculator excepted, None if the backend does not tell. `token_logprobs` are those of
-    each token if they were asked for, None for a token of the calculator. The other counts are as in RoleUsage.
+    each token if they were asked for, None for a token of the calculator. `kept_open` says that the model would have
+    closed its thought here (ThoughtSteps.keeps_on). The other counts are as in RoleUsage.
     `first_token_at` is when the run, or the step, had its first token, on the clock of `time.monotonic`, which the
     processes of a computer share; None if the backend does not tell.
     """
@@ -104,6 +109,7 @@ class StepResult:
     reused_tokens: int = 0
     first_token_at: float | None = field(default=None, compare=False)
     token_logprobs: tuple[float | None, ...] = ()
+    kept_open: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

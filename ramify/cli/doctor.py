@@ -232,6 +232,7 @@ def _plan(engine: Engine, model: str, tokens_per_s: float | None) -> dict[str, A
     from ramify.engine.planning.strategy_choice import choose_strategy
     from ramify.engine.policy.defaults import intended_use
     from ramify.engine.policy.llama import LlamaPolicy
+    from ramify.engine.policy.prompts.thinking import thoughts_in_words
 
     policy, reward = engine.policy, default_reward(model)
     strategy = choose_strategy(
@@ -247,6 +248,7 @@ def _plan(engine: Engine, model: str, tokens_per_s: float | None) -> dict[str, A
         plan |= {
             "prompt": f"{prompt_tokens} tokens by the {use.prompt}: {_shortened(prompt.text)}",
             "preset": use.preset,
+            "thoughts": thoughts_in_words(info.chat_template, policy.model.tokenizer),
             "step_ends": use.step_format,
             "answer": _OWN_ANSWER if policy.ends_at_answer else _ANY_ANSWER,
             "path_ends": f"{use.path_end}, or {DEFAULT_RUN.max_path_tokens:,} tokens",

@@ -63,13 +63,15 @@ def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> No
     """Show a model file, how it will be used and how much memory a search takes; check that the file is whole."""
     from ramify.engine.library.catalog import list_bundled, resolve_model
     from ramify.engine.policy.defaults import intended_use
+    from ramify.engine.policy.prompts.thinking import thoughts_in_words
     from ramify.engine.runtime.llama.gguf_check import check_gguf
     from ramify.engine.runtime.llama.memory import default_cells, kv_bytes, kv_bytes_per_token, memory_need
 
     ref = resolve_model(model)
     summary = check_gguf(ref.path)
     template = summary.metadata.get("tokenizer.chat_template")
-    use = intended_use(summary.metadata, template if isinstance(template, str) else None)
+    template = template if isinstance(template, str) else None
+    use = intended_use(summary.metadata, template)
     kinds = read_kv_types(kv_type)
     per_token = kv_bytes_per_token(summary.metadata, kinds)
     need = memory_need(summary, cells=default_cells(summary.metadata), width=width, kinds=kinds)
@@ -84,6 +86,7 @@ def info(model: str, width: int, tokens: int, kv_type: str, as_json: bool) -> No
         "file_bytes": summary.file_bytes,
         "context_tokens": summary.metadata.get(f"{summary.architecture}.context_length"),
         "chat_template": "tokenizer.chat_template" in summary.metadata,
+        "thoughts": thoughts_in_words(template),
         "prompt_preset": use.preset,
         "step_format": use.step_format,
         "path_end": use.path_end,

@@ -79,6 +79,7 @@ SAMPLING_KEYS = tuple(
     if each.option
     and each.key not in ("seed", "stop", "stop_text", "answer", "calculator", "reward_thoughts")
     and "tool" not in each.key
+    and "thinking" not in each.key
 )
 """Settings of the sampling of paths, and the limits of steps and paths."""
 LOADING_KEYS = tuple(each.key for each in declared(EngineConfig) if each.option and each.group != "search")

@@ -79,7 +79,12 @@ def spoken_of(node: Node) -> str:
 
 
 def said_in(node: Node) -> str:
-    """Return the text of a step for one line; the result of a tool is marked, and stands without its fence."""
+    """Return the text of a step for one line; the result of a tool is marked, and stands without its fence.
+
+    So is what was put into the path to end a thought, or to keep it going.
+    """
+    if node.origin is Origin.FORCED:
+        return f"put in: {node.text.strip()}"
     return f"tool: {fenced_text(node.text)}" if node.origin is Origin.TOOL and node.text else node.text
 
 

@@ -29,6 +29,7 @@ OFF_BY_DEFAULT = (
     f"{TURNS}{{% if add_generation_prompt %}}<assistant>{{% if enable_thinking %}}<think>{{% else %}}</think>"
     "{% endif %}{% endif %}"
 )
+BY_THINKING = f"{TURNS}<assistant>{{% if thinking %}}<think>\n{{% endif %}}{{# </think> #}}"
 CUTTING = f"{TURNS}{{% if '</think>' in messages[0].content %}}x{{% endif %}}<assistant>"
 BRACKETS = f"{TURNS}{{# [THINK] [/THINK] #}}<assistant>"
 PLAIN = f"{TURNS}<assistant>"
@@ -45,6 +46,7 @@ def ends(template: str, thinking: str = "auto") -> tuple[str, bool | None]:
     [
         (SWITCHED, ("", False), ("", False), ("<think>\n\n</think>\n\n", False)),
         (OPENING, ("<think>\n", True), ("<think>\n", True), ("<think>\n\n</think>\n\n", False)),
+        (BY_THINKING, ("", False), ("<think>\n", True), ("", False)),
         (OFF_BY_DEFAULT, ("</think>", False), ("<think>", True), ("</think>", False)),
         (BRACKETS, ("", False), ("", False), ("[THINK]\n\n[/THINK]\n\n", False)),
     ],

@@ -176,7 +176,7 @@ def _head(number: int, step: Node, *, dark: bool, scored: bool) -> Content:
     label = (f"{number:>2} ", "$faint")
     by_hand = step.origin is Origin.HAND
     if step.score is None:
-        by_tool = "tool" if step.origin is Origin.TOOL else ""
+        by_tool = {Origin.TOOL: "tool", Origin.FORCED: "put in"}.get(step.origin, "")
         note = (
             "being written"
             if step.state is NodeState.PENDING

@@ -153,6 +153,8 @@ class LineDrawer:
             return "", text or ("tool at work" if node.origin is Origin.TOOL else "…")
         if node.origin is Origin.TOOL:
             return "tool", text
+        if node.origin is Origin.FORCED:
+            return "put in", text
         twin = self._texts.likeness(node).twin
         return ("" if twin is None else f"as step {twin}"), text
 

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from ramify.answers.kinds import AnswerKind
+from ramify.answers.thoughts import ThoughtMarks
 from ramify.conversation import Conversation
 from ramify.errors import ModelLoadError, ModelUnreachable, RamifyError, UsageError
 from ramify.sampling_params import USUAL_SAMPLING, StepFormat, TokenSampling
@@ -22,7 +23,7 @@ from .address import KEY_VARIABLES, RemoteAddress, check_sendable, key_from_envi
 from .dialect import UNSUPPORTED_CODES, Dialect, DialectCache, adapt, detect_continuation, fetch_facts
 from .http import HttpError, Refused, Transport, Untrusted
 from .pool import RETRIED, Endpoint, EndpointPool, RetryPolicy
-from .reply import ReplyParser
+from .reply import SERVER_THOUGHTS, ReplyParser
 from .requests import CompletionRequest, PromptWriter, body
 from .session import RemoteSession
 from .step_end import step_end
@@ -127,6 +128,11 @@ class RemotePolicy:
         return None if self.text_writer is not self.writer else self.writer.preset.answer
 
     @property
+    def thoughts(self) -> ThoughtMarks:
+        """Marks of the thoughts that servers keep apart from the text, or that the model writes into it."""
+        return SERVER_THOUGHTS
+
+    @property
     def check(self) -> str | None:
         """The checker that its prompt names, None for the usual one."""
         return self.writer.preset.check
@@ -144,6 +150,7 @@ class RemotePolicy:
         prompt_preset: str | None = None,
         step_format: str | None = None,
         system_prompt: str | None = None,
+        thinking: str = "auto",
         settings: RemoteSettings | None = None,
     ) -> RemotePolicy:
         """Return the policy at an address once a server has answered; servers that do not answer are retried later.
@@ -151,18 +158,24 @@ class RemotePolicy:
         With a `prompt_preset`, prompts are rendered here with its template for models without a chat template, and sent
         as text (/completions). With None the server's chat template renders them (/chat/completions), with the system
         message of the preset "math"; the server has to continue messages. "chat:NAME" takes the system message of
-        another preset. `step_format` None means the preset's, and `system_prompt` None its system message. The key
-        comes from RAMIFY_API_KEY or OPENAI_API_KEY.
+        another preset. `step_format` None means the preset's, and `system_prompt` None its system message.
+        `thinking` "on" or "off" is passed to the server's chat template. The key comes from RAMIFY_API_KEY or
+        OPENAI_API_KEY.
 
         Raises:
-            UsageError: if the address, the preset, the step format or the key is wrong, or the key would be sent
-                unencrypted.
+            UsageError: if the address, the preset, the step format or the key is wrong, the key would be sent
+                unencrypted, or thoughts are switched where no chat template is used.
             ModelLoadError: if a server refuses, or its chat does not continue messages.
             ModelUnreachable: if no server answers.
         """
         where = parse_address(address) if isinstance(address, str) else address
         settings = settings or RemoteSettings()
         as_text = prompt_preset is not None and not prompt_preset.startswith(CHAT)
+        if as_text and thinking != "auto":
+            raise UsageError(
+                "thoughts are switched by the server's chat template, which a prompt preset leaves out",
+                "leave --thinking out, or use a preset chat:NAME",
+            )
         named = None if prompt_preset is None else prompt_preset.removeprefix(CHAT)
         preset = choose_preset(named, {}, None if as_text else "any").with_system(system_prompt)
         key = key_from_environment()
@@ -172,11 +185,13 @@ class RemotePolicy:
         transports = [Transport(url=url, key=key, **limits) for url in where.urls]
         policy = cls(
             where,
-            PromptWriter(preset, as_text=as_text),
+            PromptWriter(preset, as_text=as_text, thinking=thinking),
             replace(choose_step_format(step_format, {}, preset), stop=preset.stops(None if as_text else "any")),
             settings,
             EndpointPool([Endpoint(each, settings.parallel) for each in transports], settings.retry),
-            PromptWriter(TEXT_PRESET.with_system(system_prompt), as_text=False) if prompt_preset is None else None,
+            None
+            if prompt_preset is not None
+            else PromptWriter(TEXT_PRESET.with_system(system_prompt), as_text=False, thinking=thinking),
         )
         await policy._connect()
         return policy

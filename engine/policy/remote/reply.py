@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from ramify.answers.thoughts import ThoughtMarks
 from ramify.search.node import FinishReason
 
 from ...runtime.decode.step_text import find_stop
@@ -20,6 +21,9 @@ SLACK = 2
 """Tokens per text that a server may count without listing them: the end-of-sequence token, or a stop string."""
 
 SLACK_SHARE = 0.02
+
+SERVER_THOUGHTS = ThoughtMarks("<think>", "</think>")
+"""Marks of the thoughts of models behind servers: those that a server keeps apart are put between them."""
 
 _DATA = b"data:"
 _DONE = b"[DONE]"
@@ -36,7 +40,8 @@ class StreamedText:
     StepFormat). `text` is the new text up to the end of the step or the path, `raw` all that arrived. `listed` counts
     the tokens with log probabilities, `logprob` is their sum, None if there were none; `pieces` counts the pieces of
     text. `finish_reason` is None until the server sends one, `told` is the cause that it names. `cut` tells that an end
-    was found in the text, `stopped` that it is that of the path, `hidden` that the server keeps reasoning apart.
+    was found in the text, `stopped` that it is that of the path. A thought that the server keeps apart from the text
+    stands in it between its marks; no step ends in it.
     `first_at` is when the first piece arrived (see StepResult), None before.
     """
 
@@ -50,7 +55,7 @@ class StreamedText:
         self.told: StopCause = "unknown"
         self.cut = False
         self.stopped = False
-        self.hidden = False
+        self._thinking = False
         self.first_at: float | None = None
         self._head = head
         self._end = end
@@ -75,8 +80,7 @@ class StreamedText:
         """Append a piece."""
         values = [] if choice.logprobs is None else choice.logprobs.values()
         known = [value for value in values if value is not None]
-        text = choice.written()
-        self.hidden = self.hidden or choice.has_hidden_text()
+        text = self._with_thought(choice)
         if self.first_at is None and (text or values):
             self.first_at = time.monotonic()
         if not self.cut:
@@ -88,6 +92,19 @@ class StreamedText:
         if choice.finish_reason is not None:
             self.finish_reason = choice.finish_reason
             self.told = choice.told()
+
+    def _with_thought(self, choice: Choice) -> str:
+        """Return a piece with the part of a thought that the server keeps apart, between the marks of thoughts."""
+        thought, text = choice.thought(), choice.written()
+        if thought:
+            opened = self._thinking or SERVER_THOUGHTS.is_thinking(self._head + self.raw)
+            thought = thought if opened else SERVER_THOUGHTS.open + thought
+            self._thinking = True
+        ends = self._thinking and (bool(text) or choice.finish_reason == "stop")
+        if ends:
+            self._thinking = False
+            text = f"\n{SERVER_THOUGHTS.close}\n\n{text}"
+        return thought + text
 
     def _whole_characters(self, text: str, *, last: bool) -> str:
         """Return text with the two halves of characters joined; a first half at its end waits for the next piece."""
@@ -103,6 +120,9 @@ class StreamedText:
         self.raw += text
         self.text = self.raw
         whole = self._head + self.raw
+        if self._thinking:
+            self._passed = len(whole)
+            return
         length = None if self._end is None else self._end.find(whole, self._passed)
         at = find_stop(whole, self._stop, before, len(self._stop)) if self._stop else None
         if at is not None and (length is None or at < length):

@@ -12,6 +12,7 @@ from ramify.sampling_params import TokenSampling
 from ...runtime.messages import Turn
 from ..prompts.presets import PromptPreset
 from ..prompts.prompt import base_segments
+from ..prompts.thinking import SWITCHES
 from .dialect import CONTINUE_FIELDS, FILTER_OFF, Dialect, may_omit
 
 SEED_MASK = (1 << 63) - 1
@@ -35,11 +36,16 @@ class CompletionRequest:
 
 
 class PromptWriter:
-    """Renders prompts with a preset: as text for /completions if `as_text`, else as messages for /chat/completions."""
+    """Renders prompts with a preset: as text for /completions if `as_text`, else as messages for /chat/completions.
 
-    def __init__(self, preset: PromptPreset, *, as_text: bool) -> None:
+    `thinking` "on" or "off" has the server's chat template switch thoughts, "auto" leaves them to it.
+    """
+
+    def __init__(self, preset: PromptPreset, *, as_text: bool, thinking: str = "auto") -> None:
         self.preset = preset
         self.as_text = as_text
+        on = thinking == "on"
+        self._switch = {} if thinking == "auto" else {"chat_template_kwargs": dict.fromkeys(SWITCHES, on)}
 
     @property
     def path(self) -> str:
@@ -51,7 +57,8 @@ class PromptWriter:
         if self.as_text:
             return {"prompt": self._text(question, completion.turns, completion.prefix)}
         messages = chat_messages(self.preset, question, completion.turns, completion.prefix)
-        return {"messages": messages, **(CONTINUE_FIELDS if completion.prefix and dialect.continue_flags else {})}
+        flags = CONTINUE_FIELDS if completion.prefix and dialect.continue_flags else {}
+        return {"messages": messages, **flags, **self._switch}
 
     def characters(self, question: str | Conversation, turns: Sequence[Turn], prefix: str) -> int:
         """Return the length of a prompt in characters, without the text of the server's chat template."""

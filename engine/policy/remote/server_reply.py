@@ -113,10 +113,13 @@ class Choice(BaseModel):
         inner = self.delta or self.message
         return (inner.content if inner is not None else self.text) or ""
 
-    def has_hidden_text(self) -> bool:
-        """Return whether the server kept a part of the text apart."""
+    def thought(self) -> str:
+        """Return the part of the model's thought that the server keeps apart from the text, "" for none."""
         inner = self.delta or self.message
-        return inner is not None and bool(inner.reasoning_content or inner.reasoning)
+        if inner is None:
+            return ""
+        kept = (each for each in (inner.reasoning_content, inner.reasoning) if isinstance(each, str) and each)
+        return next(kept, "")
 
     def told(self) -> StopCause:
         """Return what ended the text, as vLLM, SGLang or nobody says."""

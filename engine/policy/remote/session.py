@@ -260,10 +260,6 @@ class RemoteSession:
             warn(f"{endpoint.url} counts its tokens otherwise than it lists them; the larger number is charged")
         if completion.stops and any(streamed.cut and ignored(self._policy.end, streamed.raw) for streamed in texts):
             warn(f"{endpoint.url} ignores stop strings; steps are cut here, and what it wrote beyond is charged")
-        if any(streamed.hidden for streamed in texts):
-            warn(
-                f"{endpoint.url} keeps the model's reasoning apart, where it cannot be searched; switch that off there"
-            )
 
 
 def _stop(*patterns: str) -> str:

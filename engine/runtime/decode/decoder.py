@@ -328,7 +328,11 @@ class Decoder:
                 return
             if sequence is not None:
                 self._cache.free(sequence)
-        self._after_prefix(shared, parent, outputs=frozenset((len(parent.path) - 1,)))
+        outputs = frozenset((len(parent.path) - 1,))
+        above = parent.parent
+        if above is not None and above.logits is None and any(child.request.beside for child in shared.children):
+            outputs |= {len(above.path) - 1}
+        self._after_prefix(shared, parent, outputs=outputs)
 
     def _begin_read(self, job: ReadJob) -> None:
         """Start a read, after its parent's path if that is not cached: siblings share it."""
@@ -393,8 +397,12 @@ class Decoder:
                 if job.request.what == "pooled" and logits is rows:
                     logits = self._context.logits_beside_states()
                 self._take_read(job, start, end, rows[first : first + count], logits[first : first + count])
-            elif isinstance(job, PrefixJob) and job.complete:
-                self._finish_prefix(job, rows[first + count - 1] if count else None)
+            elif isinstance(job, PrefixJob):
+                above = job.node.parent
+                if count and len(job.outputs) > 1 and above is not None and start < len(above.path) <= end:
+                    self._logits.keep(above, rows[first])
+                if job.complete:
+                    self._finish_prefix(job, rows[first + count - 1] if count else None)
             first += count
         if drawing:
             self._draw(drawing, rows if len(drawn_rows) == total else rows[drawn_rows])

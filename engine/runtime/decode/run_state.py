@@ -104,6 +104,7 @@ class RunState:
             calculated_tokens=shared.calculated_tokens,
             first_token_at=self.first_token_at,
             token_logprobs=tuple(shared.logprobs) if request.tell_logprobs else (),
+            kept_open=shared.kept_open,
         )
         self.prompt_tokens = self.reevaluated_tokens = self.shared_tokens = self.reused_tokens = 0
         return result

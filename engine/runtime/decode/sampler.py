@@ -109,6 +109,10 @@ class Sampler:
 
     def _accept(self, shared: SharedSequence, token: int, logprob: float, result: SamplingResult) -> None:
         """Add a token to a sequence, as far as its children have an allowance."""
+        if shared.text.kept and self._piece(token) == shared.text.kept:
+            shared.kept_open = True
+            result.ended.append((shared, FinishReason.STEP))
+            return
         group = shared.group
         if group.allowance is not None:
             if group.allowance <= 0:
@@ -142,11 +146,7 @@ class Sampler:
 
     def _end_of(self, shared: SharedSequence, token: int) -> FinishReason | None:
         """Return why a sequence ends with its last token, None if it goes on."""
-        try:
-            piece = self._pieces[token]
-        except KeyError:
-            piece = None if self._vocabulary.is_end(token) else self._vocabulary.piece(token, special=False)
-            self._pieces[token] = piece
+        piece = self._piece(token)
         if piece is None:
             return FinishReason.EOS
         ended = shared.text.add(piece, early=len(shared.tokens) < shared.min_tokens)
@@ -155,6 +155,15 @@ class Sampler:
         if len(shared.tokens) >= shared.max_tokens:
             return FinishReason.LENGTH
         return FinishReason.CONTEXT if len(shared.target) >= self._longest_path else None
+
+    def _piece(self, token: int) -> bytes | None:
+        """Return the bytes of a token, None for one that ends the text."""
+        try:
+            return self._pieces[token]
+        except KeyError:
+            piece = None if self._vocabulary.is_end(token) else self._vocabulary.piece(token, special=False)
+            self._pieces[token] = piece
+            return piece
 
     @staticmethod
     def _end_exhausted(sequences: Sequence[SharedSequence], result: SamplingResult) -> None:

@@ -60,7 +60,7 @@ class SharedSequence(Job):
     calculator. `shared_tokens` counts the tokens that were evaluated for one child instead of more. `line` is the
     unfinished line before the step, None without a calculator. Of the tokens, `calculated_tokens` were put in by the
     calculator, and the last `ahead` of these wait for their evaluation together with the token before them. `penalised`
-    counts the tokens that the path has drawn, None without penalties.
+    counts the tokens that the path has drawn, None without penalties. `kept_open` is as in StepResult.
     """
 
     children: list[ChildSequence]
@@ -78,6 +78,7 @@ class SharedSequence(Job):
     calculated_tokens: int
     ahead: int
     penalised: Counter[int] | None
+    kept_open: bool
     _path: list[int]
 
     def __init__(self, parent: PrefixNode, like: StepRequest, text: StepText, group: RequestGroup) -> None:
@@ -89,6 +90,7 @@ class SharedSequence(Job):
         self.tokens, self.logprob, self.logprobs, self.active, self.shared_tokens = [], 0.0, [], False, 0
         self.line = like.line if like.calculator else None
         self.calculated_tokens = self.ahead = 0
+        self.kept_open = False
         self.penalised = Counter(parent.after_prompt()) if like.sampling.penalises else None
 
     def branch(self, children: list[ChildSequence]) -> SharedSequence:
@@ -179,10 +181,16 @@ def shared_sequences_of(
     for parent, request in requests:
         limits = (request.to_the_end, request.sampling, request.max_tokens, request.min_tokens)
         key = (parent, *limits, request.opened, request.call, request.calculator, request.line, request.stop)
+        key = (*key, request.thought)
         shared = found.get(key)
         if shared is None:
             text = StepText(
-                step, to_the_end=request.to_the_end, opened=request.opened, stop=request.stop, call=request.call
+                step,
+                to_the_end=request.to_the_end,
+                opened=request.opened,
+                stop=request.stop,
+                call=request.call,
+                thought=request.thought,
             )
             shared = found[key] = SharedSequence(parent, request, text, group)
         shared.children.append(ChildSequence(request, request.seed & _SEED_MASK))

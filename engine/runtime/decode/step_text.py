@@ -10,8 +10,10 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from ramify.sampling_params import StepFormat
+from ramify.sampling_params import StepFormat, ThoughtSteps
 from ramify.search.node import FinishReason
+
+from .thought_text import ThoughtText
 
 _MARKS = re.compile(
     r"^[ \t]*(?P<fence>```|~~~)|(?P<dollars>\$\$)|(?P<open>\\\[)|(?P<close>\\\])"
@@ -225,10 +227,20 @@ class StepText:
     `format` says where step and path end; None means only where the model ends its text. A step `to_the_end` ends with
     its path. `opened` is the block that the text before left open (see `open_block`), and `call` the text that ends the
     call of a tool in which it left off. `stop` is a pattern that ends the path beside that of the format, "" for none.
+    `thought` says where a step in a thought ends, None outside of thoughts; no stop sequence ends the path there.
+
+    `kept` are the bytes of the token that closes a thought if the step ends before it, b"" if not.
     """
 
     def __init__(
-        self, format: StepFormat | None, *, to_the_end: bool = False, opened: str = "", stop: str = "", call: str = ""
+        self,
+        format: StepFormat | None,
+        *,
+        to_the_end: bool = False,
+        opened: str = "",
+        stop: str = "",
+        call: str = "",
+        thought: ThoughtSteps | None = None,
     ) -> None:
         self._format = None if to_the_end else format
         self._pattern = None if to_the_end or format is None else step_pattern(format)
@@ -236,6 +248,8 @@ class StepText:
         self._longest_stop = len(stop)
         self._opened = opened
         self._call = _Call(format.calls, call) if format is not None and format.calls else None
+        self._thought = None if thought is None else ThoughtText(thought)
+        self.kept = thought.close.encode() if thought is not None and thought.keeps_on else b""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._whole = True
         self._blocks: _WholeBlocks | None = None
@@ -249,6 +263,7 @@ class StepText:
         other._longest_stop = self._longest_stop
         other._searched, other._passed, other._unmatched = self._searched, self._passed, self._unmatched
         other._blocks, other._call = copy(self._blocks), copy(self._call)
+        other._thought, other.kept = copy(self._thought), self.kept
         other._decoder.setstate(self._decoder.getstate())
         return other
 
@@ -268,10 +283,16 @@ class StepText:
         else:
             self.text += self._decoder.decode(piece)
             self._whole = not self._decoder.getstate()[0]
-        if self._stop and self._cut():
+        if self._thought is None and self._stop and self._cut():
             return FinishReason.EOS
         if self._call is not None and (called := self._call.look(self.text)) is not False:
             return FinishReason.STEP if called else None
+        if self._thought is not None:
+            if self._thought.look(self.text):
+                return FinishReason.STEP
+            if not self._thought.over:
+                return None
+            self._thought = None
         format, pattern = self._format, self._pattern
         if format is None or pattern is None:
             return None

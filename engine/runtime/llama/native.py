@@ -144,9 +144,13 @@ class Vocabulary:
 
     @cached_property
     def _marks(self) -> frozenset[int]:
-        """Tokens that are marks of thoughts."""
-        found = (self.encode(text, special=True) for each in KNOWN_MARKS for text in (each.open, each.close))
-        return frozenset(tokens[0] for tokens in found if len(tokens) == 1)
+        """Tokens that are marks of thoughts, and those that marks of channels are made of."""
+        found = [self.encode(text, special=True) for each in KNOWN_MARKS for text in (each.open, each.close)]
+        marks = {tokens[0] for tokens in found if len(tokens) == 1}
+        channels = [self.encode(text, special=True) for text in ("<|channel|>", "<|message|>", "<|start|>", "<|end|>")]
+        if all(len(tokens) == 1 for tokens in channels):
+            marks |= {tokens[0] for tokens in channels}
+        return frozenset(marks)
 
     @cached_property
     def ends(self) -> frozenset[int]:
