@@ -103,7 +103,9 @@ class StreamedText:
         ends = self._thinking and (bool(text) or choice.finish_reason == "stop")
         if ends:
             self._thinking = False
-            text = f"\n{SERVER_THOUGHTS.close}\n\n{text}"
+            end = f"\n{SERVER_THOUGHTS.close}\n\n"
+            self._passed = len(self._head) + len(self.raw) + len(thought) + len(end)
+            text = end + text
         return thought + text
 
     def _whole_characters(self, text: str, *, last: bool) -> str:

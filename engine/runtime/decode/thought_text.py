@@ -7,7 +7,7 @@ import re
 from ramify.sampling_params import ThoughtSteps
 
 _LINE_END = re.compile(r"\n\s*\Z")
-_SENTENCE_END = re.compile(r"(?:[^\d\s.][.!?…]+[\"')\]*]*|[。！？]|\n)\s*\Z")
+_SENTENCE_END = re.compile(r"(?:(?:[^\d\s.]\.+|[!?…。！？])[\"')\]*]*|\n)\s*\Z")
 
 
 class ThoughtText:
