@@ -285,6 +285,9 @@ def test_ones_own_step_pattern() -> None:
         custom_step_format("x*")
     with pytest.raises(UsageError, match="did you mean 'blank-line'"):
         step_format("blankline")
+    with pytest.raises(UsageError, match="has 6,000 characters; give one of 500 at most"):
+        step_format(f"regex:{'regex:' * 1000}")
+    split_steps("| a | b |\n" * 800, step_format(f"regex:{'ab' * 250}"))
     with pytest.raises(UsageError, match="takes too much time or memory to compile"):
         step_format("regex:(?:(?:(?:(?:a){100}){100}){100}){100}")
     assert split_steps("a;b;;c", step_format("regex:(?<!;);(?!;)")) == ["a;", "b;;c"]

@@ -393,7 +393,7 @@ def fuzz(name: str, seconds: float) -> int:
 
     while time.monotonic() < end_s:
         checks = settings(
-            max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=False
+            max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=False
         )
         seed(start + count)(checks(given(target.inputs)(one)))()
     return count

@@ -39,9 +39,10 @@ async def test_a_completion_has_the_winning_path_and_the_search(serving):
 
 
 @pytest.mark.parametrize("include_usage", [False, True])
-async def test_a_stream_tells_the_standing_and_then_the_text(serving, include_usage):
+async def test_a_stream_tells_the_standing_and_then_the_text(serving, include_usage, monkeypatch):
+    monkeypatch.setattr("ramify.server.completions.UPDATE_S", 0.02)
     options = {"stream_options": {"include_usage": True}} if include_usage else {}
-    async with serving(delay_s=0.15) as server, server.client() as client:
+    async with serving(delay_s=0.02) as server, server.client() as client:
         stream = await client.chat.completions.create(
             model="scripted", messages=user(), stream=True, extra_body={"ramify": {"strategy": "majority"}}, **options
         )

@@ -116,7 +116,7 @@ def test_search_finds_marks_and_unfolds(opened: OpenPage) -> None:
 
 
 def test_replay_shows_the_tree_as_it_was(opened: OpenPage) -> None:
-    tree = random_tree(40)
+    tree = random_tree(16)
     page = opened(solution_of(tree).to_html())
     slider = "input[type=range]"
     page.fill(slider, "1")
