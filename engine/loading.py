@@ -157,9 +157,9 @@ class _Loader:
             return await self._remote_policy(str(name))
         ref = resolve_model(name)
         await to_thread.run_sync(_check_prompt, self._config, abandon_on_cancel=True)
-        begun = await self._begin(
-            FileUse(ref.path), muted=muted_ids(check_gguf(ref.path).metadata), vocabulary=rewarded
-        )
+        muted = muted_ids(check_gguf(ref.path).metadata)
+        drafts = self._config.draft != "off"
+        begun = await self._begin(FileUse(ref.path), muted=muted, vocabulary=rewarded, drafts=drafts)
         await self._begin_reward(reward, ref.path)
         loaded = await _ready(begun)
         choose = partial(
@@ -198,12 +198,20 @@ class _Loader:
         use = FileUse(path, states, rank)
         return await _ready(self._begun.pop(use, None) or await self._begin(use))
 
-    async def _begin(self, use: FileUse, *, muted: tuple[int, ...] = (), vocabulary: bool = True) -> list[LoadedModel]:
+    async def _begin(
+        self, use: FileUse, *, muted: tuple[int, ...] = (), vocabulary: bool = True, drafts: bool = False
+    ) -> list[LoadedModel]:
         """Begin to load a file into every worker."""
         settings = self._config
         SETTINGS["workers"].verify(settings.workers)
         config = ModelConfig.of(
-            settings, use.path, threads=_threads(settings, use.path), states=use.states, rank=use.rank, muted=muted
+            settings,
+            use.path,
+            threads=_threads(settings, use.path),
+            states=use.states,
+            rank=use.rank,
+            muted=muted,
+            drafts=drafts,
         )
         while len(self._runtimes) < settings.workers:
             # All workers load the same files; the first one's progress stands for all.

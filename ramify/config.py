@@ -37,6 +37,8 @@ DEFAULT_MODEL = "demo-m"
 
 IsolationWord = Literal["process", "thread"]
 """Place of native code: a worker process of its own, or a thread of this process."""
+DraftWord = Literal["off", "lookup"]
+"""What drafts the next tokens: nothing, or the texts of the run."""
 ThinkingWord = Literal["auto", "on", "off"]
 """Whether a model thinks before it replies; "auto" leaves that to its chat template."""
 
@@ -99,7 +101,8 @@ class EngineConfig(ModelSettings):
     thread of this process. `workers` load the models once each, and a run goes to the least busy one; with GPUs, each
     worker takes one in turn. `prompt_preset` and `step_format` None mean what the model file says, else what suits its
     kind (see `ramify.engine.policy.prompts`), and `system_prompt` None the preset's message, "" none. `thinking`
-    switches the thoughts of a model that thinks. `reward_spec` is
+    switches the thoughts of a model that thinks. `draft` "lookup" drafts
+    the policy's next tokens from the run's texts. `reward_spec` is
     the format of the reward model: a built-in name, or the path of a TOML or JSON file; None means what the file says.
     `profile` is the path of a file that `ramify calibrate` made, for the strategy "auto"; None means the bundled one.
 
@@ -184,11 +187,20 @@ class EngineConfig(ModelSettings):
         explanation="`on` or `off` switches the thoughts of a model that thinks before it replies, `auto` leaves them "
         "to its chat template ([prompts.md](prompts.md)); answers are read from the reply alone",
     )
+    draft: DraftWord = setting(
+        "off",
+        choices=get_args(DraftWord),
+        help="Evaluate likely next tokens ahead, from the run's own texts.",
+        explanation="`lookup` evaluates the next tokens of up to four paths ahead where the prompt or another path of "
+        "the run went on the same way; the answers stay the same. `off` by default: it pays on GPUs and where texts "
+        "are copied, and stops by itself where it does not ([speed.md](speed.md#drafts)). Not for servers",
+    )
 
     def __post_init__(self) -> None:
         # The other settings are checked when the models are loaded with them.
         SETTINGS["isolation"].verify(self.isolation)
         SETTINGS["thinking"].verify(self.thinking)
+        SETTINGS["draft"].verify(self.draft)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+_LEFT_OUT = ("calculated_tokens", "reused_tokens", "probe_tokens", "drafted_tokens", "rejected_tokens")
+"""Counts that are left out of JSON where they are 0."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleUsage:
@@ -18,8 +21,10 @@ class RoleUsage:
     `shared_tokens` are those of the generated ones that were not evaluated by themselves, since another path had drawn
     the same tokens so far. `calculated_tokens` are those of the generated ones that the calculator put in instead of
     their being sampled, and `probe_tokens` those that probes of thoughts wrote. `reused_tokens` are those of the cached
-    ones that are part of the prompt: another run with the same beginning had evaluated them. `flops` is 2 x parameters
-    x (prompt + generated + reevaluated tokens), the forward-pass estimate of Kaplan et al. (arXiv 2001.08361, section
+    ones that are part of the prompt: another run with the same beginning had evaluated them. `drafted_tokens` are those
+    of the generated ones that were evaluated as part of a draft, together with a token before them, and
+    `rejected_tokens` are tokens of drafts that were evaluated and not drawn. `flops` is 2 x parameters x (prompt +
+    generated + reevaluated + rejected tokens), the forward-pass estimate of Kaplan et al. (arXiv 2001.08361, section
     2.1), as if no token were shared; 0.0 if the number of parameters is unknown.
     """
 
@@ -32,6 +37,8 @@ class RoleUsage:
     calculated_tokens: int = 0
     reused_tokens: int = 0
     probe_tokens: int = 0
+    drafted_tokens: int = 0
+    rejected_tokens: int = 0
 
     def __add__(self, other: RoleUsage) -> RoleUsage:
         return RoleUsage(
@@ -44,12 +51,14 @@ class RoleUsage:
             calculated_tokens=self.calculated_tokens + other.calculated_tokens,
             reused_tokens=self.reused_tokens + other.reused_tokens,
             probe_tokens=self.probe_tokens + other.probe_tokens,
+            drafted_tokens=self.drafted_tokens + other.drafted_tokens,
+            rejected_tokens=self.rejected_tokens + other.rejected_tokens,
         )
 
     @property
     def evaluated_tokens(self) -> int:
         """Tokens that cost a forward pass, if each path pays for all of its own."""
-        return self.prompt_tokens + self.generated_tokens + self.reevaluated_tokens
+        return self.prompt_tokens + self.generated_tokens + self.reevaluated_tokens + self.rejected_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +101,12 @@ class Usage:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; `tokens_per_s`, `total_tokens` and `flops` are included as derived figures.
 
-        `calculated_tokens`, `reused_tokens` and `probe_tokens` are left out where they are 0.
+        Counts of tokens that not every run has, such as `calculated_tokens`, are left out where they are 0.
         """
         derived = {"tokens_per_s": self.tokens_per_s, "total_tokens": self.total_tokens, "flops": self.flops}
         data = asdict(self)
         for role in (data["policy"], data["reward"]):
-            for name in ("calculated_tokens", "reused_tokens", "probe_tokens"):
+            for name in _LEFT_OUT:
                 if not role[name]:
                     del role[name]
         return {**data, **derived}

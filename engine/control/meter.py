@@ -168,7 +168,7 @@ class Meter:
         """Add a written step, or the answer of a probe, to the usage, and take it off what is reserved for it."""
         if result.generated_tokens:
             self._note_first_token(result.first_token_at)
-        evaluated = result.prompt_tokens + result.generated_tokens + result.reevaluated_tokens
+        evaluated = result.prompt_tokens + result.generated_tokens + result.reevaluated_tokens + result.rejected_tokens
         self._policy += RoleUsage(
             prompt_tokens=result.prompt_tokens,
             cached_tokens=result.cached_tokens,
@@ -178,6 +178,8 @@ class Meter:
             calculated_tokens=result.calculated_tokens,
             reused_tokens=result.reused_tokens,
             probe_tokens=result.generated_tokens if probe else 0,
+            drafted_tokens=result.drafted_tokens,
+            rejected_tokens=result.rejected_tokens,
             flops=self.price.policy_flops * evaluated,
         )
         self.nodes += not probe

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from ramify.errors import RewardContextExceeded, RewardError
 from ramify.reward.calculator import drawn_tokens
-from ramify.reward.protocol import ReadRequest, ReadResult, ScoredStep, ScoreUsage, Tokenizer
+from ramify.reward.protocol import ReadRequest, ReadResult, ScoredStep, ScoreUsage
 from ramify.reward.tokens import Segment, SegmentEncoder, tokenizer_adds_space
 
+from ..policy.prompts.prompt_format import PromptFormat
 from ..runtime.messages import common_prefix
 from ..runtime.serve.loaded_model import LoadedModel
 from ..runtime.serve.token_tree import TokenTree
-
-EncodePrompt = Callable[[str, Tokenizer], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +33,15 @@ class PathLikelihood:
 
 
 class LikelihoodModel:
-    """A language model that reads paths. `encode_prompt` gives the tokens of a question's prompt.
+    """A language model that reads paths. `prompt` is the form in which it gets a question.
 
     `exact` takes the tokens of a step as they were generated, for the model that generated them; else, and where they
     are not known, its text is tokenised.
     """
 
-    def __init__(self, model: LoadedModel, encode_prompt: EncodePrompt, *, exact: bool = False) -> None:
+    def __init__(self, model: LoadedModel, prompt: PromptFormat, *, exact: bool = False) -> None:
         self._model = model
-        self._encode_prompt = encode_prompt
+        self._format = prompt
         self._encoder = SegmentEncoder(model.tokenizer)
         self._whole = tokenizer_adds_space(model.tokenizer)
         self._exact = exact
@@ -69,11 +68,12 @@ class LikelihoodModel:
 
     async def open_tree(self, question: str) -> tuple[tuple[int, ...], TokenTree, int]:
         """Return a question's prompt, its token tree, and the longest path; raises as `open`."""
-        prompt = tuple(self._encode_prompt(question, self._model.tokenizer))
+        prompt = self._format.encode(question, self._model.tokenizer)
         limit = self._model.info.context_tokens
         if len(prompt) >= limit:
             raise RewardContextExceeded(nodes=(), tokens=len(prompt), limit=limit)
-        return prompt, await self._model.open_run(prompt), limit
+        shared = self._format.shared_tokens(question, prompt, self._model.tokenizer)
+        return prompt, await self._model.open_run(prompt, shared=shared), limit
 
     def pieces(self, tokens: Sequence[int]) -> list[bytes]:
         """Return the text of each token."""

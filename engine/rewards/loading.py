@@ -273,14 +273,14 @@ def _splitter(policy: PolicyModel | None) -> Callable[[str], list[str]] | None:
 def _confidence(kind: ConfidenceName, policy: PolicyModel | None, name: str) -> RewardModel:
     if not isinstance(policy, LlamaPolicy):
         raise reads_no_policy(kind)
-    model = LikelihoodModel(policy.model, policy.prompt.encode, exact=True)
+    model = LikelihoodModel(policy.model, policy.prompt, exact=True)
     size = policy.model.info.vocabulary_size
     return ConfidenceReward(kind, model, vocabulary_size=size, name=name, own=True)
 
 
 def reader(loaded: LoadedModel, preset: str | None) -> LikelihoodModel:
     """Return a loaded model as a reader of paths, with the prompt of `preset`, None for what suits its file."""
-    return LikelihoodModel(loaded, judge_prompt(loaded, preset).encode)
+    return LikelihoodModel(loaded, judge_prompt(loaded, preset))
 
 
 def judge_prompt(loaded: LoadedModel, preset: str | None) -> PromptFormat:

@@ -17,7 +17,8 @@ from ramify.sampling_params import StepFormat, TokenSampling, node_seed
 
 from ..policy.prompts.presets import PromptPreset
 from ..policy.prompts.prompt import prompt_segments, special_tokens
-from ..runtime.messages import ROOT, StepRequest, StepResult
+from ..policy.prompts.prompt_format import LEAST_SHARED_TOKENS
+from ..runtime.messages import ROOT, StepRequest, StepResult, common_prefix
 from ..runtime.serve.loaded_model import LoadedModel
 from ..runtime.serve.token_tree import TokenTree
 
@@ -30,13 +31,16 @@ DECISION_TOKENS = 32
 _PLAIN = PromptPreset(name="verifier", system=None, base_template=QUESTION, step_format="line")
 
 _PLACEHOLDERS = re.compile(f"({re.escape(QUESTION)}|{re.escape(SOLUTION)})")
+_OTHER_STEPS = ("0", "Why?")
+"""Steps that begin unlike each other."""
 _OWN_LABEL = re.compile(r"^\s*Step \d+:\s*")
 
 
 class VerifierReward:
     """A model that writes a verification of the steps so far and then says yes or no.
 
-    Every path is a prompt of its own, shared by its chains alone, so this costs by far more than a model that reads.
+    Every path is a prompt of its own, which has only what stands before the first step in common with others, so this
+    costs by far more than a model that reads.
     Chains run in the background: while the policy writes, they get a share of the steps only.
     Code that a chain writes is text: nothing is ever executed.
 
@@ -106,6 +110,7 @@ class VerifierSession:
         self._reward = reward
         self._question = question
         self._limiter = anyio.CapacityLimiter(PARALLEL_PATHS)
+        self._probes = list[tuple[int, ...]]()
         self.usage = ScoreUsage()
         """Tokens used since the session was opened."""
 
@@ -146,7 +151,7 @@ class VerifierSession:
         """Do nothing; nothing is held between calls."""
 
     async def _verify(self, step: ScoredStep, prompt: tuple[int, ...], room: int) -> float:
-        tree = await self._reward.model.open_run(prompt, background=True)
+        tree = await self._reward.model.open_run(prompt, background=True, shared=self._shared_tokens(prompt))
         try:
             chains = await self._chains(tree, step, room)
             results = await tree.read([self._verdict(tree.new_id(), chain, step) for chain in chains])
@@ -182,6 +187,12 @@ class VerifierSession:
         for each in found.values():
             self._count(each)
         return [found[request.child] for request in requests]
+
+    def _shared_tokens(self, prompt: tuple[int, ...]) -> int:
+        """Return how many tokens the prompts of all paths of the question begin with; 0 if they are few."""
+        self._probes = self._probes or [self._reward.prompt(self._question, (text,)) for text in _OTHER_STEPS]
+        shared = min(common_prefix(prompt, probe) for probe in self._probes)
+        return shared if shared >= LEAST_SHARED_TOKENS else 0
 
     def _verdict(self, node: int, chain: StepResult, step: ScoredStep) -> ReadRequest:
         """Return the request for the verdict after a chain, from which the stop itself is cut."""

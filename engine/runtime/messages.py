@@ -107,6 +107,8 @@ class StepResult:
     shared_tokens: int = 0
     calculated_tokens: int = 0
     reused_tokens: int = 0
+    drafted_tokens: int = 0
+    rejected_tokens: int = 0
     first_token_at: float | None = field(default=None, compare=False)
     token_logprobs: tuple[float | None, ...] = ()
     kept_open: bool = False

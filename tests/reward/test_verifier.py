@@ -212,9 +212,9 @@ async def test_chains_run_in_the_background(tiny: Tiny, tmp_path: Path, monkeypa
         opened: list[bool] = []
         plain = reward.model.open_run
 
-        async def noting(prompt: Any, *, background: bool = False) -> Any:
+        async def noting(prompt: Any, *, background: bool = False, shared: int = 0) -> Any:
             opened.append(background)
-            return await plain(prompt, background=background)
+            return await plain(prompt, background=background, shared=shared)
 
         monkeypatch.setattr(reward.model, "open_run", noting)
         session = await reward.open("?")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from .jobs import Job
 from .prefix_cache import KVCells
+from .shared_sequences import SharedSequence
 
 
 class DecodeContext(KVCells, Protocol):
@@ -46,15 +47,42 @@ class BatchEntry(NamedTuple):
     rows: int
 
 
+@dataclass(eq=False, slots=True)
+class Draft:
+    """Tokens that may follow a sequence's path, `accepted` of which were drawn so far.
+
+    `start` is the length of the path before; the logits after the tokens begin at row `first_row`.
+    """
+
+    job: SharedSequence
+    tokens: list[int]
+    start: int
+    first_row: int
+    accepted: int = 0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the token that was drawn last is the next one of the draft."""
+        place, path = self.start + self.accepted, self.job.target
+        return self.accepted < len(self.tokens) and len(path) == place + 1 and path[place] == self.tokens[self.accepted]
+
+    @property
+    def refuted(self) -> bool:
+        """Whether another token was drawn than the next one of the draft."""
+        place, path = self.start + self.accepted, self.job.target
+        return self.accepted < len(self.tokens) and len(path) > place and path[place] != self.tokens[self.accepted]
+
+
 @dataclass(slots=True)
 class Batch:
-    """Entries, and what they are in llama.cpp's terms: flat lists with one element a token."""
+    """Entries, and what they are in llama.cpp's terms: flat lists with one element a token. Drafts come last."""
 
     entries: list[BatchEntry] = field(default_factory=list[BatchEntry])
     tokens: list[int] = field(default_factory=list[int])
     positions: list[int] = field(default_factory=list[int])
     sequences: list[int] = field(default_factory=list[int])
     outputs: list[bool] = field(default_factory=list[bool])
+    drafts: list[Draft] = field(default_factory=list[Draft])
 
     def add_last(self, job: Job) -> None:
         """Append the last token of a job that misses no other; most batches consist of these."""
@@ -76,6 +104,16 @@ class Batch:
         self.positions += range(start, end)
         self.sequences += [job.sequence.id] * (end - start)
         self.outputs += flags
+
+    def add_draft(self, job: SharedSequence, tokens: list[int]) -> None:
+        """Append tokens that may follow a job's last one, which is in the batch; the logits after each are read."""
+        assert job.sequence is not None
+        start, first_row = len(job.target), sum(self.outputs)
+        self.drafts.append(Draft(job, tokens, start, first_row))
+        self.tokens += tokens
+        self.positions += range(start, start + len(tokens))
+        self.sequences += [job.sequence.id] * len(tokens)
+        self.outputs += [True] * len(tokens)
 
 
 def batch_of(jobs: list[Job], *, room: int, singles: int) -> Batch:

@@ -45,10 +45,13 @@ class DecodeTimer:
     def count(self, batch: Batch, seconds: float) -> None:
         """Count a call, its sampling included.
 
-        Calls with one token for each sequence are steps; those that mostly read are prompts; mixed ones do not count.
+        Calls with one token for each sequence are steps; those that mostly read are prompts; mixed ones and
+        those with drafts do not count.
         """
         if self._first:
             self._first = False
+            return
+        if batch.drafts:
             return
         entries, tokens = len(batch.entries), len(batch.tokens)
         if tokens == entries:

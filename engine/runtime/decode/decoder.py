@@ -33,8 +33,9 @@ from ..messages import (
     Statistics,
     StepRequest,
 )
-from .batch import Batch, DecodeContext
+from .batch import Batch, DecodeContext, Draft
 from .counters import DecodeCounters, DecodeTimer
+from .drafts import Drafter
 from .jobs import Job, PrefixJob, ReadJob, read_row
 from .prefix_cache import LogitsCache, PrefixCache, PrefixNode
 from .run_state import RunState
@@ -49,7 +50,8 @@ class Decoder:
 
     `max_lanes` bounds the shared sequences that generate at a time. `muted` are ids that are never drawn.
     `batch_tokens` bounds the tokens of a decode; None for as many as the context takes. `timed` says whether the time
-    of decodes is kept.
+    of decodes is kept. `draft_cost` is the time of a further token in a decode in terms of a decode of one; None means
+    no drafts.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Decoder:
         muted: tuple[int, ...] = (),
         batch_tokens: int | None = None,
         timed: bool = False,
+        draft_cost: float | None = None,
     ) -> None:
         self._context = context
         self._batch_tokens = min(batch_tokens or context.batch_tokens, context.batch_tokens)
@@ -72,6 +75,8 @@ class Decoder:
         self._logits = LogitsCache(context.vocabulary_size)
         self._counters = DecodeCounters()
         self._timer = DecodeTimer() if timed else None
+        self._drafter = None if draft_cost is None else Drafter(draft_cost, longest_path=context.longest_path)
+        self._too_full_for_drafts = False
         self._results: list[RunResult] = []
         self._failures: dict[int, str] = {}
 
@@ -241,6 +246,8 @@ class Decoder:
             for sequence in [each for each in node.sequences if each.node is node]:
                 self._cache.free(sequence)
         self._prefixes.close(run)
+        if self._drafter is not None:
+            self._drafter.close_run(run)
         self._results = [each for each in self._results if each[0] != run]
 
     # Reports
@@ -281,14 +288,20 @@ class Decoder:
         self._admit()
         context, scheduler = self._context, self._scheduler
         batch = scheduler.next_batch(room=self._batch_tokens, singles=context.single_tokens)
+        if self._drafter is not None and not self._too_full_for_drafts:
+            self._drafter.extend(batch, self._batch_tokens)
         if batch.entries:
             started_s = time.perf_counter()
             code = context.decode(batch.tokens, batch.positions, batch.sequences, batch.outputs)
             decoded_s = time.perf_counter()
             if code == 0:
+                self._too_full_for_drafts = False
                 self._counters.count(batch)
                 scheduler.decoded(batch)
                 self._take(batch)
+            elif batch.drafts:
+                # They would not fit; the same without them may.
+                self._too_full_for_drafts = True
             elif not scheduler.make_room():
                 self._give_up(batch.entries[0].job)
             ended_s = time.perf_counter()
@@ -329,7 +342,7 @@ class Decoder:
             if sequence is not None:
                 self._cache.free(sequence)
         outputs = frozenset((len(parent.path) - 1,))
-        above = parent.parent
+        above = None if parent.is_prompt else parent.parent
         if above is not None and above.logits is None and any(child.request.beside for child in shared.children):
             outputs |= {len(above.path) - 1}
         self._after_prefix(shared, parent, outputs=outputs)
@@ -382,7 +395,8 @@ class Decoder:
     def _take(self, batch: Batch) -> None:
         """Record an evaluated batch and hand out its rows."""
         total = sum(entry.rows for entry in batch.entries)
-        rows = self._context.logits(total) if total else np.empty((0, 0), dtype=np.float32)
+        drafted = sum(len(draft.tokens) for draft in batch.drafts)
+        rows = self._context.logits(total + drafted) if total else np.empty((0, 0), dtype=np.float32)
         logits = rows
         drawing: list[SharedSequence] = []
         drawn_rows: list[int] = []
@@ -405,7 +419,34 @@ class Decoder:
                     self._finish_prefix(job, rows[first + count - 1] if count else None)
             first += count
         if drawing:
-            self._draw(drawing, rows if len(drawn_rows) == total else rows[drawn_rows])
+            for draft in batch.drafts:
+                draft.job.unverified = len(draft.tokens)
+            self._draw(drawing, rows[:total] if len(drawn_rows) == total else rows[drawn_rows])
+            if batch.drafts:
+                self._verify(batch.drafts, rows)
+
+    def _verify(self, drafts: list[Draft], rows: npt.NDArray[np.float32]) -> None:
+        """Draw on from the rows of drafts as long as what is drawn is what was drafted, and drop the rest of them."""
+        going = drafts
+        while going := [each for each in going if each.agrees and each.job in self._scheduler.working]:
+            for each in going:
+                each.accepted += 1
+                each.job.advance(each.start + each.accepted)
+                each.job.unverified -= 1
+                each.job.drafted_tokens += 1
+            self._draw([each.job for each in going], rows[[each.first_row + each.accepted - 1 for each in going]])
+        for each in drafts:
+            self._drop_draft(each.job)
+        if self._drafter is not None:
+            self._drafter.learn(drafts)
+
+    def _drop_draft(self, shared: SharedSequence) -> None:
+        """Free the cells of drafted tokens that were not drawn."""
+        if shared.unverified:
+            assert shared.sequence is not None
+            self._context.cut(shared.sequence.id, shared.sequence.length)
+            shared.rejected_tokens += shared.unverified
+            shared.unverified = 0
 
     def _take_read(
         self, job: ReadJob, start: int, end: int, rows: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]
@@ -479,6 +520,7 @@ class Decoder:
 
     def _end(self, shared: SharedSequence, reason: FinishReason) -> None:
         """End a sequence: keep its cells if anything may follow, and add its children's results."""
+        self._drop_draft(shared)
         node, sequence = shared.node.child(tuple(shared.tokens)), shared.sequence
         if not node.ids:
             # A step that was written before and released: what is evaluated of it now is this one's.

@@ -20,7 +20,7 @@ class RunState:
 
     `nodes` are found by the ids that the engine uses. `background` runs begin their sequences after those of all
     others. `waiting` holds the sequences that have not begun, or have to begin again, `active` counts those at work.
-    `prompt_tokens`, `reevaluated_tokens`, `shared_tokens` and `reused_tokens` are costs that no result has carried yet.
+    The counts of tokens, from `prompt_tokens` to `rejected_tokens`, are costs that no result has carried yet.
     `unread_prefix` counts the tokens of the prompt that another run may have evaluated, 0 once that is known.
     `first_token_at` is as in StepResult.
     """
@@ -33,6 +33,8 @@ class RunState:
     reevaluated_tokens: int = 0
     shared_tokens: int = 0
     reused_tokens: int = 0
+    drafted_tokens: int = 0
+    rejected_tokens: int = 0
     unread_prefix: int = 0
     first_token_at: float | None = None
 
@@ -83,6 +85,8 @@ class RunState:
             self.active -= 1
         self.reevaluated_tokens += shared.reevaluated_tokens
         self.shared_tokens += shared.shared_tokens
+        self.drafted_tokens += shared.drafted_tokens
+        self.rejected_tokens += shared.rejected_tokens
         text = shared.text.close()
         for child in shared.children:
             self.name(child.request.child, node)
@@ -100,6 +104,8 @@ class RunState:
             cached_tokens=shared.cached_tokens + self.reused_tokens,
             reevaluated_tokens=self.reevaluated_tokens,
             reused_tokens=self.reused_tokens,
+            drafted_tokens=self.drafted_tokens,
+            rejected_tokens=self.rejected_tokens,
             shared_tokens=self.shared_tokens,
             calculated_tokens=shared.calculated_tokens,
             first_token_at=self.first_token_at,
@@ -107,6 +113,7 @@ class RunState:
             kept_open=shared.kept_open,
         )
         self.prompt_tokens = self.reevaluated_tokens = self.shared_tokens = self.reused_tokens = 0
+        self.drafted_tokens = self.rejected_tokens = 0
         return result
 
     def read_result(self, job: ReadJob) -> ReadResult:

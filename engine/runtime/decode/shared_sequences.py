@@ -60,7 +60,9 @@ class SharedSequence(Job):
     calculator. `shared_tokens` counts the tokens that were evaluated for one child instead of more. `line` is the
     unfinished line before the step, None without a calculator. Of the tokens, `calculated_tokens` were put in by the
     calculator, and the last `ahead` of these wait for their evaluation together with the token before them. `penalised`
-    counts the tokens that the path has drawn, None without penalties. `kept_open` is as in StepResult.
+    counts the tokens that the path has drawn, None without penalties. `kept_open` is as in StepResult. `unverified`
+    cells of a draft lie beyond the length of its cached sequence; `drafted_tokens` had been evaluated as part of a draft
+    when they were drawn, and `rejected_tokens` of drafts were evaluated and not drawn.
     """
 
     children: list[ChildSequence]
@@ -79,6 +81,9 @@ class SharedSequence(Job):
     ahead: int
     penalised: Counter[int] | None
     kept_open: bool
+    unverified: int
+    drafted_tokens: int
+    rejected_tokens: int
     _path: list[int]
 
     def __init__(self, parent: PrefixNode, like: StepRequest, text: StepText, group: RequestGroup) -> None:
@@ -91,7 +96,13 @@ class SharedSequence(Job):
         self.line = like.line if like.calculator else None
         self.calculated_tokens = self.ahead = 0
         self.kept_open = False
+        self.unverified = self.drafted_tokens = self.rejected_tokens = 0
         self.penalised = Counter(parent.after_prompt()) if like.sampling.penalises else None
+
+    @property
+    def path(self) -> list[int]:
+        """The whole path, which grows with each token."""
+        return self._path
 
     def branch(self, children: list[ChildSequence]) -> SharedSequence:
         """Move some of the children, in their order, to a new sequence that has no cached sequence yet."""

@@ -22,7 +22,7 @@ class ModelConfig(ModelSettings):
     `states` loads the model for the reading of final hidden states, and of nothing else; so does `rank` for the
     outputs of the file's own classifier. `gpu_turn` is the number of the worker among several, which take one GPU each
     in turn, None with one. `muted` are ids that are never drawn, because their rows in the output matrix hold a reward
-    head.
+    head. `drafts` says that next tokens are drafted from the texts of a run.
 
     Raises:
         UsageError: if a setting is out of range, or two do not go together.
@@ -35,6 +35,7 @@ class ModelConfig(ModelSettings):
     rank: bool = False
     gpu_turn: int | None = None
     muted: tuple[int, ...] = ()
+    drafts: bool = False
 
     def __post_init__(self) -> None:
         self.verify_loading()

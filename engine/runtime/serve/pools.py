@@ -11,6 +11,7 @@ from dataclasses import fields
 from typing import Protocol, TypeVar
 
 from ..decode.decoder import Decoder
+from ..decode.drafts import GPU_COST, PROCESSOR_COST
 from ..llama.config import ModelConfig
 from ..llama.memory import default_cells, kv_bytes_per_token
 from ..llama.native import Context, Model
@@ -152,6 +153,13 @@ class Pools:
         for context in self._contexts:
             context.close()
 
+    @property
+    def _draft_cost(self) -> float | None:
+        """Time of a further token in a decode in terms of a decode of one; None without drafts."""
+        if not self._config.drafts:
+            return None
+        return GPU_COST if self._model.offloaded else PROCESSOR_COST
+
     def _emptiest(self) -> Decoder:
         homes = list(self._homes.values())
         best = min(self._decoders, key=homes.count)
@@ -172,6 +180,7 @@ class Pools:
                 muted=self._config.muted,
                 batch_tokens=None if self._model.offloaded else most_batch_tokens(parameters, context.threads),
                 timed=parameters >= SLOW_PARAMETERS,
+                draft_cost=self._draft_cost,
             )
         )
 
