@@ -211,6 +211,7 @@ def memory(options: argparse.Namespace, pid: int, address: str, questions: Seque
         through_server(options, pid, address, chosen)
         main.append(round(resident_mib(pid), 1))
         workers.append(round(sum(map(resident_mib, children_of(pid))), 1))
+        print(f"{(part + 1) * count} requests: {main[-1]} + {workers[-1]} MiB", file=sys.stderr)
     total = [sum(both) for both in zip(main, workers, strict=True)]
     half = int(len(total) * WARM_UP)
     return {"memory_mib": main, "worker_memory_mib": workers, "growth": max(total[half:]) / total[half] - 1}

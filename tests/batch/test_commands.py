@@ -216,7 +216,7 @@ def test_the_page_of_a_report_links_to_pages_of_trees(ramify, model, file, tmp_p
     ramify("batch", "run", file, "--out", tmp_path / "a", "--save-trees", *OPTIONS)
     report = tmp_path / "my report.html"
     written = ramify("batch", "report", tmp_path / "a", "--format", "html", "--write", report)
-    assert (written.code, written.out) == (0, "")
+    assert (written.code, written.out) == (0, ""), written.err
     links = [unquote(link) for link in re.findall(r'href="([^"]*)">tree<', report.read_text())]
     pages = [(tmp_path / link).read_text() for link in links]
     assert len(set(links)) == 4
