@@ -10,7 +10,7 @@ import pytest
 from ramify.engine.engine import Engine
 from ramify.engine.testing import ScriptedModel, ScriptedStep
 from ramify.errors import EngineClosed, UsageError
-from ramify.events import AnswerUpdate, BudgetUsed, NodeAdded, NodeScored, RunFinished, RunStarted
+from ramify.events import AnswerUpdate, BudgetUsed, Event, NodeAdded, NodeScored, RunFinished, RunStarted
 from ramify.reward.testing import ScriptedReward
 from ramify.search.budget import Budget
 from ramify.search.node import FinishReason, NodeState, PruneReason
@@ -197,6 +197,21 @@ async def test_a_run_of_which_a_limit_cut_a_step_says_so() -> None:
     assert solution.tree is not None and solution.tree.node(2).finish_reason is FinishReason.BUDGET
     assert (solution.answer, solution.stop_reason) == ("7", StopReason.BUDGET_GENERATED_TOKENS)
     assert (await solve(model, strategy=strategy)).stop_reason is StopReason.COMPLETED
+
+
+async def test_events_are_also_told_in_batches() -> None:
+    model, reward = scripted()
+    batches = list[list[Event]]()
+    async with Engine(model, reward) as engine, engine.run("What is 2+2?", strategy=Rebase(width=2)) as run:
+        while events := await run.next_events():
+            batches.append(events)
+        assert await run.next_events() == []
+        solution = await run.result()
+    told = [event for events in batches for event in events]
+    assert len(batches) < len(told)
+    assert isinstance(told[0], RunStarted)
+    assert isinstance(told[-1], RunFinished) and told[-1].solution is solution
+    assert len([event for event in told if isinstance(event, NodeAdded)]) == 5
 
 
 async def test_stop_gives_the_best_answer_so_far() -> None:
