@@ -86,16 +86,20 @@ async def test_a_search_is_steered(serving: Serving, browsing: Browsing) -> None
 
 
 async def test_past_runs_are_listed_and_compared(serving: Serving, browsing: Browsing) -> None:
+    long = f"How many apples{' and more apples' * 8}?"
     async with serving() as served:
         async with served.http() as http:
-            for question in ("How many apples?", "How many pears?"):
+            for question in (long, "How many pears?"):
                 body = {"model": "scripted", "messages": [{"role": "user", "content": question}]}
                 assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
         async with browsing(served) as page:
             await page.wait_for_selector(".runs li >> nth=1")
             await page.wait_for_selector(".question:text-is('How many pears?')")
             await page.click(".runs [data-run] >> nth=1")
-            await page.wait_for_selector(".question:text-is('How many apples?')")
+            await page.wait_for_selector(f".question:text-is('{long}')")
+            # Long questions are cut off in the list, which is no wider than its panel.
+            wider = "(side => side.scrollWidth - side.clientWidth)(document.querySelector('.side'))"
+            assert await page.evaluate(wider) == 0
             await page.click(".runs li:first-child button[aria-label^=Compare]")
             await page.wait_for_selector(".panel >> nth=1")
             assert "Generated tokens" in await page.inner_text(".compare")
