@@ -274,9 +274,10 @@ def _tests(record: Record, values: Mapping[str, str | None], mapping: Mapping[st
 
 def _joined(value: Any) -> Any:
     """Return the lines of a list of texts, anything else as it is."""
-    if isinstance(value, list) and value and all(isinstance(each, str) for each in cast("list[Any]", value)):
-        return "\n".join(cast("list[str]", value))
-    return value
+    if not isinstance(value, list):
+        return value
+    lines = cast("list[Any]", value)
+    return "\n".join(lines) if lines and all(isinstance(each, str) for each in lines) else lines
 
 
 def _told(record: Record, values: Mapping[str, str | None], mapping: Mapping[str, str]) -> dict[str, Any]:
