@@ -33,7 +33,7 @@ from ..messages import (
     Statistics,
     StepRequest,
 )
-from .batch import Batch, DecodeContext, Draft
+from .batch import Batch, DecodeContext
 from .counters import DecodeCounters, DecodeTimer
 from .drafts import Drafter
 from .jobs import Job, PrefixJob, ReadJob, read_row
@@ -75,7 +75,7 @@ class Decoder:
         self._logits = LogitsCache(context.vocabulary_size)
         self._counters = DecodeCounters()
         self._timer = DecodeTimer() if timed else None
-        self._drafter = None if draft_cost is None else Drafter(draft_cost, longest_path=context.longest_path)
+        self._drafter = None if draft_cost is None else Drafter(context, draft_cost)
         self._too_full_for_drafts = False
         self._results: list[RunResult] = []
         self._failures: dict[int, str] = {}
@@ -422,31 +422,8 @@ class Decoder:
             for draft in batch.drafts:
                 draft.job.unverified = len(draft.tokens)
             self._draw(drawing, rows[:total] if len(drawn_rows) == total else rows[drawn_rows])
-            if batch.drafts:
-                self._verify(batch.drafts, rows)
-
-    def _verify(self, drafts: list[Draft], rows: npt.NDArray[np.float32]) -> None:
-        """Draw on from the rows of drafts as long as what is drawn is what was drafted, and drop the rest of them."""
-        going = drafts
-        while going := [each for each in going if each.agrees and each.job in self._scheduler.working]:
-            for each in going:
-                each.accepted += 1
-                each.job.advance(each.start + each.accepted)
-                each.job.unverified -= 1
-                each.job.drafted_tokens += 1
-            self._draw([each.job for each in going], rows[[each.first_row + each.accepted - 1 for each in going]])
-        for each in drafts:
-            self._drop_draft(each.job)
-        if self._drafter is not None:
-            self._drafter.learn(drafts)
-
-    def _drop_draft(self, shared: SharedSequence) -> None:
-        """Free the cells of drafted tokens that were not drawn."""
-        if shared.unverified:
-            assert shared.sequence is not None
-            self._context.cut(shared.sequence.id, shared.sequence.length)
-            shared.rejected_tokens += shared.unverified
-            shared.unverified = 0
+            if self._drafter is not None and batch.drafts:
+                self._drafter.verify(batch.drafts, rows, self._scheduler.working, self._draw)
 
     def _take_read(
         self, job: ReadJob, start: int, end: int, rows: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]
@@ -520,7 +497,8 @@ class Decoder:
 
     def _end(self, shared: SharedSequence, reason: FinishReason) -> None:
         """End a sequence: keep its cells if anything may follow, and add its children's results."""
-        self._drop_draft(shared)
+        if self._drafter is not None:
+            self._drafter.drop(shared)
         node, sequence = shared.node.child(tuple(shared.tokens)), shared.sequence
         if not node.ids:
             # A step that was written before and released: what is evaluated of it now is this one's.

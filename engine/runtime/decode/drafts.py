@@ -7,11 +7,18 @@ path gets the tokens that it would get without drafts, at any temperature and wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from .batch import Batch, Draft
+import numpy as np
+import numpy.typing as npt
+
+from .batch import Batch, DecodeContext, Draft
+from .jobs import Job
 from .shared_sequences import SharedSequence
+
+Rows = npt.NDArray[np.float32]
+Draw = Callable[[list[SharedSequence], Rows], None]
 
 MOST_SEQUENCES = 4
 """Sequences in a decode up to which drafts are evaluated: a wider decode has no time to spare."""
@@ -77,14 +84,15 @@ class RunDrafts:
 
 
 class Drafter:
-    """Adds drafts to the batches of one decoder. `cost` is the time of a further token in terms of a decode of one.
+    """Adds drafts to the batches of one context, and draws from them.
 
-    The length of a draft follows from the run's own counts, not from the clock.
+    `cost` is the time of a further token in a decode in terms of a decode of one. The length of a draft follows from
+    the run's own counts, not from the clock.
     """
 
-    def __init__(self, cost: float, *, longest_path: int) -> None:
+    def __init__(self, context: DecodeContext, cost: float) -> None:
+        self._context = context
         self._cost = cost
-        self._longest_path = longest_path
         self._runs: dict[int, RunDrafts] = {}
 
     def extend(self, batch: Batch, room: int) -> None:
@@ -100,7 +108,7 @@ class Drafter:
             most = min(
                 room - len(batch.tokens),
                 shared.max_tokens - len(shared.tokens) - 1,
-                self._longest_path - len(shared.path) - 1,
+                self._context.longest_path - len(shared.path) - 1,
                 LONGEST_DRAFT if left is None else left // len(shared.children) - 1,
             )
             run = self._runs.setdefault(shared.node.run, RunDrafts())
@@ -108,12 +116,32 @@ class Drafter:
             if tokens:
                 batch.add_draft(shared, tokens)
 
-    def learn(self, drafts: Iterable[Draft]) -> None:
-        """Take note of what became of drafts."""
-        for draft in drafts:
-            run = self._runs.get(draft.job.node.run)
+    def verify(self, drafts: list[Draft], rows: Rows, working: Collection[Job], draw: Draw) -> None:
+        """Draw on from the rows of drafts as long as what is drawn is what was drafted, and drop the rest of them.
+
+        The sequences have drawn from the rows of their own last tokens; those that have ended are not in `working`.
+        """
+        going = drafts
+        while going := [each for each in going if each.agrees and each.job in working]:
+            for each in going:
+                each.accepted += 1
+                each.job.advance(each.start + each.accepted)
+                each.job.unverified -= 1
+                each.job.drafted_tokens += 1
+            draw([each.job for each in going], rows[[each.first_row + each.accepted - 1 for each in going]])
+        for each in drafts:
+            self.drop(each.job)
+            run = self._runs.get(each.job.node.run)
             if run is not None:
-                run.learn(draft)
+                run.learn(each)
+
+    def drop(self, shared: SharedSequence) -> None:
+        """Free the cells of drafted tokens that were not drawn; to be called before a sequence ends."""
+        if shared.unverified:
+            assert shared.sequence is not None
+            self._context.cut(shared.sequence.id, shared.sequence.length)
+            shared.rejected_tokens += shared.unverified
+            shared.unverified = 0
 
     def close_run(self, run: int) -> None:
         """Forget the texts of a run."""
