@@ -55,7 +55,7 @@ class AnswerForm:
         if self.pattern is not None:
             return _last_match(self.pattern, text)
         if self.pointer is not None:
-            return _pointed(_last_json(text), self.pointer)
+            return _pointed(last_json(text), self.pointer)
         return None
 
 
@@ -111,7 +111,7 @@ def _last_match(pattern: str, text: str) -> str | None:
     return (part or "").strip() or None
 
 
-def _last_json(text: str) -> Any:
+def last_json(text: str) -> Any:
     """Return the last object or list in a text that is JSON, None if there is none."""
     openings = [match.start() for match in re.finditer(r"[\[{]", text)][-_MOST_OPENINGS:]
     found: Any = None

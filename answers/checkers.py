@@ -23,13 +23,15 @@ from ramify.errors import UsageError
 from .equality import accepts_answer, accepts_quickly, same_in_votes, same_in_votes_quickly
 from .forms import parse_form
 from .processes import PATTERN_MEMORY_BYTES, patterns
+from .schemas import same_values
 
 Check = str | Callable[[str, str], bool]
 """A checker's name, `numeric:0.01` with a tolerance, or a function of (answer, gold answer)."""
 
 DEFAULT_CHECK = "math"
 PYTHON_TESTS = "python-tests"
-CHECK_NAMES = ("math", "exact", "regex", "numeric", PYTHON_TESTS)
+JSON_VALUES = "json"
+CHECK_NAMES = ("math", "exact", "regex", "numeric", JSON_VALUES, PYTHON_TESTS)
 DEFAULT_TOLERANCE = 1e-6
 
 PATTERN_LIMIT_S = 1.0
@@ -99,10 +101,10 @@ def make_checker(check: Check) -> Checker:
 
     `math` is mathematical equality, `exact` equality of the texts without the white space around them. `regex` takes
     the gold answer as a pattern for the whole answer, within a time limit, and lets equal texts vote together.
-    `python-tests` runs the gold answer, which are tests, after the answer, a program, in the sandbox of `ramify.tools`.
-    `numeric` compares numbers, which may differ by 1e-6, or by the number after the colon, absolutely or as a share of
-    the larger one. With a function, answers vote together if their texts are equal or it takes each for the other's
-    gold answer.
+    `json` compares JSON values. `python-tests` runs the gold answer, which are tests, after the answer, a program, in
+    the sandbox of `ramify.tools`. `numeric` compares numbers, which may differ by 1e-6, or by the number after the
+    colon, absolutely or as a share of the larger one. With a function, answers vote together if their texts are equal
+    or it takes each for the other's gold answer.
 
     Raises:
         UsageError: if there is no such checker, its tolerance is no number from 0, the function is asynchronous, or
@@ -128,6 +130,8 @@ def _named(text: str) -> Checker:
         return _quick(text, _numeric(_tolerance(argument) if colon else DEFAULT_TOLERANCE))
     if name == "exact":
         return _quick(text, _equal_texts)
+    if name == JSON_VALUES:
+        return _quick(text, same_values)
     if name == PYTHON_TESTS:
         return _tests()
     return Checker(

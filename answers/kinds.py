@@ -22,6 +22,8 @@ class AnswerKind(StrEnum):
     """A block of code in the text: the last that defines something, else the longest."""
     PROGRAM = auto()
     """The same in Python; programs are equal that return the same."""
+    JSON = auto()
+    """A JSON value: after a mark where a schema is given, else the last object or list of the text."""
     TEXT = auto()
     """The whole text."""
 
@@ -48,6 +50,7 @@ _TITLES = {
     AnswerKind.LINE: "the last line",
     AnswerKind.CODE: "a block of code",
     AnswerKind.PROGRAM: "a program",
+    AnswerKind.JSON: "a JSON value",
     AnswerKind.TEXT: "the whole text",
 }
 

@@ -11,6 +11,7 @@ from .answer_forms import AnswerForm, answer_form
 from .extract import extract_answer, last_number
 from .kinds import AnswerKind, code_in, guess_kind, kind_of_texts, letter_of, only_option_in, options_of
 from .normalise import normalise, unwrap
+from .schemas import value_in
 from .thoughts import ThoughtMarks
 
 AUTO = "auto"
@@ -120,6 +121,8 @@ class AnswerReader:
                 return _last_line(text)
             case AnswerKind.CODE | AnswerKind.PROGRAM:
                 return code_in(text)
+            case AnswerKind.JSON:
+                return value_in(text)
             case AnswerKind.TEXT:
                 return text.strip() or None
 
@@ -137,6 +140,9 @@ class AnswerReader:
                 return None
             case AnswerKind.CODE | AnswerKind.PROGRAM:
                 return code_in(text, closed=True)
+            case AnswerKind.JSON:
+                answer = value_in(text)
+                return answer if answer is not None and answer[-1] in "}]" else None
             case _:
                 answer = extract_answer(text)
                 if answer is not None and extract_answer(f"{text}0") != answer:

@@ -16,6 +16,7 @@ from ramify.answers.checkers import DEFAULT_CHECK, PYTHON_TESTS, AnswerEquality,
 from ramify.answers.kinds import AnswerKind
 from ramify.answers.programs import ProgramEquality
 from ramify.answers.reading import AUTO, AnswerReader
+from ramify.answers.schemas import AnswerSchema, read_schema, same_values
 from ramify.config import DEFAULT_RUN, EngineConfig, RunConfig
 from ramify.errors import EngineClosed, UsageError, check_kind
 from ramify.events import Event, ModelLoading
@@ -57,6 +58,7 @@ from .policy.protocol import (
     PromptsByKind,
     TellsRates,
     Thinks,
+    WritesForms,
 )
 from .rewards.heads import rebase_temperature
 from .run import Run
@@ -166,6 +168,7 @@ class Engine:
         min_step_tokens: int = DEFAULT_RUN.min_step_tokens,
         max_path_tokens: int = DEFAULT_RUN.max_path_tokens,
         answer: str = DEFAULT_RUN.answer,
+        answer_schema: Any = None,
         calculator: bool = DEFAULT_RUN.calculator,
         reward_thoughts: bool = DEFAULT_RUN.reward_thoughts,
         max_thinking_tokens: int | None = None,
@@ -190,7 +193,9 @@ class Engine:
         `default_width` paths (16 for small models), and "auto" what the profile of the models finds best within the
         budget. `budget` limits this run. `stop` ends the run early, a rule or its text such as "beta:0.95,lead" (see
         `ramify.search.stopping`), and `cut` single paths; None never. `stop_text` ends a path before that text.
-        `answer` is the kind of the answer. `sampling` None, and what it leaves open, means what suits the model. `tree`
+        `answer` is the kind of the answer. `answer_schema` is a pydantic model or a JSON schema (a mapping, its text or
+        its file) by which each path writes its answer when it has thought; `Solution.value` then has the value.
+        `sampling` None, and what it leaves open, means what suits the model. `tree`
         is the saved tree of a run on the same problem to go on with: what had been cut by that run's end is written
         again, and with the same seed and strategy the outcome is that of a run that was never cut (unless its budget
         had begun to refuse steps, which a strategy then does without); usage counts this run alone. None starts afresh.
@@ -206,6 +211,7 @@ class Engine:
             EngineClosed: outside `async with`.
         """
         _check_kinds(budget, sampling, tree, stop, cut)
+        schema = None if answer_schema is None else read_schema(answer_schema)
         config = RunConfig(
             budget=budget,
             sampling=SamplingParams.of((sampling or SamplingParams()).resolved(default_sampling(self.policy))),
@@ -214,6 +220,7 @@ class Engine:
             min_step_tokens=min_step_tokens,
             max_path_tokens=max_path_tokens,
             answer=answer,
+            answer_schema=None if schema is None else schema.text,
             calculator=calculator,
             reward_thoughts=reward_thoughts,
             max_thinking_tokens=max_thinking_tokens,
@@ -230,7 +237,13 @@ class Engine:
         )
         toolbox = await self._toolbox(tools, config)
         run = self._make_run(
-            as_problem(problem), self._strategy(strategy, budget), config, tree, progress=progress, toolbox=toolbox
+            as_problem(problem),
+            self._strategy(strategy, budget),
+            config,
+            tree,
+            progress=progress,
+            toolbox=toolbox,
+            schema=schema,
         )
         try:
             async with _beside(run.drive):
@@ -309,8 +322,11 @@ class Engine:
         *,
         progress: bool,
         toolbox: Toolbox | None = None,
+        schema: AnswerSchema | None = None,
     ) -> Run:
         policy = self.policy
+        if schema is not None and not isinstance(policy, WritesForms):
+            raise UsageError(f"{policy.name} cannot write answers by a schema", "leave it out, or use a model file")
         reward = self._reward if strategy.uses_reward else None
         if reward is not None and tree is not None and any(node.score is None for node in tree.finished_nodes()):
             raise UsageError(
@@ -325,7 +341,7 @@ class Engine:
         price = TokenPrice.of(policy.parameters, read_by)
         meter = Meter(config.budget, price, min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens))
 
-        answers, ends_at_answer = answers_of(policy, problem, config.answer)
+        answers, ends_at_answer = answers_of(policy, problem, config.answer if schema is None else AnswerKind.JSON)
         equality = _equality(policy, problem, answers)
 
         tool_calls = None if toolbox is None else _tool_calls(policy, toolbox)
@@ -358,6 +374,7 @@ class Engine:
             model={"policy": policy.name, "reward": None if reward is None else reward.name},
             progress=progress,
             toolbox=toolbox,
+            schema=schema,
         )
 
 
@@ -365,6 +382,8 @@ def _equality(policy: PolicyModel, problem: Problem, answers: AnswerReader) -> A
     """Return which answers to a problem mean the same."""
     if answers.kind is AnswerKind.PROGRAM:
         return ProgramEquality(problem.question)
+    if answers.kind is AnswerKind.JSON:
+        return AnswerEquality(same_values, same_values)
     check = policy.check if isinstance(policy, PromptsByKind) and problem.check == DEFAULT_CHECK else None
     checker = make_checker(check or problem.check)
     return AnswerEquality(checker.same_quickly, checker.same)

@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, cast
 
 import anyio
@@ -22,6 +23,8 @@ from anyio.abc import TaskGroup
 
 from ramify.answers.checkers import AnswerEquality
 from ramify.answers.reading import AnswerReader, AnswerReading
+from ramify.answers.schemas import AnswerSchema
+from ramify.conversation import Conversation
 from ramify.errors import RamifyError, UsageError
 from ramify.events import (
     BudgetChanged,
@@ -77,6 +80,7 @@ class Run:
         model: Mapping[str, Any],
         progress: bool,
         toolbox: Toolbox | None = None,
+        schema: AnswerSchema | None = None,
     ) -> None:
         self.problem = problem
         self._policy = policy
@@ -86,6 +90,7 @@ class Run:
         self._model = model
         self._progress = progress
         self._toolbox = toolbox
+        self._schema = schema
         self._tools_at_work = set[anyio.CancelScope]()
         self._tools_ended = False
         self._send, self._receive = anyio.create_memory_object_stream[Event](math.inf)
@@ -284,6 +289,8 @@ class Run:
             await self._conclude()
             self._controller.close()
             self._solution = self._controller.solution(self.problem, self._model)
+            if self._schema is not None:
+                self._solution = replace(self._solution, value=self._schema.value(self._solution.answer))
             self._emit(RunFinished(solution=self._solution))
         except Exception as error:
             self._error = _single(error)
@@ -320,6 +327,8 @@ class Run:
     async def _open_policy(self) -> PolicySession:
         told = self.problem.question if self.problem.is_plain else self.problem.conversation
         kind = self._controller.answers.kind
+        if self._schema is not None:
+            told = _with_schema(told, self._schema)
         if self._toolbox is not None and isinstance(self._policy, CallsTools):
             return await self._policy.open_with(told, kind, tuple(self._toolbox.tools.values()))
         return await open_as(self._policy, told, kind)
@@ -479,3 +488,12 @@ def _single(error: Exception) -> Exception:
             break
         current = inner[0]
     return current if isinstance(current, Exception) else error
+
+
+def _with_schema(told: str | Conversation, schema: AnswerSchema) -> str | Conversation:
+    """Return a question that tells the form of its answer."""
+    form = f"\n\nThink first. At the end give the answer as JSON by this schema: {schema.text}"
+    if isinstance(told, str):
+        return told + form
+    *before, last = told.turns
+    return replace(told, turns=(*before, replace(last, content=last.content + form)))

@@ -42,7 +42,7 @@ DraftWord = Literal["off", "lookup"]
 ThinkingWord = Literal["auto", "on", "off"]
 """Whether a model thinks before it replies; "auto" leaves that to its chat template."""
 
-AnswerWord = Literal["auto", "box", "number", "choice", "line", "code", "program", "text"]
+AnswerWord = Literal["auto", "box", "number", "choice", "line", "code", "program", "json", "text"]
 """Kind of the answer (see AnswerKind); "auto" leaves it to the prompt, the question and the texts."""
 
 
@@ -68,6 +68,18 @@ def check_answer(form: str) -> None:
     from ramify.answers.answer_forms import answer_form
 
     answer_form(form)
+
+
+def check_schema(given: str) -> None:
+    """Check a JSON schema of answers, given as its text or its file.
+
+    Raises:
+        UsageError: if it is none, or no grammar can hold answers to it.
+    """
+    # Grammars need llama.cpp, whose import takes long.
+    from ramify.answers.schemas import read_schema
+
+    read_schema(given)
 
 
 def stop_pattern(text: str | None, before: str = "") -> str:
@@ -210,7 +222,8 @@ class RunConfig:
     `max_step_tokens` bounds one step; a step cut there is continued as if it were complete. A step of less than
     `min_step_tokens` goes on with the next one. `max_path_tokens` bounds the generated tokens of a path; a path that
     reaches it without an answer is pruned. `seed` fixes all sampling. `answer` is the kind of the answers, "auto" to
-    guess it. With `calculator` the exact value stands after each `expression =` that a path writes (see
+    guess it. `answer_schema` is the text of a JSON schema, or its file, by which the answer is written; None for free
+    answers. With `calculator` the exact value stands after each `expression =` that a path writes (see
     ramify.reward.calculator); models behind servers have none. `tools` names those that paths may call, None none;
     `max_tool_calls` bounds the calls of tools on one path, `max_run_tool_calls` those of the run, and `tool_seconds`
     the time of each. `stop` ends the run early and `cut` single paths, None never. `stop_text`
@@ -269,12 +282,23 @@ class RunConfig:
         check=check_answer,
         metavar="FORM",
         group="search",
-        help="What the answer is: auto, box, number, choice, line, code, program, text or a rule.",
+        help="What the answer is: auto, box, number, choice, line, code, program, json, text or a rule.",
         explanation='what the answer is: `box` (what the text marks, such as `\\boxed{}` or "The answer is"), '
         "`number`, `choice` (the letter of an option), `line` (the last line), `code` (the last block of code that "
         "defines something, else the longest), `program` (the same in Python; programs that return the same vote "
-        "together), `text` (all of it), `choice:A-E`, `regex:PATTERN` or `json:POINTER` ([prompts.md](prompts.md)); "
-        "`auto`, the default, goes by the prompt preset, the question and the texts ([answers.md](answers.md))",
+        "together), `json` (the last JSON object or list), `text` (all of it), `choice:A-E`, "
+        "`regex:PATTERN` or `json:POINTER` ([prompts.md](prompts.md)); `auto`, the default, goes "
+        "by the prompt preset, the question and the texts ([answers.md](answers.md))",
+    )
+    answer_schema: str | None = setting(
+        None,
+        group="search",
+        metavar="FILE",
+        check=check_schema,
+        help="JSON schema of the answer.",
+        unset="none",
+        explanation="JSON schema of the answer, a file or the schema itself: after its steps a path writes a JSON "
+        "value that fits, and equal values vote together ([answers.md](answers.md#answers-with-a-form))",
     )
     calculator: bool = setting(
         False,
@@ -397,6 +421,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         verify(self)
         verify(self.sampling)
+        if self.answer_schema is not None:
+            self._take_schema(self.answer_schema)
         if self.min_step_tokens > self.max_step_tokens:
             raise UsageError(
                 f"steps of at least {self.min_step_tokens} tokens are longer than the longest ({self.max_step_tokens})",
@@ -413,6 +439,16 @@ class RunConfig:
     def asks_of_thoughts(self) -> bool:
         """Whether a setting asks for what only a model that thinks can do."""
         return self.max_thinking_tokens is not None or self.thinking_extend > 0 or self.thinking_probes > 0
+
+    def _take_schema(self, given: str) -> None:
+        """Keep the text of the schema, whatever named it."""
+        from ramify.answers.schemas import read_schema
+
+        if self.answer not in ("auto", "json"):
+            raise UsageError(
+                f"the answer is {self.answer} and has a schema", "leave the answer out where there is a schema"
+            )
+        object.__setattr__(self, "answer_schema", read_schema(given).text)
 
 
 DEFAULT_RUN = RunConfig()

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ramify.answers.kinds import AnswerKind
 from ramify.answers.reading import AnswerReading
+from ramify.answers.schemas import parsed
 from ramify.search.stopping import Stop, StopReason
 from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate
@@ -30,7 +32,8 @@ class Solution:
     types. `conversation` is what came before the question, None if it stood alone. `reading` says what kind of answer
     it is and how it was chosen, None for models with an answer format of their own, such as the bundled ones. `note`
     says where the search departed from its strategy, None if it did not. `thoughts` counts how thoughts ended and what
-    probes cost and saved, None if nothing was asked of thoughts.
+    probes cost and saved, None if nothing was asked of thoughts. `value` is what a JSON answer
+    stands for, or the instance of the pydantic model that its schema was made of; None for other answers.
     """
 
     question: str
@@ -50,6 +53,12 @@ class Solution:
     note: str | None = None
     thoughts: Mapping[str, Any] | None = None
     tree: SearchTree | None = field(default=None, repr=False, compare=False)
+    value: Any = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        is_json = self.reading is not None and self.reading.kind is AnswerKind.JSON
+        if self.value is None and self.answer is not None and is_json:
+            object.__setattr__(self, "value", parsed(self.answer))
 
     @property
     def winner(self) -> int | None:

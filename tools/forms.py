@@ -58,7 +58,8 @@ _MISTRAL_OPEN = "[TOOL_CALLS]"
 _PYTHON_TAG = "<|python_tag|>"
 _CODE_OPEN = re.compile(r"^```(?:python|py|python3|tool_code)[ \t]*\n", re.MULTILINE)
 _CODE = re.compile(r"^```(?:python|py|python3|tool_code)[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
-_JSON_FENCE = re.compile(r"```(?:json)?\s*\n(\{.*\})\s*\n```\s*\Z", re.DOTALL)
+_JSON_FENCE = "```json\n"
+_FENCE_HEAD = re.compile(r"(?:json|tool_call|tool)?[ \t]*\n", re.IGNORECASE)
 _FUNCTION = re.compile(r"<function=([^>\s]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([^>\s]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
 _NAMED_ARGUMENTS = re.compile(r"\s*([A-Za-z_][\w-]*)\s*(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?\s*(?=\{)")
@@ -101,6 +102,8 @@ class CallReader:
             CallForm.LLAMA: ((_PYTHON_TAG, ""), ('{"name":', ""), ('{"type": "function"', "")),
             CallForm.CODE: (),
         }[self.form]
+        if self.names - {PYTHON} or self.form is not CallForm.CODE:
+            own = (*own, (_JSON_FENCE, "\n```"))
         return (*own, ("```python\n", "\n```"), ("```py\n", "\n```")) if self.fenced else own
 
     def read(self, text: str) -> Calls:
@@ -122,13 +125,22 @@ class CallReader:
                 return None
 
     def _bare(self, text: str) -> Calls:
-        """Return the call of a text that is nothing but its JSON, perhaps in a fence: models forget their tags."""
-        fence = _JSON_FENCE.search(text)
-        value = _json(fence[1] if fence else text.strip())
-        if not isinstance(value, Mapping):
-            return None
-        call = _call(cast("Mapping[str, Any]", value))
-        return (call,) if isinstance(call, Call) and call.name in self.names else None
+        """Return the calls of a text that ends with a fence of their JSON, or is nothing else: models forget tags."""
+        value = _json(_last_fence(text) or text)
+        listed = cast("list[object]", value) if isinstance(value, list) else [value]
+        calls = [_call(each) for each in listed if isinstance(each, Mapping)]
+        known = tuple(each for each in calls if isinstance(each, Call) and each.name in self.names)
+        return known if known and len(known) == len(listed) else None
+
+
+def _last_fence(text: str) -> str | None:
+    """Return what stands in the fence of JSON that a text ends with, None if it ends with none."""
+    body, closed, rest = text.rpartition("```")
+    before, opened, inner = body.rpartition("```")
+    head = _FENCE_HEAD.match(inner)
+    if not closed or not opened or rest.strip() or head is None or before.count("```") % 2:
+        return None
+    return inner[head.end() :]
 
 
 def _hermes(text: str) -> Calls:

@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
+from ramify.answers.schemas import ANSWER_MARK, grammar_of, read_schema
 from ramify.config import RunConfig, stop_pattern
 from ramify.sampling_params import ThoughtSteps, TokenSampling, node_seed
 from ramify.search.node import TOLD, Node, Origin
 from ramify.search.strategy import Expansion, Strategy
 from ramify.search.tree import SearchTree
 
-from ..runtime.messages import StepRequest, Turn
+from ..runtime.messages import AnswerGrammar, StepRequest, Turn
 from .meter import Grant
 from .thoughts import Thoughts
 
+ANSWER_RESERVE = 160
+"""Tokens that are kept for an answer by a schema at the end of a path, at most half of the path."""
 STEPS_PER_PATH = 8
 """Steps of a path where none has finished yet: solutions of school problems have about as many."""
 
@@ -114,6 +117,24 @@ class RequestBuilder:
             calculator=self.config.calculator,
             thought=None if thought is None else thought[0],
             stop=stop_pattern(self.config.stop_text, "" if node.about is not None else prefix),
+            answer=self._answer(expansion, max_tokens),
+        )
+
+    def _answer(self, expansion: Expansion, max_tokens: int) -> AnswerGrammar | None:
+        """Return the form of the path's answer; near the path's limit, or that of its rest, the answer has to begin."""
+        if self.config.answer_schema is None or expansion.origin is Origin.CRITIQUE:
+            return None
+        path = self.config.max_path_tokens
+        left = max_tokens if expansion.to_the_end else path - self.tree.path_token_count(expansion.node)
+        reserve = min(ANSWER_RESERVE, path // 2)
+        written = self.tree.written_text(expansion.node) if expansion.about is None else ""
+        _, mark, begun = written.rpartition(ANSWER_MARK)
+        return AnswerGrammar(
+            grammar=grammar_of(read_schema(self.config.answer_schema).text),
+            mark=ANSWER_MARK,
+            after=max(0, left - reserve),
+            reserve=reserve,
+            written=begun if mark else None,
         )
 
     def _turns(self, about: int | None, origin: Origin | None) -> tuple[Turn, ...]:

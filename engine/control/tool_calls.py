@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ramify.search.node import FinishReason, Node, Origin
 from ramify.search.tree import SearchTree
-from ramify.tools.forms import Call, CallReader, Malformed
+from ramify.tools.forms import Call, CallReader, Calls, Malformed
 
 from .continuations import Continuations
 
@@ -58,19 +59,32 @@ class ToolCalls:
         path = self.tree.path_nodes(node.id)
         results = [place for place, each in enumerate(path) if each.origin is Origin.TOOL]
         # A long call may have been cut into steps.
-        found = self.reader.read("".join(each.text for each in path[results[-1] + 1 if results else 0 :]))
+        starts, ends = [0, *(place + 1 for place in results)], [*results, len(path)]
+        texts = ["".join(each.text for each in path[start:end]) for start, end in zip(starts, ends, strict=True)]
+        found = self.reader.read(texts[-1])
         if found is None:
             return None
         before = len(results)
-        if before > self.most_per_path:
+        if before > self.most_per_path or self._repeats(found, texts[:-1]) > 1:
             return None
         refused = ""
         if before == self.most_per_path:
             refused = "error: no more calls are allowed on this path; answer with what is known"
         elif isinstance(found, Malformed):
             refused = f"error: {found.reason}"
+        elif self._repeats(found, texts[:-1]):
+            refused = "error: this very call was made just now; its result stands above, go on from it"
         assert node.parent is not None
         return ToolRequest(node.id, node.parent, () if isinstance(found, Malformed) else found, node.tokens, refused)
+
+    def _repeats(self, found: Calls, before: Sequence[str]) -> int:
+        """Return how many times in a row the texts before end with the same calls."""
+        count = 0
+        for text in reversed(before):
+            if isinstance(found, Malformed) or self.reader.read(text) != found:
+                break
+            count += 1
+        return count
 
     def begin(self, request: ToolRequest) -> Node:
         """Add the node of a call's result below the calling step, which goes on there."""

@@ -86,6 +86,11 @@ class LlamaPolicy:
         return True
 
     @property
+    def writes_forms(self) -> bool:
+        """True: the decoder draws the tokens of an answer by the grammar of its schema."""
+        return True
+
+    @property
     def rates(self) -> Rates | None:
         """The speed of one worker, as far as it is known; None for a model that is fast enough not to be measured."""
         return None if self.parameters < SLOW_PARAMETERS else self.model.rates.present
@@ -263,6 +268,9 @@ class LlamaPolicySession:
             request = replace(request, call=open_call(request.prefix, self._step.calls))
         if request.calculator and not request.turns:
             request = replace(request, line=request.prefix[request.prefix.rfind("\n") + 1 :])
+        thoughts = self._prompt.thoughts
+        if request.answer is not None and thoughts is not None and thoughts.is_thinking(request.prefix):
+            request = replace(request, answer=replace(request.answer, mark=thoughts.close + request.answer.mark))
         if request.calls_tools:
             # What follows a result in a conversation stands where it was written.
             self._conversations.written.add(request.child)

@@ -180,6 +180,16 @@ class ToolSession(PolicySession, Protocol):
 
 
 @runtime_checkable
+class WritesForms(Protocol):
+    """A policy that writes answers by a schema (StepRequest.answer); others cannot."""
+
+    @property
+    def writes_forms(self) -> bool:
+        """Whether it does: True."""
+        ...
+
+
+@runtime_checkable
 class Thinks(Protocol):
     """A policy that says whether it thinks before it replies; the texts of others are replies as a whole."""
 

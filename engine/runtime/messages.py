@@ -41,6 +41,22 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerGrammar:
+    """Form of the answer that ends a path.
+
+    Where the model ends its text, `after` so many tokens of the step (None: never), or where `reserve` tokens are left
+    of the context, `mark` is put in, and from there on tokens are drawn that the grammar allows. `written` is what the
+    path has of the answer, None if it has not begun.
+    """
+
+    grammar: str
+    mark: str
+    after: int | None = None
+    reserve: int = 0
+    written: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepRequest:
     """One child to be written below `parent`, until its step ends.
 
@@ -52,7 +68,8 @@ class StepRequest:
     of the text so far, which an expression may begin in. `tell_logprobs` asks for the log probability of each token in
     the result. `stop` is a pattern that ends the path beside that of the step format, "" for none. `thought` says where
     a step in a thought ends, None outside of thoughts. `beside` says that other text goes on after the node above
-    `parent`, so that its logits are kept too.
+    `parent`, so that its logits are kept too. `answer` is the form of the answer that ends the path, None for
+    none.
 
     The rest is for the policy, and does not reach the worker. `path` holds the child numbers from the root and names
     the child whatever the order of work; `seed` is derived from it. `prefix` is the text generated so far on this path
@@ -73,6 +90,7 @@ class StepRequest:
     calculator: bool = False
     line: str = ""
     stop: str = ""
+    answer: AnswerGrammar | None = None
     tell_logprobs: bool = False
     thought: ThoughtSteps | None = None
     beside: bool = False

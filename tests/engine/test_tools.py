@@ -329,3 +329,20 @@ async def test_a_slow_tool_stalls_no_other_path():
             if run.tree.finished_count == 3:
                 ended.set()
         assert run.tree.finished_count == 4
+
+
+async def test_a_call_that_is_made_again_after_its_result_is_not_run():
+    seen = list[int]()
+
+    @tool(name="double")
+    async def counting(number: int) -> int:
+        """Double a number."""
+        seen.append(number)
+        return 2 * number
+
+    def model(question: str, path: tuple[int, ...]) -> str:
+        return f"I call.\n{CALL}" if len(path) < 6 else "The answer is \\boxed{42}"
+
+    solution = await solved(ramify.Greedy(), model, tools=[counting])
+    results = [node.text for node in solution.tree if node.origin is Origin.TOOL]
+    assert seen == [21] and len(results) == 2 and "made just now" in results[1] and solution.answer == "42"

@@ -200,6 +200,7 @@ async def test_a_model_without_conversations_says_so(serving):
         ({"ramify": {"widht": 3}}, "ramify"),
         ({"ramify": {"threads": 3}}, "ramify"),
         ({"ramify": {"tools": "python"}}, "ramify"),
+        ({"ramify": {"answer": "program"}}, "ramify"),
         ({"ramify": {"model": "demo-s"}}, "ramify"),
         ({"ramify": {"width": 0}}, "ramify"),
         ({"ramify": {"width": [4]}}, "ramify"),

@@ -66,6 +66,11 @@ def reader(form: CallForm, *names: str) -> CallReader:
             "</tool_call>",
         ),
         (CallForm.HERMES, f'```json\n{{"name": "add", "arguments": {ARGUMENTS}}}\n```'),
+        (CallForm.HERMES, f'I add.\n```json\n{{"name": "add", "arguments": {ARGUMENTS}}}\n```\n'),
+        (
+            CallForm.HERMES,
+            f'```json\n{{"a": 1}}\n```\nand\n```json\n[{{"name": "add", "arguments": {ARGUMENTS}}}]\n```',
+        ),
         (CallForm.LLAMA, f'{{"name": "add", "parameters": {ARGUMENTS}}}'),
         (CallForm.LLAMA, f'<|python_tag|>{{"type": "function", "name": "add", "parameters": {ARGUMENTS}}}'),
         (CallForm.MISTRAL, f'[TOOL_CALLS] [{{"name": "add", "arguments": {ARGUMENTS}, "id": "123456789"}}]'),
@@ -75,6 +80,15 @@ def reader(form: CallForm, *names: str) -> CallReader:
 )
 def test_calls_of_the_families(form, text):
     assert reader(form).read(text) == (ADD,)
+
+
+def test_a_fence_of_json_ends_a_step_and_may_be_no_call():
+    marks = reader(CallForm.HERMES).marks
+    text = StepText(StepFormat(name="line", pattern=r"\n\n", calls=marks))
+    assert text.add(b'```json\n{"name": "add", "arguments": {"a": 1}}\n') is None
+    assert text.add(b"```") is FinishReason.STEP
+    assert reader(CallForm.HERMES).read('```json\n{"result": 3}\n```') is None
+    assert reader(CallForm.HERMES).read('```json\n{"name": "add", "arguments": {}}\n```\nThis adds.') is None
 
 
 def test_more_than_one_call():

@@ -145,6 +145,10 @@ class Decoder:
             self._failures[run] = "the run has ended"
             return
         wanted = [(state.nodes[request.parent], request) for request in requests]
+        refused = self._sampler.refused_grammar(each.answer.grammar for _, each in wanted if each.answer is not None)
+        if refused is not None:
+            self._failures[run] = refused
+            return
         state.enqueue(shared_sequences_of(wanted, step, RequestGroup(allowance, watched)))
 
     def read(self, run: int, requests: Iterable[ReadRequest]) -> None:

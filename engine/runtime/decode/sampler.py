@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Protocol
@@ -10,8 +10,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ramify.errors import UsageError
 from ramify.search.node import FinishReason
 
+from .answer_text import AnswerText, Grammar
 from .calculator import Calculator
 from .draws import RowSampler, uniforms
 from .penalties import penalise, plain_logprobs
@@ -34,6 +36,10 @@ class SamplerVocabulary(Protocol):
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Tokens of a text."""
+        ...
+
+    def grammar(self, source: str) -> Grammar:
+        """A text in a grammar, from its start."""
         ...
 
 
@@ -65,11 +71,24 @@ class Sampler:
         self._longest_path = longest_path
         # None for tokens that end the text.
         self._pieces: dict[int, bytes | None] = {}
+        self._grammars: dict[str, Grammar] = {}
+
+    def refused_grammar(self, sources: Iterable[str]) -> str | None:
+        """Return why one of some grammars cannot be read, None if all can."""
+        for source in sources:
+            if source not in self._grammars:
+                try:
+                    self._grammars[source] = self._vocabulary.grammar(source)
+                except UsageError as error:
+                    return error.message
+        return None
 
     def draw(self, sequences: Sequence[SharedSequence], rows: npt.NDArray[np.float32]) -> SamplingResult:
         """Draw a token for each child from its sequence's row; `rows` are logits [sequences, vocabulary]."""
         if self._muted:
             rows[:, self._muted] = -np.inf
+        if any(each.answer is not None and each.answer.begun for each in sequences):
+            rows = self._masked(sequences, rows)
         numbers = np.array(_numbers(sequences))
         counts = None if len(numbers) == len(sequences) else [len(each.children) for each in sequences]
         settings = [each.sampling for each in sequences]
@@ -96,6 +115,17 @@ class Sampler:
             self._end_exhausted([*sequences, *(branch for _, branch in result.branches)], result)
         return result
 
+    def _masked(self, sequences: Sequence[SharedSequence], rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return rows in which answers go on in their grammars alone."""
+        rows = rows.copy()
+        for shared, row in zip(sequences, rows, strict=True):
+            if shared.answer is not None and shared.answer.begun:
+                shared.answer.mask(row, self._grammars[shared.answer.wanted.grammar], self._encode)
+        return rows
+
+    def _encode(self, text: str) -> list[int]:
+        return self._vocabulary.encode(text, special=True)
+
     def _split(self, shared: SharedSequence, pairs: list[tuple[int, float]], result: SamplingResult) -> None:
         """Let children that drew another token than the first one branch off."""
         drawers: dict[tuple[int, float], list[ChildSequence]] = {}
@@ -121,12 +151,31 @@ class Sampler:
             if group.allowance < len(shared.children):
                 result.ended.append((shared.branch(shared.children[group.allowance :]), FinishReason.BUDGET))
             group.allowance -= len(shared.children)
+        if shared.answer is not None and self._begins_answer(shared, shared.answer, token):
+            return
         shared.add_token(token, logprob)
         reason = self._end_of(shared, token)
         if reason is None and shared.line is not None:
             reason = self._calculate(shared, self._pieces[token] or b"", shared.line)
         if reason is not None:
             result.ended.append((shared, reason))
+
+    def _begins_answer(self, shared: SharedSequence, answer: AnswerText, token: int) -> bool:
+        """Put the mark of the answer in the place of a drawn token if the answer is due, and there is room for it."""
+        left = self._longest_path - len(shared.target)
+        if answer.begun or not (self._vocabulary.is_end(token) or answer.is_due(len(shared.tokens), left)):
+            return False
+        tokens = self._encode(answer.wanted.mark)
+        group, more = shared.group, (len(tokens) - 1) * len(shared.children)
+        room = min(shared.max_tokens - len(shared.tokens), left)
+        if len(tokens) >= room or (group.allowance is not None and more >= group.allowance):
+            return False
+        if group.allowance is not None:
+            group.allowance -= more
+        shared.put(tokens)
+        shared.text.append(answer.wanted.mark.encode())
+        answer.begun = True
+        return True
 
     def _calculate(self, shared: SharedSequence, piece: bytes, line: str) -> FinishReason | None:
         """Put a value in where a sequence asks for one and has room for all of it; return why the sequence ends."""
@@ -149,6 +198,8 @@ class Sampler:
         piece = self._piece(token)
         if piece is None:
             return FinishReason.EOS
+        if shared.answer is not None and shared.answer.begun:
+            return self._end_of_answer(shared, token, piece, shared.answer)
         ended = shared.text.add(piece, early=len(shared.tokens) < shared.min_tokens)
         if ended is not None:
             return ended
@@ -164,6 +215,17 @@ class Sampler:
             piece = None if self._vocabulary.is_end(token) else self._vocabulary.piece(token, special=False)
             self._pieces[token] = piece
             return piece
+
+    def _end_of_answer(
+        self, shared: SharedSequence, token: int, piece: bytes, answer: AnswerText
+    ) -> FinishReason | None:
+        """Take a token of an answer in; return why the sequence ends with it, None if it goes on."""
+        assert answer.grammar is not None
+        answer.grammar.accept(token)
+        shared.text.append(piece)
+        if len(shared.tokens) >= shared.max_tokens:
+            return FinishReason.LENGTH
+        return FinishReason.CONTEXT if len(shared.target) >= self._longest_path else None
 
     @staticmethod
     def _end_exhausted(sequences: Sequence[SharedSequence], result: SamplingResult) -> None:

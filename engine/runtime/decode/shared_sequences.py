@@ -9,7 +9,7 @@ others branch off; so every child gets the tokens that it would have drawn alone
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,6 +17,7 @@ from functools import lru_cache
 from ramify.sampling_params import StepFormat, TokenSampling
 
 from ..messages import StepRequest
+from .answer_text import AnswerText
 from .jobs import Job
 from .prefix_cache import PrefixNode
 from .step_text import StepText
@@ -62,7 +63,8 @@ class SharedSequence(Job):
     calculator, and the last `ahead` of these wait for their evaluation together with the token before them. `penalised`
     counts the tokens that the path has drawn, None without penalties. `kept_open` is as in StepResult. `unverified`
     cells of a draft lie beyond the length of its cached sequence; `drafted_tokens` had been evaluated as part of a
-    draft when they were drawn, and `rejected_tokens` of drafts were evaluated and not drawn.
+    draft when they were drawn, and `rejected_tokens` of drafts were evaluated and not drawn. `answer` is the answer that
+    ends the path in a grammar, None without one.
     """
 
     children: list[ChildSequence]
@@ -84,6 +86,7 @@ class SharedSequence(Job):
     unverified: int
     drafted_tokens: int
     rejected_tokens: int
+    answer: AnswerText | None
     _path: list[int]
 
     def __init__(self, parent: PrefixNode, like: StepRequest, text: StepText, group: RequestGroup) -> None:
@@ -98,6 +101,7 @@ class SharedSequence(Job):
         self.kept_open = False
         self.unverified = self.drafted_tokens = self.rejected_tokens = 0
         self.penalised = Counter(parent.after_prompt()) if like.sampling.penalises else None
+        self.answer = None if like.answer is None else AnswerText(like.answer)
 
     @property
     def path(self) -> list[int]:
@@ -113,6 +117,7 @@ class SharedSequence(Job):
         other.logprob, other.cached_tokens = self.logprob, self.cached_tokens
         other.calculated_tokens, other.ahead = self.calculated_tokens, self.ahead
         other.penalised = copy(self.penalised)
+        other.answer = None if self.answer is None else self.answer.copy()
         leaving = {id(each) for each in children}
         other.children = children
         self.children = [each for each in self.children if id(each) not in leaving]
@@ -171,8 +176,14 @@ class SharedSequence(Job):
         if self.penalised is not None:
             self.penalised[token] += 1
 
-    def add_calculated(self, token: int) -> None:
-        """Append a token of the calculator; it takes the place of a drawn one, and of its random number."""
+    def put(self, tokens: Sequence[int]) -> None:
+        """Append tokens in the place of a drawn one, whose random number the first of them takes."""
+        for place, token in enumerate(tokens):
+            self.add_calculated(token, drawn=not place)
+        self.ahead -= 1
+
+    def add_calculated(self, token: int, *, drawn: bool = False) -> None:
+        """Append a token that was not drawn; it takes the random number of one, unless that was `drawn` already."""
         self.tokens.append(token)
         self._path.append(token)
         self.logprobs.append(None)
@@ -180,7 +191,7 @@ class SharedSequence(Job):
         self.ahead += 1
         if self.penalised is not None:
             self.penalised[token] += 1
-        for child in self.children:
+        for child in () if drawn else self.children:
             del child.numbers[-1:]
 
 
@@ -192,7 +203,7 @@ def shared_sequences_of(
     for parent, request in requests:
         limits = (request.to_the_end, request.sampling, request.max_tokens, request.min_tokens)
         key = (parent, *limits, request.opened, request.call, request.calculator, request.line, request.stop)
-        key = (*key, request.thought)
+        key = (*key, request.thought, request.answer)
         shared = found.get(key)
         if shared is None:
             text = StepText(

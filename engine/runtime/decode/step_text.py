@@ -316,6 +316,12 @@ class StepText:
             return None
         return FinishReason.STEP
 
+    def append(self, piece: bytes) -> None:
+        """Append bytes in which no step and no path ends."""
+        self.text += self._decoder.decode(piece)
+        self._whole = not self._decoder.getstate()[0]
+        self._searched = self._passed = len(self.text)
+
     def _cut(self) -> bool:
         """Cut the text where its path ends, if a stop sequence has come."""
         at = find_stop(self.text, self._stop, self._searched, self._longest_stop)

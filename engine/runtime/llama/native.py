@@ -29,6 +29,7 @@ from .config import ModelConfig, ModelInfo
 from .devices import FLASH_NUMBERS, place
 from .gguf_check import GgufSummary, check_gguf
 from .memory import default_cells, head_length
+from .grammar import Grammar
 from .repack import overrides
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,14 @@ class Vocabulary:
         self.size = int(self._lib.llama_vocab_n_tokens(self._vocab))
         self._pieces: dict[tuple[int, bool], bytes] = {}
         self._is_end: dict[int, bool] = {}
+
+    def grammar(self, source: str) -> Grammar:
+        """Return a text in a grammar, from its start; see Grammar.
+
+        Raises:
+            UsageError: if it is no grammar.
+        """
+        return Grammar(self._lib, self._vocab, source)
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Return token ids without a leading BOS; `special` says whether special tokens in `text` are recognised.
