@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from ramify.answers.kinds import AnswerKind
 from ramify.config import DEFAULT_BUDGET, OWN_SETTINGS, SETTINGS, STRATEGY_KEYS, RunConfig
 from ramify.engine.engine import Engine
 from ramify.engine.planning.strategy_choice import AUTO, choose_strategy, default_strategy
@@ -180,6 +181,9 @@ def _asked(request: ChatRequest, headers: Mapping[str, str]) -> _Asked:
     fields = dict(request.ramify or {})
     budget, options = fields.pop("budget", None), fields.pop("strategy_options", None)
     values = read_settings(fields, "ramify", REQUEST_KEYS)
+    if values.get("answer") == AnswerKind.PROGRAM:
+        # It runs what a model wrote on the machine of the server.
+        raise UsageError("ramify: the answer program is not for requests", "set it where the server is started")
     limits = {_LIMITS[key]: values.pop(key) for key in tuple(values) if key in _LIMITS}
     if budget is not None:
         nested = read_budget(budget)

@@ -77,7 +77,7 @@ SAMPLING_KEYS = tuple(
     each.key
     for each in (*declared(SamplingParams), *declared(RunConfig))
     if each.option
-    and each.key not in ("seed", "stop", "stop_text", "answer", "calculator", "reward_thoughts")
+    and each.key not in ("seed", "stop", "stop_text", "answer", "answer_schema", "calculator", "reward_thoughts")
     and "tool" not in each.key
     and "thinking" not in each.key
 )

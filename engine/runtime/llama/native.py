@@ -28,8 +28,8 @@ from ramify.model_settings import KV_TYPES, FlashWord
 from .config import ModelConfig, ModelInfo
 from .devices import FLASH_NUMBERS, place
 from .gguf_check import GgufSummary, check_gguf
-from .memory import default_cells, head_length
 from .grammar import Grammar
+from .memory import default_cells, head_length
 from .repack import overrides
 
 log = logging.getLogger(__name__)
