@@ -101,8 +101,10 @@ class Drafter:
             return
         for entry in batch.entries:
             shared = entry.job
-            # The calculator puts tokens in that no draft foresees.
-            if not isinstance(shared, SharedSequence) or not entry.rows or shared.line is not None:
+            if not isinstance(shared, SharedSequence) or not entry.rows:
+                continue
+            if shared.line is not None or shared.answer is not None:
+                # The calculator and answers in a form put tokens in that no draft foresees.
                 continue
             left = shared.group.allowance
             most = min(
