@@ -63,8 +63,8 @@ class SharedSequence(Job):
     calculator, and the last `ahead` of these wait for their evaluation together with the token before them. `penalised`
     counts the tokens that the path has drawn, None without penalties. `kept_open` is as in StepResult. `unverified`
     cells of a draft lie beyond the length of its cached sequence; `drafted_tokens` had been evaluated as part of a
-    draft when they were drawn, and `rejected_tokens` of drafts were evaluated and not drawn. `answer` is the answer that
-    ends the path in a grammar, None without one.
+    draft when they were drawn, and `rejected_tokens` of drafts were evaluated and not drawn. `answer` is the answer
+    that ends the path in a grammar, None without one.
     """
 
     children: list[ChildSequence]
