@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anyio import from_thread
 
@@ -17,7 +17,7 @@ from ..llama.gguf_check import GgufSummary
 if TYPE_CHECKING:
     from ..llama.native import Model, Vocabulary
 
-AskWorker = Callable[[str | int, bool], Awaitable[tuple[tuple[int, bytes], ...]]]
+AskWorker = Callable[[str | int, bool], Coroutine[Any, Any, tuple[tuple[int, bytes], ...]]]
 """Asks the worker for the tokens of a text, or for one token, with their bytes; the flag allows special ones."""
 
 
