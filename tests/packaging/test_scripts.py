@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -62,3 +63,23 @@ def test_the_locked_versions_are_those_that_the_project_wants():
         if not text.startswith("#"):
             wanted = Requirement(text)
             assert all(wanted.specifier.contains(each) for each in build[canonicalize_name(wanted.name)]), text
+
+
+def copied(requirement, target):
+    """Run the script that copies an installed llama-cpp-python; return what it says it took."""
+    command = [sys.executable, str(ROOT / "scripts/installed_llama.py"), requirement, str(target)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_an_installed_llama_cpp_python_that_fits_is_copied_and_can_be_loaded(tmp_path):
+    assert copied("llama-cpp-python>=0.3.36,<0.4", tmp_path).startswith("llama-cpp-python 0.3")
+    code = "import sys; from importlib.metadata import version; print(version('llama-cpp-python'), sys.path[0])"
+    found = [sys.executable, "-S", "-c", code]
+    done = subprocess.run(found, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(tmp_path)})
+    assert done.stdout.startswith("0.3")
+    assert list((tmp_path / "llama_cpp" / "lib").glob("*llama*"))
+
+
+def test_one_that_does_not_fit_is_left_alone(tmp_path):
+    assert copied("llama-cpp-python>=99", tmp_path) == ""
+    assert not list(tmp_path.iterdir())
