@@ -85,6 +85,14 @@ async def test_a_context_that_the_user_sets_and_does_not_fit_is_refused_with_the
             await runtime.load(ModelConfig(path=str(tiny), threads=1, context_tokens=usual))
 
 
+async def test_a_context_that_does_not_fit_is_refused_with_its_weights_loaded_already(tiny: Path, free: int) -> None:
+    usual = default_cells(check_gguf(tiny).metadata)
+    async with Runtime("thread") as runtime:
+        assert (await runtime.load(ModelConfig(path=str(tiny), threads=1, context_tokens=1024))).info.cells == 1024
+        with pytest.raises(ModelLoadError, match="does not fit into memory"):
+            await runtime.load(ModelConfig(path=str(tiny), threads=1, context_tokens=usual))
+
+
 async def test_a_model_whose_weights_alone_do_not_fit_is_refused(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loads, "memory", lambda: Memory(MIB, MIB))
     with pytest.raises(ModelLoadError, match="does not fit into memory"):

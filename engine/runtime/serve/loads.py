@@ -167,8 +167,7 @@ class Loads:
     def _load(self, request: Load) -> None:
         config = request.config
         try:
-            if not self._are_loaded(config, request.summary):
-                config = fitted(config, request.summary)
+            config = fitted(config, request.summary, loaded=self._are_loaded(config, request.summary))
             model = self._model(config, request.summary, self._reports[request.model])
             self._finish(WorkerModel(request.model, config, model))
         except RamifyError as error:
@@ -203,15 +202,17 @@ class Loads:
         return not self._stopped
 
 
-def fitted(config: ModelConfig, summary: GgufSummary) -> ModelConfig:
+def fitted(config: ModelConfig, summary: GgufSummary, *, loaded: bool) -> ModelConfig:
     """Return the configuration with as many cells as free memory has room for, if the user left their number open.
+
+    `loaded` says that the weights are there already; the pages of their file count as free all the same.
 
     Raises:
         ModelLoadError: if the user's own number does not fit, or nothing that a search could use.
     """
     free = None if config.gpu_layers != 0 and library().llama_supports_gpu_offload() else memory()
     cells = config.context_tokens or default_cells(summary.metadata)
-    copies = config.extra_buffers != "none"
+    copies = config.extra_buffers != "none" and not loaded
     need = memory_need(summary, cells=cells, width=config.max_lanes, kinds=config.kv_types, copies=copies)
     if free is None or need is None:
         return config
