@@ -83,8 +83,13 @@ def reopen_cut_nodes(entries: list[dict[str, Any]]) -> None:
     See `SearchTree.restarted`.
     """
     # A rescue is the last thing that a run writes, so leaving it out moves no other node's number.
+    rescued = False
     while entries[-1]["origin"] == Origin.RESCUE:
         _take_back(entries, entries.pop())
+        rescued = True
+    if rescued and entries[-1]["origin"] == Origin.FORCED and entries[-1]["state"] == NodeState.CONTINUED:
+        # What closed the thought of the path that was rescued.
+        entries.pop()
     for entry in entries:
         if entry["finish_reason"] in CUT_SHORT:
             entry |= _UNWRITTEN

@@ -140,7 +140,11 @@ async def test_a_budget_that_ends_in_a_thought_leaves_a_reply(strategy: ramify.S
             solution = await run.result()
     assert solution.answer == "4" and solution.stop_reason == "budget_generated_tokens"
     assert solution.usage.policy.generated_tokens <= 100
-    assert all(node.state is not NodeState.PENDING for node in solution.tree or ())
+    tree = solution.tree
+    assert tree is not None and all(node.state is not NodeState.PENDING for node in tree)
+    if any(node.origin is Origin.RESCUE for node in tree):
+        again = tree.restarted()
+        assert not any(node.origin in (Origin.RESCUE, Origin.FORCED) for node in again)
 
 
 async def test_what_cannot_be_done_is_refused_before_the_search() -> None:

@@ -195,7 +195,10 @@ class Sampler:
 
     def _end_of(self, shared: SharedSequence, token: int) -> FinishReason | None:
         """Return why a sequence ends with its last token, None if it goes on."""
-        piece = self._piece(token)
+        try:
+            piece = self._pieces[token]
+        except KeyError:
+            piece = self._piece(token)
         if piece is None:
             return FinishReason.EOS
         if shared.answer is not None and shared.answer.begun:
@@ -209,12 +212,10 @@ class Sampler:
 
     def _piece(self, token: int) -> bytes | None:
         """Return the bytes of a token, None for one that ends the text."""
-        try:
-            return self._pieces[token]
-        except KeyError:
-            piece = None if self._vocabulary.is_end(token) else self._vocabulary.piece(token, special=False)
-            self._pieces[token] = piece
-            return piece
+        if token not in self._pieces:
+            ends = self._vocabulary.is_end(token)
+            self._pieces[token] = None if ends else self._vocabulary.piece(token, special=False)
+        return self._pieces[token]
 
     def _end_of_answer(
         self, shared: SharedSequence, token: int, piece: bytes, answer: AnswerText
