@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .api_errors import ApiError, bad_request, not_supported
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 MOST_CHOICES = 128
 """Highest `n`; the API has the same bound."""
@@ -155,7 +152,7 @@ def read_body(kind: type[B], value: Any) -> B:
         raise bad_request(f"{where}{first['msg'][:1].lower()}{first['msg'][1:]}", param) from None
 
 
-def _told(errors: Sequence[ErrorDetails]) -> ErrorDetails:
+def _told(errors: Sequence[Any]) -> Any:
     """Return the error that a client is told: the first, or for a field of several forms that of the form it has."""
     first = errors[0]
     place = next((place for place, part in enumerate(first["loc"]) if _is_form(part)), None)
