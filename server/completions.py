@@ -127,6 +127,10 @@ class Completion:
         groups = () if self.served.vote is None else self.served.vote.groups
         chosen = next((group for group in groups if any(each.node == solution.winner for each in group.members)), None)
         others = [group.best.text for group in groups if group is not chosen] if solution.answer is not None else []
+        if self.request.schema_of_answer is not None and solution.answer is not None:
+            # The value alone: clients read it as JSON.
+            first = Choice(steps=(solution.answer,), finish_reason="stop")
+            others = [group.answer for group in groups if group is not chosen]
         return [first, *(Choice(steps=(text,), finish_reason="stop") for text in others)][:wanted]
 
     def block(self, solution: Solution) -> dict[str, Any]:

@@ -63,6 +63,22 @@ class StreamOptions(Body):
     include_obfuscation: bool = False
 
 
+class JsonSchema(Body):
+    """A schema of the answer; `name`, `description` and `strict` change nothing, as the answer always fits."""
+
+    name: str = ""
+    description: str | None = None
+    strict: bool | None = None
+    schema_: dict[str, Any] = Field(alias="schema")
+
+
+class ResponseFormat(Body):
+    """A form of the answer: text, or a JSON value that fits a schema."""
+
+    type: str
+    json_schema: JsonSchema | None = None
+
+
 class ChatRequest(BaseModel):
     """A request for a chat completion; fields that are not declared here are refused by `check_supported`.
 
@@ -88,8 +104,14 @@ class ChatRequest(BaseModel):
     presence_penalty: Penalty | None = None
     repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     stop: str | Annotated[list[str], Field(max_length=MOST_STOPS)] | None = None
-    response_format: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
     ramify: dict[str, Any] | None = None
+
+    @property
+    def schema_of_answer(self) -> dict[str, Any] | None:
+        """The JSON schema of the answer, None for text."""
+        form = self.response_format
+        return None if form is None or form.json_schema is None else form.json_schema.schema_
 
 
 class SteerNode(Body):
@@ -131,7 +153,6 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "function_call": ("none", "auto"),
     "modalities": (["text"],),
     "verbosity": ("medium",),
-    "response_format": ({"type": "text"},),
 }
 """Fields of the API that the server cannot honour, and the values at which they ask for nothing."""
 NOT_HONOURED = (*NEUTRAL, "reasoning_effort", "prediction", "audio", "web_search_options")
@@ -173,18 +194,20 @@ def check_supported(request: ChatRequest) -> None:
     Raises:
         ApiError: if it does.
     """
-    given = {**(request.model_extra or {}), "response_format": request.response_format}
-    for name, value in given.items():
+    for name, value in (request.model_extra or {}).items():
         if value is None or name in WITHOUT_EFFECT or value in NEUTRAL.get(name, ()):
             continue
         raise _refused(name)
+    form = request.response_format
+    if form is not None and form.type not in ("text", "json_schema"):
+        raise not_supported("response_format", "response_format: use {type: text} or {type: json_schema}")
+    if form is not None and (form.type == "json_schema") != (form.json_schema is not None):
+        raise bad_request("response_format: the type json_schema goes with a json_schema", "response_format")
     if request.max_tokens is not None and request.max_completion_tokens is not None:
         raise bad_request("max_tokens and max_completion_tokens are both given", "max_tokens")
 
 
 def _refused(name: str) -> ApiError:
-    if name == "response_format":
-        return not_supported(name, "response_format: this server writes plain text; leave it out or use {type: text}")
     if name in NOT_HONOURED:
         return not_supported(name, f"{name}: this server cannot honour it; leave it out")
     return bad_request(f"unrecognized request argument: {name}", name, "unknown_parameter")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from ramify.answers.kinds import AnswerKind
+from ramify.answers.schemas import read_schema
 from ramify.config import DEFAULT_BUDGET, OWN_SETTINGS, SETTINGS, STRATEGY_KEYS, RunConfig
 from ramify.engine.engine import Engine
 from ramify.engine.planning.strategy_choice import AUTO, choose_strategy, default_strategy
@@ -36,8 +37,9 @@ SEARCH_KEYS = {
     if each.option and each.key != "model"
 }
 """Keys of the settings that may differ between two runs of one engine; the others are those of the loaded models."""
-OPERATOR_KEYS = {"tools", "max_tool_calls", "max_run_tool_calls", "tool_seconds"}
-"""Keys that are the operator's alone: tools run commands and import modules on the machine of the server."""
+OPERATOR_KEYS = {"tools", "max_tool_calls", "max_run_tool_calls", "tool_seconds", "answer_schema"}
+"""Keys that are the operator's alone: tools run commands and import modules on the machine of the server, and a schema
+may name a file there; requests have it as `response_format`."""
 REQUEST_KEYS = {
     "reward", "strategy", "width", "tree_temperature", *(each.key for each in declared(Budget)),
     "temperature", "top_k", "top_p", "min_p", "seed", "max_step_tokens", "min_step_tokens", "max_path_tokens",
@@ -213,6 +215,7 @@ def _of_the_api(request: ChatRequest, values: Mapping[str, Any]) -> dict[str, An
         "repeat_penalty": request.repeat_penalty,
         "seed": request.seed,
         "stop_text": _stop_text(request.stop),
+        "answer_schema": _answer_schema(request),
         "max_path_tokens": longest,
     }
     found = {key: value for key, value in found.items() if value is not None}
@@ -226,6 +229,20 @@ def _of_the_api(request: ChatRequest, values: Mapping[str, Any]) -> dict[str, An
             if default > longest and key not in values:
                 found[key] = longest
     return found
+
+
+def _answer_schema(request: ChatRequest) -> str | None:
+    """Return the schema that `response_format` asks for, None for plain text.
+
+    Raises:
+        ApiError: if no grammar can hold answers to it.
+    """
+    if request.schema_of_answer is None:
+        return None
+    try:
+        return read_schema(request.schema_of_answer).text
+    except UsageError as error:
+        raise bad_request(f"response_format: {error}", "response_format.json_schema.schema") from None
 
 
 def _stop_text(stop: str | list[str] | None) -> str | None:

@@ -173,6 +173,16 @@ async def test_a_model_without_conversations_says_so(serving):
     [
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+            "response_format.json_schema.schema",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "no such"}}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"ramify": {"answer_schema": "/etc/passwd"}}, "ramify"),
         ({"logprobs": True}, "logprobs"),
         ({"frequency_penalty": 2.5}, "frequency_penalty"),
         ({"presence_penalty": "much"}, "presence_penalty"),
