@@ -36,6 +36,7 @@ class FakeContext:
     """Behaves as llama.cpp's unified cache does, and refuses whatever llama.cpp would silently do wrong."""
 
     vocabulary_size = WORDS
+    consecutive = False
 
     def __init__(
         self,

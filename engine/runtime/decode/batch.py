@@ -95,6 +95,16 @@ class Batch:
         self.sequences.append(job.sequence.id)
         self.outputs.append(wanted)
 
+    def by_sequence(self) -> Batch:
+        """Return the batch in the order of the sequences' ids."""
+        batch = Batch()
+        for job, start, end, _ in sorted(self.entries, key=_sequence_id):
+            if end - start == 1 and end == len(job.target):
+                batch.add_last(job)
+            else:
+                batch.add(job, start, end)
+        return batch
+
     def add(self, job: Job, start: int, end: int) -> None:
         """Append a job's tokens from position `start` up to `end`; the job has its sequence."""
         assert job.sequence is not None
@@ -114,6 +124,11 @@ class Batch:
         self.positions += range(start, start + len(tokens))
         self.sequences += [job.sequence.id] * len(tokens)
         self.outputs += [True] * len(tokens)
+
+
+def _sequence_id(entry: BatchEntry) -> int:
+    assert entry.job.sequence is not None
+    return entry.job.sequence.id
 
 
 def batch_of(jobs: list[Job], *, room: int, singles: int) -> Batch:

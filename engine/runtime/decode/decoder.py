@@ -292,7 +292,10 @@ class Decoder:
         self._admit()
         context, scheduler = self._context, self._scheduler
         batch = scheduler.next_batch(room=self._batch_tokens, singles=context.single_tokens)
-        if self._drafter is not None and not self._too_full_for_drafts:
+        if context.consecutive and batch.entries:
+            self._cache.arrange(entry.job.sequence for entry in batch.entries if entry.job.sequence is not None)
+            batch = batch.by_sequence()
+        elif self._drafter is not None and not self._too_full_for_drafts:
             self._drafter.extend(batch, self._batch_tokens)
         if batch.entries:
             started_s = time.perf_counter()

@@ -1,9 +1,9 @@
 """Prefix cache of one context: which sequence holds the KV cells of which path, and which cells sequences share.
 
 A node is a path of tokens. A sequence holds the first `length` tokens of one node's path, in cells that it shares
-with other sequences wherever their paths agree. A sequence is either lent to a job or parked at its node. Parked ones
-are evicted, least useful first, when ids or cells run out. llama.cpp does not tell how many cells are in use, so all
-lengths are mirrored here.
+with other sequences wherever their paths agree, or where the context shares none, in copies of these. A sequence is
+either lent to a job or parked at its node. Parked ones are evicted, least useful first, when ids or cells run out.
+llama.cpp does not tell how many cells are in use, so all lengths are mirrored here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ LOGITS_BYTES = 64 << 20
 
 
 class KVCells(Protocol):
-    """The part of a context that holds keys and values."""
+    """The part of a context that holds keys and values.
+
+    `consecutive` says that each sequence has cells of its own, and that sequences decoded together should have ids
+    without gaps between them.
+    """
+
+    consecutive: bool
 
     @property
     def sequences(self) -> int:
@@ -30,7 +36,7 @@ class KVCells(Protocol):
         ...
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """Share the first `length` cells of `source` with the empty `target`."""
+        """Give the empty `target` the first `length` cells of `source`."""
         ...
 
     def cut(self, sequence: int, length: int) -> None:
@@ -141,6 +147,8 @@ class PrefixCache:
     @property
     def cells_used(self) -> int:
         """Number of different cells that sequences hold."""
+        if self._cells.consecutive:
+            return sum(each.length for each in self._live)
         return _count_cells(each.cells for each in self._live)
 
     @property
@@ -179,8 +187,52 @@ class PrefixCache:
             return None
         return self._copy(source.node, source, source.length)
 
+    def arrange(self, together: Iterable[CachedSequence]) -> None:
+        """Give sequences that are decoded together ids without gaps between them, by as few copies as possible.
+
+        Nothing is done where no id is free to move others by.
+        """
+        members = {each.id: each for each in together}
+        count = len(members)
+        if max(members) - min(members) + 1 == count or not self._free:
+            return
+        others = {each.id: each for each in self._live if each.id not in members}
+        first = min(
+            range(self._cells.sequences - count + 1),
+            key=lambda start: sum(
+                2 if id in others else id not in members for id in range(start, start + count)
+            ),
+        )  # fmt: skip
+        place = range(first, first + count)
+        while astray := [id for id in members if id not in place]:
+            inside = next((id for id in self._free if id in place), None)
+            if inside is not None:
+                members[inside] = self._move_to(members.pop(astray[0]), inside)
+                continue
+            blocking = next(each for id, each in others.items() if id in place)
+            outside = next((id for id in self._free if id not in place), None)
+            if outside is None and not (blocking.parked and _redundant(blocking)):
+                return
+            del others[blocking.id]
+            if blocking.parked and _redundant(blocking):
+                self.free(blocking)
+            elif outside is not None:
+                others[outside] = self._move_to(blocking, outside)
+
+    def _move_to(self, sequence: CachedSequence, id: int) -> CachedSequence:
+        """Move a sequence to a free id."""
+        self._cells.copy(sequence.id, id, sequence.length)
+        self._cells.cut(sequence.id, 0)
+        self._free.remove(id)
+        self._free.append(sequence.id)
+        sequence.id = id
+        return sequence
+
     def _copy(self, node: PrefixNode, source: CachedSequence | None, length: int) -> CachedSequence:
-        sequence = CachedSequence(self._free.pop(), node, 0, self._tick())
+        # Where ids should have no gaps, the lowest ones are used.
+        id = min(self._free) if self._cells.consecutive else self._free[-1]
+        self._free.remove(id)
+        sequence = CachedSequence(id, node, 0, self._tick())
         self._live.add(sequence)
         if source is not None and length:
             self._cells.copy(source.id, sequence.id, length)

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import cached_property
 from importlib.util import find_spec, module_from_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from .devices import FLASH_NUMBERS, place
 from .gguf_check import GgufSummary, check_gguf
 from .grammar import Grammar
 from .memory import default_cells, head_length
+from .refusals import refuse_uncuttable, refuse_unfit
 from .repack import overrides
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,9 @@ FLASH_HEAD_LENGTH = 64
 """Below this length of attention heads, llama.cpp's flash attention on a processor is slower than products."""
 FLASH_SINGLES = 63
 """From 64 tokens on, flash attention on a processor no longer skips the cells that a token does not see."""
+
+CELL_STEP = 256
+"""llama.cpp makes cells by this many."""
 
 LOG_ERROR = 4
 """GGML_LOG_LEVEL_ERROR."""
@@ -243,10 +247,22 @@ class Model:
             self.pointer = None
 
 
-def flash_attention(model: Model, config: ModelConfig) -> FlashWord:
-    """Return whether flash attention is used: on a processor, "auto" leaves it off for short attention heads."""
+class Streams(NamedTuple):
+    """Number of sequences of a context in which each has `cells` of its own."""
+
+    sequences: int
+    cells: int
+
+
+def flash_attention(model: Model, config: ModelConfig, *, split: bool = False) -> FlashWord:
+    """Return whether flash attention is used: on a processor, "auto" leaves it off for short attention heads.
+
+    With cells of its own for each sequence (`split`) there are none to be skipped, and it pays with AVX-512 alone.
+    """
     if config.flash_attention != "auto" or model.offloaded or config.kv_types != ("f16", "f16"):
         return config.flash_attention
+    if split and b"AVX512 = 1" not in library().llama_print_system_info():
+        return "off"
     length = head_length(model.summary.metadata)
     return "off" if length is not None and length < FLASH_HEAD_LENGTH else "auto"
 
@@ -261,14 +277,20 @@ def sequence_count(model: Model, config: ModelConfig) -> int:
 
 
 class Context:
-    """The KV cache and compute state of one model: sequences that share cells, and one decode at a time."""
+    """The KV cache and compute state of one model: sequences that share cells, and one decode at a time.
 
-    def __init__(self, model: Model, config: ModelConfig) -> None:
+    `streams` are the cells of a context in which sequences share none (see SplitContext), None for one cache.
+    `consecutive` says that sequences decoded together should have ids without gaps between them.
+    """
+
+    consecutive = False
+
+    def __init__(self, model: Model, config: ModelConfig, streams: Streams | None = None) -> None:
         lib = self._lib = library()
         self._model = model
         self.vocabulary_size = model.vocabulary.size
         trained = int(lib.llama_model_n_ctx_train(model.pointer)) or 512
-        self.sequences = sequence_count(model, config)
+        self.sequences = sequence_count(model, config) if streams is None else streams.sequences
         self.batch_tokens = max(config.batch_tokens, self.sequences)
         self.states, self.rank = config.states, config.rank
         if self.states or self.rank:
@@ -280,30 +302,29 @@ class Context:
             self._width = int(lib.llama_model_n_cls_out(model.pointer))
         wanted = config.context_tokens or default_cells(model.summary.metadata)
         params = lib.llama_context_default_params()
-        params.n_ctx = max(256, wanted)
+        params.n_ctx = max(CELL_STEP, wanted)
         params.n_batch = params.n_ubatch = self.batch_tokens
         params.n_seq_max = self.sequences
         params.n_outputs_max = self.batch_tokens
-        params.kv_unified = True
+        params.kv_unified = streams is None
         params.swa_full = True
         params.no_perf = True
         params.embeddings = self.states or self.rank
         params.pooling_type = lib.LLAMA_POOLING_TYPE_RANK if self.rank else lib.LLAMA_POOLING_TYPE_NONE
         params.type_k, params.type_v = (KV_TYPES[name] for name in config.kv_types)
-        flash = flash_attention(model, config)
+        flash = flash_attention(model, config, split=streams is not None)
         params.flash_attn_type = FLASH_NUMBERS[flash]
         self.threads = config.threads or suitable_threads(model.summary.parameters)
         params.n_threads = params.n_threads_batch = self.threads
-        _native_lines().clear()
-        self.pointer = lib.llama_init_from_model(model.pointer, params)
-        if not self.pointer:
-            raise ModelLoadError(f"no context can be made for {config.path}: {_reason()}", "use fewer context tokens")
+        self._params, self._path = params, config.path
+        self.pointer = self._open(streams)
         self.memory = lib.llama_get_memory(self.pointer)
         self.cells = int(lib.llama_n_ctx(self.pointer))
         # It takes no more at once than the cache holds, and aborts on more.
         self.batch_tokens = min(self.batch_tokens, int(lib.llama_n_batch(self.pointer)))
-        self.longest_path = min(trained, self.cells)
-        self.single_tokens = self.batch_tokens if model.offloaded or flash == "off" else FLASH_SINGLES
+        self.longest_path = min(trained, self.cells if streams is None else wanted)
+        skips_cells = streams is None and not model.offloaded and flash != "off"
+        self.single_tokens = FLASH_SINGLES if skips_cells else self.batch_tokens
         self._batch = _Batch(lib, self.batch_tokens)
         self._rows_at = 0
         self._rows = np.empty((0, self.vocabulary_size), dtype=np.float32)
@@ -314,6 +335,20 @@ class Context:
         except ModelLoadError:
             self.close()
             raise
+
+    def _open(self, streams: Streams | None) -> Any:
+        """Return llama.cpp's context for the parameters and these streams.
+
+        Raises:
+            ModelLoadError: if it cannot be made.
+        """
+        if streams is not None:
+            self._params.n_ctx = streams.sequences * streams.cells
+        _native_lines().clear()
+        pointer = self._lib.llama_init_from_model(self._model.pointer, self._params)
+        if not pointer:
+            raise ModelLoadError(f"no context can be made for {self._path}: {_reason()}", "use fewer context tokens")
+        return pointer
 
     def decode(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[bool]) -> int:
         """Decode a batch; return 0, or 1 if there was no room in the cache (nothing has changed then).
@@ -429,46 +464,6 @@ class _Batch:
         self._output[:count] = outputs
         self._batch.n_tokens = count
         return self._batch
-
-
-def refuse_unfit(lib: Any, model: Any, path: str, architecture: str) -> None:
-    """Refuse a loaded model whose use would abort or go wrong later.
-
-    Raises:
-        ModelLoadError: if it has no vocabulary, does not write from left to right, or keeps a state that cannot be cut.
-    """
-    vocabulary = lib.llama_model_get_vocab(model)
-    if lib.llama_vocab_type(vocabulary) == lib.LLAMA_VOCAB_TYPE_NONE or not lib.llama_vocab_n_tokens(vocabulary):
-        raise ModelLoadError(f"{path} has no vocabulary", "convert it again together with its tokenizer")
-    if lib.llama_model_has_encoder(model) or not lib.llama_model_has_decoder(model):
-        raise ModelLoadError(f"{path} is not a decoder-only language model", "use one that generates text by itself")
-    if lib.llama_model_is_diffusion(model):
-        raise ModelLoadError(
-            f"{path} is a diffusion model ({architecture}), which does not write from left to right", "use another one"
-        )
-    # Their state cannot be cut at any token, and trees need that.
-    if lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model):
-        raise ModelLoadError(
-            f"{path} is a recurrent model ({architecture}), which trees cannot branch", "use another one"
-        )
-
-
-def refuse_uncuttable(lib: Any, memory: Any, decode: Callable[..., int], path: str, architecture: str) -> None:
-    """Refuse a context whose sequences cannot be cut at any token, which trees need; tried with two tokens.
-
-    Raises:
-        ModelLoadError: if it cannot be done, or the model does not work at all.
-    """
-    if not memory:
-        raise ModelLoadError(f"{path} keeps no KV cache ({architecture})", "use a model that generates text")
-    try:
-        decode([0, 0], [0, 1], [0, 0], [False, True])
-    except RuntimeError as error:
-        raise ModelLoadError(f"{path} does not work: {error}", "its file may be damaged") from error
-    cut = lib.llama_memory_seq_rm(memory, 0, 1, -1)
-    lib.llama_memory_clear(memory, False)
-    if not cut:
-        raise ModelLoadError(f"{path} keeps a state ({architecture}) in which trees cannot branch", "use another model")
 
 
 def model_info(model: Model, context: Context, path: str) -> ModelInfo:

@@ -2,7 +2,8 @@
 
 A decode call pays for all cells of its context, whichever run they belong to. On a processor it is cheaper to give the
 trees of different runs a context each, as long as one run's sequences fill a decode call. A run stays in its pool; a
-pool is made when a run is opened and all others have one.
+pool is made when a run is opened and all others have one. A wide search has a pool in which each sequence has cells of
+its own, where that pays (see SplitContext); that is known when the search asks for its first children.
 """
 
 from __future__ import annotations
@@ -10,12 +11,27 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Protocol, TypeVar
 
+from ramify.errors import ModelLoadError
+
 from ..decode.decoder import Decoder
 from ..decode.drafts import GPU_COST, PROCESSOR_COST
 from ..llama.config import ModelConfig
 from ..llama.memory import default_cells, kv_bytes_per_token
 from ..llama.native import Context, Model
-from ..messages import SLOW_PARAMETERS, CloseRun, DecodeTimes, OpenRun, Progress, RunRequest, RunResult, Statistics
+from ..llama.split import SPLIT_BYTES, SplitContext, splits, stream_bytes, streams_for
+from ..messages import (
+    ROOT,
+    SLOW_PARAMETERS,
+    CloseRun,
+    DecodeTimes,
+    Expand,
+    OpenRun,
+    Progress,
+    Read,
+    RunRequest,
+    RunResult,
+    Statistics,
+)
 
 MOST_POOLS = 8
 SMALL_PARAMETERS = 500_000_000
@@ -87,7 +103,13 @@ class Pools:
         self._homes: dict[int, Decoder] = {}
         self._contexts: list[Context] = []
         self._decoders: list[Decoder] = []
-        self._add()
+        self._split: dict[Decoder, SplitContext] = {}
+        self._splits = splits(model, config)
+        # Runs without a pool, with what was asked about them.
+        self._opening: dict[int, list[RunRequest]] = {}
+        # Decoders whose contexts are closed, for their counters.
+        self._closed: list[Decoder] = []
+        self._add(Context(model, config))
 
     @property
     def context(self) -> Context:
@@ -101,6 +123,11 @@ class Pools:
 
     def handle(self, request: RunRequest) -> None:
         """Give a request to the decoder that has the run."""
+        if isinstance(request, OpenRun) and self._splits:
+            self._opening[request.run] = []
+        if request.run in self._opening:
+            self._open(request)
+            return
         if isinstance(request, OpenRun):
             self._homes[request.run] = self._emptiest()
         # A late request for a run that has ended is refused by any decoder.
@@ -141,12 +168,12 @@ class Pools:
 
     def statistics(self) -> Statistics:
         """Return the counters of all pools together."""
-        every = [decoder.statistics() for decoder in self._decoders]
+        every = [decoder.statistics() for decoder in (*self._decoders, *self._closed)]
         return Statistics(**{each.name: sum(getattr(one, each.name) for one in every) for each in fields(Statistics)})
 
     def times(self) -> DecodeTimes:
         """Return the times of all pools together; empty for a model that is not timed, or has not been at work."""
-        return sum((decoder.times() for decoder in self._decoders), DecodeTimes())
+        return sum((decoder.times() for decoder in (*self._decoders, *self._closed)), DecodeTimes())
 
     def close(self) -> None:
         """Free the contexts."""
@@ -160,29 +187,74 @@ class Pools:
             return None
         return GPU_COST if self._model.offloaded else PROCESSOR_COST
 
+    def _open(self, request: RunRequest) -> None:
+        """Keep a request about a run without a pool, until one tells what the run needs; then give it all of them."""
+        kept = self._opening[request.run]
+        kept.append(request)
+        if isinstance(request, CloseRun):
+            del self._opening[request.run]
+        elif isinstance(request, Expand | Read):
+            del self._opening[request.run]
+            home = self._wide(kept[0], request) if isinstance(request, Expand) else None
+            self._homes[request.run] = home or self._emptiest()
+            for each in kept:
+                self._homes[request.run].handle(each)
+
+    def _wide(self, opened: RunRequest, request: Expand) -> Decoder | None:
+        """Return a pool with cells for each sequence, for a run that begins with these children; None if none pays."""
+        if not isinstance(opened, OpenRun) or any(each.parent != ROOT for each in request.requests):
+            return None
+        prompt_tokens, children = len(opened.prompt), len(request.requests)
+        wanted = streams_for(self._model, self._config, prompt_tokens=prompt_tokens, children=children)
+        if wanted is None:
+            return None
+        idle = [decoder for decoder in self._split if decoder not in self._homes.values()]
+        for decoder in idle:
+            streams = self._split[decoder].streams
+            if streams.sequences >= wanted.sequences and streams.cells >= wanted.cells:
+                return decoder
+        for decoder in idle:
+            self._remove(decoder)
+        if sum(each.bytes for each in self._split.values()) + (stream_bytes(self._model, wanted) or 0) > SPLIT_BYTES:
+            return None
+        try:
+            context = SplitContext(self._model, self._config, wanted)
+        except ModelLoadError:
+            return None  # There is no memory for it.
+        decoder = self._add(context)
+        self._split[decoder] = context
+        return decoder
+
+    def _remove(self, decoder: Decoder) -> None:
+        """Free a pool that no run is in."""
+        self._closed.append(decoder)
+        self._decoders.remove(decoder)
+        context = self._split.pop(decoder)
+        self._contexts.remove(context)
+        context.close()
+
     def _emptiest(self) -> Decoder:
         homes = list(self._homes.values())
-        best = min(self._decoders, key=homes.count)
-        if best in homes and len(self._decoders) < self._most:
-            self._add()
-            return self._decoders[-1]
+        shared = [each for each in self._decoders if each not in self._split]
+        best = min(shared, key=homes.count)
+        if best in homes and len(shared) < self._most:
+            return self._add(Context(self._model, self._config))
         return best
 
-    def _add(self) -> None:
-        context = Context(self._model, self._config)
+    def _add(self, context: Context) -> Decoder:
         parameters = self._model.summary.parameters
-        self._contexts.append(context)
-        self._decoders.append(
-            Decoder(
-                context,
-                self._model.vocabulary,
-                max_lanes=self._config.max_lanes,
-                muted=self._config.muted,
-                batch_tokens=None if self._model.offloaded else most_batch_tokens(parameters, context.threads),
-                timed=parameters >= SLOW_PARAMETERS,
-                draft_cost=self._draft_cost,
-            )
+        decoder = Decoder(
+            context,
+            self._model.vocabulary,
+            max_lanes=self._config.max_lanes,
+            muted=self._config.muted,
+            batch_tokens=None if self._model.offloaded else most_batch_tokens(parameters, context.threads),
+            timed=parameters >= SLOW_PARAMETERS,
+            draft_cost=self._draft_cost,
         )
+        self._contexts.append(context)
+        self._decoders.append(decoder)
+        return decoder
 
 
 def most_batch_tokens(parameters: int, threads: int) -> int | None:
