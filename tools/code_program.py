@@ -22,7 +22,7 @@ import sys
 import textwrap
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 CALL_S = 1.0
 """Processor time of one call."""
@@ -236,7 +236,8 @@ def alike(value: Any, told: Any) -> bool:
     if isinstance(value, float) and isinstance(told, int | float) and not isinstance(told, bool):
         return math.isclose(value, told, rel_tol=1e-6, abs_tol=1e-9)
     if isinstance(value, list | tuple) and isinstance(told, list | tuple):
-        return len(value) == len(told) and all(alike(*pair) for pair in zip(value, told, strict=True))
+        left, right = cast("list[Any]", value), cast("list[Any]", told)
+        return len(left) == len(right) and all(alike(*pair) for pair in zip(left, right, strict=True))
     return bool(value == told) and isinstance(value, bool) == isinstance(told, bool)
 
 
@@ -288,12 +289,13 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.9g}"
     if isinstance(value, set | frozenset):
-        return "{" + ", ".join(sorted(map(shown, value))) + "}"
+        return "{" + ", ".join(sorted(map(shown, cast("set[Any]", value)))) + "}"
     if isinstance(value, list | tuple):
         ends = "[]" if isinstance(value, list) else "()"
-        return (ends[0] + ", ".join(map(shown, value)) + ends[1])[:LONGEST_VALUE]
+        return (ends[0] + ", ".join(map(shown, cast("list[Any]", value))) + ends[1])[:LONGEST_VALUE]
     if isinstance(value, dict):
-        return "{" + ", ".join(sorted(f"{shown(key)}: {shown(each)}" for key, each in value.items())) + "}"
+        pairs = (f"{shown(key)}: {shown(each)}" for key, each in cast("dict[Any, Any]", value).items())
+        return "{" + ", ".join(sorted(pairs)) + "}"
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))[:LONGEST_VALUE]
 
 
@@ -327,10 +329,11 @@ def hints(question: str, function: Callable[..., Any]) -> list[str]:
     """Return the annotation of each parameter that has no default, "" where there is none."""
     head = re.search(rf"^(?:async )?def {function.__name__}\(.*?\).*?:", question, re.MULTILINE | re.DOTALL)
     source = f"{head[0]} pass" if head else ""
-    parameters = ast.parse(source).body[0].args if source and compiles(source) else None  # type: ignore[attr-defined]
-    if parameters is None:
-        wanted = function.__code__.co_argcount - len(function.__defaults__ or ())
-        return ["" for _ in range(wanted)]
+    defined = ast.parse(source).body[0] if source and compiles(source) else None
+    if not isinstance(defined, ast.FunctionDef | ast.AsyncFunctionDef):
+        count = function.__code__.co_argcount - len(function.__defaults__ or ())
+        return ["" for _ in range(count)]
+    parameters = defined.args
     wanted = parameters.args[: len(parameters.args) - len(parameters.defaults)]
     return ["" if each.annotation is None else ast.unparse(each.annotation) for each in wanted]
 
@@ -358,14 +361,15 @@ def changed(value: Any, chance: random.Random) -> Any:
         more = value[:place] + chance.choice("aeZ 1.,()") + value[place:]
         return chance.choice([value, "", value[::-1], value[: len(value) // 2], value + value, value.swapcase(), more])
     if isinstance(value, list | tuple):
-        items = list(value)
-        kind = type(value)
+        items = list(cast("list[Any]", value))
         each = [changed(item, chance) for item in items]
         less = [-item if isinstance(item, int | float) else item for item in items]
-        return kind(chance.choice([items, [], items[::-1], items[:-1], items[1:], items + items[:1], less, each, each]))
+        found = chance.choice([items, [], items[::-1], items[:-1], items[1:], items + items[:1], less, each, each])
+        return tuple(found) if isinstance(value, tuple) else found
     if isinstance(value, dict):
-        kept = {key: changed(item, chance) for key, item in value.items() if chance.random() < 0.8}
-        return chance.choice([dict(value), {}, kept, kept])
+        given = cast("dict[Any, Any]", value)
+        kept = {key: changed(item, chance) for key, item in given.items() if chance.random() < 0.8}
+        return chance.choice([given, {}, kept, kept])
     return value
 
 

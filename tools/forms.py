@@ -128,7 +128,7 @@ class CallReader:
         """Return the calls of a text that ends with a fence of their JSON, or is nothing else: models forget tags."""
         value = _json(_last_fence(text) or text)
         listed = cast("list[object]", value) if isinstance(value, list) else [value]
-        calls = [_call(each) for each in listed if isinstance(each, Mapping)]
+        calls = [_call(cast("object", each)) for each in listed if isinstance(each, Mapping)]
         known = tuple(each for each in calls if isinstance(each, Call) and each.name in self.names)
         return known if known and len(known) == len(listed) else None
 

@@ -48,7 +48,7 @@ class Grammar:
         """Set the logits of the tokens to -inf that may not follow; an end is one that follows a whole text."""
         candidates = np.empty(len(row), _CANDIDATE)
         candidates["id"], candidates["logit"], candidates["p"] = np.arange(len(row)), row, 0.0
-        data = candidates.ctypes.data_as(ctypes.POINTER(self._lib.llama_token_data))
+        data = ctypes.cast(candidates.ctypes.data, self._lib.llama_token_data_p)
         array = self._lib.llama_token_data_array(data=data, size=len(row), selected=-1, sorted=False)
         self._lib.llama_sampler_apply(self._sampler, ctypes.byref(array))
         row[:] = candidates["logit"]
