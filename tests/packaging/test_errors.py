@@ -231,6 +231,9 @@ def allowed(module: str, kind: type, around: list[ast.AST]) -> bool:
     if issubclass(kind, ApiError):
         # The application's handler makes a reply of it.
         return module.startswith("ramify.server.")
+    if kind.__module__.startswith("mcp.server."):
+        # The library makes a reply of it.
+        return module == "ramify.server.mcp_server"
     if issubclass(kind, AttributeError) and function is not None and function.name == "__getattr__":
         return True
     if issubclass(kind, StopAsyncIteration) and function is not None and function.name == "__anext__":
