@@ -37,7 +37,7 @@ def test_humaneval_is_read_as_it_is(tmp_path, name):
     (problem,) = read_problems(written(tmp_path / name, ROW))
     assert (problem.id, problem.check) == ("HumanEval/900", PYTHON_TESTS)
     assert ROW["prompt"].strip() in problem.question and "candidate" not in problem.question
-    assert problem.answer.endswith("check(twice)\n") and "#### numbers" in problem.answer
+    assert problem.answer.endswith("check(twice)") and "#### numbers" in problem.answer
     assert dict(problem.metadata) == {"canonical_solution": ROW["canonical_solution"]}
 
 
