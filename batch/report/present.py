@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
@@ -139,12 +140,14 @@ def as_html(analyses: Sequence[Analysis], comparisons: Sequence[Comparison], pag
         # The texts inside are escaped by what draws them.
         figures=[{"title": figure.title, "svg": svg} for figure, svg in zip(shown, figures_as_svg(shown), strict=True)],
         runs=[{"folder": each.folder, "tables": [*tables(each), *searches_table(each)]} for each in analyses],
-        tree_link=lambda cell, folder: pages.get((folder, cell)) or _tree_link(cell, folder),
+        tree_link=partial(_tree_link, pages),
     )
 
 
-def _tree_link(cell: str, folder: Path | None) -> str | None:
+def _tree_link(pages: TreePages, cell: str, folder: Path | None) -> str | None:
     """Return the address of the tree that a cell names, None if it names none."""
+    if folder is not None and (folder, cell) in pages:
+        return pages[folder, cell]
     if folder is None or not cell.startswith("trees/") or not (folder / cell).is_file():
         return None
     return (folder / cell).resolve().as_uri()
