@@ -9,7 +9,7 @@ from ramify._lazy import lazy_names
 if TYPE_CHECKING:
     from .equality import answers_equal
     from .extract import extract_answer, last_number
-    from .normalise import normalise
+    from .normal_forms import normalise
 
 __all__ = ["answers_equal", "extract_answer", "last_number", "normalise"]
 
@@ -18,6 +18,6 @@ __getattr__, __dir__, _ = lazy_names(
     {
         "ramify.answers.equality": "answers_equal",
         "ramify.answers.extract": "extract_answer last_number",
-        "ramify.answers.normalise": "normalise",
+        "ramify.answers.normal_forms": "normalise",
     },
 )

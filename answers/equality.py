@@ -19,7 +19,7 @@ from typing import NoReturn, cast
 from ramify.errors import InternalError
 
 from .forms import LONGEST, Form, Key, parse_form
-from .normalise import normalise
+from .normal_forms import normalise
 from .processes import MathVerifyProcess
 from .quantities import same_quantity
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .normalise import unwrap
+from .normal_forms import unwrap
 
 _LONGEST = 4096
 """Characters after a mark among which its answer is looked for."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from .arithmetic import exact_value
-from .normalise import normalise
+from .normal_forms import normalise
 from .quantities import (
     Quantity,
     is_plain_word,

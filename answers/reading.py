@@ -10,7 +10,7 @@ from typing import Any
 from .answer_forms import AnswerForm, answer_form
 from .extract import extract_answer, last_number
 from .kinds import AnswerKind, code_in, guess_kind, kind_of_texts, letter_of, only_option_in, options_of
-from .normalise import normalise, unwrap
+from .normal_forms import normalise, unwrap
 from .schemas import value_in
 from .thoughts import ThoughtMarks
 

@@ -44,7 +44,7 @@ class AnswerSchema:
         from pydantic import ValidationError
 
         try:
-            return self.model.model_validate_json(answer)
+            return self.model.model_validate(parsed(answer))
         except ValidationError:
             return None
 
@@ -143,7 +143,7 @@ def grammar_of(schema: str) -> str:
     """
     converter: Any = import_module("llama_cpp.llama_grammar")
     try:
-        grammar = str(converter.json_schema_to_gbnf(json.dumps(_spelled_out(json.loads(schema)))))
+        grammar = str(converter.json_schema_to_gbnf(json.dumps(_spelled_out(read_json(schema)))))
     except RecursionError as error:
         raise _no_grammar("it goes in a circle") from error
     except Exception as error:

@@ -72,6 +72,7 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.cli.values": "ramify.cli.option_types",
     "ramify.engine.answers": "ramify.answers",
     "ramify.engine.answers.helper": "ramify.answers.math_verify_program",
+    "ramify.engine.answers.normalise": "ramify.answers.normal_forms",
     "ramify.engine.calibration": "ramify.training.calibration",
     "ramify.engine.cascade": "ramify.engine.ensembles.cascade",
     "ramify.engine.catalog": "ramify.engine.library.catalog",

@@ -21,6 +21,7 @@ SOLVE_OPTIONS = [
     "--reward", "--reward-spec", "--save", "--save-tree", "--seed", "--step-format", "--stop", "--strategy",
     "--strategy-option", "--examples", "--messages", "--repeat-penalty",
     "--frequency-penalty", "--presence-penalty", "--stop-text", "--thinking", "--reward-thoughts",
+    "--answer-schema", "--draft",
     "--max-thinking-tokens", "--thinking-extend", "--thinking-step-tokens", "--thinking-probes",
     "--tools", "--max-tool-calls", "--max-run-tool-calls", "--tool-seconds",
     "--temperature", "--threads", "--top-k", "--top-p", "--tree-temperature", "--width",

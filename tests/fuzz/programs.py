@@ -161,7 +161,7 @@ ANSWERS = texts(*ANSWER_PARTS)
 def read_answer(text: str) -> None:
     from ramify.answers.extract import extract_answer, last_number
     from ramify.answers.kinds import code_in, guess_kind, kind_of_texts, options_of
-    from ramify.answers.normalise import normalise
+    from ramify.answers.normal_forms import normalise
     from ramify.answers.similarity import similarity
     from ramify.reward.arithmetic import find_equations
 
@@ -173,7 +173,7 @@ def read_answer(text: str) -> None:
 
 def compare_answers(pair: tuple[str, str]) -> None:
     from ramify.answers.equality import accepts_quickly, decide_quickly, same_in_votes_quickly
-    from ramify.answers.normalise import normalise
+    from ramify.answers.normal_forms import normalise
 
     a, b = pair
     assert not normalise(a) or decide_quickly(a, a) is not False

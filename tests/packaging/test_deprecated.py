@@ -145,7 +145,7 @@ def test_code_that_uses_no_old_name_gets_no_warning():
 def test_what_lies_below_a_moved_package_is_not_loaded_twice():
     with pytest.warns(DeprecationWarning):
         old = importlib.import_module("ramify.engine.answers.normalise")
-    assert old is importlib.import_module("ramify.answers.normalise")
+    assert old is importlib.import_module("ramify.answers.normal_forms")
 
 
 def test_unknown_names_and_modules_stay_unknown():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +51,12 @@ def test_all_modules_of_a_layer_load_nothing_above_it(name, strangers):
         f"for each in pkgutil.walk_packages(layer.__path__, 'ramify.{name}.'): importlib.import_module(each.name)"
     )
     assert loaded_after(every) & (strangers | SCREEN | {"torch"}) == set()
+
+
+@pytest.mark.parametrize("name", ["ramify", "ramify.answers", "ramify.batch"])
+def test_names_that_load_late_are_no_modules(name):
+    # A module that is imported takes the place of such a name in its package.
+    package = importlib.import_module(name)
+    modules = {each.name for each in pkgutil.iter_modules(package.__path__)}
+    assert "lazy_names(" in Path(str(package.__file__)).read_text("utf-8")
+    assert sorted(modules & set(dir(package))) == []
