@@ -4,6 +4,9 @@
     ramify batch run TEST.jsonl --model P.gguf -s majority -w 8 --save-trees --out TEST
     python benchmarks/judges.py --train TRAIN --test TEST --policy P.gguf --judge J.gguf --out FOLDER
 
+TRAIN and TEST are folders of batches, or label files that `--keep` has written of them, compressed if they end with
+.gz; there may be several of each.
+
 Candidates are the mean and the sum of the judge's log probabilities, a likelihood head on the judge and on the policy,
 states heads on the hidden states of both, the check of equations, and each of these times the check. Labels are those
 of the answer: a solution is right or wrong as a whole, and a step with a false equation is wrong from there on. What a
@@ -14,11 +17,12 @@ over problems, are those of `ramify reward train`.
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,7 @@ from ramify.search.tree import SearchTree
 from ramify.training.judge_features import SolutionFeatures, read_features
 from ramify.training.judge_fitting import PLANS, calibrated, fit_head, split_problems
 from ramify.training.judge_verdict import arithmetic_factor, choices, verdict_on
+from ramify.training.label_files import read_labels
 from ramify.training.labelling import LabelledSolution
 
 TOTAL, MEAN = 6, 7
@@ -50,8 +55,20 @@ class Scores:
     values: dict[tuple[str, tuple[str, ...]], float]
 
 
-def solutions_of(folder: Path, first: int, last: int | None) -> list[LabelledSolution]:
-    """Return the finished paths of a batch's items `first` to `last` by their place in the input, with their labels."""
+def solutions_of(source: Path, first: int, last: int | None, out: Path) -> list[LabelledSolution]:
+    """Return the rows of a label file, or the finished paths of a batch's items `first` to `last` with their labels.
+
+    Items count by their place in the input. A compressed file is unpacked into `out`.
+    """
+    if source.is_dir():
+        return _of_batch(source, first, last)
+    if source.suffix == ".gz":
+        packed, source = source, out / source.stem
+        source.write_bytes(gzip.decompress(packed.read_bytes()))
+    return list(read_labels(source))
+
+
+def _of_batch(folder: Path, first: int, last: int | None) -> list[LabelledSolution]:
     items = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
     chosen = [item for item in items if item["index"] >= first and (last is None or item["index"] < last)]
     return [each for item in sorted(chosen, key=lambda item: item["index"]) for each in _of_item(folder, item)]
@@ -160,8 +177,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 async def main() -> None:
     """Read, fit, compare and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--train", type=Path, required=True, help="folder of a batch, with trees")
-    parser.add_argument("--test", type=Path, required=True, help="folder of a batch with trees of other problems")
+    parser.add_argument("--train", type=Path, nargs="+", required=True, help="folders of batches with trees, or labels")
+    parser.add_argument("--test", type=Path, nargs="+", required=True, help="the same of other problems")
+    parser.add_argument("--keep", action="store_true", help="write train.jsonl.gz and test.jsonl.gz into --out")
     parser.add_argument("--train-items", default="0:", help="places in the input, FIRST:LAST")
     parser.add_argument("--test-items", default="0:", help="places in the input, FIRST:LAST")
     parser.add_argument("--policy", required=True)
@@ -172,12 +190,16 @@ async def main() -> None:
     config = EngineConfig(threads=options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     train, test = (
-        solutions_of(folder, *_places(items))
-        for folder, items in ((options.train, options.train_items), (options.test, options.test_items))
+        [each for source in sources for each in solutions_of(source, *_places(items), options.out)]
+        for sources, items in ((options.train, options.train_items), (options.test, options.test_items))
     )
     shared = {label.question for label in train} & {label.question for label in test}
     if shared or not train or not test:
         sys.exit(f"{len(train)} training and {len(test)} test solutions, {len(shared)} problems in both")
+    if options.keep:
+        for name, labels in (("train", train), ("test", test)):
+            rows = "".join(json.dumps(asdict(label)) + "\n" for label in labels)
+            (options.out / f"{name}.jsonl.gz").write_bytes(gzip.compress(rows.encode(), mtime=0))
     candidates, costs = list[Scores](), dict[str, Any]()
     models = {"judge": resolve_model(options.judge).path, "policy": resolve_model(options.policy).path}
     for role, model in models.items():
