@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import anyio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ramify.engine.library.catalog import resolve_model
@@ -40,6 +40,8 @@ def usage(results: list[tuple[int, StepResult | ReadResult]], run: int) -> tuple
     st.integers(4, 40),
     st.booleans(),
 )
+# 18 paths and 16 lanes: a branch waits whose beginning the path that it left no longer holds when it goes on.
+@example([2], [[2], [4], [2], [2], [2], [2]], 3, 4, True)
 def test_a_shared_prefix_is_evaluated_once(
     prefix: list[int], rests: list[list[int]], width: int, batch_tokens: int, together: bool
 ) -> None:

@@ -140,9 +140,29 @@ def test_branches_beyond_the_most_wait_and_write_what_they_would_have() -> None:
     assert {child: each.tokens for (_, child), each in steps_of(results).items()} == {
         each.child: reference(PROMPT, each)[0] for each in requests
     }
-    # What waits has no cells, so its few tokens are evaluated again, and counted.
+    # What waits keeps its few cells as long as nothing else needs their id; what is evaluated again is counted.
     again = sum(each.reevaluated_tokens for each in steps_of(results).values())
-    assert again == len(context.evaluated) - len(set(context.evaluated))
+    assert again == len(context.evaluated) - len(set(context.evaluated)) == 0
+
+
+@pytest.mark.parametrize("end", ["interrupt", "release", "close"])
+def test_what_waits_beyond_the_most_leaves_nothing_behind(end: str) -> None:
+    context = FakeContext()
+    decoder = decoder_with(context, max_lanes=3)
+    requests = [step_request(child) for child in range(1, 61)]
+    decoder.expand(1, requests, None, step=LINE)
+    for _ in range(3):
+        results = decoder.step()
+    if end != "close":
+        decoder.interrupt(1)
+        results += drain(decoder)
+        for (_, child), step in steps_of(results).items():
+            assert step.tokens == reference(PROMPT, requests[child - 1])[0][: len(step.tokens)]
+    if end == "release":
+        decoder.release(1, range(61))
+    else:
+        decoder.close_run(1)
+    assert (context.used, decoder.statistics().sequences_used, decoder.statistics().cells_used) == (0, 0, 0)
 
 
 def test_a_text_goes_on_twice_from_the_middle_of_a_character() -> None:

@@ -247,7 +247,7 @@ class Decoder:
         self._prefixes.keep(run)
         for node in state.nodes.values():
             self._logits.forget(node)
-            for sequence in [each for each in node.sequences if each.node is node]:
+            for sequence in [*node.sequences]:
                 self._cache.free(sequence)
         self._prefixes.close(run)
         if self._drafter is not None:
@@ -498,6 +498,8 @@ class Decoder:
             return
         state = self._runs[branch.node.run]
         if branch.sequence is None:
+            if source.sequence.length > len(branch.node.path):
+                branch.kept = self._cache.keep(source.sequence, branch.path)
             state.put_back(branch)
         else:
             self._scheduler.add(state.begin(branch))
@@ -507,6 +509,8 @@ class Decoder:
         if self._drafter is not None:
             self._drafter.drop(shared)
         node, sequence = shared.node.child(tuple(shared.tokens)), shared.sequence
+        if sequence is None and shared.kept is not None:
+            sequence = self._cache.take(shared.kept)
         if not node.ids:
             # A step that was written before and released: what is evaluated of it now is this one's.
             node.evaluated = 0

@@ -8,7 +8,7 @@ llama.cpp does not tell how many cells are in use, so all lengths are mirrored h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -186,6 +186,27 @@ class PrefixCache:
         if not self._free and not self.evict(1):
             return None
         return self._copy(source.node, source, source.length)
+
+    def keep(self, source: CachedSequence, path: Sequence[int]) -> PrefixNode | None:
+        """Park a copy of what `source`, which is lent, holds: the beginning of a path that waits to go on.
+
+        Return a node of its own for it, below that of `source`; None where no id is free, as none is freed for it.
+        """
+        if not self._free:
+            return None
+        node = PrefixNode.of_path(source.node.run, source.node, tuple(path[: source.length]))
+        self.park(self._copy(node, source, source.length))
+        return node
+
+    def take(self, kept: PrefixNode) -> CachedSequence | None:
+        """Lend the caller what was kept at a node; it belongs to the node above from now on. None if it was evicted."""
+        sequence = next(iter(kept.sequences), None)
+        if sequence is None or kept.parent is None:
+            return None
+        kept.sequences.discard(sequence)
+        self._parked.discard(sequence)
+        sequence.parked, sequence.node = False, kept.parent
+        return sequence
 
     def arrange(self, together: Iterable[CachedSequence]) -> None:
         """Give sequences that are decoded together ids without gaps between them, by as few copies as possible.

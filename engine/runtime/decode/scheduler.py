@@ -111,6 +111,10 @@ class Scheduler:
         # The last token is evaluated even if it is cached when its logits are wanted and not kept.
         keep = job.first_output
         generates = isinstance(job, SharedSequence)
+        if generates and job.kept is not None:
+            job.sequence, job.kept = self._cache.take(job.kept), None
+            if job.sequence is not None:
+                return True
         sequence = self._cache.fork(job.node, keep) if generates else self._cache.open(job.node, keep)
         if sequence is None:
             return False

@@ -64,7 +64,8 @@ class SharedSequence(Job):
     counts the tokens that the path has drawn, None without penalties. `kept_open` is as in StepResult. `unverified`
     cells of a draft lie beyond the length of its cached sequence; `drafted_tokens` had been evaluated as part of a
     draft when they were drawn, and `rejected_tokens` of drafts were evaluated and not drawn. `answer` is the answer
-    that ends the path in a grammar, None without one.
+    that ends the path in a grammar, None without one. `kept` is the node of the cells that are kept for it while it
+    waits to go on, None if there are none.
     """
 
     children: list[ChildSequence]
@@ -87,6 +88,7 @@ class SharedSequence(Job):
     drafted_tokens: int
     rejected_tokens: int
     answer: AnswerText | None
+    kept: PrefixNode | None
     _path: list[int]
 
     def __init__(self, parent: PrefixNode, like: StepRequest, text: StepText, group: RequestGroup) -> None:
@@ -98,7 +100,7 @@ class SharedSequence(Job):
         self.tokens, self.logprob, self.logprobs, self.active, self.shared_tokens = [], 0.0, [], False, 0
         self.line = like.line if like.calculator else None
         self.calculated_tokens = self.ahead = 0
-        self.kept_open = False
+        self.kept_open, self.kept = False, None
         self.unverified = self.drafted_tokens = self.rejected_tokens = 0
         self.penalised = Counter(parent.after_prompt()) if like.sampling.penalises else None
         self.answer = None if like.answer is None else AnswerText(like.answer)
