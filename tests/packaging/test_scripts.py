@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted(path.name for path in (ROOT / "scripts").iterdir())
+SCRIPTS = sorted(path.name for path in (ROOT / "scripts").iterdir() if path.is_file())
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

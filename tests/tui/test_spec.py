@@ -114,6 +114,7 @@ VALUES = {
     "prompt_preset": "gsm8k",
     "step_format": "lines",
     "reward": "self-certainty",
+    "answer_schema": '{"type": "integer"}',
 }
 NOT_IN_CODE = {"profile"}
 """Its strategy is in the code."""
