@@ -65,7 +65,10 @@ async def later(answer: str, gold: str) -> bool:
 @pytest.mark.parametrize(
     ("check", "message"),
     [
-        ("guess", "there is no checker 'guess'; use math, exact, regex, numeric, json, python-tests or numeric:TOLERANCE"),
+        (
+            "guess",
+            "there is no checker 'guess'; use math, exact, regex, numeric, json, python-tests or numeric:TOLERANCE",
+        ),
         ("exact:3", "no checker 'exact:3'"),
         ("numeric:x", "tolerance 'x' is no number"),
         ("numeric:-1", "tolerance '-1' is no number"),
