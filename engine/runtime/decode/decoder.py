@@ -36,7 +36,8 @@ from ..messages import (
 from .batch import Batch, DecodeContext
 from .counters import DecodeCounters, DecodeTimer
 from .drafts import Drafter
-from .jobs import Job, PrefixJob, ReadJob, read_row
+from .jobs import Job, PrefixJob, ReadJob
+from .path_jobs import PathJobs
 from .prefix_cache import LogitsCache, PrefixCache, PrefixNode
 from .run_state import RunState
 from .sampler import Sampler, SamplerVocabulary
@@ -73,6 +74,7 @@ class Decoder:
         self._runs = self._scheduler.runs
         self._prefixes = SharedPrefixes(self._cache)
         self._logits = LogitsCache(context.vocabulary_size)
+        self._paths = PathJobs(self._cache, self._scheduler, self._logits, begin=self._begin, report=self._report)
         self._counters = DecodeCounters()
         self._timer = DecodeTimer() if timed else None
         self._drafter = None if draft_cost is None else Drafter(context, draft_cost)
@@ -172,7 +174,7 @@ class Decoder:
             if request.what == "tokens":
                 # The row after the last token tells the first token of each step that follows.
                 outputs |= {len(node.path) - 1}
-            self._begin_read(ReadJob(node, request.tokens, outputs, request=request))
+            self._paths.begin_read(ReadJob(node, request.tokens, outputs, request=request))
 
     def release(self, run: int, nodes: Iterable[int]) -> None:
         """Free what is kept for nodes, unless it is kept for others too."""
@@ -201,18 +203,9 @@ class Decoder:
                     for each in job.waiting
                     if not (each.node.run == run and isinstance(each, SharedSequence) and self._cut(each, children))
                 ]
-                self._stop_unwanted(job)
+                self._paths.stop_unwanted(job)
             elif isinstance(job, SharedSequence) and job.node.run == run:
                 self._cut(job, children)
-
-    def _stop_unwanted(self, job: PrefixJob) -> None:
-        """End the completion of a path that nothing waits for any more; let another run that waits pay for the rest."""
-        if job.waiting:
-            job.node.run = job.waiting[0].node.run
-            return
-        self._scheduler.remove(job)
-        if job.sequence is not None:
-            self._cache.park(job.sequence)
 
     def _cut(self, shared: SharedSequence, children: frozenset[int] | None) -> bool:
         """End these children; return whether nothing is left of the sequence."""
@@ -239,7 +232,7 @@ class Decoder:
         for job in self._scheduler:
             if isinstance(job, PrefixJob) and self._prefixes.uses(run, job.node):
                 job.waiting = [each for each in job.waiting if each.node.run != run]
-                self._stop_unwanted(job)
+                self._paths.stop_unwanted(job)
             elif job.node.run == run:
                 self._scheduler.remove(job)
                 if job.sequence is not None:
@@ -322,10 +315,10 @@ class Decoder:
     def _admit(self) -> None:
         """Start queued jobs and waiting sequences, as far as there is room."""
         while job := self._scheduler.start_queued():
-            self._complete_if_cached(job)
+            self._paths.complete_if_cached(job)
         while shared := self._scheduler.next_waiting():
             if shared.tokens:
-                self._start(shared)
+                self._paths.start(shared)
             else:
                 self._begin(shared)
 
@@ -352,52 +345,7 @@ class Decoder:
         above = None if parent.is_prompt else parent.parent
         if above is not None and above.logits is None and any(child.request.beside for child in shared.children):
             outputs |= {len(above.path) - 1}
-        self._after_prefix(shared, parent, outputs=outputs)
-
-    def _begin_read(self, job: ReadJob) -> None:
-        """Start a read, after its parent's path if that is not cached: siblings share it."""
-        parent, common = job.node.parent, job.node.common
-        if parent is not None and common and self._cache.cached(job.node, common) < common:
-            follows = job.request.what == "tokens" and job.first_output == len(parent.path) - 1
-            self._after_prefix(job, parent, outputs=frozenset((job.first_output,)) if follows else frozenset())
-        else:
-            self._start_read(job)
-
-    def _start_read(self, job: ReadJob) -> None:
-        """Start a read; what its parent's kept row tells is not evaluated again."""
-        parent, first = job.node.parent, job.first_output
-        if job.follows_parent(first) and parent is not None and parent.logits is not None and first not in job.values:
-            job.values[first] = read_row(job.request, first, parent.logits)
-            job.outputs -= {first}
-        self._start(job)
-
-    def _after_prefix(self, job: Job, node: PrefixNode, *, outputs: frozenset[int]) -> None:
-        """Let a job wait until a node's path is complete; a prompt comes after the prefix that other runs share."""
-        above = node.parent if node.is_prompt else None
-        if above is not None and self._cache.cached(above, len(above.path)) < len(above.path):
-            node, outputs = above, frozenset()
-        prefix = self._scheduler.prefix_of(node)
-        if prefix is None:
-            prefix = PrefixJob(node, node.path, outputs)
-            prefix.waiting.append(job)
-            if not node.ids:
-                node.run = job.node.run
-            self._start(prefix)
-        else:
-            prefix.waiting.append(job)
-
-    def _start(self, job: Job) -> None:
-        if self._scheduler.start(job):
-            self._complete_if_cached(job)
-
-    def _complete_if_cached(self, job: Job) -> None:
-        """Complete a job whose tokens other jobs have all evaluated since it was requested: no decode will."""
-        if not job.complete:
-            return
-        if isinstance(job, PrefixJob):
-            self._finish_prefix(job, None)
-        elif isinstance(job, ReadJob):
-            self._finish_read(job)
+        self._paths.after_prefix(shared, parent, outputs=outputs)
 
     def _take(self, batch: Batch) -> None:
         """Record an evaluated batch and hand out its rows."""
@@ -417,13 +365,13 @@ class Decoder:
             elif isinstance(job, ReadJob):
                 if job.request.what == "pooled" and logits is rows:
                     logits = self._context.logits_beside_states()
-                self._take_read(job, start, end, rows[first : first + count], logits[first : first + count])
+                self._paths.take_read(job, start, end, rows[first : first + count], logits[first : first + count])
             elif isinstance(job, PrefixJob):
                 above = job.node.parent
                 if count and len(job.outputs) > 1 and above is not None and start < len(above.path) <= end:
                     self._logits.keep(above, rows[first])
                 if job.complete:
-                    self._finish_prefix(job, rows[first + count - 1] if count else None)
+                    self._paths.finish_prefix(job, rows[first + count - 1] if count else None)
             first += count
         if drawing:
             for draft in batch.drafts:
@@ -431,48 +379,6 @@ class Decoder:
             self._draw(drawing, rows[:total] if len(drawn_rows) == total else rows[drawn_rows])
             if self._drafter is not None and batch.drafts:
                 self._drafter.verify(batch.drafts, rows, self._scheduler.working, self._draw)
-
-    def _take_read(
-        self, job: ReadJob, start: int, end: int, rows: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]
-    ) -> None:
-        """Keep what is read of a batch: `rows` are the context's own outputs, `logits` those beside its states."""
-        pooled = job.request.what == "pooled"
-        positions = [at for at in sorted(job.outputs) if start <= at < end]
-        for position, row, beside in zip(positions, rows, logits, strict=True):
-            last = position == len(job.node.path) - 1
-            if last and (job.request.keep or job.request.what == "tokens"):
-                self._logits.keep(job.node, row)
-            if last and job.request.what == "tokens":
-                continue
-            job.values[position] = read_row(job.request, position, beside if pooled else row)
-            if pooled:
-                job.states[position] = row
-            if job.follows_parent(position) and job.node.parent is not None:
-                self._logits.keep(job.node.parent, row)
-        if job.complete:
-            self._finish_read(job)
-
-    def _finish_read(self, job: ReadJob) -> None:
-        assert job.sequence is not None
-        self._scheduler.remove(job)
-        self._cache.park(job.sequence)
-        self._results.append((job.node.run, self._runs[job.node.run].read_result(job)))
-
-    def _finish_prefix(self, job: PrefixJob, row: npt.NDArray[np.float32] | None) -> None:
-        """Keep the row, and start the jobs that waited for the path."""
-        assert job.sequence is not None
-        self._scheduler.remove(job)
-        self._runs[job.node.run].count_prefix(job)
-        if row is not None:
-            self._logits.keep(job.node, row)
-        self._cache.park(job.sequence)
-        for each in job.waiting:
-            if isinstance(each, SharedSequence):
-                self._begin(each)
-            elif isinstance(each, ReadJob):
-                self._start_read(each) if each.node.parent is job.node else self._begin_read(each)
-            else:
-                self._start(each)
 
     def _draw(self, sequences: list[SharedSequence], rows: npt.NDArray[np.float32]) -> None:
         """Draw a token for each child from its sequence's row, branch sequences, and end those that are complete."""
@@ -525,6 +431,9 @@ class Decoder:
                 self._cache.free(sequence)
         run = shared.node.run
         self._results += [(run, each) for each in self._runs[run].end(shared, node, reason)]
+
+    def _report(self, run: int, result: ReadResult) -> None:
+        self._results.append((run, result))
 
     def _give_up(self, job: Job) -> None:
         """End a job that does not fit the cache even alone."""
