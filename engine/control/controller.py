@@ -30,7 +30,7 @@ from ramify.search.tree import ROOT, SearchTree
 from ramify.search.votes import Candidate, Vote, decide_by_text
 from ramify.solution import Solution
 
-from ..policy.protocol import AdoptedNode, PolicySession
+from ..policy.protocol import AdoptedNode, ForeseesPaths, PolicySession
 from ..runtime.messages import StepResult
 from ..runtime.serve.rates import Rates
 from .continuations import Continuations
@@ -96,6 +96,7 @@ class SearchController:
         self._path_ends = PathEnds(self.tree, answers, config.max_path_tokens, ends_at_answer)
         self._votes = VoteCounter(self.tree, strategy, same, emit, answers.kind, usable)
         self._adopted: list[AdoptedNode] = []
+        self._expect_paths: Callable[[int], None] | None = None
         self._winding_down = False
         self._asked_width = strategy.width
         self._opening = Opening.of(self.tree, meter, strategy, parameters, rates, any_text=answers.takes_any_text)
@@ -106,6 +107,7 @@ class SearchController:
     def foresee_input(self, policy: PolicySession) -> None:
         """Reserve the policy's prompt, and from now on what it is expected to read for each step."""
         self._dispatcher.foresee_input(policy)
+        self._expect_paths = policy.expect_paths if isinstance(policy, ForeseesPaths) else None
         if self._thoughts is not None:
             self._thoughts.prepare(policy, self._context_tokens)
 
@@ -180,7 +182,12 @@ class SearchController:
         if not self.idle:
             return None
         opening = self._opening
-        wishes = opening.start(self._ask()) if opening.first is None else opening.go_on()
+        if opening.first is None:
+            wishes = opening.start(self._ask())
+            if self._expect_paths is not None and opening.first is not None and not opening.over:
+                self._expect_paths(opening.first.children)
+        else:
+            wishes = opening.go_on()
         self.meter.alone = not opening.over
         if opening.over and opening.width < self.strategy.width:
             self._set_width(opening.width)

@@ -177,6 +177,10 @@ class LlamaPolicySession:
         """Length of the prompt in tokens."""
         return len(self._tree.prompt)
 
+    def expect_paths(self, paths: int) -> None:
+        """Arrange the cells for so many paths at a time; see ForeseesPaths."""
+        self._tree.expected_paths = paths
+
     async def expand(
         self,
         requests: Sequence[StepRequest],

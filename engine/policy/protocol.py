@@ -90,6 +90,15 @@ class ForeseesInput(Protocol):
 
 
 @runtime_checkable
+class ForeseesPaths(Protocol):
+    """A session of a policy that arranges its memory by how many paths there will be at a time."""
+
+    def expect_paths(self, paths: int) -> None:
+        """Take note, before the first step is asked for, that the search opens with fewer paths than it will have."""
+        ...
+
+
+@runtime_checkable
 class EndsItself(Protocol):
     """A policy that says whether its paths end with the first answer in them.
 

@@ -241,7 +241,8 @@ class Expand:
     """Generate children.
 
     `step` says where their steps end, None means only where the model ends its text. They share `allowance` tokens,
-    None for no limit. `watched` asks for their progress.
+    None for no limit. `watched` asks for their progress. `paths` is how many paths the run will have at a time, 0 if
+    they are these.
     """
 
     model: int
@@ -250,6 +251,7 @@ class Expand:
     step: StepFormat | None
     allowance: int | None
     watched: bool = False
+    paths: int = 0
 
 
 @dataclass(frozen=True, slots=True)

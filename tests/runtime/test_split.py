@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ramify.engine.control import opening
+from ramify.engine.engine import Engine
 from ramify.engine.library.catalog import resolve_model
 from ramify.engine.runtime.decode.decoder import Decoder
 from ramify.engine.runtime.decode.prefix_cache import CachedSequence, PrefixCache, PrefixNode
@@ -18,6 +21,8 @@ from ramify.engine.runtime.llama.split import SplitContext, splits, streams_for
 from ramify.engine.runtime.messages import CloseRun, Expand, OpenRun, Read, Release, StepRequest, StepResult
 from ramify.engine.runtime.serve.pools import Pools
 from ramify.reward.protocol import ReadRequest
+from ramify.search.budget import Budget
+from ramify.search.strategies.sampling import MajorityVote
 
 from .test_decoder import FakeContext
 from .test_native import feed
@@ -240,6 +245,44 @@ def test_a_wide_run_has_cells_for_each_sequence_and_a_narrow_one_shares_them(sma
         assert 7 not in pools.homes
     finally:
         pools.close()
+
+
+@pytest.mark.usefixtures("as_if_large")
+def test_a_run_that_opens_with_one_path_has_the_cells_of_all(small: Model) -> None:
+    pools = Pools(small, config())
+    try:
+        for run, paths in ((1, 24), (2, 4)):
+            pools.handle(OpenRun(0, run, PROMPT))
+            pools.handle(replace(expand(run, 1), paths=paths))
+        assert pools.homes == {1: 1, 2: 0}
+        first = finish(pools)[1]
+        later = (StepRequest(parent=0, child=1 + each, seed=each, max_tokens=8) for each in range(1, 24))
+        pools.handle(replace(expand(1, 24), requests=tuple(later)))
+        found = finish(pools)
+        pools.handle(OpenRun(0, 3, PROMPT))
+        pools.handle(expand(3, 24))
+        assert finish(pools) == {1: first, **found}
+    finally:
+        pools.close()
+
+
+@pytest.mark.usefixtures("as_if_large")
+@pytest.mark.parametrize("seconds", [None, 1e5])
+async def test_a_search_under_a_limit_of_time_tells_its_width(
+    seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "SLOW_PARAMETERS", 0)
+    monkeypatch.setattr(opening, "PATH_TOKENS", 10**9)
+    asked = list[int]()
+
+    def noted(*_: object, prompt_tokens: int, children: int) -> None:
+        asked.append(children)
+
+    monkeypatch.setattr("ramify.engine.runtime.serve.pools.streams_for", noted)
+    async with Engine("demo-m", None, isolation="thread") as engine:
+        solution = await engine.solve("1+1?", strategy=MajorityVote(width=24), budget=Budget(seconds=seconds), seed=1)
+    assert asked == [24]
+    assert (solution.note is not None) == (seconds is not None)
 
 
 @pytest.mark.usefixtures("as_if_large")

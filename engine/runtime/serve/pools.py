@@ -201,10 +201,13 @@ class Pools:
                 self._homes[request.run].handle(each)
 
     def _wide(self, opened: RunRequest, request: Expand) -> Decoder | None:
-        """Return a pool with cells for each sequence, for a run that begins with these children; None if none pays."""
+        """Return a pool with cells for each sequence, for a run that begins with these children; None if none pays.
+
+        It counts how many paths the run is said to have, where that is more.
+        """
         if not isinstance(opened, OpenRun) or any(each.parent != ROOT for each in request.requests):
             return None
-        prompt_tokens, children = len(opened.prompt), len(request.requests)
+        prompt_tokens, children = len(opened.prompt), max(len(request.requests), request.paths)
         wanted = streams_for(self._model, self._config, prompt_tokens=prompt_tokens, children=children)
         if wanted is None:
             return None

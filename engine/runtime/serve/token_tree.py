@@ -79,6 +79,8 @@ class TokenTree:
         self._calls: list[PendingCall] = []
         self._last_id = 0
         self._closed = False
+        self.expected_paths = 0
+        """How many paths the run is going to have at a time, 0 if its first request tells."""
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -122,7 +124,8 @@ class TokenTree:
         """
         self._check_steps(requests, allowance)
         sent = tuple(replace(each, path=(), prefix="", turns=(), calls_tools=False) for each in requests)
-        message = Expand(self._model.number, self._run, sent, step, allowance, on_progress is not None)
+        watched = on_progress is not None
+        message = Expand(self._model.number, self._run, sent, step, allowance, watched, self.expected_paths)
         await self._call(message, {each.child: each for each in sent}, on_result, allowance, on_progress)
 
     async def read(self, requests: Sequence[ReadRequest]) -> list[ReadResult]:
