@@ -195,31 +195,8 @@ def test_a_key_and_a_file_of_keys_are_not_both_taken(tmp_path, capsys):
     assert "use --api-key or --api-keys" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("bundled")
-def test_the_examples_for_clients_run(served_process):
-    _, url = served_process()
-    folder = Path(__file__).parents[2] / "examples" / "server"
-    for name in ("openai_client.py", "steering.py"):
-        done = subprocess.run(
-            [sys.executable, str(folder / name)],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            env={**os.environ, "RAMIFY_URL": f"{url}/v1"},
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip()
-        assert done.stderr == ""
-
-
-@pytest.mark.usefixtures("bundled")
-@pytest.mark.parametrize(
-    ("module", "name"), [("langchain_openai", "langchain_client.py"), ("litellm", "litellm_client.py")]
-)
-def test_the_examples_of_frameworks_run(served_process, module, name):
-    pytest.importorskip(module)
-    _, url = served_process()
+def example(name: str, url: str) -> str:
+    """Return what a program of the examples prints when it asks a server."""
     done = subprocess.run(
         [sys.executable, str(Path(__file__).parents[2] / "examples" / "server" / name)],
         capture_output=True,
@@ -229,7 +206,24 @@ def test_the_examples_of_frameworks_run(served_process, module, name):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "tokens on all paths" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.usefixtures("bundled")
+def test_the_examples_for_clients_run(served_process):
+    _, url = served_process()
+    for name in ("openai_client.py", "steering.py"):
+        assert example(name, url).strip()
+
+
+@pytest.mark.usefixtures("bundled")
+@pytest.mark.parametrize(
+    ("module", "name"), [("langchain_openai", "langchain_client.py"), ("litellm", "litellm_client.py")]
+)
+def test_the_examples_of_frameworks_run(served_process, module, name):
+    pytest.importorskip(module)
+    _, url = served_process()
+    assert "tokens on all paths" in example(name, url)
 
 
 @pytest.mark.usefixtures("bundled")
