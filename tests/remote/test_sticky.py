@@ -27,17 +27,13 @@ async def searched(questions: list[str], *, width: int = 4, **settings: Any) -> 
 
 
 @pytest.mark.parametrize("sticky", [True, False])
-async def test_a_tree_stays_on_one_server_and_reads_little_again(sticky):
+async def test_a_tree_stays_on_one_server(sticky):
     questions = [f"{QUESTION} ({number})" for number in range(6)]
     found, servers = await searched(questions, sticky=sticky)
     assert all(each.answer is not None for each in found)
     assert all(server.texts for server in servers)
     used = [[any(question in body["prompt"] for body in server.texts) for server in servers] for question in questions]
     assert [each.count(True) for each in used] == [1 if sticky else 2] * 6
-    if sticky:
-        # The first steps of all paths are asked for at once, and the line break that ended a step is put back.
-        most = sum(3 * each.usage.policy.prompt_tokens + 2 * len(list(each.tree or ())) for each in found)
-        assert sum(each.usage.policy.reevaluated_tokens for each in found) <= most
 
 
 async def test_a_tree_spills_over_when_its_server_is_full():
