@@ -39,7 +39,7 @@ def test_without_topology_each_processor_counts(tmp_path: Path) -> None:
     ("quota", "expected"), [("max 100000", 8), ("400000 100000", 4), ("250000 100000", 2), ("50000 100000", 1)]
 )
 def test_a_quota_of_version_2_bounds_the_processors(tmp_path: Path, quota: str, expected: int) -> None:
-    root = write(tmp_path, {"proc/self/cgroup": "0::/work", "sys/fs/cgroup/work/cpu.max": quota})
+    root = write(tmp_path, {"proc/self/cgroup": "0::/group", "sys/fs/cgroup/group/cpu.max": quota})
     assert processors(root, range(8)) == expected
 
 
