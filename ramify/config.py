@@ -164,9 +164,9 @@ class EngineConfig(ModelSettings):
         unset="as the model says",
         explanation='`plain` (the question alone), `gsm8k` (an answer after "The answer is", with worked examples for '
         "models without a chat template), `math` (an answer in `\\boxed{}`), `text` (the question alone, steps are "
-        "paragraphs), or a prompt file ([prompts.md](prompts.md)); by default what the file says, else `math` for "
+        "paragraphs), or a prompt file ([prompts](../howto/prompts.md)); by default as the file says, else `math` for "
         "models with a chat template and `gsm8k` for others, and `text` where the answer is a text or code "
-        "([answers.md](answers.md)). For servers also `chat:NAME` ([remote.md](remote.md))",
+        "([answers](../howto/answers.md)). For servers also `chat:NAME` ([remote](../howto/remote.md))",
         identity="always",
     )
     system_prompt: str | None = setting(
@@ -197,7 +197,7 @@ class EngineConfig(ModelSettings):
         group="sampling",
         help="Whether a model that thinks does.",
         explanation="`on` or `off` switches the thoughts of a model that thinks before it replies, `auto` leaves them "
-        "to its chat template ([prompts.md](prompts.md)); answers are read from the reply alone",
+        "to its chat template ([prompts](../howto/prompts.md)); answers are read from the reply alone",
     )
     draft: DraftWord = setting(
         "off",
@@ -205,7 +205,7 @@ class EngineConfig(ModelSettings):
         help="Evaluate likely next tokens ahead, from the run's own texts.",
         explanation="`lookup` evaluates the next tokens of up to four paths ahead where the prompt or another path of "
         "the run went on the same way; the answers stay the same. `off` by default: it pays on GPUs and where texts "
-        "are copied, and stops by itself where it does not ([speed.md](speed.md#drafts)). Not for servers",
+        "are copied, and stops by itself where it does not ([speed](../results/speed.md#drafts)). Not for servers",
     )
 
     def __post_init__(self) -> None:
@@ -287,8 +287,8 @@ class RunConfig:
         "`number`, `choice` (the letter of an option), `line` (the last line), `code` (the last block of code that "
         "defines something, else the longest), `program` (the same in Python; programs that return the same vote "
         "together), `json` (the last JSON object or list), `text` (all of it), `choice:A-E`, "
-        "`regex:PATTERN` or `json:POINTER` ([prompts.md](prompts.md)); `auto`, the default, goes "
-        "by the prompt preset, the question and the texts ([answers.md](answers.md))",
+        "`regex:PATTERN` or `json:POINTER` ([prompts](../howto/prompts.md)); `auto`, the default, goes "
+        "by the prompt preset, the question and the texts ([answers](../howto/answers.md))",
     )
     answer_schema: str | None = setting(
         None,
@@ -298,7 +298,7 @@ class RunConfig:
         help="JSON schema of the answer.",
         unset="none",
         explanation="JSON schema of the answer, a file or the schema itself: after its steps a path writes a JSON "
-        "value that fits, and equal values vote together ([answers.md](answers.md#answers-with-a-form))",
+        "value that fits, and equal values vote together ([answers](../howto/answers.md#answers-with-a-form))",
     )
     calculator: bool = setting(
         False,
@@ -307,7 +307,7 @@ class RunConfig:
         help="Put exact values after `expression =`.",
         unset="off",
         explanation="where a path has written `expression =`, put its exact value there instead of sampling it; off by "
-        "default, not for servers ([strategies.md](strategies.md#calculator))",
+        "default, not for servers ([strategies](../howto/strategies.md#calculator))",
     )
     tools: str | None = setting(
         None,
@@ -317,7 +317,7 @@ class RunConfig:
         help="Tools that paths may call, such as calculator,python.",
         unset="none",
         explanation="tools that paths may call, such as `calculator,python`, `mcp:COMMAND` or `module:NAME` "
-        "([tools.md](tools.md)); none by default, not for servers",
+        "([tools](../howto/tools.md)); none by default, not for servers",
     )
     max_tool_calls: int = setting(
         8,
@@ -326,7 +326,7 @@ class RunConfig:
         high=10_000,
         group="limits",
         help="Calls of tools on one path.",
-        explanation="calls of tools on one path, 8 by default ([tools.md](tools.md))",
+        explanation="calls of tools on one path, 8 by default ([tools](../howto/tools.md))",
     )
     max_run_tool_calls: int = setting(
         256,
@@ -364,7 +364,7 @@ class RunConfig:
         unset="three quarters of a path",
         explanation="tokens of a thought; at the limit it ends with its sentence, at most an eighth later, and the "
         "reply follows. By default three quarters of the path, so that the reply has room "
-        "([prompts.md](prompts.md#thoughts))",
+        "([prompts](../howto/prompts.md#thoughts))",
     )
     thinking_extend: int = setting(
         0,
@@ -403,7 +403,7 @@ class RunConfig:
         metavar="RULES",
         help="End early, such as beta:0.95 or lead; see below.",
         unset="never",
-        explanation="rules that end a search early ([strategies.md](strategies.md))",
+        explanation="rules that end a search early ([strategies](../howto/strategies.md))",
         identity="always",
     )
     stop_text: str | None = setting(
@@ -460,8 +460,8 @@ OWN_SETTINGS = (
         group="search",
         letter="m",
         help="Name, path, hf:REPO/FILE or openai:URL#MODEL.",
-        explanation="the policy: a name, a path, `hf:REPO/FILE` ([models.md](models.md)) or `openai:URL#MODEL` "
-        "([remote.md](remote.md)); `demo-m` by default",
+        explanation="the policy: a name, a path, `hf:REPO/FILE` ([models](../howto/models.md)) or `openai:URL#MODEL` "
+        "([remote](../howto/remote.md)); `demo-m` by default",
     ),
     Setting(
         key="reward",
@@ -471,8 +471,8 @@ OWN_SETTINGS = (
         help="Reward model: bundled name, path, self-certainty, mean-logprob, head:JUDGE, openai:URL#MODEL, http:URL, "
         "or 'none'.",
         unset="the bundled one for bundled models",
-        explanation="what scores the steps, or `none` ([rewards.md](rewards.md)); for bundled policies the bundled one "
-        "by default, for others none",
+        explanation="reward of the steps, or `none` ([rewards](../howto/rewards.md)); by default the bundled one "
+        "for bundled policies, none for others",
     ),
     Setting(
         key="strategy",
@@ -481,7 +481,7 @@ OWN_SETTINGS = (
         metavar="NAME",
         help="How to search; see below.",
         unset="rebase, or majority",
-        explanation="how to search ([strategies.md](strategies.md)); `rebase` with a reward, `majority` without one",
+        explanation="how to search ([strategies](../howto/strategies.md)): `rebase` with a reward, else `majority`",
     ),
     Setting(
         key="width",

@@ -1,7 +1,8 @@
 """Declaration of settings: name, kind, range, default and help of each, and the one parser of their texts.
 
 A setting is declared once, by `setting` at the field of the dataclass that holds it, or as a `Setting` of its own.
-The command line, the settings file, the environment, the terminal UI and docs/options.md read these declarations.
+The command line, the settings file, the environment, the terminal UI and docs/reference/options.md read
+these declarations.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Group = Literal["search", "limits", "sampling", "machine"]
-"""Section of docs/options.md in which a setting is explained."""
+"""Section of docs/reference/options.md in which a setting is explained."""
 GROUPS: tuple[Group, ...] = ("search", "limits", "sampling", "machine")
 
 _METADATA = "setting"
@@ -128,7 +129,8 @@ class Setting:
     Values lie between `low` and `high`, None for no bound; `low_excluded` refuses `low` itself in texts. `choices` are
     the possible values, () for any. `check` raises UsageError for a text that is wrong in another way. `metavar` stands
     for the value in the help, "" for the name of its kind, and `letter` is its short option and `alias` another name of
-    it, "" for none. `help` is one line, `explanation` the Markdown of docs/options.md, "" for `help` and the default.
+    it, "" for none. `help` is one line, `explanation` the Markdown of docs/reference/options.md, "" for `help`
+    and the default.
 
     `option` False leaves a setting to programs: it has no option and no key. `identity` says whether the setting makes
     another item of a batch: "always", "changed" (unless it is at its default, so that older hashes stay) or "never".

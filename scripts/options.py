@@ -1,4 +1,4 @@
-"""Writes the rows of docs/options.md from the declared settings; with --check only tells whether they are up to date.
+"""Writes the rows of docs/reference/options.md from the declared settings; with --check only compares them.
 
 A row of another option, such as `--fallback`, stays as it is, and so do the order of the rows and the text around them.
 A setting without a row gets one at the end of its section's table.
@@ -14,7 +14,7 @@ from pathlib import Path
 from ramify.config import SETTINGS
 from ramify.settings import GROUPS, Group, Setting
 
-PAGE = Path(__file__).parents[1] / "docs" / "options.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "options.md"
 SECTIONS: dict[Group, str] = {
     "search": "## What searches",
     "limits": "## Limits",
@@ -62,7 +62,7 @@ def main() -> int:
     if page == wanted:
         return 0
     if "--check" in sys.argv[1:]:
-        print("docs/options.md is not up to date; run scripts/options.py", file=sys.stderr)
+        print("docs/reference/options.md is not up to date; run scripts/options.py", file=sys.stderr)
         return 1
     PAGE.write_text(wanted, "utf-8")
     return 0

@@ -55,7 +55,8 @@ class Budget:
         unit="FLOPs",
         group="limits",
         help="Limit of floating point operations, such as 1e12.",
-        explanation="2 × weights × tokens evaluated, of both models ([what counts](models.md#how-a-model-is-used))",
+        explanation="2 × weights × tokens evaluated, of both models "
+        "([what counts](../howto/models.md#how-a-model-is-used))",
         identity="always",
     )
     seconds: float | None = setting(

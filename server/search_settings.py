@@ -77,7 +77,8 @@ def read_settings(values: Mapping[str, Any], place: str, keys: Collection[str]) 
             if key in SETTINGS:
                 raise UsageError(f"{place}: {key} is not for requests", "set it where the server is started")
             known = sorted((*keys, *_NESTED))
-            raise UsageError(f"{place}: there is no setting {key!r}", did_you_mean(key, known, "see docs/options.md"))
+            hint = did_you_mean(key, known, "see docs/reference/options.md")
+            raise UsageError(f"{place}: there is no setting {key!r}", hint)
         if value is None:
             continue
         if not isinstance(value, bool | int | float | str):

@@ -37,7 +37,7 @@ def bench() -> None:
     epilog="DIR gets items.jsonl (a row for each search, on disk as soon as it is done), results.json, report.md and "
     "plots. The same command goes on where it was stopped, however that was; with more problems, seeds, widths, "
     "policies or rewards it measures what is new, and what --quick or the plan of an hour has measured, --full takes "
-    "over. docs/scaling.md says what each verdict means."
+    "over. docs/results/scaling-laws.md says what each verdict means."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the measurement; made if new.")
 @click.option("--quick", is_flag=True, help="A minute: few problems, narrow widths; shows that it works, no more.")

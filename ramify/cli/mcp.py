@@ -16,7 +16,7 @@ EXTRA = "pip install 'ramify[mcp]'"
 
 @click.command(
     epilog="Options of the search are the defaults for calls of the tool; a call that names a limit has no other. "
-    "docs/server.md has the settings of some clients."
+    "docs/howto/server.md has the settings of some clients."
 )
 @click.option("--max-runs", type=bounded(1, 4096), default=4, help="Searches that run at a time.  [default: 4]")
 @search_options

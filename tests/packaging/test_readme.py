@@ -39,7 +39,7 @@ def test_the_exit_codes_of_the_commands_that_exist_are_in_the_table():
 
 
 def test_every_option_of_a_search_is_explained():
-    text = (ROOT / "docs" / "options.md").read_text("utf-8")
+    text = (ROOT / "docs" / "reference" / "options.md").read_text("utf-8")
     named = set(re.findall(r"`(?:-\w`, `)?(--[a-z-]+)", text))
     wanted = {name for each in known_settings().values() for name in each.opts if name.startswith("--")}
     assert wanted - named <= {"--save", "--keep-runs"}
@@ -53,6 +53,6 @@ def test_the_settings_are_explained_as_they_are_declared():
 
 
 def test_links_between_the_documents_lead_somewhere():
-    for source in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")):
+    for source in (ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")):
         for link in re.findall(r"\]\(([^)#\s]+)\)", source.read_text("utf-8")):
             assert link.startswith("http") or (source.parent / link).exists(), f"{source.name}: {link}"

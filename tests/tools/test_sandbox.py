@@ -31,7 +31,7 @@ def wall(request):
 def closed(wall):
     """A wall that shows no files, network and processes of the system."""
     if wall is Wall.LIMITS:
-        pytest.skip("limits alone do not keep this off, as docs/tools.md says")
+        pytest.skip("limits alone do not keep this off, as docs/howto/tools.md says")
     return wall
 
 

@@ -153,7 +153,7 @@ def _reason(error: ValidationError | UsageError) -> tuple[str, str]:
     if first["type"] == "extra_forbidden":
         known = ", ".join(_PromptFile.model_fields)
         return f"there is no field {place!r}", f"the fields are {known}"
-    return f"{place}: {first['msg'].removeprefix('Value error, ')}", "see docs/prompts.md"
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}", "see docs/howto/prompts.md"
 
 
 def _own_presets() -> Mapping[str, PromptPreset]:
