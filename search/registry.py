@@ -43,7 +43,7 @@ def strategy_option_names(name: str) -> list[str]:
     Raises:
         StrategyError: if there is no strategy of that name.
     """
-    return [field.name for field in fields(_strategy_type(name)) if field.init]
+    return _option_names(_strategy_type(name))
 
 
 def make_strategy(name: str, **options: Any) -> Strategy:
@@ -61,9 +61,13 @@ def make_strategy(name: str, **options: Any) -> Strategy:
 
 
 def strategy_to_dict(strategy: Strategy) -> dict[str, Any]:
-    """Return a strategy as JSON-ready values; `make_strategy(**values)` gives an equal one."""
-    options = {name: getattr(strategy, name) for name in strategy_option_names(strategy.name)}
+    """Return a strategy as JSON-ready values; of a known one `make_strategy(**values)` gives an equal one."""
+    options = {name: getattr(strategy, name) for name in _option_names(type(strategy))}
     return {"name": strategy.name} | {key: _plain(value) for key, value in options.items()}
+
+
+def _option_names(kind: type[Any]) -> list[str]:
+    return [field.name for field in fields(kind) if field.init]
 
 
 def _plain(value: Any) -> Any:

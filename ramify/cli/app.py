@@ -11,41 +11,36 @@ import click
 
 from ..text import nearest_word
 from .config import default_map
+from .help import HELP_ALL
 from .terminal import is_terminal
 
-COMMANDS = (
-    "solve",
-    "tui",
-    "serve",
-    "mcp",
-    "runs",
-    "batch",
-    "grade",
-    "calibrate",
-    "bench",
-    "problems",
-    "prompts",
-    "models",
-    "reward",
-    "config",
-    "doctor",
-)
-"""The commands, in the order of the help; each is made by the module of its name, which is imported when it is used."""
+COMMANDS = {
+    "solve": "Answer one question; the command by default.",
+    "tui": "Watch and steer a search in the terminal; also: ramify alone.",
+    "serve": "Serve searches to clients of the OpenAI API.",
+    "mcp": "Offer searches as a tool to programs that speak MCP.",
+    "runs": "Show, replay, export and delete past searches.",
+    "batch": "Solve a file of problems; report on the results.",
+    "grade": "Grade predictions against gold answers.",
+    "calibrate": "Measure strategies for --strategy auto.",
+    "bench": "Measure how accuracy grows with compute.",
+    "problems": "Write problems of a bundled task.",
+    "prompts": "Show and check prompts.",
+    "models": "List, fetch, inspect and quantize models.",
+    "reward": "Check, convert, train and evaluate rewards.",
+    "config": "Show the defaults and their sources.",
+    "doctor": "Check the installation; show the plan for a model.",
+}
+"""The commands in the order of the help, with their lines there; each is made by the module of its name when used."""
 DEFAULT_COMMAND = "solve"
-HELP_OPTIONS = {"--help", "-h"}
+HELP_OPTIONS = {"--help", "-h", HELP_ALL}
 OWN_OPTIONS = (*HELP_OPTIONS, "--version")
 
 ARGUMENTS = "ramify.arguments"
 """Name of the arguments of the command line in the `meta` of click's context."""
 
-HELP = """Solve problems with GGUF models: tree search guided by a process reward model, under a compute budget.
-
-Without arguments, on a terminal, it opens the terminal UI.
-
-\b
-ramify "QUESTION"              the same as ramify solve "QUESTION"
-cat file | ramify "QUESTION"   both texts together are the question
-"""
+EXAMPLE = 'ramify -m FILE.gguf --max-seconds 30s "What is 3 + 4?"'
+EXIT_CODES = "Exit code: 0 done, 1 bug, 2 usage, 3 model, 4 no answer, 5 failures, 130 Ctrl-C"
 
 
 class RootGroup(click.Group):
@@ -61,8 +56,21 @@ class RootGroup(click.Group):
             return None
         return getattr(import_module(f".{cmd_name}", __package__), cmd_name)
 
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help, which fits 24 lines; no command is imported for it."""
+        formatter.write_usage(ctx.command_path, "[COMMAND] [OPTIONS] [QUESTION]")
+        formatter.write_dl(
+            [("Example:", EXAMPLE), ("Options:", "-h, --help, --version; of a command: ramify COMMAND --help")]
+        )
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+        formatter.write_text(EXIT_CODES)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Route the arguments to their command, with the settings as defaults of its options, and parse them."""
+        if ctx.resilient_parsing:
+            # A shell completes what is typed so far.
+            return super().parse_args(ctx, args)
         arguments = route(args, COMMANDS)
         ctx.meta[ARGUMENTS] = arguments
         if not HELP_OPTIONS & {*arguments}:
@@ -95,10 +103,8 @@ def route(arguments: Sequence[str], commands: Collection[str]) -> list[str]:
 
 @click.group(
     cls=RootGroup,
-    help=HELP,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 bug, 2 usage, 3 model, 4 no answer, 5 some items failed, 130 interrupted.",
 )
 @click.version_option(package_name="ramify", message="%(prog)s %(version)s")
 def app() -> None:
-    """Root command; HELP is its help."""
+    """Solve problems with GGUF models: tree search guided by a reward, under a compute budget."""

@@ -17,6 +17,7 @@ from . import terminal
 from .app import ARGUMENTS
 from .config import without_unfit_defaults
 from .exits import Finished
+from .help import GroupedCommand
 from .option_types import COUNT, COUNT_RANGE, FieldMap
 from .options import SearchPlan, fallback_from, fallback_options, reward_note, search_options
 from .runs import export_ending, exported, tree_file_argument, tree_format_option, write_export
@@ -59,9 +60,12 @@ def _with_input_options(command: Any) -> Any:
 
 
 @batch.command(
+    cls=GroupedCommand,
+    example="ramify batch run problems.jsonl --out DIR -m FILE.gguf --max-seconds 60s",
+    rare=("mapping", "form", "skip_bad", "examples", "shuffle", "shuffle_seed", "retry_failed", "actors"),
     epilog="The folder holds manifest.json, items.jsonl (one row for each item, on disk as soon as it is done), "
     "attempts.jsonl, events.log and report.json. Exit codes: 0 done, 2 usage, bad input or a folder that cannot be "
-    "written, 3 model, 5 some items failed, 130 interrupted."
+    "written, 3 model, 5 some items failed, 130 interrupted.",
 )
 @click.argument("source", metavar="IN")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run; made if new.")

@@ -8,6 +8,7 @@ import click
 
 from ..errors import UsageError
 from .config import without_unfit_defaults
+from .help import GroupedCommand
 from .options import SearchPlan, search_options
 from .serve import bounded, search_defaults
 
@@ -15,8 +16,10 @@ EXTRA = "pip install 'ramify[mcp]'"
 
 
 @click.command(
+    cls=GroupedCommand,
+    example="ramify mcp -m FILE.gguf --max-seconds 60s",
     epilog="Options of the search are the defaults for calls of the tool; a call that names a limit has no other. "
-    "docs/howto/server.md has the settings of some clients."
+    "docs/howto/server.md has the settings of some clients.",
 )
 @click.option("--max-runs", type=bounded(1, 4096), default=4, help="Searches that run at a time.  [default: 4]")
 @search_options

@@ -44,8 +44,18 @@ class SettingType(click.ParamType):  # pyright: ignore[reportMissingTypeArgument
         return f"[{'|'.join(self.setting.choices)}]" if self.setting.choices else None
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the choices that begin with `incomplete`."""
-        return [CompletionItem(each) for each in self.setting.choices if each.startswith(incomplete)]
+        """Return the choices, strategies or models that begin with `incomplete`; for models, files too."""
+        key, names = self.setting.key, self.setting.choices
+        if key == "strategy":
+            from ramify.search.registry import strategy_names
+
+            names = (*strategy_names(), "auto")
+        elif key == "model":
+            from ramify.engine.library.catalog import list_bundled, list_user_models
+
+            names = [each.name for each in (*list_bundled(), *list_user_models()) if each.role != "reward"]
+        found = [CompletionItem(each) for each in names if each.startswith(incomplete)]
+        return [*found, CompletionItem(incomplete, type="file")] if key in ("model", "reward") else found
 
 
 class ListType(SettingType):

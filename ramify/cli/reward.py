@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from . import terminal
+from .help import GroupedCommand
 from .option_types import COUNT
 from .options import loading_options, loading_settings, setting_option
 from .problems import TASK_NAMES
@@ -114,7 +115,7 @@ def check(
         terminal.note(warning)
 
 
-@reward.command()
+@reward.command(cls=GroupedCommand, example="ramify reward train labels.jsonl -m FILE.gguf --out NEW.gguf")
 @click.argument("labels", type=_FILE)
 @click.option("--model", "-m", help="The model that gets the head: name or path of a .gguf file.")
 @click.option("--judge", help="With --head likelihood or states: the model that the head reads.")

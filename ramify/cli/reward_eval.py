@@ -14,6 +14,7 @@ import click
 
 from ..config import DEFAULT_RUN, EngineConfig
 from . import terminal
+from .help import GroupedCommand
 from .option_types import COUNT, StepRange
 from .options import loading_settings, path_options, path_settings, setting_option
 from .problems import TASK_NAMES
@@ -44,7 +45,9 @@ class _EvaluationOptions:
     paths: dict[str, Any]
 
 
-@click.command("eval")
+@click.command(
+    "eval", cls=GroupedCommand, example="ramify reward eval mean-logprob -m FILE.gguf --problems FILE --count 20"
+)
 @click.argument("reward", metavar="REWARD")
 @click.option("--problems", type=_FILE, help="JSON lines: id, question, answer, check.  [default: bundled problems]")
 @click.option("--labels", type=_FILE, help="Labels of other problems than it was trained on: the truth about steps.")

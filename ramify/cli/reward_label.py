@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import terminal
+from .help import GroupedCommand
 from .option_types import COUNT
 from .options import loading_settings, path_options, path_settings, setting_option
 from .problems import TASK_NAMES
@@ -28,7 +29,7 @@ DEFAULT_COUNT = 100
 """Bundled problems."""
 
 
-@click.command()
+@click.command(cls=GroupedCommand, example="ramify reward label --problems FILE -m FILE.gguf --out labels.jsonl")
 @setting_option("model", help="The policy: name or path of a .gguf file.")
 @click.option(
     "--problems",

@@ -15,6 +15,7 @@ from ..settings import DURATION, INTEGER, Setting
 from . import terminal
 from .config import given_presets, without_unfit_defaults
 from .exits import Finished
+from .help import GroupedCommand
 from .option_types import SettingType
 from .options import SearchPlan, search_options
 
@@ -35,9 +36,11 @@ def bounded(low: int, high: int | None = None) -> SettingType:
 
 
 @click.command(
+    cls=GroupedCommand,
+    example="ramify serve -m FILE.gguf --port 8642",
     epilog="Options of the search are the defaults for requests; a request may ask for others in its field `ramify`, "
     "in headers such as X-Ramify-Budget-Seconds, or by the name of a preset (MODEL@PRESET, from [presets.NAME] of the "
-    "settings file). SIGTERM ends the server when its requests have ended, within --grace. See docs/howto/server.md."
+    "settings file). SIGTERM ends the server when its requests have ended, within --grace. See docs/howto/server.md.",
 )
 @click.option("--host", default="127.0.0.1", help="Address to listen at.  [default: this machine alone]")
 @click.option("--port", type=bounded(0, 65535), default=8642, help="Port; 0 takes a free one.  [default: 8642]")

@@ -18,6 +18,7 @@ from ..errors import ExitCode, NoAnswer, RamifyError
 from . import terminal
 from .config import save_option, without_unfit_defaults
 from .exits import Finished
+from .help import GroupedCommand
 from .option_types import TreeFile
 from .options import SearchPlan, engine_settings, fallback_from, fallback_options, search_options
 from .progress import SearchProgress
@@ -39,11 +40,14 @@ _NEXT_STEPS = {
 
 
 @click.command(
+    cls=GroupedCommand,
+    example='ramify solve -m FILE.gguf -r mean-logprob --max-seconds 30s "What is 3+4?"',
     epilog="Strategies: ab-mcts, beam, best-of-n, dvts, mcts, particle, rebase and weighted need a reward model; "
     "greedy, majority, refine and widening do not; auto takes what was measured to be best within the budget. "
-    "Stop rules, joined with commas: beta[:0.95], posterior[:0.95], window[:5], score[:0.98], patience[:8], and lead, "
-    "which never changes the answer. "
-    "Without a limit the run ends after 8192 generated tokens or 120 s; giving any limit replaces these two."
+    "Without a limit the run ends after 8192 generated tokens or 120 s; giving any limit replaces these two.",
+    details="Stop rules, joined with commas: beta[:0.95], posterior[:0.95], window[:5], score[:0.98], patience[:8] "
+    "and lead, which never changes the answer.",
+    rare=("messages", "examples", "save"),
 )
 @click.argument("question", nargs=-1)
 @click.option("--messages", metavar="FILE", help="JSON file of a conversation, which QUESTION goes on with if given.")
@@ -68,8 +72,8 @@ def solve(
 ) -> None:
     """Solve QUESTION and write the answer to stdout; progress goes to stderr.
 
-    The question may also come from stdin; with both, stdin's text comes first. Ctrl-C ends the search and writes the
-    best answer so far.
+    The question may also come from stdin, whose text comes first. Ctrl-C ends the search and writes the best answer
+    so far.
     """
     options = without_unfit_defaults(options)
     told = _told(messages, examples)

@@ -10,11 +10,12 @@ import click
 
 from ..errors import UsageError
 from .config import given_keys, save_option
+from .help import GroupedCommand
 from .options import SearchPlan, search_options
 from .solve import argument_text
 
 
-@click.command()
+@click.command(cls=GroupedCommand, example='ramify tui -m FILE.gguf "What is 3 + 4?"', rare=("save",))
 @click.argument("question", nargs=-1)
 @search_options
 @click.option("--batch", "batch_folder", type=click.Path(path_type=Path), metavar="DIR", help="Look at a batch.")

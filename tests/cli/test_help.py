@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -21,7 +22,7 @@ SOLVE_OPTIONS = [
     "--reward", "--reward-spec", "--save", "--save-tree", "--seed", "--step-format", "--stop", "--strategy",
     "--strategy-option", "--examples", "--messages", "--repeat-penalty",
     "--frequency-penalty", "--presence-penalty", "--stop-text", "--thinking", "--reward-thoughts",
-    "--answer-schema", "--draft",
+    "--answer-schema", "--draft", "--help-all",
     "--max-thinking-tokens", "--thinking-extend", "--thinking-step-tokens", "--thinking-probes",
     "--tools", "--max-tool-calls", "--max-run-tool-calls", "--tool-seconds",
     "--temperature", "--threads", "--top-k", "--top-p", "--tree-temperature", "--width",
@@ -52,11 +53,55 @@ def test_root_help_lists_the_commands(ramify):
     assert (result.code, result.err) == (0, "")
     assert re.findall(r"^  ([a-z]+) {2,}", result.out, re.MULTILINE) == COMMANDS
     text = " ".join(result.out.split())
-    assert "Exit codes: 0 done, 1 bug, 2 usage, 3 model, 4 no answer, 5 some items failed, 130 interrupted." in text
+    assert "Exit code: 0 done, 1 bug, 2 usage, 3 model, 4 no answer, 5 failures, 130 Ctrl-C" in text
+
+
+@pytest.mark.parametrize(("arguments", "lines"), [([], 24), (["solve"], 48)])
+def test_help_fits_a_screen(ramify, arguments, lines):
+    out = ramify(*arguments, "--help").out.splitlines()
+    assert len(out) <= lines
+    assert max(map(len, out)) <= 80
+
+
+def test_help_has_an_example(ramify):
+    assert "ramify -m FILE.gguf" in ramify("--help").out
+    for command in (["solve"], ["tui"], ["serve"], ["mcp"], ["batch", "run"], ["reward", "eval"], ["reward", "label"]):
+        example = re.search(r"^Example:\n  (ramify .*)$", ramify(*command, "--help").out, re.MULTILINE)
+        assert example is not None and example[1].startswith(" ".join(["ramify", *command]))
+
+
+def test_all_options_are_shown_by_group(ramify):
+    short, whole = ramify("solve", "--help").out, ramify("solve", "--help-all").out
+    titles = re.findall(r"^([A-Z][a-z ]+):$", whole, re.MULTILINE)
+    groups = ["Search", "Limits", "Sampling and prompts", "Machine", "Other options"]
+    assert titles == ["Example", "Common options", *groups]
+    assert "--kv-type" in whole and "--kv-type" not in short
+    assert "Stop rules" in whole
+
+
+@pytest.mark.parametrize(
+    ("words", "position", "wanted"),
+    [
+        ("ramify ", 1, {"solve", "tui", "batch"}),
+        ("ramify so", 1, {"solve"}),
+        ("ramify models ", 2, {"list", "pull", "quantize"}),
+        ("ramify solve --strat", 2, {"--strategy", "--strategy-option"}),
+        ("ramify solve --isolation ", 3, {"process", "thread"}),
+        ("ramify solve --strategy ", 3, {"rebase", "majority", "auto"}),
+        ("ramify solve -m demo", 3, {"demo-s", "demo-m", "demo"}),
+    ],
+)
+def test_a_shell_completes_commands_options_and_choices(words, position, wanted):
+    settings = {"_RAMIFY_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(position)}
+    code = "from ramify.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **settings}
+    )
+    assert wanted <= {line.partition(",")[2] for line in done.stdout.splitlines()}
 
 
 def test_solve_options_are_pinned(ramify):
-    result = ramify("solve", "--help")
+    result = ramify("solve", "--help-all")
     assert sorted(set(re.findall(r"^  .*?(--[a-z-]+)", result.out, re.MULTILINE))) == sorted(SOLVE_OPTIONS)
 
 

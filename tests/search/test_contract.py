@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
 
 import pytest
 
@@ -262,3 +263,14 @@ def test_a_search_is_not_done_before_its_last_path_is_scored() -> None:
         assert not strategy.decide(tree).done
         tree.score(1, 0.5)
         assert strategy.decide(tree).done
+
+
+def test_a_strategy_of_ones_own_needs_no_row_in_the_registry() -> None:
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Own(MajorityVote):
+        name: ClassVar[str] = "own"
+        spice: float = 0.5
+
+    assert strategy_to_dict(Own(width=3)) == {"name": "own", "width": 3, "max_depth": 25, "spice": 0.5}
+    with pytest.raises(StrategyError, match="no strategy 'own'"):
+        make_strategy("own")
