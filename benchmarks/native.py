@@ -169,9 +169,7 @@ async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> 
     from ramify.engine.runtime.serve.client import Runtime
 
     config = ModelConfig(
-        path=str(model), threads=options.threads, max_lanes=lanes, pools=1,
-        context_tokens=max(256, options.prompt + (lanes + 1) * (options.tokens + WARM_UP) + 64),
-        muted=_ends(str(model)),
+        path=str(model), threads=options.threads, max_lanes=lanes, pools=1, muted=_ends(str(model)),
     )  # fmt: skip
     results: list[StepResult] = []
     async with Runtime("process") as runtime:

@@ -64,8 +64,9 @@ class RowSampler:
     def __init__(self, size: int) -> None:
         self._size = size
         self._blocks = -(-size // _BLOCK)
-        # Both are kept, because fresh memory of this size costs more than the arithmetic on it.
+        # All are kept, because fresh memory of this size costs more than the arithmetic on it.
         self._scratch = np.empty((0, 0), dtype=np.float32)
+        self._heated = np.empty((0, 0), dtype=np.float32)
         self._sums = np.empty((0, 0), dtype=np.float64)
 
     def draw(
@@ -131,7 +132,7 @@ class RowSampler:
         numbers: Doubles,
         spans: RowSpans,
     ) -> tuple[Ints, Doubles]:
-        totals = np.asarray(weights.sum(axis=1, dtype=np.float64))
+        totals = self._totals(weights)
         tokens = np.empty(len(numbers), dtype=np.int64)
         rows_of: dict[TokenSampling, list[int]] = {}
         for row, setting in enumerate(params):
@@ -147,11 +148,29 @@ class RowSampler:
                         logits[row], weights[row, : self._size], totals[row], setting, numbers[draws_of[row]]
                     )
             else:
-                heated = _heated(logits[rows] - peak[rows], setting.temperature)
                 theirs = np.concatenate([np.arange(draws_of[row].start, draws_of[row].stop) for row in rows])
                 among = RowSpans.of([draws_of[row].stop - draws_of[row].start for row in rows])
-                tokens[theirs] = _invert(heated, numbers[theirs], among)[0]
+                tokens[theirs] = self._draw_heated(logits, peak, rows, setting.temperature, numbers[theirs], among)
         return tokens, totals
+
+    def _totals(self, weights: Floats) -> Doubles:
+        if self._size <= _SMALL:
+            return np.asarray(weights.sum(axis=1, dtype=np.float64))
+        return np.asarray(weights.reshape(len(weights), -1, _BLOCK).sum(axis=2).sum(axis=1, dtype=np.float64))
+
+    def _draw_heated(
+        self, logits: Floats, peak: Floats, rows: Sequence[int], temperature: float, numbers: Doubles, spans: RowSpans
+    ) -> Ints:
+        """Draw from some of the rows at a temperature above 0; `numbers` and `spans` are of these rows alone."""
+        if self._size <= _SMALL:
+            return _invert(_heated(logits[rows] - peak[rows], temperature), numbers, spans)[0]
+        if len(self._heated) < len(rows):
+            self._heated = np.zeros((len(rows), self._blocks * _BLOCK), dtype=np.float32)
+        weights = self._heated[: len(rows)]
+        for row, heated in zip(rows, weights[:, : self._size], strict=True):
+            np.subtract(logits[row], peak[row], out=heated)
+            _heat(heated, temperature)
+        return _invert_blocks(weights, numbers, spans)[0]
 
 
 def _draw_kept(row: Floats, weights: Floats, total: float, setting: TokenSampling, numbers: Doubles) -> Ints:
@@ -164,9 +183,16 @@ def _draw_kept(row: Floats, weights: Floats, total: float, setting: TokenSamplin
 
 
 def _heated(below_peak: Floats, temperature: float) -> Floats:
-    """Return weights at a temperature above 0; one beyond the range of 32-bit numbers counts as its end."""
+    """Return weights at a temperature above 0 from logits of which the peak was taken, which are overwritten."""
+    _heat(below_peak, temperature)
+    return below_peak
+
+
+def _heat(below_peak: Floats, temperature: float) -> None:
+    """Do so in place; a temperature beyond the range of 32-bit numbers counts as its end."""
     with np.errstate(over="ignore"):
-        return np.exp(below_peak / np.float32(min(max(temperature, _COLDEST), _HOTTEST)))
+        np.divide(below_peak, np.float32(min(max(temperature, _COLDEST), _HOTTEST)), out=below_peak)
+        np.exp(below_peak, out=below_peak)
 
 
 def _invert_row(weights: Floats, numbers: Doubles) -> tuple[Ints, float]:

@@ -13,6 +13,8 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 _BLOCK = 512
+_HEAVY = 1024
+"""Number of equal tokens that top-p may reject together and that are still looked at one by one at first."""
 
 
 def filters(setting: TokenSampling, size: int) -> bool:
@@ -40,6 +42,10 @@ def _candidates(row: Floats, weights: Floats, total: float, setting: TokenSampli
         ids = _top(row, setting.top_k)
         return ids, float(weights[ids].sum(dtype=np.float64))
     if setting.top_p < 1.0:
+        heavy = np.flatnonzero(weights >= min(total * (1.0 - setting.top_p) / _HEAVY, 1.0))
+        # The margin is for rounding: if these reach top_p, each lighter token comes after it.
+        if weights[heavy].sum(dtype=np.float64) >= setting.top_p * total * (1.0 + 1e-9):
+            return heavy, total
         # All tokens lighter than this weigh less than 1 - top_p together, so the nucleus ends before the first of them.
         bound = 0.5 * total * (1.0 - setting.top_p) / len(row)
         return np.flatnonzero(weights >= min(bound, 1.0)), total
