@@ -12,6 +12,9 @@ states heads on the hidden states of both, the check of equations, and each of t
 of the answer: a solution is right or wrong as a whole, and a step with a false equation is wrong from there on. What a
 model has read is kept in FOLDER, so the same command goes on where it was cut. The verdicts, with bootstrap intervals
 over problems, are those of `ramify reward train`.
+
+Of a problem whose solutions are all right or all wrong one solution is read, in the place of all: no score changes the
+answer there, and heads are calibrated on all problems nevertheless. `--reads` leaves candidates out.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +47,8 @@ from ramify.training.labelling import LabelledSolution
 
 TOTAL, MEAN = 6, 7
 """Places of the sum and the mean of all log probabilities of a path among the features of its last step."""
-BY_JUDGE: tuple[Reads, ...] = ("tokens", "states")
+READS = ("judge:tokens", "judge:states", "policy:tokens", "policy:states")
+"""Models and their features, in the order of reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,20 @@ def _values(steps: Sequence[str], *, right: bool) -> Iterator[float]:
     false = [number for number in range(len(steps)) if false_equations("".join(steps[: number + 1]))]
     first = false[0] if false else 0
     yield from (float(number < first) for number in range(len(steps)))
+
+
+def thinned(labels: Sequence[LabelledSolution]) -> list[LabelledSolution]:
+    """Return labels with one solution in the place of all where those of a problem are all right or all wrong."""
+    problems: dict[str, list[LabelledSolution]] = {}
+    for label in labels:
+        problems.setdefault(label.question, []).append(label)
+    found = list[LabelledSolution]()
+    for own in problems.values():
+        if len({label.first_error is None for label in own}) > 1:
+            found += own
+        else:
+            found.append(replace(own[0], count=sum(label.count for label in own)))
+    return found
 
 
 async def features_of(
@@ -186,7 +204,11 @@ async def main() -> None:
     parser.add_argument("--judge", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--reads", default=",".join(READS), help=f"features that candidates use, some of {READS}")
     options = parser.parse_args()
+    wanted = options.reads.split(",")
+    if not set(wanted) <= set(READS):
+        parser.error(f"--reads: {options.reads!r} is not a list of {', '.join(READS)}")
     config = EngineConfig(threads=options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     train, test = (
@@ -202,19 +224,22 @@ async def main() -> None:
             (options.out / f"{name}.jsonl.gz").write_bytes(gzip.compress(rows.encode(), mtime=0))
     candidates, costs = list[Scores](), dict[str, Any]()
     models = {"judge": resolve_model(options.judge).path, "policy": resolve_model(options.policy).path}
-    for role, model in models.items():
-        for reads in BY_JUDGE:
-            both, cost = await features_of([*train, *test], model, reads, options.out, config)
-            costs[f"{role}, {reads}"] = cost
-            kept = {key_of(label) for label in test}
-            tests = [each for each in both if key_of(each.label) in kept]
-            if reads == "tokens":
-                candidates += [plain(f"mean-logprob of the {role}", MEAN, tests)]
-                candidates += [plain(f"sum-logprob of the {role}", TOTAL, tests)]
-            trains = [each for each in both if key_of(each.label) not in kept]
-            kind = "likelihood" if reads == "tokens" else "states"
-            candidates.append(trained(f"{kind} head on the {role}", reads, trains, tests))
-    rows = compared(test, candidates)
+    thin_train, thin_test = thinned(train), thinned(test)
+    kept = {key_of(label) for label in thin_test}
+    for each in wanted:
+        role, _, kind = each.partition(":")
+        reads: Reads = "tokens" if kind == "tokens" else "states"
+        both, costs[f"{role}, {reads}"] = await features_of(
+            [*thin_train, *thin_test], models[role], reads, options.out, config
+        )
+        tests = [each for each in both if key_of(each.label) in kept]
+        if reads == "tokens":
+            candidates += [plain(f"mean-logprob of the {role}", MEAN, tests)]
+            candidates += [plain(f"sum-logprob of the {role}", TOTAL, tests)]
+        trains = [each for each in both if key_of(each.label) not in kept]
+        kind = "likelihood" if reads == "tokens" else "states"
+        candidates.append(trained(f"{kind} head on the {role}", reads, trains, tests))
+    rows = compared(thin_test, candidates)
     facts = {
         "models": {role: path.name for role, path in models.items()},
         "train": {"problems": len({each.question for each in train}), "solutions": sum(each.count for each in train)},
