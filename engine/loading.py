@@ -74,14 +74,18 @@ async def load_models(
     return policy, await loader.reward(reward, policy)
 
 
-async def load_reward(stack: AsyncExitStack, reward: RewardSource, config: EngineConfig) -> RewardModel | None:
-    """Load a reward alone; each node is then one step, unless the reward's format has a separator.
+async def load_reward(
+    stack: AsyncExitStack, reward: RewardSource, config: EngineConfig, policy: PolicyModel | None = None
+) -> RewardModel | None:
+    """Load a reward alone, or beside a loaded `policy` that it may read.
+
+    Without a policy each node is one step, unless the reward's format has a separator.
 
     Raises:
         ModelLoadError: if a file cannot be loaded or is no reward model.
-        UsageError: if a setting does not exist, or the reward reads the policy.
+        UsageError: if a setting does not exist, or the reward reads a policy and there is none.
     """
-    return await _Loader(stack, config).reward(reward, None)
+    return await _Loader(stack, config).reward(reward, policy)
 
 
 @overload

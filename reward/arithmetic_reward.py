@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .arithmetic import false_equations
-from .protocol import ScoredStep, ScoreUsage
+from .protocol import ModelFreeSession, ScoredStep
 
 ARITHMETIC = "arithmetic"
 """Name of the reward that checks equations."""
@@ -36,34 +36,24 @@ class ArithmeticReward:
         return ArithmeticSession(exact=self._exact)
 
 
-class ArithmeticSession:
-    """The paths of one question; `usage` stays 0, because no tokens are run."""
+class ArithmeticSession(ModelFreeSession[bool]):
+    """The paths of one question."""
 
     def __init__(self, *, exact: bool = False) -> None:
-        self.usage = ScoreUsage()
+        super().__init__()
         self._exact = exact
-        self._false: dict[int, bool] = {}
 
     async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
         """Return one score for each path, in order."""
         return [FALSE_SCORE if self._is_false(step) else 1.0 for step in steps]
 
     def _is_false(self, step: ScoredStep) -> bool:
-        known = None if step.parent is None else self._false.get(step.parent)
+        known = None if step.parent is None else self._kept.get(step.parent)
         if known is None:
             found = bool(false_equations("".join(step.path), exact=self._exact))
         else:
             # Only the line that the step begins in can hold an equation that began before.
             before = "".join(step.path[:-1])[-_KEPT_CHARACTERS:].rpartition("\n")[2]
             found = known or bool(false_equations(before + step.path[-1], exact=self._exact))
-        self._false[step.node] = found
+        self._kept[step.node] = found
         return found
-
-    async def release(self, nodes: Sequence[int]) -> None:
-        """Forget what is known of these nodes."""
-        for node in nodes:
-            self._false.pop(node, None)
-
-    async def close(self) -> None:
-        """Forget all nodes."""
-        self._false.clear()

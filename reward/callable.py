@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from ramify.errors import RewardError
 
-from .protocol import ScoredStep, ScoreUsage
+from .protocol import ModelFreeSession, ScoredStep
 from .scores import checked_scores
 
 ScoreOne = Callable[[str, tuple[str, ...]], "float | Awaitable[float]"]
@@ -65,12 +65,11 @@ class CallableReward:
             ) from error
 
 
-class CallableSession:
-    """A question of a CallableReward; it holds nothing."""
-
-    usage = ScoreUsage()
+class CallableSession(ModelFreeSession[None]):
+    """A question of a CallableReward; nothing is kept."""
 
     def __init__(self, reward: CallableReward, question: str) -> None:
+        super().__init__()
         self._reward = reward
         self._question = question
 
@@ -81,12 +80,6 @@ class CallableSession:
             RewardError: if the function fails or returns something else than scores.
         """
         return await self._reward.call(self._question, steps) if steps else []
-
-    async def release(self, nodes: Sequence[int]) -> None:
-        """Do nothing; a function holds nothing."""
-
-    async def close(self) -> None:
-        """Do nothing; a function holds nothing."""
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

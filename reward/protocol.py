@@ -6,9 +6,12 @@ before is the business of the `TokenScorer` below it, which the engine injects.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,34 @@ class RewardSession(Protocol):
     async def close(self) -> None:
         """Free the whole session."""
         ...
+
+
+class ModelFreeSession(ABC, Generic[Kept]):
+    """The paths of one question for a reward that runs no model, so that `usage` stays 0.
+
+    `_kept` has what the subclass keeps of each node, until the node is released.
+    """
+
+    def __init__(self) -> None:
+        self.usage = ScoreUsage()
+        self._kept: dict[int, Kept] = {}
+
+    @abstractmethod
+    async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
+        """Return one score in [0, 1] for each path, in order.
+
+        Raises:
+            RewardError: if a path cannot be scored.
+        """
+
+    async def release(self, nodes: Sequence[int]) -> None:
+        """Forget what is kept of these nodes."""
+        for node in nodes:
+            self._kept.pop(node, None)
+
+    async def close(self) -> None:
+        """Forget all nodes."""
+        self._kept.clear()
 
 
 @runtime_checkable

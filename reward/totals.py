@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from .protocol import ScoredStep, ScoreUsage
+from .protocol import ModelFreeSession, ScoredStep
 
 TOTALS = "totals"
 """Name of the reward that checks running totals."""
@@ -127,32 +127,22 @@ class TotalsReward:
         return TotalsSession(question)
 
 
-class TotalsSession:
-    """The paths of one question; `usage` stays 0, because no tokens are run."""
+class TotalsSession(ModelFreeSession[Totals]):
+    """The paths of one question."""
 
     def __init__(self, question: str) -> None:
-        self.usage = ScoreUsage()
+        super().__init__()
         self._stated = stated_totals(question)
-        self._totals: dict[int, Totals] = {}
 
     async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
         """Return one score for each path, in order."""
         return [CONTRADICTED_SCORE if self._after(step).contradicted else 1.0 for step in steps]
 
     def _after(self, step: ScoredStep) -> Totals:
-        known = None if step.parent is None else self._totals.get(step.parent)
+        known = None if step.parent is None else self._kept.get(step.parent)
         if known is None:
             known = self._stated
             for earlier in step.path[:-1]:
                 known = after_step(known, earlier)
-        found = self._totals[step.node] = after_step(known, step.path[-1])
+        found = self._kept[step.node] = after_step(known, step.path[-1])
         return found
-
-    async def release(self, nodes: Sequence[int]) -> None:
-        """Forget what is known of these nodes."""
-        for node in nodes:
-            self._totals.pop(node, None)
-
-    async def close(self) -> None:
-        """Forget all nodes."""
-        self._totals.clear()

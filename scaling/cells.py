@@ -4,20 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
-from math import fsum, inf
+from math import fsum, inf, nan
 from typing import Any
 
 import numpy as np
 
 from ramify.reward.noise import disturbed
 from ramify.search.votes import VoteRule
+from ramify.statistics import bootstrap_mean, wilson
 
 from .config import SAMPLED, ScalingConfig, is_sized, split_strategy, units
 from .fits import Array
 
 Row = Mapping[str, Any]
 RULES = {"majority": VoteRule.MAJORITY, "weighted": VoteRule.WEIGHTED, "best-of-n": VoteRule.BEST}
+
+
+class CostKind(StrEnum):
+    """Costs at which settings are compared; the values are their names in reports."""
+
+    ALL_FLOPS = "with the reward counted"
+    POLICY_FLOPS = "policy alone"
+    SECONDS = "in seconds"
+
+    @property
+    def unit(self) -> str:
+        """The unit of `text`."""
+        return "s" if self is CostKind.SECONDS else "GFLOPs"
+
+    def text(self, cost: float) -> str:
+        """Return a cost as a number of units."""
+        return f"{cost if self is CostKind.SECONDS else cost / 1e9:.3g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,19 +58,24 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchFigures:
-    """One search of one problem: whether its answer is right, the tokens that the policy generated, and FLOPs."""
+    """One search of one problem: whether its answer is right, the tokens that the policy generated, and FLOPs.
+
+    `seconds` are wall-clock time, NaN where it was not measured.
+    """
 
     right: bool
     tokens: int
     policy_flops: float
     reward_flops: float
+    seconds: float = nan
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """A setting on all problems; arrays [problems] hold means over the sampling seeds.
 
-    `first` is 1 where the first sampling seed's answer is right; `seeds` is the number of sampling seeds.
+    `first` is 1 where the first sampling seed's answer is right; `seeds` is the number of sampling seeds. `seconds` are
+    NaN where they were not measured.
     """
 
     label: Label
@@ -62,19 +86,38 @@ class Cell:
     tokens: Array
     policy_flops: Array
     reward_flops: Array
+    seconds: Array
 
     @cached_property
     def accuracy(self) -> float:
         """Share of right answers."""
         return float(self.right.mean())
 
-    def cost(self, *, counted: bool) -> float:
-        """Return mean FLOPs a problem, with the reward model's if these are counted."""
-        return float(self.flops(counted=counted).mean())
+    @cached_property
+    def band(self) -> tuple[float, float]:
+        """The 95 % interval of the accuracy: Wilson's for one sampling seed, else by bootstrap over problems."""
+        if self.seeds == 1:
+            return wilson(round(float(self.right.sum())), len(self.right))
+        found = bootstrap_mean(self.right)
+        return found.low, found.high
 
-    def flops(self, *, counted: bool) -> Array:
-        """Return FLOPs by problem, with the reward model's if these are counted."""
-        return self.policy_flops + self.reward_flops if counted else self.policy_flops
+    def knows(self, by: CostKind) -> bool:
+        """Return whether the cost of every problem is known."""
+        return not bool(np.isnan(self.costs(by)).any())
+
+    def cost(self, by: CostKind) -> float:
+        """Return the mean cost of a problem."""
+        return float(self.costs(by).mean())
+
+    def costs(self, by: CostKind) -> Array:
+        """Return the cost of each problem."""
+        match by:
+            case CostKind.ALL_FLOPS:
+                return self.policy_flops + self.reward_flops
+            case CostKind.POLICY_FLOPS:
+                return self.policy_flops
+            case CostKind.SECONDS:
+                return self.seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +134,30 @@ class Measurements:
     quantized: Mapping[tuple[str, str], Row]
     left_out: tuple[str, ...]
 
-    def of(self, policy: str, strategy: str, reward: str | None, *, sigma: float = 0.0) -> list[Cell]:
-        """Return the cells of a strategy, narrowest first."""
+    @cached_property
+    def cost_kinds(self) -> tuple[CostKind, ...]:
+        """The costs at which settings can be compared: seconds where some settings were measured alone."""
+        return tuple(kind for kind in CostKind if any(cell.knows(kind) for cell in self.cells))
+
+    def comparable(self, by: CostKind) -> list[Cell]:
+        """Return the cells without noise whose cost is known."""
+        return [cell for cell in self.cells if cell.label.sigma == 0 and cell.knows(by)]
+
+    def of(
+        self,
+        policy: str,
+        strategy: str,
+        reward: str | None,
+        *,
+        sigma: float = 0.0,
+        by: CostKind = CostKind.ALL_FLOPS,
+    ) -> list[Cell]:
+        """Return the cells of a strategy whose cost is known, narrowest first."""
         found = [
             cell
             for cell in self.cells
-            if (cell.label.policy, cell.label.strategy, cell.label.reward, cell.label.sigma)
+            if cell.knows(by)
+            and (cell.label.policy, cell.label.strategy, cell.label.reward, cell.label.sigma)
             == (policy, strategy, reward, sigma)
         ]
         return sorted(found, key=lambda cell: cell.label.width)
@@ -117,6 +178,7 @@ def measurements(rows: Sequence[Row], config: ScalingConfig, problems: Sequence[
     quantized = dict[tuple[str, str], Row]()
     found_by_label = dict[Label, dict[tuple[str, int], SearchFigures]]()
     parameters = dict[str, int]()
+    timed = list[Row]()
     for row in rows:
         if row["problem"] not in wanted or row["policy"] not in config.policies or row["seed"] >= config.seeds:
             continue
@@ -125,7 +187,9 @@ def measurements(rows: Sequence[Row], config: ScalingConfig, problems: Sequence[
                 quantized[(row["policy"], row["problem"])] = row
             continue
         parameters[row["policy"]] = row["parameters"]
-        if row["part"] == "samples":
+        if row["part"] == "timing":
+            timed.append(row)
+        elif row["part"] == "samples":
             place = (row["policy"], row["seed"], row["problem"])
             if place not in samples or _extent(row) >= _extent(samples[place]):
                 samples[place] = row
@@ -138,8 +202,9 @@ def measurements(rows: Sequence[Row], config: ScalingConfig, problems: Sequence[
                 sigma=row["sigma"],
             )
             found_by_label.setdefault(label, {})[(row["problem"], row["seed"])] = _searched(row)
+    paces = _paces(samples, timed)
     for (_, seed, problem), row in samples.items():
-        for label, figures in sampled_figures(row, config):
+        for label, figures in sampled_figures(row, config, paces.get(row["policy"], {})):
             found_by_label.setdefault(label, {})[(problem, seed)] = figures
     cells, left_out = list[Cell](), list[str]()
     for label, found in found_by_label.items():
@@ -158,8 +223,32 @@ def measurements(rows: Sequence[Row], config: ScalingConfig, problems: Sequence[
     )
 
 
-def sampled_figures(row: Row, config: ScalingConfig) -> list[tuple[Label, SearchFigures]]:
-    """Return the figures of each narrower vote among a row's samples."""
+def _paces(samples: Mapping[tuple[str, int, str], Row], timed: Sequence[Row]) -> dict[str, dict[int, float]]:
+    """Return, by policy and narrower width, the seconds of a token over those of a token of the widest samples.
+
+    Both are those of the problems on which the narrower width was timed.
+    """
+    sums = dict[tuple[str, int], list[float]]()
+    for row in timed:
+        wide = samples.get((row["policy"], row["seed"], row["problem"]))
+        if wide is None or "wall_s" not in wide or "wall_s" not in row:
+            continue
+        found = sums.setdefault((row["policy"], row["width"]), [0.0, 0.0, 0.0, 0.0])
+        for place, value in enumerate(
+            (row["wall_s"], row["generated_tokens"], wide["wall_s"], sum(wide["tokens"])),
+        ):
+            found[place] += value
+    paces = dict[str, dict[int, float]]()
+    for (policy, width), (seconds, tokens, wide_seconds, wide_tokens) in sums.items():
+        if tokens and wide_seconds:
+            paces.setdefault(policy, {})[width] = (seconds / tokens) / (wide_seconds / wide_tokens)
+    return paces
+
+
+def sampled_figures(
+    row: Row, config: ScalingConfig, paces: Mapping[int, float] | None = None
+) -> list[tuple[Label, SearchFigures]]:
+    """Return the figures of each narrower vote among a row's samples; `paces` are as in `prefix_figures`."""
     found = list[tuple[Label, SearchFigures]]()
     for strategy in SAMPLED:
         if strategy not in config.strategies:
@@ -171,12 +260,22 @@ def sampled_figures(row: Row, config: ScalingConfig) -> list[tuple[Label, Search
                 for width in widths:
                     if width <= len(row["groups"]) and (reward is None or str(width) in row["scored"][reward]["read"]):
                         label = Label(policy=row["policy"], reward=reward, strategy=strategy, width=width, sigma=sigma)
-                        found.append((label, prefix_figures(row, strategy, width, reward, sigma)))
+                        found.append((label, prefix_figures(row, strategy, width, reward, sigma, paces)))
     return found
 
 
-def prefix_figures(row: Row, strategy: str, width: int, reward: str | None, sigma: float = 0.0) -> SearchFigures:
-    """Return the figures of a vote among the first `width` samples of a row; `strategy` is one of SAMPLED."""
+def prefix_figures(
+    row: Row,
+    strategy: str,
+    width: int,
+    reward: str | None,
+    sigma: float = 0.0,
+    paces: Mapping[int, float] | None = None,
+) -> SearchFigures:
+    """Return the figures of a vote among the first `width` samples of a row; `strategy` is one of SAMPLED.
+
+    `paces` has the seconds of a token at each narrower width over those of a token of all samples.
+    """
     groups = row["groups"][:width]
     scores = None if reward is None else scores_of(row, reward, sigma)[:width]
     chosen = winner(groups, RULES[strategy], scores)
@@ -189,7 +288,17 @@ def prefix_figures(row: Row, strategy: str, width: int, reward: str | None, sigm
         tokens=tokens,
         policy_flops=2.0 * row["parameters"] * (row["prompt_tokens"] + tokens + again),
         reward_flops=0.0 if judged is None else 2.0 * judged["parameters"] * judged["read"][str(width)],
+        seconds=_seconds(row, width, judged, paces or {}),
     )
+
+
+def _seconds(row: Row, width: int, judged: Row | None, paces: Mapping[int, float]) -> float:
+    """Return the seconds of the first `width` samples and their scores, NaN if they are not known."""
+    scoring = 0.0 if judged is None else judged.get("seconds", {}).get(str(width), nan)
+    if width == len(row["groups"]):
+        return row.get("wall_s", nan) + scoring
+    share = sum(row["tokens"][:width]) / max(1, sum(row["tokens"]))
+    return row.get("wall_s", nan) * share * paces.get(width, nan) + scoring
 
 
 def scores_of(row: Row, reward: str, sigma: float = 0.0) -> list[float | None]:
@@ -231,6 +340,7 @@ def _searched(row: Row) -> SearchFigures:
         tokens=row["generated_tokens"],
         policy_flops=row["policy_flops"],
         reward_flops=row["reward_flops"],
+        seconds=row.get("wall_s", nan),
     )
 
 
@@ -254,6 +364,7 @@ def _cell(
         tokens=column("tokens", seeds),
         policy_flops=column("policy_flops", seeds),
         reward_flops=column("reward_flops", seeds),
+        seconds=column("seconds", seeds),
     )
 
 

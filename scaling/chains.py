@@ -6,6 +6,7 @@ on its place in the tree alone. So one wide run gives the results and costs of e
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,10 +41,14 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Scores of chains: that of each last step (None: not scored), and the tokens read for each narrower width."""
+    """Scores of chains: that of each last step (None: not scored), and what each narrower width costs.
+
+    `tokens` are read, `seconds` are wall-clock time.
+    """
 
     values: tuple[float | None, ...]
     tokens: dict[int, int]
+    seconds: dict[int, float]
 
 
 def chains_of(tree: SearchTree) -> list[Chain]:
@@ -68,7 +73,8 @@ async def score_chains(reward: RewardModel, question: str, chains: Sequence[Chai
         RewardError: if a path cannot be scored.
     """
     session = DistinctSession(await reward.open(question))
-    values, tokens, start = list[float | None](), dict[int, int](), 0
+    values, tokens, seconds, start = list[float | None](), dict[int, int](), dict[int, float](), 0
+    started = time.monotonic()
     try:
         for width in sorted({*(each for each in widths if each < len(chains)), len(chains)}):
             block = chains[start:width]
@@ -81,10 +87,11 @@ async def score_chains(reward: RewardModel, question: str, chains: Sequence[Chai
             values += [scores.get(chain.nodes[-1].id) for chain in block]
             used = session.usage
             tokens[width] = used.evaluated_tokens + used.generated_tokens + used.reevaluated_tokens
+            seconds[width] = time.monotonic() - started
             start = width
     finally:
         await session.close()
-    return Scores(tuple(values), tokens)
+    return Scores(tuple(values), tokens, seconds)
 
 
 def _step(chain: Chain, depth: int) -> ScoredStep:

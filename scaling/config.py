@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -10,9 +11,12 @@ from ramify.errors import UsageError
 from ramify.search.registry import make_strategy, strategy_option_names
 from ramify.search.stopping import make_stop_rule
 
-Part = Literal["samples", "search", "noise", "quantization"]
+Part = Literal["samples", "search", "noise", "quantization", "timing"]
 PARTS: tuple[Part, ...] = get_args(Part)
-"""Parts of a measurement: independent samples, guided and stopped searches, noisy rewards, quantizations."""
+"""Parts of a measurement: independent samples, guided and stopped searches, noisy rewards, quantizations, and the
+seconds of samples that are fewer than those of the part "samples"."""
+GENERATED_PARTS: tuple[Part, ...] = ("samples", "search", "noise", "quantization")
+"""Parts of a measurement on generated problems."""
 SAMPLED = ("majority", "weighted", "best-of-n")
 """Strategies whose smaller widths are prefixes of the largest one, so that one run serves them all."""
 AUTO = "auto"
@@ -29,6 +33,12 @@ class ScalingConfig:
     at `noise_width`; 0 is the reward itself. `quantization_width` is the number of samples of each file of a policy:
     those that come with it, and those of `quantizations` that do not, which are made of the F16 one.
     `threads` None means all processors.
+
+    The problems are generated, or those of `file`: so many of them, in an order that `problem_seed` shuffles.
+    `policies` and `rewards` may be names of one's own, of which `sources` says what an engine takes. `together`
+    problems are searched at a time, None for as many as the width allows; seconds are kept if it is 1. `timings` is
+    the number of problems on which the part "timing" samples each narrower width. `max_path_tokens` None is that of
+    every run.
 
     Raises:
         UsageError: if a number is out of range, a list is empty, or a name is unknown.
@@ -59,11 +69,17 @@ class ScalingConfig:
     noise_width: int = 16
     quantization_width: int = 16
     quantizations: tuple[str, ...] = ("f16", "q8_0", "q5_k_m", "q4_k_m", "q4_0")
-    parts: tuple[Part, ...] = PARTS
+    parts: tuple[Part, ...] = GENERATED_PARTS
     threads: int | None = None
+    file: str | None = None
+    sources: tuple[tuple[str, str], ...] = ()
+    together: int | None = None
+    timings: int = 2
+    max_path_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        numbers = (self.seeds, self.problems, self.noise_width, self.quantization_width, *self.widths)
+        numbers = [self.seeds, self.problems, self.noise_width, self.quantization_width, self.timings, *self.widths]
+        numbers += [each for each in (self.together, self.max_path_tokens) if each is not None]
         if min(numbers) < 1:
             raise UsageError("a number of seeds, problems or samples is below 1", "use 1 or more")
         for name in ("policies", "strategies", "widths", "parts"):
@@ -75,6 +91,20 @@ class ScalingConfig:
             quantization_named(text)
         for text in self.strategies:
             _check_strategy(text)
+        if "quantization" in self.parts and (self.file is not None or self.sources):
+            raise UsageError(
+                "files of other quantizations are measured of bundled models on generated problems",
+                "leave out the part quantization, and name each file as a policy",
+            )
+        if "timing" in self.parts and self.together != 1:
+            raise UsageError("seconds are measured with one problem at a time", "leave out the part timing")
+        repeated = next((name for name, count in Counter(name for name, _ in self.sources).items() if count > 1), None)
+        if repeated is not None:
+            raise UsageError(f"two models or rewards are called {repeated!r}", "give one of them another name")
+
+    def source(self, name: str) -> str:
+        """Return what an engine takes for the name of a policy or a reward."""
+        return dict(self.sources).get(name, name)
 
     @property
     def width(self) -> int:
@@ -82,8 +112,10 @@ class ScalingConfig:
         return max(self.widths)
 
     def identity(self) -> dict[str, Any]:
-        """Return the settings that all rows of one folder share."""
-        return {"problem_seed": self.problem_seed, "steps": list(self.steps)}
+        """Return the settings that all rows of one folder share, the problems of a file aside."""
+        named = {"together": self.together, "max_path_tokens": self.max_path_tokens}
+        steps = {"steps": list(self.steps)} if self.file is None else {}
+        return {"problem_seed": self.problem_seed} | steps | {k: v for k, v in named.items() if v is not None}
 
 
 QUICK: dict[str, Any] = {
@@ -99,11 +131,22 @@ QUICK: dict[str, Any] = {
     "quantizations": (),
 }
 """Settings that differ from the defaults in a measurement of a minute or two."""
+ON_FILE: dict[str, Any] = {
+    "rewards": ("mean-logprob",),
+    "strategies": ("greedy", "majority", "weighted", "best-of-n", "rebase"),
+    "widths": (1, 2, 4, 8, 16),
+    "seeds": 1,
+    "problems": 200,
+    "sigmas": (0.0,),
+    "parts": ("timing", "samples", "search"),
+    "together": 1,
+}
+"""Settings that differ from the defaults in a measurement on the problems of a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """A unit of work: one setting on all problems.
+    """A unit of work: one setting on all problems, or on the first ones for the part "timing".
 
     `rewards` of the part "samples" score the same samples; the part "search" has one at most, with noise of `sigma`.
     `quantizations` are files that the part "quantization" makes if they do not come with the models. `strategy` may
@@ -140,6 +183,7 @@ def units(config: ScalingConfig) -> list[Unit]:
     for seed in range(config.seeds):
         for policy in config.policies:
             found += _samples(config, policy, seed)
+            found += _timings(config, policy) if seed == 0 else []
             # The cost of a reward's errors shows with one sampling seed already.
             searches = _searches(config, policy, seed) + (_noise(config, policy) if seed == 0 else [])
             # Those with the same models follow one another, so that these are loaded once.
@@ -202,6 +246,16 @@ def _noise(config: ScalingConfig, policy: str) -> list[Unit]:
     ]
 
 
+def _timings(config: ScalingConfig, policy: str) -> list[Unit]:
+    if "timing" not in config.parts or not _samples(config, policy, 0):
+        return []
+    return [
+        Unit(part="timing", policy=policy, rewards=(), strategy="majority", width=width, seed=0)
+        for width in sorted(config.widths)
+        if width < config.width
+    ]
+
+
 def _quantizations(config: ScalingConfig) -> list[Unit]:
     if "quantization" not in config.parts:
         return []
@@ -226,3 +280,8 @@ def _check_strategy(text: str) -> None:
         make_strategy(name)
     if rules is not None:
         make_stop_rule(rules)
+
+
+def problems_for(unit: Unit, config: ScalingConfig) -> int:
+    """Return the number of problems, from the first on, on which a unit is measured."""
+    return min(config.problems, config.timings) if unit.part == "timing" else config.problems

@@ -7,15 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ramify.engine.library.catalog import list_bundled
+from ramify.engine.rewards.naming import read_reward_name
+from ramify.engine.runtime.llama.gguf_check import check_gguf
+from ramify.errors import RamifyError
 from ramify.problem import Problem
-from ramify.reward.noise import NOISY, split_noisy
 
-from .config import Unit
+from .config import ScalingConfig, Unit
 from .measure import reward_name
 from .quantizations import files_of
 
 TOKENS_PER_PATH = 80
 """Generated tokens of a path of the bundled task by the bundled policies."""
+LONG_PATH_TOKENS = 200
+"""Generated tokens of a path of other models on other problems."""
 TYPICAL_PARAMETERS = 1_000_000
 """Weights of models whose size is not known without loading them."""
 TOKEN_WORK = 1_500_000
@@ -43,11 +47,15 @@ class Cost:
         )
 
 
-def cost_of(unit: Unit, problems: int) -> Cost:
+def cost_of(unit: Unit, problems: int, config: ScalingConfig) -> Cost:
     """Return the expected cost of a unit on a number of problems."""
     files = len(files_of(unit.policy, unit.quantizations)) if unit.part == "quantization" else 1
-    tokens = unit.width * TOKENS_PER_PATH * problems * files
-    policy, rewards = parameters_of(unit.policy), [parameters_of(each) for each in unit.rewards]
+    longest = config.max_path_tokens or LONG_PATH_TOKENS
+    tokens = (
+        unit.width * problems * files * (TOKENS_PER_PATH if config.file is None else min(LONG_PATH_TOKENS, longest))
+    )
+    policy = parameters_of(config.source(unit.policy))
+    rewards = [parameters_of(config.source(each)) for each in unit.rewards]
     # A reward reads about every token that the policy generates.
     weights = policy + sum(rewards)
     overhead = TOKEN_WORK * (1 + len(rewards))
@@ -60,38 +68,44 @@ def cost_of(unit: Unit, problems: int) -> Cost:
 
 
 def parameters_of(name: str) -> int:
-    """Return the number of weights of a model or reward by name, a typical one if it is not known."""
-    if name.startswith(NOISY):
-        name = split_noisy(name)[1]
-    if ":" in name and not name.startswith("demo-"):
-        name = name.partition(":")[2]
-    bare = name.partition(":")[0]
+    """Return the number of weights of a model or a reward that an engine takes, a typical one if it is not known."""
     known = {entry.name: entry.parameters for entry in list_bundled()}
-    return known.get(bare) or TYPICAL_PARAMETERS
+    if known.get(name.partition(":")[0]):
+        return known[name.partition(":")[0]] or TYPICAL_PARAMETERS
+    try:
+        read = read_reward_name(name)
+        paths = [each.path for each in read.singles if each.path is not None and each.path.is_file()]
+        return sum(check_gguf(path).token_parameters for path in paths) or TYPICAL_PARAMETERS
+    except RamifyError:
+        return TYPICAL_PARAMETERS
 
 
-async def pilot(unit: Unit, problems: Sequence[Problem], threads: int | None, width: int = 8) -> float:
+async def pilot(
+    unit: Unit, problems: Sequence[Problem], config: ScalingConfig, threads: int | None, width: int = 8
+) -> float:
     """Return the seconds for a unit of `Cost.work` on this machine, from a narrow search of a few problems."""
     from ramify.engine.engine import Engine
     from ramify.search.budget import Budget
     from ramify.search.strategies.sampling import MajorityVote, WeightedVote
 
-    reward = reward_name(unit)
+    reward = reward_name(unit, config)
     strategy = MajorityVote(width=width) if reward is None else WeightedVote(width=width)
-    async with Engine(unit.policy, reward, threads=threads) as engine:
+    async with Engine(config.source(unit.policy), reward, threads=threads) as engine:
         started = time.monotonic()
         tokens = 0
         async for solution in engine.solve_many(problems, parallel=len(problems), strategy=strategy, budget=Budget()):
             tokens += solution.usage.policy.generated_tokens
         seconds = time.monotonic() - started
-    cost = cost_of(unit, 1)
+    cost = cost_of(unit, 1, config)
     return seconds / max(1, tokens) / (cost.work / cost.generated_tokens)
 
 
 class TimeEstimate:
-    """Estimates the time left from the time of the finished work, at first from `seconds_per_work`."""
+    """Estimates the time left from the time of the finished work, at first from `seconds_per_work`, None if unknown."""
 
-    def __init__(self, total: Cost, seconds_per_work: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, total: Cost, seconds_per_work: float | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._left = total.work
         self._done = 0.0
         self._rate = seconds_per_work
@@ -114,6 +128,7 @@ class TimeEstimate:
         """Expected seconds for the rest of the work."""
         elapsed_s = self._clock() - self._started_s
         # The first rows say little, so the first estimate counts like a twentieth of the work.
-        prior = (self._done + self._left) / 20
-        rate = (elapsed_s + self._rate * prior) / (self._done + prior) if self._done + prior > 0 else 0.0
+        prior = 0.0 if self._rate is None else (self._done + self._left) / 20
+        known = elapsed_s + (self._rate or 0.0) * prior
+        rate = known / (self._done + prior) if self._done + prior > 0 else 0.0
         return max(0.0, self._left) * rate

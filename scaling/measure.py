@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from itertools import combinations
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from anyio.to_thread import run_sync
 
-from ramify.answers.checkers import make_checker
+from ramify.answers.checkers import PYTHON_TESTS, make_checker
+from ramify.answers.programs import ProgramEquality
 from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
 from ramify.engine.loading import load_reward
 from ramify.engine.many import for_each
+from ramify.engine.policy.protocol import PolicyModel
 from ramify.errors import ModelLoadError
 from ramify.problem import Problem
 from ramify.reward.noise import NOISY
@@ -64,7 +67,7 @@ class Models:
         await self._stack.aclose()
 
     async def engine(self, policy: str, reward: str | None) -> Engine:
-        """Return an open engine.
+        """Return an open engine; `policy` and `reward` are what it takes.
 
         Raises:
             RamifyError: if a model cannot be loaded.
@@ -86,6 +89,7 @@ async def measure_unit(
         RamifyError: if a model cannot be loaded or a search fails.
     """
     clock = _Clock()
+    policy = config.source(unit.policy)
 
     def finish(problem: Problem, more: dict[str, Any]) -> None:
         keep(_head(unit, problem) | more | {"seconds": round(clock.lap(), 4)})
@@ -95,9 +99,13 @@ async def measure_unit(
             await models.close()
             await _sample(unit, problems, config, models.threads, clock, finish)
         case "search" | "noise":
-            engine = await models.engine(unit.policy, reward_name(unit))
+            engine = await models.engine(policy, reward_name(unit, config))
             clock.start()
-            await _search(unit, problems, engine, finish)
+            await _search(unit, problems, config, engine, finish)
+        case "timing":
+            engine = await models.engine(policy, None)
+            clock.start()
+            await _time(unit, problems, config, engine, finish)
         case "quantization":
             await models.close()
             await alternate(
@@ -114,17 +122,30 @@ async def _sample(
     finish: Callable[..., None],
 ) -> None:
     async with AsyncExitStack() as stack:
-        engine = await stack.enter_async_context(Engine(unit.policy, None, threads=threads))
-        rewards = [(name, await open_reward(stack, name, threads)) for name in unit.rewards]
+        engine = await stack.enter_async_context(Engine(config.source(unit.policy), None, threads=threads))
+        rewards = [
+            (name, await open_reward(stack, config.source(name), threads, engine.policy)) for name in unit.rewards
+        ]
         clock.start()
+        options = run_options(unit, config)
 
         async def work(problem: Problem) -> None:
-            solution = await engine.solve(
-                problem, strategy=MajorityVote(width=unit.width), seed=unit.seed, budget=Budget()
-            )
-            finish(problem, await sampled(solution, problem, engine, rewards, (*config.widths, config.noise_width)))
+            solution = await engine.solve(problem, strategy=MajorityVote(width=unit.width), **options)
+            row = await sampled(solution, problem, engine, rewards, (*config.widths, config.noise_width))
+            finish(problem, row | _wall(solution, config))
 
-        await for_each(problems, work, parallel=parallel_for(unit.width))
+        await for_each(problems, work, parallel=parallel_for(unit.width, config))
+
+
+async def _time(
+    unit: Unit, problems: Sequence[Problem], config: ScalingConfig, engine: Engine, finish: Callable[..., None]
+) -> None:
+    """Sample narrowly, for the seconds alone."""
+    for problem in problems:
+        solution = await engine.solve(problem, strategy=MajorityVote(width=unit.width), **run_options(unit, config))
+        usage = solution.usage.policy
+        tokens = {"generated_tokens": usage.generated_tokens, "parameters": engine.policy.parameters}
+        finish(problem, tokens | _wall(solution, config))
 
 
 async def sampled(
@@ -139,7 +160,15 @@ async def sampled(
     chains = chains_of(solution.tree)
     checker = make_checker(problem.check)
     gold = problem.answer or ""
-    row = await run_sync(lambda: sample_row(problem.question, gold, chains, checker.same, checker.accepts))
+    same = checker.same
+    if problem.check == PYTHON_TESTS:
+        # Programs vote by what they return, as in a search.
+        behaviour = ProgramEquality(problem.question)
+        for left, right in combinations({chain.answer for chain in chains if chain.answer is not None}, 2):
+            behaviour.same(left, right)
+        await behaviour.resolve()
+        same = behaviour.same
+    row = await run_sync(lambda: sample_row(problem.question, gold, chains, same, checker.accepts))
     scored = dict[str, Any]()
     for name, reward in rewards:
         found = await score_chains(reward, problem.question, chains, widths)
@@ -147,6 +176,7 @@ async def sampled(
             "parameters": reward.parameters,
             "scores": [None if value is None else round(value, 6) for value in found.values],
             "read": {str(width): tokens for width, tokens in found.tokens.items()},
+            "seconds": {str(width): round(seconds, 4) for width, seconds in found.seconds.items()},
         }
     usage = solution.usage.policy
     return row | {
@@ -157,9 +187,11 @@ async def sampled(
     }
 
 
-async def _search(unit: Unit, problems: Sequence[Problem], engine: Engine, finish: Callable[..., None]) -> None:
+async def _search(
+    unit: Unit, problems: Sequence[Problem], config: ScalingConfig, engine: Engine, finish: Callable[..., None]
+) -> None:
     name, rules = split_strategy(unit.strategy)
-    options: dict[str, Any] = {"stop": rules, "seed": unit.seed, "budget": Budget()}
+    options = run_options(unit, config) | {"stop": rules}
     if name == AUTO:
         options |= {"strategy": AUTO, "budget": Budget(generated_tokens=AUTO_TOKENS_PER_PATH * unit.width)}
     else:
@@ -180,33 +212,45 @@ async def _search(unit: Unit, problems: Sequence[Problem], engine: Engine, finis
             "parameters": engine.policy.parameters,
             "stop": str(solution.stop_reason),
         }
-        finish(problem, row)
+        finish(problem, row | _wall(solution, config))
 
-    await for_each(problems, work, parallel=parallel_for(unit.width))
+    await for_each(problems, work, parallel=parallel_for(unit.width, config))
 
 
-def reward_name(unit: Unit) -> str | None:
-    """Return the reward of a search, with its noise."""
+def run_options(unit: Unit, config: ScalingConfig) -> dict[str, Any]:
+    """Return the options of `Engine.solve` that all searches of a unit have."""
+    limits = {} if config.max_path_tokens is None else {"max_path_tokens": config.max_path_tokens}
+    return {"seed": unit.seed, "budget": Budget(), **limits}
+
+
+def reward_name(unit: Unit, config: ScalingConfig) -> str | None:
+    """Return what an engine takes for the reward of a search, with its noise."""
     if not unit.rewards:
         return None
-    return f"{NOISY}{unit.sigma:g}:{unit.rewards[0]}" if unit.sigma else unit.rewards[0]
+    reward = config.source(unit.rewards[0])
+    return f"{NOISY}{unit.sigma:g}:{reward}" if unit.sigma else reward
 
 
-async def open_reward(stack: AsyncExitStack, name: str, threads: int | None) -> RewardModel:
-    """Load a reward on its own.
+async def open_reward(
+    stack: AsyncExitStack, name: str, threads: int | None, policy: PolicyModel | None = None
+) -> RewardModel:
+    """Load a reward on its own, or beside the `policy` that it may read.
 
     Raises:
         ModelLoadError: if there is none of this name.
     """
-    reward = await load_reward(stack, name, EngineConfig(threads=threads))
+    reward = await load_reward(stack, name, EngineConfig(threads=threads), policy)
     if reward is None:
         raise ModelLoadError(f"{name!r} names no reward model", "see `ramify models list`")
     return reward
 
 
-def parallel_for(width: int) -> int:
-    """Return how many problems are searched at a time: enough for MOST_PATHS paths, and two at least."""
-    return max(2, min(MOST_PARALLEL, MOST_PATHS // width))
+def parallel_for(width: int, config: ScalingConfig) -> int:
+    """Return how many problems are searched at a time: enough for MOST_PATHS paths, and two at least.
+
+    `config.together` sets another number.
+    """
+    return config.together or max(2, min(MOST_PARALLEL, MOST_PATHS // width))
 
 
 def _head(unit: Unit, problem: Problem) -> dict[str, Any]:
@@ -221,6 +265,11 @@ def _head(unit: Unit, problem: Problem) -> dict[str, Any]:
         "sigma": unit.sigma,
         "problem": problem.id,
     }
+
+
+def _wall(solution: Solution, config: ScalingConfig) -> dict[str, float]:
+    """Return the seconds of a search that ran alone, nothing for one that ran beside others."""
+    return {"wall_s": round(solution.usage.seconds, 4)} if config.together == 1 else {}
 
 
 def _right(solution: Solution, problem: Problem) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ramify.errors import UsageError
 
-from .config import QUICK, ScalingConfig
+from .config import ON_FILE, QUICK, ScalingConfig
 
 CLAIMS = (1, 2, 3, 4, 5, 6)
 PROBLEMS = 500
@@ -21,6 +22,8 @@ POOL = ("majority", "weighted", "best-of-n")
 GUIDED = ("beam", "dvts", "mcts", "particle")
 PRM, JUDGE = "demo-prm", "mean-logprob:demo-l"
 SIGMAS = (0.0, 1.0, 2.0, 4.0)
+_NAMED = re.compile(r"([A-Za-z0-9][\w.+-]*)=(.+)")
+_FOLDERS = re.compile(r"[^\s:,@(]*/")
 UP_TO_16 = (1, 2, 4, 8, 16)
 UP_TO_256 = (*UP_TO_16, 32, 64, 128, 256)
 
@@ -66,18 +69,45 @@ def quick(**settings: Any) -> Plan:
     return crossed("quick", **QUICK | settings)
 
 
+def on_file(**settings: Any) -> Plan:
+    """Return the plan for the problems of a file, with other settings of ScalingConfig where given.
+
+    Raises:
+        UsageError: if no policies are named, or a setting is out of range.
+    """
+    if "policies" not in settings:
+        raise UsageError("no policies are named", "add --policies MODEL,MODEL")
+    return crossed("problems", **ON_FILE | settings)
+
+
+def named_sources(texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Return the names of models or rewards for reports, and what an engine takes for each that is not its name.
+
+    A text is NAME=SOURCE, or a source whose files are called by their names without folders.
+    """
+    names, sources = list[str](), list[tuple[str, str]]()
+    for text in texts:
+        given = _NAMED.fullmatch(text)
+        name, source = (given[1], given[2]) if given else (text if "://" in text else _FOLDERS.sub("", text), text)
+        name = name.removesuffix(".gguf") if source != name else name
+        names.append(name)
+        if name != source:
+            sources.append((name, source))
+    return tuple(dict.fromkeys(names)), tuple(sources)
+
+
 def hour(**settings: Any) -> Plan:
     """Return the plan of about an hour on two cores.
 
     It has few widths of each strategy; great widths are measured on the first two fifths of the problems alone, and
     files of other quantizations on the first fifth. `settings` make it smaller (policies, parts, problems) or are
-    problem_seed, steps and threads.
+    problem_seed, steps, sources and threads.
 
     Raises:
         UsageError: if a setting cannot be changed in this plan, or nothing is left of it.
     """
     for name in settings:
-        if name not in ("policies", "parts", "problems", "problem_seed", "steps", "threads"):
+        if name not in ("policies", "parts", "problems", "problem_seed", "sources", "steps", "threads"):
             raise UsageError(f"{name.replace('_', '-')} cannot be changed in the plan of an hour", "add --full")
     stages = tuple(_narrowed(_stages(), settings))
     views = tuple(

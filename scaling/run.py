@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -15,12 +16,16 @@ from anyio.to_thread import run_sync
 from ramify.batch.store.folder import SCHEMA_VERSION, RunFolder
 from ramify.batch.store.folder import read_rows as read_folder_rows
 from ramify.batch.store.identity import digest, versions
-from ramify.engine.library.catalog import profile_path
+from ramify.batch.store.inputs import read_problems
+from ramify.engine.library.catalog import profile_path, resolve_model
+from ramify.engine.policy.remote.address import is_remote
+from ramify.engine.rewards.naming import check_reward
+from ramify.errors import UsageError
 from ramify.host_resources import processors
 from ramify.models.tasks import generate_problems
 from ramify.problem import Problem
 
-from .config import AUTO, ScalingConfig, Unit, split_strategy, units
+from .config import AUTO, ScalingConfig, Unit, problems_for, split_strategy, units
 from .estimate import Cost, TimeEstimate, cost_of, pilot
 from .measure import Models, measure_unit
 from .plans import Plan
@@ -92,23 +97,32 @@ async def run(
         RunFolderError: if the folder is in use, or holds something else.
         RamifyError: if a model cannot be loaded.
     """
+    await run_sync(check_sources, plan)
     problems = await run_sync(problems_of, plan.config)
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(RunFolder(out))
-        folder.claim(manifest(plan.config))
+        folder.claim(await run_sync(manifest, plan.config))
         rows = await run_sync(read_rows, folder.path)
         todo = todo_of(plan, MeasuredUnits(rows), note)
         total = cost_of_all(todo)
         threads = share_of_threads(plan.config.threads, parallel)
-        rate = await _rate(todo, problems, threads) / parallel if todo else 0.0
-        forecast(Forecast(units=len(todo), cost=total, seconds=rate * total.work, known=len(rows)))
+        # A search for the rate alone takes long with models that are not bundled; their first rows tell it.
+        rate = await _rate(todo, problems, threads) / parallel if todo and plan.config.file is None else None
+        seconds = None if rate is None and todo else (rate or 0.0) * total.work
+        forecast(Forecast(units=len(todo), cost=total, seconds=seconds, known=len(rows)))
         await Work(todo, problems, folder, TimeEstimate(total, rate), watch, parallel=parallel, threads=threads).do()
         folder.log("all units are done")
 
 
 def manifest(config: ScalingConfig) -> dict[str, Any]:
-    """Return the manifest of a folder; measurements on the same problems may share it."""
+    """Return the manifest of a folder; measurements on the same problems may share it.
+
+    Raises:
+        UsageError: if the file of the problems cannot be read.
+    """
     identity = {"benchmark": "scaling", **config.identity()}
+    if config.file is not None:
+        identity["problems"] = digest([[each.id, each.identity, each.answer] for each in _shuffled(config)])
     return {
         "schema_version": SCHEMA_VERSION,
         "configuration_hash": digest(identity),
@@ -171,8 +185,43 @@ class MeasuredUnits:
 
 
 def problems_of(config: ScalingConfig) -> list[Problem]:
-    """Return the problems of a configuration; one with more problems begins with the same ones."""
-    return generate_problems(steps=config.steps, count=config.problems, seed=config.problem_seed)
+    """Return the problems of a configuration; one with more problems begins with the same ones.
+
+    Raises:
+        UsageError: if their file cannot be read, has fewer, or has one without an answer.
+    """
+    if config.file is None:
+        return generate_problems(steps=config.steps, count=config.problems, seed=config.problem_seed)
+    found = _shuffled(config)
+    if len(found) < config.problems:
+        raise UsageError(f"{config.file} has {len(found)} problems", f"ask for no more of them (--count {len(found)})")
+    bare = next((each for each in found if not (each.answer or "").strip()), None)
+    if bare is not None:
+        raise UsageError(f"problem {bare.id} of {config.file} has no answer", "leave it out, or give it one")
+    return found[: config.problems]
+
+
+def _shuffled(config: ScalingConfig) -> list[Problem]:
+    """Return all problems of a configuration's file in the order of its seed."""
+    assert config.file is not None
+    found = read_problems(config.file)
+    random.Random(config.problem_seed).shuffle(found)
+    return found
+
+
+def check_sources(plan: Plan) -> None:
+    """Check that policies and rewards exist, before any of them is loaded.
+
+    Raises:
+        ModelLoadError: if a file does not exist.
+        UsageError: if a name means nothing.
+    """
+    for config in plan.stages:
+        for policy in config.policies:
+            if not is_remote(config.source(policy)):
+                resolve_model(config.source(policy))
+        for reward in config.rewards:
+            check_reward(config.source(reward), None)
 
 
 def feasible_units(config: ScalingConfig, note: Callable[[str], None] = lambda line: None) -> list[Unit]:
@@ -180,7 +229,8 @@ def feasible_units(config: ScalingConfig, note: Callable[[str], None] = lambda l
     found = list[Unit]()
     missing = dict[tuple[str, str], None]()
     for unit in units(config):
-        if split_strategy(unit.strategy)[0] == AUTO and profile_path(unit.policy, unit.rewards[0]) is None:
+        reward = config.source(unit.rewards[0]) if unit.rewards else None
+        if split_strategy(unit.strategy)[0] == AUTO and profile_path(config.source(unit.policy), reward) is None:
             missing[(unit.policy, unit.rewards[0])] = None
         else:
             found.append(unit)
@@ -194,7 +244,7 @@ def todo_of(plan: Plan, known: MeasuredUnits, note: Callable[[str], None]) -> li
     problems, todo = problems_of(plan.config), list[Task]()
     for config in plan.stages:
         for unit in feasible_units(config, note):
-            left = tuple(problem.id for problem in known.left(unit, problems[: config.problems]))
+            left = tuple(problem.id for problem in known.left(unit, problems[: problems_for(unit, config)]))
             if left:
                 todo.append(Task(unit=unit, config=config, left=left))
                 known.expect(unit, left)
@@ -203,7 +253,7 @@ def todo_of(plan: Plan, known: MeasuredUnits, note: Callable[[str], None]) -> li
 
 def cost_of_all(todo: Sequence[Task]) -> Cost:
     """Return the expected cost of tasks."""
-    return sum((cost_of(task.unit, len(task.left)) for task in todo), Cost())
+    return sum((cost_of(task.unit, len(task.left), task.config) for task in todo), Cost())
 
 
 def share_of_threads(threads: int | None, parallel: int) -> int | None:
@@ -242,7 +292,8 @@ class Work:
         Raises:
             RamifyError: if a model cannot be loaded or a search fails; the other tasks are cancelled then.
         """
-        timed = [task for task in self._todo if task.unit.part == "quantization"]
+        last = {"quantization"} if self._parallel == 1 else {"quantization", "timing"}
+        timed = [task for task in self._todo if task.unit.part in last]
         for tasks in ([task for task in self._todo if task not in timed], timed):
             queue, failures = iter(tasks), list[Exception]()
             async with anyio.create_task_group() as group:
@@ -261,7 +312,7 @@ class Work:
             scope.cancel()
 
     async def _measure(self, task: Task, models: Models) -> None:
-        share = cost_of(task.unit, 1)
+        share = cost_of(task.unit, 1, task.config)
 
         def keep(row: dict[str, object]) -> None:
             self._folder.add_item(row)
@@ -283,13 +334,13 @@ class Work:
 
 async def _rate(todo: Sequence[Task], problems: Sequence[Problem], threads: int | None) -> float:
     """Return the seconds for a unit of `Cost.work`, from a pilot search with the models of the largest task."""
-    largest = max(todo, key=lambda task: cost_of(task.unit, len(task.left)).work).unit
+    task = max(todo, key=lambda task: cost_of(task.unit, len(task.left), task.config).work)
     tried = Unit(
         part="search",
-        policy=largest.policy,
-        rewards=largest.rewards[:1],
+        policy=task.unit.policy,
+        rewards=task.unit.rewards[:1],
         strategy="weighted",
         width=8,
         seed=0,
     )
-    return await pilot(tried, problems[:PILOT_PROBLEMS], threads)
+    return await pilot(tried, problems[:PILOT_PROBLEMS], task.config, threads)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import anyio
 
 from ramify.answers.kinds import code_in
-from ramify.reward.protocol import ScoredStep, ScoreUsage
+from ramify.reward.protocol import ModelFreeSession, ScoredStep
 from ramify.tools.programs import ExampleRun, run_examples
 
 EXAMPLES, TOOL = "examples", "tool"
@@ -38,11 +38,11 @@ class ExamplesReward:
         return ExamplesSession(question)
 
 
-class ExamplesSession:
-    """The programs of one question, each run once; `usage` stays 0, because no tokens are run."""
+class ExamplesSession(ModelFreeSession[None]):
+    """The programs of one question, each run once, and kept by their text for all paths."""
 
     def __init__(self, question: str) -> None:
-        self.usage = ScoreUsage()
+        super().__init__()
         self._question = question
         self._runs: dict[str, ExampleRun] = {}
         self._limit = anyio.CapacityLimiter(_AT_A_TIME)
@@ -65,9 +65,6 @@ class ExamplesSession:
         share = run.share
         return (NOTHING_KNOWN if run.runs else 0.0) if share is None else share
 
-    async def release(self, nodes: Sequence[int]) -> None:
-        """Do nothing: other paths may hold the same programs."""
-
     async def close(self) -> None:
         """Forget all programs."""
         self._runs.clear()
@@ -88,20 +85,12 @@ class ToolReward:
         return ToolRewardSession()
 
 
-class ToolRewardSession:
-    """Paths of one question, of which nothing is kept; `usage` stays 0."""
-
-    usage = ScoreUsage()
+class ToolRewardSession(ModelFreeSession[None]):
+    """Paths of one question, of which nothing is kept."""
 
     async def score(self, steps: Sequence[ScoredStep]) -> list[float]:
         """Return one score for each path, in order."""
         return [score_of_calls("".join(step.path)) for step in steps]
-
-    async def release(self, nodes: Sequence[int]) -> None:
-        """Do nothing; nothing is kept."""
-
-    async def close(self) -> None:
-        """Do nothing; nothing is kept."""
 
 
 def score_of_calls(text: str) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ExitCode, UsageError
-from ..files import is_folder
+from ..files import is_file, is_folder, user_path
 from ..settings import NUMBER, Setting
 from ..text import duration_text
 from . import terminal
@@ -18,6 +19,7 @@ from .options import setting_option
 
 if TYPE_CHECKING:
     from ramify.scaling.claims.report import ScalingResults
+    from ramify.scaling.exports import Export
     from ramify.scaling.plans import Plan
     from ramify.scaling.run import Forecast, ScalingProgress
 
@@ -26,6 +28,21 @@ REPEAT_S = 10.0
 PARTS = ("samples", "search", "noise", "quantization")
 _PARTS = ListType(Setting(choices=PARTS))
 _SIGMAS = ListType(Setting(kind=NUMBER, low=0))
+
+
+class ProblemSource(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
+    """A number of generated problems, or the name of a file of problems."""
+
+    name = "n|file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the number, or the name."""
+        text = str(value)
+        if re.fullmatch(r"[+-]?\d+", text):
+            return int(COUNT_RANGE.convert(text, param, ctx))
+        if not is_file(user_path(text)):
+            self.fail(f"{text!r} is no number, and there is no such file", param, ctx)
+        return text
 
 
 @click.group()
@@ -37,18 +54,32 @@ def bench() -> None:
     epilog="DIR gets items.jsonl (a row for each search, on disk as soon as it is done), results.json, report.md and "
     "plots. The same command goes on where it was stopped, however that was; with more problems, seeds, widths, "
     "policies or rewards it measures what is new, and what --quick or the plan of an hour has measured, --full takes "
-    "over. docs/results/scaling-laws.md says what each verdict means."
+    "over. With a file of problems (as `ramify batch run` reads them) every policy is measured with every strategy, "
+    "width and reward, one problem at a time, seconds too. docs/results/scaling-laws.md says what each verdict means."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the measurement; made if new.")
 @click.option("--quick", is_flag=True, help="A minute: few problems, narrow widths; shows that it works, no more.")
 @click.option("--full", is_flag=True, help="Days: every strategy at every width with every reward.")
-@click.option("--problems", type=COUNT_RANGE, help="Number of problems.  [default: 500]")
-@click.option("--problem-seed", type=int, help="Of the generated problems.  [default: a fixed one that is unused]")
+@click.option("--problems", type=ProblemSource(), help="Number of generated problems, or a file.  [default: 500]")
+@click.option("--count", type=COUNT_RANGE, help="Problems of the file, chosen by --seed.  [default: 200]")
+@click.option(
+    "--problem-seed",
+    "--seed",
+    "problem_seed",
+    type=int,
+    help="Makes the problems, or chooses those of the file.  [default: a fixed one that is unused]",
+)
 @click.option("--steps", type=StepRange(), help="Fewest and most steps of the problems.  [default: 2-8]")
 @click.option("--seeds", type=COUNT_RANGE, help="Number of sampling seeds.  [--full: 3]")
-@click.option("--policies", type=WORDS, help="Models, joined with commas.  [default: demo-s,demo-m,demo-l]")
 @click.option(
-    "--rewards", type=WORDS, help="Rewards, joined with commas, or 'none'.  [--full: demo-prm,mean-logprob:demo-l]"
+    "--policies",
+    type=WORDS,
+    help="Models, joined with commas; NAME=MODEL calls one by another name.  [default: demo-s,demo-m,demo-l]",
+)
+@click.option(
+    "--rewards",
+    type=WORDS,
+    help="Rewards, joined with commas, or 'none'; NAME=REWARD.  [--full: demo-prm,mean-logprob:demo-l]",
 )
 @click.option(
     "--strategies",
@@ -61,9 +92,22 @@ def bench() -> None:
 @click.option("--quantization-width", type=COUNT_RANGE, help="Samples of each model file.  [--full: 16]")
 @click.option("--quantizations", type=WORDS, help="Files to be made, or 'none'.  [--full: f16,q8_0,q5_k_m,q4_k_m,q4_0]")
 @click.option("--parts", type=_PARTS, help=f"Which of {', '.join(PARTS)}, joined with commas.  [default: all]")
-@click.option("--parallel", type=COUNT_RANGE, help="Settings measured at a time.  [default: a processor for each]")
+@click.option("--timings", type=COUNT_RANGE, help="Problems of a file on which narrow samples are timed.  [default: 2]")
+@click.option(
+    "--together", type=COUNT_RANGE, help="Problems at a time; seconds need 1.  [with a file: 1, else by width]"
+)
+@setting_option("max_path_tokens")
+@click.option(
+    "--parallel", type=COUNT_RANGE, help="Settings measured at a time.  [default: a processor for each; with a file: 1]"
+)
 @setting_option("threads", help="Threads of each setting.", unset="an equal share")
 @click.option("--plan", "plan_only", is_flag=True, help="Only say what there is to do and what it will cost.")
+@click.option(
+    "--from",
+    "export",
+    type=click.Path(path_type=Path),
+    help="Measure nothing; compute the results of an exported rows.jsonl.gz, whose plan counts.",
+)
 @click.option("--report", "report_only", is_flag=True, help="Measure nothing; compute the results of what is there.")
 @click.option("--no-plots", is_flag=True, help="Draw nothing; plots need matplotlib.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
@@ -74,6 +118,7 @@ def scaling(
     no_plots: bool,
     quiet: bool,
     parallel: int | None,
+    export: Path | None,
     **options: Any,
 ) -> None:
     """Measure inference scaling laws: accuracy against FLOPs for policies, strategies and widths.
@@ -83,13 +128,14 @@ def scaling(
     """
     import anyio
 
-    from ramify.scaling.claims.report import ENOUGH_PROBLEMS, REPORT, markdown_verdicts, summarise
+    from ramify.scaling.claims.report import ENOUGH_PROBLEMS, REPORT, markdown_verdicts, summarise, summarise_export
     from ramify.scaling.run import run
 
     from ..host_resources import processors
 
-    plan = _plan(options)
-    workers = parallel or processors()
+    exported = None if export is None else _exported(export, options)
+    plan = _plan(options) if exported is None else exported.plan
+    workers = parallel or (processors() if plan.config.file is None else 1)
     line = terminal.ProgressLine(quiet=quiet, repeat_s=REPEAT_S)
 
     def announce(forecast: Forecast) -> None:
@@ -108,7 +154,7 @@ def scaling(
         require_matplotlib(alternative=", or use --no-plots")
     if report_only and not is_folder(out):
         raise UsageError(f"there is no folder {out}", "measure first, without --report")
-    if not report_only:
+    if not report_only and exported is None:
         with terminal.owned_stdout():
             try:
                 anyio.run(lambda: run(plan, out, parallel=workers, note=line.note, forecast=announce, watch=watch))
@@ -118,7 +164,7 @@ def scaling(
                 raise Finished(ExitCode.INTERRUPTED) from None
             finally:
                 line.clear()
-    found = summarise(plan, out)
+    found = summarise(plan, out) if exported is None else summarise_export(exported, out)
     if not no_plots:
         _draw(found, out, line)
     terminal.write(markdown_verdicts(found.verdicts))
@@ -128,16 +174,46 @@ def scaling(
 
 
 def _plan(options: dict[str, Any]) -> Plan:
-    from ramify.scaling.plans import crossed, hour, quick
+    from ramify.scaling.plans import crossed, hour, named_sources, on_file, quick
 
     is_quick, is_full = options.pop("quick"), options.pop("full")
     if is_quick and is_full:
         raise UsageError("--quick and --full are two plans", "choose one of them")
     settings = {name: value for name, value in options.items() if value is not None}
+    sources = list[tuple[str, str]]()
+    for name in ("policies", "rewards"):
+        if name in settings:
+            settings[name], found = named_sources(settings[name])
+            sources += found
+    if sources:
+        settings["sources"] = tuple(dict.fromkeys(sources))
     for name in ("rewards", "quantizations"):
         if settings.get(name) == ("none",):
             settings[name] = ()
+    if isinstance(settings.get("problems"), str):
+        if is_quick or is_full:
+            raise UsageError("--quick and --full are plans of generated problems", "leave them out with a file")
+        if "steps" in settings:
+            raise UsageError("--steps is about generated problems", "leave it out with a file")
+        settings["file"] = settings.pop("problems")
+        if "count" in settings:
+            settings["problems"] = settings.pop("count")
+        return on_file(**settings)
+    for name in ("count", "timings"):
+        if name in settings:
+            raise UsageError(f"--{name} is about the problems of a file", "add --problems FILE")
     return quick(**settings) if is_quick else crossed(**settings) if is_full else hour(**settings)
+
+
+def _exported(path: Path, options: dict[str, Any]) -> Export:
+    from ramify.scaling.exports import read_export
+
+    given = next((name for name, value in options.items() if value not in (None, False)), None)
+    if given is not None:
+        raise UsageError(
+            f"--from has a plan of its own, so --{given.replace('_', '-')} has no effect", "leave one of them out"
+        )
+    return read_export(user_path(path))
 
 
 def _forecast(plan: Plan, out: Path) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ramify.statistics import Estimate, bootstrap_statistic
 
-from ..cells import Cell, Measurements
+from ..cells import Cell, CostKind, Measurements
 from ..fits import Array, fit_line
 from .verdict import Verdict, VerdictOutcome
 
@@ -32,7 +32,7 @@ def judge(measured: Measurements) -> Verdict:
     sizes = sorted({cell.parameters for cell in cells})
     if len(sizes) < 2:
         return Verdict(number=6, claim=CLAIM, outcome=VerdictOutcome.NOT_MEASURED, test=TEST)
-    costs = np.stack([cell.flops(counted=True) for cell in cells])
+    costs = np.stack([cell.costs(CostKind.ALL_FLOPS) for cell in cells])
     right = np.stack([cell.right for cell in cells])
 
     def fitted(places: npt.NDArray[np.intp]) -> _Law:

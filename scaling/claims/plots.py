@@ -1,4 +1,4 @@
-"""Plots of a scaling measurement: error against FLOPs, Pareto fronts, votes and noisy rewards."""
+"""Plots of a scaling measurement: error against FLOPs and seconds, Pareto fronts, votes and noisy rewards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ramify.files import exporting, make_folder
 from ramify.plots import drawing, label_logarithms, new_figure
 from ramify.statistics import bootstrap_mean
 
-from ..cells import Cell, Measurements
+from ..cells import Cell, CostKind, Measurements
 from ..fits import fit_saturation
 from ..plans import CLAIMS
 from .rebase import noise_sweep
@@ -22,6 +22,14 @@ from .verdict import front
 LEAST_ERROR = 1e-3
 """An error of 0 has no place on a logarithmic axis."""
 INCHES = (7.0, 5.0)
+COST_LABELS = {
+    CostKind.ALL_FLOPS: "FLOPs a problem (policy and reward)",
+    CostKind.POLICY_FLOPS: "FLOPs a problem (policy alone)",
+    CostKind.SECONDS: "seconds a problem",
+}
+FILE_NAMES = {CostKind.ALL_FLOPS: "all-flops", CostKind.POLICY_FLOPS: "policy-flops", CostKind.SECONDS: "seconds"}
+SHOWN_BY_SECONDS = ("greedy", "majority", "rebase")
+"""Strategies of the plot of accuracy against seconds."""
 ALL = "all"
 """The view of a plan that has only one."""
 
@@ -48,19 +56,22 @@ def _draw(found: Measurements, folder: Path, view: str, claims: Sequence[int]) -
                 canvas.savefig(file, dpi=80, format="png")
         written.append(path)
 
-    plain = [cell for cell in found.cells if cell.label.sigma == 0]
     compared = {1, 3, 6} & {*claims}
-    for counted in (True, False) if compared else ():
-        name = "all" if counted else "policy"
+    for by in found.cost_kinds if compared else ():
+        plain = found.comparable(by)
         canvas, axes = _canvas()
-        _fronts(axes, plain, counted=counted)
-        save(f"fronts-{name}-flops", canvas)
+        _fronts(axes, plain, by)
+        save(f"fronts-{FILE_NAMES[by]}", canvas)
         for policy in found.config.policies:
             own = [cell for cell in plain if cell.label.policy == policy]
             if own:
                 canvas, axes = _canvas()
-                _strategies(axes, own, policy, counted=counted)
-                save(f"{_file_name(policy)}-{name}-flops", canvas)
+                _strategies(axes, own, policy, by)
+                save(f"{_file_name(policy)}-{FILE_NAMES[by]}", canvas)
+        if by is CostKind.SECONDS:
+            canvas, axes = _canvas()
+            _accuracies(axes, [cell for cell in plain if cell.label.strategy in SHOWN_BY_SECONDS])
+            save("accuracy-seconds", canvas)
     for name, plot, claim in (("saturation", _saturation, 2), ("noise", _noise, 3)):
         if claim not in claims:
             continue
@@ -77,34 +88,64 @@ def _canvas() -> tuple[Any, Any]:
     return canvas, axes
 
 
-def _strategies(axes: Any, cells: Sequence[Cell], policy: str, *, counted: bool) -> None:
+def _accuracies(axes: Any, cells: Sequence[Cell]) -> None:
+    """Draw accuracy against seconds with its 95 % intervals: a line for each policy and strategy."""
+    groups = dict[str, list[Cell]]()
+    for cell in cells:
+        judged = f" by {cell.label.reward}" if cell.label.reward else ""
+        groups.setdefault(f"{cell.label.policy}, {cell.label.strategy}{judged}", []).append(cell)
+    policies = sorted({cell.label.policy for cell in cells})
+    for number, (name, members) in enumerate(sorted(groups.items())):
+        ordered = sorted(members, key=lambda cell: cell.cost(CostKind.SECONDS))
+        accuracies = [cell.accuracy for cell in ordered]
+        # Rounding must not put an end of an interval on the wrong side of the mean.
+        below = [max(0.0, cell.accuracy - cell.band[0]) for cell in ordered]
+        above = [max(0.0, cell.band[1] - cell.accuracy) for cell in ordered]
+        axes.errorbar(
+            [cell.cost(CostKind.SECONDS) for cell in ordered],
+            accuracies,
+            yerr=[below, above],
+            marker="os^vDP*X"[policies.index(members[0].label.policy) % 8],
+            markersize=5,
+            linewidth=1.2,
+            elinewidth=0.6,
+            capsize=2,
+            label=name,
+            color=f"C{number % 10}",
+        )
+    axes.set(title="Accuracy against seconds", xlabel="seconds a problem", ylabel="accuracy", xscale="log", ylim=(0, 1))
+    label_logarithms(axes.xaxis)
+    axes.legend(fontsize="x-small")
+
+
+def _strategies(axes: Any, cells: Sequence[Cell], policy: str, by: CostKind) -> None:
     groups = dict[str, list[Cell]]()
     for cell in cells:
         judged = f" by {cell.label.reward}" if cell.label.reward else ""
         groups.setdefault(cell.label.strategy + judged, []).append(cell)
     for number, (name, members) in enumerate(sorted(groups.items())):
-        _errors(axes, members, name, f"C{number % 10}", "os^vDP*X"[number // 10 % 8], counted=counted)
-    _finish(axes, f"{policy}: error against FLOPs", counted=counted)
+        _errors(axes, members, name, f"C{number % 10}", "os^vDP*X"[number // 10 % 8], by)
+    _finish(axes, f"{policy}: error against {'seconds' if by is CostKind.SECONDS else 'FLOPs'}", by)
 
 
-def _fronts(axes: Any, cells: Sequence[Cell], *, counted: bool) -> None:
+def _fronts(axes: Any, cells: Sequence[Cell], by: CostKind) -> None:
     for number, policy in enumerate(sorted({cell.label.policy for cell in cells})):
         own = [cell for cell in cells if cell.label.policy == policy]
         axes.scatter(
-            [cell.cost(counted=counted) for cell in own],
+            [cell.cost(by) for cell in own],
             [max(LEAST_ERROR, 1 - cell.accuracy) for cell in own],
             s=8,
             alpha=0.3,
             color=f"C{number}",
         )
-        _errors(axes, front(own, counted=counted), f"front of {policy}", f"C{number}", "o", counted=counted)
-    _finish(axes, "Pareto fronts", counted=counted)
+        _errors(axes, front(own, by), f"front of {policy}", f"C{number}", "o", by)
+    _finish(axes, "Pareto fronts", by)
 
 
-def _errors(axes: Any, cells: Sequence[Cell], name: str, colour: str, marker: str, *, counted: bool) -> None:
+def _errors(axes: Any, cells: Sequence[Cell], name: str, colour: str, marker: str, by: CostKind) -> None:
     """Draw a line through the errors of some cells, with its 95 % band."""
-    ordered = sorted(cells, key=lambda cell: cell.cost(counted=counted))
-    costs = [cell.cost(counted=counted) for cell in ordered]
+    ordered = sorted(cells, key=lambda cell: cell.cost(by))
+    costs = [cell.cost(by) for cell in ordered]
     bands = [bootstrap_mean(cell.right) for cell in ordered]
     axes.plot(
         costs,
@@ -121,9 +162,8 @@ def _errors(axes: Any, cells: Sequence[Cell], name: str, colour: str, marker: st
     axes.fill_between(costs, low, high, alpha=0.08, color=colour)
 
 
-def _finish(axes: Any, title: str, *, counted: bool) -> None:
-    what = "policy and reward" if counted else "policy alone"
-    axes.set(title=title, xlabel=f"FLOPs a problem ({what})", ylabel="error (1 - accuracy)", xscale="log", yscale="log")
+def _finish(axes: Any, title: str, by: CostKind) -> None:
+    axes.set(title=title, xlabel=COST_LABELS[by], ylabel="error (1 - accuracy)", xscale="log", yscale="log")
     label_logarithms(axes.xaxis)
     label_logarithms(axes.yaxis)
     axes.legend(fontsize="x-small")

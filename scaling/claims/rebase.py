@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ramify.reward.noise import disturbed
 from ramify.statistics import auc, bootstrap_statistic, paired_difference
 
-from ..cells import Cell, Measurements, Row
+from ..cells import Cell, CostKind, Measurements, Row
 from .verdict import Verdict, best, summed_up, within
 
 REBASE = "rebase"
@@ -30,32 +30,33 @@ TEST = (
 def judge(measured: Measurements) -> Verdict:
     """Return the verdict over all policies and rewards; the table also has REBASE with noise on the scores."""
     table: list[tuple[str, ...]] = [
-        ("REBASE", "accuracy", "GFLOPs", "best other", "accuracy", "difference", "place", "reward")
+        ("REBASE", "accuracy", "cost", "best other", "accuracy", "difference", "place", "compared")
     ]
     findings, good, cases = list[str](), 0, 0
     figures = dict[str, Any]()
     for policy in measured.config.policies:
         for reward in measured.config.rewards:
-            ours = measured.of(policy, REBASE, reward)
-            rivals = _rivals(measured, policy, reward)
-            if not ours or not rivals:
-                continue
             name = f"{policy} with {reward}"
+            if not measured.of(policy, REBASE, reward) or not _rivals(measured, policy, reward, CostKind.ALL_FLOPS):
+                continue
             figures[name] = dict[str, Any]()
-            for counted in (True, False):
-                places, rows = _places(ours, rivals, counted=counted)
+            for by in measured.cost_kinds:
+                ours = measured.of(policy, REBASE, reward, by=by)
+                if not ours:
+                    continue
+                places, rows = _places(ours, _rivals(measured, policy, reward, by), by)
                 table += rows
-                if counted:
+                if by is CostKind.ALL_FLOPS:
                     good, cases = good + places.count("front"), cases + len(places)
-                told = "with the reward counted" if counted else "policy alone"
+                told = str(by)
                 findings.append(
                     f"{name}, {told}: on the front at {places.count('front')} of {len(places)} widths, beaten at "
                     f"{places.count('beaten')}"
                 )
                 figures[name][told] = {kind: places.count(kind) for kind in ("front", "level", "beaten")} | _factors(
-                    measured, ours, counted=counted
+                    measured, ours, by
                 )
-            findings += _describe_factors(name, figures[name]["with the reward counted"])
+            findings += _describe_factors(name, figures[name][str(CostKind.ALL_FLOPS)])
             swept = noise_sweep(measured, policy, reward)
             figures[name]["noise"] = swept
             findings += [_describe_noise(name, each) for each in swept]
@@ -70,27 +71,24 @@ def judge(measured: Measurements) -> Verdict:
     )
 
 
-def _rivals(measured: Measurements, policy: str, reward: str) -> list[Cell]:
+def _rivals(measured: Measurements, policy: str, reward: str, by: CostKind) -> list[Cell]:
     return [
         cell
-        for cell in measured.cells
-        if cell.label.policy == policy
-        and cell.label.reward in (None, reward)
-        and cell.label.strategy != REBASE
-        and cell.label.sigma == 0
+        for cell in measured.comparable(by)
+        if cell.label.policy == policy and cell.label.reward in (None, reward) and cell.label.strategy != REBASE
     ]
 
 
-def _places(ours: Sequence[Cell], rivals: Sequence[Cell], *, counted: bool) -> tuple[list[str], list[tuple[str, ...]]]:
+def _places(ours: Sequence[Cell], rivals: Sequence[Cell], by: CostKind) -> tuple[list[str], list[tuple[str, ...]]]:
     """Return the place of REBASE at each width ("front", "level" or "beaten"), and the rows of the table."""
     places, rows = list[str](), list[tuple[str, ...]]()
     for cell in ours:
-        cost = cell.cost(counted=counted)
-        reach = within(rivals, cost, counted=counted)
+        cost = cell.cost(by)
+        reach = within(rivals, cost, by)
         if not reach:
             places.append("front")
             continue
-        rival = best(reach, counted=counted)
+        rival = best(reach, by)
         found = paired_difference(cell.right, rival.right)
         place = "front" if found.value >= 0 else "beaten" if found.high < 0 else "level"
         places.append(place)
@@ -98,28 +96,28 @@ def _places(ours: Sequence[Cell], rivals: Sequence[Cell], *, counted: bool) -> t
             (
                 str(cell.label),
                 f"{cell.accuracy:.3f}",
-                f"{cost / 1e9:.3g}",
+                f"{by.text(cost)} {by.unit}",
                 rival.names,
                 f"{rival.right.mean():.3f}",
                 str(found),
                 {"front": "on the front", "level": "below, within chance", "beaten": "beaten"}[place],
-                "counted" if counted else "not counted",
+                str(by),
             )
         )
     return places, rows
 
 
-def _factors(measured: Measurements, ours: Sequence[Cell], *, counted: bool) -> dict[str, Any]:
+def _factors(measured: Measurements, ours: Sequence[Cell], by: CostKind) -> dict[str, Any]:
     """Return the factor by which REBASE is cheaper than each vote at its largest width; None if it never is as good."""
     label = ours[0].label
     found = dict[str, Any]()
     for strategy, reward in (("weighted", label.reward), ("majority", None)):
-        cells = measured.of(label.policy, strategy, reward)
+        cells = measured.of(label.policy, strategy, reward, by=by)
         if not cells:
             continue
         target = cells[-1]
         factor = bootstrap_statistic(
-            len(measured.problems), lambda places, target=target: reach_factor(ours, target, places, counted=counted)
+            len(measured.problems), lambda places, target=target: reach_factor(ours, target, places, by)
         )
         finite = factor is not None and np.isfinite(factor.high)
         found[f"factor_to_{strategy}@{target.label.width}"] = (
@@ -128,11 +126,11 @@ def _factors(measured: Measurements, ours: Sequence[Cell], *, counted: bool) -> 
     return found
 
 
-def reach_factor(ours: Sequence[Cell], target: Cell, places: npt.NDArray[np.intp], *, counted: bool) -> float | None:
-    """Return FLOPs of `target` over those at which `ours`, cheapest first, reaches its accuracy; None if never."""
+def reach_factor(ours: Sequence[Cell], target: Cell, places: npt.NDArray[np.intp], by: CostKind) -> float | None:
+    """Return the cost of `target` over that at which `ours`, cheapest first, reaches its accuracy; None if never."""
     goal = float(target.right[places].mean())
-    cost = float(target.flops(counted=counted)[places].mean())
-    points = [(float(cell.flops(counted=counted)[places].mean()), float(cell.right[places].mean())) for cell in ours]
+    cost = float(target.costs(by)[places].mean())
+    points = [(float(cell.costs(by)[places].mean()), float(cell.right[places].mean())) for cell in ours]
     if points[0][1] >= goal:
         return cost / points[0][0]
     for (low, below), (high, above) in pairwise(points):

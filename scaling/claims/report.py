@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ramify.batch.store.folder import read_manifest, write_file
-from ramify.statistics import bootstrap_mean
+from ramify.batch.store.folder import read_manifest, write_file, writing
+from ramify.files import make_folder
 from ramify.tables import markdown_table
 
-from ..cells import Cell, Measurements, Row, measurements
+from ..cells import Cell, CostKind, Measurements, Row, measurements
+from ..exports import EXPORT, Export, config_to_dict, write_export
 from ..plans import Plan
 from ..run import problems_of, read_rows
 from . import law, quantization, rebase, saving, small_models, votes_saturate
@@ -20,7 +21,7 @@ from .verdict import Verdict, front, merged
 
 RESULTS, REPORT = "results.json", "report.md"
 CLAIMS = (small_models, votes_saturate, rebase, quantization, saving, law)
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 ENOUGH_PROBLEMS = 100
 """With fewer, the bands are so wide that hardly any claim can be told from its opposite."""
 
@@ -39,11 +40,16 @@ def judge(found: Measurements) -> list[Verdict]:
     return [claim.judge(found) for claim in CLAIMS]
 
 
-def results_of(plan: Plan, rows: Sequence[Row]) -> ScalingResults:
-    """Return the measurements and verdicts of a folder's rows."""
+def results_of(plan: Plan, rows: Sequence[Row], problems: Sequence[str] | None = None) -> ScalingResults:
+    """Return the measurements and verdicts of a folder's rows.
+
+    `problems` are the ids of the plan's problems, None to make or read these.
+    """
+    if problems is None:
+        problems = [problem.id for problem in problems_of(plan.config)]
     measured = dict[str, Measurements]()
     for view in plan.views:
-        measured[view.name] = measurements(rows, view.config, [problem.id for problem in problems_of(view.config)])
+        measured[view.name] = measurements(rows, view.config, problems[: view.config.problems])
     verdicts = list[Verdict]()
     for number, claim in enumerate(CLAIMS, 1):
         views = [view.name for view in plan.views if number in view.claims] or [plan.views[0].name]
@@ -52,13 +58,29 @@ def results_of(plan: Plan, rows: Sequence[Row]) -> ScalingResults:
 
 
 def summarise(plan: Plan, out: Path) -> ScalingResults:
-    """Compute everything from the rows of a folder, and write it there: JSON and Markdown.
+    """Compute everything from the rows of a folder, and write it there: JSON, Markdown and the export.
 
     Raises:
         RunFolderError: if the folder is damaged or cannot be written.
+        UsageError: if the file of the problems cannot be read.
     """
-    found = results_of(plan, read_rows(out))
-    write_file(out / RESULTS, json.dumps(to_dict(found, read_manifest(out)), separators=(",", ":")) + "\n")
+    problems = tuple(problem.id for problem in problems_of(plan.config))
+    export = Export(plan=plan, problems=problems, rows=tuple(read_rows(out)), manifest=read_manifest(out))
+    found = summarise_export(export, out)
+    write_export(out / EXPORT, export)
+    return found
+
+
+def summarise_export(export: Export, out: Path) -> ScalingResults:
+    """Compute everything from an export, and write it to a folder: JSON and Markdown.
+
+    Raises:
+        RunFolderError: if the folder cannot be written.
+    """
+    found = results_of(export.plan, export.rows, export.problems)
+    with writing(out):
+        make_folder(out)
+    write_file(out / RESULTS, json.dumps(to_dict(found, export.manifest), separators=(",", ":")) + "\n")
     write_file(out / REPORT, markdown(found))
     return found
 
@@ -68,14 +90,14 @@ def to_dict(found: ScalingResults, manifest: dict[str, Any] | None) -> dict[str,
     return {
         "version": RESULTS_VERSION,
         "plan": found.plan.name,
-        "stages": [asdict(stage) for stage in found.plan.stages],
+        "stages": [config_to_dict(stage) for stage in found.plan.stages],
         "versions": None if manifest is None else manifest.get("versions"),
         "created": None if manifest is None else manifest.get("created"),
         "views": [
             {
                 "name": view.name,
                 "claims": list(view.claims),
-                "config": asdict(view.config),
+                "config": config_to_dict(view.config),
                 "problems": len(found.measured[view.name].problems),
                 "cells": [cell_to_dict(cell) for cell in found.measured[view.name].cells],
                 "left_out": list(found.measured[view.name].left_out),
@@ -92,10 +114,11 @@ def cell_to_dict(cell: Cell) -> dict[str, Any]:
         "name": str(cell.label),
         "parameters": cell.parameters,
         "seeds": cell.seeds,
-        "accuracy": bootstrap_mean(cell.right).to_dict(),
+        "accuracy": dict(zip(("value", "low", "high"), (cell.accuracy, *cell.band), strict=True)),
         "generated_tokens": float(cell.tokens.mean()),
         "policy_flops": float(cell.policy_flops.mean()),
         "reward_flops": float(cell.reward_flops.mean()),
+        "seconds": cell.cost(CostKind.SECONDS) if cell.knows(CostKind.SECONDS) else None,
         "right_seeds": ",".join(str(round(float(each) * cell.seeds)) for each in cell.right),
     }
 
@@ -133,11 +156,13 @@ def _where(found: Measurements, views: Sequence[str]) -> str:
 
 def _size(name: str, found: Measurements) -> str:
     config = found.config
+    kind = f"of {config.steps[0]} to {config.steps[1]} steps" if config.file is None else f"of {Path(config.file).name}"
     text = (
-        f"{'' if name == 'all' else f'**{name}**: '}{len(found.problems)} problems of {config.steps[0]} to "
-        f"{config.steps[1]} steps from seed {config.problem_seed}, up to {config.seeds} sampling "
+        f"{'' if name == 'all' else f'**{name}**: '}{len(found.problems)} problems {kind} "
+        f"from seed {config.problem_seed}, up to {config.seeds} sampling "
         f"seed{'s' if config.seeds > 1 else ''}, {len(found.cells)} settings. Figures are means a problem; brackets "
-        "are 95 % bands by bootstrap over problems. FLOPs are 2 x parameters x tokens evaluated."
+        "are 95 % bands by bootstrap over problems, those of accuracies with one sampling seed Wilson's. FLOPs are 2 x "
+        "parameters x tokens evaluated."
     )
     if len(found.problems) < ENOUGH_PROBLEMS:
         text += (
@@ -150,24 +175,36 @@ def _size(name: str, found: Measurements) -> str:
 
 
 def _cells(found: Measurements) -> str:
-    ahead = {id(cell) for cell in front([each for each in found.cells if each.label.sigma == 0], counted=True)}
+    timed = CostKind.SECONDS in found.cost_kinds
+    ahead = {id(cell) for cell in front(found.comparable(CostKind.ALL_FLOPS), CostKind.ALL_FLOPS)}
     rows = [
         (
             str(cell.label),
             f"{cell.accuracy:.3f}",
-            "{:.3f} to {:.3f}".format(*_band(cell)),
+            "{:.3f} to {:.3f}".format(*cell.band),
             f"{cell.tokens.mean():,.0f}",
-            f"{cell.cost(counted=False) / 1e9:.3g}",
-            f"{cell.cost(counted=True) / 1e9:.3g}",
+            CostKind.POLICY_FLOPS.text(cell.cost(CostKind.POLICY_FLOPS)),
+            CostKind.ALL_FLOPS.text(cell.cost(CostKind.ALL_FLOPS)),
+            *(
+                [CostKind.SECONDS.text(cell.cost(CostKind.SECONDS)) if cell.knows(CostKind.SECONDS) else ""]
+                if timed
+                else []
+            ),
             str(cell.seeds),
             "yes" if id(cell) in ahead else "",
         )
-        for cell in sorted(found.cells, key=lambda cell: cell.cost(counted=True))
+        for cell in sorted(found.cells, key=lambda cell: cell.cost(CostKind.ALL_FLOPS))
     ]
-    head = ("setting", "accuracy", "95 % band", "tokens", "policy GFLOPs", "all GFLOPs", "seeds", "on the front")
+    seconds = ["seconds"] if timed else []
+    head = (
+        "setting",
+        "accuracy",
+        "95 % band",
+        "tokens",
+        "policy GFLOPs",
+        "all GFLOPs",
+        *seconds,
+        "seeds",
+        "on the front",
+    )
     return markdown_table(head, rows)
-
-
-def _band(cell: Cell) -> tuple[float, float]:
-    found = bootstrap_mean(cell.right)
-    return found.low, found.high

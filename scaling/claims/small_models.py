@@ -7,10 +7,19 @@ from typing import Any
 
 from ramify.statistics import mcnemar, paired_difference
 
-from ..cells import Cell, Measurements
+from ..cells import Cell, CostKind, Measurements
 from .verdict import MARGIN, BestSetting, Verdict, best, front, level, summed_up, within
 
 SHARE = 0.5
+COMPARISONS = (
+    (CostKind.ALL_FLOPS, SHARE, str(CostKind.ALL_FLOPS)),
+    (CostKind.POLICY_FLOPS, SHARE, str(CostKind.POLICY_FLOPS)),
+    (CostKind.ALL_FLOPS, 1.0, "at equal FLOPs"),
+    (CostKind.SECONDS, 1.0, "at equal seconds"),
+)
+"""Costs of the comparisons, the share of the larger model's that the smaller one gets, and their names.
+
+The first one decides the claim."""
 PLAIN = ("greedy", "majority", "weighted")
 """Strategies of the larger model."""
 CLAIM = "A smaller model with a better strategy matches a larger one at no more than half of the FLOPs"
@@ -18,28 +27,28 @@ TEST = (
     "For each setting of the larger model (greedy, majority, weighted), the most accurate setting of the smaller "
     "one at half of its FLOPs or less, chosen on one half of the problems and judged on the other; paired "
     f"bootstrap over problems: matched if the 95 % band of the difference lies above -{MARGIN}. McNemar's exact "
-    "test on the first sampling seed. Supported if all settings within the smaller one's reach are matched."
+    "test on the first sampling seed. Supported if all settings within the smaller one's reach are matched. The same "
+    "at equal FLOPs and, where seconds were measured, at equal seconds, each with a verdict of its own."
 )
 
 
 def judge(measured: Measurements) -> Verdict:
-    """Return the verdict, with the reward model's FLOPs counted; the table has both."""
+    """Return the verdict, with the reward model's FLOPs counted; the table has all comparisons."""
     table: list[tuple[str, ...]] = [
-        ("larger", "accuracy", "GFLOPs", "smaller", "accuracy", "GFLOPs", "difference", "McNemar p", "reward")
+        ("larger", "accuracy", "cost", "smaller", "accuracy", "cost", "difference", "McNemar p", "compared")
     ]
     findings, matched, cases = list[str](), 0, 0
     figures = dict[str, Any]()
     for small, large in _pairs(measured):
-        for counted in (True, False):
-            good, of, rows = _compare(measured, small, large, counted=counted)
+        for number, (by, share, name) in enumerate(COMPARISONS):
+            good, of, rows = _compare(measured, small, large, by, share, name)
             table += rows
             if not of:
                 continue
-            name = "with the reward counted" if counted else "policy alone"
-            change = _takeover(measured, small, large, counted=counted)
+            change = _takeover(measured, small, large, by)
             findings.append(f"{small} matches {large} in {good} of {of} settings, {name}; {change}")
-            figures[f"{small}<{large}, {name}"] = {"matched": good, "of": of}
-            if counted:
+            figures[f"{small}<{large}, {name}"] = {"matched": good, "of": of, "verdict": str(summed_up(good, of))}
+            if number == 0:
                 matched, cases = matched + good, cases + of
     return Verdict(
         number=1,
@@ -59,17 +68,17 @@ def _pairs(measured: Measurements) -> list[tuple[str, str]]:
 
 
 def _compare(
-    measured: Measurements, small: str, large: str, *, counted: bool
+    measured: Measurements, small: str, large: str, by: CostKind, share: float, name: str
 ) -> tuple[int, int, list[tuple[str, ...]]]:
     """Return how many settings are matched, of how many, and their rows."""
-    cheap = _cells(measured, small)
+    cheap = _cells(measured, small, by)
     good, of, rows = 0, 0, list[tuple[str, ...]]()
-    targets = [cell for cell in _cells(measured, large) if cell.label.strategy in PLAIN]
-    for target in sorted(targets, key=lambda cell: cell.cost(counted=counted)):
-        reach = within(cheap, SHARE * target.cost(counted=counted), counted=counted)
+    targets = [cell for cell in _cells(measured, large, by) if cell.label.strategy in PLAIN]
+    for target in sorted(targets, key=lambda cell: cell.cost(by)):
+        reach = within(cheap, share * target.cost(by), by)
         if not reach:
             continue
-        rival = best(reach, counted=counted)
+        rival = best(reach, by)
         found = paired_difference(rival.right, target.right)
         of += 1
         good += level(found)
@@ -77,40 +86,38 @@ def _compare(
             (
                 str(target.label),
                 f"{target.accuracy:.3f}",
-                f"{target.cost(counted=counted) / 1e9:.3g}",
+                f"{by.text(target.cost(by))} {by.unit}",
                 rival.names,
                 f"{rival.right.mean():.3f}",
-                f"{rival.flops.mean() / 1e9:.3g}",
+                f"{by.text(float(rival.costs.mean()))} {by.unit}",
                 str(found),
                 f"{_mcnemar(rival, target):.3g}",
-                "counted" if counted else "not counted",
+                name,
             )
         )
     return good, of, rows
 
 
-def _takeover(measured: Measurements, small: str, large: str, *, counted: bool) -> str:
+def _takeover(measured: Measurements, small: str, large: str, by: CostKind) -> str:
     """Return in words from which budget on the larger model is better at equal FLOPs."""
-    cheap, dear = _cells(measured, small), _cells(measured, large)
+    cheap, dear = _cells(measured, small, by), _cells(measured, large, by)
     ahead: tuple[float, str] | None = None
-    for cell in reversed(front(dear, counted=counted)):
-        cost = cell.cost(counted=counted)
-        rivals = within(cheap, cost, counted=counted)
+    for cell in reversed(front(dear, by)):
+        cost = cell.cost(by)
+        rivals = within(cheap, cost, by)
         if not rivals:
             break
-        gain = paired_difference(
-            best(within(dear, cost, counted=counted), counted=counted).right, best(rivals, counted=counted).right
-        )
+        gain = paired_difference(best(within(dear, cost, by), by).right, best(rivals, by).right)
         if gain.value <= 0:
             break
         ahead = cost, str(gain)
     if ahead is None:
         return f"{large} does not take over within what was measured"
-    return f"{large} takes over from {ahead[0] / 1e9:.3g} GFLOPs a problem on (by {ahead[1]} there)"
+    return f"{large} takes over from {by.text(ahead[0])} {by.unit} a problem on (by {ahead[1]} there)"
 
 
-def _cells(measured: Measurements, policy: str) -> list[Cell]:
-    return [cell for cell in measured.cells if cell.label.policy == policy and cell.label.sigma == 0]
+def _cells(measured: Measurements, policy: str, by: CostKind) -> list[Cell]:
+    return [cell for cell in measured.comparable(by) if cell.label.policy == policy]
 
 
 def _mcnemar(rival: BestSetting, target: Cell) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ramify.statistics import Estimate
 
-from ..cells import Cell
+from ..cells import Cell, CostKind
 from ..fits import Array, crossfit
 
 MARGIN = 0.02
@@ -58,7 +58,7 @@ class BestSetting:
 
     right: Array
     first: Array
-    flops: Array
+    costs: Array
     labels: tuple[str, ...]
 
     @property
@@ -67,20 +67,20 @@ class BestSetting:
         return " / ".join(dict.fromkeys(self.labels))
 
 
-def best(cells: Sequence[Cell], *, counted: bool) -> BestSetting:
+def best(cells: Sequence[Cell], by: CostKind) -> BestSetting:
     """Return the most accurate cell, chosen on one half of the problems for the other."""
     right, chosen = crossfit([cell.right for cell in cells])
     return BestSetting(
         right=right,
         first=_mixed([cell.first for cell in cells], chosen),
-        flops=_mixed([cell.flops(counted=counted) for cell in cells], chosen),
+        costs=_mixed([cell.costs(by) for cell in cells], chosen),
         labels=tuple(str(cells[place].label) for place in chosen),
     )
 
 
-def within(cells: Sequence[Cell], flops: float, *, counted: bool) -> list[Cell]:
-    """Return the cells whose mean FLOPs are at most `flops`."""
-    return [cell for cell in cells if cell.cost(counted=counted) <= flops]
+def within(cells: Sequence[Cell], cost: float, by: CostKind) -> list[Cell]:
+    """Return the cells whose mean cost is at most `cost`."""
+    return [cell for cell in cells if cell.cost(by) <= cost]
 
 
 def level(found: Estimate) -> bool:
@@ -114,10 +114,10 @@ def merged(parts: Sequence[tuple[str, Verdict]]) -> Verdict:
     )
 
 
-def front(cells: Sequence[Cell], *, counted: bool) -> list[Cell]:
+def front(cells: Sequence[Cell], by: CostKind) -> list[Cell]:
     """Return the Pareto front: the cells that no other beats at the same cost or less, cheapest first."""
     kept = list[Cell]()
-    for cell in sorted(cells, key=lambda each: (each.cost(counted=counted), -each.accuracy)):
+    for cell in sorted(cells, key=lambda each: (each.cost(by), -each.accuracy)):
         if not kept or cell.accuracy > kept[-1].accuracy:
             kept.append(cell)
     return kept

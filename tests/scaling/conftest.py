@@ -26,6 +26,7 @@ def make_cell() -> Callable[..., Cell]:
         reward_flops: float = 0.0,
         flops: float | None = None,
         tokens: float | None = None,
+        seconds: float = float("nan"),
         sigma: float = 0.0,
         luck: int = 0,
     ) -> Cell:
@@ -43,6 +44,7 @@ def make_cell() -> Callable[..., Cell]:
             tokens=np.full(COUNT, 100.0 * width if tokens is None else tokens),
             policy_flops=np.full(COUNT, cost),
             reward_flops=np.full(COUNT, reward_flops),
+            seconds=np.full(COUNT, seconds),
         )
 
     return make

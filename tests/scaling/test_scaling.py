@@ -13,7 +13,7 @@ import pytest
 
 from ramify.errors import RunFolderError, UsageError
 from ramify.scaling.claims.report import results_of
-from ramify.scaling.config import PARTS, QUICK, ScalingConfig, units
+from ramify.scaling.config import GENERATED_PARTS, QUICK, ScalingConfig, units
 from ramify.scaling.plans import Plan, View, crossed, hour, quick
 from ramify.scaling.run import MeasuredUnits, ScalingProgress, feasible_units, problems_of, remaining, run, todo_of
 
@@ -164,7 +164,7 @@ def test_the_plan_of_an_hour_measures_what_its_views_look_at() -> None:
     assert {task.unit.policy for task in todo} == {"demo-s", "demo-m", "demo-l"}
     strategies = {task.unit.strategy.partition("+")[0] for task in todo} | {"weighted", "best-of-n"}
     assert strategies == {*ScalingConfig().strategies} - {"majority+beta:0.95"}
-    problems = {part: {len(task.left) for task in todo if task.unit.part == part} for part in PARTS}
+    problems = {part: {len(task.left) for task in todo if task.unit.part == part} for part in GENERATED_PARTS}
     assert problems == {"samples": {200, 500}, "search": {200, 500}, "noise": {500}, "quantization": {100}}
     assert max(task.unit.width for task in todo) == 256
     assert sorted(claim for view in plan.views for claim in {*view.claims}) == [1, 2, 3, 3, 4, 5, 6]
