@@ -15,6 +15,8 @@ from .evaluation import ScoredPath
 
 BINS = 10
 """Equal bins of the score."""
+LAST_STEP = 6
+"""Step from which on the calibration by steps has one entry."""
 THRESHOLDS = 400
 """Most thresholds that are tried."""
 INCHES = (5.0, 5.0)
@@ -37,11 +39,13 @@ class ScoreCalibration:
     """Calibration of scores: their distance from true values.
 
     `error` is the expected calibration error (Guo et al., arXiv 1706.04599, eq. 3), `brier` the mean squared
-    difference (Brier 1950), `bins` the ones with scores.
+    difference (Brier 1950), `bins` the ones with scores, `score` and `value` the means of all.
     """
 
     error: float
     brier: float
+    score: float
+    value: float
     bins: tuple[CalibrationBin, ...]
     count: int
 
@@ -79,8 +83,9 @@ class Quality:
     steps, which does not depend on the difficulty of problems; both are None where steps cannot be checked.
     `auc_paths` compares the last scores of right and wrong paths. `pairs` has, for each problem with both, the number
     of pairs of a right and a wrong path that the right one wins, and the number of pairs; `prefers_right` is the share
-    of all. `calibration` is that of all scores against the chance of a right answer. `first_error` is measured on the
-    problems on which its threshold was not chosen; None where steps cannot be checked.
+    of all. `calibration` is that of all scores against the chance of a right answer, `by_step` that after the first
+    step, the second one and so on; its last entry has all steps from the LAST_STEP-th on. `first_error` is measured on
+    the problems on which its threshold was not chosen; None where steps cannot be checked.
     """
 
     problems: int
@@ -93,6 +98,7 @@ class Quality:
     prefers_right: float | None
     pairs: dict[str, tuple[float, int]]
     calibration: ScoreCalibration | None
+    by_step: tuple[ScoreCalibration, ...]
     first_error: FirstError | None
 
 
@@ -114,6 +120,7 @@ def quality(paths: Sequence[ScoredPath], *, threshold: float | None = None, seed
         calibration=score_calibration(
             [score for path in paths for score in path.scores], [value for path in paths for value in path.values]
         ),
+        by_step=_by_step(paths),
         first_error=_first_error(paths, threshold, seed),
     )
 
@@ -138,6 +145,8 @@ def score_calibration(scores: Sequence[float], values: Sequence[float]) -> Score
     return ScoreCalibration(
         error=sum(abs(each.score - each.value) * each.count for each in found) / len(scores),
         brier=sum((score - value) ** 2 for score, value in zip(scores, values, strict=True)) / len(scores),
+        score=sum(scores) / len(scores),
+        value=sum(values) / len(values),
         bins=found,
         count=len(scores),
     )
@@ -228,6 +237,19 @@ def _within(paths: Iterable[ScoredPath]) -> float | None:
         for own in by_problem.values()
         for number in range(max(len(path.scores) for path in own))
     )
+
+
+def _by_step(paths: Sequence[ScoredPath]) -> tuple[ScoreCalibration, ...]:
+    """Return the calibration after each step; those from the LAST_STEP-th on are one."""
+    scores: dict[int, list[float]] = {}
+    values: dict[int, list[float]] = {}
+    for path in paths:
+        for number, (score, value) in enumerate(zip(path.scores, path.values, strict=True), start=1):
+            place = min(number, LAST_STEP)
+            scores.setdefault(place, []).append(score)
+            values.setdefault(place, []).append(value)
+    found = (score_calibration(scores[place], values[place]) for place in sorted(scores))
+    return tuple(each for each in found if each is not None)
 
 
 def _first_error(paths: Sequence[ScoredPath], threshold: float | None, seed: int) -> FirstError | None:

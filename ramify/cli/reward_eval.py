@@ -383,6 +383,11 @@ def write_report(report: Mapping[str, Any]) -> None:
     """Write the report as tables."""
     qualities: dict[str, dict[str, Any]] = report["quality"]
     terminal.write_table(("", *qualities), [(name, *map(show, qualities.values())) for name, show in _FIGURES])
+    for name, each in qualities.items():
+        terminal.write("")
+        head = (f"AFTER STEP ({name})", "SCORES", "MEAN SCORE", "RIGHT ANSWER", "CALIBRATION ERROR", "BRIER SCORE")
+        steps = enumerate(each["by_step"], start=1)
+        terminal.write_table(head, [_calibration_row(number, step) for number, step in steps])
     if report["search"]:
         terminal.write("")
         head = (
@@ -398,6 +403,13 @@ def write_report(report: Mapping[str, Any]) -> None:
         terminal.write_table(head, [_row(row) for row in report["search"]])
     terminal.write("")
     terminal.write(report["verdict"])
+
+
+def _calibration_row(number: int, step: Mapping[str, Any]) -> tuple[str, ...]:
+    from ramify.training.quality import LAST_STEP
+
+    figures = (number_or_dash(step[name]) for name in ("score", "value", "error", "brier"))
+    return (f"{number} and later" if number == LAST_STEP else str(number), str(step["count"]), *figures)
 
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ramify.reward.noise import disturbed
-from ramify.statistics import auc, bootstrap_statistic, paired_difference
+from ramify.statistics import Estimate, auc, bootstrap_statistic, paired_difference
 
 from ..cells import Cell, CostKind, Measurements, Row
+from ..config import AUTO
 from .verdict import Verdict, best, summed_up, within
 
 REBASE = "rebase"
@@ -57,6 +58,9 @@ def judge(measured: Measurements) -> Verdict:
                     measured, ours, by
                 )
             findings += _describe_factors(name, figures[name][str(CostKind.ALL_FLOPS)])
+            regrets = _regrets(measured, policy, reward)
+            figures[name]["regret of auto"] = {key: value.to_dict() for key, (value, _) in regrets.items()}
+            findings += [f"{name}: {key} is {value} from {rival}" for key, (value, rival) in regrets.items()]
             swept = noise_sweep(measured, policy, reward)
             figures[name]["noise"] = swept
             findings += [_describe_noise(name, each) for each in swept]
@@ -69,6 +73,23 @@ def judge(measured: Measurements) -> Verdict:
         table=tuple(table) if cases else (),
         figures=figures,
     )
+
+
+def _regrets(measured: Measurements, policy: str, reward: str) -> dict[str, tuple[Estimate, str]]:
+    """Return how far "auto" at each budget is from the best other setting at its FLOPs or less, and which that is."""
+    by, found = CostKind.ALL_FLOPS, dict[str, tuple[Estimate, str]]()
+    rivals = [
+        cell
+        for cell in measured.comparable(by)
+        if cell.label.policy == policy and cell.label.reward in (None, reward) and cell.label.strategy != AUTO
+    ]
+    for cell in measured.of(policy, AUTO, reward):
+        reach = within(rivals, cell.cost(by), by)
+        if reach:
+            rival = best(reach, by)
+            told = f"{rival.names} ({rival.right.mean():.3f}), the best within its {by.text(cell.cost(by))} {by.unit}"
+            found[f"{AUTO}@{cell.label.width} ({cell.accuracy:.3f})"] = paired_difference(cell.right, rival.right), told
+    return found
 
 
 def _rivals(measured: Measurements, policy: str, reward: str, by: CostKind) -> list[Cell]:

@@ -86,6 +86,14 @@ def test_quality_of_a_reward_that_only_knows_hard_problems() -> None:
     assert (found.problems, found.paths, found.steps, found.right_paths) == (2, 6, 12, 3)
 
 
+def test_calibration_is_told_after_each_step() -> None:
+    long = path("a", (0.5, 0.5, 0.5, 0.5, 0.5, 0.9, 0.7), None, right=True)
+    found = quality([long, path("a", (0.3, 0.1), 1, right=False)]).by_step
+    assert [each.count for each in found] == [2, 2, 1, 1, 1, 2]
+    assert (found[0].score, found[0].value) == (pytest.approx(0.4), 0.5)
+    assert (found[-1].score, found[-1].error) == (pytest.approx(0.8), pytest.approx(0.2))
+
+
 def test_the_threshold_is_chosen_on_other_problems_than_it_is_measured_on() -> None:
     def pair(problem: str, level: float) -> list[ScoredPath]:
         return [path(problem, (level + 0.2,), None, right=True), path(problem, (level,), 0, right=False)]

@@ -37,7 +37,9 @@ class Stopped(Exception):
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "problems.jsonl"
-    path.write_text("".join(json.dumps({"question": each.question, "answer": each.answer}) + "\n" for each in FILE_PROBLEMS))
+    path.write_text(
+        "".join(json.dumps({"question": each.question, "answer": each.answer}) + "\n" for each in FILE_PROBLEMS)
+    )
     return path
 
 
@@ -61,7 +63,7 @@ def test_the_folder_belongs_to_the_problems_and_their_limits(file: Path) -> None
     assert first != identity(max_path_tokens=100)
     assert first != identity(problem_seed=6)
     assert str(file.parent) not in json.dumps(manifest(on_file(**WANTED, file=str(file)).config))
-    file.write_text(file.read_text().replace("answer\": \"", "answer\": \"1", 1))
+    file.write_text(file.read_text().replace('answer": "', 'answer": "1', 1))
     assert first != identity()
 
 
@@ -207,6 +209,19 @@ def test_rebase_has_a_place_among_settings_of_equal_seconds(
     figures = rebase.judge(make_measurements(cells)).figures["small with r"]
     assert figures[str(CostKind.ALL_FLOPS)]["front"] == 1
     assert figures[str(CostKind.SECONDS)]["beaten"] == 1
+
+
+def test_the_regret_of_auto_is_against_what_its_flops_buy(
+    make_cell: Callable[..., Any], make_measurements: Callable[..., Any]
+) -> None:
+    cells = [
+        make_cell("auto", 8, 0.5, reward="r", flops=3e9),
+        make_cell("rebase", 4, 0.6, reward="r", flops=2e9),
+        make_cell("majority", 16, 0.9, flops=9e9),
+    ]
+    found = rebase.judge(make_measurements(cells))
+    assert found.figures["small with r"]["regret of auto"]["auto@8 (0.500)"]["value"] == pytest.approx(-0.1)
+    assert any("auto@8" in line and "small rebase@4 by r" in line for line in found.findings)
 
 
 def test_programs_are_problems_of_a_file_too(tmp_path: Path) -> None:
