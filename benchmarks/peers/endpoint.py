@@ -48,11 +48,13 @@ class Services:
 
 @asynccontextmanager
 async def services(
-    model: str, reward: str | None, *, threads: int | None, seed: int, upstream: str
+    model: str, reward: str | None, *, threads: int | None, seed: int, upstream: str, prompt_preset: str | None = None
 ) -> AsyncGenerator[Services]:
     """Load the models and hold them during the block."""
     async with AsyncExitStack() as stack:
-        policy, judge = await load_models(stack, model, reward, EngineConfig(threads=threads))
+        policy, judge = await load_models(
+            stack, model, reward, EngineConfig(threads=threads, prompt_preset=prompt_preset)
+        )
         if not isinstance(policy, LlamaPolicy):
             raise UsageError(f"{model} is not a model file", "name a bundled model or a .gguf file")
         scores = None if judge is None else ScoreService(judge, policy.prompt)
@@ -245,6 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="demo-m:f16")
     parser.add_argument("--reward", default="demo-prm", help='"" for none')
+    parser.add_argument("--prompt-preset", help="how the model is prompted (default: what suits it)")
     parser.add_argument("--threads", type=int, help="processor threads of each model (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of texts whose request has no seed")
     parser.add_argument("--port", type=int, default=0, help="0 for a free one")
@@ -252,7 +255,7 @@ def main() -> None:
     options = parser.parse_args()
     with start_blocking_portal() as portal:
         chosen = {"threads": options.threads, "seed": options.seed, "upstream": options.upstream}
-        opened = services(options.model, options.reward or None, **chosen)
+        opened = services(options.model, options.reward or None, prompt_preset=options.prompt_preset, **chosen)
         with portal.wrap_async_context_manager(opened) as found:
             server = _Server(("127.0.0.1", options.port), handler(found, portal))
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()

@@ -108,10 +108,11 @@ def adapter(python: Path, script: str, settings: Mapping[str, Any], key: str) ->
 
 
 @contextmanager
-def endpoint(model: str, reward: str, *, threads: int, seed: int, upstream: str) -> Generator[str]:
+def endpoint(model: str, reward: str, *, threads: int, seed: int, upstream: str, prompt_preset: str) -> Generator[str]:
     """Run the endpoint during the block and yield its address."""
     command = [sys.executable, str(HERE / "endpoint.py"), "--model", model, "--reward", reward]
     command += ["--threads", str(threads), "--seed", str(seed), "--upstream", upstream]
+    command += ["--prompt-preset", prompt_preset] if prompt_preset else []
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None and process.stdout is not None
     try:

@@ -43,6 +43,14 @@ SIDES = (
         methods=tuple(f"endpoint/{each}" for each in SEARCHES),
     ),
     Side(
+        name="ramify serve",
+        version=None,
+        script="run_serve.py",
+        methods=tuple(f"serve/{each}" for each in SEARCHES),
+        server=None,
+        metered="itself",
+    ),
+    Side(
         name="its_hub",
         version="1.2.0",
         script="run_its_hub.py",

@@ -153,3 +153,22 @@ def test_a_comparison_goes_on_and_tells_what_failed(tmp_path: Path) -> None:
     assert compare("--count", "2").stdout == done.stdout
     assert out.read_bytes() == before
     assert "other settings" in compare("--count", "3").stderr
+
+
+def test_ramify_serve_is_a_side_on_the_problems_of_a_file(tmp_path: Path) -> None:
+    problems = ramify.generate_problems(steps=(2, 2), count=3, seed=9)
+    file, out = tmp_path / "problems.jsonl", tmp_path / "peers.json"
+    file.write_text("".join(json.dumps({"question": each.question, "answer": each.answer}) + "\n" for each in problems))
+    command = [sys.executable, str(PEERS / "run.py"), "--problems", str(file), "--count", "2", "--seed", "1"]
+    command += ["--sides", "ramify,ramify serve", "--methods", "majority", "--samples", "2", "--model", MODEL]
+    command += ["--max-tokens", "100", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(out.read_text("utf-8"))
+    assert results["settings"]["problems"] == "problems.jsonl"
+    mine, served = results["entries"]
+    assert (mine["method"], served["method"]) == ("in-process/majority", "serve/majority")
+    assert served["failure"] is None and len(served["items"]) == 2
+    # The same search with the same seed, so the same tokens.
+    for name in ("problem", "answer", "generated_tokens", "prompt_tokens"):
+        assert [item[name] for item in served["items"]] == [item[name] for item in mine["items"]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 import urllib.error
@@ -19,8 +20,8 @@ from typing import Any
 
 Solve = Callable[[str], "dict[str, Any]"]
 
-ANSWER = r"(?i)the answer is\s*(.+?)\.?\s*$"
-"""How the bundled models end: what peers are given to vote on."""
+_STATED = re.compile(r"(?i)the answer is\s*(.+?)\.?\s*$")
+_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Settings:
 
     `samples` is the number of whole answers that it may ask for, `budget_tokens` the limit of generated tokens a
     problem, for peers that take one, `max_tokens` that of one answer. `key` names the peer at the endpoint `url`.
-    `model` and `reward` are for peers that load them themselves.
+    `model` and `reward` are for peers that load them themselves, with a context of `path_tokens` for each answer.
+    `prompt_preset` is how ramify prompts the model, "" for what suits it.
     """
 
     method: str
@@ -43,6 +45,8 @@ class Settings:
     threads: int
     model: str
     reward: str
+    path_tokens: int
+    prompt_preset: str
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Ask the endpoint."""
@@ -60,6 +64,18 @@ class Settings:
     def score(self, question: str, texts: list[str]) -> list[float]:
         """Return the reward's score of each text."""
         return self.post("/score", {"prompt": question, "texts": texts})["scores"]
+
+
+def answer_in(text: str) -> str | None:
+    """Return what peers are given to vote on, None without it: the end of the text, as the bundled models write it.
+
+    Else it is the last box.
+    """
+    stated = _STATED.search(text.strip())
+    if stated is not None:
+        return stated[1]
+    boxes = _BOXED.findall(text)
+    return boxes[-1] if boxes else None
 
 
 def run(prepare: Callable[[Settings], Solve]) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any
 
-from common import ANSWER, Settings, Solve, run
+from common import Settings, Solve, answer_in, run
 from its_hub.api import AbstractProcessRewardModel
 from its_hub.core.algorithms.beam_search import BeamSearch
 from its_hub.core.algorithms.particle_gibbs import ParticleFiltering
@@ -35,8 +34,7 @@ class Reward(AbstractProcessRewardModel):
 
 def answer_of(text: str) -> str:
     """Return what is voted on."""
-    found = re.search(ANSWER, text.strip())
-    return found.group(1) if found else text.strip()
+    return answer_in(text) or text.strip()
 
 
 def prepare(settings: Settings) -> Solve:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Any
 
 import llama_cpp
-from common import ANSWER, Settings, Solve, run
+from common import Settings, Solve, answer_in, run
 
 
 def prepare(settings: Settings) -> Solve:
     """Load the model; a problem is one chat completion after another."""
     model = llama_cpp.Llama(
         settings.model,
-        n_ctx=512,
+        n_ctx=settings.path_tokens,
         n_threads=settings.threads,
         n_threads_batch=settings.threads,
         seed=settings.seed,
@@ -39,7 +38,7 @@ def prepare(settings: Settings) -> Solve:
             )
             texts.append(reply["choices"][0]["message"]["content"])
             generated += reply["usage"]["completion_tokens"]
-        found = [match.group(1) for match in (re.search(ANSWER, text.strip()) for text in texts) if match]
+        found = [answer for answer in map(answer_in, texts) if answer is not None]
         answer = Counter(found).most_common(1)[0][0] if found else None
         usage = {"generated_tokens": generated, "prompt_tokens": evaluated() - before, "reward_tokens": 0}
         return {"answer": answer, "usage": usage}

@@ -39,7 +39,9 @@ def prepare(settings: Settings, stack: ExitStack) -> Solve:
     reward: Any = CallableReward(scores, batch=True) if place == "endpoint" else settings.reward
     if not strategy.uses_reward:
         reward = None
-    unopened = ramify.Engine(model=model, reward=reward, threads=settings.threads)
+    # A remote policy has its own prompt already.
+    preset = settings.prompt_preset or None if place == "in-process" else None
+    unopened = ramify.Engine(model=model, reward=reward, threads=settings.threads, prompt_preset=preset)
     engine = stack.enter_context(portal.wrap_async_context_manager(unopened))
     budget = ramify.Budget(generated_tokens=settings.budget_tokens)
 
