@@ -373,7 +373,7 @@ def _asked(row: Row, config: ScalingConfig) -> bool:
     if row["part"] == "noise":
         return rewarded and row["sigma"] in config.sigmas and row["width"] == config.noise_width
     sized = is_sized(split_strategy(row["strategy"])[0])
-    return rewarded and row["strategy"] in config.strategies and (not sized or row["width"] in config.widths)
+    return rewarded and row["strategy"] in config.strategies and (not sized or row["width"] in config.searched_widths)
 
 
 def _extent(row: Row) -> tuple[int, int]:

@@ -28,7 +28,8 @@ PROBLEM_SEED = 20261203
 class ScalingConfig:
     """The plan of a scaling measurement.
 
-    A strategy is a name, or `name+rules` with stop rules, such as "majority+beta:0.95". `seeds` is the number of
+    A strategy is a name, or `name+rules` with stop rules, such as "majority+beta:0.95". Those that are no prefixes of
+    one sampling are run at each of `search_widths`, () for `widths`. `seeds` is the number of
     sampling seeds, from 0 up. `sigmas` are the standard deviations of the noise on the logits of the rewards, measured
     at `noise_width`; 0 is the reward itself. `quantization_width` is the number of samples of each file of a policy:
     those that come with it, and those of `quantizations` that do not, which are made of the F16 one.
@@ -75,10 +76,12 @@ class ScalingConfig:
     sources: tuple[tuple[str, str], ...] = ()
     together: int | None = None
     timings: int = 2
+    search_widths: tuple[int, ...] = ()
     max_path_tokens: int | None = None
 
     def __post_init__(self) -> None:
         numbers = [self.seeds, self.problems, self.noise_width, self.quantization_width, self.timings, *self.widths]
+        numbers += self.search_widths
         numbers += [each for each in (self.together, self.max_path_tokens) if each is not None]
         if min(numbers) < 1:
             raise UsageError("a number of seeds, problems or samples is below 1", "use 1 or more")
@@ -110,6 +113,11 @@ class ScalingConfig:
     def width(self) -> int:
         """Samples that are drawn, for all widths at once."""
         return max(self.widths)
+
+    @property
+    def searched_widths(self) -> tuple[int, ...]:
+        """Widths of the strategies that are run at each of them."""
+        return self.search_widths or self.widths
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that all rows of one folder share, the problems of a file aside."""
@@ -224,7 +232,7 @@ def _searches(config: ScalingConfig, policy: str, seed: int) -> list[Unit]:
         if text in SAMPLED or (name == "greedy" and seed):
             continue
         rewards = [(each,) for each in config.rewards] if uses_reward(name) else [()]
-        widths = config.widths if is_sized(name) else (1,)
+        widths = config.searched_widths if is_sized(name) else (1,)
         found += [
             Unit(part="search", policy=policy, rewards=each, strategy=text, width=width, seed=seed)
             for each in rewards
@@ -237,7 +245,7 @@ def _noise(config: ScalingConfig, policy: str) -> list[Unit]:
     if "noise" not in config.parts or "rebase" not in config.strategies:
         return []
     width = config.noise_width
-    searched = "search" in config.parts and width in config.widths
+    searched = "search" in config.parts and width in config.searched_widths
     return [
         Unit(part="noise", policy=policy, rewards=(reward,), strategy="rebase", width=width, seed=0, sigma=sigma)
         for reward in config.rewards

@@ -87,6 +87,7 @@ def bench() -> None:
     help="Names, joined with commas; NAME+RULES with stop rules, such as majority+lead.  [--full: all]",
 )
 @click.option("--widths", type=WIDTHS, help="Numbers of paths, joined with commas.  [--full: 1,2,4,8,16,32,64,128]")
+@click.option("--search-widths", type=WIDTHS, help="Widths of searches that are no votes.  [default: --widths]")
 @click.option("--sigmas", type=_SIGMAS, help="Noise on the rewards' logits, joined with commas.  [--full: 0,1,2,4]")
 @click.option("--noise-width", type=COUNT_RANGE, help="Width at which noise is measured.  [--full: 16]")
 @click.option("--quantization-width", type=COUNT_RANGE, help="Samples of each model file.  [--full: 16]")

@@ -236,6 +236,15 @@ def test_programs_are_problems_of_a_file_too(tmp_path: Path) -> None:
     assert {unit.part for unit in units(plan.config)} == {"timing", "samples", "search"}
 
 
+def test_searches_may_have_fewer_widths_than_votes() -> None:
+    config = on_file(policies=("p",), file="f", widths=(1, 2, 8), search_widths=(8,)).config
+    found = {(unit.part, unit.strategy, unit.width) for unit in units(config)}
+    assert found == {
+        ("samples", "majority", 8), ("timing", "majority", 1), ("timing", "majority", 2), ("search", "greedy", 1),
+        ("search", "rebase", 8),
+    }  # fmt: skip
+
+
 def test_results_of_part_of_the_rows_leave_out_what_is_not_complete(file: Path) -> None:
     plan = on_file(**WANTED, file=str(file))
     assert results_of(plan, []).measured["all"].cells == ()
