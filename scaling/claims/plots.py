@@ -68,10 +68,11 @@ def _draw(found: Measurements, folder: Path, view: str, claims: Sequence[int]) -
                 canvas, axes = _canvas()
                 _strategies(axes, own, policy, by)
                 save(f"{_file_name(policy)}-{FILE_NAMES[by]}", canvas)
-        if by is CostKind.SECONDS:
-            canvas, axes = _canvas()
-            _accuracies(axes, [cell for cell in plain if cell.label.strategy in SHOWN_BY_SECONDS])
-            save("accuracy-seconds", canvas)
+    shown = [cell for cell in found.comparable(CostKind.SECONDS) if cell.label.strategy in SHOWN_BY_SECONDS]
+    if shown:
+        canvas, axes = _canvas()
+        _accuracies(axes, shown)
+        save("accuracy-seconds", canvas)
     for name, plot, claim in (("saturation", _saturation, 2), ("noise", _noise, 3)):
         if claim not in claims:
             continue

@@ -15,6 +15,7 @@ from ramify.cli import main
 from ramify.errors import ExitCode, UsageError
 from ramify.scaling.cells import CostKind, measurements, prefix_figures
 from ramify.scaling.claims import rebase, small_models
+from ramify.scaling.claims.plots import draw
 from ramify.scaling.claims.report import results_of
 from ramify.scaling.claims.verdict import VerdictOutcome
 from ramify.scaling.config import units
@@ -113,16 +114,16 @@ def check_export(file: Path, tmp_path: Path, out: Path, capsys: pytest.CaptureFi
     options = [
         "--problems", str(file), "--count", "2", "--seed", "5", "--policies", "small=demo-s", "--rewards",
         "mean-logprob,mean-logprob:demo-m", "--strategies", "greedy,majority,weighted,rebase", "--widths", "1,2",
-        "--timings", "1", "--max-path-tokens", "120", "--report",
+        "--timings", "1", "--max-path-tokens", "120", "--report", "--no-plots",
     ]  # fmt: skip
     assert main(["bench", "scaling", "--out", str(out), *options]) == ExitCode.OK
     told = capsys.readouterr().out
-    assert (out / "plots" / "accuracy-seconds.png").is_file()
     export = read_export(out / EXPORT)
     assert list(export.rows) == read_rows(out)
     assert str(tmp_path) not in json.dumps([export.manifest, *export.rows])
     file.unlink()
-    assert main(["bench", "scaling", "--from", str(out / EXPORT), "--out", str(tmp_path / "again")]) == ExitCode.OK
+    again = ["--from", str(out / EXPORT), "--out", str(tmp_path / "again"), "--no-plots"]
+    assert main(["bench", "scaling", *again]) == ExitCode.OK
     assert capsys.readouterr().out == told
     for name in ("results.json", "report.md"):
         assert (tmp_path / "again" / name).read_text() == (out / name).read_text()
@@ -222,6 +223,14 @@ def test_the_regret_of_auto_is_against_what_its_flops_buy(
     found = rebase.judge(make_measurements(cells))
     assert found.figures["small with r"]["regret of auto"]["auto@8 (0.500)"]["value"] == pytest.approx(-0.1)
     assert any("auto@8" in line and "small rebase@4 by r" in line for line in found.findings)
+
+
+def test_accuracy_against_seconds_is_drawn_where_seconds_are_known(
+    make_cell: Callable[..., Any], make_measurements: Callable[..., Any], tmp_path: Path
+) -> None:
+    cells = [make_cell("greedy", 1, 0.0, seconds=0.5), make_cell("majority", 8, 1.0, seconds=9.0)]
+    assert [path.name for path in draw(make_measurements(cells), tmp_path, claims=())] == ["accuracy-seconds.png"]
+    assert draw(make_measurements([make_cell("greedy", 1, 0.5)]), tmp_path, claims=()) == []
 
 
 def test_programs_are_problems_of_a_file_too(tmp_path: Path) -> None:
