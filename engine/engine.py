@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from types import NoneType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -43,10 +43,12 @@ from .control.controller import SearchController
 from .control.meter import Meter
 from .control.tool_calls import ToolCalls
 from .interrupts import plain_interrupts
-from .loading import default_sampling, load_models
+from .loading import asks_server, default_sampling, load_models
 from .many import Problems, SolutionStream, as_problem, refuse_one_problem
+from .metering.plan import Metering, prices_of
 from .planning.parallel import ParallelLimit
-from .planning.profile import Profile, profile_for
+from .planning.profile import Profile, profile_for, risk_profile_for
+from .planning.risk import RiskRule, risk_rule
 from .planning.strategy_choice import choose_strategy
 from .policy.defaults import SuggestsWidth
 from .policy.protocol import (
@@ -56,6 +58,7 @@ from .policy.protocol import (
     ExtendsThoughts,
     PolicyModel,
     PromptsByKind,
+    TellsPlace,
     TellsRates,
     Thinks,
     WritesForms,
@@ -64,6 +67,10 @@ from .rewards.heads import rebase_temperature
 from .run import Run
 from .runtime.serve.rates import Rates
 from .watching import watchable
+
+if TYPE_CHECKING:
+    # Prices need pydantic, whose import takes long.
+    from ramify.prices import Prices
 
 MIN_STEP_TOKENS = 16
 """With fewer tokens a step is unlikely to end, so near its limit a run starts fewer steps instead."""
@@ -101,10 +108,13 @@ class Engine:
         self._policy: PolicyModel | None = None
         self._reward: RewardModel | None = None
         self._servers: McpServers | None = None
+        self._prices: Prices | None = None
+        self._metering: Metering | None = None
 
     async def __aenter__(self) -> Engine:
         if self._tasks is not None:
             raise EngineClosed("this engine is open already", "make a second Engine, or share this one")
+        self._prices = prices_of(self.config)
         async with AsyncExitStack() as stack:
             self._policy, self._reward = await load_models(
                 stack, self._model_source, self._reward_source, self.config, self.on_loading
@@ -119,7 +129,7 @@ class Engine:
     ) -> None:
         assert self._tasks is not None
         self._tasks.cancel_scope.cancel()
-        self._tasks = self._policy = self._reward = self._servers = None
+        self._tasks = self._policy = self._reward = self._servers = self._metering = None
         # The error is not passed in, so that the task group does not wrap it; it propagates by itself.
         with plain_interrupts():
             await self._stack.aclose()
@@ -139,6 +149,19 @@ class Engine:
     def reward(self) -> RewardModel | None:
         """The loaded reward model, or None."""
         return self._reward
+
+    @property
+    def metering(self) -> Metering:
+        """What measures the energy of the runs and what they cost.
+
+        Raises:
+            EngineClosed: outside `async with`.
+        """
+        if self._metering is None:
+            place = self.policy.place if isinstance(self.policy, TellsPlace) else "processor"
+            place = "server" if asks_server(self._reward_source) else place
+            self._metering = Metering.of(self.config, place, self._prices)
+        return self._metering
 
     @property
     def default_width(self) -> int | None:
@@ -182,6 +205,7 @@ class Engine:
         stop: StopRule | str | None = None,
         stop_text: str | None = None,
         cut: PathRule | None = None,
+        risk: float | None = None,
         tree: SearchTree | None = None,
         progress: bool = False,
     ) -> AsyncGenerator[Run]:
@@ -192,7 +216,8 @@ class Engine:
         `strategy` is a Strategy or a name; None means REBASE if there is a reward model, else majority vote, of
         `default_width` paths (16 for small models), and "auto" what the profile of the models finds best within the
         budget. `budget` limits this run. `stop` ends the run early, a rule or its text such as "beta:0.95,lead" (see
-        `ramify.search.stopping`), and `cut` single paths; None never. `stop_text` ends a path before that text.
+        `ramify.search.stopping`), and `cut` single paths; None never. `risk` leaves an answer out if it is not sure, by
+        the profile of the models (docs/howto/compute.md). `stop_text` ends a path before that text.
         `answer` is the kind of the answer. `answer_schema` is a pydantic model or a JSON schema (a mapping, its text or
         its file) by which each path writes its answer when it has thought; `Solution.value` then has the value.
         `sampling` None, and what it leaves open, means what suits the model. `tree`
@@ -204,9 +229,9 @@ class Engine:
         tools. See RunConfig for the rest.
 
         Raises:
-            UsageError: if a tool does not exist or the model cannot call it, the strategy needs a reward model and
-                there is none, `tree` has finished paths without the scores that it needs, a setting is out of range,
-                or the problem names no checker.
+            UsageError: if a tool does not exist or the model cannot call it, a limit of the budget cannot be checked or
+                a risk is not calibrated, the strategy needs a reward model and there is none, `tree` has finished
+                paths without the scores that it needs, a setting is out of range, or the problem names no checker.
             SearchError: if there is no such strategy or stop rule.
             EngineClosed: outside `async with`.
         """
@@ -234,6 +259,7 @@ class Engine:
             stop=make_stop_rule(stop) if isinstance(stop, str) else stop,
             stop_text=stop_text,
             cut=cut,
+            risk=risk,
         )
         toolbox = await self._toolbox(tools, config)
         run = self._make_run(
@@ -338,8 +364,14 @@ class Engine:
         if config.calculator and not (isinstance(policy, Calculates) and policy.calculates):
             raise UsageError(f"{policy.name} cannot write with a calculator", "leave it out, or use a model file")
         read_by = None if reward is None or isinstance(reward, CallableReward) else reward.parameters
-        price = TokenPrice.of(policy.parameters, read_by)
-        meter = Meter(config.budget, price, min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens))
+        self.metering.check(config.budget, policy.name)
+        meter = Meter(
+            config.budget,
+            TokenPrice.of(policy.parameters, read_by),
+            min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens),
+            machine=self.metering.machine,
+            charge=self.metering.charge(policy.name, None if reward is None else reward.name),
+        )
 
         answers, ends_at_answer = answers_of(policy, problem, config.answer if schema is None else AnswerKind.JSON)
         equality = _equality(policy, problem, answers)
@@ -375,7 +407,29 @@ class Engine:
             progress=progress,
             toolbox=toolbox,
             schema=schema,
+            risk=None if config.risk is None else self._risk_rule(strategy, config.risk, config.sampling),
         )
+
+    def _risk_rule(self, strategy: Strategy, level: float, sampling: SamplingParams) -> RiskRule:
+        """Return the rule by which answers are given at a risk.
+
+        Raises:
+            UsageError: if nothing was calibrated for these models and this strategy.
+        """
+        if sampling != SamplingParams.of(default_sampling(self.policy)):
+            raise UsageError("a risk is calibrated with the sampling of the model", "leave settings of sampling out")
+        return risk_rule(self._risk_profile(strategy.uses_reward), strategy, level)
+
+    def _risk_profile(self, uses_reward: bool) -> Profile:
+        reward = None if self._reward is None or not uses_reward else self._reward.name
+        profile = risk_profile_for(self.policy.name, reward, self.config.profile)
+        measured = (profile.policy, profile.reward if uses_reward else None)
+        if measured != (self.policy.name, reward):
+            raise UsageError(
+                f"the risk was calibrated for {profile.policy} with {profile.reward or 'no reward model'}",
+                "name the models of the calibration, or measure these with `ramify calibrate`",
+            )
+        return profile
 
 
 def _equality(policy: PolicyModel, problem: Problem, answers: AnswerReader) -> AnswerEquality:

@@ -25,7 +25,9 @@ from .policy.prompts.prompt_files import find_preset
 from .policy.prompts.prompt_format import choose_prompt_format
 from .policy.prompts.step_formats import step_format
 from .policy.protocol import PolicyModel
+from .policy.remote.address import PREFIX as REMOTE
 from .policy.remote.address import is_remote
+from .rewards.http_reward import PREFIX as HTTP
 from .rewards.loading import FileUse, RewardLoader, RewardSource
 from .rewards.naming import DEFAULT_REWARD_NAME, NO_REWARD, RewardName, check_reward, reads_no_policy
 from .rewards.own_head import muted_ids
@@ -112,6 +114,11 @@ def default_reward(model: str | Path | PolicyModel) -> str | None:
     except (ModelLoadError, UsageError):
         return None  # The load says what is wrong.
     return published_reward(path)
+
+
+def asks_server(reward: RewardSource) -> bool:
+    """Return whether a reward, or a part of it, is behind a server."""
+    return isinstance(reward, str) and any(prefix in reward for prefix in (REMOTE, HTTP))
 
 
 def default_sampling(model: str | Path | PolicyModel) -> TokenSampling:

@@ -53,6 +53,7 @@ from .control.requests import Dispatch
 from .control.scoring import Scorer
 from .control.thoughts import Probe
 from .control.tool_calls import ToolRequest
+from .planning.risk import RiskRule
 from .policy.protocol import CallsTools, EndsThoughts, PolicyModel, PolicySession, ToolSession, open_as
 from .rewards.own_head import open_beside
 from .runtime.messages import StepResult
@@ -81,6 +82,7 @@ class Run:
         progress: bool,
         toolbox: Toolbox | None = None,
         schema: AnswerSchema | None = None,
+        risk: RiskRule | None = None,
     ) -> None:
         self.problem = problem
         self._policy = policy
@@ -91,6 +93,7 @@ class Run:
         self._progress = progress
         self._toolbox = toolbox
         self._schema = schema
+        self._risk = risk
         self._tools_at_work = set[anyio.CancelScope]()
         self._tools_ended = False
         self._send, self._receive = anyio.create_memory_object_stream[Event](math.inf)
@@ -291,10 +294,13 @@ class Run:
             self._solution = self._controller.solution(self.problem, self._model)
             if self._schema is not None:
                 self._solution = replace(self._solution, value=self._schema.value(self._solution.answer))
+            if self._risk is not None:
+                self._solution = self._risk.judge(self._solution)
             self._emit(RunFinished(solution=self._solution))
         except Exception as error:
             self._error = _single(error)
         finally:
+            self._controller.meter.close()
             self._done.set()
             self._send.close()
 
@@ -446,15 +452,18 @@ class Run:
     async def _watch_clock(self, policy: PolicySession) -> None:
         """End the search when no time is left for ordinary work, and cut the steps in flight at the limit itself.
 
-        The time left grows when a path finishes, since none is withheld then, and changes with the budget.
+        The same goes for energy and money, as far as they pass by themselves. What is left grows when a path
+        finishes, since none is withheld then, and changes with the budget.
         """
         meter = self._controller.meter
-        while (left_s := meter.seconds_left()) != 0.0:
+        while (left_s := meter.time_left()) != 0.0:
             with anyio.move_on_after(math.inf if left_s is None else left_s):
                 await self._budget_changed.wait()
                 self._budget_changed = anyio.Event()
-        self.stop(StopReason.BUDGET_SECONDS)
-        await anyio.sleep(max(0.0, (meter.budget.seconds or 0.0) - meter.seconds))
+        self.stop(meter.reached())
+        # Nothing tells when energy or money is used up.
+        while left_s := meter.time_to_cut():  # noqa: ASYNC110
+            await anyio.sleep(left_s)
         await self._interrupt(policy)
 
     def _on_result(self, result: StepResult) -> None:

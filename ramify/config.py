@@ -20,6 +20,7 @@ from .settings import (
     GROUPS,
     INTEGER,
     NUMBER,
+    POWER,
     TEXT_OR_FILE,
     Setting,
     declared,
@@ -70,6 +71,18 @@ def check_answer(form: str) -> None:
     answer_form(form)
 
 
+def check_prices(path: str) -> None:
+    """Check a file of prices.
+
+    Raises:
+        UsageError: if it cannot be read, or holds no prices.
+    """
+    # Prices need pydantic, whose import takes long.
+    from .prices import read_prices
+
+    read_prices(path)
+
+
 def check_schema(given: str) -> None:
     """Check a JSON schema of answers, given as its text or its file.
 
@@ -117,6 +130,9 @@ class EngineConfig(ModelSettings):
     the policy's next tokens from the run's texts. `reward_spec` is
     the format of the reward model: a built-in name, or the path of a TOML or JSON file; None means what the file says.
     `profile` is the path of a file that `ramify calibrate` made, for the strategy "auto"; None means the bundled one.
+    `prices` is the path of a file of prices (`ramify.prices`), by which runs have a cost, None for none. `watts` is the
+    power that the machine draws while runs are open, for an estimate of their energy; None measures it where it can
+    be measured.
 
     Raises:
         UsageError: if `isolation` is no such place; the other settings are checked when an engine is entered.
@@ -207,6 +223,29 @@ class EngineConfig(ModelSettings):
         "the run went on the same way; the answers stay the same. `off` by default: it pays on GPUs and where texts "
         "are copied, and stops by itself where it does not ([speed](../results/speed.md#drafts)). Not for servers",
     )
+    prices: str | None = setting(
+        None,
+        check=check_prices,
+        metavar="FILE",
+        help="Prices of tokens, time and energy, a TOML file.",
+        unset="none",
+        explanation="TOML file of prices of tokens, machine hours and energy, by which usage has a cost and "
+        "`--max-cost` a meaning ([compute](../howto/compute.md#money)); none by default",
+        identity="never",
+    )
+    watts: float | None = setting(
+        None,
+        POWER,
+        low=0,
+        low_excluded=True,
+        metavar="WATTS",
+        help="Power of the machine, to estimate energy instead of measuring it.",
+        unset="measured where possible",
+        explanation="power that the machine draws while searches run, such as `65`: energy is then this times the "
+        "seconds and called an estimate; by default it is measured where that is possible "
+        "([compute](../howto/compute.md#energy))",
+        identity="never",
+    )
 
     def __post_init__(self) -> None:
         # The other settings are checked when the models are loaded with them.
@@ -226,7 +265,8 @@ class RunConfig:
     answers. With `calculator` the exact value stands after each `expression =` that a path writes (see
     ramify.reward.calculator); models behind servers have none. `tools` names those that paths may call, None none;
     `max_tool_calls` bounds the calls of tools on one path, `max_run_tool_calls` those of the run, and `tool_seconds`
-    the time of each. `stop` ends the run early and `cut` single paths, None never. `stop_text`
+    the time of each. `stop` ends the run early and `cut` single paths, None never. `risk` leaves out answers that are
+    not sure: of those that are given at most this share is wrong, as calibrated; None gives all. `stop_text`
     ends a path where it appears, a text or a JSON list of texts. With `reward_thoughts` a reward reads the thoughts of
     a model that thinks too, not its reply alone. `max_thinking_tokens` bounds a thought, None by the path alone; where
     the model ends one, `thinking_extend` times "Wait" is put into the path instead. Steps in a thought have about
@@ -417,9 +457,14 @@ class RunConfig:
         "default, beside those of the prompt preset",
     )
     cut: PathRule | None = None
+    risk: float | None = setting(None, NUMBER, low=0, high=1, low_excluded=True, option=False)
 
     def __post_init__(self) -> None:
         verify(self)
+        if self.risk is not None and not 0 < self.risk < 1:
+            raise UsageError(f"the risk is {self.risk}", "use a number between 0 and 1, such as 0.1")
+        if self.risk is not None and (self.stop is not None or self.cut is not None):
+            raise UsageError("a risk is calibrated for whole searches", "leave the stop rules out, or the risk")
         verify(self.sampling)
         if self.answer_schema is not None:
             self._take_schema(self.answer_schema)

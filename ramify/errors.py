@@ -62,6 +62,8 @@ class ExitCode(IntEnum):
     """The budget stopped the run with no answer."""
     ITEMS_FAILED = 5
     """A batch finished, but some of its items failed."""
+    NOT_SURE = 6
+    """The search ended with an answer that is not sure at the risk that was asked for."""
     INTERRUPTED = 130
     """Interrupted by the user; the best answer so far was printed first."""
 
@@ -300,6 +302,13 @@ class NoAnswer(RamifyError):
 
     title = "No answer"
     exit_code = ExitCode.NO_ANSWER
+
+
+class NotSure(RamifyError):
+    """Raised when an answer was asked for and the one that was found is not sure at the risk that was asked for."""
+
+    title = "Not sure"
+    exit_code = ExitCode.NOT_SURE
 
 
 class EngineClosed(RamifyError):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .errors import UsageError, check_kind
-from .text import SCALES, TIMES, read_quantity
+from .text import ENERGIES, SCALES, TIMES, read_quantity
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -115,6 +115,9 @@ FLAG = Kind("switch", _switch)
 COUNT = _quantity("count", SCALES, "20000 or 20k", whole=True)
 FLOPS = _quantity("number", SCALES, "1e12 or 2T")
 DURATION = _quantity("duration", TIMES, "90s or 2m")
+ENERGY = _quantity("energy", ENERGIES, "500, 2kJ or 1Wh")
+MONEY = _quantity("sum of money", {"": 1.0}, "0.05")
+POWER = _quantity("power", {"": 1.0, "w": 1.0, "kw": 1e3}, "65 or 65W")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

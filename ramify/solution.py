@@ -32,8 +32,10 @@ class Solution:
     types. `conversation` is what came before the question, None if it stood alone. `reading` says what kind of answer
     it is and how it was chosen, None for models with an answer format of their own, such as the bundled ones. `note`
     says where the search departed from its strategy, None if it did not. `thoughts` counts how thoughts ended and what
-    probes cost and saved, None if nothing was asked of thoughts. `value` is what a JSON answer
-    stands for, or the instance of the pydantic model that its schema was made of; None for other answers.
+    probes cost and saved, None if nothing was asked of thoughts. `risk` says whether the answer is sure at the risk
+    that was asked for, with the posterior and its threshold, None if none was; an answer that is not sure is left out,
+    and stands there as `withheld`. `value` is what a JSON answer stands for, or the instance of the pydantic model that
+    its schema was made of; None for other answers.
     """
 
     question: str
@@ -52,6 +54,7 @@ class Solution:
     reading: AnswerReading | None = None
     note: str | None = None
     thoughts: Mapping[str, Any] | None = None
+    risk: Mapping[str, Any] | None = None
     tree: SearchTree | None = field(default=None, repr=False, compare=False)
     value: Any = field(default=None, repr=False, compare=False)
 
@@ -59,6 +62,11 @@ class Solution:
         is_json = self.reading is not None and self.reading.kind is AnswerKind.JSON
         if self.value is None and self.answer is not None and is_json:
             object.__setattr__(self, "value", parsed(self.answer))
+
+    @property
+    def not_sure(self) -> bool:
+        """Whether the answer was left out because it is not sure at the risk that was asked for."""
+        return self.answer is None and self.risk is not None and self.risk["status"] != "sure"
 
     @property
     def winner(self) -> int | None:
@@ -98,6 +106,8 @@ class Solution:
             data["note"] = self.note
         if self.thoughts is not None:
             data["thoughts"] = dict(self.thoughts)
+        if self.risk is not None:
+            data["risk"] = dict(self.risk)
         if tree:
             data["tree"] = None if self.tree is None else self.tree.to_dict()
         return data
@@ -153,5 +163,6 @@ class Solution:
             reading=None if reading is None else AnswerReading.from_dict(reading),
             note=data.get("note"),
             thoughts=data.get("thoughts"),
+            risk=data.get("risk"),
             tree=None if tree is None else SearchTree.from_dict(tree),
         )

@@ -13,6 +13,8 @@ SCALES: Mapping[str, float] = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12,
 """Decimal prefixes of counts, in lower case."""
 TIMES: Mapping[str, float] = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 """Units of time in seconds, in lower case."""
+ENERGIES: Mapping[str, float] = {"": 1.0, "j": 1.0, "kj": 1e3, "mj": 1e6, "wh": 3600.0, "kwh": 3.6e6}
+"""Units of energy in joules, in lower case."""
 
 _QUANTITY = r"(?s:(?P<number>[+-]?[\d_]*\.?\d+(?:[eE][+-]?\d+)?)\s*(?P<unit>.*))"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"

@@ -1,13 +1,15 @@
-"""Usage of a run by role: tokens, floating point operations and seconds."""
+"""Usage of a run by role: tokens, floating point operations, seconds, energy and money."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 _LEFT_OUT = ("calculated_tokens", "reused_tokens", "probe_tokens", "drafted_tokens", "rejected_tokens")
 """Counts that are left out of JSON where they are 0."""
+_LEFT_OUT_IF_UNKNOWN = ("energy_j", "energy_source", "cost", "currency")
+"""Facts of a usage that are left out of JSON where they are None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,22 +68,45 @@ class Usage:
     """Usage of one run, or of several added up. The limits of a run are checked against it (see Budget).
 
     `seconds` is wall-clock time from the first request to the answer. `time_to_first_token_s` is None until a token
-    exists. Adding two usages adds tokens, FLOPs and seconds, and keeps the earlier first-token time of the left one.
+    exists. `energy_j` is the energy in joules, None if it is not known, and `energy_source` says what measured it:
+    "nvml" or "rapl", both joined with "+", or "estimate" for a power that the user gave. `cost` is in `currency`, by
+    the prices that the user gave; None without prices.
+
+    Adding two usages adds tokens, FLOPs and seconds, and keeps the earlier first-token time of the left one. The energy
+    of the sum is known if that of both is, and so is the cost if both are in one currency; an empty usage does not
+    count.
     """
 
     policy: RoleUsage = field(default_factory=RoleUsage)
     reward: RoleUsage = field(default_factory=RoleUsage)
     seconds: float = 0.0
     time_to_first_token_s: float | None = None
+    energy_j: float | None = None
+    energy_source: str | None = None
+    cost: float | None = None
+    currency: str | None = None
 
     def __add__(self, other: Usage) -> Usage:
         first = self.time_to_first_token_s
+        known = [each for each in (self, other) if not each.is_empty] or [self]
+        energy, costs = [each.energy_j for each in known], [each.cost for each in known]
+        sources = dict.fromkeys(name for each in known if each.energy_source for name in each.energy_source.split("+"))
+        one_currency = len({each.currency for each in known}) == 1
         return Usage(
             policy=self.policy + other.policy,
             reward=self.reward + other.reward,
             seconds=self.seconds + other.seconds,
             time_to_first_token_s=other.time_to_first_token_s if first is None else first,
+            energy_j=_sum(energy),
+            energy_source=None if None in energy else "+".join(sources) or None,
+            cost=_sum(costs) if one_currency else None,
+            currency=known[0].currency if one_currency and None not in costs else None,
         )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been used."""
+        return not self.seconds and not self.total_tokens and not self.energy_j and not self.cost
 
     @property
     def tokens_per_s(self) -> float:
@@ -98,10 +123,20 @@ class Usage:
         """FLOPs of both roles together."""
         return self.policy.flops + self.reward.flops
 
+    def metered_text(self) -> str:
+        """Return energy and cost in words, "" if neither is known."""
+        parts = list[str]()
+        if self.energy_j is not None:
+            parts.append(f"{self.energy_j:.3g} J ({self.energy_source})")
+        if self.cost is not None:
+            parts.append(f"{self.cost:.3g} {self.currency}")
+        return ", ".join(parts)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; `tokens_per_s`, `total_tokens` and `flops` are included as derived figures.
 
-        Counts of tokens that not every run has, such as `calculated_tokens`, are left out where they are 0.
+        Counts of tokens that not every run has, such as `calculated_tokens`, are left out where they are 0, and energy
+        and cost where they are not known.
         """
         derived = {"tokens_per_s": self.tokens_per_s, "total_tokens": self.total_tokens, "flops": self.flops}
         data = asdict(self)
@@ -109,6 +144,9 @@ class Usage:
             for name in _LEFT_OUT:
                 if not role[name]:
                     del role[name]
+        for name in _LEFT_OUT_IF_UNKNOWN:
+            if data[name] is None:
+                del data[name]
         return {**data, **derived}
 
     @classmethod
@@ -119,4 +157,11 @@ class Usage:
             reward=RoleUsage(**data["reward"]),
             seconds=data["seconds"],
             time_to_first_token_s=data["time_to_first_token_s"],
+            **{name: data.get(name) for name in _LEFT_OUT_IF_UNKNOWN},
         )
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    """Return the sum, None if a value is not known."""
+    known = [each for each in values if each is not None]
+    return sum(known) if len(known) == len(values) else None

@@ -28,15 +28,17 @@ class CostKind(StrEnum):
     ALL_FLOPS = "with the reward counted"
     POLICY_FLOPS = "policy alone"
     SECONDS = "in seconds"
+    JOULES = "in joules"
+    MONEY = "in money"
 
     @property
     def unit(self) -> str:
-        """The unit of `text`."""
-        return "s" if self is CostKind.SECONDS else "GFLOPs"
+        """The unit of `text`, "" for money."""
+        return {CostKind.SECONDS: "s", CostKind.JOULES: "J", CostKind.MONEY: ""}.get(self, "GFLOPs")
 
     def text(self, cost: float) -> str:
         """Return a cost as a number of units."""
-        return f"{cost if self is CostKind.SECONDS else cost / 1e9:.3g}"
+        return f"{cost / 1e9 if self.unit == 'GFLOPs' else cost:.3g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class Label:
 class SearchFigures:
     """One search of one problem: whether its answer is right, the tokens that the policy generated, and FLOPs.
 
-    `seconds` are wall-clock time, NaN where it was not measured.
+    `seconds` are wall-clock time, NaN where it was not measured; so are `joules` and `money`.
     """
 
     right: bool
@@ -68,14 +70,16 @@ class SearchFigures:
     policy_flops: float
     reward_flops: float
     seconds: float = nan
+    joules: float = nan
+    money: float = nan
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """A setting on all problems; arrays [problems] hold means over the sampling seeds.
 
-    `first` is 1 where the first sampling seed's answer is right; `seeds` is the number of sampling seeds. `seconds` are
-    NaN where they were not measured.
+    `first` is 1 where the first sampling seed's answer is right; `seeds` is the number of sampling seeds. `seconds`,
+    `joules` and `money` are NaN where they were not measured.
     """
 
     label: Label
@@ -87,6 +91,8 @@ class Cell:
     policy_flops: Array
     reward_flops: Array
     seconds: Array
+    joules: Array | None = None
+    money: Array | None = None
 
     @cached_property
     def accuracy(self) -> float:
@@ -118,13 +124,18 @@ class Cell:
                 return self.policy_flops
             case CostKind.SECONDS:
                 return self.seconds
+            case CostKind.JOULES:
+                return np.full_like(self.right, nan) if self.joules is None else self.joules
+            case CostKind.MONEY:
+                return np.full_like(self.right, nan) if self.money is None else self.money
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
     """All complete cells, the rows of samples by (policy, sampling seed, problem), and those of quantized files.
 
-    `quantized` is by (policy, problem). `left_out` are the labels of cells that lack some problems.
+    `quantized` is by (policy, problem). `left_out` are the labels of cells that lack some problems. `energy_sources`
+    says what measured the joules, and `currencies` what the money is.
     """
 
     config: ScalingConfig
@@ -133,10 +144,12 @@ class Measurements:
     samples: Mapping[tuple[str, int, str], Row]
     quantized: Mapping[tuple[str, str], Row]
     left_out: tuple[str, ...]
+    energy_sources: frozenset[str] = frozenset()
+    currencies: frozenset[str] = frozenset()
 
     @cached_property
     def cost_kinds(self) -> tuple[CostKind, ...]:
-        """The costs at which settings can be compared: seconds where some settings were measured alone."""
+        """The costs at which settings can be compared: seconds where some were measured alone, energy where known."""
         return tuple(kind for kind in CostKind if any(cell.knows(kind) for cell in self.cells))
 
     def comparable(self, by: CostKind) -> list[Cell]:
@@ -220,6 +233,8 @@ def measurements(rows: Sequence[Row], config: ScalingConfig, problems: Sequence[
         samples=samples,
         quantized=quantized,
         left_out=tuple(sorted(left_out)),
+        energy_sources=frozenset(row["energy_source"] for row in rows if "energy_source" in row),
+        currencies=frozenset(row["currency"] for row in rows if "currency" in row),
     )
 
 
@@ -283,12 +298,17 @@ def prefix_figures(
     # Only the wide run may be short of memory, so its tokens evaluated again are no cost of a narrower one.
     again = row.get("reevaluated_tokens", 0) if width == len(row["groups"]) else 0
     judged = None if reward is None else row["scored"][reward]
+    # The policy evaluated the prompt and the samples; a reward read them outside of the search that was metered.
+    whole = row["prompt_tokens"] + sum(row["tokens"]) + row.get("reevaluated_tokens", 0)
+    share = (row["prompt_tokens"] + tokens + again) / whole if whole and reward is None else nan
     return SearchFigures(
         right=chosen in row["right"],
         tokens=tokens,
         policy_flops=2.0 * row["parameters"] * (row["prompt_tokens"] + tokens + again),
         reward_flops=0.0 if judged is None else 2.0 * judged["parameters"] * judged["read"][str(width)],
         seconds=_seconds(row, width, judged, paces or {}),
+        joules=share * row.get("joules", nan),
+        money=share * row.get("cost", nan),
     )
 
 
@@ -341,6 +361,8 @@ def _searched(row: Row) -> SearchFigures:
         policy_flops=row["policy_flops"],
         reward_flops=row["reward_flops"],
         seconds=row.get("wall_s", nan),
+        joules=row.get("joules", nan),
+        money=row.get("cost", nan),
     )
 
 
@@ -365,6 +387,8 @@ def _cell(
         policy_flops=column("policy_flops", seeds),
         reward_flops=column("reward_flops", seeds),
         seconds=column("seconds", seeds),
+        joules=column("joules", seeds),
+        money=column("money", seeds),
     )
 
 

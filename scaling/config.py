@@ -33,7 +33,7 @@ class ScalingConfig:
     sampling seeds, from 0 up. `sigmas` are the standard deviations of the noise on the logits of the rewards, measured
     at `noise_width`; 0 is the reward itself. `quantization_width` is the number of samples of each file of a policy:
     those that come with it, and those of `quantizations` that do not, which are made of the F16 one.
-    `threads` None means all processors.
+    `threads` None means all processors. `prices` and `watts` are those of EngineConfig, for costs in money and joules.
 
     The problems are generated, or those of `file`: so many of them, in an order that `problem_seed` shuffles.
     `policies` and `rewards` may be names of one's own, of which `sources` says what an engine takes. `together`
@@ -78,6 +78,8 @@ class ScalingConfig:
     timings: int = 2
     search_widths: tuple[int, ...] = ()
     max_path_tokens: int | None = None
+    prices: str | None = None
+    watts: float | None = None
 
     def __post_init__(self) -> None:
         numbers = [self.seeds, self.problems, self.noise_width, self.quantization_width, self.timings, *self.widths]
@@ -118,6 +120,11 @@ class ScalingConfig:
     def searched_widths(self) -> tuple[int, ...]:
         """Widths of the strategies that are run at each of them."""
         return self.search_widths or self.widths
+
+    @property
+    def metering(self) -> dict[str, Any]:
+        """Settings of an engine that meter energy and money."""
+        return {"prices": self.prices, "watts": self.watts}
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that all rows of one folder share, the problems of a file aside."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from itertools import combinations
 from pathlib import Path
@@ -27,6 +27,7 @@ from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy, strategy_option_names
 from ramify.search.strategies.sampling import MajorityVote
 from ramify.solution import Solution
+from ramify.usage import Usage
 
 from .chains import chains_of, sample_row, score_chains
 from .config import AUTO, ScalingConfig, Unit, split_strategy
@@ -45,8 +46,10 @@ Keep = Callable[[dict[str, Any]], None]
 class Models:
     """Engine of one task that stays open while the searches have the same models; used with `async with`."""
 
-    def __init__(self, threads: int | None, folder: Path) -> None:
+    def __init__(self, threads: int | None, folder: Path, metering: Mapping[str, Any] | None = None) -> None:
         self.threads = threads
+        self.metering = dict(metering or {})
+        """Settings of engines that meter energy and money."""
         self.folder = folder
         """Folder of the model files that have to be made."""
         self._stack = AsyncExitStack()
@@ -75,7 +78,8 @@ class Models:
         if self._engine is None or self._names != (policy, reward):
             await self.close()
             self._stack = AsyncExitStack()
-            self._engine = await self._stack.enter_async_context(Engine(policy, reward, threads=self.threads))
+            opened = Engine(policy, reward, threads=self.threads, **self.metering)
+            self._engine = await self._stack.enter_async_context(opened)
             self._names = policy, reward
         return self._engine
 
@@ -122,7 +126,8 @@ async def _sample(
     finish: Callable[..., None],
 ) -> None:
     async with AsyncExitStack() as stack:
-        engine = await stack.enter_async_context(Engine(config.source(unit.policy), None, threads=threads))
+        opened = Engine(config.source(unit.policy), None, threads=threads, **config.metering)
+        engine = await stack.enter_async_context(opened)
         rewards = [
             (name, await open_reward(stack, config.source(name), threads, engine.policy)) for name in unit.rewards
         ]
@@ -184,6 +189,7 @@ async def sampled(
         "prompt_tokens": usage.prompt_tokens,
         "reevaluated_tokens": usage.reevaluated_tokens,
         "scored": scored,
+        **_metered(solution.usage),
     }
 
 
@@ -211,6 +217,7 @@ async def _search(
             "reward_flops": usage.reward.flops,
             "parameters": engine.policy.parameters,
             "stop": str(solution.stop_reason),
+            **_metered(usage),
         }
         finish(problem, row | _wall(solution, config))
 
@@ -270,6 +277,13 @@ def _head(unit: Unit, problem: Problem) -> dict[str, Any]:
 def _wall(solution: Solution, config: ScalingConfig) -> dict[str, float]:
     """Return the seconds of a search that ran alone, nothing for one that ran beside others."""
     return {"wall_s": round(solution.usage.seconds, 4)} if config.together == 1 else {}
+
+
+def _metered(usage: Usage) -> dict[str, Any]:
+    """Return the energy and the cost of a search, as far as they are known."""
+    energy = {"joules": usage.energy_j, "energy_source": usage.energy_source}
+    facts = {**energy, "cost": usage.cost, "currency": usage.currency}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _right(solution: Solution, problem: Problem) -> bool:

@@ -107,7 +107,7 @@ def hour(**settings: Any) -> Plan:
         UsageError: if a setting cannot be changed in this plan, or nothing is left of it.
     """
     for name in settings:
-        if name not in ("policies", "parts", "problems", "problem_seed", "sources", "steps", "threads"):
+        if name not in ("policies", "parts", "problems", "problem_seed", "sources", "steps", "threads", "prices", "watts"):
             raise UsageError(f"{name.replace('_', '-')} cannot be changed in the plan of an hour", "add --full")
     stages = tuple(_narrowed(_stages(), settings))
     views = tuple(

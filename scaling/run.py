@@ -304,7 +304,8 @@ class Work:
 
     async def _serve(self, queue: Iterator[Task], failures: list[Exception], scope: anyio.CancelScope) -> None:
         try:
-            async with Models(self._threads, self._folder.path / MODELS) as models:
+            metering = self._todo[0].config.metering
+            async with Models(self._threads, self._folder.path / MODELS, metering) as models:
                 for task in queue:
                     await self._measure(task, models)
         except Exception as error:

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from ramify.errors import BudgetError
-from ramify.settings import COUNT, DURATION, FLOPS, declared, setting
+from ramify.settings import COUNT, DURATION, ENERGY, FLOPS, MONEY, declared, setting
 from ramify.text import nearest
 
 MOST_PATHS = 1 << 14
@@ -22,7 +22,8 @@ class Budget:
     A limit is checked against the usage that the run reports (`ramify.Usage`): `generated_tokens` against the tokens
     that the policy generated, `total_tokens` against every token evaluated, prompts and the reward model's included,
     `flops` against 2 * parameters * tokens evaluated, over both models, and `seconds` against the wall-clock time.
-    `nodes` counts the steps that the policy wrote.
+    `nodes` counts the steps that the policy wrote. `joules` is checked against the energy, which has to be measured or
+    estimated, and `cost` against the cost by the engine's prices, in their currency.
 
     Raises:
         BudgetError: unless every limit is a finite number above 0, and a whole one where things are counted.
@@ -79,6 +80,24 @@ class Budget:
         explanation="steps in the tree",
         identity="always",
     )
+    joules: float | None = setting(
+        None,
+        ENERGY,
+        key="max_joules",
+        unit="J",
+        group="limits",
+        help="Limit of energy, such as 500 or 2kJ.",
+        explanation="energy in joules, measured or by `--watts` ([compute](../howto/compute.md)); `500`, `2kJ` or `1Wh`",
+    )
+    cost: float | None = setting(
+        None,
+        MONEY,
+        key="max_cost",
+        unit="in cost",
+        group="limits",
+        help="Limit of cost in the currency of --prices.",
+        explanation="cost by `--prices`, in its currency ([compute](../howto/compute.md))",
+    )
 
     def __post_init__(self) -> None:
         for name in UNITS:
@@ -134,11 +153,13 @@ class Rates(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPrice:
-    """Foreseen cost of a step beyond its own tokens: FLOPs of a token in each role, and what the reward model reads.
+    """Foreseen price of a step: FLOPs and money for a token in each role, and what the reward model reads.
 
     `policy_flops` and `reward_flops` are FLOPs per token; 0 if the size is unknown or there is no model. The reward
     model reads `reward_tokens_per_generated` of its own tokens for each generated one (1 with the same tokenizer, 0
     for a reward that reads none) and `reward_tokens_per_node` once for each step, which its template puts around it.
+    `generated_cost`, `input_cost` and `read_cost` are the money for a token that the policy generates, that it reads,
+    and that the reward model reads.
 
     Raises:
         BudgetError: unless every price is a finite number of 0 or more.
@@ -148,6 +169,9 @@ class TokenPrice:
     reward_flops: float = 0.0
     reward_tokens_per_generated: float = 0.0
     reward_tokens_per_node: float = 0.0
+    generated_cost: float = 0.0
+    input_cost: float = 0.0
+    read_cost: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -183,6 +207,8 @@ class TokenPrice:
                 return Rates(1.0, 1.0, 1.0)
             case "flops":
                 return Rates(self.policy_flops, self.policy_flops, self.reward_flops)
+            case "cost":
+                return Rates(self.generated_cost, self.input_cost, self.read_cost)
             case _:
                 return Rates(0.0, 0.0, 0.0)
 

@@ -34,6 +34,10 @@ class StopReason(StrEnum):
     """The time was up."""
     BUDGET_NODES = auto()
     """The limit of nodes was reached."""
+    BUDGET_JOULES = auto()
+    """The limit of energy was reached."""
+    BUDGET_COST = auto()
+    """The limit of money was reached."""
     EARLY_STOP = auto()
     """A stop rule ended it."""
     USER = auto()

@@ -53,6 +53,8 @@ class BudgetLimits(Body):
     total_tokens: float | None = None
     flops: float | None = None
     seconds: float | None = None
+    joules: float | None = None
+    cost: float | None = None
     nodes: float | None = None
 
 

@@ -28,6 +28,12 @@ class Metrics:
         self._runs = Counter("ramify_runs", "Runs that have ended", ["status"], registry=own)
         self._stops = Counter("ramify_stop_reasons", "Reasons why runs ended", ["reason"], registry=own)
         self._tokens = Counter("ramify_tokens", "Tokens of ended runs by kind", ["kind"], registry=own)
+        self._energy = Counter(
+            "ramify_energy_joules", "Energy of ended runs, as far as it is known", ["source"], registry=own
+        )
+        self._cost = Counter(
+            "ramify_cost", "Cost of ended runs by the prices of the server", ["currency"], registry=own
+        )
         self._requests = Counter("ramify_requests", "Requests that were answered", ["path", "status"], registry=own)
         self._first = Histogram(
             "ramify_time_to_first_token_seconds", "From a run's start", buckets=_SECONDS, registry=own
@@ -63,6 +69,10 @@ class Metrics:
         }
         for kind, count in counts.items():
             self._tokens.labels(kind).inc(count)
+        if usage.energy_j is not None:
+            self._energy.labels(usage.energy_source or "").inc(usage.energy_j)
+        if usage.cost is not None:
+            self._cost.labels(usage.currency or "").inc(usage.cost)
         if usage.time_to_first_token_s is not None:
             self._first.observe(usage.time_to_first_token_s)
         self._answer.observe(usage.seconds + served.queued_s)

@@ -11,6 +11,7 @@ from anyio.to_thread import run_sync
 from ramify.answers.checkers import make_checker
 from ramify.engine.engine import Engine
 from ramify.engine.planning.profile import PROBE_PATHS, UNITS, Cost, Point, Profile, Unit, fit
+from ramify.engine.planning.risk import posterior
 from ramify.errors import UsageError
 from ramify.problem import Problem
 from ramify.search.budget import Budget
@@ -20,6 +21,7 @@ from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import MajorityVote, WeightedVote
 from ramify.search.strategy import Strategy
 from ramify.solution import Solution
+from ramify.usage import Usage
 
 WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 NO_LIMIT = Budget()
@@ -116,14 +118,29 @@ async def measure(
     solved = await _solve_all(engine, problems, strategy, seed=seed, parallel=parallel, **options)
     pairs = list(zip(solved, problems, strict=True))
     outcomes = await run_sync(lambda: [_right(solution, problem) for solution, problem in pairs])
+    total = sum((each.usage for each in solved), Usage())
     return Point(
         strategy=strategy_to_dict(strategy),
         problems=len(problems),
         right=sum(outcomes),
         fitted=sum(outcomes) / len(problems),
-        costs={unit: _cost([_spent(each, unit) for each in solved]) for unit in UNITS},
+        costs=_costs(solved),
         outcomes="".join(str(int(right)) for right in outcomes),
+        posteriors=tuple(map(posterior, solved)),
+        energy_source=total.energy_source,
+        currency=total.currency,
     )
+
+
+def _costs(solved: Sequence[Solution]) -> dict[Unit, Cost]:
+    """Return the costs in all units that are known of every solution."""
+    found = dict[Unit, Cost]()
+    for unit in UNITS:
+        values = [_spent(each, unit) for each in solved]
+        known = [value for value in values if value is not None]
+        if len(known) == len(values):
+            found[unit] = _cost(known)
+    return found
 
 
 async def measure_difficulty(
@@ -152,7 +169,7 @@ def _right(solution: Solution, problem: Problem) -> bool:
     return solution.answer is not None and make_checker(problem.check).accepts(solution.answer, problem.answer or "")
 
 
-def _spent(solution: Solution, unit: Unit) -> float:
+def _spent(solution: Solution, unit: Unit) -> float | None:
     usage = solution.usage
     match unit:
         case "generated_tokens":
@@ -163,6 +180,10 @@ def _spent(solution: Solution, unit: Unit) -> float:
             return usage.flops
         case "seconds":
             return usage.seconds
+        case "joules":
+            return usage.energy_j
+        case "cost":
+            return usage.cost
         case "nodes":
             return 0 if solution.tree is None else len(solution.tree) - 1
 

@@ -103,7 +103,9 @@ class LocalExecutor:
                 raise engine
             spent = Usage()
             try:
-                return await search(engine, request, add)
+                # The second model's answers count as they are.
+                plain = replace(request, run=replace(request.run, risk=None))
+                return await search(engine, plain, add)
             except (ModelUnreachable, ModelCrashed) as error:
                 late.back_off(error)
                 raise

@@ -162,6 +162,10 @@ def _costs(analysis: Analysis) -> list[tuple[str, ...]]:
         ("seconds", "", "", f"{report.wall_seconds:,.1f}"),
         ("generated tokens/s", "", "", f"{report.tokens_per_s:,.0f}"),
     ]
+    if report.usage.energy_j is not None:
+        rows.append((f"joules ({report.usage.energy_source})", "", "", f"{report.usage.energy_j:,.4g}"))
+    if report.usage.cost is not None:
+        rows.append((f"cost in {report.usage.currency}", "", "", f"{report.usage.cost:.4g}"))
     wasted = report.other_usage.policy.generated_tokens
     return [*rows, ("generated in vain", _count(wasted), "", "")] if wasted else rows
 

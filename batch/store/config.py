@@ -96,6 +96,8 @@ class BatchConfig:
     def _check_adaptive(self) -> None:
         if self.budget_generated_tokens is None:
             raise UsageError("the adaptive allocation needs a total to spend", "give a budget for the whole run")
+        if self.run.risk is not None:
+            raise UsageError("a risk is calibrated for searches of one width", "leave out the risk or the allocation")
         if self.fallback is not None:
             raise UsageError("the adaptive allocation has no place for a fallback", "leave out one of the two")
         if self.run.budget != DEFAULT_BUDGET:

@@ -11,7 +11,8 @@ from ramify.search.strategy import Expansion
 
 from ..policy.protocol import ForeseesInput, PolicySession
 from ..runtime.messages import StepRequest
-from .meter import Grant, Meter
+from .grants import Grant
+from .meter import Meter
 from .requests import Dispatch, RequestBuilder
 
 

@@ -7,15 +7,18 @@ reservations together never exceed a limit, so a run overshoots by no more than 
 While no path has finished, a part of each limit is withheld from ordinary work (`Meter.withheld`), so that the best
 unfinished path can still be brought to its answer by `Meter.reserve_finish`. Once that was asked the run is ending,
 and no more ordinary work is granted.
+
+Time, energy and what costs money by the hour or the kilowatt-hour pass by themselves: no step has a price in them, and
+the run looks at their limits again and again (`Meter.time_left`, `Meter.over`).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, repeat
 from math import floor
+from typing import TYPE_CHECKING
 
 from ramify.errors import BudgetError
 from ramify.reward.protocol import ScoreUsage
@@ -24,7 +27,13 @@ from ramify.search.node import FinishReason
 from ramify.search.stopping import StopReason
 from ramify.usage import RoleUsage, Usage
 
+from ..metering.machine import MOST_AGE_S, Account, MachineMeter
 from ..runtime.messages import StepResult
+from .grants import Grant, Held, StepInFlight
+
+if TYPE_CHECKING:
+    # Prices need pydantic, whose import takes long.
+    from ramify.prices import Charge
 
 FINISH_SHARE = 1 / 8
 """Share of each limit that is withheld while no path has finished."""
@@ -32,69 +41,21 @@ FINISH_TOKENS = 64
 """Least number of tokens withheld, where the limit is large enough that this is at most half of it."""
 LEAST_SECONDS = 0.001
 """Time in which no step is worth starting: with no more of it left, a limit of time counts as reached."""
-_TOKEN_LIKE = ("generated_tokens", "total_tokens", "flops")
-
-
-@dataclass(eq=False, slots=True)
-class Grant:
-    """Permission to write `children` steps which together may generate `tokens` tokens.
-
-    `tokens` is one allowance that all steps draw on, so that short steps leave more to long ones. 0 children: nothing
-    can be afforded now. `limit` is the limit that left fewer tokens than the steps may need, None if none did.
-
-    `inputs` is what the policy is expected to read for each of the steps, empty if nothing.
-
-    `children` and `tokens` count down as steps are settled; `written` and `written_tokens` are those of the remaining
-    steps that are in the usage already, and `input_tokens` is what is to be read for the others.
-    """
-
-    children: int
-    tokens: int
-    max_step_tokens: int
-    limit: StopReason | None
-    inputs: tuple[int, ...] = ()
-    input_tokens: int = 0
-    written: int = 0
-    written_tokens: int = 0
-
-
-@dataclass(slots=True)
-class _Step:
-    """A step in flight, and what it has generated once it is written."""
-
-    grant: Grant
-    input_tokens: int
-    generated_tokens: int = 0
-
-
-@dataclass(slots=True)
-class _Held:
-    """What open grants hold, in whole units: steps and tokens to be written, steps and tokens to be scored."""
-
-    nodes: int = 0
-    tokens: int = 0
-    input_tokens: int = 0
-    scored_nodes: int = 0
-    scored_tokens: int = 0
-
-    def add(self, grant: Grant, sign: int) -> None:
-        """Hold what is outstanding of a grant, or give it back with `sign` -1."""
-        bound = min(grant.tokens, grant.children * grant.max_step_tokens)
-        self.nodes += sign * (grant.children - grant.written)
-        self.tokens += sign * max(0, bound - grant.written_tokens)
-        self.input_tokens += sign * grant.input_tokens
-        self.scored_nodes += sign * grant.children
-        self.scored_tokens += sign * bound
+LOOK_S = 0.1
+"""Seconds between two looks at a limit of energy or cost."""
+_TOKEN_LIKE = ("generated_tokens", "total_tokens", "flops", "cost")
 
 
 class Meter:
     """Usage, limits and reservations of one run; it has one owner and no lock.
 
     `price` foresees the cost of steps. `clock` returns seconds from any origin. `min_step_tokens` is the least that a
-    step is worth starting with: a grant has at least so many tokens for each child.
+    step is worth starting with: a grant has at least so many tokens for each child. `machine` measures energy and the
+    time of the machine, None for neither; `charge` gives the cost of tokens and of the machine, None without prices.
 
     Raises:
-        BudgetError: if FLOPs are limited but the policy's FLOPs per token are unknown, or `min_step_tokens` is below 1.
+        BudgetError: if a limit cannot be checked: FLOPs of a policy of unknown size, energy that nothing measures, cost
+            without prices; or if `min_step_tokens` is below 1.
     """
 
     def __init__(
@@ -104,10 +65,15 @@ class Meter:
         *,
         clock: Callable[[], float] = time.monotonic,
         min_step_tokens: int = 1,
+        machine: MachineMeter | None = None,
+        charge: Charge | None = None,
     ) -> None:
         self.budget = budget
-        self.price = price or TokenPrice()
-        _check_price(budget, self.price)
+        price = price or TokenPrice()
+        self.price = price if charge is None else charge.foreseen(price)
+        self._machine = machine
+        self._charge = charge
+        self._check_limits(budget)
         if min_step_tokens < 1:
             raise BudgetError(f"min_step_tokens is {min_step_tokens}; give 1 or more")
         self.nodes = 0
@@ -118,6 +84,7 @@ class Meter:
         """The limit that first cut a step short, None if all steps had the tokens that they were to have."""
         self._clock = clock
         self._min_step_tokens = min_step_tokens
+        self._account: Account | None = None
         self._policy = RoleUsage()
         self._reward = RoleUsage()
         self._started_s: float | None = None
@@ -125,19 +92,32 @@ class Meter:
         self._first_token_s: float | None = None
         self._prompts = (0, 0)
         self._unread_prompts = (0, 0)
-        self._held = _Held()
-        self._steps: dict[int, _Step] = {}
+        self._held = Held()
+        self._steps: dict[int, StepInFlight] = {}
         self._finished = self._finishing = False
 
     # Usage
 
     def start(self) -> None:
-        """Start the clock."""
+        """Start the clock, and the account of the machine."""
         self._started_s = self._clock()
+        if self._machine is not None:
+            self._account = self._machine.open(self._work)
 
     def stop(self) -> None:
-        """Stop the clock; later results are counted but take no time."""
+        """Stop the clock, and close the account; later results are counted but take no time and no energy."""
         self._stopped_s = self._clock()
+        self.close()
+
+    def close(self) -> None:
+        """Close the account of the machine; it is there that a run which was cancelled ends."""
+        if self._account is not None:
+            self._account.close()
+
+    def _work(self) -> float:
+        """Return what the models have worked so far: FLOPs, or tokens of models of unknown size."""
+        tokens = self._policy.evaluated_tokens + self._reward.evaluated_tokens
+        return self._policy.flops + self._reward.flops or float(tokens)
 
     @property
     def seconds(self) -> float:
@@ -147,13 +127,27 @@ class Meter:
         return (self._clock() if self._stopped_s is None else self._stopped_s) - self._started_s
 
     def usage(self) -> Usage:
-        """Return what has been used so far."""
+        """Return what has been used so far; energy and the machine's time as of the last reading."""
+        account, joules = self._account, None
+        if account is not None:
+            limited = self.budget.joules is not None or self.budget.cost is not None
+            account.refresh(LOOK_S if limited else MOST_AGE_S)
+            joules = account.joules
         return Usage(
             policy=self._policy,
             reward=self._reward,
             seconds=self.seconds,
             time_to_first_token_s=self._first_token_s,
+            energy_j=joules,
+            energy_source=None if account is None else account.source,
+            cost=None if self._charge is None else self._cost(self._charge, joules),
+            currency=None if self._charge is None else self._charge.prices.currency,
         )
+
+    def _cost(self, charge: Charge, joules: float | None) -> float:
+        machine_s = self.seconds if self._account is None else self._account.machine_s
+        tokens = charge.policy.cost(self._policy) + charge.reward.cost(self._reward)
+        return tokens + charge.prices.machine_cost(machine_s, joules)
 
     @property
     def prompt_tokens(self) -> int:
@@ -247,7 +241,7 @@ class Meter:
     def begin(self, grant: Grant, nodes: Sequence[int]) -> None:
         """Note which steps are being written under a grant, one for each of its children, in their order."""
         for node, input_tokens in zip(nodes, grant.inputs or repeat(0), strict=False):
-            self._steps[node] = _Step(grant, input_tokens)
+            self._steps[node] = StepInFlight(grant, input_tokens)
 
     def settle(self, node: int) -> None:
         """Free what is still reserved for a written step; call it when no model has to read the step any more.
@@ -269,10 +263,18 @@ class Meter:
         """Set other limits; what was used and reserved stays.
 
         Raises:
-            BudgetError: if FLOPs are limited but the policy's FLOPs per token are unknown.
+            BudgetError: if a limit cannot be checked.
         """
-        _check_price(budget, self.price)
+        self._check_limits(budget)
         self.budget = budget
+
+    def _check_limits(self, budget: Budget) -> None:
+        if budget.flops is not None and not self.price.policy_flops:
+            raise BudgetError("FLOPs are limited but the model's size is unknown; limit tokens instead")
+        if budget.joules is not None and (self._machine is None or self._machine.source is None):
+            raise BudgetError("energy is limited and nothing measures it here; give watts to estimate it")
+        if budget.cost is not None and self._charge is None:
+            raise BudgetError("the cost is limited and there are no prices; give a file of prices")
 
     def note_finished(self) -> None:
         """Record that a path has finished, so that nothing needs to be withheld any more."""
@@ -292,6 +294,12 @@ class Meter:
                 return usage.flops
             case "seconds":
                 return usage.seconds
+            case "joules":
+                # A limit that cannot be checked any more counts as reached.
+                lost = usage.energy_j is None and self._account is not None
+                return (self.budget.joules if lost else usage.energy_j) or 0.0
+            case "cost":
+                return usage.cost or 0.0
             case _:
                 return self.nodes
 
@@ -315,6 +323,40 @@ class Meter:
                 return StopReason(f"budget_{name}")
         return None
 
+    def time_left(self) -> float | None:
+        """Return the seconds until the limits that pass by themselves have to be looked at again, None without one.
+
+        0.0 if no time, energy or money is left for ordinary work.
+        """
+        passing = self._passing()
+        if any(self._available(name, in_flight=False) <= 0 for name in passing):
+            return 0.0
+        waits = [self.seconds_left(), LOOK_S if passing else None]
+        return min((each for each in waits if each is not None), default=None)
+
+    def reached(self) -> StopReason:
+        """Return the limit that let `time_left` be 0.0."""
+        found = (name for name in self._passing() if self._available(name, in_flight=False) <= 0)
+        return StopReason(f"budget_{next(found, 'seconds')}")
+
+    def time_to_cut(self) -> float | None:
+        """Return the seconds until the whole of these limits has to be looked at again, None without one.
+
+        0.0 if one is used up, so that even the step that finishes a path is cut.
+        """
+        passing, limit = self._passing(), self.budget.seconds
+        if any(self.used(name) >= getattr(self.budget, name) for name in passing):
+            return 0.0
+        waits = [None if limit is None else max(0.0, limit - self.seconds), LOOK_S if passing else None]
+        return min((each for each in waits if each is not None), default=None)
+
+    def _passing(self) -> list[str]:
+        """Return the limits of energy, and of money that time or energy costs."""
+        found = [] if self.budget.joules is None else ["joules"]
+        if self.budget.cost is not None and self._charge is not None and self._charge.prices.passes:
+            found.append("cost")
+        return found
+
     def seconds_left(self) -> float | None:
         """Return the seconds until ordinary work must stop, 0.0 if it must now, None without a limit of time.
 
@@ -330,15 +372,15 @@ class Meter:
         """Return how much of a limit is kept for finishing a path, in its own unit.
 
         Of tokens and FLOPs an eighth of what the prompts leave, or the price of 64 tokens where that is more but at
-        most half; of time an eighth; of nodes one. 0 without the limit, once a path has finished, and when the run is
-        finishing.
+        most half; of time and energy an eighth; of nodes one. 0 without the limit, once a path has finished, and when
+        the run is finishing.
         """
         limit = getattr(self.budget, name)
         if limit is None or self._finished or self._finishing:
             return 0.0
         if name == "nodes":
             return 1.0
-        if name == "seconds":
+        if name in ("seconds", "joules"):
             return 0.0 if self.alone else limit * FINISH_SHARE
         free = max(0.0, limit - self._price_of_prompts(name, self._prompts))
         per_token, per_node = self.price.step(name)
@@ -369,6 +411,8 @@ class Meter:
         if name == "nodes":
             return self._available(name, in_flight=False) >= 1
         per_token, per_node = self.price.step(name)
+        if not per_token:
+            return self._available(name, in_flight=False) > 0
         return self._available(name, in_flight=False) >= self._min_step_tokens * per_token + per_node
 
     def _grant(self, children: int, max_step_tokens: int, expected_tokens: int, input_tokens: Sequence[int]) -> Grant:
@@ -388,11 +432,12 @@ class Meter:
         `inputs[n]` is what the policy is expected to read for the first n children.
         """
         limit: StopReason | None = None
-        if self.budget.seconds is not None and not self._affords_one("seconds"):
+        limits = [name for name in _TOKEN_LIKE if getattr(self.budget, name) is not None and self.price.step(name)[0]]
+        unpriced = [name for name in ("seconds", "joules", "cost") if getattr(self.budget, name) and name not in limits]
+        if not all(self._affords_one(name) for name in unpriced):
             return 0, 0, limit
         if self.budget.nodes is not None:
             children = min(children, max(0, floor(self._available("nodes", in_flight=True))))
-        limits = [name for name in _TOKEN_LIKE if getattr(self.budget, name) is not None]
         room = {name: self._available(name, in_flight=True) for name in limits}
         expected_tokens = max(expected_tokens, self._min_step_tokens)
         for name in limits:
@@ -416,8 +461,3 @@ class Meter:
         while inputs[most] and most * (tokens * per_token + per_node) + inputs[most] * per_input > room:
             most -= 1
         return most
-
-
-def _check_price(budget: Budget, price: TokenPrice) -> None:
-    if budget.flops is not None and not price.policy_flops:
-        raise BudgetError("FLOPs are limited but the model's size is unknown; limit tokens instead")

@@ -14,7 +14,7 @@ from ramify.search.strategy import Expansion, Strategy
 from ramify.search.tree import SearchTree
 
 from ..runtime.messages import AnswerGrammar, StepRequest, Turn
-from .meter import Grant
+from .grants import Grant
 from .thoughts import Thoughts
 
 ANSWER_RESERVE = 160

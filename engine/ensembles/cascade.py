@@ -12,10 +12,11 @@ from ramify.answers.checkers import DEFAULT_CHECK
 from ramify.answers.similarity import mean_similarities
 from ramify.errors import UsageError
 from ramify.problem import Problem
-from ramify.search.votes import VoteRule, majority_posterior
+from ramify.search.votes import VoteRule
 from ramify.solution import Solution
 
 from ..engine import Engine
+from ..planning.risk import posterior
 from .vote_pooling import pool
 
 
@@ -78,12 +79,7 @@ def certainty(solution: Solution) -> float:
             if len(texts) > 1 and solution.answer in texts
             else 0.0
         )
-    sizes = solution.vote_counts()
-    own = next((each.votes for each in solution.candidates if each.answer == solution.answer), 0)
-    if solution.answer is None or not own:
-        return 0.0
-    sizes.remove(own)
-    return majority_posterior(own, max(sizes, default=0))
+    return posterior(solution)
 
 
 def _check(engines: Sequence[Engine]) -> None:

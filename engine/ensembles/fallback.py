@@ -54,8 +54,11 @@ class Fallback:
             raise UsageError(f"the confidence is {self.confidence}", "use a number above 0, up to 1")
 
     def is_needed(self, solution: Solution) -> bool:
-        """Return whether the certainty of the first model's answer is below the confidence."""
-        return certainty(solution) < self.confidence
+        """Return whether the certainty of the first model's answer is below the confidence.
+
+        Of a search with a risk it is needed if the answer is not sure at that risk.
+        """
+        return solution.not_sure if solution.risk is not None else certainty(solution) < self.confidence
 
     def at(self, model: str | Path) -> Fallback:
         """Return the same with another name for the model."""
@@ -68,7 +71,7 @@ class Fallback:
     def settled(self, first: Solution, second: Solution) -> Solution:
         """Return the second model's solution, the first one's if the second has no answer; usage of both."""
         decided = second.answer is not None
-        chosen = replace(second if decided else first, usage=first.usage + second.usage)
+        chosen = replace(second if decided else first, usage=first.usage + second.usage, risk=first.risk)
         return self._labelled(chosen, first, asked=True, decided=decided)
 
     def missed(self, first: Solution, error: RamifyError, usage: Usage | None = None) -> Solution:
@@ -77,9 +80,9 @@ class Fallback:
         `usage` None means that the second model was not started.
 
         Raises:
-            RamifyError: `error` itself, if the first model has no answer either.
+            RamifyError: `error` itself, if the first model has no answer either, not even one that is not sure.
         """
-        if first.answer is None:
+        if first.answer is None and not first.not_sure:
             raise error
         kept = first if usage is None else replace(first, usage=first.usage + usage)
         note = f"{self.model} could not be asked ({error.message}), so the answer is the first model's"

@@ -147,18 +147,24 @@ def published_folder() -> Path:
     return _bundled_folder().parent / "rewards"
 
 
-def profile_path(policy: str, reward: str | None) -> Path | None:
+def profile_path(policy: str, reward: str | None, prefix: str = "") -> Path | None:
     """Return the bundled profile of a policy with a reward, None if there is none; quantizations share one.
 
-    Signs that are no part of a plain file name are written as a hyphen: `demo-m+head-demo-l-arithmetic-exact.json`.
+    `prefix` is "risk-" for that of `--risk`. Signs that are no part of a plain file name are written as a hyphen:
+    `demo-m+head-demo-l-arithmetic-exact.json`.
     """
+    path = _bundled_folder().parent / "profiles" / profile_name(policy, reward, prefix)
+    return path if path.is_file() else None
+
+
+def profile_name(policy: str, reward: str | None, prefix: str = "") -> str:
+    """Return the name of the file of a profile; see `profile_path`."""
     names = [
         _UNSAFE.sub("-", _QUANTIZED.sub("", each).removeprefix("ramify-"))
         for each in (policy, reward)
         if each is not None
     ]
-    path = _bundled_folder().parent / "profiles" / ("+".join(names) + ".json")
-    return path if path.is_file() else None
+    return prefix + "+".join(names) + ".json"
 
 
 def _pulled(text: str) -> ModelRef:

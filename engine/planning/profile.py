@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,8 +22,9 @@ from ..library.catalog import profile_path
 PROFILE_VERSION = 1
 PROBE_PATHS = 4
 """Whole paths that tell how hard a problem looks."""
-Unit = Literal["generated_tokens", "total_tokens", "flops", "seconds", "nodes"]
-UNITS: tuple[Unit, ...] = ("generated_tokens", "total_tokens", "flops", "seconds", "nodes")
+Unit = Literal["generated_tokens", "total_tokens", "flops", "seconds", "nodes", "joules", "cost"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
+"""Costs that a profile may have; energy and money only where they were known."""
 
 
 class Cost(BaseModel):
@@ -38,9 +39,12 @@ class Cost(BaseModel):
 class Point(BaseModel):
     """One strategy as measured. `strategy` is its configuration; costs are for one problem, reward model included.
 
+    `energy_source` and `currency` say what joules and cost are, None where there are none.
+
     `fitted` is the accuracy after isotonic regression over the widths of one strategy: more compute of the same kind
     is taken not to hurt, which evens out the luck of single measurements. `outcomes` has a character for each problem,
-    in the calibration's order: 1 for right, 0 for wrong; empty if they were not kept.
+    in the calibration's order: 1 for right, 0 for wrong; empty if they were not kept. `posteriors` are those of the
+    votes in the same order, by which `--risk` finds its threshold; empty if they were not kept.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +55,9 @@ class Point(BaseModel):
     fitted: float = Field(ge=0, le=1)
     costs: dict[Unit, Cost]
     outcomes: str = Field(default="", pattern="^[01]*$")
+    posteriors: tuple[float, ...] = ()
+    energy_source: str | None = None
+    currency: str | None = None
 
     @property
     def accuracy(self) -> float:
@@ -85,9 +92,13 @@ class Profile(BaseModel):
     difficulty: tuple[float, ...] = ()
 
     def front(self, unit: Unit) -> tuple[Point, ...]:
-        """Return the points that no other beats at the same mean cost or less, cheapest first."""
+        """Return the points that no other beats at the same mean cost or less, cheapest first.
+
+        Points whose cost in this unit is not known are left out.
+        """
         kept = list[Point]()
-        for point in sorted(self.points, key=lambda each: (each.costs[unit].mean, -each.fitted)):
+        known = (point for point in self.points if unit in point.costs)
+        for point in sorted(known, key=lambda each: (each.costs[unit].mean, -each.fitted)):
             if not kept or point.fitted > kept[-1].fitted:
                 kept.append(point)
         return tuple(kept)
@@ -96,6 +107,9 @@ class Profile(BaseModel):
         """Return the point with the highest fitted accuracy that nine of ten problems finish within the budget.
 
         Of equals the cheapest in FLOPs; the cheapest of all if nothing fits.
+
+        Raises:
+            UsageError: if a limit is in a unit that was not measured.
         """
         fitting = self.fitting(budget)
         if not fitting:
@@ -103,13 +117,28 @@ class Profile(BaseModel):
         return min(fitting, key=lambda point: (-point.fitted, point.costs["flops"].mean))
 
     def fitting(self, budget: Budget) -> list[Point]:
-        """Return the points that nine of ten problems finish within the budget."""
+        """Return the points that nine of ten problems finish within the budget.
+
+        Raises:
+            UsageError: if a limit is in a unit that was not measured.
+        """
         limits: dict[Unit, float] = {unit: limit for unit in UNITS if (limit := getattr(budget, unit)) is not None}
+        for unit in limits:
+            if not all(unit in point.costs for point in self.points):
+                raise UsageError(
+                    f"the profile was measured without {unit}, which the budget limits",
+                    "measure one with `ramify calibrate --watts` or `--prices`, or choose a strategy",
+                )
         return [point for point in self.points if all(point.costs[unit].p90 <= limit for unit, limit in limits.items())]
 
     def save(self, path: Path) -> None:
         """Write the profile as JSON."""
-        write_text(path, json.dumps(self.model_dump(), indent=1) + "\n", private=False)
+        data = self.model_dump()
+        for point in data["points"]:
+            for name in ("posteriors", "energy_source", "currency"):
+                if not point[name]:
+                    del point[name]
+        write_text(path, json.dumps(data, indent=1) + "\n", private=False)
 
 
 def load_profile(path: Path) -> Profile:
@@ -138,6 +167,21 @@ def profile_for(policy: str, reward: str | None, path: str | None = None) -> Pro
         raise UsageError(
             f"there is no profile of {policy} with {reward or 'no reward model'}",
             "measure one with `ramify calibrate` and name it as the profile, or choose a strategy",
+        )
+    return load_profile(found)
+
+
+def risk_profile_for(policy: str, reward: str | None, path: str | None = None) -> Profile:
+    """Return the profile with posteriors in the file `path`; None means the bundled one of these models.
+
+    Raises:
+        UsageError: if there is none, or the file cannot be read.
+    """
+    found = profile_path(policy, reward, "risk-") if path is None else Path(path)
+    if found is None:
+        raise UsageError(
+            f"no risk was calibrated for {policy} with {reward or 'no reward model'}",
+            "measure it with `ramify calibrate` and name the file with --profile",
         )
     return load_profile(found)
 

@@ -16,6 +16,7 @@ from ramify.sampling_params import TokenSampling
 from ramify.tools.forms import CallForm
 from ramify.tools.tool import Tool
 
+from ..metering.plan import Place
 from ..runtime.decode.step_text import open_block, open_call
 from ..runtime.messages import SLOW_PARAMETERS, StepRequest, StepResult, Turn
 from ..runtime.serve.loaded_model import LoadedModel
@@ -41,6 +42,11 @@ class LlamaPolicy:
     def parameters(self) -> int:
         """Number of weights that each token is multiplied with."""
         return self.model.info.token_parameters
+
+    @property
+    def place(self) -> Place:
+        """Where the model runs."""
+        return "gpu" if self.model.info.offloaded else "processor"
 
     @property
     def sampling(self) -> TokenSampling:

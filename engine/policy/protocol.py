@@ -17,6 +17,7 @@ from ramify.errors import UsageError
 from ramify.tools.forms import CallForm
 from ramify.tools.tool import Tool
 
+from ..metering.plan import Place
 from ..runtime.messages import StepRequest, StepResult, Turn
 from ..runtime.serve.rates import Rates
 
@@ -249,6 +250,16 @@ class TellsRates(Protocol):
     @property
     def workers(self) -> int:
         """Number of workers that write steps side by side."""
+        ...
+
+
+@runtime_checkable
+class TellsPlace(Protocol):
+    """A policy that can tell where its model runs, which decides what its energy is measured by."""
+
+    @property
+    def place(self) -> Place:
+        """The processor, GPUs of this machine, or a server."""
         ...
 
 

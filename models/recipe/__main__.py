@@ -16,6 +16,11 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = Recipe(options.work, options.models, options.threads)
     policies = (options.policy,) if options.policy else tuple(POLICIES)
+    if options.stage == "distill":
+        recipe.distill(
+            options.policy or "s", tuple(options.sources), problems=options.problems, measured=options.measured
+        )
+        return
     if options.stage in ("tokenizer", "all"):
         recipe.tokenizer()
     for name in policies:
@@ -36,9 +41,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ramify.models.recipe", description=__doc__)
-    stages = ("tokenizer", "train", "export", "evaluate", "label", "prm", "cards", "all")
+    stages = ("tokenizer", "train", "export", "evaluate", "label", "prm", "cards", "distill", "all")
     parser.add_argument("stage", choices=stages, help="what to do; every stage can be repeated or resumed")
     parser.add_argument("--policy", choices=sorted(POLICIES), help="only this policy (for prm: the one to start as)")
+    parser.add_argument(
+        "--from", dest="sources", type=Path, nargs="+", default=(), metavar="RUN",
+        help="run folders to distill from (default: new searches)",
+    )  # fmt: skip
+    parser.add_argument("--problems", type=int, help="training problems to search for distill")
+    parser.add_argument("--measured", type=int, help="problems that distill measures on")
     parser.add_argument("--tokens", type=int, help="length of training instead of the recipe's own")
     parser.add_argument("--labels", type=Path, nargs="+", help="label files for prm (default: those of label)")
     parser.add_argument("--work", type=Path, default=Path("build/recipe"), help="checkpoints, data and figures")

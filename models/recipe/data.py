@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +64,17 @@ def load_shard(
         tokens, ends, taught = stored["tokens"], stored["ends"], stored["taught"]
     starts = np.concatenate([[0], ends[:-1]])
     return [_row(tokens[a:b], taught[a:b]) for a, b in zip(starts, ends, strict=True)]
+
+
+def solution_rows(pairs: Sequence[tuple[str, str]], tokenizer: Tokenizer) -> list[Row]:
+    """Return the rows of questions and their solutions, of which the solutions are learned."""
+    examples = [solution_example(question, solution) for question, solution in pairs]
+    prompts = tokenizer.encode_batch([each.prompt for each in examples])
+    written = tokenizer.encode_batch([each.written for each in examples])
+    return [
+        _row(np.array(a.ids + b.ids, np.uint16), np.arange(len(a.ids) + len(b.ids)) >= len(a.ids))
+        for a, b in zip(prompts, written, strict=True)
+    ]
 
 
 def batches(rows: list[Row], tokens_each: int, seed: int) -> Iterator[Batch]:

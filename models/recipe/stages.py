@@ -21,6 +21,7 @@ from ramify.training.labelling import LabelPlan
 
 from ..tasks.tasks import Task, label_stream
 from .cards import files_of, make_card, write_card
+from .distill import Distillation, DistillPlan
 from .evaluate import evaluate_policy, save_quality
 from .export import export_gguf, quantize
 from .network import Decoder
@@ -118,6 +119,13 @@ class Recipe:
         }
         found = {"training": training, "quality": asdict(quality), "shape": asdict(model.shape)}
         write_text(self.work / f"{reward}.quality.json", json.dumps(found, indent=2) + "\n", private=False)
+
+    def distill(self, name: str, sources: tuple[Path, ...] = (), **sizes: int | None) -> dict[str, Any]:
+        """Let a policy learn from searches, or go on, and measure it before and after; see `distill`."""
+        kind = prepare(self.threads)
+        plan = DistillPlan(**{key: value for key, value in sizes.items() if value is not None})
+        tokenizer = self._tokenizer(name)
+        return Distillation(self.work / "distill", self.weights, tokenizer, plan, sources).run(name, kind)
 
     def cards(self) -> None:
         """Write the cards of every model whose figures are in the work folder."""

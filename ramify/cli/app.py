@@ -21,6 +21,7 @@ COMMANDS = {
     "mcp": "Offer searches as a tool to programs that speak MCP.",
     "runs": "Show, replay, export and delete past searches.",
     "batch": "Solve a file of problems; report on the results.",
+    "export": "Make data sets for training of searches.",
     "grade": "Grade predictions against gold answers.",
     "calibrate": "Measure strategies for --strategy auto.",
     "bench": "Measure how accuracy grows with compute.",
@@ -40,7 +41,7 @@ ARGUMENTS = "ramify.arguments"
 """Name of the arguments of the command line in the `meta` of click's context."""
 
 EXAMPLE = 'ramify -m FILE.gguf --max-seconds 30s "What is 3 + 4?"'
-EXIT_CODES = "Exit code: 0 done, 1 bug, 2 usage, 3 model, 4 no answer, 5 failures, 130 Ctrl-C"
+EXIT_CODES = "Exit: 0 done, 1 bug, 2 usage, 3 model, 4 no answer, 5 failed, 6 unsure, 130 ^C"
 
 
 class RootGroup(click.Group):

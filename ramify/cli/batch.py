@@ -19,7 +19,7 @@ from .config import without_unfit_defaults
 from .exits import Finished
 from .help import GroupedCommand
 from .option_types import COUNT, COUNT_RANGE, FieldMap
-from .options import SearchPlan, fallback_from, fallback_options, reward_note, search_options
+from .options import SearchPlan, fallback_from, fallback_options, reward_note, risk_option, search_options
 from .runs import export_ending, exported, tree_file_argument, tree_format_option, write_export
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def _with_input_options(command: Any) -> Any:
 @click.option("--actors", type=COUNT_RANGE, help="Engines on the cluster.  [default: one per GPU, or node]")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
 @search_options
+@risk_option
 @fallback_options
 def run(source: str, out: Path, quiet: bool, **options: Any) -> None:
     """Solve the problems in IN, a .jsonl, .csv, .tsv or .parquet file, or - for stdin.
@@ -273,7 +274,7 @@ def _config(plan: SearchPlan, options: dict[str, Any], *, command: tuple[str, ..
     return BatchConfig(
         model=plan.model,
         reward=reward,
-        engine=EngineConfig(**plan.engine_options),
+        engine=EngineConfig(profile=plan.profile, **plan.engine_options),
         strategy=plan.strategy(has_reward=reward is not None),
         run=RunConfig(**plan.run_options),
         fallback=fallback_from(options),

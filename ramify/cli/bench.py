@@ -102,6 +102,8 @@ def bench() -> None:
     "--parallel", type=COUNT_RANGE, help="Settings measured at a time.  [default: a processor for each; with a file: 1]"
 )
 @setting_option("threads", help="Threads of each setting.", unset="an equal share")
+@setting_option("prices", help="Prices, a TOML file, for plots against money.")
+@setting_option("watts", help="Power of the machine, for plots against energy where it cannot be measured.")
 @click.option("--plan", "plan_only", is_flag=True, help="Only say what there is to do and what it will cost.")
 @click.option(
     "--from",

@@ -14,10 +14,12 @@ from .option_types import COUNT, WIDTHS, WORDS
 from .options import setting_option
 
 if TYPE_CHECKING:
-    from ramify.engine.planning.profile import Point, Profile
+    from ramify.engine.planning.profile import Point, Profile, Unit
 
     from ..problem import Problem
 
+PLOTTED = ("flops", "generated_tokens", "total_tokens", "seconds", "joules", "cost")
+"""Costs that the table and the plot can have."""
 STRATEGIES = "greedy,majority,weighted,best-of-n,rebase,beam,dvts,particle,mcts"
 
 
@@ -35,6 +37,16 @@ STRATEGIES = "greedy,majority,weighted,best-of-n,rebase,beam,dvts,particle,mcts"
     "--widths", type=WIDTHS, default="2,4,8,16,32", show_default=True, help="Numbers of paths, joined with commas."
 )
 @setting_option("threads")
+@setting_option("prices")
+@setting_option("watts")
+@click.option("--plot", type=click.Path(path_type=Path), help="Image of accuracy against a cost, .png, .svg or .pdf.")
+@click.option(
+    "--plot-cost",
+    type=click.Choice(PLOTTED),
+    default="flops",
+    show_default=True,
+    help="The cost of --plot and the table.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Profile to be written, a .json file.")
 def calibrate(**options: Any) -> None:
     """Measure strategies on problems with known answers and write a profile for --strategy auto."""
@@ -43,12 +55,20 @@ def calibrate(**options: Any) -> None:
     from ramify.engine.planning.profile import load_profile
 
     out: Path = options["out"]
+    picture: Path | None = options["plot"]
+    if picture is not None:
+        _check_plot(picture)
     known = load_profile(out) if is_file(out) else None
     problems, source = _problems(options)
     with terminal.owned_stdout():
         profile = anyio.run(_measure, options, problems, source, known)
     profile.save(out)
-    terminal.write(_table(profile))
+    unit = options["plot_cost"]
+    if not profile.front(unit):
+        raise UsageError(f"the profile has no {unit}", "measure with --watts or --prices into another --out")
+    terminal.write(_table(profile, unit))
+    if picture is not None:
+        _draw(profile, unit, picture)
 
 
 def _problems(options: dict[str, Any]) -> tuple[list[Problem], str]:
@@ -76,7 +96,8 @@ async def _measure(options: dict[str, Any], problems: list[Problem], source: str
         terminal.say(_line(point))
         so_far.save(options["out"])
 
-    async with Engine(model=options["model"], reward=reward, threads=options["threads"]) as engine:
+    settings = {name: options[name] for name in ("threads", "prices", "watts")}
+    async with Engine(model=options["model"], reward=reward, **settings) as engine:
         strategies = grid(
             options["strategies"],
             options["widths"],
@@ -90,19 +111,65 @@ async def _measure(options: dict[str, Any], problems: list[Problem], source: str
 
 def _line(point: Point) -> str:
     costs = point.costs
-    return (
-        f"{_name(point)}: {point.right} of {point.problems} right, "
-        f"{costs['generated_tokens'].mean:,.0f} tokens, {costs['flops'].mean:.3g} FLOPs"
-    )
+    parts = [
+        f"{_name(point)}: {point.right} of {point.problems} right",
+        f"{costs['generated_tokens'].mean:,.0f} tokens",
+        f"{costs['flops'].mean:.3g} FLOPs",
+    ]
+    parts += [f"{costs[unit].mean:.3g} {_unit_text(point, unit)}" for unit in ("joules", "cost") if unit in costs]
+    return ", ".join(parts)
 
 
-def _table(profile: Profile) -> str:
-    rows = ["FLOPs      accuracy  fitted  strategy"]
+def _unit_text(point: Point, unit: Unit) -> str:
+    """Return the name of a cost, with what measured energy or the currency of money."""
+    if unit == "joules":
+        return f"joules ({point.energy_source})"
+    return point.currency or unit if unit == "cost" else {"flops": "FLOPs"}.get(unit, unit)
+
+
+def _table(profile: Profile, unit: Unit) -> str:
+    front = profile.front(unit)
+    head = _unit_text(front[0], unit)
+    rows = [f"{head:<9}  accuracy  fitted  strategy"]
     rows += [
-        f"{point.costs['flops'].mean:<9.3g}  {point.accuracy:<8.3f}  {point.fitted:<6.3f}  {_name(point)}"
-        for point in profile.front("flops")
+        f"{f'{point.costs[unit].mean:.3g}':<{max(9, len(head))}}  {point.accuracy:<8.3f}  {point.fitted:<6.3f}  "
+        f"{_name(point)}"
+        for point in front
     ]
     return "\n".join(rows)
+
+
+def _check_plot(path: Path) -> None:
+    from ..plots import SUFFIXES, require_matplotlib
+
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path} is no image file", f"use one of {', '.join(SUFFIXES)}")
+    require_matplotlib("--plot needs")
+
+
+def _draw(profile: Profile, unit: Unit, path: Path) -> None:
+    """Draw the accuracy of each strategy against a cost, and the front of all."""
+    from ..plots import COLOURS, drawing, logarithmic_axis, new_figure, save_figure
+
+    known = [point for point in profile.points if unit in point.costs]
+    names = sorted({str(point.strategy["name"]) for point in known})
+    with drawing():
+        figure = new_figure(7.0, 4.5)
+        axes = figure.add_subplot()
+        for number, name in enumerate(names):
+            own = sorted((p for p in known if p.strategy["name"] == name), key=lambda p: p.costs[unit].mean)
+            axes.plot(
+                [p.costs[unit].mean for p in own], [p.accuracy for p in own],
+                label=name, marker="os^vD"[number // 6 % 5],
+                color=COLOURS[number % len(COLOURS)], markersize=4, linewidth=1,
+            )  # fmt: skip
+        costs = [point.costs[unit].mean for point in known if point.costs[unit].mean > 0]
+        if costs:
+            logarithmic_axis(axes, min(costs), max(costs))
+        axes.set(xlabel=f"{_unit_text(known[0], unit)} a problem", ylabel="accuracy", title=profile.policy)
+        axes.grid(visible=True, alpha=0.25)
+        axes.legend(fontsize="small")
+        save_figure(figure, path, option="--plot")
 
 
 def _name(point: Point) -> str:

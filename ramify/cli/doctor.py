@@ -81,6 +81,7 @@ def examine(*, run: bool, model: str) -> dict[str, Any]:
         report["run"] = _try_model(model)
         if "error" in report["run"]:
             trouble.append(report["run"]["error"])
+    report["energy"] = _energy()
     report["probes"] = _probes()
     report["problems"] = trouble
     return report
@@ -98,6 +99,7 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
     if "system_info" in library:
         yield f"            {library['system_info']}"
         yield f"            GPU offload: {'yes' if library['gpu_offload'] else 'no'}"
+    yield f"energy      {report['energy']}"
     yield from _describe_probes(report["probes"])
     yield f"models      {', '.join(report['bundled_models']) or 'none bundled'}; yours in {report['folders']['models']}"
     yield f"cache       {report['folders']['cache']}"
@@ -181,6 +183,24 @@ def _library() -> dict[str, Any]:
         }
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _energy() -> str:
+    """Return what the energy of searches is measured by, or why it is not."""
+    from ramify.engine.metering.counters import NvmlCounter, PowercapCounter, find_pynvml, visible_gpus
+
+    found = list[str]()
+    try:
+        PowercapCounter()
+        found.append("processor packages by powercap (rapl)")
+    except OSError as error:
+        found.append(f"not of the processor: {error.strerror or error}")
+    try:
+        NvmlCounter(find_pynvml(), visible_gpus())
+        found.append("GPUs by NVML")
+    except OSError as error:
+        found.append(f"not of GPUs: {error.strerror or error}")
+    return "; ".join(found)
 
 
 def _probes() -> list[dict[str, Any]]:

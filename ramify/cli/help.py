@@ -33,7 +33,7 @@ HELP_ALL = "--help-all"
 
 _EVERYTHING = "ramify.help_all"
 """Key in the `meta` of click's context: all options are to be shown."""
-_SEARCH_OPTIONS = ("strategy_extras", "fallback", "fallback_confidence")
+_SEARCH_OPTIONS = ("strategy_extras", "fallback", "fallback_confidence", "risk")
 """Options of a search that are no settings."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -73,6 +74,17 @@ FALLBACK_SETTINGS = (
 )
 """Settings of a second model for the questions on which the first is not sure; no defaults of the user's own."""
 
+RISK = Setting(
+    key="risk",
+    kind=NUMBER,
+    low=0,
+    high=1,
+    low_excluded=True,
+    metavar="SHARE",
+    help="Give no answer that is not sure: of those given at most this share is wrong, as calibrated.",
+)
+"""Setting of the risk of answers; no default of the user's own."""
+
 SAMPLING_KEYS = tuple(
     each.key
     for each in (*declared(SamplingParams), *declared(RunConfig))
@@ -82,7 +94,13 @@ SAMPLING_KEYS = tuple(
     and "thinking" not in each.key
 )
 """Settings of the sampling of paths, and the limits of steps and paths."""
-LOADING_KEYS = tuple(each.key for each in declared(EngineConfig) if each.option and each.group != "search")
+METERING_KEYS = ("prices", "watts")
+"""Settings by which searches have a cost and an energy."""
+LOADING_KEYS = tuple(
+    each.key
+    for each in declared(EngineConfig)
+    if each.option and each.group != "search" and each.key not in METERING_KEYS
+)
 """Settings with which models are loaded and prompted."""
 
 
@@ -154,6 +172,11 @@ def fallback_options(command: Decorated) -> Decorated:
     return command
 
 
+def risk_option(command: Decorated) -> Decorated:
+    """Add the option of a risk; the command takes it for `SearchPlan.from_options`."""
+    return setting_option(RISK)(command)
+
+
 def fallback_from(options: dict[str, Any]) -> Fallback | None:
     """Return the second model that the options name, None for none.
 
@@ -219,11 +242,50 @@ class SearchPlan:
                 "sampling": SamplingParams(**_given(SamplingParams, options)),
                 **({"stop": _rule(run["stop"])} if "stop" in run else {}),
                 **({"budget": Budget(**budget)} if budget else {}),
+                **({"risk": options["risk"]} if options.get("risk") is not None else {}),
             },
         )
         if plan.strategy_name is not None or plan.reward is None:
             plan.strategy(has_reward=plan.reward is not None)
+        plan.check_metering()
+        plan.check_risk()
         return plan
+
+    def check_risk(self) -> None:
+        """Check that answers can be given at a risk, as far as that goes without a model.
+
+        Raises:
+            UsageError: if nothing was calibrated, or settings do not go with a risk.
+        """
+        if "risk" not in self.run_options:
+            return
+        from ramify.engine.planning.profile import load_profile
+        from ramify.engine.planning.strategy_choice import AUTO
+
+        # The configuration says which settings do not go together.
+        RunConfig(**{name: self.run_options[name] for name in ("risk", "stop") if name in self.run_options})
+        if self.strategy_name == AUTO:
+            raise UsageError("the strategy auto has no calibrated risk", "name one that was calibrated")
+        if self.profile is not None and not any(each.posteriors for each in load_profile(Path(self.profile)).points):
+            raise UsageError(
+                f"{self.profile} was measured without posteriors", "measure it again with `ramify calibrate`"
+            )
+
+    def check_metering(self) -> None:
+        """Check that limits of energy and cost can be held, as far as that goes without a model.
+
+        Raises:
+            UsageError: if one cannot, or the file of prices cannot be read.
+        """
+        budget: Budget = self.run_options.get("budget", DEFAULT_BUDGET)
+        if budget.joules is None and budget.cost is None and "prices" not in self.engine_options:
+            return
+        from ramify.engine.loading import asks_server
+        from ramify.engine.metering.plan import check_before_loading
+        from ramify.engine.policy.remote.address import is_remote
+
+        config = EngineConfig(**self.engine_options)
+        check_before_loading(config, budget, self.model, remote=is_remote(self.model) or asks_server(self.reward))
 
     def strategy(self, *, has_reward: bool, width: int | None = None, temperature: float | None = None) -> Strategy:
         """Return the strategy, chosen by whether there is a reward model if none was named.

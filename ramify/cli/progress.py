@@ -112,6 +112,8 @@ def summary_line(solution: Solution) -> str:
     parts.append(f"{usage.policy.generated_tokens:,} tokens generated")
     parts.append(f"{usage.seconds:.1f} s")
     parts.append(f"{usage.tokens_per_s:,.0f} tokens/s")
+    if metered := usage.metered_text():
+        parts.append(metered)
     parts.append(str(solution.stop_reason).replace("_", " ") if solution.stop is None else solution.stop.reason)
     parts.append(f"seed {solution.seed}")
     return " · ".join(parts)

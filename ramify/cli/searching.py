@@ -93,7 +93,8 @@ async def search(
     so_far: list[Callable[[], Solution]] = []
     with interrupts.listening():
         on_loading = progress.loading(plan.model)
-        async with Engine(plan.model, plan.reward, on_loading=on_loading, **plan.engine_options) as engine:
+        opened = Engine(plan.model, plan.reward, on_loading=on_loading, profile=plan.profile, **plan.engine_options)
+        async with opened as engine:
             strategy = plan.strategy(
                 has_reward=engine.reward is not None, width=engine.default_width, temperature=engine.default_temperature
             )
@@ -162,7 +163,9 @@ async def _with_fallback(
     async def ask() -> Solution:
         on_loading = progress.loading(str(fallback.model))
         async with Engine(fallback.model, reward, config=settings, on_loading=on_loading) as engine:
-            return await _run_to_end(engine, problem, options, progress, begun)
+            # The second model's answers count as they are.
+            plain = {name: value for name, value in options.items() if name != "risk"}
+            return await _run_to_end(engine, problem, plain, progress, begun)
 
     with anyio.CancelScope() as asking:
         interrupts.soften(asking.cancel)

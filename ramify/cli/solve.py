@@ -7,20 +7,20 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import ExitCode, NoAnswer, RamifyError
+from ..errors import ExitCode, NoAnswer, NotSure, RamifyError
 from . import terminal
 from .config import save_option, without_unfit_defaults
 from .exits import Finished
 from .help import GroupedCommand
 from .option_types import TreeFile
-from .options import SearchPlan, engine_settings, fallback_from, fallback_options, search_options
+from .options import SearchPlan, engine_settings, fallback_from, fallback_options, risk_option, search_options
 from .progress import SearchProgress
 from .runs import keep_run, write_tree
 
@@ -36,6 +36,8 @@ _NEXT_STEPS = {
     "budget_flops": "raise --max-flops",
     "budget_seconds": "raise --max-seconds",
     "budget_nodes": "raise --max-nodes",
+    "budget_joules": "raise --max-joules",
+    "budget_cost": "raise --max-cost",
 }
 
 
@@ -53,6 +55,7 @@ _NEXT_STEPS = {
 @click.option("--messages", metavar="FILE", help="JSON file of a conversation, which QUESTION goes on with if given.")
 @click.option("--examples", metavar="FILE", help="Worked examples, JSON lines with question and answer.")
 @search_options
+@risk_option
 @fallback_options
 @click.option("--json", "as_json", is_flag=True, help="Write the whole solution as one JSON object.")
 @click.option(
@@ -142,6 +145,8 @@ def _solve(
         if solution is None or solution.answer is None:
             terminal.error("interrupted before any path finished")
         raise Finished(ExitCode.INTERRUPTED)
+    if solution is not None and solution.not_sure and solution.risk is not None:
+        raise not_sure(solution.risk)
     if solution is None or solution.answer is None:
         raise _no_answer(solution)
 
@@ -180,7 +185,7 @@ def _report(solution: Solution, progress: SearchProgress, *, as_json: bool) -> N
         terminal.write_json(solution.to_dict())
     elif solution.answer is not None:
         terminal.write(solution.answer)
-    elif solution.text.strip():
+    elif solution.text.strip() and not solution.not_sure:
         terminal.note("no path finished with an answer; this is the one that came furthest:")
         terminal.write(solution.text.strip())
     progress.summary(solution)
@@ -190,6 +195,22 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
     """Return the given options in plain JSON types."""
     plain = {name: value for name, value in options.items() if value is not None}
     return plain | {"strategy_extras": dict(options["strategy_extras"])}
+
+
+def not_sure(risk: Mapping[str, Any]) -> NotSure:
+    """Return the error of an answer that is not sure, from `Solution.risk`."""
+    found, needed = risk["posterior"], risk["threshold"]
+    why = (
+        f"its posterior is {found:.4f} and {needed:.4f} is needed"
+        if needed is not None and found < needed
+        else "the search was cut short"
+        if needed is not None
+        else f"{risk['calibration_problems']} calibration problems certify no threshold at this risk"
+    )
+    return NotSure(
+        f"not sure: at a risk of {risk['level']:g} no answer is given ({why})",
+        "add --fallback MODEL, allow a higher --risk, or calibrate on more problems",
+    )
 
 
 def _no_answer(solution: Solution | None) -> NoAnswer:

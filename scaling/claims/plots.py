@@ -1,4 +1,4 @@
-"""Plots of a scaling measurement: error against FLOPs and seconds, Pareto fronts, votes and noisy rewards."""
+"""Plots of a scaling measurement: error against FLOPs, seconds, energy and money, Pareto fronts, votes and noisy rewards."""
 
 from __future__ import annotations
 
@@ -26,8 +26,16 @@ COST_LABELS = {
     CostKind.ALL_FLOPS: "FLOPs a problem (policy and reward)",
     CostKind.POLICY_FLOPS: "FLOPs a problem (policy alone)",
     CostKind.SECONDS: "seconds a problem",
+    CostKind.JOULES: "joules a problem",
+    CostKind.MONEY: "money a problem",
 }
-FILE_NAMES = {CostKind.ALL_FLOPS: "all-flops", CostKind.POLICY_FLOPS: "policy-flops", CostKind.SECONDS: "seconds"}
+FILE_NAMES = {
+    CostKind.ALL_FLOPS: "all-flops",
+    CostKind.POLICY_FLOPS: "policy-flops",
+    CostKind.SECONDS: "seconds",
+    CostKind.JOULES: "joules",
+    CostKind.MONEY: "money",
+}
 SHOWN_BY_SECONDS = ("greedy", "majority", "rebase")
 """Strategies of the plot of accuracy against seconds."""
 ALL = "all"
@@ -126,7 +134,7 @@ def _strategies(axes: Any, cells: Sequence[Cell], policy: str, by: CostKind) -> 
         groups.setdefault(cell.label.strategy + judged, []).append(cell)
     for number, (name, members) in enumerate(sorted(groups.items())):
         _errors(axes, members, name, f"C{number % 10}", "os^vDP*X"[number // 10 % 8], by)
-    _finish(axes, f"{policy}: error against {'seconds' if by is CostKind.SECONDS else 'FLOPs'}", by)
+    _finish(axes, f"{policy}: error against {COST_LABELS[by].partition(' ')[0]}", by)
 
 
 def _fronts(axes: Any, cells: Sequence[Cell], by: CostKind) -> None:

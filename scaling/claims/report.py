@@ -119,6 +119,8 @@ def cell_to_dict(cell: Cell) -> dict[str, Any]:
         "policy_flops": float(cell.policy_flops.mean()),
         "reward_flops": float(cell.reward_flops.mean()),
         "seconds": cell.cost(CostKind.SECONDS) if cell.knows(CostKind.SECONDS) else None,
+        **({"joules": cell.cost(CostKind.JOULES)} if cell.knows(CostKind.JOULES) else {}),
+        **({"money": cell.cost(CostKind.MONEY)} if cell.knows(CostKind.MONEY) else {}),
         "right_seeds": ",".join(str(round(float(each) * cell.seeds)) for each in cell.right),
     }
 
@@ -169,6 +171,10 @@ def _size(name: str, found: Measurements) -> str:
             f" **With {len(found.problems)} problems this shows that everything works, not what is true**: the bands "
             "are far too wide."
         )
+    if found.energy_sources:
+        text += f" Joules are by {', '.join(sorted(found.energy_sources))}."
+    if found.currencies:
+        text += f" Money is in {', '.join(sorted(found.currencies))}."
     if found.left_out:
         text += f" {len(found.left_out)} settings are not complete and left out."
     return text

@@ -22,7 +22,7 @@ SOLVE_OPTIONS = [
     "--reward", "--reward-spec", "--save", "--save-tree", "--seed", "--step-format", "--stop", "--strategy",
     "--strategy-option", "--examples", "--messages", "--repeat-penalty",
     "--frequency-penalty", "--presence-penalty", "--stop-text", "--thinking", "--reward-thoughts",
-    "--answer-schema", "--draft", "--help-all",
+    "--answer-schema", "--draft", "--help-all", "--max-cost", "--max-joules", "--prices", "--risk", "--watts",
     "--max-thinking-tokens", "--thinking-extend", "--thinking-step-tokens", "--thinking-probes",
     "--tools", "--max-tool-calls", "--max-run-tool-calls", "--tool-seconds",
     "--temperature", "--threads", "--top-k", "--top-p", "--tree-temperature", "--width",
@@ -36,6 +36,7 @@ COMMANDS = [
     "mcp",
     "runs",
     "batch",
+    "export",
     "grade",
     "calibrate",
     "bench",
@@ -53,7 +54,7 @@ def test_root_help_lists_the_commands(ramify):
     assert (result.code, result.err) == (0, "")
     assert re.findall(r"^  ([a-z]+) {2,}", result.out, re.MULTILINE) == COMMANDS
     text = " ".join(result.out.split())
-    assert "Exit code: 0 done, 1 bug, 2 usage, 3 model, 4 no answer, 5 failures, 130 Ctrl-C" in text
+    assert "Exit: 0 done, 1 bug, 2 usage, 3 model, 4 no answer, 5 failed, 6 unsure, 130 ^C" in text
 
 
 @pytest.mark.parametrize(("arguments", "lines"), [([], 24), (["solve"], 48)])

@@ -83,16 +83,25 @@ def test_the_default_options_are_the_default_configurations():
     assert RunConfig(**plan.run_options) == RunConfig()
 
 
-def test_each_option_reaches_its_configuration():
+def test_each_option_reaches_its_configuration(tmp_path):
     numbers = {"threads": 3, "pools": 2, "context_tokens": 512, "gpu_layers": 4, "main_gpu": 1, "workers": 2}
     words = {"kv_type": "q8_0", "isolation": "thread", "flash_attention": "on", "step_format": "line"}
     plan = SearchPlan.from_options(given(**numbers, **words))
     assert EngineConfig(**plan.engine_options) == EngineConfig(**numbers, **words)
-    limits = {"generated_tokens": 10, "total_tokens": 20, "flops": 1e9, "seconds": 5.0, "nodes": 7}
+    limits = {"generated_tokens": 10, "total_tokens": 20, "flops": 1e9, "seconds": 5.0, "nodes": 7, "joules": 9.0}
+    prices = tmp_path / "prices.toml"
+    prices.write_text("machine_hour = 1\n", "utf-8")
+    limits["cost"] = 0.5
     drawing = {"temperature": 0.5, "top_k": 3, "top_p": 0.9, "min_p": 0.1}
     lengths = {"seed": 4, "max_step_tokens": 5, "max_path_tokens": 6}
     plan = SearchPlan.from_options(
-        given(**{f"max_{name}": value for name, value in limits.items()}, **drawing, **lengths)
+        given(
+            **{f"max_{name}": value for name, value in limits.items()},
+            **drawing,
+            **lengths,
+            prices=str(prices),
+            watts=9.0,
+        )
     )
     expected = RunConfig(budget=Budget(**limits), sampling=SamplingParams(**drawing), **lengths)
     assert RunConfig(**plan.run_options) == expected

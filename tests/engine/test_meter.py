@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.engine.control.meter import Grant, Meter
+from ramify.engine.control.grants import Grant
+from ramify.engine.control.meter import Meter
 from ramify.engine.runtime.messages import StepResult
 from ramify.errors import BudgetError
 from ramify.reward.protocol import ScoreUsage

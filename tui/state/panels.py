@@ -97,7 +97,10 @@ _PRUNED = {
 
 @dataclass(frozen=True, slots=True)
 class UsedAmount:
-    """An amount that was used. `limit` None means that there is none; `kind` is tokens, flops, seconds, or nodes."""
+    """An amount that was used; `limit` None means that there is none.
+
+    `kind` is tokens, flops, seconds, nodes, joules, estimated joules, or the currency of a cost.
+    """
 
     label: str
     used: float
@@ -139,6 +142,11 @@ def used_amounts(view: RunView, seconds: float, *, uses_reward: bool = True) -> 
         found.append(UsedAmount("all tokens", generated + read + scored, limits["total_tokens"], "tokens"))
     if limits["nodes"] is not None:
         found.append(UsedAmount("steps", view.step_count, limits["nodes"], "nodes"))
+    if usage is not None and usage.energy_j is not None:
+        kind = "estimated joules" if usage.energy_source == "estimate" else "joules"
+        found.append(UsedAmount("energy", usage.energy_j, limits["joules"], kind))
+    if usage is not None and usage.cost is not None:
+        found.append(UsedAmount("cost", usage.cost, limits["cost"], usage.currency or ""))
     return sorted(found, key=lambda each: each.limit is None)
 
 
@@ -166,6 +174,10 @@ def amount_text(value: float, kind: str) -> str:
         return duration_text(value)
     if kind == "flops":
         return _scaled(value, ("", "k", "M", "G", "T", "P")) + "FLOP"
+    if kind in ("joules", "estimated joules"):
+        return _scaled(value, ("", "k", "M", "G")) + ("J" if kind == "joules" else "J (estimate)")
+    if kind not in ("tokens", "nodes"):
+        return f"{value:.3g} {kind}"
     return f"{round(value):,}" if value < 100_000 else _scaled(value, ("", "k", "M", "G"))
 
 
@@ -187,6 +199,8 @@ END_TEXTS = {
     "budget_flops": "compute limit",
     "budget_seconds": "time limit",
     "budget_nodes": "step limit",
+    "budget_joules": "energy limit",
+    "budget_cost": "cost limit",
 }
 """Reasons of a run's end in few words."""
 
@@ -200,7 +214,7 @@ def same_answer(one: str | None, other: str | None) -> bool:
     return one_line(one) == one_line(other) or make_checker(DEFAULT_CHECK).accepts_quickly(one, other) is True
 
 
-_LIMITS = ("generated_tokens", "total_tokens", "flops", "seconds", "nodes")
+_LIMITS = ("generated_tokens", "total_tokens", "flops", "seconds", "nodes", "joules", "cost")
 
 
 class Speed:

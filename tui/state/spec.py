@@ -231,6 +231,8 @@ _UNITS = {
     "max_flops": "flops",
     "max_seconds": "s",
     "max_nodes": "nodes",
+    "max_joules": "J",
+    "max_cost": "in cost",
 }
 _WORDS = {
     "": ("max_generated_tokens", 1.0),
@@ -248,6 +250,9 @@ _WORDS = {
     "h": ("max_seconds", TIMES["h"]),
     "nodes": ("max_nodes", 1.0),
     "steps": ("max_nodes", 1.0),
+    "j": ("max_joules", 1.0),
+    "kj": ("max_joules", 1e3),
+    "in cost": ("max_cost", 1.0),
 }
 
 
@@ -261,7 +266,7 @@ def _limit(part: str) -> tuple[str, float | int]:
     value = number * factor
     if not 0 < value < 1e18:
         raise UsageError(f"{part!r} is no budget", "give a number above 0")
-    return name, value if name in ("max_flops", "max_seconds") else int(value)
+    return name, value if name in ("max_flops", "max_seconds", "max_joules", "max_cost") else int(value)
 
 
 def _number(value: Any) -> str:

@@ -10,7 +10,10 @@ const UNITS = {
   flops: ["FLOPs", (run) => run.usage?.flops],
   seconds: ["seconds", (run) => run.usage?.seconds],
   nodes: ["steps", (run) => run.facts.steps],
+  joules: ["joules", (run) => run.usage?.energy_j],
+  cost: ["cost", (run) => run.usage?.cost],
 };
+const PLACES = { seconds: 1, cost: 6 };
 
 class Live {
   constructor(page, strategies) {
@@ -230,7 +233,7 @@ class Live {
       const limit = run.budget?.[unit];
       const used = read(run);
       if (limit == null) continue;
-      const text = `${number(used ?? 0, unit === "seconds" ? 1 : 0)} of ${number(limit, 1)}`;
+      const text = `${number(used ?? 0, PLACES[unit] ?? 0)} of ${number(limit, PLACES[unit] ?? 1)}`;
       this.bars.append(el("p", { class: "part" }, el("span", { class: "said", text: label }), bar((used ?? 0) / limit), el("span", { class: "count", text })));
     }
     if (!this.bars.childElementCount) this.bars.append(el("p", { class: "note", text: "no limits" }));

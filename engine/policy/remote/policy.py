@@ -17,6 +17,7 @@ from ramify.conversation import Conversation
 from ramify.errors import ModelLoadError, ModelUnreachable, RamifyError, UsageError
 from ramify.sampling_params import USUAL_SAMPLING, StepFormat, TokenSampling
 
+from ...metering.plan import Place
 from ..prompts.prompt_files import TEXT_PRESET, choose_preset
 from ..prompts.step_formats import choose_step_format, split_steps
 from .address import KEY_VARIABLES, RemoteAddress, check_sendable, key_from_environment, parse_address
@@ -126,6 +127,11 @@ class RemotePolicy:
     def answer_kind(self) -> str | None:
         """The form of answer that its prompt asks for; None if the prompt follows from the question."""
         return None if self.text_writer is not self.writer else self.writer.preset.answer
+
+    @property
+    def place(self) -> Place:
+        """Servers: the energy there is not known here."""
+        return "server"
 
     @property
     def thoughts(self) -> ThoughtMarks:

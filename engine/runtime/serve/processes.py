@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 import threading
+import weakref
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
@@ -46,6 +47,14 @@ class WorkerHandle(Protocol):
         ...
 
 
+_workers = weakref.WeakSet["ProcessWorker"]()
+
+
+def worker_processes() -> list[int]:
+    """Return the ids of the processes of workers that have not been waited for."""
+    return [each.process.pid for each in tuple(_workers) if each.process.returncode is None]
+
+
 class ProcessWorker:
     """A worker in a process of its own, so that a native crash ends only that.
 
@@ -65,6 +74,7 @@ class ProcessWorker:
             stderr=self._output,
             env=child_environment(),
         )
+        _workers.add(self)
         theirs.close()
 
     def describe_end(self) -> str:

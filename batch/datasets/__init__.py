@@ -1,0 +1,1 @@
+"""Data sets for training, made of run folders and saved runs."""
