@@ -96,6 +96,10 @@ def named_sources(texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[tuple[st
     return tuple(dict.fromkeys(names)), tuple(sources)
 
 
+_OF_THE_HOUR = ("policies", "parts", "problems", "problem_seed", "sources", "steps", "threads", "prices", "watts")
+"""Settings that can be changed in the plan of an hour."""
+
+
 def hour(**settings: Any) -> Plan:
     """Return the plan of about an hour on two cores.
 
@@ -107,7 +111,7 @@ def hour(**settings: Any) -> Plan:
         UsageError: if a setting cannot be changed in this plan, or nothing is left of it.
     """
     for name in settings:
-        if name not in ("policies", "parts", "problems", "problem_seed", "sources", "steps", "threads", "prices", "watts"):
+        if name not in _OF_THE_HOUR:
             raise UsageError(f"{name.replace('_', '-')} cannot be changed in the plan of an hour", "add --full")
     stages = tuple(_narrowed(_stages(), settings))
     views = tuple(

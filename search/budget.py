@@ -87,7 +87,7 @@ class Budget:
         unit="J",
         group="limits",
         help="Limit of energy, such as 500 or 2kJ.",
-        explanation="energy in joules, measured or by `--watts` ([compute](../howto/compute.md)); `500`, `2kJ` or `1Wh`",
+        explanation="energy in joules, measured or by `--watts` ([compute](../howto/compute.md)), such as `2kJ`",
     )
     cost: float | None = setting(
         None,

@@ -44,8 +44,8 @@ def _form(command: Any) -> Any:
 
 @click.group(
     epilog="RUN is the --out folder of a `ramify batch run`, or the id of a saved run (`last` for the newest). The "
-    "data set is data.jsonl with a card, README.md, as TRL and the library `datasets` read them; docs/howto/export.md has "
-    "the forms."
+    "data set is data.jsonl with a card, README.md, as TRL and the library `datasets` read them; "
+    "docs/howto/export.md has the forms."
 )
 def export() -> None:
     """Turn searches into data sets for training."""

@@ -1,4 +1,4 @@
-"""Plots of a scaling measurement: error against FLOPs, seconds, energy and money, Pareto fronts, votes and noisy rewards."""
+"""Plots of a scaling measurement: error against compute, energy and money, Pareto fronts, votes, noisy rewards."""
 
 from __future__ import annotations
 
