@@ -159,7 +159,7 @@ def report(study: Study, found: Sequence[Measured]) -> str:
     count = len(found[0].right) if found else 0
     lines = [
         f"## {study.title}",
-        f"{count} problems; seconds and tokens are means a problem.",
+        f"{count} problem{'' if count == 1 else 's'}; seconds and tokens are means a problem.",
         markdown_table(head, rows),
     ]
     if base is not None:

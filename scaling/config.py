@@ -20,6 +20,8 @@ GENERATED_PARTS: tuple[Part, ...] = ("samples", "search", "noise", "quantization
 SAMPLED = ("majority", "weighted", "best-of-n")
 """Strategies whose smaller widths are prefixes of the largest one, so that one run serves them all."""
 AUTO = "auto"
+AUTO_TOKENS_PER_PATH = 100
+"""Generated tokens that "auto" may use for each path of its width; a path takes about 80."""
 PROBLEM_SEED = 20261203
 """Seed of the generated problems; nothing was trained, chosen or tuned on them."""
 

@@ -36,8 +36,8 @@ class Export:
 
 def config_to_dict(config: ScalingConfig) -> dict[str, Any]:
     """Return a configuration in plain JSON types, without the folders in which its files lie."""
-    file = None if config.file is None else Path(config.file).name
-    return asdict(replace(config, file=file, sources=()))
+    names = {name: Path(path).name for name in ("file", "prices") if (path := getattr(config, name)) is not None}
+    return asdict(replace(config, sources=(), **names))
 
 
 def write_export(path: Path, export: Export) -> None:
@@ -94,9 +94,8 @@ def read_export(path: Path) -> Export:
 
 
 def _config(values: Mapping[str, Any]) -> ScalingConfig:
-    return ScalingConfig(
-        **{
-            name: tuple(cast("Sequence[Any]", value)) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-    )
+    settings: dict[str, Any] = {
+        name: tuple(cast("Sequence[Any]", value)) if isinstance(value, list) else value
+        for name, value in values.items()
+    }
+    return ScalingConfig(**settings)

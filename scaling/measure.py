@@ -16,29 +16,35 @@ from ramify.answers.checkers import PYTHON_TESTS, make_checker
 from ramify.answers.programs import ProgramEquality
 from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
+from ramify.engine.library.catalog import resolve_model
 from ramify.engine.loading import load_reward
 from ramify.engine.many import for_each
 from ramify.engine.policy.protocol import PolicyModel
+from ramify.engine.policy.remote.address import is_remote
+from ramify.engine.rewards.naming import RewardName, read_reward_name
+from ramify.engine.rewards.own_head import same_path
 from ramify.errors import ModelLoadError
 from ramify.problem import Problem
+from ramify.reward.likelihood_head import read_head
 from ramify.reward.noise import NOISY
 from ramify.reward.protocol import RewardModel
 from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy, strategy_option_names
-from ramify.search.strategies.sampling import MajorityVote
+from ramify.search.strategies.sampling import Greedy, MajorityVote, WeightedVote
 from ramify.solution import Solution
 from ramify.usage import Usage
 
 from .chains import chains_of, sample_row, score_chains
-from .config import AUTO, ScalingConfig, Unit, split_strategy
+from .config import AUTO, AUTO_TOKENS_PER_PATH, ScalingConfig, Unit, split_strategy
 from .quantizations import alternate
 
-AUTO_TOKENS_PER_PATH = 100
-"""Generated tokens that "auto" may use for each path of its width; a path takes about 80."""
 MOST_PATHS = 128
 """Paths that are generated at a time: narrow searches take several problems together."""
 MOST_PARALLEL = 16
 """Most problems at a time."""
+
+WARM_UP, WARM_UP_TOKENS = "What is 2 + 3?", 4
+"""Question of the first search of an engine, which is not measured, and the tokens of its path."""
 
 Keep = Callable[[dict[str, Any]], None]
 
@@ -78,8 +84,7 @@ class Models:
         if self._engine is None or self._names != (policy, reward):
             await self.close()
             self._stack = AsyncExitStack()
-            opened = Engine(policy, reward, threads=self.threads, **self.metering)
-            self._engine = await self._stack.enter_async_context(opened)
+            self._engine = await open_engine(self._stack, policy, reward, self.threads, self.metering)
             self._names = policy, reward
         return self._engine
 
@@ -126,20 +131,68 @@ async def _sample(
     finish: Callable[..., None],
 ) -> None:
     async with AsyncExitStack() as stack:
-        opened = Engine(config.source(unit.policy), None, threads=threads, **config.metering)
-        engine = await stack.enter_async_context(opened)
+        told = await run_sync(told_reward, unit, config)
+        live = None if told is None else config.source(told)
+        engine = await open_engine(stack, config.source(unit.policy), live, threads, config.metering)
         rewards = [
-            (name, await open_reward(stack, config.source(name), threads, engine.policy)) for name in unit.rewards
+            (name, await open_reward(stack, config.source(name), threads, engine.policy))
+            for name in unit.rewards
+            if name != told
         ]
         clock.start()
-        options = run_options(unit, config)
+        # A weighted vote draws the same paths, and its reward hears what the policy tells as it writes.
+        vote = MajorityVote(width=unit.width) if told is None else WeightedVote(width=unit.width)
+        options = run_options(unit, config) | {"strategy": vote}
+        widths = (*config.widths, config.noise_width)
 
         async def work(problem: Problem) -> None:
-            solution = await engine.solve(problem, strategy=MajorityVote(width=unit.width), **options)
-            row = await sampled(solution, problem, engine, rewards, (*config.widths, config.noise_width))
+            solution = await engine.solve(problem, **options)
+            row = await sampled(solution, problem, engine, rewards, widths)
+            if told is not None:
+                row["scored"][told] = scored_as_written(solution, engine, widths)
             finish(problem, row | _wall(solution, config))
 
         await for_each(problems, work, parallel=parallel_for(unit.width, config))
+
+
+def told_reward(unit: Unit, config: ScalingConfig) -> str | None:
+    """Return the first reward that costs nothing while the policy writes, and would have to read paths afterwards.
+
+    That is a likelihood head on the policy's own file, also times checks of texts.
+    """
+    policy = config.source(unit.policy)
+    if is_remote(policy):
+        return None
+    path = resolve_model(policy).path
+    for name in unit.rewards:
+        parts = read_reward_name(config.source(name)).singles
+        if any(_is_own_head(part, path) for part in parts) and all(
+            part.checks or part.reads_policy or _is_own_head(part, path) for part in parts
+        ):
+            return name
+    return None
+
+
+def _is_own_head(reward: RewardName, policy: Path) -> bool:
+    if reward.head is None or reward.path is None or reward.sigmas:
+        return False
+    return same_path(reward.path, policy) and read_head(reward.head).reads == "tokens"
+
+
+def scored_as_written(solution: Solution, engine: Engine, widths: Sequence[int]) -> dict[str, Any]:
+    """Return the scores of a weighted vote's samples, and what each width costs beside writing: mostly nothing."""
+    assert solution.tree is not None and engine.reward is not None
+    chains = chains_of(solution.tree)
+    used = solution.usage.reward
+    read = used.evaluated_tokens + used.generated_tokens + used.reevaluated_tokens
+    counted = sorted({*(each for each in widths if each < len(chains)), len(chains)})
+    return {
+        "parameters": engine.reward.parameters,
+        "scores": [None if chain.nodes[-1].score is None else round(chain.nodes[-1].score, 6) for chain in chains],
+        # Where the policy's prompt is not the judge's, paths are read after all.
+        "read": {str(width): read * width // len(chains) for width in counted},
+        "seconds": {str(width): 0.0 for width in counted},
+    }
 
 
 async def _time(
@@ -236,6 +289,19 @@ def reward_name(unit: Unit, config: ScalingConfig) -> str | None:
         return None
     reward = config.source(unit.rewards[0])
     return f"{NOISY}{unit.sigma:g}:{reward}" if unit.sigma else reward
+
+
+async def open_engine(
+    stack: AsyncExitStack, policy: str, reward: str | None, threads: int | None, metering: dict[str, Any]
+) -> Engine:
+    """Open an engine and have it write a few tokens, so that no search pays for what only the first one costs.
+
+    Raises:
+        RamifyError: if a model cannot be loaded.
+    """
+    engine = await stack.enter_async_context(Engine(policy, reward, threads=threads, **metering))
+    await engine.solve(WARM_UP, strategy=Greedy(), budget=Budget(), max_path_tokens=WARM_UP_TOKENS)
+    return engine
 
 
 async def open_reward(

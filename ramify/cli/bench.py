@@ -39,7 +39,7 @@ class ProblemSource(click.ParamType):  # pyright: ignore[reportMissingTypeArgume
         """Return the number, or the name."""
         text = str(value)
         if re.fullmatch(r"[+-]?\d+", text):
-            return int(COUNT_RANGE.convert(text, param, ctx))
+            return int(COUNT_RANGE.convert(int(text), param, ctx))
         if not is_file(user_path(text)):
             self.fail(f"{text!r} is no number, and there is no such file", param, ctx)
         return text

@@ -13,7 +13,7 @@ from ramify.reward.noise import disturbed
 from ramify.statistics import Estimate, auc, bootstrap_statistic, paired_difference
 
 from ..cells import Cell, CostKind, Measurements, Row
-from ..config import AUTO
+from ..config import AUTO, AUTO_TOKENS_PER_PATH
 from .verdict import Verdict, best, summed_up, within
 
 REBASE = "rebase"
@@ -60,7 +60,9 @@ def judge(measured: Measurements) -> Verdict:
             findings += _describe_factors(name, figures[name][str(CostKind.ALL_FLOPS)])
             regrets = _regrets(measured, policy, reward)
             figures[name]["regret of auto"] = {key: value.to_dict() for key, (value, _) in regrets.items()}
-            findings += [f"{name}: {key} is {value} from {rival}" for key, (value, rival) in regrets.items()]
+            findings += [
+                f"{name}: {key} is {value} from the best setting, {rival}" for key, (value, rival) in regrets.items()
+            ]
             swept = noise_sweep(measured, policy, reward)
             figures[name]["noise"] = swept
             findings += [_describe_noise(name, each) for each in swept]
@@ -76,7 +78,10 @@ def judge(measured: Measurements) -> Verdict:
 
 
 def _regrets(measured: Measurements, policy: str, reward: str) -> dict[str, tuple[Estimate, str]]:
-    """Return how far "auto" at each budget is from the best other setting at its FLOPs or less, and which that is."""
+    """Return how far "auto" at each budget is from the best other setting, and which that is.
+
+    The other settings have no more FLOPs than "auto" spent, or no more generated tokens than it was allowed.
+    """
     by, found = CostKind.ALL_FLOPS, dict[str, tuple[Estimate, str]]()
     rivals = [
         cell
@@ -84,11 +89,17 @@ def _regrets(measured: Measurements, policy: str, reward: str) -> dict[str, tupl
         if cell.label.policy == policy and cell.label.reward in (None, reward) and cell.label.strategy != AUTO
     ]
     for cell in measured.of(policy, AUTO, reward):
-        reach = within(rivals, cell.cost(by), by)
-        if reach:
-            rival = best(reach, by)
-            told = f"{rival.names} ({rival.right.mean():.3f}), the best within its {by.text(cell.cost(by))} {by.unit}"
-            found[f"{AUTO}@{cell.label.width} ({cell.accuracy:.3f})"] = paired_difference(cell.right, rival.right), told
+        budget = AUTO_TOKENS_PER_PATH * cell.label.width
+        reaches = {
+            f"its {by.text(cell.cost(by))} {by.unit}": within(rivals, cell.cost(by), by),
+            f"its budget of {budget} tokens": [each for each in rivals if float(each.tokens.mean()) <= budget],
+        }
+        for limit, reach in reaches.items():
+            if reach:
+                rival = best(reach, by)
+                regret = paired_difference(cell.right, rival.right)
+                told = f"{rival.names} ({rival.right.mean():.3f})"
+                found[f"{AUTO}@{cell.label.width} ({cell.accuracy:.3f}) within {limit}"] = regret, told
     return found
 
 

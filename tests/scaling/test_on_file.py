@@ -14,12 +14,14 @@ import ramify
 from ramify.cli import main
 from ramify.errors import ExitCode, UsageError
 from ramify.scaling.cells import CostKind, measurements, prefix_figures
+from ramify.scaling.chains import chains_of
 from ramify.scaling.claims import rebase, small_models
 from ramify.scaling.claims.plots import draw
 from ramify.scaling.claims.report import results_of
 from ramify.scaling.claims.verdict import VerdictOutcome
 from ramify.scaling.config import units
 from ramify.scaling.exports import EXPORT, read_export
+from ramify.scaling.measure import Models, measure_unit, told_reward
 from ramify.scaling.plans import named_sources, on_file
 from ramify.scaling.run import manifest, problems_of, read_rows, remaining, run
 
@@ -108,6 +110,29 @@ async def test_a_stopped_measurement_loses_one_row_and_its_export_gives_the_same
     for cell in measurements(rows, plan.config, ids).cells:
         assert cell.knows(CostKind.SECONDS), cell.label
     check_export(file, tmp_path, out, capsys)
+
+
+async def test_a_head_on_the_policys_own_file_scores_samples_as_they_are_written(file: Path) -> None:
+    reward = "head:demo-l * arithmetic"
+    settings: dict[str, Any] = {
+        "policies": ("demo-l",), "rewards": ("mean-logprob", reward), "strategies": ("weighted",), "widths": (1, 2),
+        "parts": ("samples",), "problems": 1, "max_path_tokens": 120, "sources": (),
+    }  # fmt: skip
+    config = on_file(**WANTED | settings, file=str(file)).config
+    (unit,) = units(config)
+    assert told_reward(unit, config) == reward
+    assert told_reward(replace(unit, policy="demo-m"), config) is None
+    found = list[dict[str, Any]]()
+    problems = problems_of(config)
+    async with Models(1, file.parent) as models:
+        await measure_unit(unit, problems, config, models, found.append)
+    scored = found[0]["scored"][reward]
+    assert scored["read"] == {"1": 0, "2": 0}
+    async with ramify.Engine("demo-l", reward, threads=1) as engine:
+        own = await engine.solve(problems[0], strategy=ramify.WeightedVote(width=2), max_path_tokens=120)
+    assert own.tree is not None
+    scores = [None if chain.nodes[-1].score is None else chain.nodes[-1].score for chain in chains_of(own.tree)]
+    assert scored["scores"] == pytest.approx(scores, abs=1e-3)
 
 
 def check_export(file: Path, tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,7 +246,10 @@ def test_the_regret_of_auto_is_against_what_its_flops_buy(
         make_cell("majority", 16, 0.9, flops=9e9),
     ]
     found = rebase.judge(make_measurements(cells))
-    assert found.figures["small with r"]["regret of auto"]["auto@8 (0.500)"]["value"] == pytest.approx(-0.1)
+    regrets = found.figures["small with r"]["regret of auto"]
+    assert regrets["auto@8 (0.500) within its 3 GFLOPs"]["value"] == pytest.approx(-0.1)
+    # The budget allows 800 tokens, and the vote took 1600.
+    assert regrets["auto@8 (0.500) within its budget of 800 tokens"]["value"] == pytest.approx(-0.1)
     assert any("auto@8" in line and "small rebase@4 by r" in line for line in found.findings)
 
 
