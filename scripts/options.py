@@ -1,26 +1,39 @@
-"""Writes the rows of docs/reference/options.md from the declared settings; with --check only compares them.
+"""Writes what docs/reference/ takes from the code; with --check only compares it.
 
-A row of another option, such as `--fallback`, stays as it is, and so do the order of the rows and the text around them.
-A setting without a row gets one at the end of its section's table.
+In options.md these are the rows of the declared settings. A row of another option, such as `--fallback`, stays as it
+is, and so do the order of the rows and the text around them; a setting without a row gets one at the end of its
+section's table. errors.md gets the table of the errors, and cli.md the help of every command.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ramify.config import SETTINGS
-from ramify.settings import GROUPS, Group, Setting
+import click
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference" / "options.md"
-SECTIONS: dict[Group, str] = {
-    "search": "## What searches",
-    "limits": "## Limits",
-    "sampling": "## Sampling and prompts",
-    "machine": "## The machine",
-}
+import ramify.errors
+from ramify.cli.app import COMMANDS, app
+from ramify.cli.help import TITLES
+from ramify.config import SETTINGS
+from ramify.settings import GROUPS, Setting
+
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+COLUMNS = 100
+"""Width of a line in the help of the commands."""
+ERROR = re.compile(r"^ {4}(?P<bars>[│├└─ ]*)(?P<name>\w+) +(?P<code>\d+) +(?P<meaning>.+)$", re.MULTILINE)
+TABLE = re.compile(r"(?<=\| error \| below \| exit code \| raised when \|\n\|---\|---\|---\|---\|\n)(\|.*\n)*")
+CLI_TOP = """# Command line
+
+The help of every command. Commands that search have further options, which [Options of a search](options.md) and
+`ramify COMMAND --help-all` list. `scripts/options.py` writes this page.
+
+```text
+{}
+```
+"""
 FLAGS = re.compile(r"\| (?P<cell>`--?[a-z-]+`[^|]*) \|")
 
 
@@ -30,11 +43,11 @@ def row(setting: Setting) -> str:
     return f"| {names} | {setting.explanation or setting.help} |"
 
 
-def updated(page: str) -> str:
-    """Return the page with the rows of all settings."""
+def updated_options(page: str) -> str:
+    """Return options.md with the rows of all settings."""
     lines = page.split("\n")
     for group in GROUPS:
-        first = lines.index(SECTIONS[group])
+        first = lines.index(f"## {TITLES[group]}")
         last = next((at for at in range(first + 1, len(lines)) if lines[at].startswith("## ")), len(lines))
         lines[first:last] = section(lines[first:last], [each for each in SETTINGS.values() if each.group == group])
     return "\n".join(lines)
@@ -55,16 +68,60 @@ def section(lines: Sequence[str], settings: Sequence[Setting]) -> list[str]:
     return [*found[:end], *missing.values(), *found[end:]]
 
 
+def updated_errors(page: str) -> str:
+    """Return errors.md with the tree of the errors as a table."""
+    rows, above = list[str](), list[str]()
+    for each in ERROR.finditer(ramify.errors.__doc__ or ""):
+        del above[len(each["bars"]) // 4 :]
+        parent = above[-1] if above else "Exception"
+        above.append(each["name"])
+        rows.append(f"| `{each['name']}` | `{parent}` | {each['code']} | {each['meaning']} |\n")
+    return TABLE.sub(lambda _: "".join(rows), page)
+
+
+def command_help(command: click.Command, name: str) -> str:
+    """Return the help of a command in lines of COLUMNS characters."""
+    return command.get_help(
+        click.Context(command, info_name=name, terminal_width=COLUMNS, help_option_names=["-h", "--help"])
+    )
+
+
+def sections(command: click.Command, name: str, level: int) -> Iterator[str]:
+    """Yield the sections of a command and of the commands below it."""
+    yield f"{'#' * level} {name}\n\n```text\n{command_help(command, name)}\n```\n"
+    if isinstance(command, click.Group):
+        for each in command.commands:
+            yield from sections(command.commands[each], f"{name} {each}", level + 1)
+
+
+def updated_cli(_page: str) -> str:
+    """Return cli.md."""
+    parts = [CLI_TOP.format(command_help(app, "ramify"))]
+    context = click.Context(app)
+    for name in COMMANDS:
+        command = app.get_command(context, name)
+        assert command is not None
+        parts += sections(command, f"ramify {name}", 2)
+    return "\n".join(parts)
+
+
+PAGES = {"options.md": updated_options, "errors.md": updated_errors, "cli.md": updated_cli}
+
+
 def main() -> int:
-    """Write the page, or compare it, and return the exit code."""
-    page = PAGE.read_text("utf-8")
-    wanted = updated(page)
-    if page == wanted:
-        return 0
-    if "--check" in sys.argv[1:]:
-        print("docs/reference/options.md is not up to date; run scripts/options.py", file=sys.stderr)
+    """Write the pages, or compare them, and return the exit code."""
+    stale = list[str]()
+    for name, updated in PAGES.items():
+        path = REFERENCE / name
+        page = path.read_text("utf-8") if path.exists() else ""
+        wanted = updated(page)
+        if page != wanted:
+            stale.append(name)
+            if "--check" not in sys.argv[1:]:
+                path.write_text(wanted, "utf-8")
+    if stale and "--check" in sys.argv[1:]:
+        print(f"not up to date in docs/reference: {', '.join(stale)}; run scripts/options.py", file=sys.stderr)
         return 1
-    PAGE.write_text(wanted, "utf-8")
     return 0
 
 

@@ -1,0 +1,188 @@
+"""Every block of commands and Python in the quick start and the how-to pages runs, on the bundled models.
+
+A file of a model that a page names is a copy of a bundled one (STAND_INS). Comments before a block: `not run: REASON`
+leaves it out, `exit code N` says that its last command ends with that code, and `server` keeps it running until the end
+of the page.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ramify.engine.library.catalog import list_bundled, resolve_model
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [DOCS / "quickstart.md", DOCS / "concepts.md", *sorted((DOCS / "howto").glob("*.md"))]
+LANGUAGES = ("sh", "python")
+BLOCK = re.compile(
+    r"(?:^<!-- (?P<marker>[^\n]*?) -->\n)?^```(?P<language>[\w-]*)[^\n]*\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
+)
+STAND_INS = {
+    "MODEL.gguf": "demo-m",
+    "LARGER.gguf": "demo-l",
+    "PRM.gguf": "demo-prm",
+    "qwen2.5-0.5b-instruct-q4_k_m.gguf": "demo-m",
+}
+PORT = "8642"
+"""Port of the server on the pages; a test takes a free one."""
+NOT_RUN = Counter(
+    {
+        "compiles llama.cpp, which takes minutes": 1,
+        "listens to other machines until it is ended": 1,
+        "needs a model whose chat template knows tools": 3,
+        "needs a server of vLLM, SGLang or llama.cpp": 2,
+        "needs the network": 2,
+        "starts a Ray cluster, as tests of its own do": 1,
+    }
+)
+"""Reasons why blocks are not run, with their numbers."""
+QUESTION = "Tom has 3 apples. Tom buys 4 more apples. How many apples does Tom have?"
+RUN_PYTHON = f"""
+import ast, asyncio, inspect, sys
+import ramify
+
+async def main():
+    code = open(sys.argv[1], encoding="utf-8").read()
+    names = dict(ramify=ramify, question={QUESTION!r}, problem=ramify.Problem(question={QUESTION!r}))
+    compiled = compile(code, sys.argv[1], "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    async with ramify.Engine() as engine:
+        made = eval(compiled, names | dict(engine=engine))
+        if inspect.iscoroutine(made):
+            await made
+
+asyncio.run(main())
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of a page that can be run; `marker` is the text of the comment before it, "" for none."""
+
+    language: str
+    code: str
+    marker: str
+    line: int
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text("utf-8")
+    return [
+        Block(each["language"], each["code"], each["marker"] or "", text[: each.start("code")].count("\n") + 1)
+        for each in BLOCK.finditer(text)
+        if each["language"] in LANGUAGES
+    ]
+
+
+def reasons() -> Counter[str]:
+    markers = (block.marker for page in PAGES for block in blocks_of(page))
+    return Counter(each.removeprefix("not run: ") for each in markers if each.startswith("not run: "))
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def kept_running(command: list[str], folder: Path, environment: dict[str, str], port: int) -> Iterator[None]:
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        for _ in range(600):
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                break
+            assert process.poll() is None, (folder / "server.log").read_text("utf-8")
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.fixture
+def page_environment(tmp_path: Path) -> dict[str, str]:
+    if {*STAND_INS.values()} - {entry.name for entry in list_bundled()}:
+        pytest.skip("the bundled models are not in this checkout")
+    models = tmp_path / "models"
+    models.mkdir()
+    for name, bundled in STAND_INS.items():
+        shutil.copyfile(resolve_model(bundled).path, models / name)
+        shutil.copyfile(resolve_model(bundled).path, tmp_path / name)
+    own = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "RAMIFY_DATA": str(tmp_path / "data"),
+        "RAMIFY_MODELS_DIR": str(models),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "NO_COLOR": "1",
+    }
+    return {key: value for key, value in os.environ.items() if not key.startswith("RAMIFY_")} | own
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, page_environment: dict[str, str]) -> None:
+    port = free_port()
+    with ExitStack() as servers:
+        for block in blocks_of(page):
+            if block.marker.startswith("not run: "):
+                continue
+            code = block.code.replace(PORT, str(port))
+            if block.marker == "server":
+                command = ["bash", "-euc", f"exec {code}"]
+                servers.enter_context(kept_running(command, tmp_path, page_environment, port))
+                continue
+            command = ["bash", "-euo", "pipefail", "-c", code]
+            if block.language == "python":
+                file = tmp_path / f"{page.stem}-{block.line}.py"
+                file.write_text(code, "utf-8")
+                command = [sys.executable, "-c", RUN_PYTHON, str(file)]
+            done = subprocess.run(
+                command,
+                cwd=tmp_path,
+                env=page_environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            wanted = int(block.marker.removeprefix("exit code ") or 0)
+            said = f"{page.name}:{block.line}\n{code}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
+            assert done.returncode == wanted, said
+
+
+def test_blocks_that_are_not_run_have_a_reason_that_is_counted() -> None:
+    assert reasons() == NOT_RUN
+
+
+def test_markers_are_known() -> None:
+    for page in PAGES:
+        for block in blocks_of(page):
+            assert re.fullmatch(r"|server|exit code \d+|not run: .+", block.marker), (
+                page.name,
+                block.line,
+                block.marker,
+            )
+
+
+def test_commands_stand_in_blocks_that_are_run() -> None:
+    for page in PAGES:
+        for each in BLOCK.finditer(page.read_text("utf-8")):
+            if each["language"] not in LANGUAGES:
+                lines = each["code"].splitlines()
+                assert not any(re.match(r"(\$ )?(ramify|pip|python|curl) ", line) for line in lines), (page.name, lines)
