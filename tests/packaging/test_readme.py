@@ -14,6 +14,7 @@ import pytest
 from ramify.cli.app import COMMANDS
 from ramify.cli.config import known_settings
 from ramify.engine.library.catalog import list_bundled
+from ramify.errors import ExitCode
 from ramify.search.registry import strategy_names, strategy_option_names
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,11 @@ def test_the_figures_are_those_of_the_results():
 def test_every_command_is_in_the_reference():
     named = set(re.findall(r"^## ramify ([a-z]+)$", REFERENCE.joinpath("cli.md").read_text("utf-8"), re.MULTILINE))
     assert named == set(COMMANDS)
+
+
+def test_every_exit_code_is_in_the_reference():
+    listed = re.findall(r"^\| (\d+) \| ", REFERENCE.joinpath("errors.md").read_text("utf-8"), re.MULTILINE)
+    assert {int(code) for code in listed} == set(ExitCode)
 
 
 def test_every_extra_is_in_the_reference():
