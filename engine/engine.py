@@ -10,6 +10,7 @@ from types import NoneType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from ramify.answers.checkers import DEFAULT_CHECK, PYTHON_TESTS, AnswerEquality, make_checker
@@ -43,7 +44,7 @@ from .control.controller import SearchController
 from .control.meter import Meter
 from .control.tool_calls import ToolCalls
 from .interrupts import plain_interrupts
-from .loading import asks_server, default_sampling, load_models
+from .loading import asks_server, default_sampling, load_models, open_store
 from .many import Problems, SolutionStream, as_problem, refuse_one_problem
 from .metering.plan import Metering, prices_of
 from .planning.parallel import ParallelLimit
@@ -56,6 +57,7 @@ from .policy.protocol import (
     CallsTools,
     EndsItself,
     ExtendsThoughts,
+    HasMemory,
     PolicyModel,
     PromptsByKind,
     TellsPlace,
@@ -72,6 +74,9 @@ if TYPE_CHECKING:
     # Prices need pydantic, whose import takes long.
     from ramify.prices import Prices
 
+    from .store.rows import RowStore
+    from .store.solved import ProblemMemory
+
 MIN_STEP_TOKENS = 16
 """With fewer tokens a step is unlikely to end, so near its limit a run starts fewer steps instead."""
 
@@ -86,7 +91,7 @@ class Engine:
     about ten times a second for each, in the thread of the event loop.
 
     Raises:
-        UsageError: if a setting is unknown or out of range.
+        UsageError: if a setting is unknown or out of range, or on entering, if the store cannot be used.
         ModelLoadError: on entering, if a model or the reward cannot be loaded.
     """
 
@@ -110,19 +115,33 @@ class Engine:
         self._servers: McpServers | None = None
         self._prices: Prices | None = None
         self._metering: Metering | None = None
+        self._store: RowStore | None = None
+        self._memory: ProblemMemory | None = None
 
     async def __aenter__(self) -> Engine:
         if self._tasks is not None:
             raise EngineClosed("this engine is open already", "make a second Engine, or share this one")
         self._prices = prices_of(self.config)
         async with AsyncExitStack() as stack:
+            # Closed last, when the models have given their results.
+            self._store = await open_store(stack, self.config, self._model_source)
             self._policy, self._reward = await load_models(
-                stack, self._model_source, self._reward_source, self.config, self.on_loading
+                stack, self._model_source, self._reward_source, self.config, self.on_loading, self._store
             )
+            self._memory = await self._open_memory()
             # Entered last, so that searches are cancelled before the models are freed.
             self._tasks = await stack.enter_async_context(anyio.create_task_group())
             self._stack = stack.pop_all()
         return self
+
+    async def _open_memory(self) -> ProblemMemory | None:
+        """Return the problems that the policy has solved earlier; None without a store for it."""
+        name = self._policy.memory_name if isinstance(self._policy, HasMemory) else None
+        if self._store is None or name is None:
+            return None
+        from .store.solved import ProblemMemory
+
+        return await to_thread.run_sync(ProblemMemory.of, self._store, name)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -130,6 +149,7 @@ class Engine:
         assert self._tasks is not None
         self._tasks.cancel_scope.cancel()
         self._tasks = self._policy = self._reward = self._servers = self._metering = None
+        self._store = self._memory = None
         # The error is not passed in, so that the task group does not wrap it; it propagates by itself.
         with plain_interrupts():
             await self._stack.aclose()
@@ -162,6 +182,11 @@ class Engine:
             place = "server" if asks_server(self._reward_source) else place
             self._metering = Metering.of(self.config, place, self._prices)
         return self._metering
+
+    @property
+    def store(self) -> RowStore | None:
+        """The store of earlier searches that this engine takes from and adds to, None for none."""
+        return self._store
 
     @property
     def default_width(self) -> int | None:
@@ -198,6 +223,8 @@ class Engine:
         thinking_extend: int = DEFAULT_RUN.thinking_extend,
         thinking_step_tokens: int = DEFAULT_RUN.thinking_step_tokens,
         thinking_probes: int = DEFAULT_RUN.thinking_probes,
+        count_reused: bool = DEFAULT_RUN.count_reused,
+        remember: int = DEFAULT_RUN.remember,
         tools: ToolsGiven = None,
         max_tool_calls: int = DEFAULT_RUN.max_tool_calls,
         max_run_tool_calls: int = DEFAULT_RUN.max_run_tool_calls,
@@ -252,6 +279,8 @@ class Engine:
             thinking_extend=thinking_extend,
             thinking_step_tokens=thinking_step_tokens,
             thinking_probes=thinking_probes,
+            count_reused=count_reused,
+            remember=remember,
             tools=tools if isinstance(tools, str) else None,
             max_tool_calls=max_tool_calls,
             max_run_tool_calls=max_run_tool_calls,
@@ -263,7 +292,7 @@ class Engine:
         )
         toolbox = await self._toolbox(tools, config)
         run = self._make_run(
-            as_problem(problem),
+            self._with_similar(as_problem(problem), remember),
             self._strategy(strategy, budget),
             config,
             tree,
@@ -339,6 +368,21 @@ class Engine:
         )
         return Toolbox(loaded, limits)
 
+    def _with_similar(self, problem: Problem, count: int) -> Problem:
+        """Return a problem with the most similar ones that were solved earlier as examples.
+
+        Raises:
+            UsageError: if there is no store for the policy.
+        """
+        if not count:
+            return problem
+        if self._memory is None:
+            raise UsageError(
+                f"{self.policy.name} has no store from which it could remember problems",
+                "open the engine with a store, and a model file",
+            )
+        return self._memory.shown(problem, count)
+
     def _make_run(
         self,
         problem: Problem,
@@ -371,6 +415,7 @@ class Engine:
             min_step_tokens=min(MIN_STEP_TOKENS, config.max_step_tokens),
             machine=self.metering.machine,
             charge=self.metering.charge(policy.name, None if reward is None else reward.name),
+            count_reused=config.count_reused,
         )
 
         answers, ends_at_answer = answers_of(policy, problem, config.answer if schema is None else AnswerKind.JSON)
@@ -408,6 +453,7 @@ class Engine:
             toolbox=toolbox,
             schema=schema,
             risk=None if config.risk is None else self._risk_rule(strategy, config.risk, config.sampling),
+            keep=None if self._memory is None or toolbox or schema else self._memory.keeper(problem),
         )
 
     def _risk_rule(self, strategy: Strategy, level: float, sampling: SamplingParams) -> RiskRule:

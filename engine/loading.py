@@ -7,13 +7,14 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from anyio import to_thread
 
 from ramify.config import SETTINGS, EngineConfig
 from ramify.errors import ModelLoadError, UsageError, check_kind
 from ramify.events import ModelLoading
+from ramify.files import user_path
 from ramify.reward.protocol import RewardModel
 from ramify.sampling_params import UNFILTERED, USUAL_SAMPLING, TokenSampling
 from ramify.settings import verify
@@ -37,6 +38,9 @@ from .runtime.llama.gguf_check import check_gguf
 from .runtime.serve.client import Runtime
 from .runtime.serve.loaded_model import LoadedModel
 
+if TYPE_CHECKING:
+    from .store.rows import RowStore
+
 OnLoading = Callable[[ModelLoading], None]
 
 DEFAULT_REWARD = "head:demo-l * arithmetic:exact * totals"
@@ -52,8 +56,11 @@ async def load_models(
     reward: RewardSource,
     config: EngineConfig,
     on_loading: OnLoading | None = None,
+    store: RowStore | None = None,
 ) -> tuple[PolicyModel, RewardModel | None]:
     """Load the policy and the reward side by side into each worker; `stack` closes them.
+
+    What `store` has of earlier searches is taken from there, None for no store.
 
     Raises:
         ModelLoadError: if a file cannot be loaded or is no reward model, or a remote model cannot be used.
@@ -69,11 +76,31 @@ async def load_models(
     if not isinstance(model, str | Path) and (isinstance(model, type) or not callable(getattr(model, "open", None))):
         check_kind("the model", model, (), "a name, the path of a GGUF file, or a PolicyModel")
     verify(config)
-    loader = _Loader(stack, config, on_loading)
+    loader = _Loader(stack, config, on_loading, store)
     if not isinstance(model, str | Path):
         return model, await loader.reward(reward, model)
     policy = await loader.policy(model, found, rewarded=reward is not None)
     return policy, await loader.reward(reward, policy)
+
+
+async def open_store(stack: AsyncExitStack, config: EngineConfig, model: str | Path | PolicyModel) -> RowStore | None:
+    """Open the store that the settings name, None if they name none; `stack` closes it.
+
+    Raises:
+        UsageError: if it cannot be used, or the model is behind a server.
+    """
+    SETTINGS["store"].verify(config.store)
+    if config.store is None:
+        return None
+    if isinstance(model, str | Path) and is_remote(model):
+        raise UsageError(
+            "steps of models behind servers cannot be kept in a store", "leave the store out, or use a model file"
+        )
+    from .store.rows import RowStore
+
+    store = await to_thread.run_sync(RowStore, user_path(config.store))
+    stack.callback(store.close)
+    return store
 
 
 async def load_reward(
@@ -150,10 +177,17 @@ def _check_prompt(config: EngineConfig) -> None:
 class _Loader:
     """Loads model files into the workers, which start when the first file is loaded."""
 
-    def __init__(self, stack: AsyncExitStack, config: EngineConfig, on_loading: OnLoading | None = None) -> None:
+    def __init__(
+        self,
+        stack: AsyncExitStack,
+        config: EngineConfig,
+        on_loading: OnLoading | None = None,
+        store: RowStore | None = None,
+    ) -> None:
         self._stack = stack
         self._config = config
         self._on_loading = on_loading
+        self._store = store
         self._runtimes: list[Runtime] = []
         self._rewards = RewardLoader(self._load, stack, config.reward_spec)
         self._begun: dict[FileUse, list[LoadedModel]] = {}
@@ -227,7 +261,7 @@ class _Loader:
         while len(self._runtimes) < settings.workers:
             # All workers load the same files; the first one's progress stands for all.
             on_progress = None if self._runtimes else self._on_loading
-            runtime = Runtime(settings.isolation, on_progress=on_progress)
+            runtime = Runtime(settings.isolation, store=self._store, on_progress=on_progress)
             self._runtimes.append(await self._stack.enter_async_context(runtime))
         in_turn = settings.workers > 1 and settings.main_gpu is None and settings.tensor_split is None
         return [

@@ -54,7 +54,7 @@ from .control.scoring import Scorer
 from .control.thoughts import Probe
 from .control.tool_calls import ToolRequest
 from .planning.risk import RiskRule
-from .policy.protocol import CallsTools, EndsThoughts, PolicyModel, PolicySession, ToolSession, open_as
+from .policy.protocol import CallsTools, EndsThoughts, PolicyModel, PolicySession, ReusesSteps, ToolSession, open_as
 from .rewards.own_head import open_beside
 from .runtime.messages import StepResult
 
@@ -65,9 +65,9 @@ REPORT_INTERVAL_S = 0.1
 class Run:
     """A search in progress, made by `Engine.run`.
 
-    Iterating yields events until the run has finished; nobody has to listen. `result()` waits for the solution.
-    `stop()` ends the search softly: steps in flight are cut, and the paths that have finished vote. Leaving the
-    `async with` block cancels the run.
+    Iterating yields events until the run has finished; nobody has to listen. `result()` waits for the solution, which
+    `keep` is given first. `stop()` ends the search softly: steps in flight are cut, and the paths that have finished
+    vote. Leaving the `async with` block cancels the run.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Run:
         toolbox: Toolbox | None = None,
         schema: AnswerSchema | None = None,
         risk: RiskRule | None = None,
+        keep: Callable[[Solution], None] | None = None,
     ) -> None:
         self.problem = problem
         self._policy = policy
@@ -94,6 +95,7 @@ class Run:
         self._toolbox = toolbox
         self._schema = schema
         self._risk = risk
+        self._keep = keep
         self._tools_at_work = set[anyio.CancelScope]()
         self._tools_ended = False
         self._send, self._receive = anyio.create_memory_object_stream[Event](math.inf)
@@ -296,6 +298,8 @@ class Run:
                 self._solution = replace(self._solution, value=self._schema.value(self._solution.answer))
             if self._risk is not None:
                 self._solution = self._risk.judge(self._solution)
+            if self._keep is not None:
+                self._keep(self._solution)
             self._emit(RunFinished(solution=self._solution))
         except Exception as error:
             self._error = _single(error)
@@ -313,6 +317,8 @@ class Run:
     async def _search(self) -> None:
         self._controller.meter.start()
         policy = await self._open_policy()
+        if isinstance(policy, ReusesSteps):
+            policy.count_reused(self._controller.counts_reused)
         scorer: Scorer | None = None
         try:
             if self._reward is not None:

@@ -133,6 +133,8 @@ class EngineConfig(ModelSettings):
     `prices` is the path of a file of prices (`ramify.prices`), by which runs have a cost, None for none. `watts` is the
     power that the machine draws while runs are open, for an estimate of their energy; None measures it where it can
     be measured.
+    `store` is a folder in which steps and readings are kept for later searches, which take them from there; None for
+    none.
 
     Raises:
         UsageError: if `isolation` is no such place; the other settings are checked when an engine is entered.
@@ -170,6 +172,16 @@ class EngineConfig(ModelSettings):
         help="Measurements for --strategy auto.",
         unset="the bundled ones",
         explanation="the file of `ramify calibrate` that `--strategy auto` goes by",
+        identity="never",
+    )
+    store: str | None = setting(
+        None,
+        group="search",
+        metavar="DIR",
+        help="Folder of steps and scores that searches take from each other.",
+        unset="none",
+        explanation="folder in which the steps of searches and what rewards read are kept, so that later searches take "
+        "them from there instead of writing them again ([store](../howto/store.md)); none by default, not for servers",
         identity="never",
     )
     prompt_preset: str | None = setting(
@@ -271,7 +283,9 @@ class RunConfig:
     a model that thinks too, not its reply alone. `max_thinking_tokens` bounds a thought, None by the path alone; where
     the model ends one, `thinking_extend` times "Wait" is put into the path instead. Steps in a thought have about
     `thinking_step_tokens` tokens, and after so many `thinking_probes` in a row that agree on an answer it ends, 0 for
-    none.
+    none. With `count_reused` the budget counts what comes from the engine's store like all else, without it only what
+    is evaluated in this run. `remember` problems of the store that are most like the question, solved before the engine
+    was opened, are shown as worked examples; 0 for none.
 
     Raises:
         UsageError: if a number is out of range.
@@ -436,6 +450,26 @@ class RunConfig:
         unset="never",
         explanation="end a thought when so many probes in a row are sure of one answer: after each of its steps one "
         "closes it beside the path and writes the answer; 0, the default, for none",
+    )
+    count_reused: bool = setting(
+        True,
+        FLAG,
+        group="limits",
+        help="Whether limits count what comes from --store.",
+        unset="on",
+        explanation="whether limits of tokens and FLOPs count what comes from `--store` like all else, which is the "
+        "default; with `--no-count-reused` they count what is evaluated in this run alone ([store](../howto/store.md))",
+    )
+    remember: int = setting(
+        0,
+        INTEGER,
+        low=0,
+        high=32,
+        group="search",
+        help="Show so many similar problems of --store, solved earlier, as examples.",
+        unset="none",
+        explanation="show the N most similar problems of `--store` as worked examples, of those that earlier calls "
+        "solved with a clear vote ([store](../howto/store.md#memory-across-problems)); 0, the default, for none",
     )
     stop: StopRule | None = setting(
         None,

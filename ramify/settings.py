@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from .errors import UsageError, check_kind
-from .text import ENERGIES, SCALES, TIMES, read_quantity
+from .text import ENERGIES, SCALES, SIZES, TIMES, read_quantity
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -118,6 +118,8 @@ DURATION = _quantity("duration", TIMES, "90s or 2m")
 ENERGY = _quantity("energy", ENERGIES, "500, 2kJ or 1Wh")
 MONEY = _quantity("sum of money", {"": 1.0}, "0.05")
 POWER = _quantity("power", {"": 1.0, "w": 1.0, "kw": 1e3}, "65 or 65W")
+AGE = _quantity("age", {**TIMES, "d": 86400.0}, "12h or 30d")
+SIZE = _quantity("size", SIZES, "500M or 2G", whole=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

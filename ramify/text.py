@@ -11,6 +11,10 @@ from unicodedata import category, combining, east_asian_width
 
 SCALES: Mapping[str, float] = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
 """Decimal prefixes of counts, in lower case."""
+SIZES: Mapping[str, float] = {
+    **{f"{unit}{end}": 1024.0**power for power, unit in enumerate(("", "k", "m", "g", "t")) for end in ("", "b", "ib")}
+}
+"""Units of sizes in bytes, by powers of 1024, in lower case."""
 TIMES: Mapping[str, float] = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 """Units of time in seconds, in lower case."""
 ENERGIES: Mapping[str, float] = {"": 1.0, "j": 1.0, "kj": 1e3, "mj": 1e6, "wh": 3600.0, "kwh": 3.6e6}

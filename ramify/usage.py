@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-_LEFT_OUT = ("calculated_tokens", "reused_tokens", "probe_tokens", "drafted_tokens", "rejected_tokens")
+_LEFT_OUT = (
+    "calculated_tokens",
+    "reused_tokens",
+    "probe_tokens",
+    "drafted_tokens",
+    "rejected_tokens",
+    "stored_tokens",
+    "prefilled_tokens",
+)
 """Counts that are left out of JSON where they are 0."""
 _LEFT_OUT_IF_UNKNOWN = ("energy_j", "energy_source", "cost", "currency")
 """Facts of a usage that are left out of JSON where they are None."""
@@ -22,12 +30,17 @@ class RoleUsage:
     were evaluated again: the cache had to drop them because memory was short, or a server keeps nothing between steps.
     `shared_tokens` are those of the generated ones that were not evaluated by themselves, since another path had drawn
     the same tokens so far. `calculated_tokens` are those of the generated ones that the calculator put in instead of
-    their being sampled, and `probe_tokens` those that probes of thoughts wrote. `reused_tokens` are those of the cached
-    ones that are part of the prompt: another run with the same beginning had evaluated them. `drafted_tokens` are those
+    their being sampled, and `probe_tokens` those that probes of thoughts wrote. `drafted_tokens` are those
     of the generated ones that were evaluated as part of a draft, together with a token before them, and
     `rejected_tokens` are tokens of drafts that were evaluated and not drawn. `flops` is 2 x parameters x (prompt +
     generated + reevaluated + rejected tokens), the forward-pass estimate of Kaplan et al. (arXiv 2001.08361, section
     2.1), as if no token were shared; 0.0 if the number of parameters is unknown.
+
+    `reused_tokens` were taken over from other runs: those of the cached ones that are part of the prompt, which another
+    run with the same beginning had evaluated, and `stored_tokens`. These are counted like all others in `prompt_tokens`
+    and `generated_tokens`, and in `flops`, but were taken from a store of earlier runs instead of being evaluated
+    (docs/howto/store.md). `prefilled_tokens` were evaluated on top of all others because of that: paths from the store,
+    read before a step that was not there, and steps that had to be written once more.
     """
 
     prompt_tokens: int = 0
@@ -41,6 +54,8 @@ class RoleUsage:
     probe_tokens: int = 0
     drafted_tokens: int = 0
     rejected_tokens: int = 0
+    stored_tokens: int = 0
+    prefilled_tokens: int = 0
 
     def __add__(self, other: RoleUsage) -> RoleUsage:
         return RoleUsage(
@@ -55,12 +70,24 @@ class RoleUsage:
             probe_tokens=self.probe_tokens + other.probe_tokens,
             drafted_tokens=self.drafted_tokens + other.drafted_tokens,
             rejected_tokens=self.rejected_tokens + other.rejected_tokens,
+            stored_tokens=self.stored_tokens + other.stored_tokens,
+            prefilled_tokens=self.prefilled_tokens + other.prefilled_tokens,
         )
 
     @property
     def evaluated_tokens(self) -> int:
         """Tokens that cost a forward pass, if each path pays for all of its own."""
         return self.prompt_tokens + self.generated_tokens + self.reevaluated_tokens + self.rejected_tokens
+
+    @property
+    def fresh_tokens(self) -> int:
+        """Tokens of this role that were evaluated in this very run, none of them taken from a store."""
+        return self.evaluated_tokens - self.stored_tokens + self.prefilled_tokens
+
+    @property
+    def fresh_flops(self) -> float:
+        """FLOPs of `fresh_tokens`."""
+        return self.flops * self.fresh_tokens / self.evaluated_tokens if self.evaluated_tokens else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from .algebra import Combination, labels_of, parts_of, value_of
 from .protocol import RewardModel, RewardSession, ScoredStep, ScoreUsage
@@ -62,13 +63,7 @@ class CombinedSession:
             used = session.usage
             total += used
             flops += used.flops_of(models[key].parameters)
-        return ScoreUsage(
-            evaluated_tokens=total.evaluated_tokens,
-            cached_tokens=total.cached_tokens,
-            reevaluated_tokens=total.reevaluated_tokens,
-            generated_tokens=total.generated_tokens,
-            flops=flops,
-        )
+        return replace(total, flops=flops)
 
     def scores_of(self, node: int) -> Mapping[str, float]:
         """Return the scores of a node's parts by label; empty if it has not been scored here."""

@@ -176,11 +176,7 @@ class LmHeadSession:
 
     def _count(self, results: Iterable[ReadResult]) -> None:
         for result in results:
-            self._usage += ScoreUsage(
-                evaluated_tokens=result.evaluated_tokens,
-                cached_tokens=result.cached_tokens,
-                reevaluated_tokens=result.reevaluated_tokens,
-            )
+            self._usage += ScoreUsage.of(result)
 
 
 def _incomplete(request: ReadRequest, row: Sequence[float]) -> bool:

@@ -40,8 +40,9 @@ class ScoreUsage:
 
     `evaluated_tokens` cost a forward pass for the first time, `cached_tokens` were taken from the cache instead,
     `reevaluated_tokens` were evaluated again because the cache had dropped them. `generated_tokens` were written by a
-    reward that writes. `flops` are the FLOPs of all of them where models of several sizes read them, None for 2 x the
-    reward's parameters a token.
+    reward that writes. Of the evaluated and generated ones `stored_tokens` were taken from a store, and
+    `prefilled_tokens` were evaluated on top of the others (see `ramify.usage.RoleUsage`). `flops` are the FLOPs of all
+    of them where models of several sizes read them, None for 2 x the reward's parameters a token.
     """
 
     evaluated_tokens: int = 0
@@ -49,6 +50,19 @@ class ScoreUsage:
     reevaluated_tokens: int = 0
     generated_tokens: int = 0
     flops: float | None = None
+    stored_tokens: int = 0
+    prefilled_tokens: int = 0
+
+    @classmethod
+    def of(cls, result: ReadResult) -> ScoreUsage:
+        """Return the tokens of one read."""
+        return cls(
+            evaluated_tokens=result.evaluated_tokens,
+            cached_tokens=result.cached_tokens,
+            reevaluated_tokens=result.reevaluated_tokens,
+            stored_tokens=result.stored_tokens,
+            prefilled_tokens=result.prefilled_tokens,
+        )
 
     def flops_of(self, parameters: int) -> float:
         """Return the FLOPs of the tokens, for a reward of so many parameters unless `flops` is known."""
@@ -62,6 +76,8 @@ class ScoreUsage:
             reevaluated_tokens=self.reevaluated_tokens + other.reevaluated_tokens,
             generated_tokens=self.generated_tokens + other.generated_tokens,
             flops=None if self.flops is None and other.flops is None else (self.flops or 0.0) + (other.flops or 0.0),
+            stored_tokens=self.stored_tokens + other.stored_tokens,
+            prefilled_tokens=self.prefilled_tokens + other.prefilled_tokens,
         )
 
 
@@ -193,7 +209,7 @@ class ReadResult:
     `logits` has a row for each position of `read`: a value for each of `ids`, the hidden state, (log probability,
     self-certainty), (log probability, entropy, margin) or the classifier's outputs. After those of a "pooled" reading
     come two rows for each group: the mean of its hidden states, and the last one, zeros for a group of no positions. It
-    is empty if the path was `too_long` for the context.
+    is empty if the path was `too_long` for the context. `stored_tokens` and `prefilled_tokens` are as in ScoreUsage.
     """
 
     node: int
@@ -202,6 +218,8 @@ class ReadResult:
     cached_tokens: int = 0
     reevaluated_tokens: int = 0
     too_long: bool = False
+    stored_tokens: int = 0
+    prefilled_tokens: int = 0
 
 
 class ScorerRun(Protocol):

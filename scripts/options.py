@@ -18,7 +18,7 @@ import ramify.errors
 from ramify.cli.app import COMMANDS, app
 from ramify.cli.help import TITLES
 from ramify.config import SETTINGS
-from ramify.settings import GROUPS, Setting
+from ramify.settings import FLAG, GROUPS, Setting
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 COLUMNS = 100
@@ -39,7 +39,8 @@ FLAGS = re.compile(r"\| (?P<cell>`--?[a-z-]+`[^|]*) \|")
 
 def row(setting: Setting) -> str:
     """Return the table row of a setting."""
-    names = ", ".join(f"`{flag}`" for flag in reversed(setting.flags))
+    flags = [*setting.flags, *([f"--no-{setting.flags[0][2:]}"] if setting.kind is FLAG and setting.default else [])]
+    names = ", ".join(f"`{flag}`" for flag in reversed(flags))
     return f"| {names} | {setting.explanation or setting.help} |"
 
 

@@ -157,7 +157,12 @@ def _costs(analysis: Analysis) -> list[tuple[str, ...]]:
         row("tokens read", lambda role: role.prompt_tokens),
         row("tokens read again", lambda role: role.reevaluated_tokens),
         row("tokens from the cache", lambda role: role.cached_tokens),
-        *([row("of these, begins of prompts", lambda role: role.reused_tokens)] if policy.reused_tokens else []),
+        *(
+            [row("of these, begins of prompts", lambda role: role.reused_tokens - role.stored_tokens)]
+            if policy.reused_tokens > policy.stored_tokens
+            else []
+        ),
+        *([row("generated or read, from the store", lambda role: role.stored_tokens)] if policy.stored_tokens else []),
         row("FLOPs", lambda role: role.flops, lambda value: f"{value:.3g}"),
         ("seconds", "", "", f"{report.wall_seconds:,.1f}"),
         ("generated tokens/s", "", "", f"{report.tokens_per_s:,.0f}"),

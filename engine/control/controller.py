@@ -122,6 +122,11 @@ class SearchController:
         return self._config.calculator
 
     @property
+    def counts_reused(self) -> bool:
+        """Whether limits count what comes from a store like all else."""
+        return self._config.count_reused
+
+    @property
     def answers(self) -> AnswerReader:
         """The reader of answers, which `conclude` may change."""
         return self._path_ends.answers

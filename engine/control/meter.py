@@ -52,6 +52,8 @@ class Meter:
     `price` foresees the cost of steps. `clock` returns seconds from any origin. `min_step_tokens` is the least that a
     step is worth starting with: a grant has at least so many tokens for each child. `machine` measures energy and the
     time of the machine, None for neither; `charge` gives the cost of tokens and of the machine, None without prices.
+    `count_reused` says that tokens from a store count like all others; if not, limits of tokens and FLOPs see what was
+    evaluated in this run.
 
     Raises:
         BudgetError: if a limit cannot be checked: FLOPs of a policy of unknown size, energy that nothing measures, cost
@@ -67,6 +69,7 @@ class Meter:
         min_step_tokens: int = 1,
         machine: MachineMeter | None = None,
         charge: Charge | None = None,
+        count_reused: bool = True,
     ) -> None:
         self.budget = budget
         price = price or TokenPrice()
@@ -83,6 +86,7 @@ class Meter:
         self.cut_by: StopReason | None = None
         """The limit that first cut a step short, None if all steps had the tokens that they were to have."""
         self._clock = clock
+        self._count_reused = count_reused
         self._min_step_tokens = min_step_tokens
         self._account: Account | None = None
         self._policy = RoleUsage()
@@ -95,6 +99,7 @@ class Meter:
         self._held = Held()
         self._steps: dict[int, StepInFlight] = {}
         self._finished = self._finishing = False
+        self._stored_generated = 0
 
     # Usage
 
@@ -116,8 +121,8 @@ class Meter:
 
     def _work(self) -> float:
         """Return what the models have worked so far: FLOPs, or tokens of models of unknown size."""
-        tokens = self._policy.evaluated_tokens + self._reward.evaluated_tokens
-        return self._policy.flops + self._reward.flops or float(tokens)
+        tokens = self._policy.fresh_tokens + self._reward.fresh_tokens
+        return self._policy.fresh_flops + self._reward.fresh_flops or float(tokens)
 
     @property
     def seconds(self) -> float:
@@ -170,12 +175,15 @@ class Meter:
             reevaluated_tokens=result.reevaluated_tokens,
             shared_tokens=result.shared_tokens,
             calculated_tokens=result.calculated_tokens,
-            reused_tokens=result.reused_tokens,
+            reused_tokens=result.reused_tokens + result.stored_tokens,
+            stored_tokens=result.stored_tokens,
+            prefilled_tokens=result.prefilled_tokens,
             probe_tokens=result.generated_tokens if probe else 0,
             drafted_tokens=result.drafted_tokens,
             rejected_tokens=result.rejected_tokens,
             flops=self.price.policy_flops * evaluated,
         )
+        self._stored_generated += result.generated_tokens if result.stored_tokens else 0
         self.nodes += not probe
         if evaluated:
             self._unread_prompts = (0, self._unread_prompts[1])
@@ -210,6 +218,9 @@ class Meter:
             cached_tokens=total.cached_tokens,
             generated_tokens=total.generated_tokens,
             reevaluated_tokens=total.reevaluated_tokens,
+            reused_tokens=total.stored_tokens,
+            stored_tokens=total.stored_tokens,
+            prefilled_tokens=total.prefilled_tokens,
             flops=self.price.reward_flops * evaluated if total.flops is None else total.flops,
         )
         self._unread_prompts = (self._unread_prompts[0], 0)
@@ -285,13 +296,14 @@ class Meter:
     def used(self, name: str, usage: Usage | None = None) -> float:
         """Return what `usage`, None for that of now, has of the limit `name`, in its own unit."""
         usage = usage or self.usage()
+        roles, fresh = (usage.policy, usage.reward), not self._count_reused
         match name:
             case "generated_tokens":
-                return usage.policy.generated_tokens
+                return usage.policy.generated_tokens - (self._stored_generated if fresh else 0)
             case "total_tokens":
-                return usage.total_tokens
+                return sum(each.fresh_tokens for each in roles) if fresh else usage.total_tokens
             case "flops":
-                return usage.flops
+                return sum(each.fresh_flops for each in roles) if fresh else usage.flops
             case "seconds":
                 return usage.seconds
             case "joules":

@@ -107,6 +107,11 @@ class LlamaPolicy:
         return self.model.workers
 
     @property
+    def memory_name(self) -> str | None:
+        """The hash of its file and the name of its preset; None without a store."""
+        return None if self.model.stored_hash is None else f"{self.model.stored_hash} {self.prompt.preset.name}"
+
+    @property
     def context_tokens(self) -> int:
         """Longest path, prompt included."""
         return self.model.info.context_tokens
@@ -186,6 +191,10 @@ class LlamaPolicySession:
     def expect_paths(self, paths: int) -> None:
         """Arrange the cells for so many paths at a time; see ForeseesPaths."""
         self._tree.expected_paths = paths
+
+    def count_reused(self, counted: bool) -> None:
+        """Say whether steps from a store use up the allowance of those beside them; see ReusesSteps."""
+        self._tree.counts_reused = counted
 
     async def expand(
         self,

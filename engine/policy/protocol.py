@@ -100,6 +100,15 @@ class ForeseesPaths(Protocol):
 
 
 @runtime_checkable
+class ReusesSteps(Protocol):
+    """A session that may take steps from a store instead of writing them."""
+
+    def count_reused(self, counted: bool) -> None:
+        """Say, before the first step, whether steps from the store use up the allowance of those beside them."""
+        ...
+
+
+@runtime_checkable
 class EndsItself(Protocol):
     """A policy that says whether its paths end with the first answer in them.
 
@@ -260,6 +269,16 @@ class TellsPlace(Protocol):
     @property
     def place(self) -> Place:
         """The processor, GPUs of this machine, or a server."""
+        ...
+
+
+@runtime_checkable
+class HasMemory(Protocol):
+    """A policy whose solved problems are kept in a store."""
+
+    @property
+    def memory_name(self) -> str | None:
+        """What stands for the policy and its prompt in the store; None without a store."""
         ...
 
 

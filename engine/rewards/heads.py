@@ -268,11 +268,7 @@ class StatesHeadSession(HeadSession):
         for step, (request, texts, before), result in zip(steps, asked, found, strict=True):
             if result.too_long:
                 raise RewardContextExceeded(nodes=[step.node], tokens=len(request.tokens), limit=self._limit)
-            self.usage += ScoreUsage(
-                evaluated_tokens=result.evaluated_tokens,
-                cached_tokens=result.cached_tokens,
-                reevaluated_tokens=result.reevaluated_tokens,
-            )
+            self.usage += ScoreUsage.of(result)
             rows.append(self._features(step, request, texts, before, result.logits))
         return rows
 

@@ -151,11 +151,7 @@ class LikelihoodSession:
             logprobs = parent.logprobs[:kept] + logprobs
             certainties = parent.certainties[:kept] + certainties
         self._known[result.node] = PathLikelihood(request.tokens, logprobs, certainties)
-        self.usage += ScoreUsage(
-            evaluated_tokens=result.evaluated_tokens,
-            cached_tokens=result.cached_tokens,
-            reevaluated_tokens=result.reevaluated_tokens,
-        )
+        self.usage += ScoreUsage.of(result)
 
     async def release(self, nodes: Sequence[int]) -> None:
         """Free what is cached for these nodes."""

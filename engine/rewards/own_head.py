@@ -185,9 +185,5 @@ class OwnHeadSession:
     def _value(self, step: ScoredStep, result: ReadResult) -> float:
         if result.too_long:
             raise RewardError(f"the path to node {step.node} does not fit the policy's context", node=step.node)
-        self._usage += ScoreUsage(
-            evaluated_tokens=result.evaluated_tokens,
-            cached_tokens=result.cached_tokens,
-            reevaluated_tokens=result.reevaluated_tokens,
-        )
+        self._usage += ScoreUsage.of(result)
         return self._reward.value(step.node, result.logits[0])

@@ -208,10 +208,14 @@ class VerifierSession:
         )
 
     def _count(self, result: StepResult | ReadResult) -> None:
-        chain = isinstance(result, StepResult)
-        self.usage = self.usage + ScoreUsage(
-            evaluated_tokens=result.prompt_tokens if chain else result.evaluated_tokens,
+        if isinstance(result, ReadResult):
+            self.usage += ScoreUsage.of(result)
+            return
+        self.usage += ScoreUsage(
+            evaluated_tokens=result.prompt_tokens,
             cached_tokens=result.cached_tokens,
             reevaluated_tokens=result.reevaluated_tokens,
-            generated_tokens=result.generated_tokens if chain else 0,
+            generated_tokens=result.generated_tokens,
+            stored_tokens=result.stored_tokens,
+            prefilled_tokens=result.prefilled_tokens,
         )

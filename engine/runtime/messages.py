@@ -127,6 +127,8 @@ class StepResult:
     reused_tokens: int = 0
     drafted_tokens: int = 0
     rejected_tokens: int = 0
+    stored_tokens: int = 0
+    prefilled_tokens: int = 0
     first_token_at: float | None = field(default=None, compare=False)
     token_logprobs: tuple[float | None, ...] = ()
     kept_open: bool = False
@@ -214,7 +216,8 @@ class Warm:
 class OpenRun:
     """Start a run; a `background` run waits while others have work.
 
-    The first `shared` tokens of the prompt are those that prompts of other runs begin with too.
+    The first `shared` tokens of the prompt are those that prompts of other runs begin with too. `state` is the file in
+    which the cells of these are kept for later processes, "" for none.
     """
 
     model: int
@@ -222,11 +225,15 @@ class OpenRun:
     prompt: tuple[int, ...]
     background: bool = False
     shared: int = 0
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """Add a node that was not generated in this run; `generated` says that this model wrote it in another one."""
+    """Add a node that was not generated in this run; `generated` says that this model wrote it in another one.
+
+    A `stored` node was taken from a store instead of being generated here: to evaluate it is no repetition.
+    """
 
     model: int
     run: int
@@ -234,6 +241,7 @@ class Adopt:
     parent: int
     tokens: tuple[int, ...]
     generated: bool
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

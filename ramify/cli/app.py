@@ -29,6 +29,7 @@ COMMANDS = {
     "prompts": "Show and check prompts.",
     "models": "List, fetch, inspect and quantize models.",
     "reward": "Check, convert, train and evaluate rewards.",
+    "store": "Show and prune what searches take from each other.",
     "config": "Show the defaults and their sources.",
     "doctor": "Check the installation; show the plan for a model.",
 }

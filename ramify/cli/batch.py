@@ -362,8 +362,13 @@ def summary_line(report: BatchReport, out: Path) -> str:
         interval = f"{report.low_answered:.1%}-{report.high_answered:.1%}"
         parts.append(f"{report.accuracy_answered:.1%} ({interval}) of the {report.graded_answered} answered")
     parts.append(f"{report.usage.policy.generated_tokens:,} tokens generated")
-    if report.usage.policy.reused_tokens:
-        parts.append(f"{report.usage.policy.reused_tokens:,} tokens of prompts read once for several problems")
+    policy = report.usage.policy
+    shared = policy.reused_tokens - policy.stored_tokens
+    if shared:
+        part = shared / (shared + policy.prompt_tokens)
+        parts.append(f"{shared:,} tokens of prompts ({part:.0%}) read once for several problems")
+    if policy.stored_tokens:
+        parts.append(f"{policy.stored_tokens:,} tokens from the store")
     parts.append(duration_text(report.wall_seconds))
     if report.stop_reason not in (None, "completed"):
         parts.append(_ENDS[str(report.stop_reason)])

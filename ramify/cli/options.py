@@ -36,10 +36,12 @@ def setting_option(declared: Setting | str, **changed: Any) -> Callable[[Decorat
     default = setting.unset or ("" if setting.default is None else str(setting.default))
     notes = [f"default: {default}" if default else "", setting.bounds]
     brackets = "; ".join(note for note in notes if note)
+    # A switch that is on by default has a second name that puts it off.
+    flags = [f"{each}/--no-{each[2:]}" if setting.kind is FLAG and setting.default else each for each in setting.flags]
     return click.option(
-        *setting.flags,
+        *flags,
         setting.key,
-        type=SettingType(setting),
+        type=click.BOOL if setting.kind is FLAG and setting.default else SettingType(setting),
         default=setting.default,
         is_flag=setting.kind is FLAG,
         metavar=setting.metavar or None,
@@ -85,13 +87,21 @@ RISK = Setting(
 )
 """Setting of the risk of answers; no default of the user's own."""
 
+_NOT_OF_PATHS = (
+    "seed",
+    "stop",
+    "stop_text",
+    "answer",
+    "answer_schema",
+    "calculator",
+    "reward_thoughts",
+    "count_reused",
+    "remember",
+)
 SAMPLING_KEYS = tuple(
     each.key
     for each in (*declared(SamplingParams), *declared(RunConfig))
-    if each.option
-    and each.key not in ("seed", "stop", "stop_text", "answer", "answer_schema", "calculator", "reward_thoughts")
-    and "tool" not in each.key
-    and "thinking" not in each.key
+    if each.option and each.key not in _NOT_OF_PATHS and "tool" not in each.key and "thinking" not in each.key
 )
 """Settings of the sampling of paths, and the limits of steps and paths."""
 METERING_KEYS = ("prices", "watts")
@@ -245,6 +255,8 @@ class SearchPlan:
                 **({"risk": options["risk"]} if options.get("risk") is not None else {}),
             },
         )
+        if run.get("remember") and engine.get("store") is None:
+            raise UsageError("--remember takes examples from a store and there is none", "add --store")
         if plan.strategy_name is not None or plan.reward is None:
             plan.strategy(has_reward=plan.reward is not None)
         plan.check_metering()

@@ -110,6 +110,8 @@ def summary_line(solution: Solution) -> str:
     if solution.score is not None:
         parts.append(f"score {solution.score:.3f}")
     parts.append(f"{usage.policy.generated_tokens:,} tokens generated")
+    if usage.policy.stored_tokens:
+        parts.append(f"{usage.policy.stored_tokens:,} from the store")
     parts.append(f"{usage.seconds:.1f} s")
     parts.append(f"{usage.tokens_per_s:,.0f} tokens/s")
     if metered := usage.metered_text():

@@ -29,6 +29,14 @@ class DecodeContext(KVCells, Protocol):
         """Evaluate a batch; 0, or 1 if the cache has no room."""
         ...
 
+    def state(self, sequence: int) -> bytes:
+        """The cells of a sequence."""
+        ...
+
+    def restore(self, sequence: int, state: bytes, length: int) -> bool:
+        """Fill an empty sequence with the cells of `length` tokens; whether it could be done."""
+        ...
+
     def logits(self, rows: int) -> npt.NDArray[np.float32]:
         """Rows of the last decode's outputs."""
         ...

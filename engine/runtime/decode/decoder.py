@@ -72,7 +72,7 @@ class Decoder:
         self._cache = PrefixCache(context)
         self._scheduler = Scheduler(self._cache, sequences=context.sequences, max_lanes=max_lanes)
         self._runs = self._scheduler.runs
-        self._prefixes = SharedPrefixes(self._cache)
+        self._prefixes = SharedPrefixes(self._cache, context)
         self._logits = LogitsCache(context.vocabulary_size)
         self._paths = PathJobs(self._cache, self._scheduler, self._logits, begin=self._begin, report=self._report)
         self._counters = DecodeCounters()
@@ -89,9 +89,14 @@ class Decoder:
         run = request.run
         match request:
             case OpenRun():
-                self.open_run(run, request.prompt, background=request.background, shared=request.shared)
+                self.open_run(
+                    run, request.prompt, background=request.background, shared=request.shared, state=request.state
+                )
             case Adopt():
-                self.adopt(run, request.node, request.parent, request.tokens, generated=request.generated)
+                if request.stored:
+                    self.adopt_stored(run, request.node, request.parent, request.tokens)
+                else:
+                    self.adopt(run, request.node, request.parent, request.tokens, generated=request.generated)
             case Expand():
                 self.expand(run, request.requests, request.allowance, step=request.step, watched=request.watched)
             case Read():
@@ -103,13 +108,16 @@ class Decoder:
             case CloseRun():
                 self.close_run(run)
 
-    def open_run(self, run: int, prompt: tuple[int, ...], *, background: bool = False, shared: int = 0) -> None:
+    def open_run(
+        self, run: int, prompt: tuple[int, ...], *, background: bool = False, shared: int = 0, state: str = ""
+    ) -> None:
         """Start a run whose node 0 is the prompt; children of a background run begin after those of all others.
 
-        The first `shared` tokens are evaluated once for all runs whose prompts begin with them.
+        The first `shared` tokens are evaluated once for all runs whose prompts begin with them. The file `state` keeps
+        their cells for later processes, "" for none.
         """
         state = self._runs[run] = RunState({}, background, unread_prefix=shared)
-        above = self._prefixes.open(run, prompt[:shared]) if shared else None
+        above = self._prefixes.open(run, prompt[:shared], state) if shared else None
         root = state.name(ROOT, PrefixNode.of_path(run, above, prompt))
         root.is_prompt = True
 
@@ -131,6 +139,14 @@ class Decoder:
                 told = above.told[tokens] = PrefixNode.of_path(run, above, above.path + tokens)
                 told.told_from = len(above.path) if above.told_from is None else above.told_from
             state.name(node, told)
+
+    def adopt_stored(self, run: int, node: int, parent: int, tokens: tuple[int, ...]) -> None:
+        """Add a node that was taken from a store; it is evaluated when it is needed, as what is told to the model."""
+        state = self._runs[run]
+        state.has_stored = True
+        adopted = state.name(node, state.nodes[parent].child(tokens))
+        # Unless a child that was generated here has drawn the same tokens.
+        adopted.stored = adopted.stored or not adopted.evaluated
 
     def expand(
         self,
@@ -371,6 +387,7 @@ class Decoder:
                 if count and len(job.outputs) > 1 and above is not None and start < len(above.path) <= end:
                     self._logits.keep(above, rows[first])
                 if job.complete:
+                    self._prefixes.evaluated(job.node, job.sequence)
                     self._paths.finish_prefix(job, rows[first + count - 1] if count else None)
             first += count
         if drawing:

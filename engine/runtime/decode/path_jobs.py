@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ramify.reward.protocol import ReadResult
 
+from ..messages import ROOT
 from .jobs import Job, PrefixJob, ReadJob, read_row
 from .prefix_cache import LogitsCache, PrefixCache, PrefixNode
 from .scheduler import Scheduler
@@ -46,7 +47,13 @@ class PathJobs:
             self._cache.park(job.sequence)
 
     def after_prefix(self, job: Job, node: PrefixNode, *, outputs: frozenset[int]) -> None:
-        """Let a job wait until a node's path is complete; a prompt comes after the prefix that other runs share."""
+        """Let a job wait until a node's path is complete; a prompt comes after the prefix that other runs share.
+
+        Where the steps of the path were taken from a store, the prompt comes first too.
+        """
+        run = self._scheduler.runs[job.node.run]
+        if run.has_stored and self._lacks_prompt(run.nodes[ROOT]):
+            node, outputs = run.nodes[ROOT], outputs if node is run.nodes[ROOT] else frozenset()
         above = node.parent if node.is_prompt else None
         if above is not None and self._cache.cached(above, len(above.path)) < len(above.path):
             node, outputs = above, frozenset()
@@ -59,6 +66,10 @@ class PathJobs:
             self.start(prefix)
         else:
             prefix.waiting.append(job)
+
+    def _lacks_prompt(self, root: PrefixNode) -> bool:
+        """Tell whether a run's prompt has not been evaluated in it, and is not in the cache."""
+        return root.evaluated < len(root.path) and self._cache.cached(root, len(root.path)) < len(root.path)
 
     def start(self, job: Job) -> None:
         """Start a job, and complete it if nothing of it is left to evaluate."""

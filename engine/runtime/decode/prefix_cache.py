@@ -85,8 +85,9 @@ class PrefixNode:
     `generated` are the nodes of steps that the model wrote below, by their tokens, and `told` those of what it was
     told. `ids` are those by which the run still refers to this node. `common` is the number of leading tokens in common
     with the parent's path. `evaluated` is the length of the longest prefix ever evaluated. `told_from` is the position
-    from which on the model did not write the path, None if it wrote all. `logits` is the row after the last token, None
-    if it is not kept. `sequences` are those of this node and of all below it. `is_prompt` marks the node of a run's
+    from which on the model did not write the path, None if it wrote all. A `stored` node was not generated here, but
+    taken from a store. `logits` is the row after the last token, None if it is not kept. `sequences` are those of this
+    node and of all below it. `is_prompt` marks the node of a run's
     prompt; its parent, if any, is a prefix that the prompts of other runs begin with too.
     """
 
@@ -102,6 +103,7 @@ class PrefixNode:
     logits: npt.NDArray[np.float32] | None = None
     sequences: set[CachedSequence] = field(default_factory=set[CachedSequence])
     is_prompt: bool = False
+    stored: bool = False
 
     def after_prompt(self) -> tuple[int, ...]:
         """Return the tokens of the path that follow the prompt."""

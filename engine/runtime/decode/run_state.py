@@ -20,7 +20,8 @@ class RunState:
 
     `nodes` are found by the ids that the engine uses. `background` runs begin their sequences after those of all
     others. `waiting` holds the sequences that have not begun, or have to begin again, `active` counts those at work.
-    The counts of tokens, from `prompt_tokens` to `rejected_tokens`, are costs that no result has carried yet.
+    The counts of tokens, from `prompt_tokens` to `prefilled_tokens`, are costs that no result has carried yet.
+    `has_stored` says that steps of the run were taken from a store.
     `unread_prefix` counts the tokens of the prompt that another run may have evaluated, 0 once that is known.
     `first_token_at` is as in StepResult.
     """
@@ -35,6 +36,8 @@ class RunState:
     reused_tokens: int = 0
     drafted_tokens: int = 0
     rejected_tokens: int = 0
+    prefilled_tokens: int = 0
+    has_stored: bool = False
     unread_prefix: int = 0
     first_token_at: float | None = None
 
@@ -69,6 +72,8 @@ class RunState:
         else:
             told = 0 if node.told_from is None else len(node.path) - node.told_from
         self.prompt_tokens += min(job.new_tokens, told)
+        if self.has_stored:
+            self.prefilled_tokens += max(0, job.new_tokens - told - _pending(node))
         self.reevaluated_tokens += job.reevaluated_tokens
         self.unread_prefix = max(0, self.unread_prefix - (job.new_tokens if node.parent is None else 0))
         if node.is_prompt:
@@ -106,6 +111,7 @@ class RunState:
             reused_tokens=self.reused_tokens,
             drafted_tokens=self.drafted_tokens,
             rejected_tokens=self.rejected_tokens,
+            prefilled_tokens=self.prefilled_tokens,
             shared_tokens=self.shared_tokens,
             calculated_tokens=shared.calculated_tokens,
             first_token_at=self.first_token_at,
@@ -113,7 +119,7 @@ class RunState:
             kept_open=shared.kept_open,
         )
         self.prompt_tokens = self.reevaluated_tokens = self.shared_tokens = self.reused_tokens = 0
-        self.drafted_tokens = self.rejected_tokens = 0
+        self.drafted_tokens = self.rejected_tokens = self.prefilled_tokens = 0
         return result
 
     def read_result(self, job: ReadJob) -> ReadResult:
@@ -127,3 +133,11 @@ class RunState:
         )
         self.prompt_tokens = self.reevaluated_tokens = self.reused_tokens = 0
         return result
+
+
+def _pending(node: PrefixNode) -> int:
+    """Return how many tokens of a node's path were counted when they were drawn, and are evaluated with the path."""
+    current = node
+    while current.told_from is not None and current.parent is not None:
+        current = current.parent
+    return int(not (current.stored or current.is_prompt or current.parent is None))

@@ -7,7 +7,11 @@ depend on the runs before.
 
 from __future__ import annotations
 
-from .prefix_cache import PrefixCache, PrefixNode
+from pathlib import Path
+
+from ...store.states import read_state, write_state
+from .batch import DecodeContext
+from .prefix_cache import CachedSequence, PrefixCache, PrefixNode
 
 MOST_KEPT = 4
 """Prefixes that are kept without a run that uses them; on a processor every token pays for the cells of all."""
@@ -16,17 +20,41 @@ MOST_KEPT = 4
 class SharedPrefixes:
     """Nodes of the kept prefixes of one context, the least recently used one first."""
 
-    def __init__(self, cache: PrefixCache) -> None:
+    def __init__(self, cache: PrefixCache, context: DecodeContext) -> None:
         self._cache = cache
+        self._context = context
+        # Files for the cells of prefixes that have not been evaluated.
+        self._files: dict[PrefixNode, Path] = {}
         self._nodes: dict[tuple[int, ...], PrefixNode] = {}
         self._users: dict[PrefixNode, set[int]] = {}
 
-    def open(self, run: int, tokens: tuple[int, ...]) -> PrefixNode:
-        """Return the node of a prefix, in use by a run from now on."""
+    def open(self, run: int, tokens: tuple[int, ...], state: str = "") -> PrefixNode:
+        """Return the node of a prefix, in use by a run from now on; the file `state` has its cells, "" for none."""
         node = self._nodes.pop(tokens, None) or PrefixNode(run, None, tokens, 0)
         self._nodes[tokens] = node
         self._users.setdefault(node, set()).add(run)
+        # In a context with cells for each sequence llama.cpp takes no cells of others.
+        if state and not node.sequences and not self._context.consecutive:
+            self._restore(node, Path(state))
         return node
+
+    def _restore(self, node: PrefixNode, file: Path) -> None:
+        """Fill a sequence with the cells that the file has; else they are written there once they are evaluated."""
+        state = read_state(file)
+        sequence = None if state is None else self._cache.open(node, 0)
+        if state is not None and sequence is not None:
+            if self._context.restore(sequence.id, state, len(node.path)):
+                sequence.length = len(node.path)
+                self._cache.park(sequence)
+                return
+            self._cache.free(sequence)
+        self._files[node] = file
+
+    def evaluated(self, node: PrefixNode, sequence: CachedSequence | None) -> None:
+        """Write the cells of a path that has been evaluated, if it is a prefix with a file."""
+        file = self._files.pop(node, None)
+        if file is not None and sequence is not None:
+            write_state(file, self._context.state(sequence.id))
 
     def keep(self, run: int) -> None:
         """Keep the cells of a run's prefix where only sequences of this run, which will be freed, still hold them."""
@@ -45,6 +73,7 @@ class SharedPrefixes:
         for node in idle[: max(0, len(idle) - MOST_KEPT)]:
             self._cache.release(node)
             del self._nodes[node.path], self._users[node]
+            self._files.pop(node, None)
 
     def uses(self, run: int, node: PrefixNode) -> bool:
         """Tell whether a node is the kept prefix of an open run."""

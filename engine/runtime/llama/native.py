@@ -415,6 +415,34 @@ class Context:
         if not self._lib.llama_memory_seq_rm(self.memory, sequence, length, -1):
             raise InternalError("this model's memory cannot be cut inside a sequence")
 
+    def state(self, sequence: int) -> bytes:
+        """Return the cells of a sequence, for `restore` in a context like this one.
+
+        Raises:
+            InternalError: if llama.cpp cannot tell them.
+        """
+        self._check(sequence)
+        size = int(self._lib.llama_state_seq_get_size(self.pointer, sequence))
+        buffer = (ctypes.c_uint8 * size)()
+        written = int(self._lib.llama_state_seq_get_data(self.pointer, buffer, size, sequence))
+        if not written:
+            raise InternalError("llama.cpp cannot copy the cells of a sequence")
+        return bytes(memoryview(buffer)[:written])
+
+    def restore(self, sequence: int, state: bytes, length: int) -> bool:
+        """Fill an empty sequence with cells that `state` returned; False if they are not those of `length` tokens.
+
+        The cells have to come from a context with the same model, types and number of streams: llama.cpp aborts on
+        others.
+        """
+        self._check(sequence)
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        if self._lib.llama_state_seq_set_data(self.pointer, buffer, len(state), sequence):
+            if self.length(sequence) == length:
+                return True
+        self.cut(sequence, 0)
+        return False
+
     def length(self, sequence: int) -> int:
         """Number of cells of a sequence, as llama.cpp counts them."""
         self._check(sequence)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,7 +103,7 @@ def _try(path: str) -> Finding | None:
         detail="works" if code == 0 else f"a child died of {signal_name(-code)}",
         tensor_types=tuple(sorted(TENSOR_TYPES)),
         library=_library(),
-        processor=_processor(),
+        processor=processor(),
     )
 
 
@@ -123,20 +124,35 @@ def _end_of_child(*arguments: str) -> int | None:
 
 
 def _finding_file() -> Path:
-    key = json.dumps([_library(), _processor(), sorted(TENSOR_TYPES)])
+    key = json.dumps([_library(), processor(), sorted(TENSOR_TYPES)])
     return cache_folder() / "probes" / f"{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}.json"
 
 
 def _library() -> str:
     """Name the library build: version, place and time of change."""
-    spec = find_spec("llama_cpp")
-    places = spec.submodule_search_locations if spec is not None else None
-    folder = Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path((places or ["."])[0]) / "lib")
+    folder = _library_folder()
     changed = max((file.stat().st_mtime_ns for file in folder.glob("*llama*")), default=0)
     return f"{version('llama-cpp-python')} {folder} {changed}"
 
 
-def _processor() -> str:
+@cache
+def library_hash() -> str:
+    """Name the library build by the content of its files, wherever they are."""
+    made = hashlib.blake2b(version("llama-cpp-python").encode(), digest_size=16)
+    for file in sorted(_library_folder().iterdir()):
+        if file.suffix in (".so", ".dylib"):
+            made.update(file.name.encode() + read_bytes(file))
+    return made.hexdigest()
+
+
+def _library_folder() -> Path:
+    spec = find_spec("llama_cpp")
+    places = spec.submodule_search_locations if spec is not None else None
+    return Path(os.environ.get("LLAMA_CPP_LIB_PATH") or Path((places or ["."])[0]) / "lib")
+
+
+def processor() -> str:
+    """Name the kind of processor: its machine and the hash of its flags."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import from_thread, lowlevel, to_thread
@@ -28,6 +28,9 @@ from ..messages import Alive, Broken, Load, Reply, Request, Results, Stop
 from .loaded_model import LoadedModel
 from .processes import JOIN_S, Isolation, WorkerHandle, start_worker
 from .vocabulary import SharedVocabulary
+
+if TYPE_CHECKING:
+    from ...store.rows import RowStore
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,8 @@ class Runtime:
     `isolation` "process" runs native code in a process of its own, "thread" in a thread of this one. A process that has
     work and does not reply for `hang_s` seconds is taken to hang: it is killed, and replaced as after a crash. None
     waits for ever. Loading a model has no time limit. `on_progress` is called while files are loaded. `restarts` counts
-    the workers that were started in place of a dead one.
+    the workers that were started in place of a dead one. What `store` has of earlier runs is taken from there; None
+    for no store.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Runtime:
         isolation: Isolation = "process",
         *,
         hang_s: float | None = HANG_S,
+        store: RowStore | None = None,
         on_progress: Callable[[ModelLoading], None] | None = None,
     ) -> None:
         self._isolation: Isolation = isolation
@@ -62,6 +67,7 @@ class Runtime:
         self._models: dict[int, LoadedModel] = {}
         self._vocabularies: dict[tuple[int, int, int], SharedVocabulary] = {}
         self.on_progress = on_progress
+        self.store = store
         self._crashes = 0
         self.restarts = 0
         self._closing = False

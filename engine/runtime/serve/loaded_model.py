@@ -42,6 +42,7 @@ from .vocabulary import SharedVocabulary, WorkerVocabulary
 if TYPE_CHECKING:
     from ..llama.native import Vocabulary
     from .client import Runtime
+    from .stored_results import StoredResults
 
 
 @dataclass(eq=False, slots=True)
@@ -102,6 +103,7 @@ class LoadedModel:
         self._pending_statistics: _PendingStatistics | None = None
         self._others: tuple[LoadedModel, ...] = ()
         self._rates: ModelRates | None = None
+        self._results: StoredResults | None = None
 
     @property
     def rates(self) -> ModelRates:
@@ -109,6 +111,11 @@ class LoadedModel:
         if self._rates is None:
             self._rates = ModelRates(self.config)
         return self._rates
+
+    @property
+    def stored_hash(self) -> str | None:
+        """The hash of the model's file where there is a store, else None."""
+        return None if self._results is None else self._results.model
 
     @property
     def workers(self) -> int:
@@ -187,11 +194,20 @@ class LoadedModel:
         if len(tokens) > self.info.context_tokens:
             raise QuestionTooLong(len(tokens), self.info.context_tokens)
         number, self._next_run = self._next_run, self._next_run + 1
-        opened = OpenRun(self.number, number, tokens, background, max(0, min(shared, len(tokens) - 1)))
+        shared = max(0, min(shared, len(tokens) - 1))
+        state = "" if self._results is None else self._results.state_file(tokens[:shared])
+        opened = OpenRun(self.number, number, tokens, background, shared, state)
         # In this order: if the worker has to be started for it, it must not be told twice.
         self.send(opened)
-        tree = self._runs[number] = TokenTree(self, opened)
+        tree = self._runs[number] = self._tree(opened)
         return tree
+
+    def _tree(self, opened: OpenRun) -> TokenTree:
+        if self._results is None:
+            return TokenTree(self, opened)
+        from .stored_tree import StoredTree
+
+        return StoredTree(self, opened, self._results)
 
     def check_tokens(self, tokens: Sequence[int]) -> None:
         """Check that ids are in the vocabulary.
@@ -253,6 +269,10 @@ class LoadedModel:
             raise self._error
         if self._needs_vocabulary:
             await self.load_vocabulary()
+        if self._runtime.store is not None and self._results is None:
+            from .stored_results import stored_results
+
+            self._results = await to_thread.run_sync(stored_results, self._runtime.store, self.config, self.info)
 
     def send(self, request: Request) -> None:
         """Queue a request about this model; see `Runtime.send`."""

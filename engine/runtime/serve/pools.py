@@ -205,7 +205,9 @@ class Pools:
 
         It counts how many paths the run is said to have, where that is more.
         """
-        if not isinstance(opened, OpenRun) or any(each.parent != ROOT for each in request.requests):
+        if not isinstance(opened, OpenRun):
+            return None
+        if not request.paths and any(each.parent != ROOT for each in request.requests):
             return None
         prompt_tokens, children = len(opened.prompt), max(len(request.requests), request.paths)
         wanted = streams_for(self._model, self._config, prompt_tokens=prompt_tokens, children=children)

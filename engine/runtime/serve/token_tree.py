@@ -81,6 +81,8 @@ class TokenTree:
         self._closed = False
         self.expected_paths = 0
         """How many paths the run is going to have at a time, 0 if its first request tells."""
+        self.counts_reused = True
+        """Whether steps from a store use up the allowance that they share with others."""
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -261,7 +263,8 @@ class TokenTree:
         model, run = self._model.number, self._run
         self._model.send(self._opened)
         for node, (parent, tokens) in self._nodes.items():
-            self._model.send(Adopt(model, run, node, parent, tokens, generated=True))
+            if self._is_told(node):
+                self._model.send(Adopt(model, run, node, parent, tokens, generated=True))
         for call in [each for each in self._calls if each.abandoned]:
             self._calls.remove(call)
             call.done.set()
@@ -276,6 +279,10 @@ class TokenTree:
                 # The parents of reads may be nodes that only the former worker had.
                 reads = tuple(replace(each, parent=None) for each in left if isinstance(each, ReadRequest))
                 self._model.send(replace(call.message, requests=reads))
+
+    def _is_told(self, node: int) -> bool:
+        """Whether the worker knows a node."""
+        return True
 
     # Checks
 

@@ -1,0 +1,1 @@
+"""Store of searched nodes on disk: its file, and its rows."""
