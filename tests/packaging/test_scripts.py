@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -28,6 +30,27 @@ def test_scripts_are_executable(name):
 def test_setup_refuses_unknown_arguments():
     done = subprocess.run(["sh", str(ROOT / "scripts/setup"), "nonsense"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "usage: scripts/setup [dev | locked]\n")
+
+
+@pytest.mark.slow
+def test_the_demonstration_shows_what_it_is_for():
+    command = [sys.executable, ROOT / "scripts/demonstration.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "A fixed example: " in done.stdout
+    assert re.search(r"^greedy decoding +\d+ .*: wrong$", done.stdout, re.MULTILINE)
+    assert re.search(r"^majority of 16 .*: (undecided|wrong)$", done.stdout, re.MULTILINE)
+    assert re.search(r"^REBASE +24 .*: right$", done.stdout, re.MULTILINE)
+    assert "pruned, false equation" in done.stdout
+    data = json.loads((ROOT / "docs/results/default-reward.json").read_text("utf-8"))
+    share = data["right"]["rebase"] / data["problems"]
+    assert f"On {data['problems']} such problems: " in done.stdout and f"REBASE of 16 {share:.2f} right." in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_demonstration_names_a_missing_file():
+    command = [sys.executable, ROOT / "scripts/demonstration.py", "--model", "/nowhere/x.gguf"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
 
 
 def test_the_readme_names_scripts_that_exist():
