@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +51,16 @@ KNOWN_MARKS = (
     ),
 )
 """Marks of the model families whose thoughts can be told from their replies."""
+
+
+def marks_in(texts: Iterable[str]) -> ThoughtMarks | None:
+    """Return the marks of the thoughts in the texts of whole paths, None if no text has a thought that is closed.
+
+    For trees whose model is not at hand. Where a thought is closed and never begun, the prompt has opened it.
+    """
+    for text in texts:
+        for marks in KNOWN_MARKS:
+            before, closed, _ = text.partition(marks.close)
+            if closed:
+                return replace(marks, opened=marks.open not in before)
+    return None

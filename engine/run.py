@@ -133,7 +133,7 @@ class Run:
 
     def reading(self, vote: Vote) -> AnswerReading | None:
         """Return how the answer of a vote was read, None for models with an answer format of their own."""
-        return self._controller.reading(vote)
+        return self._controller.results.reading(vote)
 
     @property
     def finished(self) -> bool:
@@ -309,7 +309,7 @@ class Run:
             self._send.close()
 
     async def _conclude(self) -> None:
-        self._controller.conclude()
+        self._controller.results.conclude()
         if self._equality.unresolved:
             await self._equality.resolve()
             self._controller.revote()
@@ -428,8 +428,10 @@ class Run:
                 self._controller.observe_nothing(request.node)
                 self._wake()
                 return
-        tokens = cast("ToolSession", policy).result_tokens(request.said, results)
-        self._controller.observe(request.node, observed("\n".join(results)), tokens)
+        session = cast("ToolSession", policy)
+        tokens = session.result_tokens(request.said, results)
+        text = observed("\n".join(results)) + session.thought_after_result
+        self._controller.observe(request.node, text, tokens)
         self._wake()
 
     async def _probe(self, policy: PolicySession, probe: Probe) -> None:

@@ -205,6 +205,11 @@ class ScriptedSession:
         """Scripts tell results by their texts."""
         return ()
 
+    @property
+    def thought_after_result(self) -> str:
+        """Scripts write the marks of their thoughts themselves."""
+        return ""
+
     async def adopt(self, nodes: Sequence[AdoptedNode]) -> None:
         """Note the adopted nodes in `ScriptedModel.adopted`."""
         self._model.adopted.extend(nodes)

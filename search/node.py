@@ -5,6 +5,7 @@ A node knows nothing of its tree's indexes: change its state through `SearchTree
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum, auto
@@ -91,6 +92,7 @@ class Origin(StrEnum):
 TOLD = (Origin.TOOL, Origin.FORCED)
 """Origins of texts that were put into a path, where the policy reads them."""
 
+_FENCE_END = re.compile(r"^`{3,}\n", re.MULTILINE)
 VALUE_UNIT = 2.0**-32
 """Scores are rounded to multiples of this before they are summed in `Node.value_sum`."""
 
@@ -143,3 +145,9 @@ def summed(score: float) -> float:
     Whole multiples of a small power of two add up exactly, so that the order of results cannot change a sum.
     """
     return round(score / VALUE_UNIT) * VALUE_UNIT
+
+
+def after_fence(text: str) -> str:
+    """Return what follows the fence of a tool's result, such as the beginning of a thought; "" for nothing."""
+    ends = [match.end() for match in _FENCE_END.finditer(text)]
+    return text[ends[-1] :] if ends else ""

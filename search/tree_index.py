@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ramify.errors import TreeError
 
-from .node import Node, NodeState, Origin
+from .node import Node, NodeState, Origin, after_fence
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -128,8 +128,11 @@ class IndexedTree:
         return "".join(node.text for node in self.path_nodes(node_id))
 
     def written_text(self, node_id: int) -> str:
-        """Text of the path without the results of tools, each of which leaves a line break."""
-        return "".join("\n" if node.origin is Origin.TOOL else node.text for node in self.path_nodes(node_id))
+        """Text of the path without the results of tools, of which a line break and what follows the fence is left."""
+        return "".join(
+            f"\n{after_fence(node.text)}" if node.origin is Origin.TOOL else node.text
+            for node in self.path_nodes(node_id)
+        )
 
     def path_scores(self, node_id: int) -> list[float]:
         """Scores of the path's steps; that of a step which goes on in a child is the one of its end.

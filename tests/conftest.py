@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("ramify", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ramify")
+# Times of single examples say how busy the machine is.
 
 REAL_MODELS_VARIABLE = "RAMIFY_REAL_MODELS"
 REAL_MODELS = {

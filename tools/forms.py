@@ -20,12 +20,20 @@ class CallForm(StrEnum):
     """Form of calls in a model's text."""
 
     HERMES = auto()
-    """`<tool_call>{"name": …, "arguments": {…}}</tool_call>` (Hermes, Qwen), also with Qwen's tags in the place of
-    JSON."""
+    """`<tool_call>{"name": …, "arguments": {…}}</tool_call>` (Hermes, Qwen), also with the tags of Qwen or GLM in the
+    place of JSON."""
     LLAMA = auto()
     """`{"name": …, "parameters": {…}}` as the whole text, perhaps after `<|python_tag|>` (Llama 3.1)."""
     MISTRAL = auto()
     """`[TOOL_CALLS][{"name": …, "arguments": {…}}, …]`, or `[TOOL_CALLS]name[ARGS]{…}`."""
+    SEED = auto()
+    """`<seed:tool_call><function=…><parameter=…>…</parameter></function></seed:tool_call>` (Seed-OSS)."""
+    NEMOTRON = auto()
+    """`<TOOLCALL>[{"name": …, "arguments": {…}}, …]</TOOLCALL>` (Nemotron)."""
+    GRANITE = auto()
+    """`<|tool_call|>[{"name": …, "arguments": {…}}, …]` to the end of the text (Granite 3)."""
+    COHERE = auto()
+    """`<|START_ACTION|>[{"tool_name": …, "parameters": {…}}, …]<|END_ACTION|>` (Command R7B and A)."""
     CODE = auto()
     """A fenced block of Python, which is run (tool-integrated reasoning)."""
 
@@ -53,7 +61,14 @@ class Malformed:
 Calls = tuple[Call, ...] | Malformed | None
 """The calls at the end of a text; None if it calls nothing."""
 
-_HERMES_OPEN, _HERMES_CLOSE = "<tool_call>", "</tool_call>"
+_TAGS: Mapping[CallForm, tuple[str, str]] = {
+    CallForm.HERMES: ("<tool_call>", "</tool_call>"),
+    CallForm.SEED: ("<seed:tool_call>", "</seed:tool_call>"),
+    CallForm.NEMOTRON: ("<TOOLCALL>", "</TOOLCALL>"),
+    CallForm.GRANITE: ("<|tool_call|>", ""),
+    CallForm.COHERE: ("<|START_ACTION|>", "<|END_ACTION|>"),
+}
+"""Tags around calls; "" for the end of the text. The first form whose tag stands in a template is the model's."""
 _MISTRAL_OPEN = "[TOOL_CALLS]"
 _PYTHON_TAG = "<|python_tag|>"
 _CODE_OPEN = re.compile(r"^```(?:python|py|python3|tool_code)[ \t]*\n", re.MULTILINE)
@@ -62,6 +77,7 @@ _JSON_FENCE = "```json\n"
 _FENCE_HEAD = re.compile(r"(?:json|tool_call|tool)?[ \t]*\n", re.IGNORECASE)
 _FUNCTION = re.compile(r"<function=([^>\s]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([^>\s]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
+_KEYED = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
 _NAMED_ARGUMENTS = re.compile(r"\s*([A-Za-z_][\w-]*)\s*(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?\s*(?=\{)")
 
 
@@ -69,11 +85,12 @@ def form_of(chat_template: str | None) -> CallForm | None:
     """Return the form of calls that a chat template shows its model, None if it knows no tools."""
     if not chat_template or "tools" not in chat_template:
         return None
-    if _HERMES_OPEN in chat_template:
-        return CallForm.HERMES
+    for form, (tag, _) in _TAGS.items():
+        if tag in chat_template:
+            return form
     if _MISTRAL_OPEN in chat_template or "[AVAILABLE_TOOLS]" in chat_template:
         return CallForm.MISTRAL
-    if "python_tag" in chat_template or "ipython" in chat_template or '"parameters"' in chat_template:
+    if "ipython" in chat_template and '"parameters"' in chat_template:
         return CallForm.LLAMA
     return None
 
@@ -97,7 +114,7 @@ class CallReader:
     def marks(self) -> tuple[tuple[str, str], ...]:
         """Texts between which no step ends, and after the second of which one does; "" for the end of the text."""
         own = {
-            CallForm.HERMES: ((_HERMES_OPEN, _HERMES_CLOSE),),
+            **{form: (tags,) for form, tags in _TAGS.items()},
             CallForm.MISTRAL: ((_MISTRAL_OPEN, ""),),
             CallForm.LLAMA: ((_PYTHON_TAG, ""), ('{"name":', ""), ('{"type": "function"', "")),
             CallForm.CODE: (),
@@ -115,22 +132,46 @@ class CallReader:
 
     def _in_form(self, text: str) -> Calls:
         match self.form:
-            case CallForm.HERMES:
-                return _hermes(text)
             case CallForm.MISTRAL:
                 return _mistral(text)
             case CallForm.LLAMA:
                 return _llama(text)
             case CallForm.CODE:
                 return None
+            case _:
+                return _tagged(text, *_TAGS[self.form])
 
     def _bare(self, text: str) -> Calls:
         """Return the calls of a text that ends with a fence of their JSON, or is nothing else: models forget tags."""
-        value = _json(_last_fence(text) or text)
-        listed = cast("list[object]", value) if isinstance(value, list) else [value]
+        listed = _listed(_json(_last_fence(text) or text))
         calls = [_call(cast("object", each)) for each in listed if isinstance(each, Mapping)]
         known = tuple(each for each in calls if isinstance(each, Call) and each.name in self.names)
         return known if known and len(known) == len(listed) else None
+
+
+def split_call(text: str) -> tuple[str, Calls]:
+    """Return what stands before the call that a text ends with, and the calls in whichever form they are.
+
+    For texts that are known to end with a call, where the form of the model is not; (text, None) if none is found.
+    """
+    opening = [*(tag for tag, _ in _TAGS.values()), _MISTRAL_OPEN, _PYTHON_TAG]
+    starts = [text.find(mark) for mark in opening if mark in text]
+    if not starts:
+        fences = [match.start() for match in re.finditer(r"^```", text, re.MULTILINE)]
+        starts = fences[-2:-1] if len(fences) % 2 == 0 else fences[-1:]
+    start = min(starts, default=len(text) - len(text.lstrip()))
+    call = text[start:]
+    inside = _last_fence(call)
+    tags = next((tags for tags in _TAGS.values() if tags[0] in call), None)
+    found = None if tags is None else _tagged(call, *tags)
+    found = found or _mistral(call) or _fenced_code(call) or _llama(call if inside is None else inside)
+    if found is None and inside is not None:
+        found = _all(_call(each) for each in _listed(_json(inside)))
+    return (text, None) if found is None else (text[:start], found)
+
+
+def _listed(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else [value]
 
 
 def _last_fence(text: str) -> str | None:
@@ -143,20 +184,24 @@ def _last_fence(text: str) -> str | None:
     return inner[head.end() :]
 
 
-def _hermes(text: str) -> Calls:
-    start = text.find(_HERMES_OPEN)
+def _tagged(text: str, opened: str, closed: str) -> Calls:
+    """Return the calls between tags: in each pair one, or a list of them."""
+    start = text.find(opened)
     if start < 0:
         return None
-    parts = text[start:].split(_HERMES_OPEN)[1:]
-    bodies = [part.partition(_HERMES_CLOSE)[0].strip() for part in parts]
-    return _all(_hermes_call(body) for body in bodies)
+    parts = text[start:].split(opened)[1:]
+    bodies = [part.partition(closed)[0].strip() if closed else part.strip() for part in parts]
+    return _all(call for body in bodies for call in _tagged_calls(body))
 
 
-def _hermes_call(body: str) -> Call | Malformed:
+def _tagged_calls(body: str) -> Iterator[Call | Malformed]:
     if function := _FUNCTION.search(body):
         parameters = _PARAMETER.findall(function[2])
-        return Call(function[1], {name: _value(value) for name, value in parameters})
-    return _call(_json(body))
+        yield Call(function[1], {name: _value(value) for name, value in parameters})
+    elif keyed := _KEYED.findall(body):
+        yield Call(body.partition("<arg_key>")[0].strip(), {name.strip(): _value(value) for name, value in keyed})
+    else:
+        yield from map(_call, _listed(_json(body)))
 
 
 def _value(text: str) -> Any:
@@ -222,7 +267,7 @@ def _call(value: object) -> Call | Malformed:
     if not isinstance(value, Mapping):
         return Malformed("the call is not a JSON object with a name and arguments")
     fields = cast("Mapping[str, Any]", value)
-    name: object = fields.get("name") or fields.get("function")
+    name: object = fields.get("name") or fields.get("tool_name") or fields.get("function")
     if isinstance(name, Mapping):
         return _call(cast("Mapping[str, Any]", name))
     arguments: object = fields.get("arguments", fields.get("parameters"))

@@ -101,7 +101,7 @@ class RamifyApp(Program):
             self.open_batch(self._batch)
         elif self._saved is not None:
             self.open_saved(self._saved)
-        elif self._ask and self._spec.question.strip():
+        elif self._ask and self._spec.asks:
             self.start_run(self._spec)
 
     @property
@@ -144,7 +144,7 @@ class RamifyApp(Program):
             return
         try:
             saved = await asyncio.to_thread(self.store.load, run_id)
-            spec = RunSpec.from_saved(saved.solution.question, saved.options)
+            spec = RunSpec.of(saved.solution, saved.options)
             session = await asyncio.to_thread(SavedSession, spec, saved.solution, saved.id)
         except Exception as error:
             self.complain(error)
@@ -157,7 +157,7 @@ class RamifyApp(Program):
         """Set up a comparison."""
         from .screens.compare import CompareSetup
 
-        if not spec.question:
+        if not spec.asks:
             self.complain(self.no_question())
             return
         self.push_screen(CompareSetup(spec, models=self.home.models, rewards=self.home.rewards))

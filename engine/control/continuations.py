@@ -1,12 +1,16 @@
-"""Texts of one run's tree that go on by themselves after what was put into their paths."""
+"""Texts that were put into the paths of one run's tree, and those that go on by themselves after them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ramify.search.node import Node, NodeState, Origin
+from ramify.events import Event, NodesDispatched
+from ramify.search.node import TOLD, FinishReason, Node, NodeState, Origin
 from ramify.search.strategy import Expansion
 from ramify.search.tree import SearchTree
+
+from ..policy.protocol import AdoptedNode
 
 WHOLE = (Origin.REST, Origin.REVISION, Origin.CRITIQUE)
 """Origins of texts that were asked for to their ends."""
@@ -61,3 +65,31 @@ class Continuations:
             first = self.first_of(node_id)
             found.append(Expansion(node_id, 1, temperature, True, first.about, first.origin))
         return found
+
+
+@dataclass(slots=True)
+class ForeignTexts:
+    """Nodes whose texts the policy has not written in this run and has to take in; `emit` takes events."""
+
+    tree: SearchTree
+    emit: Callable[[Event], None]
+    _nodes: list[AdoptedNode] = field(default_factory=list[AdoptedNode])
+
+    def take(self) -> list[AdoptedNode]:
+        """Return the nodes that the policy has to take in, parents first, each once."""
+        nodes, self._nodes = self._nodes, []
+        return nodes
+
+    def add(self, node: Node) -> None:
+        """Have the policy take in a node."""
+        assert node.parent is not None
+        told = node.origin in TOLD
+        self._nodes.append(AdoptedNode(node=node.id, parent=node.parent, text=node.text, tokens=node.tokens, told=told))
+
+    def put_in(self, node_id: int, text: str, tokens: tuple[int, ...]) -> Node:
+        """Add a child whose text is put into the path; the policy reads it, and does not write it."""
+        pending = self.tree.add_pending(node_id, origin=Origin.FORCED)
+        self.emit(NodesDispatched(parent=node_id, nodes=(pending.id,)))
+        node = self.tree.complete(pending.id, text, tokens, 0.0, FinishReason.STEP, token_count=0)
+        self.add(node)
+        return node

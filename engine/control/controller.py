@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from ramify.answers.reading import AnswerReader, AnswerReading
+from ramify.answers.reading import AnswerReader
 from ramify.answers.thoughts import ThoughtMarks
 from ramify.config import RunConfig
 from ramify.errors import UsageError
@@ -22,27 +22,28 @@ from ramify.events import Event, NodePruned, NodeScored, NodesDispatched
 from ramify.problem import Problem
 from ramify.reward.protocol import ScoreUsage
 from ramify.search.budget import Budget
-from ramify.search.node import TOLD, FinishReason, Node, NodeState, Origin, PruneReason
-from ramify.search.registry import strategy_to_dict
+from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.stopping import Situation, Stop, StopReason
 from ramify.search.strategy import Ask, Expansion, Strategy
 from ramify.search.tree import ROOT, SearchTree
-from ramify.search.votes import Candidate, Vote, decide_by_text
+from ramify.search.votes import Candidate, Vote
 from ramify.solution import Solution
 
 from ..policy.protocol import AdoptedNode, ForeseesPaths, PolicySession
 from ..runtime.messages import StepResult
 from ..runtime.serve.rates import Rates
-from .continuations import Continuations
+from .continuations import Continuations, ForeignTexts
 from .dispatch import Dispatcher, StepsInFlight
 from .meter import Meter
 from .opening import GREEDY_NOTE, Opening
-from .path_ends import PathEnds, furthest_text, node_added
+from .path_ends import PathEnds, node_added
 from .requests import Dispatch, RequestBuilder
+from .results import Results
 from .steering import Steering
-from .thoughts import PROBE_TOKENS, Probe, Thoughts, probe_id
+from .thinking import Thinking
+from .thoughts import Probe, Thoughts
 from .tool_calls import ToolCalls, ToolRequest
-from .votes import VoteCounter, voted_fields
+from .votes import VoteCounter
 
 
 class SearchController:
@@ -51,7 +52,7 @@ class SearchController:
     `answers` reads the answer of a path's text, `same` tells whether two answers are equal, `emit` takes events.
     `usable` tells whether an answer may vote, None if all may.
     `tree` is a saved tree to go on with, whose nodes the policy has to adopt (`take_adopted`); None starts with the
-    question.
+    question. `results` are the answers of its paths, and their vote.
     `parameters` is the policy's number of weights, 0 if unknown: slow models under a limit of time open with one path.
     `rates` returns what is known of their speed.
     `ends_at_answer` is as in PathEnds. `tools` makes the finder of tool calls in the tree, None where there are no
@@ -90,12 +91,16 @@ class SearchController:
         self._tools = None if tools is None else tools(self.tree, self._continued)
         self._context_tokens = context_tokens
         marks = answers.thoughts if steers_thoughts else None
-        self._thoughts = None if marks is None else Thoughts(self.tree, marks, config, answers, same)
-        builder = RequestBuilder(self.tree, strategy, config, calls_tools=tools is not None, thoughts=self._thoughts)
+        self._foreign = ForeignTexts(self.tree, emit)
+        thoughts = None if marks is None else Thoughts(self.tree, marks, config, answers, same)
+        builder = RequestBuilder(self.tree, strategy, config, calls_tools=tools is not None, thoughts=thoughts)
         self._dispatcher = Dispatcher(builder, meter, self._steps, emit)
-        self._path_ends = PathEnds(self.tree, answers, config.max_path_tokens, ends_at_answer)
+        self._thinking = (
+            None if thoughts is None else Thinking(self.tree, thoughts, meter, self._continued, self._foreign, emit)
+        )
+        ends = PathEnds(self.tree, answers, config.max_path_tokens, ends_at_answer)
         self._votes = VoteCounter(self.tree, strategy, same, emit, answers.kind, usable)
-        self._adopted: list[AdoptedNode] = []
+        self.results = Results(self.tree, ends, self._votes)
         self._expect_paths: Callable[[int], None] | None = None
         self._winding_down = False
         self._asked_width = strategy.width
@@ -108,8 +113,8 @@ class SearchController:
         """Reserve the policy's prompt, and from now on what it is expected to read for each step."""
         self._dispatcher.foresee_input(policy)
         self._expect_paths = policy.expect_paths if isinstance(policy, ForeseesPaths) else None
-        if self._thoughts is not None:
-            self._thoughts.prepare(policy, self._context_tokens)
+        if self._thinking is not None:
+            self._thinking.thoughts.prepare(policy, self._context_tokens)
 
     @property
     def unscored_thoughts(self) -> ThoughtMarks | None:
@@ -129,7 +134,11 @@ class SearchController:
     @property
     def answers(self) -> AnswerReader:
         """The reader of answers, which `conclude` may change."""
-        return self._path_ends.answers
+        return self.results.answers
+
+    @property
+    def _path_ends(self) -> PathEnds:
+        return self.results.path_ends
 
     # Work for the models
 
@@ -170,10 +179,7 @@ class SearchController:
 
         If it allows none and nothing is in flight, their steps end there.
         """
-        wishes = self._continued.expansions(self.strategy.sampling_temperature)
-        if self._opening.greedy:
-            first = {each.node for each in wishes if self.tree.node(each.node).path[0] == 0}
-            wishes = [replace(each, temperature=0.0) if each.node in first else each for each in wishes]
+        wishes = self._opening.rest_of_path(self._continued.expansions(self.strategy.sampling_temperature))
         dispatch = self._dispatcher.dispatch(wishes)
         self._continued.begun({request.parent for request in dispatch.requests} if dispatch is not None else set())
         if dispatch is None and self.idle:
@@ -187,12 +193,7 @@ class SearchController:
         if not self.idle:
             return None
         opening = self._opening
-        if opening.first is None:
-            wishes = opening.start(self._ask())
-            if self._expect_paths is not None and opening.first is not None and not opening.over:
-                self._expect_paths(opening.first.children)
-        else:
-            wishes = opening.go_on()
+        wishes = opening.next(self._ask, self._expect_paths)
         self.meter.alone = not opening.over
         if opening.over and opening.width < self.strategy.width:
             self._set_width(opening.width)
@@ -258,10 +259,9 @@ class SearchController:
         best = self._path_ends.most_promising()
         if best is None:
             return None
-        if self._thoughts is not None and self._thoughts.needs_end(best.id):
+        if self._thinking is not None and self._thinking.is_open(best.id):
             # What is left of the budget is for the reply.
-            best = self._put_in(best.id, self._thoughts.end_of(best.id), self._thoughts)
-            self.tree.go_on(best.id)
+            best = self._thinking.end(best.id)
         return self._dispatcher.finish(Expansion(best.id, 1, 0.0, to_the_end=True))
 
     def take_unscored(self) -> list[int]:
@@ -280,32 +280,17 @@ class SearchController:
         A step in a thought may wait for a probe first.
         """
         self.meter.written(result)
-        if self._thoughts is not None:
-            self._thoughts.note(result)
-            wanted = self.stop_reason is None and self._thoughts.wants_probe(result)
-            if wanted and self._reserve_probe(result.child):
-                self._thoughts.hold(result)
-                return
-        self._record(result)
-
-    def _reserve_probe(self, child: int) -> bool:
-        """Reserve the answer of a probe; return whether the budget allows it."""
-        grant = self.meter.reserve(1, PROBE_TOKENS)
-        if grant.children:
-            self.meter.begin(grant, [probe_id(child)])
-        return grant.children > 0
+        if self._thinking is None or not self._thinking.keeps(result, ending=self.stop_reason is not None):
+            self._record(result)
 
     def take_probes(self) -> list[Probe]:
         """Return the probes that are to be written, each once; their steps count as in flight until `probed`."""
-        return [] if self._thoughts is None else self._thoughts.take_probes()
+        return [] if self._thinking is None else self._thinking.take_probes()
 
     def probed(self, node_id: int, result: StepResult | None) -> None:
         """Record the answer of a probe, None if there is none, and the step that waited for it."""
-        assert self._thoughts is not None
-        if result is not None:
-            self.meter.written(replace(result, child=probe_id(node_id)), probe=True)
-        self.meter.settle(probe_id(node_id))
-        self._record(self._thoughts.probed(node_id, result))
+        assert self._thinking is not None
+        self._record(self._thinking.probed(node_id, result))
 
     def _record(self, result: StepResult) -> None:
         self._steps.writing.discard(result.child)
@@ -323,14 +308,14 @@ class SearchController:
         """Prune, finish or leave open a node that has its text, or have it scored or its tools called first."""
         if self._tools is not None and self._calls(node, self._tools):
             return
-        if self._thoughts is not None and self._thinks_on(node, self._thoughts):
+        if self._thinking is not None and self._thinks_on(node, self._thinking):
             return
         answer = self._path_ends.answer(node)
         self._emit(node_added(node, answer))
         reason = (
             PruneReason.USER if node.id in self.steering.pruned_when_written else self._path_ends.dead_end(node, answer)
         )
-        if reason is PruneReason.BUDGET and self._thoughts is not None and self._thoughts.needs_end(node.id):
+        if reason is PruneReason.BUDGET and self._thinking is not None and self._thinking.is_open(node.id):
             # The reply can still be written from what is kept back of the budget.
             reason = None
         if reason is not None:
@@ -342,35 +327,18 @@ class SearchController:
             self._finish_if_ended(node, answer)
         self._settle(node.id)
 
-    def _thinks_on(self, node: Node, thoughts: Thoughts) -> bool:
-        """Put into the path what ends its thought or keeps it going, and let a text go on that was asked for whole.
+    def _thinks_on(self, node: Node, thinking: Thinking) -> bool:
+        """Go on after a step in a thought: with what is put in there, or with the rest of a text that is wanted whole.
 
         Return whether the step goes on.
         """
         if self.stop_reason is not None or node.id in self.steering.pruned_when_written:
             return False
-        told = thoughts.text_after(node)
-        if told is not None:
-            self.tree.go_on(node.id)
-            self._emit(node_added(node, None))
-            self._take_in(self._put_in(node.id, told, thoughts))
-            return True
-        at_limit = self.tree.path_token_count(node.id) >= self._config.max_path_tokens
-        if at_limit or not thoughts.is_step(node) or not self._continued.is_whole(node.id):
-            return False
-        self._continued.add(node.id)
-        # The rest has a reservation of its own.
-        self.meter.settle(node.id)
-        self._emit(node_added(node, None))
+        told = thinking.told_after(node)
+        if told is None:
+            return thinking.goes_on(node)
+        self._take_in(told)
         return True
-
-    def _put_in(self, node_id: int, text: str, thoughts: Thoughts) -> Node:
-        """Add a child whose text is put into the path; the policy reads it, and does not write it."""
-        pending = self.tree.add_pending(node_id, origin=Origin.FORCED)
-        self._emit(NodesDispatched(parent=node_id, nodes=(pending.id,)))
-        node = self.tree.complete(pending.id, text, thoughts.tokens(text), 0.0, FinishReason.STEP, token_count=0)
-        self._adopted.append(_adopted(node))
-        return node
 
     def _calls(self, node: Node, tools: ToolCalls) -> bool:
         """Begin the calls of tools that a step ends with; return whether there are any.
@@ -402,7 +370,7 @@ class SearchController:
         assert self._tools is not None
         self._steps.writing.discard(node_id)
         node = self.tree.complete(node_id, text, tokens, 0.0, FinishReason.STEP, token_count=0)
-        self._adopted.append(_adopted(node))
+        self._foreign.add(node)
         if self.stop_reason is None and self._tools.end(node_id):
             self._emit(node_added(node, None))
             return
@@ -497,8 +465,7 @@ class SearchController:
 
     def take_adopted(self) -> list[AdoptedNode]:
         """Return the nodes that the policy did not write in this run, parents first, each once."""
-        nodes, self._adopted = self._adopted, []
-        return nodes
+        return self._foreign.take()
 
     def prune_subtree(self, node_id: int) -> None:
         """Prune a subtree; steps in flight are pruned when they are written.
@@ -516,7 +483,7 @@ class SearchController:
             UsageError: if the node cannot be edited.
         """
         node = self.steering.rewrite(node_id, text)
-        self._adopted.append(_adopted(node))
+        self._foreign.add(node)
         self._take_in(node)
         if node.state is NodeState.OPEN and self._path_ends.answer(node) is None:
             self.steering.expand(node.id, 1)
@@ -539,15 +506,14 @@ class SearchController:
         self._dispatcher.unwritten = [node.id for node in pending if node.origin is not Origin.TOOL]
         self._call_again([node for node in pending if node.origin is Origin.TOOL])
         self._continued.take_over()
-        self._adopted = [
-            _adopted(node) for node in self.tree if node.parent is not None and node.state is not NodeState.PENDING
-        ]
+        for node in self.tree:
+            if node.parent is not None and node.state is not NodeState.PENDING:
+                self._foreign.add(node)
         if self.strategy.uses_reward:
             self._steps.unscored = [
                 node.id for node in self.tree.open_nodes() if node.parent is not None and node.score is None
             ]
-        if not self._path_ends.ends_at_answer:
-            self._read_again()
+        self.results.read_again()
         if any(node.answer is not None for node in self.tree.finished_nodes()):
             self.meter.note_finished()
 
@@ -595,25 +561,6 @@ class SearchController:
         """Count again after two answers turned out to be equal."""
         self._votes.recount()
 
-    def conclude(self) -> None:
-        """Read the finished paths in another way if none of them has an answer and the kind of answers allows it."""
-        finished = self.tree.finished_nodes()
-        if self._path_ends.ends_at_answer or any(node.answer is not None for node in finished):
-            return
-        texts = {node.id: self.tree.written_text(node.id) for node in finished}
-        answers = self.answers.settled(list(texts.values()))
-        if answers is not None:
-            self._path_ends = replace(self._path_ends, answers=answers)
-            self._votes.kind = answers.kind
-            self._read_again()
-            self.revote()
-
-    def _read_again(self) -> None:
-        """Read the answers of the paths that ended by themselves."""
-        for node in self.tree.finished_nodes():
-            if node.finish_reason is FinishReason.EOS:
-                self.tree.read_again(node.id, self.answers.read(self.tree.written_text(node.id)))
-
     def candidates(self) -> list[Candidate]:
         """Return the finished paths, in path order; those without an answer do not vote."""
         return self._votes.candidates()
@@ -622,42 +569,18 @@ class SearchController:
         """Return the vote over the paths that have finished so far."""
         return self._votes.vote()
 
-    def reading(self, vote: Vote) -> AnswerReading | None:
-        """Return how the answer of a vote was read, None if paths end with the model's own format."""
-        return None if self._path_ends.ends_at_answer else self.answers.reading(vote.chosen_by)
-
     def solution(self, problem: Problem, model: Mapping[str, Any]) -> Solution:
-        """Return the solution of the search, which has ended; `model` names the policy and the reward.
-
-        If no path has finished with an answer, those decide that have one in their text so far.
-        """
+        """Return the solution of the search, which has ended; `model` names the policy and the reward."""
         self.meter.stop()
-        vote = self.vote()
-        found = voted_fields(self.candidates(), vote, pinned=self.steering.pinned)
-        if found["answer"] is None and (cut := self._path_ends.cut_paths()):
-            vote = decide_by_text(cut, self._votes.strategy.vote, self.answers.kind)
-            found = voted_fields(cut, vote)
-        if found["answer"] is None and not found["text"]:
-            found["text"] = furthest_text(self.tree)
-        return Solution(
-            **found,
-            problem_id=problem.id,
-            question=problem.question,
-            conversation=None if problem.is_plain else problem.conversation,
-            stop_reason=self.stop_reason or StopReason.COMPLETED,
-            stop=self.stopped_by,
+        return self.results.solution(
+            problem,
+            pinned=self.steering.pinned,
             usage=self.meter.usage(),
             seed=self._config.seed,
-            strategy=strategy_to_dict(self.strategy),
+            strategy=self.strategy,
             model=model,
-            reading=self.reading(vote),
-            thoughts=None if self._thoughts is None else self._thoughts.report(),
+            stop_reason=self.stop_reason or StopReason.COMPLETED,
+            stop=self.stopped_by,
+            thoughts=None if self._thinking is None else self._thinking.thoughts.report(),
             note=GREEDY_NOTE if self._opening.greedy and len(self.tree) > 1 else None,
-            tree=self.tree,
         )
-
-
-def _adopted(node: Node) -> AdoptedNode:
-    assert node.parent is not None
-    told = node.origin in TOLD
-    return AdoptedNode(node=node.id, parent=node.parent, text=node.text, tokens=node.tokens, told=told)

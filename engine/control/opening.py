@@ -10,7 +10,7 @@ temperature 0 is shorter than a sampled one as a rule, and comes wherever the st
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from math import floor
 from typing import Any, cast
@@ -85,6 +85,25 @@ class Opening:
             parameters=parameters,
             fixed=fixed,
         )
+
+    def next(self, ask: Callable[[], Ask], expect_paths: Callable[[int], None] | None) -> list[Expansion]:
+        """Return the next step of the first path, or what follows it; [] if the opening ended and nothing is left.
+
+        `ask` asks the strategy for its first decision, whose paths are told to `expect_paths`, None if nobody asks.
+        """
+        if self.first is not None:
+            return self.go_on()
+        wishes = self.start(ask())
+        if expect_paths is not None and self.first is not None and not self.over:
+            expect_paths(self.first.children)
+        return wishes
+
+    def rest_of_path(self, wishes: Sequence[Expansion]) -> list[Expansion]:
+        """Return the rests of texts that wait to go on, that of a greedy first path at temperature 0."""
+        if not self.greedy:
+            return list(wishes)
+        first = {each.node for each in wishes if self.tree.node(each.node).path[0] == 0}
+        return [replace(each, temperature=0.0) if each.node in first else each for each in wishes]
 
     def start(self, ask: Ask) -> list[Expansion]:
         """Take the strategy's first decision and return what of it is done now."""

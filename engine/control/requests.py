@@ -129,8 +129,10 @@ class RequestBuilder:
         reserve = min(ANSWER_RESERVE, path // 2)
         written = self.tree.written_text(expansion.node) if expansion.about is None else ""
         _, mark, begun = written.rpartition(ANSWER_MARK)
+        schema = read_schema(self.config.answer_schema).text
         return AnswerGrammar(
-            grammar=grammar_of(read_schema(self.config.answer_schema).text),
+            grammar=grammar_of(schema),
+            schema=schema,
             mark=ANSWER_MARK,
             after=max(0, left - reserve),
             reserve=reserve,

@@ -226,6 +226,11 @@ class LlamaPolicySession:
         """Return the tokens that put the results of a step's calls into its path; `said` are the step's own tokens."""
         return self._prompt.result(results, said, self._tokenizer)
 
+    @property
+    def thought_after_result(self) -> str:
+        """What opens a thought after a result, where the chat template does that for each reply."""
+        return self._prompt.thought_after_result
+
     def told_tokens(self, text: str) -> tuple[int, ...]:
         """Return the tokens of a text that is put into paths, marks of thoughts as what they are."""
         return tuple(self._tokenizer.encode(text, special=True))

@@ -197,6 +197,11 @@ class ToolSession(PolicySession, Protocol):
         """
         ...
 
+    @property
+    def thought_after_result(self) -> str:
+        """What opens a thought after a result, "" where the policy goes on with its reply."""
+        ...
+
 
 @runtime_checkable
 class WritesForms(Protocol):

@@ -46,7 +46,8 @@ class AnswerGrammar:
 
     Where the model ends its text, `after` so many tokens of the step (None: never), or where `reserve` tokens are left
     of the context, `mark` is put in, and from there on tokens are drawn that the grammar allows. `written` is what the
-    path has of the answer, None if it has not begun.
+    path has of the answer, None if it has not begun. `schema` is the JSON schema that the grammar was made of, for
+    models behind servers.
     """
 
     grammar: str
@@ -54,6 +55,7 @@ class AnswerGrammar:
     after: int | None = None
     reserve: int = 0
     written: str | None = None
+    schema: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -193,13 +193,28 @@ def load_policy(folder: Path, name: str, vocabulary: int) -> tuple[Decoder, Prog
     return model, Progress(**state["progress"])
 
 
-_PROBE = "import torch; a = torch.ones(64, 64, dtype=torch.bfloat16); (a @ a).sum().item()"
+_PROBE = """
+import sys, time, torch
+
+def seconds(kind):
+    a, taken = torch.ones(256, 256, dtype=kind), []
+    for _ in range(20):
+        began = time.process_time()
+        (a @ a).sum().item()
+        taken.append(time.process_time() - began)
+    return min(taken)
+
+torch.set_num_threads(1)
+sys.exit(seconds(torch.bfloat16) > seconds(torch.float32))
+"""
+"""Program that fails where products in bfloat16 fail, or take longer than in float32."""
 
 
 def prepare(threads: int | None = None) -> torch.dtype:
-    """Set the number of threads and return bfloat16 where its kernels work, else float32.
+    """Set the number of threads and return bfloat16 where its kernels work and are the faster ones, else float32.
 
-    Some virtual machines announce AMX but fault on it, so a child process tries first.
+    A child process tries: some virtual machines announce AMX but fault on it, and processors without instructions for
+    bfloat16 imitate it, which takes several times as long as float32.
     """
     torch.set_num_threads(threads or os.cpu_count() or 1)
     probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, check=False)

@@ -79,12 +79,12 @@ def solve(
     so far.
     """
     options = without_unfit_defaults(options)
-    told = _told(messages, examples)
+    told = told_files(messages, examples)
     with _warmed(options):
         _solve(question, told, options, as_json=as_json, save_tree=save_tree, save=save, quiet=quiet)
 
 
-def _told(messages: str | None, examples: str | None) -> dict[str, Any]:
+def told_files(messages: str | None, examples: str | None) -> dict[str, Any]:
     """Return the parts of a conversation that the files hold, as `Problem` takes them.
 
     Raises:

@@ -12,11 +12,13 @@ from ..errors import UsageError
 from .config import given_keys, save_option
 from .help import GroupedCommand
 from .options import SearchPlan, search_options
-from .solve import argument_text
+from .solve import argument_text, told_files
 
 
 @click.command(cls=GroupedCommand, example='ramify tui -m FILE.gguf "What is 3 + 4?"', rare=("save",))
 @click.argument("question", nargs=-1)
+@click.option("--messages", metavar="FILE", help="JSON file of a conversation, as for solve.")
+@click.option("--examples", metavar="FILE", help="Worked examples, as for solve.")
 @search_options
 @click.option("--batch", "batch_folder", type=click.Path(path_type=Path), metavar="DIR", help="Look at a batch.")
 @click.option("--run", "saved", metavar="ID", help="Open a saved run; 'last' is the newest.")
@@ -24,6 +26,8 @@ from .solve import argument_text
 @save_option
 def tui(
     question: tuple[str, ...],
+    messages: str | None,
+    examples: str | None,
     batch_folder: Path | None,
     saved: str | None,
     theme: str | None,
@@ -36,12 +40,13 @@ def tui(
     """
     if not on_terminal():
         raise UsageError("the terminal UI needs a terminal", 'use `ramify solve "QUESTION"` in scripts and pipes')
+    told_files(messages, examples)
     keys = {action: setting.value for action, setting in given_keys().items()}
     from ramify.tui.app import RamifyApp
     from ramify.tui.common.logs import own_terminal
     from ramify.tui.state.spec import RunSpec
 
-    spec = RunSpec(argument_text(question)).with_options(
+    spec = RunSpec(argument_text(question), messages=messages or "", examples=examples or "").with_options(
         **options | {"strategy_extras": dict(options["strategy_extras"])}
     )
     store = _store() if save or saved is not None else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ramify.text import shorten
 
-from ..node import Node, NodeState, Origin
+from ..node import Node, NodeState, Origin, after_fence
 from ..tree import SearchTree
 
 WINNER = "#d55e00"
@@ -90,7 +90,7 @@ def said_in(node: Node) -> str:
 
 def fenced_text(text: str) -> str:
     """Return what stands in the one fence of a text, the text itself if it has none."""
-    lines = text.strip().split("\n")
+    lines = text.removesuffix(after_fence(text)).strip().split("\n")
     whole = len(lines) > 1 and lines[0].startswith("```") and lines[-1] == lines[0].removesuffix("output")
     return "\n".join(lines[1:-1]) if whole else text
 

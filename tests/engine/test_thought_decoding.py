@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import ramify
-from ramify.engine.runtime.decode.thought_text import ThoughtText
+from ramify.engine.runtime.decode.step_text import ThoughtText
 from ramify.sampling_params import ThoughtSteps
 from ramify.search.node import Origin
 

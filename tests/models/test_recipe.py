@@ -237,3 +237,36 @@ def test_a_bad_label_line_is_named(tmp_path: Path) -> None:
     path.write_text(f"{json.dumps(good)}\n{json.dumps(bad)}\n", "utf-8")
     with pytest.raises(ValueError, match="line 2"):
         read_labels(path)
+
+
+SLOW = """
+import time
+bfloat16, float32 = "bfloat16", "float32"
+
+def set_num_threads(count): ...
+
+class Made:
+    def __init__(self, dtype): self.dtype = dtype
+    def __matmul__(self, other):
+        ends = time.process_time() + (0.003 if self.dtype == "{slow}" else 0.0)
+        while time.process_time() < ends: ...
+        return self
+    def sum(self): return self
+    def item(self): return 0.0
+
+def ones(rows, columns, dtype): return Made(dtype)
+"""
+
+
+@pytest.mark.parametrize(("slow", "chosen"), [("bfloat16", torch.float32), ("float32", torch.bfloat16)])
+def test_training_is_in_the_faster_kind_of_numbers(tmp_path, monkeypatch, slow: str, chosen: torch.dtype):
+    (tmp_path / "torch.py").write_text(SLOW.format(slow=slow))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    threads = torch.get_num_threads()
+    assert train.prepare(threads) is chosen
+
+
+def test_training_is_in_float32_where_bfloat16_does_not_work(tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("import os\nos.abort()")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert train.prepare(torch.get_num_threads()) is torch.float32

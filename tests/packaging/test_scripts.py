@@ -81,6 +81,11 @@ def test_the_locked_versions_are_those_that_the_project_wants():
         wanted = Requirement(text)
         versions = run[canonicalize_name(wanted.name)]
         assert all(wanted.specifier.contains(each) for each in versions), f"{text}: {versions}; make the file anew"
+    extra = locked("mcp.txt")
+    for text in project["project"]["optional-dependencies"]["mcp"]:
+        wanted = Requirement(text)
+        assert all(wanted.specifier.contains(each) for each in extra[canonicalize_name(wanted.name)]), text
+    assert extra.items() >= run.items(), "both are installed into one environment"
     tools = [*project["build-system"]["requires"], *(ROOT / "requirements/build.in").read_text("utf-8").splitlines()]
     for text in tools:
         if not text.startswith("#"):

@@ -86,9 +86,16 @@ async def test_a_server_that_continues_without_being_told_is_not_told(refused: f
     assert found[1].text.startswith("The answer is")
 
 
-async def test_a_chat_that_starts_anew_is_refused() -> None:
-    with serving(write, continues="never") as server, pytest.raises(ModelLoadError, match="starts a new message"):
-        await connect(server, preset=None)
+async def test_a_chat_that_starts_anew_writes_each_path_in_one_go(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(write, continues="never") as server:
+        solution = await solve(await connect(server, preset=None), strategy=MajorityVote(width=3), seed=1)
+        assert solution.answer is not None and len(solution.candidates) == 3
+        assert all(each.text.count("\n") == 2 for each in solution.candidates)
+        scored = await solve(await connect(server, preset=None), reward, strategy=Rebase(width=3), seed=1)
+        assert scored.answer is not None and {node.depth for node in scored.tree or ()} == {0, 1}
+        found = await expand(await connect(server, preset=None), request(1, "Take 1 more\n", to_the_end=True))
+    assert (found[1].text, found[1].finish_reason) == ("", FinishReason.CONTEXT)
+    assert "each path is written in one go" in caplog.text
 
 
 async def test_a_conversation_goes_on_from_what_was_said() -> None:

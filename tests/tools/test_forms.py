@@ -65,6 +65,22 @@ def reader(form: CallForm, *names: str) -> CallReader:
             "<tool_call>\n<function=add>\n<parameter=a>\n1\n</parameter>\n<parameter=b>\n[2]\n</parameter>\n</function>\n"
             "</tool_call>",
         ),
+        (
+            CallForm.HERMES,
+            "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n<arg_key>b</arg_key>\n"
+            "<arg_value>[2]</arg_value>\n</tool_call>",
+        ),
+        (
+            CallForm.SEED,
+            "<seed:tool_call>\n<function=add>\n<parameter=a>1</parameter>\n<parameter=b>[2]</parameter>\n</function>\n"
+            "</seed:tool_call>",
+        ),
+        (CallForm.NEMOTRON, f'<TOOLCALL>[{{"name": "add", "arguments": {ARGUMENTS}}}]</TOOLCALL>'),
+        (CallForm.GRANITE, f'<|tool_call|>[{{"name": "add", "arguments": {ARGUMENTS}}}]'),
+        (
+            CallForm.COHERE,
+            f'<|START_ACTION|>[{{"tool_call_id": "0", "tool_name": "add", "parameters": {ARGUMENTS}}}]<|END_ACTION|>',
+        ),
         (CallForm.HERMES, f'```json\n{{"name": "add", "arguments": {ARGUMENTS}}}\n```'),
         (CallForm.HERMES, f'I add.\n```json\n{{"name": "add", "arguments": {ARGUMENTS}}}\n```\n'),
         (
@@ -106,7 +122,7 @@ def test_a_block_of_code_is_a_call_where_python_is_the_only_tool():
     assert isinstance(reader(CallForm.CODE, "python").read("```python\nprint(1)"), Malformed)
 
 
-@pytest.mark.parametrize("form", [CallForm.HERMES, CallForm.LLAMA, CallForm.MISTRAL])
+@pytest.mark.parametrize("form", [form for form in CallForm if form is not CallForm.CODE])
 @pytest.mark.parametrize(
     "text", ["The answer is 5.", '{"result": 5}', '{"name": "Ann", "age": 5} is no call', "[1]", ""]
 )

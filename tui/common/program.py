@@ -108,10 +108,10 @@ class Program(App[None]):
                 from ..state.engine_host import check_model
 
                 check_model(plan)
+            session = LiveSession(spec, plan, self.host, self.store, paused=paused)
         except Exception as error:
             self.complain(error)
             return None
-        session = LiveSession(spec, plan, self.host, self.store, paused=paused)
         self.live_sessions = [each for each in self.live_sessions if not each.task.done()] + [session]
         session.task.add_done_callback(lambda _: self.session_ended(session))
         return session

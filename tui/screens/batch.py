@@ -277,7 +277,7 @@ def _session(folder: Path, item: ItemView) -> SavedSession:
         "width": solution.strategy.get("width"),
         "seed": solution.seed,
     }
-    spec = RunSpec.from_saved(solution.question, options).with_question(solution.question, item.gold)
+    spec = RunSpec.of(solution, options, gold=item.gold)
     return SavedSession(spec, solution)
 
 

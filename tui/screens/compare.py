@@ -167,7 +167,7 @@ class CompareScreen(RamifyScreen):
     def compose(self) -> ComposeResult:
         """Lay out the verdict and both sides."""
         yield Static(id="head")
-        yield Static(Content(printable(one_line(self.sessions[0].spec.question))), id="asked")
+        yield Static(Content(printable(one_line(self.sessions[0].view.question))), id="asked")
         with Container(id="pair"):
             for session, side in zip(self.sessions, SIDES, strict=True):
                 yield Side(session, side)

@@ -80,25 +80,27 @@ class PathReader(ModalScreen[None]):
         Binding("escape,q,o,enter", "dismiss", "back", show=False),
         Binding("c", "copy", "copy", show=False),
         Binding("m", "plain", "plain", show=False),
+        Binding("u", "unfold", "unfold", show=False),
     ]
 
-    def __init__(self, session: Session, node: int, *, plain: bool = False) -> None:
+    def __init__(self, session: Session, node: int, *, plain: bool = False, unfolded: bool = False) -> None:
         super().__init__()
         self._session = session
         self._node = node
         self._plain = plain
+        self._unfolded = unfolded
 
     def compose(self) -> ComposeResult:
         """Lay out the path."""
         with Vertical(id="dialog", classes="tall") as dialog:
             dialog.border_title = f"Path to step {self._node}" if self._node else "Question"
-            dialog.border_subtitle = "m shows it as it was written · c copies · esc goes back"
+            dialog.border_subtitle = "m shows it as it was written · u unfolds · c copies · esc goes back"
             yield NodeDetail(id="reader")
 
     def on_mount(self) -> None:
         """Show the path, and again as it grows."""
         detail = self.query_one(NodeDetail)
-        detail.plain = self._plain
+        detail.plain, detail.unfolded = self._plain, self._unfolded
         detail.focus()
         self._show()
         self.set_interval(0.1, self._show)
@@ -107,6 +109,11 @@ class PathReader(ModalScreen[None]):
         """Show the text as it was written, or as it is meant."""
         detail = self.query_one(NodeDetail)
         detail.plain = not detail.plain
+        self._show()
+
+    def action_unfold(self) -> None:
+        """Show thoughts and calls of tools whole, or on one line each."""
+        self.query_one(NodeDetail).toggle_folds()
         self._show()
 
     def action_copy(self) -> None:

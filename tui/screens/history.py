@@ -175,7 +175,7 @@ class HistoryScreen(RamifyScreen):
         except UsageError as error:
             self.program.complain(error)
             return
-        self.program.go_home(RunSpec.from_saved(saved.solution.question, saved.options))
+        self.program.go_home(RunSpec.of(saved.solution, saved.options))
 
     async def action_delete_run(self) -> None:
         """Delete the selected run when asked a second time."""

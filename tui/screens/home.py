@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,7 +22,7 @@ from ramify.settings import TEXT, TEXT_OR_FILE
 
 from ..common.actions import bindings
 from ..common.program import program_of
-from ..state.spec import RunSpec, budget_name, parse_budget, short_model
+from ..state.spec import AS_BEFORE, NOTHING, RunSpec, budget_name, parse_budget, short_model
 from ..widgets.choice import Choice, Option
 from ..widgets.footer import ActionFooter
 from .base import RamifyScreen
@@ -83,6 +83,31 @@ FIELDS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "answer": ("answer", dict.fromkeys(SETTINGS["answer"].choices, "")),
 }
 """Fields of declared settings: label, and the values that are offered with what they mean, "" for nothing."""
+_TOLD = {NOTHING: "no file", AS_BEFORE: "those of the saved run"}
+
+
+def _check_messages(text: str) -> None:
+    from ramify.conversation import messages_from_file, read_messages
+
+    if text not in _TOLD:
+        read_messages([*messages_from_file(text), {"role": "user", "content": "a question"}])
+
+
+def _check_examples(text: str) -> None:
+    from ramify.conversation import examples_from_file
+
+    if text not in _TOLD:
+        examples_from_file(text)
+
+
+FILES: Mapping[str, tuple[str, Callable[[str], None]]] = {
+    "messages": (
+        "A JSON file of a conversation, which the question goes on with; it may hold the question.",
+        _check_messages,
+    ),
+    "examples": ("Worked examples: a file of JSON lines with question and answer.", _check_examples),
+}
+"""Fields of files: help and check."""
 WIDTHS = [Option(each) for each in (DEFAULT, "4", "8", "16", "32", "64")]
 MODEL_HELP = "The policy: a bundled name or the path of a .gguf file."
 REWARDS_FALLBACK = [Option(DEFAULT, "the bundled one for bundled models"), Option("none", "no reward model")]
@@ -174,7 +199,8 @@ class HomeScreen(RamifyScreen):
     @property
     def spec(self) -> RunSpec:
         """The question and settings as they stand on the screen."""
-        spec = self._spec.with_options(**_options(self, self._spec))
+        messages, examples = (self.query_one(f"#choice-{name}", Choice).value for name in FILES)
+        spec = self._spec.with_options(**_options(self, self._spec)).with_told(messages, examples)
         question = self.query_one(QuestionBox).text.strip()
         gold = self._gold[1] if self._gold is not None and self._gold[0] == question else None
         return spec.with_question(question, gold)
@@ -182,7 +208,7 @@ class HomeScreen(RamifyScreen):
     def set_spec(self, spec: RunSpec) -> None:
         """Fill the form."""
         self._spec = spec
-        if spec.question:
+        if spec.asks:
             self.query_one(QuestionBox).text = spec.question
         if spec.gold is not None:
             self._gold = spec.question.strip(), spec.gold
@@ -194,9 +220,13 @@ class HomeScreen(RamifyScreen):
             "budget": budget_name(spec),
             "stop": spec.get("stop") or "never",
             **{key: _shown(key, spec.get(key)) for key in FIELDS},
+            **dict(zip(FILES, spec.told, strict=True)),
         }
         for name, value in values.items():
-            self.query_one(f"#choice-{name}", Choice).value = value
+            choice = self.query_one(f"#choice-{name}", Choice)
+            choice.value = value
+            if name in FILES:
+                choice.options = [Option(each, help) for each, help in _TOLD.items() if each in (NOTHING, value)]
 
     # Actions
 
@@ -211,7 +241,7 @@ class HomeScreen(RamifyScreen):
 
     def _start(self, *, paused: bool) -> None:
         spec = self.spec
-        if not spec.question:
+        if not spec.asks:
             self.program.complain(self.program.no_question())
             self.query_one(QuestionBox).focus()
             return
@@ -267,7 +297,7 @@ class HomeScreen(RamifyScreen):
         listed = self.query_one(RecentRuns)
         listed.clear_options()
         running = [session for session in self.program.live_sessions if not session.view.phase.over]
-        lines = [_running_line(session.spec.question, session.spec.title()) for session in running]
+        lines = [_running_line(session.view.question, session.spec.title()) for session in running]
         listed.add_options([*map(ListOption, lines), *(ListOption(_recent_line(run)) for run in self._recent)])
         if not listed.option_count:
             listed.add_option(ListOption(Content.styled("  no runs yet: they are kept here", "$faint"), disabled=True))
@@ -313,6 +343,7 @@ def _choices() -> list[Choice]:
         ),
         Choice("stop", label="stop", help="When to end early.", options=options(STOPS), free=True, check=_stop),
         *(_field(key, label, offered) for key, (label, offered) in FIELDS.items()),
+        *(Choice(name, label=name, help=help, free=True, check=check) for name, (help, check) in FILES.items()),
     ]
 
 

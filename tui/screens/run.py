@@ -52,7 +52,7 @@ class RunScreen(PanelScreen):
     def compose(self) -> ComposeResult:
         """Lay out head, question, tree, path, answers, budget and footer."""
         yield Static(id="head")
-        yield Static(Content(printable(one_line(self.session.spec.question))), id="asked")
+        yield Static(Content(printable(one_line(self.session.view.question))), id="asked")
         yield Static(id="failure")
         with Container(id="body"):
             with Container(id="main"):
@@ -177,7 +177,9 @@ class RunScreen(PanelScreen):
     @on(TreeView.Opened)
     def action_open_node(self) -> None:
         """Show the selected path on the whole screen."""
-        self.program.push_screen(PathReader(self.session, self.branches.cursor, plain=self.query_one(NodeDetail).plain))
+        detail = self.query_one(NodeDetail)
+        reader = PathReader(self.session, self.branches.cursor, plain=detail.plain, unfolded=detail.unfolded)
+        self.program.push_screen(reader)
 
     # Possible actions
 
@@ -216,6 +218,8 @@ class RunScreen(PanelScreen):
             return "resume"
         if action.id == "hide_pruned" and not self.branches.keep_pruned:
             return "show all"
+        if action.id == "unfold" and self.query_one(NodeDetail).unfolded:
+            return "fold"
         if action.id == "plain" and self.query_one(NodeDetail).plain:
             return "formatted"
         return action.title
@@ -365,6 +369,12 @@ class RunScreen(PanelScreen):
         detail = self.query_one(NodeDetail)
         self.branches.plain = detail.plain = not detail.plain
         self.branches.show(self.view)
+        self._show_detail()
+        self.refresh_footer()
+
+    def action_unfold(self) -> None:
+        """Show thoughts and calls of tools whole in the path, or on one line each."""
+        self.query_one(NodeDetail).toggle_folds()
         self._show_detail()
         self.refresh_footer()
 

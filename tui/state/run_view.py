@@ -23,6 +23,8 @@ from ramify.search.node import Node, NodeState
 from ramify.search.tree import ROOT, SearchTree
 
 if TYPE_CHECKING:
+    from ramify.answers.thoughts import ThoughtMarks
+    from ramify.conversation import Conversation
     from ramify.search.budget import Budget
     from ramify.solution import Solution
     from ramify.usage import Usage
@@ -65,7 +67,8 @@ class RunView:
 
     `tree` is that of the running search or of a saved solution; it is never written to. `version` grows with every
     change. `vote` is the name of the rule that decides ("majority", "weighted" or "best"). `budget` None means that
-    the limits are not known. `fraction` is the share used of the tightest limit, None without one.
+    the limits are not known. `fraction` is the share used of the tightest limit, None without one. `marks` are those of
+    the model's thoughts, None if it has none. `conversation` is what came before the question, None if it stands alone.
     """
 
     def __init__(
@@ -88,6 +91,8 @@ class RunView:
         self.pinned: int | None = None
         self.usage: Usage | None = None
         self.fraction: float | None = None
+        self.marks: ThoughtMarks | None = None
+        self.conversation: Conversation | None = None
         self.solution: Solution | None = None
         self._progress: dict[int, StepProgress] = {}
         self._best: int | None = None
@@ -95,6 +100,14 @@ class RunView:
         self._children: list[list[int]] = []
 
     # Reading
+
+    @property
+    def asked(self) -> str:
+        """The question, after the messages and examples before it if there are any."""
+        if self.conversation is None:
+            return self.question
+        messages = self.conversation.messages(None)
+        return "\n\n".join(f"{each.role.capitalize()}: {each.content}" for each in messages)
 
     @property
     def step_count(self) -> int:

@@ -18,6 +18,7 @@ from .run_view import AnswerVotes, Phase, RunView
 from .spec import short_model
 
 if TYPE_CHECKING:
+    from ramify.answers.thoughts import ThoughtMarks
     from ramify.engine.history import RunStore
     from ramify.engine.run import Run
     from ramify.search.budget import Budget
@@ -118,6 +119,9 @@ class LiveSession(Session):
     """A search in progress; the steering methods are those of `Run` and raise as they do.
 
     `paused` has it wait for `step` or `toggle_pause` before its first step.
+
+    Raises:
+        UsageError: if the spec's messages or examples cannot be read.
     """
 
     def __init__(
@@ -130,7 +134,10 @@ class LiveSession(Session):
         paused: bool = False,
         clock: Clock = time.monotonic,
     ) -> None:
-        super().__init__(spec, RunView(spec.question, budget=plan.run_options.get("budget")), clock)
+        problem = spec.problem()
+        super().__init__(spec, RunView(problem.question, budget=plan.run_options.get("budget")), clock)
+        self.view.conversation = None if problem.is_plain else problem.conversation
+        self._problem = problem
         self._plan = plan
         self._host = host
         self._store = store
@@ -288,9 +295,10 @@ class LiveSession(Session):
         self.view.vote = str(self._strategy.vote)
         self.max_sequences = engine.config.max_lanes
         options: dict[str, Any] = {**self._plan.run_options, "strategy": self._strategy, "progress": True}
-        async with engine.run(self.spec.question, **options) as run:
+        async with engine.run(self._problem, **options) as run:
             self._run = run
             self.view.tree, self.view.budget = run.tree, run.budget
+            self.view.marks = run.answers.thoughts
             self._began_s = self.clock()
             if self._starts_paused:
                 run.pause()
@@ -329,7 +337,8 @@ class LiveSession(Session):
         if self._run is not None and self._strategy is not None:
             return replace(self._so_far(self._run), stop_reason=StopReason.FAILED, stop=stop)
         return Solution(
-            question=self.spec.question,
+            question=self._problem.question,
+            conversation=self.view.conversation,
             answer=None,
             text="",
             score=None,
@@ -369,6 +378,7 @@ class SavedSession(Session):
         budget = None if run_id is None else _budget(spec)
         super().__init__(spec, RunView(solution.question, tree=tree, vote=rule, budget=budget))
         self.view.strategy = str(solution.strategy.get("name", ""))
+        self.view.marks, self.view.conversation = _marks_of(tree), solution.conversation
         self.run_id = run_id
         self.models = " + ".join(str(name) for name in solution.model.values() if name)
         self.has_reward = self.uses_reward = solution.model.get("reward") is not None
@@ -416,6 +426,14 @@ class SavedSession(Session):
         view.solution = view.usage = None
         view.answer = vote.answer
         view.votes = tuple(AnswerVotes(each.answer, each.count, each.weight) for each in vote.groups)
+
+
+def _marks_of(tree: SearchTree) -> ThoughtMarks | None:
+    """Return the marks of the thoughts in a saved tree, None if it has none that is closed."""
+    from ramify.answers.thoughts import KNOWN_MARKS, marks_in
+
+    closing = [marks.close for marks in KNOWN_MARKS]
+    return marks_in(tree.path_text(node.id) for node in tree if any(close in node.text for close in closing))
 
 
 def _budget(spec: RunSpec) -> Budget:

@@ -20,8 +20,13 @@ from ramify.text import SCALES, TIMES, split_quantity
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from ramify.conversation import Conversation
+    from ramify.problem import Problem
     from ramify.search.strategy import Strategy
+    from ramify.solution import Solution
 
+NOTHING, AS_BEFORE = "none", "as before"
+"""In the place of the name of a file: none, and what the saved run was told."""
 DEFAULTS: Mapping[str, Any] = {
     **{key: setting.default for key, setting in SETTINGS.items()},
     "strategy_extras": {},
@@ -67,11 +72,62 @@ class Plan(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """A question and the options that are not at their defaults; `gold` is the right answer if it is known."""
+    """A question and the options that are not at their defaults; `gold` is the right answer if it is known.
+
+    `messages` and `examples` are names of files, as the command line takes them, "" for none. `conversation` is that of
+    a saved run whose last turn the question takes the place of, None for none; files come before it.
+    """
 
     question: str = ""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     gold: str | None = None
+    messages: str = ""
+    examples: str = ""
+    conversation: Conversation | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is a question, or a file that may hold one."""
+        return bool(self.question.strip() or self.messages)
+
+    def problem(self) -> Problem:
+        """Return what is asked, with the messages and examples before it.
+
+        Raises:
+            UsageError: if a file cannot be read, holds something else, or its messages do not end with the user's.
+        """
+        from ramify.conversation import Message, examples_from_file, messages_from_file
+        from ramify.problem import Problem
+
+        kept, question = self.conversation, self.question
+        examples = examples_from_file(self.examples) if self.examples else () if kept is None else kept.examples
+        if self.messages:
+            asked = [Message("user", question)] if question.strip() else []
+            return Problem(messages=[*messages_from_file(self.messages), *asked], examples=examples)
+        system, before = (None, ()) if kept is None else (kept.system, kept.turns[:-1])
+        if not before:
+            return Problem(question=question, system=system, examples=examples)
+        return Problem(messages=[*before, Message("user", question)], system=system, examples=examples)
+
+    def with_told(self, messages: str, examples: str) -> RunSpec:
+        """Return a spec with other files; each is the name of one, NOTHING, or AS_BEFORE for that of the saved run."""
+        kept = self.conversation
+        if kept is not None:
+            if messages != AS_BEFORE:
+                kept = replace(kept, turns=kept.turns[-1:], system=None)
+            if examples != AS_BEFORE:
+                kept = replace(kept, examples=())
+            kept = kept if len(kept.turns) > 1 or kept.examples or kept.system is not None else None
+        names = ["" if each in (NOTHING, AS_BEFORE) else each for each in (messages, examples)]
+        return replace(self, messages=names[0], examples=names[1], conversation=kept)
+
+    @property
+    def told(self) -> tuple[str, str]:
+        """What `with_told` takes to make the same spec."""
+        kept = self.conversation
+        before = kept is not None and (len(kept.turns) > 1 or kept.system is not None)
+        messages = self.messages or (AS_BEFORE if before else NOTHING)
+        return messages, self.examples or (AS_BEFORE if kept is not None and kept.examples else NOTHING)
 
     def get(self, name: str) -> Any:
         """Return an option, its default if it was not set."""
@@ -101,14 +157,28 @@ class RunSpec:
         return options | {"strategy_extras": dict(options["strategy_extras"])}
 
     @classmethod
+    def of(cls, solution: Solution, options: Mapping[str, Any], gold: str | None = None) -> RunSpec:
+        """Return the spec of a saved run from its solution and its options."""
+        spec = cls.from_saved(solution.question, options)
+        return replace(spec, conversation=solution.conversation, gold=gold)
+
+    @classmethod
     def from_saved(cls, question: str, options: Mapping[str, Any]) -> RunSpec:
         """Return the spec of a saved run; options that this version does not know are left out."""
         known = {name: value for name, value in options.items() if name in DEFAULTS}
         return cls(question).with_options(**known)
 
     def command_line(self) -> str:
-        """Return the shell command that does the same."""
+        """Return the shell command that does the same.
+
+        Raises:
+            UsageError: if the messages or examples are those of a saved run, which are in no file.
+        """
+        if self.conversation is not None:
+            raise UsageError("the messages of this run are in no file", "copy the Python code, which holds them")
         words = ["ramify", "solve"]
+        words += ["--messages", self.messages] if self.messages else []
+        words += ["--examples", self.examples] if self.examples else []
         for name, value in self.options.items():
             if name == "strategy_extras":
                 words += [word for each, given in dict(value).items() for word in ("-o", f"{each}={_text(given)}")]
@@ -118,7 +188,7 @@ class RunSpec:
                 if SETTINGS[name].kind is TEXT_OR_FILE and text.startswith("@"):
                     text = f"@{text}"
                 words += [flag] if value is True else [flag, text]
-        return shlex.join([*words, self.question])
+        return shlex.join([*words, self.question] if self.question else words)
 
     def title(self) -> str:
         """Return strategy and width in a few characters."""
@@ -174,7 +244,7 @@ def parse_budget(text: str) -> dict[str, Any]:
 def python_code(spec: RunSpec, plan: Plan, strategy: Strategy) -> str:
     """Return a Python program that does the same; `strategy` is the one with which the run searches."""
     run = plan.run_options
-    lines = [f"{spec.question!r},", f"strategy=ramify.{_strategy_call(strategy, spec)},"]
+    lines = [f"{_asked(spec.problem())},", f"strategy=ramify.{_strategy_call(strategy, spec)},"]
     if "budget" in run:
         limits = {name: value for name, value in run["budget"].to_dict().items() if value is not None}
         lines.append(f"budget=ramify.Budget({_arguments(limits)}),")
@@ -197,6 +267,19 @@ def python_code(spec: RunSpec, plan: Plan, strategy: Strategy) -> str:
         "        print(solution.answer)\n\n\n"
         "asyncio.run(main())\n"
     )
+
+
+def _asked(problem: Problem) -> str:
+    """Return the expression that makes what is asked."""
+    if problem.is_plain:
+        return repr(problem.question)
+    told = problem.conversation
+    parts = {
+        "messages": [each.to_dict() for each in told.turns],
+        "system": told.system,
+        "examples": [(each.question, each.answer) for each in told.examples],
+    }
+    return f"ramify.Problem({_arguments({name: value for name, value in parts.items() if value not in (None, [])})})"
 
 
 def _changed(holder: type[DataclassInstance], settings: object) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def _adds_bos(metadata: Mapping[str, object]) -> bool:
 
 
 _NO_TOKENS = SpecialTokens()
-_NO_TEXTS: Mapping[str, str] = MappingProxyType({})
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 _QUESTION, _ANSWER = "question", "answer"
 """They stand for texts that the model has read already."""
 
@@ -94,22 +94,27 @@ def render_prompt(
     tokenizer: Tokenizer,
     *,
     special: SpecialTokens = _NO_TOKENS,
-    tools: Sequence[Mapping[str, Any]] = (),
-    tool_texts: Mapping[str, str] = _NO_TEXTS,
 ) -> Prompt:
     """Return the prompt for a question, or for a conversation that ends with one.
 
-    `chat_template` is the model's Jinja template, None for a model without one. A template that refuses a system
-    message gets it at the start of the first question. `tools` are the schemas of tools that the reply may call, and
-    `tool_texts` the texts for the marks in them.
+    `chat_template` is the model's Jinja template, None for a model without one.
 
     Raises:
         UsageError: if a question is empty, or the template refuses the turns of a conversation.
         ModelLoadError: if the template is broken or loses the question.
     """
-    segments = prompt_segments(question, preset, chat_template, special=special, tools=tools, tool_texts=tool_texts)
-    # A prompt without a chat template is one text, whose tokens may reach across the ends of the question.
-    tokens = SegmentEncoder(tokenizer).encode(segments, joined=chat_template is None)
+    segments = prompt_segments(question, preset, chat_template, special=special)
+    return encoded_prompt(segments, tokenizer, special=special, joined=chat_template is None)
+
+
+def encoded_prompt(
+    segments: Sequence[Segment], tokenizer: Tokenizer, *, special: SpecialTokens, joined: bool
+) -> Prompt:
+    """Return the prompt of its pieces.
+
+    `joined` says that they are one text, as without a chat template: tokens may reach across the ends of the question.
+    """
+    tokens = SegmentEncoder(tokenizer).encode(list(segments), joined=joined)
     if special.add_bos and special.bos_id is not None and tokens[:1] != [special.bos_id]:
         tokens.insert(0, special.bos_id)
     return Prompt(
@@ -126,9 +131,12 @@ def prompt_segments(
     *,
     special: SpecialTokens = _NO_TOKENS,
     tools: Sequence[Mapping[str, Any]] = (),
-    tool_texts: Mapping[str, str] = _NO_TEXTS,
+    tool_texts: Mapping[str, str] = NO_TEXTS,
 ) -> list[Segment]:
-    """Return the pieces of the prompt for a question or a conversation, as `render_prompt` encodes them.
+    """Return the pieces of the prompt for a question or a conversation, as `encoded_prompt` encodes them.
+
+    A template that refuses a system message gets it at the start of the first question. `tools` are the schemas of
+    tools that the reply may call, and `tool_texts` the texts for the marks in them.
 
     Raises:
         UsageError: if a question is empty, or the template refuses the turns of a conversation.

@@ -11,19 +11,31 @@ from ramify.answers.thoughts import ThoughtMarks
 from ramify.conversation import Conversation, Message
 from ramify.errors import ModelLoadError
 from ramify.reward.protocol import Tokenizer
+from ramify.reward.tokens import Segment
 from ramify.sampling_params import StepFormat
-from ramify.tools.forms import CallReader
+from ramify.tools.forms import CallForm, CallReader
 
 from ...runtime.messages import common_prefix
 from .presets import PRESET_KEY, PromptPreset
-from .prompt import Prompt, SpecialTokens, bridge_tokens, render_prompt, special_tokens
+from .prompt import (
+    NO_TEXTS,
+    Prompt,
+    SpecialTokens,
+    bridge_tokens,
+    encoded_prompt,
+    prompt_segments,
+    render_prompt,
+    special_tokens,
+)
 from .prompt_files import TEXT_PRESET, choose_preset
 from .step_formats import choose_step_format, split_steps
 from .thinking import find_marks, is_opened, switched_template
-from .tool_prompt import ToolPrompt
+from .tool_prompt import ToolPrompt, result_segments
 
 LEAST_SHARED_TOKENS = 16
 """Tokens that prompts must have in common before these are evaluated apart from the rest."""
+MOST_KNOWN = 32
+"""Beginnings of prompts whose tokens are kept."""
 _OTHER_QUESTIONS = ("0", "Why?")
 """Questions that begin unlike each other, so that no question has more in common with both than the prompt has."""
 
@@ -34,7 +46,9 @@ class PromptFormat:
 
     `thoughts` are the marks of the model's thoughts, None for a model that does not think. `for_texts` is the format
     for answers that no model is asked to mark, such as summaries and code; None where the user or the model file chose
-    the preset, which then holds for all questions. `tools` are those that replies may call.
+    the preset, which then holds for all questions. `tools` are those that replies may call. `known` keeps the tokens
+    that prompts begin with by the pieces that they were made of; formats that are made of this one share it, as they
+    are for the same model.
     """
 
     preset: PromptPreset
@@ -44,6 +58,9 @@ class PromptFormat:
     thoughts: ThoughtMarks | None = None
     for_texts: PromptFormat | None = None
     tools: ToolPrompt | None = None
+    known: dict[tuple[Segment, ...], tuple[int, ...]] = field(
+        default_factory=dict[tuple[Segment, ...], tuple[int, ...]], repr=False, compare=False
+    )
 
     @property
     def answer(self) -> str | None:
@@ -78,6 +95,19 @@ class PromptFormat:
         assert self.tools is not None
         return self.tools.result_tokens(results, said, self.chat_template, self.special, tokenizer)
 
+    @property
+    def thought_after_result(self) -> str:
+        """What the chat template opens a thought with after a result, "" if it opens none there."""
+        if (
+            self.thoughts is None
+            or self.tools is None
+            or self.chat_template is None
+            or self.tools.form is CallForm.CODE
+        ):
+            return ""
+        told = "".join(each.text for each in result_segments(["result"], self.chat_template, self.special))
+        return f"{self.thoughts.open}\n" if is_opened(self.thoughts, told) else ""
+
     def encode(self, question: str | Conversation, tokenizer: Tokenizer) -> tuple[int, ...]:
         """Return the tokens of the prompt for a question, or for a conversation that ends with one.
 
@@ -93,24 +123,28 @@ class PromptFormat:
         0 where these are too few for a decode call of their own. The number does not depend on the question.
         """
         asked = Conversation.of(question)
-        found = len(tokens)
-        for other in _OTHER_QUESTIONS:
-            probe = replace(asked, turns=(Message("user", other),))
-            found = min(found, common_prefix(tokens, self.encode(probe, tokenizer)))
+        probes = [replace(asked, turns=(Message("user", other),)) for other in _OTHER_QUESTIONS]
+        pieces = tuple(self._segments(probes[0]))
+        shared = self.known.get(pieces)
+        if shared is None:
+            first, second = (self.encode(probe, tokenizer) for probe in probes)
+            shared = first[: common_prefix(first, second)]
+            if len(self.known) >= MOST_KNOWN:
+                self.known.pop(next(iter(self.known)))
+            self.known[pieces] = shared
+        found = common_prefix(tokens, shared)
         return found if found >= LEAST_SHARED_TOKENS else 0
 
     def render(self, question: str | Conversation, tokenizer: Tokenizer) -> Prompt:
         """Return the prompt with its text; raises as `encode`."""
-        if self.tools is None:
-            return render_prompt(question, self.preset, self.chat_template, tokenizer, special=self.special)
-        return render_prompt(
-            question,
-            self.preset,
-            self.chat_template,
-            tokenizer,
-            special=self.special,
-            tools=self.tools.schemas,
-            tool_texts=self.tools.contents,
+        return encoded_prompt(
+            self._segments(question), tokenizer, special=self.special, joined=self.chat_template is None
+        )
+
+    def _segments(self, question: str | Conversation) -> list[Segment]:
+        tools, texts = ((), NO_TEXTS) if self.tools is None else (self.tools.schemas, self.tools.contents)
+        return prompt_segments(
+            question, self.preset, self.chat_template, special=self.special, tools=tools, tool_texts=texts
         )
 
     def bridge(self, instruction: str, ended: tuple[int, ...], tokenizer: Tokenizer) -> tuple[int, ...]:

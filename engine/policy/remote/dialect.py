@@ -49,7 +49,8 @@ class Dialect:
     `unsupported` holds the fields that it refuses. `continue_flags` tells whether it needs CONTINUE_FIELDS to continue
     a message. `limit_field` is its name for the limit of tokens. `supports_n` is False once it was seen to ignore `n`.
     `stops_at_start` is True once a text there started with a stop string, which ended the step before it began.
-    `verbose` asks for llama-server's details, which say what ended a text.
+    `verbose` asks for llama-server's details, which say what ended a text. `continues` is False for a server that
+    starts a new message instead of continuing one: it writes each path in one go.
     """
 
     unsupported: set[str] = field(default_factory=set[str])
@@ -58,6 +59,7 @@ class Dialect:
     supports_n: bool = True
     stops_at_start: bool = False
     verbose: bool = False
+    continues: bool = True
 
 
 def adapt(dialect: Dialect, sent: dict[str, Any], message: str) -> str | None:
@@ -133,10 +135,10 @@ async def detect_continuation(endpoint: Endpoint, model: str, dialect: Dialect) 
 
     A prompt that ends inside the model's message has fewer tokens than one that closes it and opens another, and one
     token more than one that only opens it. If the server's token counts do not tell, the model is asked to go on
-    counting.
+    counting. Sets `dialect.continues` to False if it starts a new message instead.
 
     Raises:
-        ModelLoadError: if the server starts a new message instead.
+        ModelLoadError: if the server does not chat.
         HttpError: if it does not answer.
     """
     probe = _ChatProbe(endpoint, model, dialect)
@@ -162,11 +164,7 @@ async def detect_continuation(endpoint: Endpoint, model: str, dialect: Dialect) 
             if (await probe.text(_COUNT, _COUNTED, flags=flags)).lstrip().startswith(_NEXT):
                 dialect.continue_flags = flags
                 return
-    raise ModelLoadError(
-        f"the server {endpoint.url} starts a new message instead of continuing the one that it is given, so steps "
-        "cannot be written there through its chat",
-        NEXT_STEP,
-    )
+    dialect.continues = False
 
 
 class _ChatProbe:

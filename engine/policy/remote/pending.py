@@ -20,7 +20,8 @@ class PendingStep:
     """A step in progress; `on_result` is called once, when it is complete.
 
     `text` is the text of the complete requests, `generated` counts all tokens that servers generated for the step, used
-    or not. `stopped_at_start` tells that a stop string ended the step before it began.
+    or not. `stopped_at_start` tells that a stop string ended the step before it began. `answering` is true once the
+    answer by a schema has begun, which is a request of its own.
     """
 
     def __init__(self, request: StepRequest, on_result: Callable[[StepResult], None]) -> None:
@@ -29,6 +30,8 @@ class PendingStep:
         self.generated = 0
         self.stopped_at_start = False
         self.completed = False
+        self.answering = request.answer is not None and request.answer.written is not None
+        self._most = request.max_tokens
         self._on_result = on_result
         self._requests = 0
         self._passed = 0
@@ -39,8 +42,36 @@ class PendingStep:
 
     @property
     def room(self) -> int:
-        """Tokens that may still be generated."""
-        return max(0, self.request.max_tokens - self.generated)
+        """Tokens that may still be generated; before an answer by a schema without those that are kept for it."""
+        most, wanted = self._most, self.request.answer
+        if wanted is not None and wanted.after is not None and not self.answering:
+            most = min(most, wanted.after)
+        return max(0, most - self.generated)
+
+    def begin_answer(self, *, apart: bool = False) -> None:
+        """Put in what stands before an answer by a schema; one asked for `apart` has its reserve in any case."""
+        assert self.request.answer is not None
+        self.text += self.request.answer.mark
+        self.answering = True
+        if apart:
+            self._most = max(self._most, self.generated + self.request.answer.reserve)
+
+    def begin_due_answer(self) -> None:
+        """Begin the answer by a schema if the text has no more room."""
+        wanted = self.request.answer
+        if wanted is not None and wanted.after is not None and not self.answering and self.generated >= wanted.after:
+            self.begin_answer()
+
+    def may_answer(self, written: str) -> bool:
+        """Tell whether the answer by a schema comes now, where the model has ended the text with `written`.
+
+        Where this step has too few tokens left for it, the next one is the answer.
+        """
+        wanted = self.request.answer
+        if wanted is None or self.answering:
+            return False
+        left = self.request.max_tokens - self.generated
+        return left >= min(wanted.reserve, self.request.max_tokens) or not written.strip()
 
     @property
     def seed(self) -> int:
@@ -70,7 +101,7 @@ class PendingStep:
         """
         if self._current is not None:
             self.generated += self._current.count()
-        self._current = StreamedText(self.text, end, self._passed, stop)
+        self._current = StreamedText(self.text, end, self._passed, stop, keeps_thoughts=not self.answering)
         return self._current
 
     def charge(self, generated: int, prompt: int, cached: int, reevaluated: int) -> None:
@@ -136,6 +167,6 @@ def group_requests(work: Sequence[tuple[PendingStep, int]], *, together: bool) -
     alike = dict[tuple[object, ...], tuple[list[PendingStep], int]]()
     for step, tokens in work:
         request = step.request
-        start = request.prefix + step.text, request.sampling, request.to_the_end, request.turns, tokens
+        start = request.prefix + step.text, request.sampling, request.to_the_end, request.turns, step.answering, tokens
         alike.setdefault(start, ([], tokens))[0].append(step)
     return list(alike.values())

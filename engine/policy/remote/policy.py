@@ -21,7 +21,7 @@ from ...metering.plan import Place
 from ..prompts.prompt_files import TEXT_PRESET, choose_preset
 from ..prompts.step_formats import choose_step_format, split_steps
 from .address import KEY_VARIABLES, RemoteAddress, check_sendable, key_from_environment, parse_address
-from .dialect import UNSUPPORTED_CODES, Dialect, DialectCache, adapt, detect_continuation, fetch_facts
+from .dialect import NEXT_STEP, UNSUPPORTED_CODES, Dialect, DialectCache, adapt, detect_continuation, fetch_facts
 from .http import HttpError, Refused, Transport, Untrusted
 from .pool import RETRIED, Endpoint, EndpointPool, RetryPolicy
 from .reply import SERVER_THOUGHTS, ReplyParser
@@ -124,6 +124,11 @@ class RemotePolicy:
         return False
 
     @property
+    def writes_forms(self) -> bool:
+        """True: a server gets the schema of an answer as `response_format`."""
+        return True
+
+    @property
     def answer_kind(self) -> str | None:
         """The form of answer that its prompt asks for; None if the prompt follows from the question."""
         return None if self.text_writer is not self.writer else self.writer.preset.answer
@@ -163,15 +168,16 @@ class RemotePolicy:
 
         With a `prompt_preset`, prompts are rendered here with its template for models without a chat template, and sent
         as text (/completions). With None the server's chat template renders them (/chat/completions), with the system
-        message of the preset "math"; the server has to continue messages. "chat:NAME" takes the system message of
-        another preset. `step_format` None means the preset's, and `system_prompt` None its system message.
+        message of the preset "math"; a server that does not continue messages writes each path in one go. "chat:NAME"
+        takes the system message of another preset. `step_format` None means the preset's, and `system_prompt` None its
+        system message.
         `thinking` "on" or "off" is passed to the server's chat template. The key comes from RAMIFY_API_KEY or
         OPENAI_API_KEY.
 
         Raises:
             UsageError: if the address, the preset, the step format or the key is wrong, the key would be sent
                 unencrypted, or thoughts are switched where no chat template is used.
-            ModelLoadError: if a server refuses, or its chat does not continue messages.
+            ModelLoadError: if a server refuses, or does not chat.
             ModelUnreachable: if no server answers.
         """
         where = parse_address(address) if isinstance(address, str) else address
@@ -312,6 +318,11 @@ class RemotePolicy:
             self.context_tokens = min(self.context_tokens or facts.context_tokens, facts.context_tokens)
         if not self.writer.as_text:
             await detect_continuation(endpoint, self.address.model, dialect)
+            if not dialect.continues:
+                self.warnings.warn(
+                    f"{endpoint.url} starts a new message instead of continuing one, so each path is written in one "
+                    f"go, of --max-step-tokens at most; for searches over steps {NEXT_STEP}"
+                )
         return dialect
 
     def _note_refused(self, endpoint: Endpoint, name: str) -> None:

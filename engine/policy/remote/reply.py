@@ -41,11 +41,13 @@ class StreamedText:
     the tokens with log probabilities, `logprob` is their sum, None if there were none; `pieces` counts the pieces of
     text. `finish_reason` is None until the server sends one, `told` is the cause that it names. `cut` tells that an end
     was found in the text, `stopped` that it is that of the path. A thought that the server keeps apart from the text
-    stands in it between its marks; no step ends in it.
+    stands in it between its marks; no step ends in it. Without `keeps_thoughts` it is left out.
     `first_at` is when the first piece arrived (see StepResult), None before.
     """
 
-    def __init__(self, head: str, end: StepEnd | None, passed: int = 0, stop: str = "") -> None:
+    def __init__(
+        self, head: str, end: StepEnd | None, passed: int = 0, stop: str = "", *, keeps_thoughts: bool = True
+    ) -> None:
         self.text = ""
         self.raw = ""
         self.listed = 0
@@ -56,6 +58,7 @@ class StreamedText:
         self.cut = False
         self.stopped = False
         self._thinking = False
+        self._keeps_thoughts = keeps_thoughts
         self.first_at: float | None = None
         self._head = head
         self._end = end
@@ -96,6 +99,8 @@ class StreamedText:
     def _with_thought(self, choice: Choice) -> str:
         """Return a piece with the part of a thought that the server keeps apart, between the marks of thoughts."""
         thought, text = choice.thought(), choice.written()
+        if not self._keeps_thoughts:
+            return text
         if thought:
             opened = self._thinking or SERVER_THOUGHTS.is_thinking(self._head + self.raw)
             thought = thought if opened else SERVER_THOUGHTS.open + thought

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ramify.conversation import Conversation
+from ramify.json_text import read_json
 from ramify.sampling_params import TokenSampling
 
 from ...runtime.messages import Turn
@@ -23,7 +24,8 @@ SEED_MASK = (1 << 63) - 1
 class CompletionRequest:
     """A request for `count` continuations of `prefix`, of at most `max_tokens` each.
 
-    `turns` are the earlier turns of a conversation; `stops` are the stop strings.
+    `turns` are the earlier turns of a conversation; `stops` are the stop strings. `schema` is the JSON schema that the
+    text has to fit, "" for any text. `to_the_end` says that the text runs to the end of the path, or of the answer.
     """
 
     prefix: str
@@ -33,6 +35,8 @@ class CompletionRequest:
     seed: int
     count: int = 1
     stops: tuple[str, ...] = ()
+    schema: str = ""
+    to_the_end: bool = False
 
 
 class PromptWriter:
@@ -116,6 +120,12 @@ def body(
     }
     if completion.stops:
         fields["stop"] = list(completion.stops)
+    if completion.schema:
+        schema = read_json(completion.schema)
+        fields["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        if dialect.verbose and "prompt" in prompt:
+            # llama-server's completions know the schema by this name alone.
+            fields["json_schema"] = schema
     if completion.count > 1:
         fields["n"] = completion.count
     if logprobs:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ramify.answers.extract import extract_answer
+from ramify.answers.schemas import ANSWER_MARK
 from ramify.conversation import Conversation
 from ramify.errors import RamifyError, UsageError
 from ramify.search.node import FinishReason
@@ -34,6 +35,8 @@ from .step_end import StepEnd, ignored
 if TYPE_CHECKING:
     from .policy import RemotePolicy
 
+ANSWER_ALONE = "Now give the answer alone, as JSON by the schema."
+"""Message that asks for the answer by a schema where a server does not continue the text before it."""
 PROGRESS_S = 0.1
 """Seconds between two progress reports."""
 
@@ -111,6 +114,8 @@ class RemoteSession:
 
     async def _rounds(self, steps: list[PendingStep], allowance: int | None, failures: list[RamifyError]) -> None:
         while open_steps := [step for step in steps if not step.completed]:
+            for step in open_steps:
+                step.begin_due_answer()
             rooms = [step.room for step in open_steps]
             given = rooms if allowance is None else _shares(allowance, rooms)
             for step, tokens in zip(open_steps, given, strict=True):
@@ -150,13 +155,13 @@ class RemoteSession:
 
     async def _ask(self, steps: list[PendingStep], tokens: int) -> list[PendingStep]:
         """Make one request and evaluate the reply; return the steps that need a further request, one by one."""
-        policy, request = self._policy, steps[0].request
-        end = None if request.to_the_end else policy.end
+        policy, request, answering = self._policy, steps[0].request, steps[0].answering
 
         async def ask(endpoint: Endpoint) -> tuple[Endpoint, Dialect, CompletionRequest, ReplyParser]:
             dialect = await policy.dialect(endpoint)
+            end = None if request.to_the_end or answering or not dialect.continues else policy.end
             completion = _completion_request(steps, tokens, end, dialect)
-            stop = _stop(policy.step.stop, request.stop)
+            stop = "" if answering else _stop(policy.step.stop, request.stop)
             reply = ReplyParser([step.start(end, stop) for step in steps[: completion.count]])
             prompt = self._writer.prompt(self._question, completion, dialect)
             await policy.write(endpoint, dialect, prompt, completion, reply)
@@ -170,6 +175,10 @@ class RemoteSession:
             endpoint, dialect, completion, reply = await policy.pool.send(ask, preferred)
         except HttpError as error:
             return self._take_failure(steps, error)
+        except _NotContinued:
+            for step in steps:
+                step.complete(FinishReason.CONTEXT)
+            return []
         self._places.note(endpoint, [step.request.child for step in steps])
         return self._take(steps, endpoint, dialect, completion, reply)
 
@@ -212,13 +221,22 @@ class RemoteSession:
                 step.drop()
                 again.append(step)
             else:
-                self._finish(step, streamed, completion, known=reply.usage is not None, count=count)
+                known = reply.usage is not None
+                self._finish(step, streamed, completion, known=known, count=count, apart=not dialect.continues)
         return again
 
     def _finish(
-        self, step: PendingStep, streamed: StreamedText, completion: CompletionRequest, *, known: bool, count: int
+        self,
+        step: PendingStep,
+        streamed: StreamedText,
+        completion: CompletionRequest,
+        *,
+        known: bool,
+        count: int,
+        apart: bool,
     ) -> None:
-        end = None if step.request.to_the_end else self._policy.end
+        """Take in a text that has ended; `apart` says that the server does not continue it."""
+        end = None if completion.to_the_end else self._policy.end
         whole = step.request.prefix + step.text + streamed.text
         reason, tail = finish_reason_of(
             streamed,
@@ -232,9 +250,16 @@ class RemoteSession:
         if tail and streamed.ends_path(tail):
             reason, tail = FinishReason.EOS, ""
         step.append(tail)
+        if reason is FinishReason.EOS and step.request.answer is not None and not step.answering:
+            if apart or step.may_answer(streamed.text):
+                step.begin_answer(apart=apart)
+            else:
+                step.complete(FinishReason.STEP)
+            return
         if reason is FinishReason.STEP and step.room > 0 and not step.may_end(self._policy.step):
             step.pass_over()
             return
+        step.begin_due_answer()
         if reason is not FinishReason.LENGTH or step.room <= 0:
             step.complete(reason)
 
@@ -262,6 +287,10 @@ class RemoteSession:
             warn(f"{endpoint.url} ignores stop strings; steps are cut here, and what it wrote beyond is charged")
 
 
+class _NotContinued(Exception):
+    """Raised where a server that does not continue messages would have to write the rest of a text."""
+
+
 def _stop(*patterns: str) -> str:
     """Return the pattern that matches where one of these does, "" for none."""
     return "|".join(filter(None, patterns))
@@ -274,9 +303,18 @@ def _completion_request(
     stops = () if end is None else end.stops
     # The server would find a stop string in the leading white space of the step.
     blank = dialect.stops_at_start or first.stopped_at_start or bool(first.text and not first.text.strip())
+    prefix, turns, answer = first.request.prefix + first.text, first.request.turns, first.request.answer
+    schema = answer.schema if answer is not None and first.answering else ""
+    if prefix and not dialect.continues:
+        if not schema:
+            raise _NotContinued
+        said = prefix.partition(ANSWER_MARK)[0]
+        prefix, turns = "", (*turns, Turn(node=first.request.child, text=said, tokens=(), instruction=ANSWER_ALONE))
     return CompletionRequest(
-        prefix=first.request.prefix + first.text,
-        turns=first.request.turns,
+        prefix=prefix,
+        turns=turns,
+        schema=schema,
+        to_the_end=end is None,
         max_tokens=tokens,
         sampling=first.request.sampling,
         seed=first.seed,

@@ -1,4 +1,4 @@
-"""Text of a step that is being generated: the end of the step, the end of the path, and blocks that stay whole."""
+"""Text of a step that is being generated: ends of step, path and thought, and blocks that stay whole."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from typing import Any
 from ramify.sampling_params import StepFormat, ThoughtSteps
 from ramify.search.node import FinishReason
 
-from .thought_text import ThoughtText
-
 _MARKS = re.compile(
     r"^[ \t]*(?P<fence>```|~~~)|(?P<dollars>\$\$)|(?P<open>\\\[)|(?P<close>\\\])"
     r"|\\begin\{(?P<begin>[^{}\n]*)\}|\\end\{(?P<end>[^{}\n]*)\}",
@@ -28,6 +26,8 @@ _HEADING = re.compile(
 """A line that stands above what it is about: a Markdown heading, a bold line, "Step 1:" alone, or a rule."""
 
 
+_LINE_END = re.compile(r"\n\s*\Z")
+_SENTENCE_END = re.compile(r"(?:(?:[^\d\s.]\.+|[!?…。！？])[\"')\]*]*|\n)\s*\Z")
 _NOT_SPACE = re.compile(r"\S")
 
 _FROM_LAST_BREAK = (r"\n", r"\n\s*\n", r"\nStep \d+:")
@@ -219,6 +219,36 @@ def open_call(text: str, marks: tuple[tuple[str, str], ...]) -> str:
         if closed < 0:
             return end
         at = closed + len(end)
+
+
+class ThoughtText:
+    """Finds the ends of a step in a growing text that is a thought, or may turn out to be one.
+
+    `over` is true once the text is known to be none.
+    """
+
+    def __init__(self, steps: ThoughtSteps) -> None:
+        self._steps = steps
+        self._opened = steps.opened
+        self._count = self._from = 0
+        self.over = False
+
+    def look(self, text: str) -> bool:
+        """Tell whether the step ends with the token that was added last; each text begins with the one before."""
+        self._count += 1
+        steps = self._steps
+        if not self._opened:
+            start = text.lstrip()
+            if not start.startswith(steps.open):
+                self.over = not steps.open.startswith(start)
+                return False
+            self._opened = True
+        if text.find(steps.close, self._from) >= 0:
+            return True
+        self._from = max(0, len(text) - len(steps.close))
+        if self._count >= min(steps.sentence_from, steps.least * 3 // 2):
+            return _SENTENCE_END.search(text, max(0, len(text) - 16)) is not None
+        return self._count >= steps.least and _LINE_END.search(text, max(0, len(text) - 16)) is not None
 
 
 class StepText:

@@ -1,0 +1,128 @@
+"""Throughput of decoding while tools run: paths whose tools take 200 ms, against the same paths with instant tools.
+
+    python benchmarks/tool_stall.py MODEL.gguf [--paths 16] [--delay-ms 200] [--tokens 200] [--rounds 3]
+
+Every second line of a path counts as a call, whatever the model writes, so that any model file will do. The tool sleeps
+and says "ok". Both runs of a round have the same seed, and so the same texts. The seconds of a run are the processor
+time of the whole process (decoding takes one thread), and the time in which nothing was decoded because all unfinished
+paths waited for tools: what else runs on the machine does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from dataclasses import dataclass
+
+import anyio
+
+import ramify
+import ramify.engine.engine
+import ramify.engine.policy.prompts.prompt_format
+from ramify.search.node import NodeState, Origin
+from ramify.tools.forms import PYTHON, Call, CallReader, Calls
+from ramify.tools.tool import tool
+
+QUESTION = "Write down, line by line, twenty facts about rivers, and number the lines."
+
+
+class EverySecondLine(CallReader):
+    """Reads every second line as a call of the tool, after which the path goes on."""
+
+    @property
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        """From one line break to the next."""
+        return (("\n", "\n"),)
+
+    def read(self, text: str) -> Calls:
+        """Return the call at the end of a text, None if it has too few lines."""
+        return (Call(PYTHON, {"line": text[-80:]}),) if text.count("\n") > 1 and text.endswith("\n") else None
+
+
+@dataclass(slots=True)
+class Measured:
+    """Generated tokens and calls of one run, and its seconds: of processor time, without any decoding, and in all."""
+
+    tokens: int
+    calls: int
+    processor_s: float
+    stalled_s: float
+    wall_s: float
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second on a machine that does nothing else."""
+        return self.tokens / (self.processor_s + self.stalled_s)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--paths", type=int, default=16)
+    parser.add_argument("--delay-ms", type=float, default=200.0)
+    parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    anyio.run(_measure, parser.parse_args())
+
+
+async def _measure(arguments: argparse.Namespace) -> None:
+    for module in (ramify.engine.engine, ramify.engine.policy.prompts.prompt_format):
+        module.CallReader = EverySecondLine
+    ratios = list[float]()
+    async with ramify.Engine(arguments.model, None, isolation="thread", threads=1, step_format="line") as engine:
+        for seed in range(arguments.rounds):
+            delays = (0.0, arguments.delay_ms / 1000) if seed % 2 else (arguments.delay_ms / 1000, 0.0)
+            found = {delay: await _run(engine, arguments, delay, seed) for delay in delays}
+            instant, slow = found[0.0], found[max(delays)]
+            ratios.append(slow.rate / instant.rate)
+            for name, each in (("instant", instant), (f"{arguments.delay_ms:g} ms", slow)):
+                print(
+                    f"seed {seed}  tools {name:<8} {each.tokens:>6} tokens {each.calls:>4} calls  "
+                    f"processor {each.processor_s:6.1f} s  nothing decoded {each.stalled_s:5.2f} s  "
+                    f"wall {each.wall_s:6.1f} s  {each.rate:6.1f} tokens/s",
+                    flush=True,
+                )
+    print(f"ratio of the throughputs: median {statistics.median(ratios):.3f} of {[round(each, 3) for each in ratios]}")
+
+
+async def _run(engine: ramify.Engine, arguments: argparse.Namespace, delay_s: float, seed: int) -> Measured:
+    # The one tool of which models without a form of calls are told.
+    @tool(name=PYTHON)
+    async def wait(line: str) -> str:
+        """Wait."""
+        await anyio.sleep(delay_s)
+        return "ok"
+
+    stalled_s = 0.0
+    options = {"max_path_tokens": arguments.tokens, "max_tool_calls": 1000, "max_run_tool_calls": 100_000}
+    strategy = ramify.MajorityVote(width=arguments.paths)
+    budget = ramify.Budget()
+    async with (
+        anyio.create_task_group() as tasks,
+        engine.run(QUESTION, strategy=strategy, tools=[wait], budget=budget, seed=seed, **options) as run,
+    ):
+
+        async def watch() -> None:
+            nonlocal stalled_s
+            before = time.monotonic()
+            while True:
+                await anyio.sleep(0.005)
+                now = time.monotonic()
+                pending = [node.origin for node in run.tree if node.state is NodeState.PENDING]
+                if pending and all(origin is Origin.TOOL for origin in pending):
+                    stalled_s += now - before
+                before = now
+
+        tasks.start_soon(watch)
+        began_s, processor_s = time.monotonic(), time.process_time()
+        solution = await run.result()
+        measured = time.monotonic() - began_s, time.process_time() - processor_s
+        tasks.cancel_scope.cancel()
+    calls = sum(node.origin is Origin.TOOL for node in solution.tree or ())
+    return Measured(solution.usage.policy.generated_tokens, calls, measured[1], stalled_s, measured[0])
+
+
+if __name__ == "__main__":
+    main()
