@@ -116,9 +116,9 @@ class Decoder:
         The first `shared` tokens are evaluated once for all runs whose prompts begin with them. The file `state` keeps
         their cells for later processes, "" for none.
         """
-        state = self._runs[run] = RunState({}, background, unread_prefix=shared)
         above = self._prefixes.open(run, prompt[:shared], state) if shared else None
-        root = state.name(ROOT, PrefixNode.of_path(run, above, prompt))
+        opened = self._runs[run] = RunState({}, background, unread_prefix=shared)
+        root = opened.name(ROOT, PrefixNode.of_path(run, above, prompt))
         root.is_prompt = True
 
     def adopt(self, run: int, node: int, parent: int, tokens: tuple[int, ...], *, generated: bool = True) -> None:
