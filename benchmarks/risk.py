@@ -2,7 +2,7 @@
 
     python benchmarks/risk.py --out build/risk
 
-Each set of problems is measured once and kept in its file, so that the same command goes on where it was stopped. With
+Each block of problems is measured once and kept, so that the same command goes on where it was stopped. With
 `--profiles FOLDER` the calibrations are written as the profiles that `--risk` reads.
 """
 
@@ -26,6 +26,8 @@ from ramify.statistics import wilson
 from ramify.training.calibration import measure
 
 LEVELS = (0.05, 0.1, 0.2)
+BLOCK = 50
+"""Problems that are measured and kept at a time."""
 
 
 @dataclass(frozen=True)
@@ -60,38 +62,58 @@ def main() -> None:
     parser.add_argument("--strategies", default="majority")
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--model", default="demo-m")
-    parser.add_argument("--share", type=float, default=1.0, help="share of the problems of each set")
+    parser.add_argument("--seconds", type=float, help="begin no block of problems after so long")
     parser.add_argument("--profiles", type=Path, help="folder that the profiles of --risk are written to")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.strategies.split(","):
         points = anyio.run(measured, options, name)
+        if points is None:
+            print("some blocks are left; the same command goes on")
+            return
         print(f"\n## {name} of {options.width}, {options.model}\n")
         print(table(points))
         if options.profiles is not None:
             write_profile(options, name, points["calibration"])
 
 
-async def measured(options: argparse.Namespace, name: str) -> dict[str, Point]:
-    """Return the outcomes and posteriors of a strategy on all sets."""
-    found = dict[str, Point]()
-    paths = {each: options.out / f"{name}-{each.name}.json" for each in SETS}
-    if all(path.exists() for path in paths.values()):
-        return {each.name: Point(**json.loads(path.read_text("utf-8"))) for each, path in paths.items()}
+async def measured(options: argparse.Namespace, name: str) -> dict[str, Point] | None:
+    """Return the outcomes and posteriors of a strategy on all sets, None if the time is up before."""
+    began = time.monotonic()
+    blocks = {
+        (each, start): options.out / f"{name}-{each.name}-{start}.json"
+        for each in SETS
+        for start in range(0, each.count, BLOCK)
+    }
+    left = {block: path for block, path in blocks.items() if not path.exists()}
     strategy = ramify.Rebase(width=options.width) if name == "rebase" else ramify.MajorityVote(width=options.width)
-    async with ramify.Engine(options.model, "default" if strategy.uses_reward else None) as engine:
-        if isinstance(strategy, ramify.Rebase):
-            strategy = ramify.Rebase(width=options.width, temperature=engine.default_temperature)
-        for each, path in paths.items():
-            if not path.exists():
-                count = max(1, round(options.share * each.count))
-                problems = ramify.generate_problems(each.steps, count, each.seed, task=each.task)
-                began = time.monotonic()
-                point = await measure(engine, problems, strategy, seed=1, parallel=4)
+    if left:
+        async with ramify.Engine(options.model, "default" if strategy.uses_reward else None) as engine:
+            if isinstance(strategy, ramify.Rebase):
+                strategy = ramify.Rebase(width=options.width, temperature=engine.default_temperature)
+            for (each, start), path in left.items():
+                if options.seconds is not None and time.monotonic() - began > options.seconds:
+                    return None
+                problems = ramify.generate_problems(each.steps, each.count, each.seed, task=each.task)
+                point = await measure(engine, problems[start : start + BLOCK], strategy, seed=1, parallel=4)
                 path.write_text(json.dumps(point.model_dump()), "utf-8")
-                print(f"{name} {each.name}: {point.right}/{point.problems} right, {time.monotonic() - began:.0f} s")
-            found[each.name] = Point(**json.loads(path.read_text("utf-8")))
-    return found
+                passed_s = time.monotonic() - began
+                print(f"{path.stem}: {point.right} of {point.problems} right, {passed_s:.0f} s", flush=True)
+    points = {block: Point(**json.loads(path.read_text("utf-8"))) for block, path in blocks.items()}
+    return {each.name: joined([point for (of, _), point in points.items() if of is each]) for each in SETS}
+
+
+def joined(points: Sequence[Point]) -> Point:
+    """Return the point of several blocks of problems; costs are those of the first block."""
+    count, right = sum(point.problems for point in points), sum(point.right for point in points)
+    whole = {
+        "problems": count,
+        "right": right,
+        "fitted": right / count,
+        "outcomes": "".join(point.outcomes for point in points),
+        "posteriors": tuple(value for point in points for value in point.posteriors),
+    }
+    return points[0].model_copy(update=whole)
 
 
 def plain(posteriors: Sequence[float], right: Sequence[bool], level: float) -> float:

@@ -23,6 +23,7 @@
     ├── EngineDied                  3    the engine of a cluster that searched a problem died
     ├── EnginesLost                 3    no engine of a cluster is left
     ├── NoAnswer                    4    the run ended before any path finished with an answer
+    ├── NotSure                     6    the answer is not sure at the risk that was asked for
     ├── EngineClosed                1    the engine was used outside its `async with` block
     ├── LoadingCancelled            1    the loading of a model was cancelled
     ├── InternalError               1    something is not as it must be; a bug in ramify or in llama.cpp
