@@ -50,7 +50,7 @@ CALIBRATION = Problems("calibration", (2, 8), 731401, 300)
 SETS = (
     CALIBRATION,
     Problems("fresh", (2, 8), 731402, 300),
-    Problems("harder", (9, 12), 731403, 150),
+    Problems("harder", (9, 12), 731403, 100),
     Problems("lists", (2, 8), 731404, 100, "lists"),
 )
 

@@ -131,6 +131,8 @@ def votes_line(solution: Solution) -> str:
 
     finished = [candidate for candidate in solution.candidates if candidate.answer is not None]
     votes = max((candidate.votes for candidate in finished if candidate.text == solution.text), default=0)
+    if solution.not_sure and solution.risk is not None:
+        votes = max((each.votes for each in finished if each.answer == solution.risk.get("withheld")), default=0)
     found = f"{votes} of {len(finished)} finished paths agree" if finished else "no path finished with an answer"
     if finished and solution.reading is not None and not solution.reading.kind.votes:
         found = _selection(solution, len(finished))
