@@ -17,6 +17,7 @@ gguf = pytest.importorskip("gguf")
 from ramify.models import generate_problems  # noqa: E402
 from ramify.models.recipe import data, train  # noqa: E402
 from ramify.models.recipe.decode import complete  # noqa: E402
+from ramify.models.recipe.distill import DistillPlan, Tuner, read_rows  # noqa: E402
 from ramify.models.recipe.export import REWARD_SPEC, export_gguf, import_gguf, quantize  # noqa: E402
 from ramify.models.recipe.network import Decoder, Shape  # noqa: E402
 from ramify.models.recipe.policies import POLICIES  # noqa: E402
@@ -176,6 +177,38 @@ def test_cached_decoding_equals_full_passes() -> None:
             if ids[-1] == 0:
                 break
         assert TOKENIZER.decode([i for i in ids[start:] if i != 0]) == text
+
+
+def solution_file(path: Path, count: int) -> Path:
+    rows = [{"prompt": p.question, "completion": p.solution} for p in generate_problems((1, 3), count, 3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def test_solutions_of_searches_are_learned_without_their_questions(tmp_path: Path) -> None:
+    rows = read_rows(solution_file(tmp_path / "data.jsonl", 5), TOKENIZER)
+    problems = generate_problems((1, 3), 5, 3)
+    for row, problem in zip(rows, problems, strict=True):
+        learned = TOKENIZER.decode(row.targets[row.learned].tolist(), skip_special_tokens=False)
+        assert learned == f"{problem.solution}<|end|>"
+
+
+def test_tuning_lowers_the_loss_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    rows = read_rows(solution_file(tmp_path / "data.jsonl", 24), TOKENIZER)
+    plan = DistillPlan(epochs=4, batch_tokens=1024, rate=0.5)
+
+    def tuner(name: str, epochs: int) -> tuple[Tuner, Decoder]:
+        torch.manual_seed(0)
+        model = Decoder(TINY, VOCABULARY)
+        return Tuner(model, tmp_path / name, replace(plan, epochs=epochs), torch.float32), model
+
+    whole, at_once = tuner("whole.pt", 4)
+    progress = whole.run(rows)
+    assert (progress.epoch, len(progress.losses)) == (4, 4)
+    assert progress.losses[-1] < progress.losses[0]
+    done, again = tuner("whole.pt", 4)
+    assert done.run(rows) == progress
+    assert all(torch.equal(a, b) for a, b in zip(at_once.parameters(), again.parameters(), strict=True))
 
 
 def labels(count: int) -> list[Label]:
