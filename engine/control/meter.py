@@ -9,7 +9,7 @@ unfinished path can still be brought to its answer by `Meter.reserve_finish`. On
 and no more ordinary work is granted.
 
 Time, energy and what costs money by the hour or the kilowatt-hour pass by themselves: no step has a price in them, and
-the run looks at their limits again and again (`Meter.time_left`, `Meter.over`).
+the run looks at their limits again and again (`Meter.time_left`, `Meter.time_to_cut`).
 """
 
 from __future__ import annotations
