@@ -15,6 +15,7 @@ IMPORT_NAMES = {
     "markdown-it-py": "markdown_it",
     "llama-cpp-python": "llama_cpp",
     "math-verify": "math_verify",
+    "nvidia-ml-py": "pynvml",
     "prometheus-client": "prometheus_client",
 }
 
@@ -80,7 +81,7 @@ def test_the_core_imports_exactly_what_is_required():
     extras = PROJECT["project"]["optional-dependencies"]
     optional = {
         name
-        for extra in ("convert", "hub", "mcp", "parquet", "plot", "ray", "serve", "transformers")
+        for extra in ("convert", "energy", "hub", "mcp", "parquet", "plot", "ray", "serve", "transformers")
         for name in requirement_names(extras[extra])
     }
     assert third_party(recipe=False) - optional - OF_NOTEBOOKS == requirement_names(PROJECT["project"]["dependencies"])
