@@ -257,10 +257,10 @@ class SearchPlan:
         )
         if run.get("remember") and engine.get("store") is None:
             raise UsageError("--remember takes examples from a store and there is none", "add --store")
+        plan.check_risk()
         if plan.strategy_name is not None or plan.reward is None:
             plan.strategy(has_reward=plan.reward is not None)
         plan.check_metering()
-        plan.check_risk()
         return plan
 
     def check_risk(self) -> None:
