@@ -53,7 +53,7 @@ def prepare(settings: Settings, stack: ExitStack) -> Solve:
         usage = {
             "generated_tokens": policy["generated_tokens"],
             "prompt_tokens": policy["prompt_tokens"] + policy["reevaluated_tokens"],
-            "reward_tokens": judge["evaluated_tokens"],
+            "reward_tokens": judge["prompt_tokens"] + judge["generated_tokens"] + judge["reevaluated_tokens"],
         }
         return {"answer": found["answer"], "usage": usage}
 
