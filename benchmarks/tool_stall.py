@@ -1,11 +1,11 @@
 """Throughput of decoding while tools run: paths whose tools take 200 ms, against the same paths with instant tools.
 
-    python benchmarks/tool_stall.py MODEL.gguf [--paths 16] [--delay-ms 200] [--tokens 200] [--rounds 3]
+    python benchmarks/tool_stall.py MODEL.gguf [--paths 16] [--delay-ms 200] [--tokens 200] [--rounds 3] [--seed 0]
 
-Every second line of a path counts as a call, whatever the model writes, so that any model file will do. The tool sleeps
-and says "ok". Both runs of a round have the same seed, and so the same texts. The seconds of a run are the processor
-time of the whole process (decoding takes one thread), and the time in which nothing was decoded because all unfinished
-paths waited for tools: what else runs on the machine does not count.
+Every second sentence of a path ends with a call, whatever the model writes, so that any model file will do. The tool
+sleeps and says "ok". Both runs of a round have the same seed. A run is measured while at least three quarters of its
+paths are unfinished. Its seconds are the processor time of the whole process (decoding takes one thread), and the time
+in which nothing was decoded because all unfinished paths waited for tools. What else runs here does not count.
 """
 
 from __future__ import annotations
@@ -24,31 +24,33 @@ from ramify.search.node import NodeState, Origin
 from ramify.tools.forms import PYTHON, Call, CallReader, Calls
 from ramify.tools.tool import tool
 
-QUESTION = "Write down, line by line, twenty facts about rivers, and number the lines."
+LEAST_SHARE = 0.75
+"""Share of the paths that are unfinished while a run is measured."""
+QUESTION = "Write a very long story about a river and a town, in short sentences."
 
 
-class EverySecondLine(CallReader):
-    """Reads every second line as a call of the tool, after which the path goes on."""
+class EverySecondSentence(CallReader):
+    """Reads a call of the tool at the end of every second sentence, after which the path goes on."""
 
     @property
     def marks(self) -> tuple[tuple[str, str], ...]:
-        """From one line break to the next."""
-        return (("\n", "\n"),)
+        """From one full stop to the next."""
+        return ((".", "."),)
 
     def read(self, text: str) -> Calls:
-        """Return the call at the end of a text, None if it has too few lines."""
-        return (Call(PYTHON, {"line": text[-80:]}),) if text.count("\n") > 1 and text.endswith("\n") else None
+        """Return the call at the end of a text, None if it has too few sentences."""
+        return (Call(PYTHON, {"line": text[-80:]}),) if text.count(".") > 1 else None
 
 
 @dataclass(slots=True)
 class Measured:
     """Generated tokens and calls of one run, and its seconds: of processor time, without any decoding, and in all."""
 
-    tokens: int
-    calls: int
-    processor_s: float
-    stalled_s: float
-    wall_s: float
+    tokens: int = 0
+    calls: int = 0
+    processor_s: float = 0.0
+    stalled_s: float = 0.0
+    wall_s: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -64,15 +66,18 @@ def main() -> None:
     parser.add_argument("--delay-ms", type=float, default=200.0)
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first round")
     anyio.run(_measure, parser.parse_args())
 
 
 async def _measure(arguments: argparse.Namespace) -> None:
     for module in (ramify.engine.engine, ramify.engine.policy.prompts.prompt_format):
-        module.CallReader = EverySecondLine
+        module.CallReader = EverySecondSentence
     ratios = list[float]()
     async with ramify.Engine(arguments.model, None, isolation="thread", threads=1, step_format="line") as engine:
-        for seed in range(arguments.rounds):
+        # The first run of an engine reads its prompt and the vocabulary.
+        await _run(engine, argparse.Namespace(**vars(arguments) | {"tokens": 16}), 0.0, arguments.seed)
+        for seed in range(arguments.seed, arguments.seed + arguments.rounds):
             delays = (0.0, arguments.delay_ms / 1000) if seed % 2 else (arguments.delay_ms / 1000, 0.0)
             found = {delay: await _run(engine, arguments, delay, seed) for delay in delays}
             instant, slow = found[0.0], found[max(delays)]
@@ -95,7 +100,7 @@ async def _run(engine: ramify.Engine, arguments: argparse.Namespace, delay_s: fl
         await anyio.sleep(delay_s)
         return "ok"
 
-    stalled_s = 0.0
+    found = Measured()
     options = {"max_path_tokens": arguments.tokens, "max_tool_calls": 1000, "max_run_tool_calls": 100_000}
     strategy = ramify.MajorityVote(width=arguments.paths)
     budget = ramify.Budget()
@@ -105,23 +110,23 @@ async def _run(engine: ramify.Engine, arguments: argparse.Namespace, delay_s: fl
     ):
 
         async def watch() -> None:
-            nonlocal stalled_s
-            before = time.monotonic()
-            while True:
-                await anyio.sleep(0.005)
+            before = began = time.monotonic()
+            processor = time.process_time()
+            while arguments.paths - run.tree.finished_count >= arguments.paths * LEAST_SHARE:
+                await anyio.sleep(0.02)
                 now = time.monotonic()
                 pending = [node.origin for node in run.tree if node.state is NodeState.PENDING]
                 if pending and all(origin is Origin.TOOL for origin in pending):
-                    stalled_s += now - before
+                    found.stalled_s += now - before
                 before = now
+                found.tokens = run.usage.policy.generated_tokens
+                found.calls = sum(node.origin is Origin.TOOL for node in run.tree)
+                found.wall_s, found.processor_s = now - began, time.process_time() - processor
 
         tasks.start_soon(watch)
-        began_s, processor_s = time.monotonic(), time.process_time()
-        solution = await run.result()
-        measured = time.monotonic() - began_s, time.process_time() - processor_s
+        await run.result()
         tasks.cancel_scope.cancel()
-    calls = sum(node.origin is Origin.TOOL for node in solution.tree or ())
-    return Measured(solution.usage.policy.generated_tokens, calls, measured[1], stalled_s, measured[0])
+    return found
 
 
 if __name__ == "__main__":

@@ -79,7 +79,10 @@ async def test_near_the_limit_of_the_path_the_answer_begins() -> None:
 
 
 async def test_a_server_that_starts_anew_is_asked_in_a_message() -> None:
-    with serving(write, continues="never") as server:
+    def thinking(ask: Ask) -> list[str]:
+        return write(ask) if "response_format" in ask.body else ["<think>", "Hm.", "</think>", "\n\n", *write(ask)]
+
+    with serving(thinking, continues="never") as server:
         policy = await connect(server, preset=None)
         solution = await solve(policy, strategy=MajorityVote(width=2), answer_schema=Count)
         last = formats(server)[-1]["messages"]

@@ -39,7 +39,9 @@ LLAMA_SERVER = "llamacpp"
 CHAT = "chat:"
 """Prefix of a preset's name that leaves the prompt to the server's chat template."""
 
-_TOO_LONG = re.compile(r"context (length|size|window)|(prompt|input) is too long|longer than the model", re.IGNORECASE)
+_TOO_LONG = re.compile(
+    r"context (length|size|window|holds)|(prompt|input) is too long|longer than the model", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from .pending import PendingStep, group_requests
 from .pool import Endpoint, TreePlaces
 from .reply import (
     CHARACTERS_A_TOKEN,
+    SERVER_THOUGHTS,
     ReplyParser,
     StreamedText,
     charged_tokens,
@@ -308,7 +309,8 @@ def _completion_request(
     if prefix and not dialect.continues:
         if not schema:
             raise _NotContinued
-        said = prefix.partition(ANSWER_MARK)[0]
+        # Chat templates take earlier replies without their thoughts.
+        said = SERVER_THOUGHTS.reply(prefix.partition(ANSWER_MARK)[0]).strip()
         prefix, turns = "", (*turns, Turn(node=first.request.child, text=said, tokens=(), instruction=ANSWER_ALONE))
     return CompletionRequest(
         prefix=prefix,
