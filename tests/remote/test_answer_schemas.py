@@ -16,6 +16,7 @@ from ramify.engine.library.catalog import list_bundled
 from ramify.engine.policy.remote.policy import RemotePolicy
 from ramify.engine.policy.remote.session import ANSWER_ALONE
 from ramify.errors import ModelLoadError
+from ramify.search.budget import Budget
 from ramify.search.node import FinishReason
 from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.sampling import MajorityVote
@@ -107,7 +108,8 @@ async def test_steps_without_a_schema_are_as_before() -> None:
 async def test_ramify_itself_serves_values() -> None:
     if "demo-s" not in {entry.name for entry in list_bundled()}:
         pytest.skip("the bundled models are not in this checkout")
-    settings, ready, end = ServerConfig(port=0), anyio.Event(), anyio.Event()
+    defaults = {"strategy": "greedy", "max_generated_tokens": 2000}
+    settings, ready, end = ServerConfig(port=0, defaults=defaults), anyio.Event(), anyio.Event()
     async with Engine("demo-s", None) as engine:
         with bind(settings) as bound:
             async with anyio.create_task_group() as tasks:
@@ -116,7 +118,13 @@ async def test_ramify_itself_serves_values() -> None:
                 policy = await RemotePolicy.connect(f"openai:{url_of(bound)}/v1#demo-s", prompt_preset="chat:plain")
                 async with Engine(policy, None) as client:
                     question = "Tom has 3 apples. Tom buys 4 more apples. How many apples does Tom have now?"
-                    solution = await client.solve(question, strategy=MajorityVote(width=2), answer_schema=Count, seed=1)
+                    solution = await client.solve(
+                        question,
+                        strategy=MajorityVote(width=2),
+                        answer_schema=Count,
+                        seed=1,
+                        budget=Budget(generated_tokens=100_000),
+                    )
                 end.set()
     assert isinstance(solution.value, Count), solution
     assert solution.usage.policy.generated_tokens > 0
