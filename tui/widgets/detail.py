@@ -111,7 +111,7 @@ class NodeDetail(VerticalScroll, can_focus=True):
             return
         view, node_id = self._shown
         dark = program_of(self).current_theme.dark
-        path = view.tree.path_nodes(node_id) if node_id != ROOT else ()
+        path = view.tree.path_nodes(node_id) if node_id != ROOT else list[Node]()
         facts = Content(printable(view.asked)) if node_id == ROOT else _facts(view, view.tree.node(node_id))
         self.query_one("#facts", Static).update(facts)
         wanted = path_blocks(view, path, self._is_unfolded)
