@@ -74,10 +74,7 @@ async def searched(
 
 def described(solution: ramify.Solution) -> dict[str, Any]:
     """Return the tree of a solution by places, and what its limits count."""
-    nodes = sorted(
-        (list(node.path), node.text, node.state, node.score if node.score is None else round(node.score, 9))
-        for node in solution.tree or ()
-    )
+    nodes = sorted((list(node.path), node.text, node.state) for node in solution.tree or ())
     usage = solution.usage
     spent = [usage.policy.prompt_tokens, usage.policy.generated_tokens, usage.total_tokens, round(usage.flops)]
     return {"tree": nodes, "usage": spent}
@@ -95,8 +92,9 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=100)
     parser.add_argument("--widths", default="4,8,16,32")
     parser.add_argument("--budget", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="Begin no cell after so long.")
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
-    options = parser.parse_args()
+    options, begun_s = parser.parse_args(), time.monotonic()
     widths = [int(each) for each in options.widths.split(",")]
     problems = ramify.generate_problems(steps=(2, 5), count=options.problems, seed=230)
     work: Path = options.out.with_suffix(".work")
@@ -109,6 +107,9 @@ def main() -> None:
         for strategy, width in cells:
             name = work / f"{way}-{strategy}-{width}.json"
             if not name.exists():
+                if time.monotonic() - begun_s > options.seconds:
+                    print("not done yet; the same command goes on", file=sys.stderr)
+                    return
                 figures, found = anyio.run(searched, problems, strategy, width, options.budget, store)
                 write_text(name, json.dumps({"figures": figures, "found": found}))
             done = json.loads(name.read_text("utf-8"))

@@ -144,9 +144,11 @@ class Decoder:
         """Add a node that was taken from a store; it is evaluated when it is needed, as what is told to the model."""
         state = self._runs[run]
         state.has_stored = True
-        adopted = state.name(node, state.nodes[parent].child(tokens))
-        # Unless a child that was generated here has drawn the same tokens.
-        adopted.stored = adopted.stored or not adopted.evaluated
+        adopted = state.nodes[parent].child(tokens)
+        if not adopted.ids:
+            # Nothing is kept of it: it was not written here, or has been released since.
+            adopted.evaluated, adopted.stored = 0, True
+        state.name(node, adopted)
 
     def expand(
         self,

@@ -72,9 +72,13 @@ class RunState:
         else:
             told = 0 if node.told_from is None else len(node.path) - node.told_from
         self.prompt_tokens += min(job.new_tokens, told)
+        again = job.reevaluated_tokens
         if self.has_stored:
-            self.prefilled_tokens += max(0, job.new_tokens - told - _pending(node))
-        self.reevaluated_tokens += job.reevaluated_tokens
+            # A node from a store holds no cells before it is needed, so those above it may be gone by then.
+            spared = again if node.stored else 0
+            self.prefilled_tokens += max(0, job.new_tokens - told - _pending(node)) + spared
+            again -= spared
+        self.reevaluated_tokens += again
         self.unread_prefix = max(0, self.unread_prefix - (job.new_tokens if node.parent is None else 0))
         if node.is_prompt:
             self.reused_tokens += max(0, self.unread_prefix - job.reevaluated_tokens)

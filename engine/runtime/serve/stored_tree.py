@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from ramify.reward.protocol import ReadRequest, ReadResult
 from ramify.sampling_params import StepFormat
 from ramify.search.node import FinishReason
 
-from ..messages import ROOT, Adopt, OpenRun, Release, StepRequest, StepResult
+from ..messages import ROOT, Adopt, OpenRun, Release, StepRequest, StepResult, common_prefix
 from .stored_results import StoredReading, StoredResults
 from .token_tree import TokenTree
 
@@ -35,13 +35,12 @@ class TokenCharges:
     """Tokens that a run has to report as read, each once, whether they were evaluated or not.
 
     `due` has those that no result has carried yet by node: the prompt, and what the model was told. `expected` were
-    charged to requests that the worker has, and `owed` to results from the store; when the worker evaluates these after
-    all, that is prefill.
+    charged to requests that the worker has; what it reads beyond these was charged to results from the store, and is
+    prefill.
     """
 
     due: dict[int, int]
     expected: int = 0
-    owed: dict[int, tuple[int | None, int]] = field(default_factory=dict[int, tuple[int | None, int]])
 
     def take(self, nodes: Iterable[int]) -> int:
         """Charge what is due along a path; return the number of tokens."""
@@ -52,14 +51,6 @@ class TokenCharges:
         own = min(read_tokens, self.expected)
         self.expected = max(0, self.expected - own - reused_tokens)
         return own, read_tokens - own
-
-    def settle(self, node: int | None) -> int:
-        """Return what is owed along a path of readings that the worker has evaluated now."""
-        total = self.owed.pop(ROOT, (None, 0))[1]
-        while node is not None and node in self.owed:
-            node, tokens = self.owed.pop(node)
-            total += tokens
-        return total
 
 
 class StoredTree(TokenTree):
@@ -79,6 +70,9 @@ class StoredTree(TokenTree):
         self._untold = set[int]()
         self._released = set[int]()
         self._interrupts = 0
+        # Paths that were read, by node, and whether some readings came from the store.
+        self._paths = dict[int, tuple[int, ...]]()
+        self._reads_stored = False
         # Prompt tokens, and tokens in vain, that a trial has cost and no result has carried yet.
         self._carried = (0, 0)
 
@@ -157,8 +151,6 @@ class StoredTree(TokenTree):
             )
         else:
             read = self._charges.take(self._lineage(request.parent))
-        if read:
-            self._charges.owed[ROOT] = (None, read)
         self._nodes[result.child] = (request.parent, result.tokens)
         self._untold.add(result.child)
         stored = read + result.generated_tokens
@@ -200,8 +192,6 @@ class StoredTree(TokenTree):
     def _charged(self, result: StepResult) -> StepResult:
         """Return a result of the worker in which tokens that were charged before are prefill."""
         read, more = self._charges.split(result.prompt_tokens, result.reused_tokens)
-        if more:
-            self._charges.owed.pop(ROOT, None)
         carried, self._carried = self._carried, (0, 0)
         return replace(
             result,
@@ -266,21 +256,26 @@ class StoredTree(TokenTree):
                 results.append(self._read(each, found[each.node], keys[each.node]))
             else:
                 results.append(self._reading_from_store(each, known))
+        self._paths.update({each.node: each.tokens for each in requests})
         return results
 
     def _read(self, request: ReadRequest, result: ReadResult, key: bytes) -> ReadResult:
-        """Add what was read to the store; of its cost, what was charged before is prefill."""
+        """Add what was read to the store; of its cost, what a reading of the path above has been charged is prefill."""
         prompt, rest = self._charges.split(result.evaluated_tokens)
-        prefilled = min(rest, self._charges.settle(request.parent))
+        prefilled = max(0, rest - self._own_tokens(request)) if self._reads_stored else 0
         self._results.keep_reading(key, result, rest - prefilled)
         return replace(result, evaluated_tokens=prompt + rest - prefilled, prefilled_tokens=prefilled)
 
+    def _own_tokens(self, request: ReadRequest) -> int:
+        """Return how many tokens of a path no other reading has been charged with."""
+        above = None if request.parent is None else self._paths.get(request.parent)
+        # Of a path whose parent has been released, the longest beginning that was read at some time.
+        read = [each for node, each in self._paths.items() if node != request.node] if above is None else [above]
+        return len(request.tokens) - max(common_prefix(each, request.tokens) for each in (self.prompt, *read))
+
     def _reading_from_store(self, request: ReadRequest, known: StoredReading) -> ReadResult:
-        prompt = self._charges.take([ROOT])
-        if prompt:
-            self._charges.owed[ROOT] = (None, prompt)
-        self._charges.owed[request.node] = (request.parent, known.evaluated_tokens)
-        total = prompt + known.evaluated_tokens
+        self._reads_stored = True
+        total = self._charges.take([ROOT]) + known.evaluated_tokens
         return ReadResult(node=request.node, logits=known.rows, evaluated_tokens=total, stored_tokens=total)
 
     # Nodes
