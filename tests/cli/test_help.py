@@ -26,6 +26,7 @@ SOLVE_OPTIONS = [
     "--max-thinking-tokens", "--thinking-extend", "--thinking-step-tokens", "--thinking-probes",
     "--tools", "--max-tool-calls", "--max-run-tool-calls", "--tool-seconds",
     "--temperature", "--threads", "--top-k", "--top-p", "--tree-temperature", "--width",
+    "--store", "--remember", "--count-reused",
 ]  # fmt: skip
 
 
@@ -44,6 +45,7 @@ COMMANDS = [
     "prompts",
     "models",
     "reward",
+    "store",
     "config",
     "doctor",
 ]
