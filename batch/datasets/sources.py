@@ -89,10 +89,12 @@ def _facts(manifest: Mapping[str, Any] | None, folder: Path) -> dict[str, Any]:
     if manifest is None:
         raise RunFolderError(f"{folder} is no run folder", "name the --out folder of a `ramify batch run`")
     settings: Mapping[str, Any] = manifest.get("configuration", {})
+    model: Mapping[str, Any] = manifest.get("model") or {}
+    reward: Mapping[str, Any] = manifest.get("reward") or {}
     return {
         "configuration_hash": manifest.get("configuration_hash"),
-        "model": (manifest.get("model") or {}).get("name"),
-        "reward": (manifest.get("reward") or {}).get("name"),
+        "model": model.get("name"),
+        "reward": reward.get("name"),
         "strategy": settings.get("strategy"),
         "seed": settings.get("seed"),
     }

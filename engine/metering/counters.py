@@ -22,9 +22,12 @@ ESTIMATE = "estimate"
 
 
 class EnergyCounter(Protocol):
-    """A counter of energy that only grows. `source` names what measures it."""
+    """A counter of energy that only grows."""
 
-    source: str
+    @property
+    def source(self) -> str:
+        """Name of what measures it."""
+        ...
 
     def read(self) -> dict[str, float]:
         """Return joules by source since the counter was made.

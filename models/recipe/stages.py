@@ -120,7 +120,7 @@ class Recipe:
         found = {"training": training, "quality": asdict(quality), "shape": asdict(model.shape)}
         write_text(self.work / f"{reward}.quality.json", json.dumps(found, indent=2) + "\n", private=False)
 
-    def distill(self, name: str, sources: tuple[Path, ...] = (), **sizes: int | None) -> dict[str, Any]:
+    def distill(self, name: str, sources: tuple[Path, ...] = (), **sizes: Any) -> dict[str, Any]:
         """Let a policy learn from searches, or go on, and measure it before and after; see `distill`."""
         kind = prepare(self.threads)
         plan = DistillPlan(**{key: value for key, value in sizes.items() if value is not None})

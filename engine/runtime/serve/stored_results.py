@@ -187,7 +187,7 @@ def read_reading(value: bytes) -> StoredReading | None:
     head, _, packed = value.partition(b"\n")
     try:
         evaluated, lengths, typecode = read_json(head)
-        numbers = array({"f": "f", "d": "d"}[typecode])
+        numbers: array[float] = array({"f": "f", "d": "d"}[typecode])
         numbers.frombytes(packed)
         if len(numbers) != sum(lengths):
             return None
