@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
+from pathlib import Path
 
 import click
 import pytest
@@ -115,7 +116,15 @@ VALUES = {
     "step_format": "lines",
     "reward": "self-certainty",
     "answer_schema": '{"type": "integer"}',
+    "prices": "prices.toml",
 }
+COMPANIONS: dict[str, dict[str, object]] = {
+    "tree_temperature": {"strategy": "rebase"},
+    "remember": {"store": "searches"},
+    "max_joules": {"watts": 65.0},
+    "max_cost": {"prices": "prices.toml"},
+}
+"""Settings that others need."""
 NOT_IN_CODE = {"profile"}
 """Its strategy is in the code."""
 
@@ -134,10 +143,10 @@ def value_for(setting: Setting) -> object:
 
 
 @pytest.mark.parametrize("key", [key for key in SETTINGS if key not in NOT_IN_CODE])
-def test_every_setting_is_in_the_python_code(key, monkeypatch):
-    options = {key: value_for(SETTINGS[key])}
-    if key == "tree_temperature":
-        options["strategy"] = "rebase"
+def test_every_setting_is_in_the_python_code(key, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("prices.toml").write_text("machine_hour = 1.0\n")
+    options = {key: value_for(SETTINGS[key]), **COMPANIONS.get(key, {})}
     asked = RunSpec("1+1?").with_options(**options)
     plan = SearchPlan.from_options(asked.complete())
     monkeypatch.setattr("ramify.Engine", Recorder)
