@@ -215,6 +215,25 @@ async def test_readings_are_taken_too_and_cost_the_same(tiny: Path, tmp_path: Pa
         assert (await loaded.statistics()).tokens == 0
 
 
+async def test_what_the_model_is_told_twice_costs_once(tiny: Path, tmp_path: Path) -> None:
+    async def cost(loaded: LoadedModel) -> dict[int, StepResult]:
+        run = await loaded.open_run(PROMPT)
+        found = await expand(run, step_request(1))
+        for node, tokens in ((2, (33, 34, 35)), (3, (33, 34, 35)), (4, (33, 34, 36))):
+            run.adopt(node, 1, tokens, generated=False)
+        for node in (2, 3, 4):
+            found |= await expand(run, step_request(node + 10, node))
+        return found
+
+    async with stored_model(tiny, None) as loaded:
+        plain = await cost(loaded)
+    async with stored_model(tiny, tmp_path) as loaded:
+        assert counts(await cost(loaded)) == counts(plain)
+        again = await cost(loaded)
+    assert told(again) == told(plain)
+    assert counts(again)[:3] == counts(plain)[:3] and counts(again)[4] == 0
+
+
 async def test_a_run_goes_on_after_a_crash_below_stored_steps(tiny: Path, tmp_path: Path) -> None:
     async with stored_model(tiny, None) as loaded:
         plain = await grow(await loaded.open_run(PROMPT), 5)

@@ -66,6 +66,10 @@ class StoredTree(TokenTree):
         self._results = results
         self._digests = {ROOT: blake2b(len(opened.prompt).to_bytes(8, "little") + _bytes(opened.prompt))}
         self._charges = TokenCharges({ROOT: len(opened.prompt)})
+        # Nodes of what the model was told, the first one for the same tokens below the same path: the worker reads
+        # them once.
+        self._told = dict[tuple[bytes, tuple[int, ...]], int]()
+        self._told_as = dict[int, int]()
         # Nodes that the worker does not know, and those of them that have been released.
         self._untold = set[int]()
         self._released = set[int]()
@@ -150,7 +154,7 @@ class StoredTree(TokenTree):
                 finish_reason=FinishReason.CANCELLED,
             )
         else:
-            read = self._charges.take(self._lineage(request.parent))
+            read = self._charge(request.parent)
         self._nodes[result.child] = (request.parent, result.tokens)
         self._untold.add(result.child)
         stored = read + result.generated_tokens
@@ -168,7 +172,7 @@ class StoredTree(TokenTree):
         """Have the worker write steps, and add them to the store."""
         for each in requests:
             self._tell(each.parent)
-            self._charges.expected += self._charges.take(self._lineage(each.parent))
+            self._charges.expected += self._charge(each.parent)
         asked = {each.child: each for each in requests}
         put_in = any(each.calculator or each.answer is not None for each in requests)
         spent, waiting = 0, list[tuple[bytes, StepResult]]()
@@ -233,6 +237,10 @@ class StoredTree(TokenTree):
         self.release(trials)
         return None if used_up else [replace(each, child=trials[each.child].child) for each in written]
 
+    def _charge(self, node: int) -> int:
+        """Charge what is due along the path to a node; return the number of tokens."""
+        return self._charges.take(self._told_as.get(each, each) for each in self._lineage(node))
+
     # Readings
 
     async def read(self, requests: Sequence[ReadRequest]) -> list[ReadResult]:
@@ -276,7 +284,13 @@ class StoredTree(TokenTree):
     def _reading_from_store(self, request: ReadRequest, known: StoredReading) -> ReadResult:
         self._reads_stored = True
         total = self._charges.take([ROOT]) + known.evaluated_tokens
-        return ReadResult(node=request.node, logits=known.rows, evaluated_tokens=total, stored_tokens=total)
+        return ReadResult(
+            node=request.node,
+            logits=known.rows,
+            evaluated_tokens=total,
+            cached_tokens=max(0, len(request.tokens) - known.evaluated_tokens),
+            stored_tokens=total,
+        )
 
     # Nodes
 
@@ -285,8 +299,13 @@ class StoredTree(TokenTree):
         self._check_new(parent, node)
         self._tell(parent)
         super().adopt(node, parent, tokens, generated=generated)
-        if not generated:
+        if generated:
+            return
+        first = self._told.setdefault((self._digest(parent), tuple(tokens)), node)
+        if first == node:
             self._charges.due[node] = len(tokens)
+        else:
+            self._told_as[node] = first
 
     def interrupt(self) -> None:
         """End all children; those from the store that no one has seen yet end without tokens."""
