@@ -37,9 +37,11 @@ SEARCH_KEYS = {
     if each.option and each.key != "model"
 }
 """Keys of the settings that may differ between two runs of one engine; the others are those of the loaded models."""
-OPERATOR_KEYS = {"tools", "max_tool_calls", "max_run_tool_calls", "tool_seconds", "answer_schema"}
-"""Keys that are the operator's alone: tools run commands and import modules on the machine of the server, and a schema
-may name a file there; requests have it as `response_format`."""
+OPERATOR_KEYS = {
+    "tools", "max_tool_calls", "max_run_tool_calls", "tool_seconds", "answer_schema", "remember", "count_reused",
+}  # fmt: skip
+"""Keys that are the operator's alone: tools run commands and import modules on the machine of the server, a schema may
+name a file there (requests have it as `response_format`), and the store holds what others have asked."""
 REQUEST_KEYS = {
     "reward", "strategy", "width", "tree_temperature", *(each.key for each in declared(Budget)),
     "temperature", "top_k", "top_p", "min_p", "seed", "max_step_tokens", "min_step_tokens", "max_path_tokens",

@@ -9,6 +9,7 @@ import click
 
 from ..config import SETTINGS
 from ..settings import Group
+from . import terminal
 
 COMMON = (
     "model",
@@ -40,7 +41,7 @@ _SEARCH_OPTIONS = ("strategy_extras", "fallback", "fallback_confidence", "risk")
 def _show_everything(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
         ctx.meta[_EVERYTHING] = True
-        click.echo(ctx.get_help(), color=ctx.color)
+        terminal.write(ctx.get_help(), styled=True)
         ctx.exit()
 
 

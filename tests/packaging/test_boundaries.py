@@ -98,7 +98,7 @@ def opens_for_writing(call: ast.Call, around: tuple[ast.AST, ...]) -> bool:
         guarded = bool(call.args) and isinstance(call.args[0], ast.Call) and name_of(call.args[0])[1] == "open_guarded"
         return writes and not guarded and not is_covered(call, around)
     if name in ("write_text", "write_bytes"):
-        return owner != ""
+        return owner not in ("", "formatter")
     if owner == "shutil" and name in COPIES:
         return True
     if name == "GGUFWriter" or (name in WRITERS and owner in ("figure", "canvas", "np", "numpy", "torch", "native")):
@@ -118,6 +118,7 @@ def opens_for_writing(call: ast.Call, around: tuple[ast.AST, ...]) -> bool:
         ("os.open(path, os.O_RDONLY)", True),
         ("path.write_text(text)", True),
         ("write_text(path, text)", False),
+        ("formatter.write_text(text)", False),
         ("with replacing(path) as part, part.open('wb') as file: pass", False),
         ("with replacing(path) as part:\n    torch.save(state, part)", False),
         ("torch.save(state, path)", True),
