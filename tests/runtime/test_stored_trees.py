@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ LINE = StepFormat(name="a", pattern="[a-c]")
 
 @asynccontextmanager
 async def stored_model(
-    path: Path, folder: Path | None, isolation: Isolation = "thread", **settings: object
+    path: Path, folder: Path | None, isolation: Isolation = "thread", **settings: Any
 ) -> AsyncGenerator[LoadedModel]:
     store = None if folder is None else RowStore(folder)
     async with Runtime(isolation, store=store) as runtime:
@@ -162,7 +163,8 @@ async def test_another_model_or_arrangement_takes_nothing(tiny: Path, tmp_path: 
     async with stored_model(same_name, store) as loaded:
         other = await expand(await loaded.open_run(PROMPT), step_request(1))
     assert other[1].stored_tokens == 0 and other[1].tokens != mine[1].tokens
-    for settings in ({"kv_type": "q8_0"}, {"flash_attention": "on"}):
+    others: list[dict[str, Any]] = [{"kv_type": "q8_0"}, {"flash_attention": "on"}]
+    for settings in others:
         async with stored_model(tiny, store, **settings) as loaded:
             assert (await expand(await loaded.open_run(PROMPT), step_request(1)))[1].stored_tokens == 0
     # A copy elsewhere is the same model.
@@ -190,7 +192,7 @@ async def test_readings_are_taken_too_and_cost_the_same(tiny: Path, tmp_path: Pa
             for node in nodes
         ]
 
-    async def cost(loaded: LoadedModel, *calls: tuple[int, ...]) -> tuple[list[object], list[ReadResult]]:
+    async def cost(loaded: LoadedModel, *calls: tuple[int, ...]) -> tuple[list[int], list[ReadResult]]:
         run = await loaded.open_run(PROMPT)
         found = [each for nodes in calls for each in await run.read(requests(*nodes))]
         run.close()

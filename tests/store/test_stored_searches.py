@@ -76,7 +76,7 @@ async def test_a_search_with_a_store_is_the_same(tmp_path: Path, strategy: str) 
 )
 @pytest.mark.parametrize("strategy", ["majority", "rebase"])
 async def test_limits_end_a_search_with_a_store_where_they_end_it_without(
-    tmp_path: Path, strategy: str, limits: dict[str, float]
+    tmp_path: Path, strategy: str, limits: dict[str, Any]
 ) -> None:
     budget = ramify.Budget(**limits)
     plain = await solved(None, strategy, 8, budget=budget)
