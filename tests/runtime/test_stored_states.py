@@ -148,7 +148,10 @@ async def test_a_state_of_another_arrangement_is_not_used(
 async def test_a_state_of_another_build_processor_or_file_is_not_used(
     tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(stored_results, name, lambda *arguments: "another")
+    def another(*_: object) -> str:
+        return "another"
+
+    monkeypatch.setattr(stored_results, name, another)
     assert read_anew(await written(tmp_path, SECOND), await written(None, SECOND))
     assert len(state_files(tmp_path)) == 2
     assert state.exists()
