@@ -39,7 +39,7 @@ async def batch(folder, questions=("some", "all", "none"), *, width=4, trees=Tru
     problems = [Problem(id=str(n), question=each, answer="7") for n, each in enumerate(questions)]
     chosen = strategy or (BestOfN(width=width) if reward else MajorityVote(width=width))
     async with ramify.Engine(ScriptedModel(script), reward) as engine:
-        config = BatchConfig(strategy=chosen, run=RunConfig(), save_trees=trees)
+        config = BatchConfig(strategy=chosen, run=RunConfig(), save_trees=trees, parallel=1)
         await run_batch(problems, folder, config, engine=engine)
     return folder
 
