@@ -132,6 +132,18 @@ def read_bytes(path: Path) -> bytes:
         return file.read()
 
 
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def make_folder(path: Path) -> None:
     """Make a folder, with those above it, if it is missing; only its owner can enter a new one, as for files.
 

@@ -8,7 +8,6 @@ the path is right so far.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ramify.errors import ModelLoadError, RewardSpecError
-from ramify.files import is_file
+from ramify.files import file_hash, is_file
 from ramify.json_text import read_json
 
 if TYPE_CHECKING:
@@ -237,8 +236,7 @@ def sha256_of(path: Path) -> str:
         ModelLoadError: if it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_hash(path)
     except OSError as error:
         raise ModelLoadError(f"{path} cannot be read ({error.strerror})", "check the path") from error
 

@@ -16,7 +16,7 @@ from ramify.engine.policy.prompts.prompt_files import prompt_file
 from ramify.engine.policy.remote.address import is_remote, parse_address
 from ramify.engine.rewards.naming import read_reward_name
 from ramify.errors import ModelLoadError
-from ramify.files import is_file
+from ramify.files import file_hash, is_file
 from ramify.sampling_params import TokenSampling
 from ramify.search.registry import strategy_to_dict
 from ramify.search.strategy import Strategy
@@ -109,12 +109,6 @@ def _checkpoint(folder: Path, known: Mapping[str, Any] | None) -> dict[str, Any]
 def unfiled(name: str) -> dict[str, Any]:
     """Return the description of a model without a file."""
     return {"name": name, "path": None, "bytes": None, "mtime_ns": None, "sha256": None}
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def configuration(

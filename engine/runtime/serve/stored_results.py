@@ -7,7 +7,6 @@ Another run with all of these the same would draw the same tokens, so a step of 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from array import array
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ramify.errors import MalformedText
+from ramify.files import file_hash
 from ramify.json_text import read_json
 from ramify.reward.protocol import ReadRequest, ReadResult
 from ramify.sampling_params import StepFormat
@@ -129,8 +129,7 @@ def model_hash(rows: RowStore, path: Path) -> str:
     known = rows.get(RowKind.FILE, [key]).get(key)
     if known is not None:
         return known.decode("ascii", "replace")
-    with path.open("rb") as file:
-        made = hashlib.file_digest(file, "sha256").hexdigest()
+    made = file_hash(path)
     rows.put(RowKind.FILE, key, made.encode())
     return made
 
