@@ -158,8 +158,10 @@ def prompt_tokens(options: argparse.Namespace) -> list[int]:
     return [token_at(place) for place in range(options.prompt)]
 
 
-async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> tuple[float, float]:
-    """Return the tokens per second of ramify's worker, the prompt being there already, and sampling's share of a step.
+async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> tuple[float, float, float]:
+    """Return the tokens per second of ramify's worker, the prompt being there already, and two shares of the seconds.
+
+    They are that of sampling and that of everything but `llama_decode`, sampling included.
 
     A token that several lanes drew after the same ones counts once, as it is evaluated once. Tokens that end a text
     are never drawn, so that all lanes are as long as those of the native tool.
@@ -188,7 +190,7 @@ async def ramify_speed(options: argparse.Namespace, model: Path, lanes: int) -> 
         run.close()
     sampling_s, decode_s = after.sampling_s - before.sampling_s, after.decode_s - before.decode_s
     evaluated = sum(len(result.tokens) - result.shared_tokens for result in results)
-    return evaluated / seconds, sampling_s / (sampling_s + decode_s)
+    return evaluated / seconds, sampling_s / seconds, 1 - decode_s / seconds
 
 
 def _ends(path: str) -> tuple[int, ...]:
@@ -205,7 +207,8 @@ def _ends(path: str) -> tuple[int, ...]:
 def measure(options: argparse.Namespace, path: Path, plain: Plain, lanes: int, buffers: str) -> dict[str, Any]:
     """Return the medians over the rounds for one number of lanes, and of the rounds' ratios of ramify to the others."""
     found: dict[str, list[float]] = {name: [] for name in SIDES}
-    shares: list[float] = []
+    sampling: list[float] = []
+    outside: list[float] = []
     for _ in range(options.rounds):
         for mode in MODES:
             if options.native:
@@ -213,9 +216,10 @@ def measure(options: argparse.Namespace, path: Path, plain: Plain, lanes: int, b
             else:
                 found[mode].append(plain.decode_speed(lanes, mode))
         found[LLAMA].append(plain.loop_speed())
-        speed, sampling = anyio.run(ramify_speed, options, path, lanes)
+        speed, sampling_share, outside_share = anyio.run(ramify_speed, options, path, lanes)
         found[RAMIFY].append(speed)
-        shares.append(sampling)
+        sampling.append(sampling_share)
+        outside.append(outside_share)
     rounds = [dict(zip(found, speeds, strict=True)) for speeds in zip(*found.values(), strict=True)]
     ratios = {
         LLAMA: [each[RAMIFY] / each[LLAMA] for each in rounds],
@@ -224,7 +228,7 @@ def measure(options: argparse.Namespace, path: Path, plain: Plain, lanes: int, b
     return {
         "model": path.name, "lanes": lanes, "speeds": {name: statistics.median(each) for name, each in found.items()},
         "ratios": {name: statistics.median(each) for name, each in ratios.items()}, "rounds": rounds,
-        "sampling": statistics.median(shares),
+        "sampling": statistics.median(sampling), "outside": statistics.median(outside),
     }  # fmt: skip
 
 
@@ -260,7 +264,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             paths = [write_model(Path(folder) / "random-135m.gguf", vocabulary=options.vocabulary)]
         rows = list[dict[str, Any]]()
         compared = [LLAMA, BEST]
-        head = ["model", "lanes", *SIDES, *(f"ramify / {name}" for name in compared), "sampling"]
+        head = [
+            "model",
+            "lanes",
+            *SIDES,
+            *(f"ramify / {name}" for name in compared),
+            "sampling",
+            "outside `llama_decode`",
+        ]
         write_row(head)
         write_row(["---"] * len(head))
         for path in paths:
@@ -274,6 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 write_row([
                     path.name, str(lanes), *(f"{row['speeds'][name]:.0f}" for name in SIDES),
                     *(f"{row['ratios'][name]:.2f}" for name in compared), f"{row['sampling']:.1%}",
+                    f"{row['outside']:.1%}",
                 ])  # fmt: skip
             plain.close()
     if options.out is not None:
