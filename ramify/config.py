@@ -162,7 +162,7 @@ class EngineConfig(ModelSettings):
         metavar="NAME|FILE",
         help="Format of the reward model.",
         unset="as its file says",
-        explanation="the format of the reward model, a built-in name or a file; by default what the file says",
+        explanation="the format of the reward model, a built-in name or a file; by default the one that the file names",
         identity="always",
     )
     profile: str | None = setting(
@@ -171,7 +171,7 @@ class EngineConfig(ModelSettings):
         metavar="FILE",
         help="Measurements for --strategy auto.",
         unset="the bundled ones",
-        explanation="the file of `ramify calibrate` that `--strategy auto` goes by",
+        explanation="the file of `ramify calibrate` by which `--strategy auto` chooses",
         identity="never",
     )
     store: str | None = setting(
@@ -180,8 +180,8 @@ class EngineConfig(ModelSettings):
         metavar="DIR",
         help="Folder of steps and scores that searches take from each other.",
         unset="none",
-        explanation="folder in which the steps of searches and what rewards read are kept, so that later searches take "
-        "them from there instead of writing them again ([store](../howto/store.md)); none by default, not for servers",
+        explanation="folder that keeps the steps of searches and the readings of rewards; later searches take them from "
+        "there instead of computing them again ([store](../howto/store.md)); none by default, not for servers",
         identity="never",
     )
     prompt_preset: str | None = setting(
@@ -215,7 +215,7 @@ class EngineConfig(ModelSettings):
         help="What ends a step: line, blank-line, step-k or regex:PATTERN.",
         unset="as the model says",
         explanation='what ends a step: `line`, `blank-line`, `step-k` (the next "Step 2:"), `regex:PATTERN` (0.1 s a '
-        "search at most); by default what the file names, else what suits the preset",
+        "search at most); by default the one that the file names, else that of the preset",
         identity="always",
     )
 
@@ -232,8 +232,8 @@ class EngineConfig(ModelSettings):
         choices=get_args(DraftWord),
         help="Evaluate likely next tokens ahead, from the run's own texts.",
         explanation="`lookup` evaluates the next tokens of up to four paths ahead where the prompt or another path of "
-        "the run went on the same way; the answers stay the same. `off` by default: it pays on GPUs and where texts "
-        "are copied, and stops by itself where it does not ([speed](../results/speed.md#drafts)). Not for servers",
+        "the run continued in the same way; the answers stay the same. `off` by default: it pays where texts are "
+        "copied and, by estimate, on GPUs, and stops by itself where it does not ([speed](../results/speed.md#drafts)). Not for servers",
     )
     prices: str | None = setting(
         None,
@@ -241,8 +241,8 @@ class EngineConfig(ModelSettings):
         metavar="FILE",
         help="Prices of tokens, time and energy, a TOML file.",
         unset="none",
-        explanation="TOML file of prices of tokens, machine hours and energy, by which usage has a cost and "
-        "`--max-cost` a meaning ([compute](../howto/compute.md#money)); none by default",
+        explanation="TOML file of prices of tokens, machine hours and energy, from which the cost in the usage and "
+        "`--max-cost` are computed ([compute](../howto/compute.md#money)); none by default",
         identity="never",
     )
     watts: float | None = setting(
@@ -253,8 +253,8 @@ class EngineConfig(ModelSettings):
         metavar="WATTS",
         help="Power of the machine, to estimate energy instead of measuring it.",
         unset="measured where possible",
-        explanation="power that the machine draws while searches run, such as `65`: energy is then this times the "
-        "seconds and called an estimate; by default it is measured where that is possible "
+        explanation="power that the machine draws while searches run, such as `65`: the energy is then this times the "
+        "seconds, marked as an estimate; by default it is measured where that is possible "
         "([compute](../howto/compute.md#energy))",
         identity="never",
     )
@@ -308,7 +308,7 @@ class RunConfig:
         group="limits",
         help="Longest step in tokens.",
         default=None,
-        explanation="tokens of a step, 256 by default; one that is cut there goes on in the next",
+        explanation="tokens of a step, 256 by default; a step that is cut there continues in the next",
         identity="always",
     )
     min_step_tokens: int = setting(
@@ -318,7 +318,7 @@ class RunConfig:
         group="limits",
         help="Shortest step in tokens.",
         default=None,
-        explanation="tokens that a step has at least, 1 by default; a shorter one goes on with the next",
+        explanation="least tokens of a step, 1 by default; a shorter step continues with the next",
     )
     max_path_tokens: int = setting(
         1024,
@@ -327,7 +327,7 @@ class RunConfig:
         group="limits",
         help="Longest path in tokens.",
         default=None,
-        explanation="tokens of a path, 1,024 by default; one that reaches it without an answer is given up",
+        explanation="tokens of a path, 1,024 by default; a path that reaches them without an answer ends and does not vote",
         identity="always",
     )
     answer: str = setting(
@@ -341,8 +341,8 @@ class RunConfig:
         "`number`, `choice` (the letter of an option), `line` (the last line), `code` (the last block of code that "
         "defines something, else the longest), `program` (the same in Python; programs that return the same vote "
         "together), `json` (the last JSON object or list), `text` (all of it), `choice:A-E`, "
-        "`regex:PATTERN` or `json:POINTER` ([prompts](../howto/prompts.md)); `auto`, the default, goes "
-        "by the prompt preset, the question and the texts ([answers](../howto/answers.md))",
+        "`regex:PATTERN` or `json:POINTER` ([prompts](../howto/prompts.md)); `auto`, the default, "
+        "chooses by the prompt preset, the question and the texts ([answers](../howto/answers.md))",
     )
     answer_schema: str | None = setting(
         None,
@@ -406,7 +406,7 @@ class RunConfig:
         group="search",
         help="Let the reward read thoughts too.",
         unset="off",
-        explanation="let the reward read the thoughts of a model that thinks too; off by default, since published ones "
+        explanation="show the thoughts of a model that thinks to the reward too; off by default, since published rewards "
         "were trained on replies",
     )
     max_thinking_tokens: int | None = setting(
@@ -437,8 +437,8 @@ class RunConfig:
         group="limits",
         help="Tokens of a step in a thought.",
         default=None,
-        explanation="tokens of a step in a thought, 128 by default: from there on it ends with its line, after half as "
-        "many more with its sentence, and after twice as many at once",
+        explanation="tokens of a step in a thought, 128 by default: from there on it ends with its line, from half as many "
+        "more on with its sentence, and at twice as many at once",
     )
     thinking_probes: int = setting(
         0,
@@ -448,8 +448,8 @@ class RunConfig:
         group="search",
         help="End a thought after so many equal answers of probes.",
         unset="never",
-        explanation="end a thought when so many probes in a row are sure of one answer: after each of its steps one "
-        "closes it beside the path and writes the answer; 0, the default, for none",
+        explanation="end a thought when this many probes in a row are sure of one answer. A probe follows each step of the "
+        "thought and writes the answer beside the path; 0, the default, for none",
     )
     count_reused: bool = setting(
         True,
@@ -457,8 +457,8 @@ class RunConfig:
         group="limits",
         help="Whether limits count what comes from --store.",
         unset="on",
-        explanation="whether limits of tokens and FLOPs count what comes from `--store` like all else, which is the "
-        "default; with `--no-count-reused` they count what is evaluated in this run alone ([store](../howto/store.md))",
+        explanation="whether limits of tokens and FLOPs count tokens from `--store` like all others, which is the default; "
+        "with `--no-count-reused` they count only tokens that this run evaluates ([store](../howto/store.md))",
     )
     remember: int = setting(
         0,
@@ -551,7 +551,8 @@ OWN_SETTINGS = (
         "or 'none'.",
         unset="the bundled one for bundled models",
         explanation="reward of the steps, or `none` ([rewards](../howto/rewards.md)); by default the bundled one "
-        "for bundled policies, none for others",
+        "for bundled policies, the [published head](../howto/rewards.md#published-heads) of a file that has one, and none "
+        "for others",
     ),
     Setting(
         key="strategy",

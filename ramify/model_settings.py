@@ -76,7 +76,7 @@ class ModelSettings:
         high=512,
         help="Processor threads.",
         unset="as suits the model",
-        explanation="processor threads; by default all physical cores that the process may use, shared out among the "
+        explanation="processor threads; by default all physical cores that the process may use, divided among the "
         "workers, and one for models below 16 million weights",
         identity="never",
     )
@@ -97,7 +97,7 @@ class ModelSettings:
         high=64,
         help="KV caches that problems are shared out to.",
         unset="as pays",
-        explanation="KV caches that problems are shared out to, each of `--context-tokens`; by default one on a GPU "
+        explanation="KV caches among which problems are distributed, each of `--context-tokens`; by default one on a GPU "
         "and for large models, up to eight for small ones on a processor",
         identity="never",
     )
@@ -115,7 +115,7 @@ class ModelSettings:
         "auto",
         choices=get_args(FlashWord),
         help="Whether to use it.",
-        explanation="`auto`, `on` or `off`; `auto` by default, which is where it pays",
+        explanation="`on`, `off` or `auto`; `auto`, the default, switches it on where it is faster",
         identity="never",
     )
     gpu_layers: int | None = setting(
@@ -144,7 +144,7 @@ class ModelSettings:
         check=read_gpu_shares,
         metavar="SHARES",
         help="Share layers out over the GPUs, such as 3,1.",
-        explanation="share the layers out over the GPUs, such as `3,1`",
+        explanation="divide the layers among the GPUs, such as `3,1`",
         identity="never",
     )
 
