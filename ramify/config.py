@@ -180,8 +180,8 @@ class EngineConfig(ModelSettings):
         metavar="DIR",
         help="Folder of steps and scores that searches take from each other.",
         unset="none",
-        explanation="folder that keeps the steps of searches and the readings of rewards; later searches take them from "
-        "there instead of computing them again ([store](../howto/store.md)); none by default, not for servers",
+        explanation="folder that keeps the steps of searches and the readings of rewards; later searches take them "
+        "from there instead of computing them again ([store](../howto/store.md)); none by default, not for servers",
         identity="never",
     )
     prompt_preset: str | None = setting(
@@ -231,9 +231,10 @@ class EngineConfig(ModelSettings):
         "off",
         choices=get_args(DraftWord),
         help="Evaluate likely next tokens ahead, from the run's own texts.",
-        explanation="`lookup` evaluates the next tokens of up to four paths ahead where the prompt or another path of "
-        "the run continued in the same way; the answers stay the same. `off` by default: it pays where texts are "
-        "copied and, by estimate, on GPUs, and stops by itself where it does not ([speed](../results/speed.md#drafts)). Not for servers",
+        explanation="`lookup` evaluates the next tokens of up to four paths ahead where the prompt or another path "
+        "of the run continued in the same way; the answers stay the same. `off` by default: it pays where texts are "
+        "copied and, by estimate, on GPUs, and stops by itself where it does not "
+        "([speed](../results/speed.md#drafts)). Not for servers",
     )
     prices: str | None = setting(
         None,
@@ -327,7 +328,8 @@ class RunConfig:
         group="limits",
         help="Longest path in tokens.",
         default=None,
-        explanation="tokens of a path, 1,024 by default; a path that reaches them without an answer ends and does not vote",
+        explanation="tokens of a path, 1,024 by default; a path that reaches them without an answer ends and does "
+        "not vote",
         identity="always",
     )
     answer: str = setting(
@@ -406,8 +408,8 @@ class RunConfig:
         group="search",
         help="Let the reward read thoughts too.",
         unset="off",
-        explanation="show the thoughts of a model that thinks to the reward too; off by default, since published rewards "
-        "were trained on replies",
+        explanation="show the thoughts of a model that thinks to the reward too; off by default, since published "
+        "rewards were trained on replies",
     )
     max_thinking_tokens: int | None = setting(
         None,
@@ -437,8 +439,8 @@ class RunConfig:
         group="limits",
         help="Tokens of a step in a thought.",
         default=None,
-        explanation="tokens of a step in a thought, 128 by default: from there on it ends with its line, from half as many "
-        "more on with its sentence, and at twice as many at once",
+        explanation="tokens of a step in a thought, 128 by default: from there on it ends with its line, from half "
+        "as many more on with its sentence, and at twice as many at once",
     )
     thinking_probes: int = setting(
         0,
@@ -448,8 +450,8 @@ class RunConfig:
         group="search",
         help="End a thought after so many equal answers of probes.",
         unset="never",
-        explanation="end a thought when this many probes in a row are sure of one answer. A probe follows each step of the "
-        "thought and writes the answer beside the path; 0, the default, for none",
+        explanation="end a thought when this many probes in a row are sure of one answer. A probe follows each step "
+        "of the thought and writes the answer beside the path; 0, the default, for none",
     )
     count_reused: bool = setting(
         True,
@@ -457,8 +459,9 @@ class RunConfig:
         group="limits",
         help="Whether limits count what comes from --store.",
         unset="on",
-        explanation="whether limits of tokens and FLOPs count tokens from `--store` like all others, which is the default; "
-        "with `--no-count-reused` they count only tokens that this run evaluates ([store](../howto/store.md))",
+        explanation="whether limits of tokens and FLOPs count tokens from `--store` like all others, which is the "
+        "default; with `--no-count-reused` they count only tokens that this run evaluates "
+        "([store](../howto/store.md))",
     )
     remember: int = setting(
         0,
@@ -550,9 +553,9 @@ OWN_SETTINGS = (
         help="Reward model: bundled name, path, self-certainty, mean-logprob, head:JUDGE, openai:URL#MODEL, http:URL, "
         "or 'none'.",
         unset="the bundled one for bundled models",
-        explanation="reward of the steps, or `none` ([rewards](../howto/rewards.md)); by default the bundled one "
-        "for bundled policies, the [published head](../howto/rewards.md#published-heads) of a file that has one, and none "
-        "for others",
+        explanation="reward of the steps, or `none` ([rewards](../howto/rewards.md)); by default the bundled one for "
+        "bundled policies, the [published head](../howto/rewards.md#published-heads) of a file that has one, and "
+        "none for others",
     ),
     Setting(
         key="strategy",

@@ -97,8 +97,8 @@ class ModelSettings:
         high=64,
         help="KV caches that problems are shared out to.",
         unset="as pays",
-        explanation="KV caches among which problems are distributed, each of `--context-tokens`; by default one on a GPU "
-        "and for large models, up to eight for small ones on a processor",
+        explanation="KV caches among which problems are distributed, each of `--context-tokens`; by default one on a "
+        "GPU and for large models, up to eight for small ones on a processor",
         identity="never",
     )
     max_lanes: int = setting(64, INTEGER, low=1, high=254, option=False, identity="never")
