@@ -63,8 +63,8 @@ async def measured(
         async def solve(index: int) -> None:
             problem = problems[index]
             async with limiter:
-                solution = await engine.run(problem.question, strategy, seed=seed, **setting.options)
-            right[index] = int(solution.answer is not None and checker(solution.answer, str(problem.answer)))
+                solution = await engine.solve(problem.question, strategy=strategy, seed=seed, **setting.options)
+            right[index] = int(solution.answer is not None and checker.accepts(solution.answer, str(problem.answer)))
             tokens[index] = solution.usage.policy.generated_tokens
             for name, value in (solution.thoughts or {}).items():
                 thoughts[name] = thoughts.get(name, 0) + (value or 0)

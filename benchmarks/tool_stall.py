@@ -5,7 +5,9 @@
 Every second sentence of a path ends with a call, whatever the model writes, so that any model file will do. The tool
 sleeps and says "ok". Both runs of a round have the same seed. A run is measured while at least three quarters of its
 paths are unfinished. Its seconds are the processor time of the whole process (decoding takes one thread), and the time
-in which nothing was decoded because all unfinished paths waited for tools. What else runs here does not count.
+in which nothing was decoded because all unfinished paths waited for tools. What else runs here does not count. A path
+that waits is no part of a decode, which is narrower then and costs more for each token: so the mean number of
+sequences in a decode, and its processor time, are told as well.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ import anyio
 import ramify
 import ramify.engine.engine
 import ramify.engine.policy.prompts.prompt_format
+from ramify.engine.policy.llama import LlamaPolicy
+from ramify.engine.runtime.messages import Statistics
 from ramify.search.node import NodeState, Origin
 from ramify.tools.forms import PYTHON, Call, CallReader, Calls
 from ramify.tools.tool import tool
@@ -44,10 +48,15 @@ class EverySecondSentence(CallReader):
 
 @dataclass(slots=True)
 class Measured:
-    """Generated tokens and calls of one run, and its seconds: of processor time, without any decoding, and in all."""
+    """Generated tokens and calls of one run, and its seconds: of processor time, without any decoding, and in all.
+
+    `decodes` are the calls of llama.cpp, and `sequences` the sequences that drew a token in them, summed up.
+    """
 
     tokens: int = 0
     calls: int = 0
+    decodes: int = 0
+    sequences: int = 0
     processor_s: float = 0.0
     stalled_s: float = 0.0
     wall_s: float = 0.0
@@ -56,6 +65,11 @@ class Measured:
     def rate(self) -> float:
         """Tokens a second on a machine that does nothing else."""
         return self.tokens / (self.processor_s + self.stalled_s)
+
+    @property
+    def width(self) -> float:
+        """Mean number of sequences that draw a token in a decode."""
+        return self.sequences / self.decodes
 
 
 def main() -> None:
@@ -73,23 +87,27 @@ def main() -> None:
 async def _measure(arguments: argparse.Namespace) -> None:
     for module in (ramify.engine.engine, ramify.engine.policy.prompts.prompt_format):
         module.CallReader = EverySecondSentence
-    ratios = list[float]()
+    ratios, widths = list[float](), list[float]()
     async with ramify.Engine(arguments.model, None, isolation="thread", threads=1, step_format="line") as engine:
         # The first run of an engine reads its prompt and the vocabulary.
         await _run(engine, argparse.Namespace(**vars(arguments) | {"tokens": 16}), 0.0, arguments.seed)
         for seed in range(arguments.seed, arguments.seed + arguments.rounds):
             delays = (0.0, arguments.delay_ms / 1000) if seed % 2 else (arguments.delay_ms / 1000, 0.0)
-            found = {delay: await _run(engine, arguments, delay, seed) for delay in delays}
-            instant, slow = found[0.0], found[max(delays)]
+            measured = {delay: await _run(engine, arguments, delay, seed) for delay in delays}
+            instant, slow = measured[0.0], measured[max(delays)]
             ratios.append(slow.rate / instant.rate)
+            widths.append(slow.width / instant.width)
             for name, each in (("instant", instant), (f"{arguments.delay_ms:g} ms", slow)):
                 print(
                     f"seed {seed}  tools {name:<8} {each.tokens:>6} tokens {each.calls:>4} calls  "
                     f"processor {each.processor_s:6.1f} s  nothing decoded {each.stalled_s:5.2f} s  "
-                    f"wall {each.wall_s:6.1f} s  {each.rate:6.1f} tokens/s",
+                    f"wall {each.wall_s:6.1f} s  {each.rate:6.1f} tokens/s  "
+                    f"{each.width:5.2f} sequences and "
+                    f"{1000 * each.processor_s / each.decodes:5.1f} ms a decode",
                     flush=True,
                 )
-    print(f"ratio of the throughputs: median {statistics.median(ratios):.3f} of {[round(each, 3) for each in ratios]}")
+    for name, found in (("throughputs", ratios), ("sequences in a decode", widths)):
+        print(f"ratio of the {name}: median {statistics.median(found):.3f} of {[round(each, 3) for each in found]}")
 
 
 async def _run(engine: ramify.Engine, arguments: argparse.Namespace, delay_s: float, seed: int) -> Measured:
@@ -110,6 +128,7 @@ async def _run(engine: ramify.Engine, arguments: argparse.Namespace, delay_s: fl
     ):
 
         async def watch() -> None:
+            first = await _counters(engine)
             before = began = time.monotonic()
             processor = time.process_time()
             while arguments.paths - run.tree.finished_count >= arguments.paths * LEAST_SHARE:
@@ -122,11 +141,19 @@ async def _run(engine: ramify.Engine, arguments: argparse.Namespace, delay_s: fl
                 found.tokens = run.usage.policy.generated_tokens
                 found.calls = sum(node.origin is Origin.TOOL for node in run.tree)
                 found.wall_s, found.processor_s = now - began, time.process_time() - processor
+            last = await _counters(engine)
+            found.decodes = last.decode_calls - first.decode_calls
+            found.sequences = last.shared_sequences - first.shared_sequences
 
         tasks.start_soon(watch)
         await run.result()
         tasks.cancel_scope.cancel()
     return found
+
+
+async def _counters(engine: ramify.Engine) -> Statistics:
+    assert isinstance(engine.policy, LlamaPolicy)
+    return await engine.policy.model.statistics()
 
 
 if __name__ == "__main__":

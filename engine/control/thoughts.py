@@ -175,7 +175,7 @@ class Thoughts:
         if node.id in self.kept_open:
             return WAIT
         if not self.marks.is_thinking(self.tree.path_text(node.id)):
-            if self.marks.close in node.text:
+            if self._ends_thought(node):
                 self._ended.append(self._own_tokens(node))
             return None
         if self._spent(node.id) >= self.limit:
@@ -185,6 +185,12 @@ class Thoughts:
             self._ended_early.append(self._spent(node.id))
             return self.end_of(node.id)
         return None
+
+    def _ends_thought(self, node: Node) -> bool:
+        """Tell whether a step holds the mark that closes an open thought; a mark in the reply closes none."""
+        assert node.parent is not None
+        before, mark, _ = node.text.partition(self.marks.close)
+        return bool(mark) and self.marks.is_thinking(self.tree.path_text(node.parent) + before)
 
     def _own_tokens(self, node: Node) -> int:
         assert node.parent is not None

@@ -86,6 +86,18 @@ async def test_a_thought_that_ends_by_itself_is_left_alone() -> None:
     assert (await solved(Thinker(thinking(2)))).thoughts is None
 
 
+async def test_a_mark_in_the_reply_ends_no_second_thought() -> None:
+    def write(question: str, path: tuple[int, ...]) -> ScriptedStep:
+        if len(path) > 4:
+            return ScriptedStep(text=r"It is \boxed{4}.", end=True)
+        text = "So.\n</think>\n\n" if len(path) == 4 else THOUGHT
+        return ScriptedStep(text=text, end=False)
+
+    solution = await solved(Thinker(write), max_thinking_tokens=8)
+    assert solution.text.count("</think>") == 2 and solution.thoughts is not None
+    assert (solution.thoughts["ended_by_model"], solution.thoughts["ended_at_limit"]) == (0, 1)
+
+
 async def test_a_thought_goes_on_with_wait_where_the_model_would_end_it() -> None:
     def write(question: str, path: tuple[int, ...]) -> ScriptedStep:
         if len(path) > 5:
