@@ -22,7 +22,7 @@ import anyio.abc
 
 from ramify.errors import UsageError
 
-from .sandbox_program import WORK
+from .sandbox_program import NOBODY, WORK
 
 _LAUNCHER = Path(__file__).with_name("sandbox_program.py")
 _SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/etc/ld.so.cache", "/etc/ld.so.conf.d")
@@ -178,7 +178,8 @@ def _bubblewrap(limits: SandboxLimits) -> list[str]:
         link = os.readlink(path) if os.path.islink(path) else None
         command += ["--ro-bind-try", path, path] if link is None else ["--symlink", link, path]
     size = ["--size", str(limits.disk_bytes)]
-    return [*command, "--proc", "/proc", "--dev", "/dev", *size, "--tmpfs", WORK, "--chdir", WORK, "--"]
+    read_only = ["--remount-ro", "/dev", "--remount-ro", "/"]
+    return [*command, "--proc", "/proc", "--dev", "/dev", *size, "--tmpfs", WORK, *read_only, "--chdir", WORK, "--"]
 
 
 @cache
@@ -196,8 +197,11 @@ def _shown() -> tuple[str, ...]:
 
 
 def _own_tasks() -> int:
-    """Return the number of the user's processes and threads, which count against a limit without a namespace."""
-    count, uid = 0, os.getuid()
+    """Return the number of processes and threads that count against a limit without a namespace.
+
+    They are those of the user that the program runs as: this one, or nobody where this one is root.
+    """
+    count, uid = 0, os.getuid() or NOBODY
     with suppress(OSError):
         for each in os.scandir("/proc"):
             with suppress(OSError):
