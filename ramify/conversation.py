@@ -37,7 +37,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """What a policy is told before it replies.
+    """Messages that a policy reads before it replies.
 
     `turns` are messages of the user and the assistant; the last is the user's. `system` is the system message, None
     for that of the prompt preset and "" for none. `examples` come before the turns.

@@ -72,7 +72,7 @@ class ExitCode(IntEnum):
 class RamifyError(Exception):
     """Base of every error that ramify raises on purpose.
 
-    `message` names the cause in one sentence; `next_step` is what the user can do, "" if nothing is known to help.
+    `message` names the cause in one sentence; `next_step` is the advice for the user, "" if nothing is known to help.
     `title` is a heading of a few words, `exit_code` the exit code of the command line.
     """
 
@@ -176,7 +176,7 @@ class RunFolderError(UsageError):
 
 
 class MalformedText(UsageError, ValueError):
-    """Raised when a text is no JSON or TOML, or holds what cannot be read safely; the message begins with "it"."""
+    """Raised when a text is no JSON or TOML, or cannot be read safely; the message begins with "it"."""
 
     title = "Malformed text"
 
@@ -292,7 +292,7 @@ class EngineDied(RamifyError):
 
 
 class EnginesLost(RamifyError):
-    """Raised when no engine of a cluster is left; what was written down is kept."""
+    """Raised when no engine of a cluster is left; the rows written so far are kept."""
 
     title = "Engines lost"
     exit_code = ExitCode.MODEL

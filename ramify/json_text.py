@@ -27,8 +27,8 @@ def read_json(text: str | bytes, *, lenient: bool = False) -> Any:
     `lenient` keeps numbers that are not finite and halves of surrogate pairs, for readers that look at each value.
 
     Raises:
-        MalformedText: if it is no JSON, or holds what most readers cannot use: more than DEEPEST levels, a number of
-            more than MOST_DIGITS digits; without `lenient`, a number that is not finite, or half a character.
+        MalformedText: if it is no JSON, or exceeds the limits of most readers: more than DEEPEST levels, a number of
+            more than MOST_DIGITS digits; without `lenient`, also for a number that is not finite, or half a character.
     """
     if not isinstance(text, str):
         try:

@@ -33,8 +33,8 @@ class LimitedProcess:
     """A child process that runs a program of `limited_program`; started at the first request, replaced after a failure.
 
     `program` is a file of ramify, `memory_bytes` the limit of the child's address space where the system has one, and
-    `purpose` says in the log what does not work if the child does not start. It may be used from any thread. Requests
-    wait for each other; the time limit of a request starts with its turn.
+    `purpose` names in the log the feature that does not work if the child does not start. It may be used from any
+    thread. Requests wait for each other; the time limit of a request starts with its turn.
     """
 
     def __init__(self, program: Path, *, memory_bytes: int, purpose: str) -> None:
@@ -63,7 +63,7 @@ class LimitedProcess:
                 raise
             result: list[object] = read_json(reply, lenient=True) if reply.endswith(b"\n") else []
             if not result:
-                # What failed may have left little of the memory.
+                # The failed request may have left little of the memory.
                 self._discard()
             return result[0] if result else None
 
@@ -107,12 +107,12 @@ class LimitedProcess:
             _log.warning("a child process does not start; %s", self._purpose)
 
     def _exchange(self, process: subprocess.Popen[bytes], request: bytes, time_limit_s: float) -> bytes:
-        """Send a request and return the line of the reply; without a whole one in time, what there is of it."""
+        """Send a request and return the line of the reply; without a whole line in time, the bytes received."""
         assert process.stdin is not None and process.stdout is not None
         until = time.monotonic() + time_limit_s
         reply = bytearray()
         try:
-            # The child waits for the request: what takes long comes after it.
+            # The child waits for the request: the long wait comes after it.
             process.stdin.write(request)
             process.stdin.flush()
             output = process.stdout.fileno()

@@ -10,7 +10,7 @@ from .errors import UsageError
 from .settings import COMPACT, COUNT, INTEGER, setting, verify
 
 FlashWord = Literal["auto", "on", "off"]
-"""Whether flash attention is used; "auto" where it pays."""
+"""Use of flash attention; "auto" uses it where it pays."""
 
 KV_TYPES = {
     "f16": 1, "bf16": 30, "f32": 0, "q8_0": 8, "q5_1": 7, "q5_0": 6, "q4_1": 3, "q4_0": 2, "iq4_nl": 20,

@@ -34,7 +34,7 @@ class TokenPrices(BaseModel):
     output: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
     def cost(self, usage: RoleUsage) -> float:
-        """Return what the tokens of a usage cost; tokens that were evaluated again count as read."""
+        """Return the cost of the tokens of a usage; tokens that were evaluated again count as read."""
         read = usage.prompt_tokens + usage.reevaluated_tokens + usage.rejected_tokens
         cached = self.input if self.cached is None else self.cached
         parts = (read * self.input, usage.cached_tokens * cached, usage.generated_tokens * self.output)
@@ -42,7 +42,7 @@ class TokenPrices(BaseModel):
 
 
 class Prices(BaseModel):
-    """Prices in one currency; 0 for what costs nothing.
+    """Prices in one currency; 0 where nothing is charged.
 
     `machine_hour` is the price of an hour of this machine, `kwh` of a kilowatt-hour of its energy. `models` has prices
     of tokens by the name of the policy or the reward: the whole name, for a model behind a server also the part after
@@ -65,7 +65,7 @@ class Prices(BaseModel):
 
     @property
     def passes(self) -> bool:
-        """Whether money is spent by time or energy alone."""
+        """True if time or energy costs money, even without tokens."""
         return self.machine_hour > 0 or self.kwh > 0
 
     def named(self, model: str) -> TokenPrices | None:
@@ -78,7 +78,7 @@ class Prices(BaseModel):
         return (None if model is None else self.named(model)) or TokenPrices()
 
     def machine_cost(self, machine_s: float, joules: float | None) -> float:
-        """Return what seconds of the machine and its energy cost; energy that is not known costs nothing."""
+        """Return the cost of seconds of the machine and of its energy; energy that is not known costs nothing."""
         return machine_s / 3600 * self.machine_hour + (joules or 0.0) / _JOULES_PER_KWH * self.kwh
 
 

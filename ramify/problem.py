@@ -24,10 +24,10 @@ class Problem:
     question and its reply, shown before the conversation. None of these reaches a checker; a reward reads the turns.
 
     `id` names the problem in results and seeds nothing. `answer` is the gold answer; None means it is unknown,
-    so nothing is graded. `solution` is a worked solution if one is known. `metadata` holds whatever else the
-    source said (`steps` for bundled problems); it never reaches the model. `check` says what makes an answer right:
-    the name of a checker (math, exact, regex, numeric, numeric:0.01) or a function of (answer, gold answer); see
-    `ramify.answers.checkers.make_checker`.
+    so nothing is graded. `solution` is a worked solution if one is known. `metadata` holds all further
+    fields of the source (`steps` for bundled problems); it never reaches the model. `check` decides if an answer is
+    right: the name of a checker (math, exact, regex, numeric, numeric:0.01) or a function of (answer, gold answer);
+    see `ramify.answers.checkers.make_checker`.
 
     Raises:
         ArgumentError: if the question or the answer is no text, or the messages or examples are none; also if the
@@ -63,7 +63,7 @@ class Problem:
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is the question alone, without further turns, system message and examples."""
+        """True if there is the question alone, without further turns, system message and examples."""
         return len(self.messages) <= 1 and self.system is None and not self.examples
 
     @property

@@ -30,7 +30,7 @@ class TokenSampling:
 
     @property
     def penalises(self) -> bool:
-        """Whether there is any penalty."""
+        """True if there is any penalty."""
         return (self.repeat_penalty, self.frequency_penalty, self.presence_penalty) != (1.0, 0.0, 0.0)
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ USUAL_SAMPLING = TokenSampling(temperature=0.7, top_p=0.95)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """Parameters of the sampling of tokens, as a user gives them; None means what suits the model.
+    """Parameters of the sampling of tokens, as a user gives them; None means the value that suits the model.
 
     A model file may recommend its own (`general.sampling.*`); models that were trained for ramify have temperature 1
     and no filter, all others temperature 0.7 and top-p 0.95. `temperature` 0 is greedy. `top_k` 0, `top_p` 1.0 and
@@ -183,7 +183,7 @@ class StepFormat:
 
     A step ends with the first token after which `pattern` is found in its text, leading space aside. With
     `whole_blocks` a match in a code fence or in display math does not count, nor one after a heading alone. A path ends
-    where `stop` is found, a pattern whose `^` and `$` are those of lines, "" for none: what matched, or its group
+    where `stop` is found, a pattern whose `^` and `$` are those of lines, "" for none: the match, or its group
     "stop" if it has one, and all that follows is not part of the text. `custom` tells that a person wrote `pattern`: it
     is searched under a time limit. `calls` are pairs of texts around calls of tools: no step ends between them, and one
     does after the second, "" where the model's own end of the text stands for it.

@@ -29,13 +29,13 @@ class Solution:
     scored one among those that agree; "" without an answer. `score` is that path's aggregated reward, None without a
     reward model. `stop_reason` says why the run ended; if a rule ended it early, `stop` says which and why. `tree` is
     None when the solution was read back without one. `strategy` and `model` describe the configuration in plain JSON
-    types. `conversation` is what came before the question, None if it stood alone. `reading` says what kind of answer
-    it is and how it was chosen, None for models with an answer format of their own, such as the bundled ones. `note`
-    says where the search departed from its strategy, None if it did not. `thoughts` counts how thoughts ended and what
-    probes cost and saved, None if nothing was asked of thoughts. `risk` says whether the answer is sure at the risk
-    that was asked for, with the posterior and its threshold, None if none was; an answer that is not sure is left out,
-    and stands there as `withheld`. `value` is what a JSON answer stands for, or the instance of the pydantic model that
-    its schema was made of; None for other answers.
+    types. `conversation` holds the turns before the question, None if it stood alone. `reading` tells the kind of the
+    answer and how it was chosen, None for models with an answer format of their own, such as the bundled ones. `note`
+    says where the search departed from its strategy, None if it did not. `thoughts` counts the ends of thoughts, and
+    the cost and savings of probes; None if no setting concerned thoughts. `risk` says whether the answer is sure at the
+    risk that was asked for, with the posterior and its threshold, None if none was; an answer that is not sure is left
+    out, and stands there as `withheld`. `value` is the value of a JSON answer, or an instance of the pydantic model
+    that its schema was made of; None for other answers.
     """
 
     question: str
@@ -65,7 +65,7 @@ class Solution:
 
     @property
     def not_sure(self) -> bool:
-        """Whether the answer was left out because it is not sure at the risk that was asked for."""
+        """True if the answer was left out because it is not sure at the risk that was asked for."""
         return self.answer is None and self.risk is not None and self.risk["status"] != "sure"
 
     @property
@@ -124,7 +124,7 @@ class Solution:
         return page([each.view_data(title) for each, title in zip((self, *others), named, strict=True)])
 
     def view_data(self, title: str | None = None, **facts: str | None) -> dict[str, Any]:
-        """Return what the viewer reads of this run (see `ramify.viewer`); `facts` are `run_id` and `created`."""
+        """Return the data of this run for the viewer (see `ramify.viewer`); `facts` are `run_id` and `created`."""
         from ramify.viewer import run_data
 
         return run_data(self.to_dict(tree=True), winner=self.winner, title=title, **facts)

@@ -1,4 +1,4 @@
-"""Tables as text in aligned columns, as Markdown and as CSV; what cells hold is never taken for markup or formulas."""
+"""Tables as text in aligned columns, as Markdown and as CSV; texts of cells are never taken for markup or formulas."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
     """Return rows in aligned columns below their headings; without headings if all are "".
 
-    Columns are aligned up to WIDEST characters; longer cells push what follows to the right.
+    Columns are aligned up to WIDEST characters; longer cells push the cells after them to the right.
     """
     shown = [head, *rows] if any(head) else list(rows)
     widths = [min(WIDEST, max(len(cell) for cell in column)) for column in zip(head, *rows, strict=True)]

@@ -25,7 +25,7 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 ELLIPSIS = "…"
 _NOT_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 _REORDERS = "[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-"""Marks that turn the direction of what follows, which could make text read as something else."""
+"""Marks that turn the direction of the text after them, which could make it read as another text."""
 
 
 def split_quantity(text: str) -> tuple[float, str] | None:

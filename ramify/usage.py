@@ -95,7 +95,7 @@ class Usage:
     """Usage of one run, or of several added up. The limits of a run are checked against it (see Budget).
 
     `seconds` is wall-clock time from the first request to the answer. `time_to_first_token_s` is None until a token
-    exists. `energy_j` is the energy in joules, None if it is not known, and `energy_source` says what measured it:
+    exists. `energy_j` is the energy in joules, None if it is not known, and `energy_source` names its counter:
     "nvml" or "rapl", both joined with "+", or "estimate" for a power that the user gave. `cost` is in `currency`, by
     the prices that the user gave; None without prices.
 
@@ -132,7 +132,7 @@ class Usage:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing has been used."""
+        """True if nothing has been used."""
         return not self.seconds and not self.total_tokens and not self.energy_j and not self.cost
 
     @property

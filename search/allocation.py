@@ -24,7 +24,7 @@ class RoundingRule(StrEnum):
     """Rounding of real-valued shares of the width to whole numbers of children."""
 
     CEIL = auto()
-    """Best first, rounding up what remains; favours high scores, adds up to the width."""
+    """Best first, each share rounded up from the rest of the width; favours high scores, adds up to the width."""
     LARGEST_REMAINDER = auto()
     """Round down, then one more each for the largest remainders; adds up to the width."""
     PAPER = auto()
@@ -60,7 +60,7 @@ def rebase_allocation(scores: Sequence[float], width: int, temperature: float = 
 
 
 def largest_remainder_allocation(scores: Sequence[float], width: int, temperature: float = 0.1) -> list[int]:
-    """Share `width` by rounding down and giving what is left to the largest remainders; adds up to `width`.
+    """Share `width` by rounding down and giving the rest to the largest remainders; adds up to `width`.
 
     Equal remainders go to the higher score, then to the later index. Arguments and errors as `rebase_allocation`.
     """

@@ -113,7 +113,7 @@ class Budget:
 
     @property
     def is_unlimited(self) -> bool:
-        """Whether no limit is set."""
+        """True if no limit is set."""
         return all(getattr(self, name) is None for name in UNITS)
 
     def describe(self) -> str:
@@ -153,7 +153,7 @@ class Rates(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPrice:
-    """Foreseen price of a step: FLOPs and money for a token in each role, and what the reward model reads.
+    """Foreseen price of a step: FLOPs and money for a token in each role, and tokens read by the reward model.
 
     `policy_flops` and `reward_flops` are FLOPs per token; 0 if the size is unknown or there is no model. The reward
     model reads `reward_tokens_per_generated` of its own tokens for each generated one (1 with the same tokenizer, 0
@@ -195,7 +195,7 @@ class TokenPrice:
 
     @property
     def reads(self) -> bool:
-        """Whether the reward model is expected to evaluate tokens."""
+        """True if the reward model is expected to evaluate tokens."""
         return self.reward_tokens_per_generated > 0
 
     def rates(self, name: str) -> Rates:
@@ -213,7 +213,7 @@ class TokenPrice:
                 return Rates(0.0, 0.0, 0.0)
 
     def step(self, name: str) -> tuple[float, float]:
-        """Return what a step costs in the unit of the limit `name`: for each generated token, and once."""
+        """Return the price of a step in the unit of the limit `name`: for each generated token, and once."""
         rates = self.rates(name)
         each = rates.generated + rates.read * self.reward_tokens_per_generated
         return each, rates.read * self.reward_tokens_per_node

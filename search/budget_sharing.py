@@ -2,7 +2,7 @@
 
 Every problem gets a first tranche. From then on the next one goes where a token is expected to bring most: the chance
 that it changes the leading answer (see `ramify.search.votes.chance_of_change`), times the share of votes
-that the new leader would have, over what a tranche costs. This is a knowledge gradient (Frazier, Powell and Dayanik,
+that the new leader would have, over the cost of a tranche. This is a knowledge gradient (Frazier, Powell and Dayanik,
 "A Knowledge-Gradient Policy for Sequential Information Collection", 2008, eq. 3.1) with agreement in the place of the
 unknown accuracy: a problem on which all samples disagree is undecided, but hardly worth more samples.
 """
@@ -128,7 +128,7 @@ def _affordable(
 
 
 def _tokens_per_sample(problems: Sequence[ProblemProgress], place: int) -> float:
-    """Return what a sample costs: the problem's own mean, else that of all, 1 before anything is known."""
+    """Return the tokens of a sample: the problem's own mean, else that of all, 1 before anything is known."""
     own = problems[place]
     if own.samples and own.tokens:
         return own.tokens / own.samples

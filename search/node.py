@@ -23,7 +23,7 @@ class NodeState(StrEnum):
     PRUNED = auto()
     """Pruned; such a node is never expanded and never votes."""
     CONTINUED = auto()
-    """Its step goes on in its only child: a tool's result, or what the policy writes after one."""
+    """Its step goes on in its only child: a tool's result, or the policy's text after one."""
 
 
 class FinishReason(StrEnum):
@@ -76,7 +76,7 @@ class Origin(StrEnum):
     RESCUE = auto()
     """As REST, but only to save the best unfinished path when the budget had ended."""
     GREEDY = auto()
-    """As MODEL, but at temperature 0 whatever the strategy: the first path of a run with hardly time for one."""
+    """As MODEL, but at temperature 0 with every strategy: the first path of a run with hardly time for one."""
     HAND = auto()
     """The user wrote it."""
     CRITIQUE = auto()
@@ -86,7 +86,7 @@ class Origin(StrEnum):
     TOOL = auto()
     """The result of the tool that the step above called; it was put into the path, not sampled."""
     FORCED = auto()
-    """What ends a thought or keeps it going; it was put into the path, not sampled."""
+    """A text that ends a thought or keeps it going; it was put into the path, not sampled."""
 
 
 TOLD = (Origin.TOOL, Origin.FORCED)
@@ -99,7 +99,7 @@ VALUE_UNIT = 2.0**-32
 
 @dataclass(slots=True, kw_only=True)
 class Node:
-    """A reasoning step and what is known about it.
+    """A reasoning step with its position in the tree, text, score and statistics.
 
     `id` counts nodes in creation order, so it depends on scheduling; `path` (child numbers from the root) does not, and
     is the identity that seeds and orderings use. `depth` counts the steps from the root, which has depth 0: a step that
@@ -148,6 +148,6 @@ def summed(score: float) -> float:
 
 
 def after_fence(text: str) -> str:
-    """Return what follows the fence of a tool's result, such as the beginning of a thought; "" for nothing."""
+    """Return the text after the fence of a tool's result, such as the beginning of a thought; "" for none."""
     ends = [match.end() for match in _FENCE_END.finditer(text)]
     return text[ends[-1] :] if ends else ""

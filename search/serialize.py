@@ -1,6 +1,6 @@
-"""JSON form of a tree's nodes, and its change that lets a search continue that was cut.
+"""JSON form of a tree's nodes, and the change of it that lets a cut search continue.
 
-What is read back is checked, since tree files come from outside.
+Values read back are checked, since tree files come from outside.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _UNWRITTEN: dict[str, Any] = {
 
 
 def reopen_cut_nodes(entries: list[dict[str, Any]]) -> None:
-    """Change the saved nodes of a tree so that a run can continue what another run's end cut.
+    """Change the saved nodes of a tree so that a run can continue steps that another run's end cut.
 
     See `SearchTree.restarted`.
     """
@@ -88,7 +88,7 @@ def reopen_cut_nodes(entries: list[dict[str, Any]]) -> None:
         _take_back(entries, entries.pop())
         rescued = True
     if rescued and entries[-1]["origin"] == Origin.FORCED and entries[-1]["state"] == NodeState.CONTINUED:
-        # What closed the thought of the path that was rescued.
+        # The text that closed the thought of the path that was rescued.
         entries.pop()
     for entry in entries:
         if entry["finish_reason"] in CUT_SHORT:

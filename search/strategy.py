@@ -2,8 +2,8 @@
 
 The contract, which the tests hold every strategy to:
 
-- `decide` changes nothing. What a search has done so far is in the tree and nowhere else.
-- `decide` never asks again for what is pending, and asks again for what it asked before only if it was not done.
+- `decide` changes nothing. The state of a search is in the tree and nowhere else.
+- `decide` never asks again for pending children, and asks again for earlier children only if they were not added.
 - Finished and pruned nodes are never expanded.
 - Decisions depend on paths and scores, not on node ids, so scheduling cannot change the outcome.
 
@@ -49,7 +49,7 @@ class Expansion:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Decision of a strategy: children to add and nodes to prune. Empty and not `done`: wait for what is pending.
+    """Decision of a strategy: children to add and nodes to prune. Empty and not `done`: wait for the pending nodes.
 
     `done` means that nothing is left to do once `prune` is applied.
     """
@@ -73,7 +73,7 @@ class Strategy(ABC):
     guided: ClassVar[bool] = False
     """True if decisions need the scores of steps."""
     leaves_only: ClassVar[bool] = False
-    """True if a node that has children never gets more of them; what is kept to expand it is then freed."""
+    """True if a node that has children never gets more of them; the cached state that expands it is then freed."""
     converses: ClassVar[bool] = False
     """True if finished texts may be followed by critiques or revisions, so that they are kept."""
     sampling_temperature: ClassVar[float | None] = None
@@ -108,10 +108,10 @@ class Strategy(ABC):
 
     @abstractmethod
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
-        """Return what to do next.
+        """Return the next decision.
 
         `winding_down` says that exploring is over and unfinished paths are to be brought to their ends: only finished
-        paths vote, so what is unfinished when the budget ends was spent for nothing. Once set it stays set, and it is
+        paths vote, so paths unfinished when the budget ends were paid for nothing. Once set it stays set, and it is
         first set while nothing is pending. Strategies that do not explore ignore it.
         """
 
@@ -120,7 +120,7 @@ class Strategy(ABC):
         return self
 
     def instruction(self, origin: Origin) -> str:
-        """Return what is said to the policy to get a critique or a revision of the text before.
+        """Return the instruction to the policy for a critique or a revision of the text before.
 
         Raises:
             StrategyError: if the strategy does not converse.

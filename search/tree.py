@@ -1,4 +1,4 @@
-"""The search tree: what is recorded of a search, and how it is saved.
+"""The search tree: the record of a search, and its saving.
 
 The tree only records. It never decides what to expand (strategies do) and knows no model, budget or clock.
 Every operation checks that the node's state allows it, so a mistake of the engine raises where it is made.
@@ -228,10 +228,10 @@ class SearchTree(IndexedTree):
         return notebook_view([tree_data(self.to_dict())], len(self))
 
     def restarted(self) -> SearchTree:
-        """Return a copy in which a run can continue what the end of another cut.
+        """Return a copy in which a run can continue the steps that the end of another run cut.
 
         Steps that were complete are open again. Steps in the making and those cut short are pending, to be written
-        anew: under the same path, and so with the same draws. What was written only to save the best unfinished path
+        anew: under the same path, and so with the same draws. Text written only to save the best unfinished path
         when the budget ended (`Origin.RESCUE`) is left out.
         """
         data = self.to_dict()

@@ -19,7 +19,7 @@ ROOT = 0
 
 
 class IndexedTree:
-    """The nodes of a tree, and what can be asked about them; `SearchTree` adds what changes them."""
+    """The nodes of a tree, with the queries about them; `SearchTree` adds the operations that change them."""
 
     __slots__ = (
         "_by_path",
@@ -84,7 +84,7 @@ class IndexedTree:
         return self._nodes[node_id]
 
     def children(self, node_id: int) -> list[Node]:
-        """Children in the order of their numbers, in whatever state."""
+        """Children in the order of their numbers, in any state."""
         self.node(node_id)
         return sorted((self._nodes[i] for i in self._children[node_id]), key=lambda child: child.index)
 
@@ -101,7 +101,7 @@ class IndexedTree:
         return node
 
     def child_count(self, node_id: int) -> int:
-        """Number of children, in whatever state."""
+        """Number of children, in any state."""
         self.node(node_id)
         return len(self._children[node_id])
 
@@ -128,7 +128,7 @@ class IndexedTree:
         return "".join(node.text for node in self.path_nodes(node_id))
 
     def written_text(self, node_id: int) -> str:
-        """Text of the path without the results of tools, of which a line break and what follows the fence is left."""
+        """Text of the path; of the results of tools only a line break and the text after the fence."""
         return "".join(
             f"\n{after_fence(node.text)}" if node.origin is Origin.TOOL else node.text
             for node in self.path_nodes(node_id)

@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         except (Exception, KeyboardInterrupt) as error:
             explain(error)
-            # An interrupt in a dataclass that is being made, as by an import, would end the process by SIGINT whatever
-            # the exit code: CPython keeps a mark of it until code is run from a text again.
+            # An interrupt in a dataclass that is being made, as by an import, would end the process by SIGINT with any
+            # exit code: CPython keeps a mark of it until code is run from a text again.
             exec("")
             return int(exit_code_for(error))
 

@@ -71,7 +71,7 @@ class RootGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Route the arguments to their command, with the settings as defaults of its options, and parse them."""
         if ctx.resilient_parsing:
-            # A shell completes what is typed so far.
+            # A shell completes the words typed so far.
             return super().parse_args(ctx, args)
         arguments = route(args, COMMANDS)
         ctx.meta[ARGUMENTS] = arguments

@@ -304,7 +304,7 @@ class BatchProgressLine:
         self._line.update(lambda: progress_line(progress, draining=self._draining))
 
     def loading(self, model: str) -> Callable[[ModelLoading], None]:
-        """Return what shows the loading of the model from its events."""
+        """Return a function that takes the events of the model's loading and shows its progress."""
         from .progress import show_loading
 
         return show_loading(self._line, model)

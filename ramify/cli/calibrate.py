@@ -121,7 +121,7 @@ def _line(point: Point) -> str:
 
 
 def _unit_text(point: Point, unit: Unit) -> str:
-    """Return the name of a cost, with what measured energy or the currency of money."""
+    """Return the name of a cost, with the source of the energy or the currency of the money."""
     if unit == "joules":
         return f"joules ({point.energy_source})"
     return point.currency or unit if unit == "cost" else {"flops": "FLOPs"}.get(unit, unit)

@@ -55,7 +55,7 @@ QUESTION = "Tom has 3 apples. Tom buys 4 more apples. How many apples does Tom h
 def examine(*, run: bool, model: str) -> dict[str, Any]:
     """Return the state of the installation in plain JSON types.
 
-    `run` loads `model` and solves a tiny problem with it. The key `problems` lists what is wrong.
+    `run` loads `model` and solves a tiny problem with it. The key `problems` lists the faults found.
     """
     import platform
 
@@ -186,7 +186,7 @@ def _library() -> dict[str, Any]:
 
 
 def _energy() -> str:
-    """Return what the energy of searches is measured by, or why it is not."""
+    """Return the counters that measure the energy of searches, or the reason why there are none."""
     from ramify.engine.metering.counters import NvmlCounter, PowercapCounter, find_pynvml, visible_gpus
 
     found = list[str]()
@@ -247,7 +247,7 @@ PROMPT_SHOWN = 400
 
 
 def _plan(engine: Engine, model: str, tokens_per_s: float | None) -> dict[str, Any]:
-    """Return what a search with all defaults does with a loaded model, in plain JSON types."""
+    """Return the settings of a search with all defaults on a loaded model, in plain JSON types."""
     from ramify.engine.loading import default_reward
     from ramify.engine.planning.strategy_choice import choose_strategy
     from ramify.engine.policy.defaults import intended_use

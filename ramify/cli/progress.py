@@ -30,11 +30,11 @@ class SearchProgress:
 
     @property
     def interactive(self) -> bool:
-        """Whether the line is rewritten in place."""
+        """True if the line is rewritten in place."""
         return self._line.interactive
 
     def loading(self, model: str) -> Callable[[ModelLoading], None]:
-        """Show that the model is being loaded; return what takes the events of that."""
+        """Show that the model is being loaded; return the function that takes the events of the loading."""
         return show_loading(self._line, model)
 
     def note(self, line: str) -> None:
@@ -88,7 +88,7 @@ class SearchProgress:
 
 
 def show_loading(line: terminal.ProgressLine, model: str) -> Callable[[ModelLoading], None]:
-    """Show that a model is being loaded in a line; return what takes the events of that."""
+    """Show that a model is being loaded in a line; return the function that takes the events of the loading."""
     from ..events import LoadingFiles
 
     files = LoadingFiles()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SEARCHED, FIRST_SEARCHED = 100, 1_000_000
 """Bundled problems on which a temperature is chosen, and the place of the first in the stream for training."""
 _READS: dict[str, Reads] = {"likelihood": "tokens", "states": "states"}
-"""Heads on a judge, and what they read of it."""
+"""Kinds of heads on a judge, with the outputs of the judge that they read."""
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

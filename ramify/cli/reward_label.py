@@ -193,7 +193,7 @@ def step_check(problem: Problem) -> StepCheck | None:
 
 @contextmanager
 def resumable() -> Generator[None]:
-    """Say, if the block is interrupted, that what was measured is kept."""
+    """Say, if the block is interrupted, that the measurements so far are kept."""
     try:
         yield
     except KeyboardInterrupt:
@@ -226,7 +226,7 @@ def loss_lines(losses: LabelLosses, solutions: int, plan: LabelPlan) -> list[str
 
 
 def cost_line(rows: int, cost: LabelCost) -> str:
-    """Return what labels cost, in one line."""
+    """Return the cost of labels in one line."""
     parts = [f"{rows} different solutions with labels"]
     if cost.all_rollouts:
         parts.append(f"{cost.rollouts:,} rollouts ({cost.all_rollouts:,} if each prefix had all of its own)")

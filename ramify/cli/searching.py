@@ -83,8 +83,8 @@ async def search(
 ) -> SearchOutcome:
     """Solve one problem as planned; `fallback` is asked as well if the answer is not certain.
 
-    The budget's seconds count from `called_s`, by the monotonic clock: what a user waits for includes the start of the
-    program and the loading.
+    The budget's seconds count from `called_s`, by the monotonic clock: the time that a user waits includes the
+    start of the program and the loading.
 
     Raises:
         RamifyError: if the model cannot be loaded, the question is wrong or the search fails.
@@ -115,7 +115,7 @@ async def search(
         if fallback is not None and not interrupts.count:
             solution = await _with_fallback(plan, problem, fallback, solution, options, progress, interrupts)
         return SearchOutcome(solution, bool(interrupts.count))
-    # Cancelled by a second Ctrl-C; what was written until then is still there.
+    # Cancelled by a second Ctrl-C; the steps written until then are still there.
     return SearchOutcome(so_far[0]() if so_far else None, interrupted=True)
 
 

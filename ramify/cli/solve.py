@@ -155,7 +155,7 @@ def _solve(
 def _warmed(options: dict[str, Any]) -> Generator[None]:
     """Let a worker load the model of the options while the rest of the program is imported.
 
-    Whatever is wrong with the options or the model is found again, and told, when they are used.
+    Faults of the options or the model are found again, and told, when they are used.
     """
     from ramify.engine.library.catalog import resolve_model
     from ramify.engine.policy.remote.address import is_remote

@@ -39,7 +39,7 @@ class OutputClosed(Exception):
 
 
 def prepare_streams() -> None:
-    """Open what the process was started without, so that no file of ours takes the place of a standard stream."""
+    """Open the standard streams that the process was started without, so that no file of ours takes their place."""
     for descriptor in range(STDERR + 1):
         try:
             os.fstat(descriptor)
@@ -51,9 +51,9 @@ def prepare_streams() -> None:
 
 
 class _CleanedStream(io.TextIOBase):
-    """Stderr for what is not written here, such as warnings, log records and prompts: cleaned text.
+    """Stderr for text of other modules, such as warnings, log records and prompts: cleaned text.
 
-    `stream` is what it goes to; None discards it.
+    `stream` receives the text; None discards it.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -156,7 +156,7 @@ def write_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 @contextmanager
 def owned_stdout() -> Generator[None]:
-    """Reserve stdout for `write` during the block; what native code writes to its descriptor goes to stderr."""
+    """Reserve stdout for `write` during the block; output of native code to its descriptor goes to stderr."""
     if not _is_real():
         yield
         return
@@ -240,7 +240,7 @@ class ProgressLine:
             say(line())
 
     def show(self, text: str) -> None:
-        """Show `text` at once in place of what was shown, cut to the width; nothing where lines are not rewritten."""
+        """Show `text` at once in place of the last text, cut to the width; nothing where lines are not rewritten."""
         if self._in_place:
             _write(CLEAR_LINE + cut(text, max(20, shutil.get_terminal_size().columns - 1)))
             self._shown = True
@@ -270,7 +270,7 @@ def _is_real() -> bool:
 
 
 def _discard_the_rest() -> None:
-    """Point stdout at nothing, so that what is buffered does not raise again while the interpreter ends."""
+    """Point stdout at nothing, so that buffered text does not raise again while the interpreter ends."""
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):

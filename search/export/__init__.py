@@ -23,7 +23,7 @@ TREE_FORMATS: dict[str, Callable[[SearchTree, int | None, str], str]] = {
 
 
 def export_tree(tree: SearchTree, ending: str, *, winner: int | None = None, question: str = "") -> str:
-    """Return the text of a file with this ending, which can be encoded as UTF-8 whatever the steps hold.
+    """Return the text of a file with this ending, which can be encoded as UTF-8 for any text in the steps.
 
     `winner` is the node whose path is marked, None for none. `question` goes where the format has a place for it.
 

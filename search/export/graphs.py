@@ -35,7 +35,7 @@ _SHADES = 5
 
 
 def to_graphml(tree: SearchTree, *, winner: int | None = None) -> str:
-    """Return the tree as GraphML, with a node's fields as attributes; what is unknown is left out.
+    """Return the tree as GraphML, with a node's fields as attributes; unknown values are left out.
 
     `winner` is the node whose path gets the attribute `winning`. Characters that XML cannot hold become U+FFFD.
     """
@@ -101,7 +101,7 @@ def _quote(lines: Iterable[str]) -> str:
 
 
 def to_mermaid(tree: SearchTree, *, winner: int | None = None, node_limit: int = EDGE_LIMIT) -> str:
-    """Return the tree as a Mermaid flowchart: shades show scores, dashes what was given up, double walls what finished.
+    """Return the tree as a Mermaid flowchart: shades show scores, dashes pruned nodes, double walls finished ones.
 
     The path that ends at `winner` is drawn bold. Of a larger tree than Mermaid takes, `node_limit` nodes are drawn,
     fewer if their texts are long in Mermaid's spelling, and boxes count the others.
@@ -154,7 +154,7 @@ def spelled(text: str) -> str:
     """Return text with Mermaid's entities for all that is not a letter, a digit, a space or harmless punctuation.
 
     Quotes end a label, backticks start Markdown, `;` and line breaks end statements, and `%%`, `:` and `#` have
-    meanings of their own, so it is safer to list what may stay.
+    meanings of their own, so it is safer to list the characters that may stay.
     """
     return "".join(c if c.isalnum() or c in " .,+=()/'…\N{REPLACEMENT CHARACTER}" else f"#{ord(c)};" for c in text)
 

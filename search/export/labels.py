@@ -81,7 +81,7 @@ def spoken_of(node: Node) -> str:
 def said_in(node: Node) -> str:
     """Return the text of a step for one line; the result of a tool is marked, and stands without its fence.
 
-    So is what was put into the path to end a thought, or to keep it going.
+    A text put into the path to end a thought, or to keep it going, is marked too.
     """
     if node.origin is Origin.FORCED:
         return f"put in: {node.text.strip()}"
@@ -89,7 +89,7 @@ def said_in(node: Node) -> str:
 
 
 def fenced_text(text: str) -> str:
-    """Return what stands in the one fence of a text, the text itself if it has none."""
+    """Return the content of the one fence of a text, the text itself if it has none."""
     lines = text.removesuffix(after_fence(text)).strip().split("\n")
     whole = len(lines) > 1 and lines[0].startswith("```") and lines[-1] == lines[0].removesuffix("output")
     return "\n".join(lines[1:-1]) if whole else text

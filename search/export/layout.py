@@ -70,7 +70,7 @@ class _Layout:
         return found
 
     def _place(self, node: int) -> None:
-        """Place a node whose subtree and left siblings are placed, and push it clear of what is on its left."""
+        """Place a node whose subtree and left siblings are placed, and push it clear of the nodes on its left."""
         below, left = self.children[node], self._left_sibling(node)
         if below:
             self._execute_shifts(node)

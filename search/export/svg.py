@@ -60,8 +60,8 @@ class _Place:
 def to_svg(tree: SearchTree, *, winner: int | None = None, question: str = "") -> str:
     """Return the tree as an SVG drawing.
 
-    Colours show scores, double outlines what finished, dashes and white boxes what was given up (with the reason); the
-    path that ends at `winner` is drawn bold in orange. `question` is the tooltip of the root.
+    Colours show scores, double outlines finished nodes, dashes and white boxes pruned ones (with the reason); the path
+    that ends at `winner` is drawn bold in orange. `question` is the tooltip of the root.
     """
     scale = _BOXES if len(tree) <= BOX_LIMIT else _DOTS
     places = _places(tree, scale)

@@ -86,7 +86,7 @@ def draw(
         if node < 0:
             return []
         shown = [child.id for child in tree.children(node) if child.id in visible.nodes]
-        # The complement of a node stands for what is left out below it.
+        # The complement of a node stands for the nodes left out below it.
         return [*shown, ~node] if visible.hidden.get(node) else shown
 
     for node, lead in branches(below, signs):

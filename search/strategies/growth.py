@@ -48,8 +48,8 @@ def grow_level(
 ) -> Ask:
     """Return the next level's expansions and prunes, or nothing while the present level is incomplete or unscored.
 
-    The root gets `width` children. The finished paths leave a later level, and `share` deals what is left of the
-    width to the others; those that get nothing are pruned, and so are `duplicates` before.
+    The root gets `width` children. The finished paths leave a later level, and `share` divides the rest of the
+    width among the others; those that get nothing are pruned, and so are `duplicates` before.
     """
     if tree.pending_count or tree.unscored_count:
         return Ask()

@@ -3,8 +3,8 @@
 From Puri et al., "A Probabilistic Inference Approach to Inference-Time Scaling of LLMs using Particle-Based Monte Carlo
 Methods" (arXiv 2502.01618), algorithm 1. Each path is a particle. After every step the live particles are resampled
 with weights softmax(logit(r) / T), with r the reward of the path so far: a particle drawn k times gets k children, one
-drawn never ends. Finished particles are kept as they are and are not resampled, so the live ones share what is left of
-the number of particles.
+drawn never ends. Finished particles are kept as they are and are not resampled, so the live ones share the rest of the
+number of particles.
 
 Resampling is systematic by default (Douc, Cappe and Moulines, "Comparison of resampling schemes", 2005, section 2.4):
 one uniform number a depth, and a particle of weight w is drawn floor(n w) or ceil(n w) times.

@@ -4,8 +4,8 @@ The root gets B_0 = `width` children. When all steps of a depth are complete and
 B_i = width - paths finished so far. The others share B_i by eq. 1 (see `ramify.search.allocation`); those that get
 nothing are pruned. It ends when B_i is 0, nothing can be expanded, or at `max_depth`.
 
-The paper does not say what becomes of a path that ends without finishing (empty step, too long). Here only finished
-paths lower B_i, so its share goes back to the other paths; the authors' code loses it.
+The paper does not treat paths that end without finishing (empty step, too long). Here only finished
+paths lower B_i, so the share of such a path goes back to the others; the authors' code loses it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Rebase(Strategy):
     0.1, the authors' published configuration 0.2. None takes the one that the reward was tried with in an engine, and
     PAPER_TEMPERATURE where there is none. `aggregation` makes the score that shares are computed from.
     `merge_duplicates` prunes a step that repeats an earlier sibling's text, but for white space, before shares are
-    computed, so that a direction is not paid twice (the concern of DORA, arXiv 2506.15707). `depth_widths` caps what
-    the steps of depth 1, 2, ... may share, the last number all deeper ones too; a number alone caps every depth, empty
-    none. `vote` decides the answer. `max_depth` is the most steps on a path.
+    computed, so that a direction is not paid twice (the concern of DORA, arXiv 2506.15707). `depth_widths` caps the
+    width that the steps of depth 1, 2, ... share, the last number that of all deeper ones too; a number alone caps
+    every depth, empty none. `vote` decides the answer. `max_depth` is the most steps on a path.
 
     Raises:
         StrategyError: if an option is out of range.

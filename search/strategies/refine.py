@@ -35,7 +35,7 @@ class Refine(Strategy):
     `width` is the number of answers, drafts and revisions together: width / (1 + `revisions`) chains, rounded down,
     at least one, the odd ones being drafts without revisions. With `critique` each revision follows a critique of the
     text before, which is generated too but is no answer; without, the policy is told to revise at once. The prompts are
-    what it is told; an empty one means ramify's own. `vote` decides the answer; only "majority" needs no reward.
+    its instructions; an empty one means ramify's own. `vote` decides the answer; only "majority" needs no reward.
     `max_depth` is 1, for every answer is one node.
 
     Raises:
@@ -65,7 +65,7 @@ class Refine(Strategy):
         return self.revision_prompt or (REVISION_PROMPT if self.critique else DIRECT_PROMPT)
 
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:
-        """Return the drafts that are missing, and what follows each text, once all that was asked for is complete.
+        """Return the missing drafts, and the texts that come after others, once all that was asked for is complete.
 
         In rounds, because a text's number, and with it its draws, must not depend on which chain was faster.
         """
@@ -87,7 +87,7 @@ class Refine(Strategy):
         return max(1, self.width // (1 + self.revisions))
 
     def _drafts(self) -> int:
-        """Return the number of drafts: one for each chain, and what no chain can be made of."""
+        """Return the number of drafts: one for each chain, and the rest of the width that makes no whole chain."""
         return self._chains() + max(0, self.width - self._chains() * (1 + self.revisions))
 
     def _next(self, draft: Node, followers: Mapping[int, Node]) -> tuple[Expansion, ...]:

@@ -2,7 +2,7 @@
 
 A wave of chains is written together; the next one, as large as all before it, starts only if the vote is still open:
 the leading answer's posterior is below `confidence` (see `ramify.search.votes`) and the chance that the
-next wave changes the answer is at least `min_change`. Doubling bounds what is spent beyond need by a factor of two
+next wave changes the answer is at least `min_change`. Doubling bounds the surplus of samples by a factor of two
 and keeps the batch full, where sampling one by one (Adaptive-Consistency, arXiv 2305.11860) leaves it empty.
 """
 
