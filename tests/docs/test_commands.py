@@ -2,11 +2,13 @@
 
 A file of a model that a page names is a copy of a bundled one (STAND_INS). Comments before a block: `not run: REASON`
 leaves it out, `exit code N` says that its last command ends with that code, and `server` keeps it running until the end
-of the page. Limits of time, energy and money are a thousandfold, so that a busy machine ends no search.
+of the page. Limits of time, energy and money are a thousandfold, so that a busy machine ends no search, and numbers of
+problems are small ones. All blocks of Python run in one process with one engine.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -17,7 +19,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +44,9 @@ UNTIMED = {"RAMIFY_MAX_GENERATED_TOKENS": "8192"}
 PORT = "8642"
 """Port of the server on the pages; a test takes a free one."""
 LIMITS = re.compile(r"(--max-seconds |--max-joules |--max-cost |\bseconds=|\"seconds\": |\bjoules=|\bcost=)(\d[\d.]*)")
+COUNTS = re.compile(r"(--count |--solutions )(\d+)")
+MOST = 6
+"""Problems, and solutions of each, in a test; pages name more."""
 NOT_RUN = Counter(
     {
         "compiles llama.cpp, which takes minutes": 1,
@@ -55,20 +60,69 @@ NOT_RUN = Counter(
 """Reasons why blocks are not run, with their numbers."""
 QUESTION = "Tom has 3 apples. Tom buys 4 more apples. How many apples does Tom have?"
 RUN_PYTHON = f"""
-import ast, asyncio, inspect, sys
+import ast, asyncio, contextlib, inspect, io, json, os, sys, traceback
 import ramify
 
+async def run(file, engine):
+    names = dict(ramify=ramify, question={QUESTION!r}, problem=ramify.Problem(question={QUESTION!r}), engine=engine)
+    with open(file, encoding="utf-8") as code:
+        compiled = compile(code.read(), file, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    made = eval(compiled, names)
+    if inspect.iscoroutine(made):
+        await made
+
 async def main():
-    code = open(sys.argv[1], encoding="utf-8").read()
-    names = dict(ramify=ramify, question={QUESTION!r}, problem=ramify.Problem(question={QUESTION!r}))
-    compiled = compile(code, sys.argv[1], "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     async with ramify.Engine() as engine:
-        made = eval(compiled, names | dict(engine=engine))
-        if inspect.iscoroutine(made):
-            await made
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            file, folder, environment = json.loads(line)
+            os.chdir(folder)
+            os.environ.clear()
+            os.environ.update(environment)
+            said, fault = io.StringIO(), ""
+            try:
+                with contextlib.redirect_stdout(said):
+                    await run(file, engine)
+            except Exception:
+                fault = said.getvalue()[-2000:] + traceback.format_exc()[-3000:]
+            print(json.dumps(fault), flush=True)
 
 asyncio.run(main())
 """
+
+
+class PythonBlocks:
+    """A process that runs files of Python with top-level `await` and an open engine, one after the other."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self.process: subprocess.Popen[str] | None = None
+
+    def run(self, file: Path, folder: Path, environment: dict[str, str]) -> str:
+        """Return the output and the traceback of a file that fails, "" for others."""
+        if self.process is None:
+            with self.log.open("wb") as log:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-c", RUN_PYTHON],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                )
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps([str(file), str(folder), environment]) + "\n")
+        self.process.stdin.flush()
+        reply = self.process.stdout.readline()
+        return json.loads(reply) if reply else self.log.read_text("utf-8") + "\nthe process has died"
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def python_blocks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PythonBlocks]:
+    with closing(PythonBlocks(tmp_path_factory.mktemp("python") / "log")) as process:
+        yield process
 
 
 @dataclass(frozen=True)
@@ -96,9 +150,10 @@ def reasons() -> Counter[str]:
 
 
 def runnable(block: Block, port: int) -> str:
-    """Return the code of a block with a free port and wide limits."""
+    """Return the code of a block with a free port, wide limits and few problems."""
     wide = LIMITS.sub(lambda each: f"{each[1]}{float(each[2]) * 1000:g}", block.code)
-    return wide.replace(PORT, str(port))
+    few = COUNTS.sub(lambda each: f"{each[1]}{min(int(each[2]), MOST)}", wide)
+    return few.replace(PORT, str(port))
 
 
 def free_port() -> int:
@@ -145,7 +200,9 @@ def page_environment(tmp_path: Path) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, page_environment: dict[str, str]) -> None:
+def test_the_blocks_of_a_page_run(
+    page: Path, tmp_path: Path, page_environment: dict[str, str], python_blocks: PythonBlocks
+) -> None:
     port = free_port()
     with ExitStack() as servers:
         for block in blocks_of(page):
@@ -155,17 +212,18 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, page_environment: 
                 continue
             code = runnable(block, port)
             environment = page_environment | ({} if "--allocation" in code else UNTIMED)
+            if block.language == "python":
+                file = tmp_path / f"{page.stem}-{block.line}.py"
+                file.write_text(code, "utf-8")
+                fault = python_blocks.run(file, tmp_path, environment)
+                assert fault == "", f"{page.name}:{block.line}\n{code}\n{fault}"
+                continue
             if block.marker == "server":
                 command = ["bash", "-euc", f"exec {code}"]
                 servers.enter_context(kept_running(command, tmp_path, environment, port))
                 continue
-            command = ["bash", "-euo", "pipefail", "-c", code]
-            if block.language == "python":
-                file = tmp_path / f"{page.stem}-{block.line}.py"
-                file.write_text(code, "utf-8")
-                command = [sys.executable, "-c", RUN_PYTHON, str(file)]
             done = subprocess.run(
-                command,
+                ["bash", "-euo", "pipefail", "-c", code],
                 cwd=tmp_path,
                 env=environment,
                 stdin=subprocess.DEVNULL,
