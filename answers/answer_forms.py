@@ -17,7 +17,7 @@ from .kinds import AnswerKind
 from .processes import patterns
 
 PATTERN, POINTER, LETTERS = "regex:", "json:", "choice:"
-"""What a form begins with that has a pattern, a JSON pointer or a range of letters."""
+"""Prefixes of the forms that have a pattern, a JSON pointer or a range of letters."""
 SEARCH_LIMIT_S = 0.1
 """Seconds of processor time for the search of a pattern in a text."""
 COMPILE_LIMIT_S = 1.0
@@ -47,11 +47,11 @@ class AnswerForm:
 
     @property
     def has_rule(self) -> bool:
-        """Whether a pattern or a pointer finds the answer."""
+        """True if a pattern or a pointer finds the answer."""
         return self.pattern is not None or self.pointer is not None
 
     def find(self, text: str) -> str | None:
-        """Return what the rule finds in a text, None if that is nothing or takes too long."""
+        """Return the part of a text that the rule finds, None if there is none or the search takes too long."""
         if self.pattern is not None:
             return _last_match(self.pattern, text)
         if self.pointer is not None:

@@ -57,7 +57,7 @@ class Checker:
 
 
 class AnswerEquality:
-    """Which answers of one problem mean the same, without holding up the event loop; each pair is compared once.
+    """Equality of the answers of one problem, without holding up the event loop; each pair is compared once.
 
     `quick` decides at once or returns None; `slow` may take seconds and runs in a thread. A pair that only `slow` can
     decide counts as different until `resolve` has been awaited.

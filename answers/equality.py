@@ -176,7 +176,7 @@ def _equal_by_algebra(a: str, b: str, time_limit_s: float) -> bool:
     left, right = parse_form(a), parse_form(b)
     assert left is not None and right is not None
     if "formula" in (left.kind, right.kind):
-        # As they are written, with what they were assigned to.
+        # As they are written, with the variables that they were assigned to.
         return _equal_formulas(left, right, normalise(a), normalise(b), time_limit_s)
     return bool(_equal_forms(left, right, lambda a, b: _equal_formulas(a, b, a.text, b.text, time_limit_s)))
 

@@ -2,7 +2,7 @@ r"""Extraction of the final answer from generated text.
 
 These forms mark an answer: `\boxed{...}`, `<answer>...</answer>`, `#### ...`, "the answer is ..." and its variants, the
 labels `Answer:` and `Final Answer` (also as a heading), and a line `A: ...`. The one that starts last in the text
-counts, of whatever form; text after a new "Question:" belongs to another problem. A heading, the line of an option
+counts, of any form; text after a new "Question:" belongs to another problem. A heading, the line of an option
 ("A: Venus" above "B: Mars") and "the answer is found by ..." are no answers. All scans are linear in the length of the
 text.
 """

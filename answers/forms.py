@@ -62,8 +62,8 @@ class Form:
 
     `kind` is "number", "choice", "words", "text", "based", "compound" (5 ft 3 in), "time", "infinity", "list" (values
     without brackets), "tuple" (also an open interval), "set", "interval", "union", "matrix" or "formula".
-    `value` is what tells forms of one kind apart beside their `parts`. `variable` is what the answer was assigned to,
-    "" for nothing.
+    `value` tells forms of one kind apart beside their `parts`. `variable` is the name that the answer was assigned to,
+    "" for none.
     """
 
     kind: str
@@ -81,7 +81,7 @@ class Form:
             yield from part.formulas()
 
     def key(self, formula_key: Callable[[str], Key]) -> Key:
-        """Return what the answer is in votes."""
+        """Return the key under which votes count the answer."""
         if self.kind == "formula":
             return formula_key(self.text)
         keys = [part.key(formula_key) for part in self.parts]

@@ -8,10 +8,10 @@ from enum import StrEnum, auto
 
 
 class AnswerKind(StrEnum):
-    """What the answer to a question is: something that a text states, or a part of the text itself."""
+    """Kind of the answer to a question: a statement of the text, or a part of the text itself."""
 
     BOX = auto()
-    r"""What a text marks as its answer: `\boxed{}`, `####`, "the answer is" and the like."""
+    r"""A marked answer: `\boxed{}`, `####`, "the answer is" and the like."""
     NUMBER = auto()
     """A marked answer; where no finished text marks one, the last number of the text, as a last resort."""
     CHOICE = auto()
@@ -29,12 +29,12 @@ class AnswerKind(StrEnum):
 
     @property
     def votes(self) -> bool:
-        """Whether equal answers of this kind add up; of texts and code one is selected instead."""
+        """True if equal answers of this kind add up; of texts and code one is selected instead."""
         return self not in (AnswerKind.CODE, AnswerKind.TEXT)
 
     @property
     def is_marked(self) -> bool:
-        """Whether models are asked to mark such answers, and may go on after them."""
+        """True if models are asked to mark such answers, and may go on after them."""
         return self in (AnswerKind.BOX, AnswerKind.NUMBER, AnswerKind.CHOICE)
 
     @property
@@ -62,7 +62,7 @@ _POLITE = (
     r"i need you to|i'd like you to|help me(?: to)?|your task is to|you are asked to|let's)\b[\s,!:.]*)*"
 )
 _BEGIN = rf"(?:\A|[.!?:]\s+|\n)[ \t>*#\-]*{_POLITE}"
-"""Begin of a sentence or line, with what stands before its verb."""
+"""Begin of a sentence or line, with the polite words before its verb."""
 _LANGUAGES = (
     r"(?:python|java|javascript|js|typescript|c\+\+|c#|c|rust|go|golang|ruby|php|swift|kotlin|haskell|sql|bash|shell|"
     r"html|css|perl|scala|lua|julia|matlab|assembly|powershell|react|numpy|pandas|regex)"

@@ -19,7 +19,7 @@ _comparison: list[tuple[Callable[[str, str], bool], Callable[[str], list[str] | 
 
 
 def start() -> None:
-    """Load math-verify, and what the first comparison loads; it must not count against the first request's time."""
+    """Load math-verify and the modules of a comparison; the first request's time must not include that."""
     equal, key = load_comparison()
     equal("x^2+1", "1+x^2")
     key("x^2+\\sqrt{2}")

@@ -30,7 +30,7 @@ class MathVerifyProcess(LimitedProcess):
         return cast("bool | None", self.ask([a, b], time_limit_s=time_limit_s))
 
     def key(self, formula: str, *, time_limit_s: float) -> tuple[str, ...] | None:
-        """Return what a formula shares with those that equal it, () if it cannot be read; None without a reply."""
+        """Return the key that a formula shares with its equals, () if it cannot be read; None without a reply."""
         reply = self.ask([formula], time_limit_s=time_limit_s)
         return None if reply is None else tuple(cast("list[str]", reply))
 

@@ -10,7 +10,7 @@ from ramify.tools.sandbox import best_wall
 from .checkers import AnswerEquality
 
 ANSWER_LINE = "# --- the answer ---"
-"""Line of a gold answer that parts what comes before the answer's code from the tests."""
+"""Line of a gold answer between the code that comes before the answer and the tests."""
 
 
 def gold_tests(tests: str, *, setup: str = "", entry_point: str | None = None) -> str:
@@ -44,7 +44,7 @@ def passes(answer: str, gold: str) -> bool:
 
 
 class ProgramEquality(AnswerEquality):
-    """Which programs return the same on the inputs of one question; each program runs once.
+    """Equality of programs by their returns on the inputs of one question; each program runs once.
 
     Programs that return nothing on any input equal none but those of the same text.
     """

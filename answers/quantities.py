@@ -73,7 +73,7 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class _Suffix:
-    """What the text after a number means."""
+    """Meaning of the text after a number."""
 
     unit: str = ""
     factor: Fraction = Fraction(1)
@@ -215,7 +215,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
 
 
 def _suffix(text: str, currency: str) -> _Suffix | None:
-    """Return what the text after a number means; None if it may be mathematics, or another statement."""
+    """Return the meaning of the text after a number; None if it may be mathematics, or another statement."""
     money = CURRENCIES.get(currency, "")
     stripped = text.strip(" .")
     if not stripped:

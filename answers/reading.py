@@ -28,11 +28,11 @@ _ENDS = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerReading:
-    """How the answer of a run was read.
+    """Kind and choice of the answer of a run.
 
     `guessed` tells that nobody named the kind, and `last_resort` that no finished text marked its answer, so that the
-    last number of each was taken. `chosen_by` says what chose among the answers: a vote (majority or weighted), the
-    best score ("best"), or the highest mean similarity to the other texts ("medoid").
+    last number of each was taken. `chosen_by` names the rule that chose among the answers: a vote (majority or
+    weighted), the best score ("best"), or the highest mean similarity to the other texts ("medoid").
     """
 
     kind: AnswerKind
@@ -100,7 +100,7 @@ class AnswerReader:
 
     @property
     def takes_any_text(self) -> bool:
-        """Whether a finished text that marks no answer may be read in another way at the end."""
+        """True if a finished text that marks no answer may be read in another way at the end."""
         return self.guessed or self.kind is AnswerKind.NUMBER
 
     def reading(self, chosen_by: str) -> AnswerReading:
@@ -152,7 +152,7 @@ class AnswerReader:
     def settled(self, texts: Sequence[str]) -> AnswerReader | None:
         """Return the reader for finished texts in which this one finds no answer; None if there is no other one.
 
-        A question for a number takes the last number of a text. A guessed kind gives way to what the texts are.
+        A question for a number takes the last number of a text. A guessed kind gives way to the kind of the texts.
         """
         texts = [reply for text in texts if (reply := self._reply(text)).strip()]
         plain = replace(self, thoughts=None)

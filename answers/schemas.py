@@ -36,7 +36,7 @@ class AnswerSchema:
     model: Any = None
 
     def value(self, answer: str | None) -> Any:
-        """Return what an answer's text stands for; None without an answer, or if the model refuses it."""
+        """Return the value of an answer's text; None without an answer, or if the model refuses it."""
         if answer is None:
             return None
         if self.model is None:
@@ -90,7 +90,7 @@ def _checked(text: str) -> str:
 
 
 def _unsuited(schema: Any) -> Iterator[str]:
-    """Yield why a grammar would not hold a schema: what the conversion leaves out or cannot end."""
+    """Yield the reasons why a grammar would not hold a schema: parts that the conversion leaves out or cannot end."""
     if isinstance(schema, list):
         for each in cast("list[Any]", schema):
             yield from _unsuited(each)

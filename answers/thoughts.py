@@ -20,12 +20,12 @@ class ThoughtMarks:
     gap: str = "\n\n"
 
     def end_after(self, text: str) -> str:
-        """Return what closes the thought that a text ends in."""
+        """Return the mark that closes the thought in which a text ends, with line breaks around it."""
         line_end = "" if self.lead or not text or text.endswith("\n") else "\n"
         return f"{line_end}{self.lead}{self.close}{self.gap}"
 
     def reply(self, text: str) -> str:
-        """Return what follows the last thought of a text; "" while the first is not closed, all without a thought."""
+        """Return the text after the last thought: "" while the first is not closed, all without a thought."""
         end = text.rfind(self.close)
         if end >= 0:
             return text[end + len(self.close) :].partition(self.open)[0]

@@ -1,1 +1,1 @@
-"""Process reward models behind one protocol; whatever runs their tokens is injected."""
+"""Process reward models behind one protocol; the runtime that evaluates their tokens is injected."""

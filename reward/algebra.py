@@ -175,7 +175,7 @@ def _sigmoid(logit: float) -> float:
 
 
 def read_combination(text: str) -> Combination:
-    """Return what a text means; one without signs, functions and quotes is a reward by itself.
+    """Return the combination that a text stands for; one without signs, functions and quotes is a reward by itself.
 
     Raises:
         UsageError: if it is malformed, or too large.

@@ -1,9 +1,9 @@
-r"""Equations in the text of a step, and whether they hold.
+r"""Equations in the text of a step, with verdicts on them.
 
 Numbers with separators, decimals, fractions and mixed numbers, percent, currency signs and units around them, the signs
 + - * / ^ and their forms in Unicode and LaTeX, parentheses, and chains a = b = c are read, and evaluated as exact
-fractions. A verdict of False needs certainty: whatever could mean something else, such as a variable, a function, mixed
-units or a number that may have been rounded, gives no verdict.
+fractions. A verdict of False needs certainty: text with another possible meaning, such as a variable, a function,
+mixed units or a number that may have been rounded, gives no verdict.
 """
 
 from __future__ import annotations

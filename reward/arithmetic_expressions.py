@@ -57,7 +57,7 @@ class Side:
 
 
 class Unreadable(Exception):
-    """Raised for what is no expression."""
+    """Raised for text that is no expression."""
 
 
 def suffix(tokens: Sequence[Token], *, chained: bool, closed: bool = False) -> Side | None:
@@ -306,7 +306,7 @@ class _Parser:
                 factor, second, _ = self._power()
                 value, unit, percent = value * factor, unit or second, False
                 factors += 1
-                # What follows may also say of what the number before is a part.
+                # The text after it may also name the whole of which the number before is a part.
                 self._side.doubtful = True
             else:
                 return value, unit if factors == 1 else "", percent

@@ -12,17 +12,17 @@ ARITHMETIC = "arithmetic"
 EXACT_ARITHMETIC = "arithmetic:exact"
 """Name of the same for tasks whose whole results are never rounded."""
 FALSE_SCORE = 0.02
-"""Score of a path with a false equation; low, and yet above what no later step could make good."""
+"""Score of a path with a false equation; low, yet not so low that no later step could make it good."""
 _KEPT_CHARACTERS = 400
-"""How far back an equation that goes on in this step may have begun in the one before."""
+"""Characters kept of the step before, in which an equation that goes on in this step may have begun."""
 
 
 class ArithmeticReward:
     """Scores paths by the equations in their text: `FALSE_SCORE` if one certainly does not hold, else 1.
 
     Nothing is said about texts without equations, so the reward is a factor for other rewards rather than a guide of
-    its own. See `ramify.reward.arithmetic` for what is read and what counts as certain. With `exact`, a whole result of
-    a division counts as not rounded: 7/2 = 3 is false.
+    its own. See `ramify.reward.arithmetic` for the equations read and the meaning of certain. With `exact`, a whole
+    result of a division counts as not rounded: 7/2 = 3 is false.
     """
 
     parameters = 0

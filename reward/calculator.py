@@ -1,4 +1,4 @@
-r"""Values that complete equations: what stands after `expression =` in a text, written as the text writes numbers."""
+r"""Values that complete equations: the result after `expression =` in a text, written as the text writes numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MONEY_FIRST = re.compile(r"\$[\d.,]+ [*/x] ")
 
 
 def value_after(text: str) -> str:
-    """Return what completes the equation with whose `=` a text ends, "" where nothing is certain.
+    """Return the value that completes the equation with whose `=` a text ends, "" where nothing is certain.
 
     A blank and a currency sign stand before the value where the expression has them, and thousands are separated as
     there. A sign or a blank after `=` is taken as written. Only whole numbers and decimals that end within

@@ -92,7 +92,7 @@ class CombinedSession:
         return next(model.parameters for model in self._reward.models if id(model) == key)
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is kept for these nodes."""
+        """Free the state kept for these nodes."""
         for node in nodes:
             self._scores.pop(node, None)
         for session in self._sessions.values():

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = "ramify likelihood head"
 VERSIONS = {"tokens": 1, "states": 2}
-"""Versions of the file by what the head reads."""
+"""Versions of the file by the judge's outputs that the head reads."""
 Reads = Literal["tokens", "states"]
 """Inputs of a head: log probabilities of tokens, or hidden states beside them."""
 FEATURES = 14
@@ -97,10 +97,11 @@ class LikelihoodHead:
     """A trained head.
 
     `judge` is the name or path of the model whose log probabilities it reads, and `files` the SHA-256 of each file of
-    it that the head is for, by the file's name. `reads` says what of the judge. `mean` and `spread` [n] standardise the
-    features, which are 14 for tokens, and for states of width w 20 + 2 w (see `pooled_features`). `layers` are
-    (weight [out, in], bias [out]) with SiLU between any two; `scale` and `offset` calibrate the logit. `temperature` is
-    that of REBASE with this head, None if it was not chosen. `report` holds what the training told, as plain JSON.
+    it that the head is for, by the file's name. `reads` names these outputs of the judge. `mean` and `spread` [n]
+    standardise the features, which are 14 for tokens, and for states of width w 20 + 2 w (see `pooled_features`).
+    `layers` are (weight [out, in], bias [out]) with SiLU between any two; `scale` and `offset` calibrate the logit.
+    `temperature` is that of REBASE with this head, None if it was not chosen. `report` holds the report of the
+    training, as plain JSON.
     """
 
     judge: str
@@ -251,7 +252,7 @@ def path_features(
     """Return the sums after `steps`, and the features at the end of each; `start` are the sums before them.
 
     `drawn` says of each token whether a model chose it, None for all; others do not count. Steps without a token of
-    their own repeat what is known: their features are those of an empty step.
+    their own add nothing: their features are those of an empty step.
     """
     sums, rows, at = start or PathFeatures(), list[tuple[float, ...]](), 0
     digits = digit_flags(pieces)

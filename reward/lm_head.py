@@ -18,11 +18,11 @@ Head = Callable[[Sequence[float]], Sequence[float]]
 class LmHeadReward:
     """A reward model that is read at tags, run by `scorer`.
 
-    Each new step costs only its own tokens: a request names the whole path, and the scorer evaluates what it has not
-    cached. `split` cuts the text of a node into steps as the policy writes them; None takes each node as one step,
-    and a separator in the spec comes before both. A node of several steps gets the aggregate, after the spec, of
+    Each new step costs only its own tokens: a request names the whole path, and the scorer evaluates the tokens that it
+    has not cached. `split` cuts the text of a node into steps as the policy writes them; None takes each node as one
+    step, and a separator in the spec comes before both. A node of several steps gets the aggregate, after the spec, of
     their scores. `head` runs on hidden states if the spec asks for a head other than the model's own. `parameters` is
-    the number of weights, 0 if unknown. `context_tokens` is what the scorer can hold, None for no limit but the
+    the number of weights, 0 if unknown. `context_tokens` is the context of the scorer, None for no limit but the
     spec's.
 
     Raises:
@@ -75,11 +75,11 @@ class LmHeadReward:
 
     @property
     def reads(self) -> Reading:
-        """What the scorer is asked for at each reading position."""
+        """Kind of output that the scorer returns at each reading position."""
         return "rank" if self.spec.head == "rank" else "logits" if self._head is None else "states"
 
     def value(self, node: int, row: Sequence[float]) -> float:
-        """Return the score of one reading position of `node` from what the scorer read there.
+        """Return the score of one reading position of `node` from the scorer's `row` of outputs there.
 
         Raises:
             RewardError: if it is not a number from 0 to 1, or the head lacks an output.
@@ -140,7 +140,7 @@ class LmHeadSession:
         return [self._score(each, results.get(each.node)) for each in requests]
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is cached for these nodes."""
+        """Free the cache of these nodes."""
         await self._run.release(nodes)
 
     async def close(self) -> None:

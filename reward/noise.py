@@ -52,8 +52,8 @@ def disturbed(score: float, shift: float) -> float:
 class NoisyReward:
     """A reward model with normal noise of standard deviation `sigma` on the logits of its scores.
 
-    Equal paths of one question always get the same noise, as a reward model's own errors are a function of what it
-    reads. Cost and usage are those of `inner`.
+    Equal paths of one question always get the same noise, as a reward model's own errors are a function of its
+    input. Cost and usage are those of `inner`.
     """
 
     def __init__(self, inner: RewardModel, sigma: float, *, seed: int = 0) -> None:
@@ -99,7 +99,7 @@ class NoisySession:
         ]
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is kept for these nodes."""
+        """Free the state kept for these nodes."""
         await self._inner.release(nodes)
 
     async def close(self) -> None:

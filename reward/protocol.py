@@ -22,8 +22,8 @@ class ScoredStep:
     holds the texts of its nodes from the root down, as they were generated. `tokens` holds the tokens of each node of
     the path as the policy generated them, and `logprobs` the sum of their log probabilities at temperature 1 (None
     where the policy does not tell); both are empty if they are not known, and only rewards of the policy itself use
-    them. `calculator` says that values after `=` were put in instead of being sampled: they are no evidence of what a
-    model finds likely (see `ramify.reward.calculator.drawn_tokens`).
+    them. `calculator` says that values after `=` were put in instead of being sampled: they are no evidence of the
+    likelihood of a text under a model (see `ramify.reward.calculator.drawn_tokens`).
     """
 
     node: int
@@ -99,7 +99,7 @@ class RewardSession(Protocol):
         ...
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is kept for these nodes; nothing below them will be scored."""
+        """Free the state kept for these nodes; nothing below them will be scored."""
         ...
 
     async def close(self) -> None:
@@ -110,7 +110,7 @@ class RewardSession(Protocol):
 class ModelFreeSession(ABC, Generic[Kept]):
     """The paths of one question for a reward that runs no model, so that `usage` stays 0.
 
-    `_kept` has what the subclass keeps of each node, until the node is released.
+    `_kept` has the subclass's state of each node, until the node is released.
     """
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class ModelFreeSession(ABC, Generic[Kept]):
         """
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Forget what is kept of these nodes."""
+        """Drop the state kept of these nodes."""
         for node in nodes:
             self._kept.pop(node, None)
 
@@ -141,7 +141,7 @@ class RewardModel(Protocol):
 
     @property
     def name(self) -> str:
-        """How the reward is named in results."""
+        """Name of the reward in results."""
         ...
 
     @property
@@ -185,9 +185,9 @@ end.
 class ReadRequest:
     """One path of which outputs are read.
 
-    `tokens` is the whole path, prompt included. Only what is not cached is evaluated, which is found by the longest
+    `tokens` is the whole path, prompt included. Only tokens that are not cached are evaluated: those after the longest
     common prefix with `parent` (None: with the prompt). `read` holds the absolute positions that are read, ascending,
-    `what` says what is read there, and `ids` are the vocabulary ids whose logits are returned, empty for other
+    `what` is the kind of output read there, and `ids` are the vocabulary ids whose logits are returned, empty for other
     readings. `groups` has the numbers of successive positions that are pooled together, empty for other readings.
     `keep` says that generation will go on from the end of the path, which is read.
     """
@@ -226,7 +226,7 @@ class ScorerRun(Protocol):
     """The cached paths of one question in the model that runs the reward's tokens."""
 
     async def evaluate(self, requests: Sequence[ReadRequest]) -> list[ReadResult]:
-        """Evaluate what is new of each path; results come in any order.
+        """Evaluate the new tokens of each path; results come in any order.
 
         Raises:
             RewardError: if a path does not fit the context.
@@ -234,7 +234,7 @@ class ScorerRun(Protocol):
         ...
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is cached for these nodes."""
+        """Free the cache of these nodes."""
         ...
 
     async def close(self) -> None:

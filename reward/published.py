@@ -14,7 +14,7 @@ from types import MappingProxyType
 from .specs import RewardSpec, VerifierSpec
 
 LLAMA_3_SYSTEM = "\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
-"""What the chat template of Llama 3.1 says in its system turn when it is given none."""
+"""Text of the system turn that the chat template of Llama 3.1 writes when it is given none."""
 
 MATH_INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 
@@ -168,7 +168,7 @@ def trl_spec(bos: str, separator: str) -> RewardSpec:
 def qwen_prm_spec() -> RewardSpec:
     """Return the format of Qwen2.5-Math-PRM (its model card; arXiv 2501.07301); conversion fills in the head's file.
 
-    Qwen2.5-Math-7B-PRM800K has the same one. Steps are what blank lines separate.
+    Qwen2.5-Math-7B-PRM800K has the same one. Steps are separated by blank lines.
     """
     return RewardSpec(
         name="qwen-math-prm",

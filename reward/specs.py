@@ -16,7 +16,7 @@ Index = Annotated[int, Field(ge=0)]
 
 
 class _Spec(BaseModel):
-    """What the kinds of specs share: no fields but the known ones, none of which changes, and errors of ramify."""
+    """Base of the kinds of specs: no fields but the known ones, none of which changes, and errors of ramify."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,7 +42,7 @@ def invalid_spec(error: ValidationError) -> RewardSpecError:
 
 
 class RewardSpec(_Spec):
-    """How a reward model reads a question and its steps, and how a score is read from it.
+    """Format in which a reward model reads a question and its steps, and the reading of a score from it.
 
     The model reads `prompt_template`, then `step_template` once a step; `first_step_template` replaces it for the
     first step (None: no difference). `inner_step_template`, for models that judge whole answers, replaces both for
@@ -50,9 +50,9 @@ class RewardSpec(_Spec):
 
     Templates are plain text with one placeholder; braces mean nothing else. Their special tokens are recognised,
     those in questions and steps never are. BOS, where a model expects it, is written out in `prompt_template`.
-    `joined` says what is tokenised as one text: "nothing" (each piece of a template and each step by itself),
-    "prompt" (the prompt as one, the pieces of steps by themselves) or "all" (everything between two special tokens).
-    Vocabularies that put a space before a text are always read as "all".
+    `joined` names the parts that are tokenised as one text: "nothing" (each piece of a template and each step by
+    itself), "prompt" (the prompt as one, the pieces of steps by themselves) or "all" (everything between two special
+    tokens). Vocabularies that put a space before a text are always read as "all".
 
     The last `tag` of `step_template`, one token of the vocabulary, marks the step's score: at the tag itself
     (`read_at="tag"`), or at the token before, which predicts it (`"before_tag"`).
@@ -67,7 +67,7 @@ class RewardSpec(_Spec):
     times it plus `offset`.
 
     `step_separator` cuts the text of a node into the steps that the model was trained on; None takes the steps as the
-    policy ends them. `aggregation` is how scores of several steps make one, as the model was trained. `context_limit`
+    policy ends them. `aggregation` makes one score of those of several steps, as the model was trained. `context_limit`
     is the longest path in tokens that it reads. `strip_steps` removes white space around each step, `newline` (None:
     unchanged) replaces line breaks within.
     """
@@ -138,7 +138,7 @@ NUMBER = "{number}"
 
 
 class VerifierSpec(_Spec):
-    """How a generative verifier is asked, and where its verdict stands.
+    """Prompt of a generative verifier, and the place of its verdict.
 
     The chat model gets `instruction`, with the question and the steps so far, as the user's message; its reply is
     begun with `opening`. Each step is written as `step_label`, with its number, and its text without a label of its
@@ -176,7 +176,7 @@ class ImplicitSpec(_Spec):
     """A reward that two language models hold between them, as `beta` times the logarithm of their ratio.
 
     The score is the sigmoid of the sum over the generated tokens. `reference` names the second model as `--model`
-    does. `preset` is how both are asked, None for what their files say.
+    does. `preset` is the prompt preset of both, None for those of their files.
     """
 
     name: Text

@@ -18,8 +18,8 @@ class ScriptedReward:
     """A reward that reads its scores from a script.
 
     `script` is a function of (question, step texts), or a mapping from a path's step texts, or from its last step's
-    text, to its score; white space around steps does not matter. `default` is the score of what the mapping lacks,
-    None makes that an error. `delay_s` is slept before each call is answered.
+    text, to its score; white space around steps does not matter. `default` is the score of paths that the mapping
+    lacks, None makes these an error. `delay_s` is slept before each call is answered.
     """
 
     parameters = 0

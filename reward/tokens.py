@@ -21,10 +21,10 @@ class Segment:
 
 
 class SegmentEncoder:
-    """Encodes sequences of segments with one vocabulary; this class is the only place that knows how.
+    """Encodes sequences of segments with one vocabulary; no other class tokenises them.
 
     A vocabulary that keeps text as it is (BPE) gets each segment on its own, so that a tag stays a token of its own
-    whatever stands beside it. SentencePiece vocabularies put a space before whatever is tokenised on its own. There
+    beside any text. SentencePiece vocabularies put a space before each text that is tokenised on its own. There
     the special tokens of the template are cut out first, and everything between two of them is tokenised as one plain
     text: as if the whole text had been tokenised at once, except that plain text cannot turn into special tokens.
     """
@@ -37,7 +37,7 @@ class SegmentEncoder:
 
     @property
     def adds_space(self) -> bool:
-        """Whether the vocabulary puts a space before text that is tokenised on its own."""
+        """True if the vocabulary puts a space before text that is tokenised on its own."""
         return self._adds_space
 
     def encode(self, segments: Iterable[Segment], *, joined: bool = False) -> list[int]:

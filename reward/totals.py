@@ -1,8 +1,8 @@
-"""Reward by the running totals in a path's text: what somebody has must follow from what they had before.
+"""Reward by the running totals in a path's text: each total must follow from the totals before.
 
 A step such as "Eva has 7+5=12 pens" states a total. The next total of the same owner and thing has to start from it,
-and a sum of two owners has to add what they have. Totals that the question states ("Eva has 7 pens") count too. What is
-not written like this says nothing.
+and a sum of two owners has to add what they have. Totals that the question states ("Eva has 7 pens") count too. Text
+of any other form has no effect.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _NO_THINGS = frozenset("more fewer less times".split())
 class Totals:
     """Totals at one place of a path.
 
-    `owned` is what each (owner, thing) has, `shared` the last sum of several owners as (thing, sum), None before one.
-    `contradicted` says whether any total so far does not follow.
+    `owned` is the total of each (owner, thing), `shared` the last sum of several owners as (thing, sum), None before
+    one. `contradicted` is true if any total so far does not follow.
     """
 
     owned: Mapping[tuple[str, str], Fraction] = field(default_factory=dict[tuple[str, str], Fraction])

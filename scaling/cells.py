@@ -135,7 +135,7 @@ class Measurements:
     """All complete cells, the rows of samples by (policy, sampling seed, problem), and those of quantized files.
 
     `quantized` is by (policy, problem). `left_out` are the labels of cells that lack some problems. `energy_sources`
-    says what measured the joules, and `currencies` what the money is.
+    names the counters of the joules, and `currencies` the currencies of the money.
     """
 
     config: ScalingConfig

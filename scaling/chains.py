@@ -41,7 +41,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Scores of chains: that of each last step (None: not scored), and what each narrower width costs.
+    """Scores of chains: that of each last step (None: not scored), and the cost of each narrower width.
 
     `tokens` are read, `seconds` are wall-clock time.
     """

@@ -38,7 +38,7 @@ class ScalingConfig:
     `threads` None means all processors. `prices` and `watts` are those of EngineConfig, for costs in money and joules.
 
     The problems are generated, or those of `file`: so many of them, in an order that `problem_seed` shuffles.
-    `policies` and `rewards` may be names of one's own, of which `sources` says what an engine takes. `together`
+    `policies` and `rewards` may be names of one's own, for which `sources` has the argument of an engine. `together`
     problems are searched at a time, None for as many as the width allows; seconds are kept if it is 1. `timings` is
     the number of problems on which the part "timing" samples each narrower width. `max_path_tokens` None is that of
     every run.
@@ -110,7 +110,7 @@ class ScalingConfig:
             raise UsageError(f"two models or rewards are called {repeated!r}", "give one of them another name")
 
     def source(self, name: str) -> str:
-        """Return what an engine takes for the name of a policy or a reward."""
+        """Return the argument of an engine for the name of a policy or a reward."""
         return dict(self.sources).get(name, name)
 
     @property

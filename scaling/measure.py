@@ -76,7 +76,7 @@ class Models:
         await self._stack.aclose()
 
     async def engine(self, policy: str, reward: str | None) -> Engine:
-        """Return an open engine; `policy` and `reward` are what it takes.
+        """Return an open engine; `policy` and `reward` are its arguments.
 
         Raises:
             RamifyError: if a model cannot be loaded.
@@ -140,7 +140,7 @@ async def _sample(
             if name != told
         ]
         clock.start()
-        # A weighted vote draws the same paths, and its reward hears what the policy tells as it writes.
+        # A weighted vote draws the same paths, and its reward gets the log probabilities from the policy's own decode.
         vote = MajorityVote(width=unit.width) if told is None else WeightedVote(width=unit.width)
         options = run_options(unit, config) | {"strategy": vote}
         widths = (*config.widths, config.noise_width)
@@ -180,7 +180,7 @@ def _is_own_head(reward: RewardName, policy: Path) -> bool:
 
 
 def scored_as_written(solution: Solution, engine: Engine, widths: Sequence[int]) -> dict[str, Any]:
-    """Return the scores of a weighted vote's samples, and what each width costs beside writing: mostly nothing."""
+    """Return the scores of a weighted vote's samples, and the cost of each width beside writing: mostly nothing."""
     assert solution.tree is not None and engine.reward is not None
     chains = chains_of(solution.tree)
     used = solution.usage.reward
@@ -220,7 +220,7 @@ async def sampled(
     gold = problem.answer or ""
     same = checker.same
     if problem.check == PYTHON_TESTS:
-        # Programs vote by what they return, as in a search.
+        # Programs vote by their returns, as in a search.
         behaviour = ProgramEquality(problem.question)
         for left, right in combinations({chain.answer for chain in chains if chain.answer is not None}, 2):
             behaviour.same(left, right)
@@ -284,7 +284,7 @@ def run_options(unit: Unit, config: ScalingConfig) -> dict[str, Any]:
 
 
 def reward_name(unit: Unit, config: ScalingConfig) -> str | None:
-    """Return what an engine takes for the reward of a search, with its noise."""
+    """Return the argument of an engine for the reward of a search, with its noise."""
     if not unit.rewards:
         return None
     reward = config.source(unit.rewards[0])
@@ -294,7 +294,7 @@ def reward_name(unit: Unit, config: ScalingConfig) -> str | None:
 async def open_engine(
     stack: AsyncExitStack, policy: str, reward: str | None, threads: int | None, metering: dict[str, Any]
 ) -> Engine:
-    """Open an engine and have it write a few tokens, so that no search pays for what only the first one costs.
+    """Open an engine and have it write a few tokens, so that no search pays the extra cost of the first one.
 
     Raises:
         RamifyError: if a model cannot be loaded.

@@ -81,7 +81,7 @@ def on_file(**settings: Any) -> Plan:
 
 
 def named_sources(texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """Return the names of models or rewards for reports, and what an engine takes for each that is not its name.
+    """Return the names of models or rewards for reports, and the argument of an engine where it is not the name.
 
     A text is NAME=SOURCE, or a source whose files are called by their names without folders.
     """

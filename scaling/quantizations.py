@@ -49,7 +49,7 @@ def files_of(name: str, more: Sequence[str] = ()) -> list[str]:
 
 
 def file_for(label: str, folder: Path, threads: int | None) -> str:
-    """Return what an engine takes for one of the names of `files_of`; a file that does not exist yet is made.
+    """Return the argument of an engine for one of the names of `files_of`; a file that does not exist yet is made.
 
     Raises:
         ModelLoadError: if it cannot be written.

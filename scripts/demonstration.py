@@ -27,7 +27,7 @@ EXAMPLE = ramify.Problem(
 )
 SEED = 7
 CHECKS = {"arithmetic:exact": "false equation", "totals": "false total"}
-"""Parts of the bundled reward that check a text, with what a low score of each means."""
+"""Parts of the bundled reward that check a text, with the meaning of a low score of each."""
 FAILED = 0.02
 """Score of a check that fails."""
 FRAME_S = 0.4
@@ -38,7 +38,7 @@ COLUMNS = 79
 
 @dataclass
 class Step:
-    """Equal steps below one parent: how many paths wrote them, the best score, and what became of them."""
+    """Equal steps below one parent: the number of their paths, the best score, and their end."""
 
     text: str
     paths: int = 0
@@ -87,7 +87,7 @@ class GrowingTree:
 
 
 def failed_check(parts: Mapping[str, float]) -> str:
-    """Return what the first failed check of a combined reward says, "" if none failed."""
+    """Return the words for the first failed check of a combined reward, "" if none failed."""
     return next((words for name, words in CHECKS.items() if parts.get(name, 1.0) <= FAILED), "")
 
 
@@ -126,7 +126,7 @@ def levels(events: list[Event]) -> list[list[Event]]:
 
 
 def verdict(answers: list[tuple[str, int]]) -> str:
-    """Return what the leading answers of a vote say about the example: right, wrong or undecided."""
+    """Return the verdict of a vote's leading answers on the example: right, wrong or undecided."""
     if not answers:
         return "no answer"
     if len(answers) > 1 and answers[0][1] == answers[1][1]:

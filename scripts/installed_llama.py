@@ -2,8 +2,8 @@
 """Copy an installed llama-cpp-python into another environment, so that it need not be compiled again.
 
 `python scripts/installed_llama.py REQUIREMENT SITE_PACKAGES` takes the one that this interpreter imports, if it has the
-required version and its library loads. It prints what it took; without one that fits it prints nothing. The package
-is one of Python files and shared libraries that any version of Python on the same machine can load.
+required version and its library loads. It prints the name of the copy; without one that fits it prints nothing. The
+package is one of Python files and shared libraries that any version of Python on the same machine can load.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes what docs/reference/ takes from the code; with --check only compares it.
+"""Writes the generated parts of docs/reference/; with --check only compares them.
 
 In options.md these are the rows of the declared settings. A row of another option, such as `--fallback`, stays as it
 is, and so do the order of the rows and the text around them; a setting without a row gets one at the end of its

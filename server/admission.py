@@ -56,7 +56,7 @@ class Admission:
 
     @property
     def closed(self) -> bool:
-        """Whether the server is ending."""
+        """True if the server is ending."""
         return self._closed
 
     @asynccontextmanager

@@ -75,7 +75,7 @@ def not_supported(param: str, message: str) -> ApiError:
 
 
 def api_error(error: Exception, param: str | None = None) -> ApiError:
-    """Return what a client is told of an error; of a bug it is told no more than that there was one."""
+    """Return the error of the API for an error of ramify; of a bug a client is told no more than that there was one."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, QuestionTooLong | RewardContextExceeded):

@@ -51,7 +51,7 @@ MOST_SCORED = 256
 
 
 class Service:
-    """The routes of a server and what they share: `engine`, `admission`, `runs` and `metrics`."""
+    """The routes of a server and their shared state: `engine`, `admission`, `runs` and `metrics`."""
 
     def __init__(self, engine: Engine, config: ServerConfig) -> None:
         self.engine = engine
@@ -172,7 +172,7 @@ class Service:
         )
 
     async def score(self, request: Request) -> Response:
-        """Score the steps of a path: each with what stands before it, as a search would."""
+        """Score the steps of a path: each with the steps before it, as a search would."""
         body = await _read(ScoreRequest, request)
         paths = _paths(body)
         if body.model is not None:

@@ -69,7 +69,7 @@ def _instructs(message: Message) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """A search for one request; `served` is its run, `problem` and `plan` what is searched and how."""
+    """A search for one request; `served` is its run, `plan` has the options of the search."""
 
     request: ChatRequest
     served: ServedRun
@@ -78,7 +78,7 @@ class Completion:
     caller: Caller
 
     async def search(self, engine: Engine, admission: Admission) -> Solution:
-        """Wait for a turn and search; the run's watchers are told what happens.
+        """Wait for a turn and search; the run's watchers get its events.
 
         Raises:
             RamifyError: if the search fails.
@@ -134,7 +134,7 @@ class Completion:
         return [first, *(Choice(steps=(text,), finish_reason="stop") for text in others)][:wanted]
 
     def block(self, solution: Solution) -> dict[str, Any]:
-        """Return what the API has no field for."""
+        """Return the values for which the API has no field."""
         vote: Vote | None = self.served.vote
         return {
             "run": self.served.id,
@@ -399,7 +399,7 @@ async def _cancel_without_client(receive: Receive, cancel: Callable[[], None]) -
 
 
 def _noted(served: ServedRun) -> dict[str, Any]:
-    """Return what the log line of a request says about its run."""
+    """Return the facts about a request's run for its log line."""
     solution = served.solution
     found: dict[str, Any] = {
         "run": served.id,

@@ -71,7 +71,7 @@ class ServerConfig:
     everyone is. `max_runs` searches run at a time, and `max_queued` requests wait for their turn; further ones are
     refused. `grace_s` is the time in seconds that running requests have after the server was told to end. `kept_runs`
     is the number of ended runs whose trees can be looked at, as far as `kept_bytes` of memory hold them; the last one
-    is kept in any case. `defaults` are search settings by key for what a request and its preset leave open.
+    is kept in any case. `defaults` are the search settings by key that a request and its preset leave open.
 
     Raises:
         UsageError: if a number is out of range.
@@ -98,7 +98,7 @@ class ServerConfig:
 
     @property
     def is_local(self) -> bool:
-        """Whether only programs of this machine reach the server."""
+        """True if only programs of this machine reach the server."""
         if self.host == "localhost":
             return True
         try:
@@ -108,7 +108,7 @@ class ServerConfig:
 
     @property
     def is_open(self) -> bool:
-        """Whether callers without a key are admitted."""
+        """True if callers without a key are admitted."""
         return not self.callers or any(each.digest is None for each in self.callers)
 
     def caller(self, key: str | None) -> Caller | None:

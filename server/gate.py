@@ -25,7 +25,7 @@ WITHOUT_KEY = ("/health", "/")
 """Paths that tell nothing of anybody's requests; they need no key."""
 CALLER = "ramify.caller"
 NOTES = "ramify.notes"
-"""Keys of the scope: the caller, and what its log line says beside the usual."""
+"""Keys of the scope: the caller, and the further values of its log line."""
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -112,7 +112,7 @@ class Gate:
         line = {
             "method": scope["method"],
             "path": scope["path"],
-            # 499 is what nginx writes for a client that went away before there was a response.
+            # nginx writes 499 for a client that went away before there was a response.
             "status": status or 499,
             "seconds": round(seconds, 4),
             "client": (scope.get("client") or ("",))[0],
@@ -148,7 +148,7 @@ def _too_large() -> ApiError:
 
 
 class RequestLine:
-    """What is logged of a request: a line for people by `str`, its values in `values`."""
+    """Log record of a request: a line for people by `str`, its values in `values`."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.values = values

@@ -47,7 +47,7 @@ class Message(Body):
 
 
 class BudgetLimits(Body):
-    """Limits of a search, as in `ramify.Budget`; what is left out is unlimited."""
+    """Limits of a search, as in `ramify.Budget`; a limit left out is not set."""
 
     generated_tokens: float | None = None
     total_tokens: float | None = None
@@ -59,7 +59,7 @@ class BudgetLimits(Body):
 
 
 class StreamOptions(Body):
-    """What a stream contains."""
+    """Optional contents of a stream."""
 
     include_usage: bool = False
     include_obfuscation: bool = False

@@ -1,4 +1,4 @@
-"""Runs of a server: those in progress, the last that have ended, and what their watchers are told."""
+"""Runs of a server: those in progress, the last that have ended, and the events for their watchers."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ OPERATOR_KEYS = {
     "tools", "max_tool_calls", "max_run_tool_calls", "tool_seconds", "answer_schema", "remember", "count_reused",
 }  # fmt: skip
 """Keys that are the operator's alone: tools run commands and import modules on the machine of the server, a schema may
-name a file there (requests have it as `response_format`), and the store holds what others have asked."""
+name a file there (requests have it as `response_format`), and the store holds the questions of others."""
 REQUEST_KEYS = {
     "reward", "strategy", "width", "tree_temperature", *(each.key for each in declared(Budget)),
     "temperature", "top_k", "top_p", "min_p", "seed", "max_step_tokens", "min_step_tokens", "max_path_tokens",
@@ -114,7 +114,7 @@ def read_preset(name: str, table: Any, place: str) -> Preset:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What a request gives itself: settings by key without limits, limits by field, options of the strategy."""
+    """Settings in a request: settings by key without limits, limits by field, options of the strategy."""
 
     values: dict[str, Any]
     limits: dict[str, Any]
@@ -187,7 +187,7 @@ def _asked(request: ChatRequest, headers: Mapping[str, str]) -> _Asked:
     budget, options = fields.pop("budget", None), fields.pop("strategy_options", None)
     values = read_settings(fields, "ramify", REQUEST_KEYS)
     if values.get("answer") == AnswerKind.PROGRAM:
-        # It runs what a model wrote on the machine of the server.
+        # It runs a model's code on the machine of the server.
         raise UsageError("ramify: the answer program is not for requests", "set it where the server is started")
     limits = {_LIMITS[key]: values.pop(key) for key in tuple(values) if key in _LIMITS}
     if budget is not None:

@@ -25,7 +25,7 @@ log = logging.getLogger("ramify.server")
 LAST_S = 5.0
 """Time after the grace in which stopped searches hand in their best answer."""
 STOP_AGAIN_S = 0.25
-"""Time between two calls to stop what still runs after the grace."""
+"""Time in seconds between two calls to stop the runs that go on after the grace."""
 BACKLOG = 1024
 
 
@@ -91,7 +91,7 @@ async def serve(
     """Serve until a signal comes or `end` is set, and return the signal, None for `end`.
 
     SIGTERM and SIGINT end the server: it takes no new requests, those in progress have the grace of the configuration,
-    and what has not ended by then is answered with its best so far. A second signal cancels what is left.
+    and a run that has not ended by then is answered with its best so far. A second signal cancels the rest.
 
     Raises:
         UsageError: if the socket cannot be used.

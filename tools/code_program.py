@@ -1,9 +1,9 @@
 """Program of a sandbox that runs one piece of code against tests, against examples, or on inputs.
 
-Its source is run as `python -c SOURCE` in the sandbox, never imported by what it starts; only the standard library is
-used. It reads the JSON object {task, mark, code, setup, text} from its input. `text` are the tests, or the question
-whose examples are taken. It writes the mark and the JSON of its reply; what the code itself prints is thrown away. A
-reply that is missing says that the code ended the process.
+Its source is run as `python -c SOURCE` in the sandbox, never imported by the code that it starts; only the standard
+library is used. It reads the JSON object {task, mark, code, setup, text} from its input. `text` are the tests, or the
+question whose examples are taken. It writes the mark and the JSON of its reply; output of the code itself is thrown
+away. A reply that is missing says that the code ended the process.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def out_of_time(*_: object) -> None:
 
 
 def source_of(code: str, setup: str) -> str:
-    """Return a program that defines what the code does: the code itself, or the setup with the code as its end."""
+    """Return the first that compiles: the code itself, or the setup with the code as its end; the code if none does."""
     flat = textwrap.dedent(code)
     opened = setup.rstrip() + "\n"
     for each in (code, flat, opened + code, opened + textwrap.indent(flat, "    ")):
@@ -106,7 +106,7 @@ def loaded(code: str, setup: str) -> dict[str, Any]:
 
 
 def timed(call: Callable[[], Any], seconds: float = CALL_S) -> Any:
-    """Return what a call returns, with a limit of processor time."""
+    """Return the result of a call under a limit of processor time."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         return call()
@@ -136,7 +136,7 @@ def examples_passed(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def examples(question: str) -> list[tuple[str, str | None]]:
-    """Return the examples in a question: expressions with the text of what they give, None for assertions."""
+    """Return the examples in a question: expressions with the text of their value, None for assertions."""
     text = _QUOTES.sub("", question) + "\n"
     found = list[tuple[str, str | None]]()
     for match in _PROMPT.finditer(text):
@@ -232,7 +232,7 @@ def evaluated(source: str, names: dict[str, Any]) -> Any:
 
 
 def alike(value: Any, told: Any) -> bool:
-    """Tell whether a value is what was told, floats up to rounding."""
+    """Return whether a value equals the told one, floats up to rounding."""
     if isinstance(value, float) and isinstance(told, int | float) and not isinstance(told, bool):
         return math.isclose(value, told, rel_tol=1e-6, abs_tol=1e-9)
     if isinstance(value, list | tuple) and isinstance(told, list | tuple):
@@ -242,7 +242,7 @@ def alike(value: Any, told: Any) -> bool:
 
 
 def behaviour(request: dict[str, Any]) -> dict[str, Any]:
-    """Return what the code's function gives on inputs that follow from the question; what a script prints."""
+    """Return the results of the code's function on inputs that follow from the question, or the output of a script."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):

@@ -53,7 +53,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A text that begins a call and holds none; `reason` is what the model is told."""
+    """A text that begins a call and holds none; `reason` is the text that the model is told."""
 
     reason: str
 
@@ -107,7 +107,7 @@ class CallReader:
 
     @property
     def fenced(self) -> bool:
-        """Whether a fenced block of Python is a call: python is the only tool."""
+        """True if a fenced block of Python is a call: python is the only tool."""
         return self.form is CallForm.CODE or self.names == frozenset({PYTHON})
 
     @property
@@ -150,7 +150,7 @@ class CallReader:
 
 
 def split_call(text: str) -> tuple[str, Calls]:
-    """Return what stands before the call that a text ends with, and the calls in whichever form they are.
+    """Return the text before the call that a text ends with, and the calls, in any form.
 
     For texts that are known to end with a call, where the form of the model is not; (text, None) if none is found.
     """
@@ -175,7 +175,7 @@ def _listed(value: object) -> list[object]:
 
 
 def _last_fence(text: str) -> str | None:
-    """Return what stands in the fence of JSON that a text ends with, None if it ends with none."""
+    """Return the content of the fence of JSON that a text ends with, None if it ends with none."""
     body, closed, rest = text.rpartition("```")
     before, opened, inner = body.rpartition("```")
     head = _FENCE_HEAD.match(inner)
@@ -293,7 +293,7 @@ def _json(text: str) -> object:
 
 
 def unknown_tool(name: str, names: Collection[str]) -> str:
-    """Return what a model is told that has called a tool which does not exist."""
+    """Return the text that tells a model that the tool it has called does not exist."""
     return f"error: there is no tool {name[:80]!r}; there are {', '.join(sorted(names))}"
 
 

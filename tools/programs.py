@@ -43,7 +43,7 @@ def python_tool() -> Tool:
 
 
 def told(outcome: Outcome) -> str:
-    """Return what a model reads of a program's end."""
+    """Return the text that a model reads of a program's end."""
     text = outcome.output.rstrip("\n")
     if outcome.flooded:
         return f"{text}\nerror: ended, because it printed without end"
@@ -113,10 +113,10 @@ async def run_examples(code: str, question: str) -> ExampleRun:
 
 
 async def run_inputs(code: str, question: str) -> Behaviour:
-    """Return what a program's function gives on the inputs of its question's examples and on generated ones.
+    """Return the results of a program's function on the inputs of its question's examples and on generated ones.
 
     The inputs follow from the question, and where it shows neither examples nor the function, from the function's
-    parameters. A script without functions gives what it prints.
+    parameters. A script without functions gives its output.
 
     Raises:
         UsageError: if there is no sandbox here.
@@ -172,7 +172,7 @@ def tests_pass(code: str, tests: str, setup: str = "") -> bool:
 
 
 def behaviour_of(code: str, question: str) -> Behaviour:
-    """Return what `run_inputs` returns, from any thread without an event loop's help; it takes a while.
+    """Return the result of `run_inputs`, from any thread without an event loop's help; it takes a while.
 
     Raises:
         UsageError: if there is no sandbox here.

@@ -51,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 
 class Wall(StrEnum):
-    """What keeps a sandbox apart from the system."""
+    """Means that separate a sandbox from the system."""
 
     NAMESPACES = auto()
     """Namespaces of Linux, entered by ramify itself: no network, no other processes, a file system that shows the
@@ -84,7 +84,7 @@ DEFAULT_LIMITS = SandboxLimits()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """End of a program: what it has written, errors among it, and its exit code; below 0 the signal that ended it.
+    """End of a program: its output, errors included, and its exit code; below 0 the signal that ended it.
 
     `flooded` says that it was ended because it wrote too much.
     """
@@ -95,7 +95,7 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether the program ended by itself and without an error."""
+        """True if the program ended by itself and without an error."""
         return self.code == 0 and not self.flooded
 
 

@@ -1,7 +1,8 @@
 """Launcher of a sandbox: limits this process, takes the system out of its sight, and starts the interpreter.
 
-Its source is run as `python -I -c SOURCE CONFIG`, never imported by what it starts; only the standard library is used.
-CONFIG is the JSON object {python, program, namespaces, folder, shown, cpu_s, memory, file, files, disk, processes}.
+Its source is run as `python -I -c SOURCE CONFIG`, never imported by the program that it starts; only the standard
+library is used. CONFIG is the JSON object {python, program, namespaces, folder, shown, cpu_s, memory, file, files,
+disk, processes}.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def main() -> NoReturn:
 
 
 def limit(config: dict[str, Any]) -> None:
-    """Set the limits of this process and of what it starts."""
+    """Set the limits of this process and of the processes that it starts."""
     wanted = {
         "RLIMIT_CPU": config["cpu_s"],
         "RLIMIT_AS": config["memory"],
@@ -80,7 +81,7 @@ def limit(config: dict[str, Any]) -> None:
 
 
 def enter(config: dict[str, Any]) -> None:
-    """Move this process into namespaces of its own, whose file system shows what the interpreter needs and no more."""
+    """Move this process into namespaces of its own, whose file system shows only files that the interpreter needs."""
     root, uid, gid = os.geteuid() == 0, os.getuid(), os.getgid()
     check(_libc().unshare(_NEW_NAMESPACES | (0 if root else _NEW_USER)), "unshare")
     if not root:

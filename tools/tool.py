@@ -35,8 +35,8 @@ class Tool:
     """A tool that a model may call.
 
     `parameters` is the JSON schema of an object, which the model is shown. `call` takes the arguments of a call, which
-    may be anything that JSON can hold, and returns the text that the model reads. `function` is what the tool was made
-    of, None for a tool that is no Python function; a tool is called as that is.
+    may be anything that JSON can hold, and returns the text that the model reads. `function` is the Python function
+    that the tool was made of, None for other tools; the tool is callable as the function is.
 
     Raises:
         UsageError: if the name, or that of a parameter, is none that models can write.
@@ -74,7 +74,7 @@ class Tool:
 
     @cached_property
     def schema(self) -> dict[str, Any]:
-        """What chat templates take as one of their `tools`."""
+        """The tool in the form that chat templates take in `tools`."""
         function = {
             "name": self.name,
             "description": self.description[:LONGEST_DESCRIPTION],
@@ -93,8 +93,8 @@ def tool(
     """Make a tool of a function, plain or async; use it as `@tool` or `@tool(name=..., description=...)`.
 
     The schema comes from the signature, whose annotations pydantic checks at each call. `name` None means the
-    function's, `description` None its docstring. A plain function runs in a thread, which cannot be ended: what has
-    to end in time should be async.
+    function's, `description` None its docstring. A plain function runs in a thread, which cannot be ended: a function
+    that has to end in time should be async.
 
     Raises:
         UsageError: if the signature cannot be a schema, or the name is none that models can write.
@@ -158,7 +158,7 @@ def written(value: object) -> str:
 
 
 async def in_thread(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Return what a function returns that runs in a thread of its own.
+    """Run a function in a thread of its own and return its result.
 
     A caller that is cancelled does not wait for it, and neither does the end of the program.
     """

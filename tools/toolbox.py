@@ -55,7 +55,7 @@ class Toolbox:
         check_names(tools)
 
     async def run(self, parent: int, calls: Sequence[Call]) -> list[str]:
-        """Return what the model reads of each call of a step below the node `parent`; calls of one step run at once."""
+        """Return the result of each call of a step below the node `parent`, as the model reads it; all run at once."""
         results = [""] * len(calls)
 
         async def one(place: int, call: Call) -> None:

@@ -1,4 +1,4 @@
-"""Data of runs as the viewer reads it: the JSON of solutions and trees, without what no reader sees."""
+"""Data of runs as the viewer reads it: the JSON of solutions and trees, without the fields that no page shows."""
 
 from __future__ import annotations
 
