@@ -78,7 +78,7 @@ class Dispatcher:
         self._emit = emit
 
     def foresee_input(self, policy: PolicySession) -> None:
-        """Reserve the policy's prompt, and from now on what it is expected to read for each step."""
+        """Reserve the policy's prompt, and from now on the input that is expected for each step."""
         self._meter.foresee_prompts(policy.prompt_tokens)
         self._builder.input_tokens = policy.input_tokens if isinstance(policy, ForeseesInput) else None
 
@@ -111,7 +111,7 @@ class Dispatcher:
         return [(each, self._builder.max_tokens(each)) for each in expansions for _ in range(each.children)]
 
     def _inputs(self, expansions: Sequence[Expansion]) -> list[int]:
-        """Return what the policy is expected to read for each of these children, empty if no limit counts that."""
+        """Return the expected input tokens of each of these children, empty if no limit counts them."""
         budget = self._meter.budget
         return self._builder.inputs(expansions) if budget.total_tokens or budget.flops else []
 

@@ -1,4 +1,4 @@
-"""Permissions to write steps, and what those that are open hold of a budget."""
+"""Permissions to write steps, and the share of a budget that open ones hold."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Grant:
     `tokens` is one allowance that all steps draw on, so that short steps leave more to long ones. 0 children: nothing
     can be afforded now. `limit` is the limit that left fewer tokens than the steps may need, None if none did.
 
-    `inputs` is what the policy is expected to read for each of the steps, empty if nothing.
+    `inputs` are the tokens that the policy is expected to read for each of the steps, empty for none.
 
     `children` and `tokens` count down as steps are settled; `written` and `written_tokens` are those of the remaining
-    steps that are in the usage already, and `input_tokens` is what is to be read for the others.
+    steps that are in the usage already, and `input_tokens` are those to be read for the others.
     """
 
     children: int
@@ -32,7 +32,7 @@ class Grant:
 
 @dataclass(slots=True)
 class StepInFlight:
-    """A step in flight, and what it has generated once it is written."""
+    """A step in flight; `generated_tokens` is set once it is written."""
 
     grant: Grant
     input_tokens: int
@@ -41,7 +41,7 @@ class StepInFlight:
 
 @dataclass(slots=True)
 class Held:
-    """What open grants hold, in whole units: steps and tokens to be written, steps and tokens to be scored."""
+    """Sum of the open grants, in whole units: steps and tokens to be written, steps and tokens to be scored."""
 
     nodes: int = 0
     tokens: int = 0
@@ -50,7 +50,7 @@ class Held:
     scored_tokens: int = 0
 
     def add(self, grant: Grant, sign: int) -> None:
-        """Hold what is outstanding of a grant, or give it back with `sign` -1."""
+        """Hold the rest of a grant, or give it back with `sign` -1."""
         bound = min(grant.tokens, grant.children * grant.max_step_tokens)
         self.nodes += sign * (grant.children - grant.written)
         self.tokens += sign * max(0, bound - grant.written_tokens)

@@ -24,7 +24,7 @@ from ..runtime.serve.rates import Rates
 from .meter import Meter
 
 PATH_TOKENS = 256
-"""Tokens of a path before one has finished: what answers to school problems take with chat models."""
+"""Tokens of a path before one has finished: the length of answers to school problems with chat models."""
 SHARE_OF_TIME = 0.85
 """Share of the time left that wider work is planned to take."""
 WEIGHTS_PER_S = 1.5e10
@@ -38,8 +38,8 @@ GREEDY_NOTE = (
 class Opening:
     """The first path of one run, and the width that comes after it.
 
-    `first` is what the strategy asked for at the question, None before it was asked. `begun` children of it have been
-    sent. `over` is true once the strategy decides by itself. `rates` returns what is known of the model's speed.
+    `first` is the strategy's expansion of the question, None before it was asked. `begun` children of it have been
+    sent. `over` is true once the strategy decides by itself. `rates` returns the known speed of the model.
     `any_text` tells that a text that has ended without a marked answer may answer all the same. `greedy` is true once
     the first path is decoded at temperature 0, from where it stands to its end. `fixed` tells that the strategy has no
     width of its own to narrow, so that all that it asked for follows the first path.
@@ -87,7 +87,7 @@ class Opening:
         )
 
     def next(self, ask: Callable[[], Ask], expect_paths: Callable[[int], None] | None) -> list[Expansion]:
-        """Return the next step of the first path, or what follows it; [] if the opening ended and nothing is left.
+        """Return the next step of the first path, or the expansions after it; [] if the opening ended and none is left.
 
         `ask` asks the strategy for its first decision, whose paths are told to `expect_paths`, None if nobody asks.
         """
@@ -106,7 +106,7 @@ class Opening:
         return [replace(each, temperature=0.0) if each.node in first else each for each in wishes]
 
     def start(self, ask: Ask) -> list[Expansion]:
-        """Take the strategy's first decision and return what of it is done now."""
+        """Take the strategy's first decision and return the part of it that is done now."""
         self.first = ask.expansions[0] if ask.expansions else None
         needless = self.fixed and not self._one_path_at_most()
         if needless or self.first is None or self.first.node != ROOT or self.first.children < 2:
@@ -115,7 +115,7 @@ class Opening:
         return self._another()
 
     def go_on(self) -> list[Expansion]:
-        """Return what comes next when the last step is there; [] if the opening ended with it and nothing is left.
+        """Return the next expansions when the last step is there; [] if the opening ended with it and none is left.
 
         Sets `over` where the width opens: at once if all of it will fit, else after the first answer.
         """
@@ -132,7 +132,7 @@ class Opening:
         return self.widen(self.width if self.fixed else 1 + self.affordable())
 
     def widen(self, width: int) -> list[Expansion]:
-        """End the opening with a width in all; return what is missing of the strategy's first decision."""
+        """End the opening with a width in all; return the missing part of the strategy's first decision."""
         assert self.first is not None
         self.over = True
         self.width = min(self.width, width)
@@ -181,7 +181,7 @@ class Opening:
             return False
         rates, tokens = self.rates(), self.meter.usage().policy.generated_tokens
         if tokens and not rates.now:
-            # A speed from earlier decides once; what this run has shown so far is too little to contradict it.
+            # A speed from earlier decides once; the tokens of this run are too few to contradict it.
             return False
         path_s = rates.seconds(1, prompt_tokens=self.meter.prompt_tokens, tokens=PATH_TOKENS)
         if path_s is None:

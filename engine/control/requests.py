@@ -35,8 +35,8 @@ class Dispatch:
 class RequestBuilder:
     """Builds the requests of one run. It reads the tree, and changes it only to add pending nodes.
 
-    `input_tokens` foresees what the policy reads for a step (see ForeseesInput), None if nothing but the prompt.
-    `calls_tools` says that steps may call tools; what rescues a path may not. `thoughts` are those of a policy that
+    `input_tokens` foresees the tokens that the policy reads for a step (see ForeseesInput), None if only the prompt.
+    `calls_tools` says that steps may call tools; the rescue of a path may not. `thoughts` are those of a policy that
     thinks, None for others.
     """
 
@@ -66,7 +66,7 @@ class RequestBuilder:
         return [self._input(each) for each in expansions]
 
     def _input(self, expansion: Expansion) -> int:
-        """Return the tokens that the policy reads for a child: what it is told, and a tool's result before it."""
+        """Return the number of input tokens of a child: its instruction, and a tool's result before it."""
         node = self.tree.node(expansion.node)
         result = len(node.tokens) if node.origin in TOLD and not self.tree.child_count(node.id) else 0
         if self.input_tokens is None:

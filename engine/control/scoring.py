@@ -86,7 +86,7 @@ class Scorer:
         return Scored(scores | thinking, too_long, parts)
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is kept for these nodes; nothing below them will be scored."""
+        """Free the state kept for these nodes; nothing below them will be scored."""
         await self._session.release(nodes)
 
     async def close(self) -> None:
@@ -205,7 +205,7 @@ class DistinctSession:
         return self._parts.get(_key(step), {})
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is kept for these nodes, unless other nodes with the same path need it."""
+        """Free the state kept for these nodes, unless other nodes with the same path need it."""
         freed = list(self._remove(nodes))
         if freed:
             await self._inner.release(freed)

@@ -15,7 +15,7 @@ class Steering:
     """Decisions of a person about one tree.
 
     `pruned_when_written` are nodes in flight that are pruned as soon as they are written. `pinned` is the finished
-    node whose answer is the result whatever the vote says, None to leave it to the vote.
+    node whose answer is the result in place of the vote's, None to leave it to the vote.
     """
 
     tree: SearchTree
@@ -37,7 +37,7 @@ class Steering:
         self._expansions.append(Expansion(node_id, children))
 
     def take_expansions(self) -> tuple[Expansion, ...]:
-        """Return what was asked for and is possible still, once."""
+        """Return, once, the expansions asked for that are still possible."""
         asked, self._expansions = self._expansions, []
         return tuple(each for each in asked if self.tree.node(each.node).state is NodeState.OPEN)
 

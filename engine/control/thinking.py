@@ -1,4 +1,4 @@
-"""Thoughts of one run at work: steps that wait for their probes, and what is put into paths to end thoughts."""
+"""Thoughts of one run at work: steps that wait for their probes, and texts put into paths to end thoughts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .thoughts import PROBE_TOKENS, Probe, Thoughts, probe_id
 
 @dataclass(slots=True)
 class Thinking:
-    """Carries out what `thoughts` decide about the paths of one run.
+    """Carries out the decisions of `thoughts` about the paths of one run.
 
     Texts that were asked for whole are added to `continued`. `emit` takes events.
     """
@@ -57,7 +57,7 @@ class Thinking:
         return self.thoughts.probed(node_id, result)
 
     def told_after(self, node: Node) -> Node | None:
-        """Put into the path what ends the thought of a written step or keeps it going; None where nothing does."""
+        """Put in the text that ends a written step's thought or keeps it going; return its node, None for none."""
         text = self.thoughts.text_after(node)
         if text is None:
             return None

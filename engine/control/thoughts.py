@@ -1,4 +1,4 @@
-"""Thoughts of one run's paths: their steps, their limit, what keeps them going, and early ends by probes."""
+"""Thoughts of one run's paths: their steps, their limit, their continuation, and early ends by probes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Thoughts:
     _probe_tokens: int = 0
 
     def prepare(self, session: PolicySession, context_tokens: int | None) -> None:
-        """Take the tokens of the texts that are put into paths, and what the context leaves to them."""
+        """Take the tokens of the texts that are put into paths, and the room that the context leaves to them."""
         if context_tokens is not None:
             self.room = max(1, context_tokens - session.prompt_tokens)
         if isinstance(session, EndsThoughts):
@@ -77,7 +77,7 @@ class Thoughts:
             }
 
     def end_of(self, node_id: int) -> str:
-        """Return what closes the thought that a path ends in."""
+        """Return the text that closes the thought in which a path ends."""
         return self.marks.end_after(self.tree.path_text(node_id))
 
     # Requests
@@ -164,12 +164,12 @@ class Thoughts:
         return held
 
     def note(self, result: StepResult) -> None:
-        """Note what a written step says of its thought."""
+        """Note a written step whose thought was kept open."""
         if result.kept_open:
             self.kept_open.add(result.child)
 
     def text_after(self, node: Node) -> str | None:
-        """Return what is put into the path after a written step, None for nothing."""
+        """Return the text put into the path after a written step, None for none."""
         if node.origin in (Origin.CRITIQUE, Origin.RESCUE, Origin.FORCED) or node.finish_reason not in _WRITTEN:
             return None
         if node.id in self.kept_open:
@@ -222,7 +222,7 @@ class Thoughts:
         return self.tree.node(node_id).state is NodeState.OPEN and self.marks.is_thinking(text)
 
     def report(self) -> dict[str, Any] | None:
-        """Return what is known of the run's thoughts as plain JSON types, None if nothing was asked of them.
+        """Return the figures of the run's thoughts in plain JSON types, None if no setting concerns thoughts.
 
         `saved_tokens` compares thoughts that probes ended with those that the model ended in the run, or with the limit
         where it ended none; None if neither is known.

@@ -19,7 +19,7 @@ class ToolRequest:
     """Calls to be run, whose results the node `node` takes.
 
     `below` is the node that the calling step stands below, and `said` are the calling step's own tokens. `refused` is
-    what the model is told instead of a result, "" if the calls are to be run.
+    the text that the model is told instead of a result, "" if the calls are to be run.
     """
 
     node: int
@@ -34,7 +34,7 @@ class ToolCalls:
     """Finds the calls in the steps of one run. It reads the tree.
 
     `reader` reads calls in the policy's form. A path may have `most_per_path` steps with calls; one more is refused,
-    and what comes after that is ordinary text.
+    and later calls are ordinary text.
 
     After a result a text that was asked for to its end goes on at once: it is added to `continued`. `running` are the
     nodes whose tools are at work.

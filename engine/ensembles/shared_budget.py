@@ -61,7 +61,7 @@ async def solve_set(
 
 
 class _Spender:
-    """Owns the solutions and what they have cost so far."""
+    """Owns the solutions and their cost so far."""
 
     def __init__(self, engine: Engine, problems: Sequence[Problem], *, weighted: bool, options: dict[str, Any]) -> None:
         self._engine = engine

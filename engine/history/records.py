@@ -78,7 +78,7 @@ class _Body(BaseModel):
 
 
 def summarize(run_id: str, created: datetime, solution: Solution) -> RunSummary:
-    """Return what a list shows of a solution."""
+    """Return the summary of a solution for a list."""
     names = [str(name) for role in ("policy", "reward") if (name := solution.model.get(role)) is not None]
     return RunSummary(
         id=run_id,

@@ -78,7 +78,7 @@ class RunStore:
         self._now = now
 
     def save(self, solution: Solution, options: Mapping[str, Any]) -> str:
-        """Save a run and return its id; `options`, in plain JSON types, are what it was started with.
+        """Save a run and return its id; `options` are those that it was started with, in plain JSON types.
 
         The file appears whole or not at all, and only its owner can read it.
 
@@ -102,7 +102,7 @@ class RunStore:
     def list(self, query: str = "", limit: int | None = None) -> list[RunSummary]:
         """Return runs, newest first; a file that cannot be read is logged and left out (see `scan`).
 
-        `query` keeps those in which all its words occur, in whatever case: in id, question, answer, strategy, model
+        `query` keeps those in which all its words occur, in any case: in id, question, answer, strategy, model
         or stop reason. `limit` None means all.
 
         Raises:

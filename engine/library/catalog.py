@@ -37,7 +37,7 @@ _BUNDLED_FILE = re.compile(r"(?P<name>.+)\.(?P<quantization>[^.]+)\.gguf")
 class ModelRef:
     """A model file that a name was resolved to.
 
-    `name` is what results call it; `bundled` tells whether it comes with ramify.
+    `name` is its name in results; `bundled` tells whether it comes with ramify.
     """
 
     name: str
@@ -105,7 +105,7 @@ def resolve_model(name: str | Path) -> ModelRef:
 
 
 def list_bundled() -> list[CatalogEntry]:
-    """Return the bundled models in name order, with what their cards say."""
+    """Return the bundled models in name order, with the facts of their cards."""
     folder = _bundled_folder()
     found: dict[str, dict[str, Path]] = {}
     for path in _gguf_files(folder):

@@ -120,7 +120,7 @@ class _Pull:
         return Pulled(self._record.name, targets[0], self._record.source, bool(missing))
 
     def _refuse_others(self, targets: list[Path]) -> None:
-        """Refuse to replace what did not come from the same place."""
+        """Refuse to replace a file that did not come from the same place."""
         taken = next((path for path in targets if path.exists()), None)
         earlier = read_record(self._folder, self._record.name)
         same = earlier is not None and earlier.repo == self._record.repo and earlier.files[0].file == self._first.file
@@ -147,7 +147,7 @@ class _Pull:
         Download(self._client, self._ref, self._record.commit, remote, partial).run(self._watcher.advance)
 
     def _check_content(self, partials: dict[int, Path], targets: list[Path]) -> None:
-        """Check that what came is a model; only a split model's first part has a whole header."""
+        """Check that the downloaded files are models; only a split model's first part has a whole header."""
         for i, path in partials.items():
             with path.open("rb") as stream:
                 sound = stream.read(len(MAGIC)) == MAGIC

@@ -102,7 +102,7 @@ def quantization_named(text: str) -> str:
 def plan_quantization(
     model: str, out_or_kind: str, *, kind: str | None = None, force: bool = False, allow_requantize: bool = False
 ) -> QuantizePlan:
-    """Return what quantizing `model` to a type, or to a file whose name has the type, means.
+    """Return the plan to quantize `model` to a type, or to a file whose name has the type.
 
     `kind` is the type if the file's name does not have it. With a type alone, the result lies beside the input, or in
     the user's model folder if the input is a name.

@@ -26,7 +26,7 @@ class EnergyCounter(Protocol):
 
     @property
     def source(self) -> str:
-        """Name of what measures it."""
+        """Name of the counter."""
         ...
 
     def read(self) -> dict[str, float]:
@@ -95,8 +95,9 @@ def _number(file: Path) -> int:
 class NvmlCounter:
     """Energy of NVIDIA GPUs from NVML's counter, which counts millijoules since the driver was loaded.
 
-    `nvml` is the module `pynvml` (package nvidia-ml-py) or what stands in for it. `visible` are the GPUs that count, by
-    number or UUID as in CUDA_VISIBLE_DEVICES; None means all. The whole energy of each of them counts, whoever uses it.
+    `nvml` is the module `pynvml` (package nvidia-ml-py) or a stand-in. `visible` are the GPUs that count, by
+    number or UUID as in CUDA_VISIBLE_DEVICES; None means all. The whole energy of each of them counts, that of other
+    programs included.
 
     Raises:
         OSError: if there is no driver, no GPU, or one without a counter (before Volta).

@@ -89,12 +89,12 @@ class Account:
 
 
 class MachineMeter:
-    """Reads a counter of energy when a run starts or ends, and divides what came in between among the open runs.
+    """Reads a counter of energy when a run starts or ends, and divides the energy between two readings among open runs.
 
-    What is shared out is the energy of the machine while runs were open: of processor packages the part that the
+    The energy divided is that of the machine while runs were open: of processor packages the part that the
     processor time of this process and its workers has in that of all processes, of GPUs and estimates all of it. Runs
     share it by the work of their models since the last reading, in equal parts if there was none: a batch of many
-    runs takes the processor for all of them at once, in proportion to what it evaluates for each. `counter` None
+    runs takes the processor for all of them at once, in proportion to the work for each. `counter` None
     divides the time alone.
     """
 
@@ -115,11 +115,11 @@ class MachineMeter:
 
     @property
     def source(self) -> str | None:
-        """What measures the energy, None if nothing does."""
+        """Name of the counter that measures the energy, None without one."""
         return None if self._counter is None else self._counter.source
 
     def open(self, work: Callable[[], float]) -> Account:
-        """Open the account of a run that starts; `work` returns what its models have worked so far, in any unit."""
+        """Open the account of a run that starts; `work` returns the work of its models so far, in any unit."""
         self._settle()
         account = Account(
             joules=None if self._counter is None else 0.0, source=self.source, _work=work, _worked=work(), _meter=self
@@ -138,7 +138,7 @@ class MachineMeter:
             self._settle()
 
     def _settle(self) -> None:
-        """Read the counters, and divide what has come since the last reading among the open runs."""
+        """Read the counters, and divide the energy and time since the last reading among the open runs."""
         now_s = self._clock()
         passed_s, self._read_s = now_s - self._read_s, now_s
         joules = self._joules()

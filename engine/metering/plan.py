@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from ramify.prices import Charge, Prices
 
 Place = Literal["processor", "gpu", "server"]
-"""Where models run: on the processor, on GPUs of this machine, or elsewhere."""
+"""Place of a model: the processor, GPUs of this machine, or a server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metering:
-    """What meters the runs of one engine; `prices` None for none."""
+    """Meter and prices of the runs of one engine; `prices` None for none."""
 
     machine: MachineMeter
     prices: Prices | None
 
     @classmethod
     def of(cls, config: EngineConfig, place: Place, prices: Prices | None) -> Metering:
-        """Return what meters models that run at `place`; of models elsewhere only an estimate of energy is known."""
+        """Return the metering of models at `place`; on a server only an estimate of energy is known."""
         if place == "server" and config.watts is None:
             machine = time_meter()
         else:
@@ -47,7 +47,7 @@ class Metering:
         """Check that the limits of energy and cost can be held for a policy of this name.
 
         Raises:
-            UsageError: if the energy cannot be measured, or the prices leave out what they should count.
+            UsageError: if the energy cannot be measured, or there are no prices for the limited cost.
         """
         source = self.machine.source
         if budget.joules is not None and source is None:

@@ -1,4 +1,4 @@
-"""Number of problems that run at a time on one engine: the one asked for, or what the measured speed allows."""
+"""Number of problems that run at a time on one engine: the one asked for, or the one that the measured speed allows."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ LOOK_S = 0.25
 
 
 def problems_at_a_time(rates: Rates, seconds: float, *, most: int = USUAL, path_tokens: int = PATH_TOKENS) -> int:
-    """Return how many problems may share one worker so that the first path of each ends in good time.
+    """Return the number of problems that may share one worker so that the first path of each ends in good time.
 
-    `seconds` is what each of them has. One at a time where the speed of now is not known yet.
+    `seconds` is the time limit of each. One at a time while the present speed is not known.
     """
     if not rates.now:
         return 1
@@ -74,7 +74,7 @@ class ParallelLimit:
 
     @property
     def present(self) -> int:
-        """How many problems may run now."""
+        """Number of problems that may run now."""
         return self._bound if self._allowed is None else max(1, min(self._bound, self._allowed()))
 
     def note(self, solution: Solution) -> None:

@@ -28,7 +28,7 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 
 
 class Cost(BaseModel):
-    """What a strategy cost on the problems of a calibration: the mean, and what nine of ten stayed within."""
+    """Cost of a strategy on the problems of a calibration: the mean, and the 90th percentile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,7 +39,7 @@ class Cost(BaseModel):
 class Point(BaseModel):
     """One strategy as measured. `strategy` is its configuration; costs are for one problem, reward model included.
 
-    `energy_source` and `currency` say what joules and cost are, None where there are none.
+    `energy_source` names the counter of the joules and `currency` that of the cost, None where there are none.
 
     `fitted` is the accuracy after isotonic regression over the widths of one strategy: more compute of the same kind
     is taken not to hurt, which evens out the luck of single measurements. `outcomes` has a character for each problem,
@@ -74,7 +74,7 @@ class Point(BaseModel):
 
 
 class Profile(BaseModel):
-    """All points of one policy and reward model. `problems` says what they were measured on.
+    """All points of one policy and reward model. `problems` names the problems that they were measured on.
 
     `difficulty` is that of each problem after `probe_paths` paths (see `ramify.search.strategies.auto.difficulty`), in
     the order of the outcomes; empty if it was not measured.

@@ -27,7 +27,7 @@ from .profile import Profile
 CONFIDENCE = 0.9
 """Chance, over the choice of the calibration problems, that a certified threshold keeps its risk."""
 STARTS = (16, 12, 8, 5)
-"""Where the sequences of thresholds begin, in bits of doubt: at b the posterior is at least 1 - 2^-b.
+"""First thresholds of the sequences, in bits of doubt: at b the posterior is at least 1 - 2^-b.
 
 Below a strict threshold there may be too few problems to certify anything, and a sequence ends at its first failure, so
 there are several. They are fixed, and do not depend on the calibration problems.
@@ -49,7 +49,7 @@ class RiskRule:
     calibration: str
 
     def judge(self, solution: Solution) -> Solution:
-        """Return the solution with what the rule says of it, and without its answer if that is not sure.
+        """Return the solution with the rule's verdict, and without its answer if that is not sure.
 
         A run that did not come to its own end is not sure: those of the calibration did.
         """

@@ -45,8 +45,8 @@ def choose_strategy(
 ) -> Strategy:
     """Return the strategy of a run.
 
-    `wanted` is a strategy or a name; None means the default strategy, and AUTO what `profile` finds best within the
-    budget. `options` are those of a strategy by name and of the default one; None leaves them at their defaults.
+    `wanted` is a strategy or a name; None means the default strategy, and AUTO the one that `profile` finds best within
+    the budget. `options` are those of a strategy by name and of the default one; None leaves them at their defaults.
     `remedy` is the advice of the error where a reward model is missing. `width` is the number of paths of a strategy by
     name for which `options` give none and that has WIDEST by default; None leaves it at that. `temperature` is that of
     REBASE where none was given; None leaves it open.

@@ -1,4 +1,4 @@
-"""Rewards of programs: the share of the question's examples that a path's code passes, and what its tools say."""
+"""Rewards of programs: the share of the question's examples that a path's code passes, and the results of its tools."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ExamplesReward:
     """Scores a path by its code, run in the sandbox: the share of the examples in the question that pass.
 
     Without examples, code that runs has NOTHING_KNOWN and other code 0. See `ramify.tools.programs.run_examples` for
-    what counts as an example.
+    the forms of examples.
     """
 
     parameters = 0

@@ -102,7 +102,7 @@ class ConfidenceSession:
         return checked_scores(self._name, steps, values)
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is cached for these nodes."""
+        """Free the cache of these nodes."""
         await self._paths.release(nodes)
 
     async def close(self) -> None:
@@ -173,7 +173,7 @@ class LogRatioSession:
         return checked_scores(self._name, steps, [sigmoid(self._beta * ratio) for ratio in ratios])
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is cached for these nodes."""
+        """Free the cache of these nodes."""
         await self._model.release(nodes)
         await self._reference.release(nodes)
 

@@ -23,7 +23,7 @@ class EndpointReward(Protocol):
         ...
 
     async def ask(self, question: str, steps: Sequence[ScoredStep], /) -> tuple[Sequence[float], ScoreUsage]:
-        """Return the scores of some paths, in order, and what they cost.
+        """Return the scores of some paths, in order, and their usage.
 
         Raises:
             RewardError: if the endpoint fails.

@@ -74,7 +74,7 @@ class HeadSession(ABC):
         return checked_scores(self._name, steps, self._head.chances(rows)) if steps else []
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is cached for these nodes."""
+        """Free the cache of these nodes."""
         for node in nodes:
             self._sums.pop(node, None)
         await self._free(nodes)
@@ -94,15 +94,15 @@ class HeadSession(ABC):
 
     @abstractmethod
     async def _free(self, nodes: Sequence[int] | None) -> None:
-        """Free what the judge holds for these nodes, None for all."""
+        """Free the judge's cache of these nodes, None for all."""
 
 
 class LikelihoodHeadReward:
     """Chance that a path is right so far, by a likelihood head on a judge's log probabilities.
 
-    It reads what "mean-logprob" of the judge reads, and costs as much. `split` cuts the text of a node into steps, None
-    takes each node as one step. With `ends`, the tokens that end a text, the judge is the policy itself: what the
-    policy told as it wrote is then not read again.
+    It reads the same log probabilities as "mean-logprob" of the judge, at the same cost. `split` cuts the text of a
+    node into steps, None takes each node as one step. With `ends`, the tokens that end a text, the judge is the policy
+    itself: log probabilities that the policy told as it wrote are then not read again.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class LikelihoodHeadSession(HeadSession):
         return self._take(step.node, texts, tokens, first, path.logprobs[first:], drawn[first:], before)
 
     def _told_features(self, step: ScoredStep) -> Row | None:
-        """Return the features by what the policy told of the path's last node, None if it did not."""
+        """Return the features from the policy's log probabilities of the path's last node, None without these."""
         told = None if self._told is None else self._told.get(step.node)
         known = ((), None) if step.parent is None else self._sums.get(step.parent)
         own = list(step.tokens[-1]) if step.tokens else list[int]()
@@ -273,7 +273,7 @@ class StatesHeadSession(HeadSession):
         return rows
 
     def _request(self, step: ScoredStep, path: tuple[int, ...]) -> tuple[ReadRequest, list[str], PathFeatures | None]:
-        """Return what is read of a path, the steps that its groups of positions are, and the sums before them."""
+        """Return the request for a path, the steps that its groups of positions stand for, and the sums before them."""
         known = None if step.parent is None else self._sums.get(step.parent)
         texts, first, before = step.path, len(self._prompt), None
         if known is not None and path[: len(known[0])] == known[0] and len(path) > len(known[0]):

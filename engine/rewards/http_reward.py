@@ -57,7 +57,7 @@ def is_http(name: str) -> bool:
 def parse_score_address(text: str) -> ScoreAddress:
     """Return the address in `http:URL`, `http:URL#MODEL`, or a URL alone.
 
-    The end of the URL says what it is: /pooling, /reranking or /rerank; all others are servers of ramify.
+    The end of the URL names the interface: /pooling, /reranking or /rerank; all others are servers of ramify.
 
     Raises:
         UsageError: if it is no such address, or holds a password or parameters.
@@ -116,7 +116,7 @@ class HttpReward:
         return EndpointSession(self, question, per_request=PATHS_PER_REQUEST)
 
     async def ask(self, question: str, steps: Sequence[ScoredStep]) -> tuple[list[float], ScoreUsage]:
-        """Return the scores of some paths, in order, and what they cost.
+        """Return the scores of some paths, in order, and their usage.
 
         Raises:
             RewardError: if the server cannot be reached, refuses, or gives no such scores.

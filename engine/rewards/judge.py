@@ -22,7 +22,7 @@ PAUSE_S = 0.5
 
 CONNECT_S = 10.0
 SILENCE_S = 120.0
-"""How long the endpoint may take to take a connection, and to answer."""
+"""Longest time in seconds for the endpoint to take a connection, and to answer."""
 
 INSTRUCTION = (
     "You grade the reasoning of a solution in progress. Read the problem and the steps so far, check each step, and "
@@ -35,7 +35,7 @@ _SCORE = re.compile(r"score\s*[:=]?\s*\**\s*(\d+(?:\.\d+)?)\s*(?:/\s*(\d+))?", r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeAddress:
-    """Where a judge is: the endpoint's base address, such as http://localhost:8000/v1, and the model's name there."""
+    """Address of a judge: the endpoint's base address, such as http://localhost:8000/v1, and the model's name there."""
 
     url: str
     model: str
@@ -83,7 +83,7 @@ class JudgeReward:
         return EndpointSession(self, question, per_request=1)
 
     async def ask(self, question: str, steps: Sequence[ScoredStep]) -> tuple[list[float], ScoreUsage]:
-        """Return the score of one path, and what it cost.
+        """Return the score of one path, and its usage.
 
         Raises:
             RewardError: if the endpoint cannot be reached, refuses, or does not grade.

@@ -154,7 +154,7 @@ class LikelihoodSession:
         self.usage += ScoreUsage.of(result)
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is cached for these nodes."""
+        """Free the cache of these nodes."""
         for node in nodes:
             self._known.pop(node, None)
         self._tree.release(nodes)

@@ -67,9 +67,9 @@ class FileUse:
 
 
 class RewardLoader:
-    """Loads rewards; files go through `load_model`, what must be closed later goes onto `stack`.
+    """Loads rewards; files go through `load_model`, resources that must be closed later go onto `stack`.
 
-    `spec` is the format that the caller asks for: a built-in name or a file, None for what the model says.
+    `spec` is the format that the caller asks for: a built-in name or a file, None for that of the model.
     """
 
     def __init__(self, load_model: LoadModel, stack: AsyncExitStack, spec: str | None) -> None:
@@ -149,7 +149,7 @@ class RewardLoader:
             raise ModelLoadError(str(error)) from error
 
     def ahead(self, found: RewardName, policy_path: Path | None) -> FileUse | None:
-        """Return the file that a reward will load and what for, as far as it is known before the policy is loaded.
+        """Return the file that a reward will load and its use, as far as it is known before the policy is loaded.
 
         `policy_path` is the policy's file, None if it has none. None also where the reward may be read in the policy.
         Of a combination it is the first part's that has one.
@@ -279,19 +279,19 @@ def _confidence(kind: ConfidenceName, policy: PolicyModel | None, name: str) -> 
 
 
 def reader(loaded: LoadedModel, preset: str | None) -> LikelihoodModel:
-    """Return a loaded model as a reader of paths, with the prompt of `preset`, None for what suits its file."""
+    """Return a loaded model as a reader of paths, with the prompt of `preset`, None for the one that suits its file."""
     return LikelihoodModel(loaded, judge_prompt(loaded, preset))
 
 
 def judge_prompt(loaded: LoadedModel, preset: str | None) -> PromptFormat:
-    """Return the prompt with which a loaded model reads questions; `preset` None takes what suits its file."""
+    """Return the prompt with which a loaded model reads questions; `preset` None takes the one that suits its file."""
     return choose_prompt_format(
         loaded.info.metadata, loaded.tokenizer, chat_template=loaded.info.chat_template, preset=preset
     )
 
 
 def _use(path: Path, spec: AnySpec | None) -> FileUse:
-    """Return what a reward model's file is loaded for."""
+    """Return a reward model's file with the outputs that it is loaded for."""
     if not isinstance(spec, RewardSpec):
         return FileUse(path)
     return FileUse(path, states=spec.head_file is not None, rank=spec.head == "rank")

@@ -103,7 +103,7 @@ class RewardName:
 
 
 def read_reward_name(source: str | Path) -> RewardName:
-    """Return what a name or path means.
+    """Return the reward that a name or path stands for.
 
     That is one of CHECKS, EXAMPLES or TOOL, one of CONFIDENCES, also with `:MODEL` for another
     language model's, `head:JUDGE` for a bundled likelihood head, `head:FILE` or `head:FILE@MODEL` for one of the
@@ -133,9 +133,9 @@ def read_reward_name(source: str | Path) -> RewardName:
 
 
 def check_reward(source: str | Path, spec: str | None = None) -> RewardName:
-    """Return what a name means, after a check of all that can be known before a model is loaded.
+    """Return the reward that a name stands for, after all checks that need no loaded model.
 
-    `spec` is the format that is asked for, None for what the file says.
+    `spec` is the format that is asked for, None for that of the file.
 
     Raises:
         ModelLoadError: if there is no such file, or it is no reward model; the message says how it can be used.
@@ -177,7 +177,7 @@ def reads_no_policy(kind: str) -> UsageError:
 
 
 def _plain_name(source: str | Path) -> RewardName:
-    # A Path means a file, whatever models have its name.
+    # A Path means a file, even if a model has its name.
     text = source if isinstance(source, str) else str(user_path(source).absolute())
     if isinstance(source, str):
         if source in CHECKS:
@@ -259,7 +259,7 @@ def _split_judge(text: str) -> tuple[str, str, str]:
 
 
 def _nearest(text: str) -> str | None:
-    """Return the name of a reward that a wrong one may stand for, None for what is the path of a file."""
+    """Return the name of a reward that a wrong one may stand for, None for the path of a file."""
     kind, colon, rest = text.partition(":")
     words = [
         *CONFIDENCES,

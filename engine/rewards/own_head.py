@@ -1,4 +1,4 @@
-"""Reward head in the policy's own file, read in the policy's own tree: no second pass over what the policy has written.
+"""Reward head in the policy's own file, read in the policy's own tree: no second pass over the policy's text.
 
 The state that the head reads is the one that the policy computes anyway when it goes on. Only the last token of a step
 is evaluated for the score, and kept for the steps below; after the last step of a path the tag takes the place of the
@@ -146,7 +146,7 @@ class OwnHeadSession:
         return [self._value(step, result) for step, result in zip(steps, results, strict=True)]
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is kept beside the policy's own nodes, which the policy frees."""
+        """Free the nodes kept beside the policy's own nodes; the policy frees its own."""
         self._tree.release([self._beside.pop(node) for node in nodes if node in self._beside])
 
     async def close(self) -> None:

@@ -33,7 +33,7 @@ class LlamaScorerRun:
         self._tree = tree
 
     async def evaluate(self, requests: Sequence[ReadRequest]) -> list[ReadResult]:
-        """Evaluate what is new of each path; results are in the order of the requests.
+        """Evaluate the new tokens of each path; results are in the order of the requests.
 
         Raises:
             RewardError: if a path does not fit the context.
@@ -45,7 +45,7 @@ class LlamaScorerRun:
         return results
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is cached for these nodes."""
+        """Free the cache of these nodes."""
         self._tree.release(nodes)
 
     async def close(self) -> None:

@@ -39,7 +39,7 @@ _OWN_LABEL = re.compile(r"^\s*Step \d+:\s*")
 class VerifierReward:
     """A model that writes a verification of the steps so far and then says yes or no.
 
-    Every path is a prompt of its own, which has only what stands before the first step in common with others, so this
+    Every path is a prompt of its own, which has only the text before the first step in common with others, so this
     costs by far more than a model that reads.
     Chains run in the background: while the policy writes, they get a share of the steps only.
     Code that a chain writes is text: nothing is ever executed.

@@ -42,7 +42,7 @@ _LEAST_COMPRESSED = 48
 """Shorter values are kept as they are: compression would not make them shorter."""
 _RAW, _DEFLATED = b"\x00", b"\x01"
 _FAILURES = (sqlite3.Error, ValueError)
-"""What SQLite raises over a damaged file; names that are no UTF-8 are no error of its own."""
+"""Errors of SQLite over a damaged file; it has none of its own for names that are no UTF-8."""
 _MOST_KEYS = 500
 """Keys that are asked for in one query."""
 
@@ -159,7 +159,7 @@ class RowStore:
         yield from waiting.items()
 
     def flush(self) -> None:
-        """Write what waits, now."""
+        """Write the waiting rows now."""
         with self._commits:
             with self._guard:
                 self._leaving, self._waiting = self._waiting, {}
@@ -169,7 +169,7 @@ class RowStore:
                 self._leaving = {}
 
     def close(self) -> None:
-        """Write what waits, and close the file."""
+        """Write the waiting rows, and close the file."""
         if self._closed:
             return
         self._closed = True

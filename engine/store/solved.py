@@ -102,7 +102,7 @@ class ProblemMemory:
         return replace(problem, examples=(*found, *problem.examples))
 
     def keeper(self, problem: Problem) -> Callable[[Solution], None] | None:
-        """Return what keeps a solution of a problem; None where it is no example, for want of what came before it."""
+        """Return a function that keeps a solution; None if the problem is no example without the turns before."""
         if len(problem.messages) > 1 or problem.system is not None:
             return None
 

@@ -101,7 +101,7 @@ def gguf_layout(path: Path) -> GgufLayout:
             at += 16 + 8 * dimensions
             infos.append((name, shape, tensor_kind, offset))
         first, size = _aligned(at, alignment), len(data)
-    # A tensor ends where the next one begins: what lies between them belongs to none.
+    # A tensor ends where the next one begins: bytes between them belong to none.
     starts = sorted({offset for *_, offset in infos})
     after = dict(zip(starts, [*starts[1:], size - first], strict=True))
     found = {

@@ -133,7 +133,7 @@ def _kind(text: str, id: int, special: Mapping[str, bool], unknown: int | None, 
 
 
 def _scores(texts: Sequence[str], merges: Sequence[tuple[str, str]]) -> list[float]:
-    """Return scores under which pieces merge in the order of the merges; what no merge makes comes last."""
+    """Return scores under which pieces merge in the order of the merges; pieces that no merge makes come last."""
     ranks: dict[str, int] = {}
     for rank, (left, right) in enumerate(merges):
         ranks.setdefault(left + right, rank)

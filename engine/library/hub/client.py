@@ -19,7 +19,7 @@ from .reference import HubRef, model_files, part_names, part_of, quantization_of
 LOGIN = "log in with `hf auth login` or set HF_TOKEN to a token that may read it"
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 TIMEOUT_S = 30.0
-"""How long the hub may be silent, unless HF_HUB_DOWNLOAD_TIMEOUT says otherwise."""
+"""Longest silence of the hub in seconds, unless HF_HUB_DOWNLOAD_TIMEOUT gives another."""
 
 
 class Interrupted(Exception):
@@ -30,7 +30,7 @@ class Interrupted(Exception):
 class RemoteFile:
     """A file on the hub. `size_bytes` is None and `checksum` "" if the hub does not tell.
 
-    `checksum` is `sha256:...` of what is stored outside git, else `git-sha1:...`.
+    `checksum` is `sha256:...` for files stored outside git, else `git-sha1:...`.
     """
 
     file: str
@@ -40,7 +40,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a repository holds at one commit, by path."""
+    """Files of a repository at one commit, by path."""
 
     commit: str
     files: dict[str, RemoteFile]
@@ -117,7 +117,7 @@ class HubClient:
         headers["Accept-Encoding"] = "identity"
         if start or end is not None:
             headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
-        # The address is asked for anew each time: what it redirects to is signed and soon out of date.
+        # The address is asked for anew each time: the target of its redirect is signed and soon out of date.
         with (
             self._explained(ref),
             self._hub.get_session().stream(
@@ -132,7 +132,7 @@ class HubClient:
 
     @contextmanager
     def _explained(self, ref: HubRef) -> Generator[None]:
-        """Turn what huggingface_hub and its HTTP library raise into errors that say what to do."""
+        """Turn the errors of huggingface_hub and its HTTP library into ramify's, with advice."""
         errors = self._errors
         try:
             yield
@@ -151,7 +151,7 @@ class HubClient:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The hub's answer; `partial` is False if it sends the whole file whatever part was asked for."""
+    """The hub's answer; `partial` is False if it sends the whole file in place of the part asked for."""
 
     partial: bool
     chunks: Iterator[bytes]
@@ -256,7 +256,7 @@ def _denied(error: Any, errors: Any, ref: HubRef, address: str) -> RamifyError |
         return UsageError(f"{ref.repo} has no revision {ref.revision!r}", "check the branches on its page")
     if isinstance(error, errors.RepositoryNotFoundError):
         if status == HTTPStatus.UNAUTHORIZED:
-            # The hub answers the same for what does not exist, so as not to tell.
+            # The hub answers the same for a repository that does not exist, so as not to tell.
             return UsageError(f"there is no repository {ref.repo} that may be read without a login", f"{LOGIN}")
         return UsageError(f"there is no repository {ref.repo} on the hub", "check its name")
     if isinstance(error, errors.EntryNotFoundError) or status == HTTPStatus.NOT_FOUND:

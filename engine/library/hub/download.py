@@ -44,8 +44,8 @@ class Download:
         """Download the missing bytes and check the file.
 
         Raises:
-            ModelLoadError: if the connection keeps failing, the disk is full, or the content is not what the hub says,
-                in which case `partial` is removed.
+            ModelLoadError: if the connection keeps failing, the disk is full, or the content contradicts the hub's
+                checksum, in which case `partial` is removed.
             UsageError: if the file has gone.
         """
         try:

@@ -32,7 +32,7 @@ class PulledFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A pulled model. `revision` is the one asked for, None for the main branch; `commit` is what it was then."""
+    """A pulled model. `revision` is the one asked for, None for the main branch; `commit` is its commit at the time."""
 
     name: str
     repo: str
