@@ -14,7 +14,8 @@ model has read is kept in FOLDER, so the same command goes on where it was cut. 
 over problems, are those of `ramify reward train`.
 
 Of a problem whose solutions are all right or all wrong one solution is read, in the place of all: no score changes the
-answer there, and heads are calibrated on all problems nevertheless. `--reads` leaves candidates out.
+answer there, and heads are calibrated on all problems nevertheless. `--reads` leaves candidates out. A model is read
+once: what a states head reads of it begins with what a likelihood head reads.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from ramify.files import write_text
 from ramify.reward.arithmetic import false_equations
 from ramify.reward.likelihood_head import Reads
 from ramify.search.tree import SearchTree
-from ramify.training.judge_features import SolutionFeatures, read_features
+from ramify.training.judge_features import SolutionFeatures, likelihood_part, read_features
 from ramify.training.judge_fitting import PLANS, calibrated, fit_head, split_problems
 from ramify.training.judge_verdict import arithmetic_factor, choices, verdict_on
 from ramify.training.label_files import read_labels
@@ -159,6 +160,26 @@ def plain(name: str, place: int, test: list[SolutionFeatures]) -> Scores:
     return Scores(name, {key_of(each.label): float(np.exp(each.rows[-1][place])) for each in test})
 
 
+def candidates_of(role: str, kind: Reads, train: list[SolutionFeatures], test: list[SolutionFeatures]) -> list[Scores]:
+    """Return the scores by what is read of a model: a head, and for its log probabilities also mean and sum."""
+    if kind == "states":
+        return [trained(f"states head on the {role}", kind, train, test)]
+    return [
+        plain(f"mean-logprob of the {role}", MEAN, test),
+        plain(f"sum-logprob of the {role}", TOTAL, test),
+        trained(f"likelihood head on the {role}", kind, train, test),
+    ]
+
+
+def roles_of(wanted: Sequence[str]) -> dict[str, list[Reads]]:
+    """Return for each model the kinds of its features that are wanted: one reading for states gives both kinds."""
+    found = dict[str, list[Reads]]()
+    for each in wanted:
+        role, _, kind = each.partition(":")
+        found.setdefault(role, []).append("tokens" if kind == "tokens" else "states")
+    return found
+
+
 def compared(labels: Sequence[LabelledSolution], candidates: Sequence[Scores]) -> list[dict[str, Any]]:
     """Return the figures of all candidates, alone and times the check of equations, on the solutions that all score."""
     common = [label for label in labels if all(key_of(label) in each.values for each in candidates)]
@@ -226,19 +247,16 @@ async def main() -> None:
     models = {"judge": resolve_model(options.judge).path, "policy": resolve_model(options.policy).path}
     thin_train, thin_test = thinned(train), thinned(test)
     kept = {key_of(label) for label in thin_test}
-    for each in wanted:
-        role, _, kind = each.partition(":")
-        reads: Reads = "tokens" if kind == "tokens" else "states"
+    for role, kinds in roles_of(wanted).items():
+        reads: Reads = "states" if "states" in kinds else "tokens"
         both, costs[f"{role}, {reads}"] = await features_of(
             [*thin_train, *thin_test], models[role], reads, options.out, config
         )
-        tests = [each for each in both if key_of(each.label) in kept]
-        if reads == "tokens":
-            candidates += [plain(f"mean-logprob of the {role}", MEAN, tests)]
-            candidates += [plain(f"sum-logprob of the {role}", TOTAL, tests)]
-        trains = [each for each in both if key_of(each.label) not in kept]
-        kind = "likelihood" if reads == "tokens" else "states"
-        candidates.append(trained(f"{kind} head on the {role}", reads, trains, tests))
+        for kind in kinds:
+            used = likelihood_part(both) if kind == "tokens" else both
+            tests = [each for each in used if key_of(each.label) in kept]
+            trains = [each for each in used if key_of(each.label) not in kept]
+            candidates += candidates_of(role, kind, trains, tests)
     rows = compared(thin_test, candidates)
     facts = {
         "models": {role: path.name for role, path in models.items()},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,6 +46,11 @@ class SolutionFeatures:
         """1 for each step before the first error, 0 from there on."""
         error = self.label.first_error
         return [float(error is None or number < error) for number in range(len(self.rows))]
+
+
+def likelihood_part(solutions: Sequence[SolutionFeatures]) -> list[SolutionFeatures]:
+    """Return the features of the log probabilities alone, with which those of a states head begin."""
+    return [replace(each, rows=each.rows[:, :FEATURES]) for each in solutions]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

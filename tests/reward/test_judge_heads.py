@@ -25,7 +25,7 @@ from ramify.reward.calculator import calculated_spans, drawn_tokens
 from ramify.reward.likelihood_head import LikelihoodHead, read_head, sha256_of, state_features
 from ramify.reward.protocol import ScoredStep
 from ramify.training.agreement import agreed
-from ramify.training.judge_features import SolutionFeatures, read_features
+from ramify.training.judge_features import SolutionFeatures, likelihood_part, read_features
 from ramify.training.judge_fitting import PLANS, fit_head
 from ramify.training.judge_verdict import held_out_report
 from ramify.training.labelling import LabelledSolution
@@ -113,6 +113,22 @@ async def test_features_are_read_once_and_kept(tmp_path: Path) -> None:
     assert first.tokens > 0 and both.tokens > 0 and again.tokens == 0
     assert [each.rows.shape for each in again.solutions] == [(len(steps), state_features(width_of("demo-s")))] * 2
     assert np.array_equal(again.solutions[0].rows, first.solutions[0].rows)
+
+
+@pytest.mark.parametrize("judge", ["demo-s", "demo-m"])
+async def test_one_reading_for_states_gives_the_features_of_the_log_probabilities_too(judge: str) -> None:
+    labels = list[LabelledSolution]()
+    for number in (6, 9):
+        question, steps = solved(number)
+        for own in (steps, (*steps[:-1], "The answer is 1.")):
+            labels.append(LabelledSolution(id=str(number), question=question, steps=own, values=(1.0,) * len(own)))
+    path = resolve_model(judge).path
+    tokens = await read_features(labels, path, CONFIG, reads="tokens")
+    states = await read_features(labels, path, CONFIG, reads="states")
+    parts = likelihood_part(states.solutions)
+    assert [each.label for each in parts] == [each.label for each in tokens.solutions] == labels
+    for part, alone in zip(parts, tokens.solutions, strict=True):
+        assert np.allclose(part.rows, alone.rows, rtol=1e-4, atol=1e-3)
 
 
 def planted(number: int, chance: np.random.Generator) -> list[SolutionFeatures]:
