@@ -12,7 +12,7 @@ from ramify.engine.runtime.decode.decoder import Decoder
 from ramify.engine.runtime.messages import StepResult
 from ramify.engine.runtime.serve.pools import BACKGROUND_TURN, Turns
 
-from .test_decoder import LINE, FakeContext, FakeWords, drain, step_request, steps_of
+from .fake_context import LINE, FakeContext, FakeWords, drain, step_request, steps_of
 
 
 def test_steps_of_background_runs_begin_after_all_others() -> None:

@@ -26,7 +26,7 @@ from ramify.search.strategy import Strategy
 from ramify.testing import ScriptedModel
 
 from .driving import until, worker_pid
-from .test_decoder import FakeContext, drain, row_of, steps_of
+from .fake_context import FakeContext, drain, row_of, steps_of
 
 LINE = StepFormat(name="line", pattern=r"\n")
 SIGNS = "\x00\n012345+*="

@@ -17,8 +17,8 @@ from ramify.engine.runtime.decode.decoder import Decoder
 from ramify.engine.runtime.messages import StepRequest, StepResult
 from ramify.sampling_params import TokenSampling
 
-from . import test_decoder
-from .test_decoder import LINE, WORDS, FakeContext, FakeWords, drain, row_of, step_request, steps_of
+from . import fake_context
+from .fake_context import LINE, WORDS, FakeContext, FakeWords, drain, row_of, step_request, steps_of
 
 SAMPLINGS = (
     TokenSampling(),
@@ -76,8 +76,8 @@ def written(
 def test_every_path_has_the_tokens_that_it_has_without_drafts(
     prompts: list[list[int]], width: int, sampling: TokenSampling, cells: int, alike: bool
 ) -> None:
-    before = test_decoder.row_of
-    test_decoder.row_of = repeating
+    before = fake_context.row_of
+    fake_context.row_of = repeating
     try:
         requests = [
             StepRequest(parent=0, child=child, seed=1 if alike else child, max_tokens=20, sampling=sampling)
@@ -87,7 +87,7 @@ def test_every_path_has_the_tokens_that_it_has_without_drafts(
         drafted, _ = written(paths, requests, cost=0.05, cells=cells)
         plain, _ = written(paths, requests, cost=None, cells=cells)
     finally:
-        test_decoder.row_of = before
+        fake_context.row_of = before
     assert {key: (step.tokens, step.finish_reason, step.text) for key, step in drafted.items()} == {
         key: (step.tokens, step.finish_reason, step.text) for key, step in plain.items()
     }
@@ -111,7 +111,7 @@ def test_a_text_that_repeats_itself_takes_fewer_decodes(monkeypatch: pytest.Monk
         row[2 + (path[-1] - 1) % 8] = 20.0
         return row
 
-    monkeypatch.setattr(test_decoder, "row_of", cycle)
+    monkeypatch.setattr(fake_context, "row_of", cycle)
     request = StepRequest(parent=0, child=1, seed=1, max_tokens=60, to_the_end=True)
     drafted, calls = written([tuple(range(2, 10)) * 2], [request], cost=0.05)
     plain, plain_calls = written([tuple(range(2, 10)) * 2], [request], cost=None)

@@ -13,7 +13,7 @@ from ramify.reward.protocol import ReadResult
 
 from .driving import expand, loaded_model
 from .driving import step_request as timed_request
-from .test_decoder import LINE, WORDS, FakeContext, FakeWords, drain, read, reference, step_request, steps_of
+from .fake_context import LINE, WORDS, FakeContext, FakeWords, drain, read, reference, step_request, steps_of
 
 TOKENS = st.integers(2, WORDS - 1)
 

@@ -12,7 +12,7 @@ from ramify.engine.runtime.messages import StepRequest
 from ramify.sampling_params import TokenSampling
 from ramify.search.strategy import Strategy
 
-from .test_decoder import LINE, FakeContext, FakeWords, drain, reference, step_request, steps_of
+from .fake_context import LINE, FakeContext, FakeWords, drain, reference, step_request, steps_of
 
 PROMPT = (2, 3, 4)
 GREEDY = TokenSampling(temperature=0.0)

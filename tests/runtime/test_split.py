@@ -24,7 +24,7 @@ from ramify.reward.protocol import ReadRequest
 from ramify.search.budget import Budget
 from ramify.search.strategies.sampling import MajorityVote
 
-from .test_decoder import FakeContext
+from .fake_context import FakeContext
 from .test_native import feed
 
 # Float weights, because near-ties of quantized products can fall differently in batches of another size.
