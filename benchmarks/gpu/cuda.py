@@ -146,7 +146,7 @@ def run(options: argparse.Namespace) -> None:
     def test() -> None:
         code = (
             "from ramify.engine.runtime.llama.devices import gpu_count; "
-            "from ramify.engine.runtime.llama.native import library; "
+            "from ramify.engine.runtime.llama.library import library; "
             "n = gpu_count(library()); print('GPUs:', n); raise SystemExit(n == 0)"
         )
         call([sys.executable, "-c", code], environment)

@@ -172,7 +172,7 @@ def _every_flag() -> list[str]:
 
 def _library() -> dict[str, Any]:
     try:
-        from ramify.engine.runtime.llama.native import library
+        from ramify.engine.runtime.llama.library import library
 
         lib: Any = library()
         info = lib.llama_print_system_info().decode("utf-8", "replace").strip()

@@ -13,7 +13,7 @@ from ramify.answers.reading import AnswerReader
 from ramify.answers.schemas import ANSWER_MARK, canonical, grammar_of, read_schema
 from ramify.config import RunConfig
 from ramify.engine.runtime.llama.grammar import Grammar
-from ramify.engine.runtime.llama.native import library
+from ramify.engine.runtime.llama.library import library
 from ramify.engine.testing import ScriptedModel
 from ramify.errors import UsageError
 from ramify.solution import Solution

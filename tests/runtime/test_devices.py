@@ -11,6 +11,7 @@ import pytest
 
 from ramify.engine.runtime.llama import devices, native
 from ramify.engine.runtime.llama.config import ModelConfig
+from ramify.engine.runtime.llama.library import library, native_lines
 from ramify.engine.runtime.llama.native import Context, Model
 from ramify.errors import ModelLoadError, UsageError
 from ramify.model_settings import KV_TYPES
@@ -47,7 +48,7 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Any:
     def install(gpus: int) -> Recorder:
-        lib = Recorder(native.library(), gpus)
+        lib = Recorder(library(), gpus)
         monkeypatch.setattr(native, "library", lambda: lib)
         monkeypatch.setattr(devices, "gpu_count", lambda lib: gpus)
         return lib
@@ -123,7 +124,7 @@ def test_kv_types_reach_the_context(recorder: Any, tiny: Path, text: str | None,
 
 @pytest.mark.parametrize("settings", [{"main_gpu": 0}, {"tensor_split": "1,1"}])
 def test_a_gpu_that_is_not_there_is_named(tiny: Path, settings: dict[str, Any]) -> None:
-    if native.library().llama_supports_gpu_offload():
+    if library().llama_supports_gpu_offload():
         pytest.skip("this build has GPUs")
     with pytest.raises(UsageError, match="finds no GPU here"):
         load(tiny, **settings)
@@ -174,7 +175,7 @@ def cache_bytes(path: Path, kv_type: str, cells: int) -> float:
     model = Model(config)
     Context(model, config).close()
     model.close()
-    said = "\n".join(line for _, line in native._native_lines())
+    said = "\n".join(line for _, line in native_lines())
     return sum(float(each) for each in re.findall(r"[KV] \(\w+\): +([\d.]+) MiB", said)) * (1 << 20)
 
 
@@ -205,7 +206,7 @@ def test_every_kv_type_works_and_forks(tiny: Path, kv_type: str) -> None:
 
 
 def test_gpus_are_counted_by_the_library_itself() -> None:
-    lib = native.library()
+    lib = library()
     assert devices.gpu_count(Recorder(lib, 0)) == 0
     if not lib.llama_supports_gpu_offload():
         # Asked all the same, a build for processors alone lists none.

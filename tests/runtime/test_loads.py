@@ -12,7 +12,7 @@ import pytest
 from ramify import Engine
 from ramify.config import EngineConfig
 from ramify.engine.loading import load_models
-from ramify.engine.runtime.llama import native
+from ramify.engine.runtime.llama.library import library
 from ramify.engine.runtime.llama.native import Model
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.errors import ModelCrashed, ModelLoadError
@@ -56,13 +56,13 @@ async def test_a_load_is_told(tiny: Path, isolation: str) -> None:
 
 async def test_a_file_is_read_once_in_a_process(tiny: Path, other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[str, bool]] = []
-    load = native.library().llama_model_load_from_file
+    load = library().llama_model_load_from_file
 
     def count(path: bytes, params: object) -> object:
         read.append((path.decode(), bool(params.vocab_only)))  # pyright: ignore[reportAttributeAccessIssue]
         return load(path, params)
 
-    monkeypatch.setattr(native.library(), "llama_model_load_from_file", count)
+    monkeypatch.setattr(library(), "llama_model_load_from_file", count)
     async with Engine(tiny, f"mean-logprob:{tiny}", isolation="thread", threads=1):
         pass
     # The two ends of the pipe are in one process here: one reads the weights, the other the vocabulary.

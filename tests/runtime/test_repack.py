@@ -11,7 +11,8 @@ import pytest
 
 from ramify.engine.runtime.llama.config import BufferWord, ModelConfig
 from ramify.engine.runtime.llama.gguf_check import GgufSummary, Matrix, check_gguf
-from ramify.engine.runtime.llama.native import Context, Model, library
+from ramify.engine.runtime.llama.library import library
+from ramify.engine.runtime.llama.native import Context, Model
 from ramify.engine.runtime.llama.repack import overrides, repackable
 
 from .tiny_gguf import Shape, write_tiny
@@ -65,7 +66,7 @@ def test_what_has_nothing_to_repack_is_left_alone(tmp_path: Path) -> None:
 
 def test_repacked_weights_give_the_same_logits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_tiny(tmp_path / "q4.gguf", Shape(width=128, feed=256), quantized="Q4_0")
-    caplog.set_level(logging.DEBUG, logger="ramify.engine.runtime.llama.native")
+    caplog.set_level(logging.DEBUG, logger="ramify.engine.runtime.llama.library")
     plain = logits(path, "none")
     assert not any("CPU_REPACK" in line for line in caplog.messages)
     repacked = logits(path, "repacked")

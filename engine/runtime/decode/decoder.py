@@ -94,7 +94,7 @@ class Decoder:
                 )
             case Adopt():
                 if request.stored:
-                    self.adopt_stored(run, request.node, request.parent, request.tokens)
+                    self._runs[run].adopt_stored(request.node, request.parent, request.tokens)
                 else:
                     self.adopt(run, request.node, request.parent, request.tokens, generated=request.generated)
             case Expand():
@@ -122,33 +122,8 @@ class Decoder:
         root.is_prompt = True
 
     def adopt(self, run: int, node: int, parent: int, tokens: tuple[int, ...], *, generated: bool = True) -> None:
-        """Add a node that was not generated here; it is evaluated when it is needed.
-
-        `generated` says that this model wrote it, so that evaluating it now is a repetition.
-        """
-        state = self._runs[run]
-        above, root = state.nodes[parent], state.nodes[ROOT]
-        if generated:
-            adopted = state.name(node, above.child(tokens))
-            # All but its last token: that one stays pending until the node is expanded.
-            adopted.evaluated = max(above.known, len(adopted.path) - 1)
-            root.evaluated = len(root.path)
-        else:
-            told = above.told.get(tokens)
-            if told is None:
-                told = above.told[tokens] = PrefixNode.of_path(run, above, above.path + tokens)
-                told.told_from = len(above.path) if above.told_from is None else above.told_from
-            state.name(node, told)
-
-    def adopt_stored(self, run: int, node: int, parent: int, tokens: tuple[int, ...]) -> None:
-        """Add a node that was taken from a store; it is evaluated when it is needed, as what is told to the model."""
-        state = self._runs[run]
-        state.has_stored = True
-        adopted = state.nodes[parent].child(tokens)
-        if not adopted.ids:
-            # Nothing is kept of it: it was not written here, or has been released since.
-            adopted.evaluated, adopted.stored = 0, True
-        state.name(node, adopted)
+        """Add a node that was not generated here; it is evaluated when it is needed. See `RunState.adopt`."""
+        self._runs[run].adopt(node, parent, tokens, generated=generated)
 
     def expand(
         self,

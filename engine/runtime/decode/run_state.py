@@ -47,6 +47,33 @@ class RunState:
         node.ids.add(id)
         return node
 
+    def adopt(self, id: int, parent: int, tokens: tuple[int, ...], *, generated: bool = True) -> None:
+        """Add a node that was not generated here.
+
+        `generated` says that this model wrote it, so that evaluating it now is a repetition.
+        """
+        above, root = self.nodes[parent], self.nodes[ROOT]
+        if generated:
+            adopted = self.name(id, above.child(tokens))
+            # All but its last token: that one stays pending until the node is expanded.
+            adopted.evaluated = max(above.known, len(adopted.path) - 1)
+            root.evaluated = len(root.path)
+            return
+        told = above.told.get(tokens)
+        if told is None:
+            told = above.told[tokens] = PrefixNode.of_path(root.run, above, above.path + tokens)
+            told.told_from = len(above.path) if above.told_from is None else above.told_from
+        self.name(id, told)
+
+    def adopt_stored(self, id: int, parent: int, tokens: tuple[int, ...]) -> None:
+        """Add a node that was taken from a store."""
+        self.has_stored = True
+        adopted = self.nodes[parent].child(tokens)
+        if not adopted.ids:
+            # Nothing is kept of it: it was not written here, or has been released since.
+            adopted.evaluated, adopted.stored = 0, True
+        self.name(id, adopted)
+
     def enqueue(self, sequences: list[SharedSequence]) -> None:
         """Queue sequences; those below the prompt's node come last, so that few begun paths need cells at a time."""
         root = self.nodes[ROOT]

@@ -1,4 +1,4 @@
-"""Typed and guarded access to llama.cpp's C API: a model, its vocabulary, and a context with sequences.
+"""Typed and guarded access to llama.cpp's C API: a model, and a context with sequences.
 
 Native code aborts the process on invalid arguments, so everything is checked here first. All calls on a context come
 from one thread.
@@ -7,20 +7,13 @@ from one thread.
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
-import sys
-import threading
-from collections import deque
 from collections.abc import Callable
-from functools import cached_property
-from importlib.util import find_spec, module_from_spec
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ramify.answers.thoughts import KNOWN_MARKS
 from ramify.errors import InternalError, ModelLoadError
 from ramify.host_resources import processors
 from ramify.model_settings import KV_TYPES, FlashWord
@@ -28,12 +21,11 @@ from ramify.model_settings import KV_TYPES, FlashWord
 from .config import ModelConfig, ModelInfo
 from .devices import FLASH_NUMBERS, place
 from .gguf_check import GgufSummary, check_gguf
-from .grammar import Grammar
+from .library import failure_reason, library, native_lines
 from .memory import default_cells, head_length
 from .refusals import refuse_uncuttable, refuse_unfit
 from .repack import overrides
-
-log = logging.getLogger(__name__)
+from .vocabulary import Vocabulary
 
 MAX_SEQUENCES = 256
 MIN_SEQUENCES = 64
@@ -52,142 +44,10 @@ FLASH_SINGLES = 63
 CELL_STEP = 256
 """llama.cpp makes cells by this many."""
 
-LOG_ERROR = 4
-"""GGML_LOG_LEVEL_ERROR."""
-
-_thread = threading.local()
-_library_lock = threading.Lock()
-_kept_alive: list[Any] = []
-
-
-def _native_lines() -> deque[tuple[int, str]]:
-    """Return llama.cpp's last lines in this thread, each with its level; models may load in several threads."""
-    if not hasattr(_thread, "lines"):
-        _thread.lines = deque[tuple[int, str]](maxlen=200)
-    return _thread.lines
-
-
-def leave_out_high_level_binding() -> None:
-    """Let `library` import the low-level binding alone, for a process that runs nothing else.
-
-    The rest of the package, chat formats and a template engine among it, takes as long as the low-level part.
-    """
-    spec = find_spec("llama_cpp")
-    if spec is not None and spec.name not in sys.modules:
-        sys.modules[spec.name] = module_from_spec(spec)
-
-
-def library() -> Any:
-    """Return the low-level binding, loaded once; native log lines go to `logging` only."""
-    import llama_cpp.llama_cpp as lib
-
-    with _library_lock:
-        if not _kept_alive:
-
-            @lib.llama_log_callback
-            def write(level: int, text: bytes, data: object) -> None:
-                line = text.decode("utf-8", "replace").rstrip("\n")
-                if line:
-                    _native_lines().append((level, line))
-                    log.debug("%s", line)
-
-            lib.llama_log_set(write, ctypes.c_void_p(0))
-            lib.llama_backend_init()
-            _kept_alive.append(write)
-    return lib
-
 
 def suitable_threads(parameters: int) -> int:
     """Return the number of threads for a model: one for a tiny model, whose work is over before a second one joins."""
     return 1 if parameters < TINY_PARAMETERS else processors()
-
-
-class Vocabulary:
-    """Vocabulary of a loaded model: text to tokens and back. The weights are not needed."""
-
-    def __init__(self, model: Any) -> None:
-        self._lib = library()
-        self._vocab = self._lib.llama_model_get_vocab(model)
-        self.size = int(self._lib.llama_vocab_n_tokens(self._vocab))
-        self._pieces: dict[tuple[int, bool], bytes] = {}
-        self._is_end: dict[int, bool] = {}
-
-    def grammar(self, source: str) -> Grammar:
-        """Return a text in a grammar, from its start; see Grammar.
-
-        Raises:
-            UsageError: if it is no grammar.
-        """
-        return Grammar(self._lib, self._vocab, source)
-
-    def encode(self, text: str, *, special: bool) -> list[int]:
-        """Return token ids without a leading BOS; `special` says whether special tokens in `text` are recognised.
-
-        A lone surrogate, which UTF-8 cannot express, becomes a question mark.
-        """
-        data = text.encode("utf-8", "replace")
-        if not data:
-            return []
-        room = len(data) + 16
-        buffer = (ctypes.c_int32 * room)()
-        count = self._lib.llama_tokenize(self._vocab, data, len(data), buffer, room, False, special)
-        if count < 0:
-            raise ModelLoadError("the model's vocabulary cannot express the text", "use another model")
-        return list(buffer[:count])
-
-    def piece(self, id: int, /, *, special: bool = True) -> bytes:
-        """Return a token's bytes; a control token gives its text, or nothing without `special`.
-
-        Marks of thoughts give their text always.
-        """
-        key = (id, special)
-        found = self._pieces.get(key)
-        if found is None:
-            if not 0 <= id < self.size:
-                raise InternalError(f"token {id} is not in the vocabulary of {self.size}")
-            room = 64
-            while True:
-                buffer = ctypes.create_string_buffer(room)
-                length = self._lib.llama_token_to_piece(self._vocab, id, buffer, room, 0, special or id in self._marks)
-                if length >= 0:
-                    break
-                room = -length
-            found = self._pieces[key] = buffer.raw[:length]
-        return found
-
-    @cached_property
-    def _marks(self) -> frozenset[int]:
-        """Tokens that are marks of thoughts, and those that marks of channels are made of."""
-        found = [self.encode(text, special=True) for each in KNOWN_MARKS for text in (each.open, each.close)]
-        marks = {tokens[0] for tokens in found if len(tokens) == 1}
-        channels = [self.encode(text, special=True) for text in ("<|channel|>", "<|message|>", "<|start|>", "<|end|>")]
-        if all(len(tokens) == 1 for tokens in channels):
-            marks |= {tokens[0] for tokens in channels}
-        return frozenset(marks)
-
-    @cached_property
-    def ends(self) -> frozenset[int]:
-        """Tokens that end a text; the first use looks at each token, which takes a large vocabulary 0.1 s."""
-        return frozenset(id for id in range(self.size) if self._lib.llama_vocab_is_eog(self._vocab, id))
-
-    def is_end(self, id: int) -> bool:
-        """Tell whether the token ends a text."""
-        found = self._is_end.get(id)
-        if found is None:
-            found = self._is_end[id] = bool(self._lib.llama_vocab_is_eog(self._vocab, id))
-        return found
-
-    def bos(self) -> int:
-        """Id of the begin-of-sequence token, -1 if there is none."""
-        return int(self._lib.llama_vocab_bos(self._vocab))
-
-    def eos(self) -> int:
-        """Id of the end-of-sequence token, -1 if there is none."""
-        return int(self._lib.llama_vocab_eos(self._vocab))
-
-    def adds_bos(self) -> bool:
-        """Tell whether prompts should start with the begin-of-sequence token."""
-        return bool(self._lib.llama_vocab_get_add_bos(self._vocab))
 
 
 class Model:
@@ -226,11 +86,13 @@ class Model:
 
             callback = self._lib.llama_progress_callback(report)
             params.progress_callback = callback
-        _native_lines().clear()
+        native_lines().clear()
         self.summary.verify_same(config.path)
         self.pointer = self._lib.llama_model_load_from_file(os.fsencode(config.path), params)
         if not self.pointer:
-            raise ModelLoadError(f"{config.path} cannot be loaded: {_reason()}", "see `ramify doctor` for this build")
+            raise ModelLoadError(
+                f"{config.path} cannot be loaded: {failure_reason()}", "see `ramify doctor` for this build"
+            )
         try:
             self.summary.verify_same(config.path)
             refuse_unfit(self._lib, self.pointer, config.path, self.summary.architecture)
@@ -344,10 +206,12 @@ class Context:
         """
         if streams is not None:
             self._params.n_ctx = streams.sequences * streams.cells
-        _native_lines().clear()
+        native_lines().clear()
         pointer = self._lib.llama_init_from_model(self._model.pointer, self._params)
         if not pointer:
-            raise ModelLoadError(f"no context can be made for {self._path}: {_reason()}", "use fewer context tokens")
+            raise ModelLoadError(
+                f"no context can be made for {self._path}: {failure_reason()}", "use fewer context tokens"
+            )
         return pointer
 
     def decode(self, tokens: list[int], positions: list[int], sequences: list[int], outputs: list[bool]) -> int:
@@ -366,7 +230,7 @@ class Context:
             self._flagged, self._sequences, outputs = outputs, sequences, [True] * len(tokens)
         code = self._lib.llama_decode(self.pointer, self._batch.fill(tokens, positions, sequences, outputs))
         if code not in (0, 1):
-            raise InternalError(f"llama_decode failed with code {code}: {_reason()}")
+            raise InternalError(f"llama_decode failed with code {code}: {failure_reason()}")
         return int(code)
 
     def logits(self, rows: int) -> npt.NDArray[np.float32]:
@@ -515,12 +379,3 @@ def model_info(model: Model, context: Context, path: str) -> ModelInfo:
         window_tokens=model.window_tokens,
         metadata=summary.metadata,
     )
-
-
-def _reason() -> str:
-    """Return llama.cpp's reason for the last failure."""
-    telling = [line for level, line in _native_lines() if level == LOG_ERROR]
-    if not telling:
-        return "llama.cpp gave no reason"
-    # The first error is the cause; it starts with the name of a function.
-    return telling[0].split(": ", 1)[-1].strip().splitlines()[0]

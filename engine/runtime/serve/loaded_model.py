@@ -40,7 +40,7 @@ from .token_tree import TokenTree
 from .vocabulary import SharedVocabulary, WorkerVocabulary
 
 if TYPE_CHECKING:
-    from ..llama.native import Vocabulary
+    from ..llama.vocabulary import Vocabulary
     from .client import Runtime
     from .stored_results import StoredResults
 

@@ -16,8 +16,9 @@ from ramify.text import size_text
 
 from ..llama.config import ModelConfig, ModelInfo
 from ..llama.gguf_check import GgufSummary
+from ..llama.library import library
 from ..llama.memory import LEAST_CELLS, default_cells, fitting_cells, memory_need
-from ..llama.native import Model, library, model_info
+from ..llama.native import Model, model_info
 from ..messages import Load, LoadFailed, LoadProgress, Warm
 from .pools import Pools
 

@@ -15,7 +15,8 @@ from ..llama.config import ModelConfig
 from ..llama.gguf_check import GgufSummary
 
 if TYPE_CHECKING:
-    from ..llama.native import Model, Vocabulary
+    from ..llama.native import Model
+    from ..llama.vocabulary import Vocabulary
 
 AskWorker = Callable[[str | int, bool], Coroutine[Any, Any, tuple[tuple[int, bytes], ...]]]
 """Asks the worker for the tokens of a text, or for one token, with their bytes; the flag allows special ones."""

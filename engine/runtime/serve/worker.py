@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 
 from ramify.errors import ModelLoadError, RamifyError
 
-from ..llama.native import leave_out_high_level_binding
+from ..llama.library import leave_out_high_level_binding
 from ..messages import (
     Alive,
     AskStatistics,
