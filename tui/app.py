@@ -138,7 +138,7 @@ class RamifyApp(Program):
         self.run_worker(partial(self._open_saved, run_id, replay), group="open", exclusive=True, exit_on_error=False)
 
     async def _open_saved(self, run_id: str, replay: bool) -> None:
-        from .state.session import SavedSession
+        from .state.saved_session import SavedSession
 
         if self.store is None:
             return

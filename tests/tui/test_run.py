@@ -10,7 +10,7 @@ from ramify.engine.engine import Engine
 from ramify.errors import ModelCrashed, ModelLoadError
 from ramify.testing import ScriptedModel
 from ramify.tui.screens.home import HomeScreen
-from ramify.tui.state.session import SavedSession
+from ramify.tui.state.saved_session import SavedSession
 from ramify.tui.state.spec import RunSpec
 from ramify.tui.widgets.detail import NodeDetail
 from ramify.tui.widgets.tree import TreeView

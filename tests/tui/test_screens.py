@@ -18,7 +18,7 @@ from ramify.tui.screens.compare import CompareScreen
 from ramify.tui.screens.history import HistoryScreen
 from ramify.tui.screens.home import HomeScreen
 from ramify.tui.state.batch_view import read_batch
-from ramify.tui.state.session import SavedSession
+from ramify.tui.state.saved_session import SavedSession
 from ramify.tui.state.spec import RunSpec
 
 from .conftest import chain, scores, spec

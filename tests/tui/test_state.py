@@ -35,7 +35,7 @@ from ramify.tui.state.panels import (
 from ramify.tui.state.replay import PartialTree, with_tree
 from ramify.tui.state.rows import tree_rows
 from ramify.tui.state.run_view import Phase, RunView
-from ramify.tui.state.session import SavedSession
+from ramify.tui.state.saved_session import SavedSession
 from ramify.tui.state.spec import RunSpec
 from ramify.tui.widgets.tree_lines import SPINNER
 from ramify.usage import RoleUsage, Usage

@@ -26,7 +26,7 @@ from ..common.program import Program
 from ..common.themes import share_bar
 from ..state.batch_process import BatchProcess
 from ..state.batch_view import BatchView, ItemView, item_solution, read_batch
-from ..state.session import SavedSession
+from ..state.saved_session import SavedSession
 from ..state.spec import RunSpec
 from ..widgets.choice import Option, Picker
 from ..widgets.footer import ActionFooter

@@ -27,7 +27,7 @@ from ..widgets.choice import Choice, Option
 from ..widgets.footer import ActionFooter
 from ..widgets.tree import TreeView
 from .base import RamifyScreen
-from .home import REWARDS_FALLBACK, STRATEGIES, WIDTHS, check_width
+from .form import REWARDS_FALLBACK, STRATEGIES, WIDTHS, check_width
 from .run import RunScreen
 
 SIDES = ("left", "right")

@@ -21,7 +21,8 @@ from ramify.text import cut, duration_text, one_line, printable
 from ..common.actions import Action, bindings
 from ..state.panels import END_TEXTS
 from ..state.run_view import Phase, RunView
-from ..state.session import LiveSession, SavedSession, Session
+from ..state.saved_session import SavedSession
+from ..state.session import LiveSession, Session
 from ..state.spec import LIMITS, RunSpec, parse_budget, python_code
 from ..widgets.answers import AnswersPanel
 from ..widgets.budget import BudgetPanel
