@@ -15,12 +15,13 @@ from .help import GroupedCommand
 from .option_types import COUNT
 from .options import loading_options, loading_settings, setting_option
 from .problems import TASK_NAMES
-from .reward_eval import evaluate, labels_in, number_or_dash
+from .reward_eval import evaluate, labels_in
 from .reward_label import check_model, label, read_answered, resumable
+from .reward_report import number_or_dash, write_check
 
 if TYPE_CHECKING:
     from ramify.reward.likelihood_head import Reads
-    from ramify.training.check import CheckReport, StepQuality
+    from ramify.training.check import CheckReport
     from ramify.training.quality import ScoreCalibration
     from ramify.training.reward_training import Reading
 
@@ -110,7 +111,7 @@ def check(
         if as_json:
             terminal.write_json(asdict(report), indent=2)
         else:
-            _write_report(report)
+            write_check(report)
     for warning in report.warnings:
         terminal.note(warning)
 
@@ -329,25 +330,6 @@ async def _check(model: str, config: Any, cases: Any) -> CheckReport:
         loaded = await load_reward(stack, model, config)
         assert loaded is not None
         return await check_reward(loaded, cases)
-
-
-def _write_report(report: CheckReport) -> None:
-    rows = [
-        (str(each.number), str(each.right), str(each.wrong), *map(number_or_dash, _figures(each)))
-        for each in report.steps
-    ]
-    terminal.write_table(("STEP", "RIGHT", "WRONG", "MEAN RIGHT", "MEAN WRONG", "AUC"), rows)
-    usage, full = report.usage, report.full_tokens
-    spent = usage.evaluated_tokens + usage.reevaluated_tokens + usage.generated_tokens
-    terminal.write(
-        f"AUC {number_or_dash(report.auc)}, between solutions of one problem {number_or_dash(report.auc_within)}, "
-        f"{report.cases} solutions, {report.reward}"
-    )
-    terminal.write(f"{spent} tokens ({full} if every path were read anew), {report.seconds:.1f} s")
-
-
-def _figures(step: StepQuality) -> tuple[float | None, ...]:
-    return step.mean_right, step.mean_wrong, step.auc
 
 
 reward.add_command(label)
