@@ -1,26 +1,23 @@
-"""Files and folders of ramify: guarded opening, atomic replacement, journals, lock files, the user's folders.
+"""Files and folders of ramify: guarded opening, atomic replacement, lock files, the user's folders.
 
-Every file that ramify writes is opened here. A folder may have come from somebody else: symbolic links in it are not
-followed, and existing files are written only if they are regular files of this user under one name.
+Every file that ramify writes is opened by these functions. A folder may have come from somebody else: symbolic links in
+it are not followed, and existing files are written only if they are regular files of this user under one name.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import shutil
 import stat
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from .errors import DamagedJournal, LockHeld, MalformedText, UsageError
-from .json_text import read_json
+from .errors import LockHeld, UsageError
 
 if TYPE_CHECKING:
     from platformdirs.api import PlatformDirsABC
@@ -36,8 +33,6 @@ MODELS_VARIABLE = "RAMIFY_MODELS_DIR"
 ACCESS_VARIABLE = "RAMIFY_FILE_ACCESS"
 """Environment variable that says who may read new files: `private` (the default), or as the `umask` says."""
 
-LONGEST_ROW = 256 << 20
-"""Most bytes of a journal's line; a longer one counts as damaged."""
 PART_SUFFIX = ".part"
 _ABANDONED_S = 3600.0
 _NAME_KEPT = 40
@@ -221,9 +216,9 @@ def replacing(path: Path, *, private: bool = True, empty: bool = False) -> Gener
         yield part
         if not empty and part.stat().st_size == 0:
             raise FileNotFoundError(errno.ENOENT, "nothing was written", str(part))
-        _sync(part)
+        sync(part)
         part.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except BaseException:
         with suppress(OSError):
             part.unlink()
@@ -280,110 +275,13 @@ def remove_abandoned(folder: Path, older_than_s: float = _ABANDONED_S) -> None:
                 path.unlink()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Bring a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-# Journals
-
-
-def read_journal(path: Path, *, strict: bool = False) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield the JSON objects in a file of JSON lines, each with the position after it in bytes.
-
-    A missing file has none. A last line without its end is left out, and one that is no JSON object too, unless
-    `strict`: a crash of the machine can leave such lines.
-
-    Raises:
-        DamagedJournal: if another line is no JSON object.
-        OSError: if the file cannot be read.
-    """
-    try:
-        file = open_regular(path)
-    except FileNotFoundError:
-        return
-    position = 0
-    damaged: int | None = None
-    with file:
-        for number, line in enumerate(iter(lambda: file.readline(LONGEST_ROW), b""), start=1):
-            if damaged is not None:
-                raise DamagedJournal(path, damaged)
-            if len(line) == LONGEST_ROW:
-                raise DamagedJournal(path, number)
-            if not line.endswith(b"\n"):
-                # If lines follow, another process is writing this one now.
-                return
-            row = _row(line)
-            if row is None and strict:
-                raise DamagedJournal(path, number)
-            if row is None:
-                damaged = number
-                continue
-            position += len(line)
-            yield row, position
-
-
-def _row(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = read_json(line, lenient=True)
-    except MalformedText:
-        return None
-    return row if isinstance(row, dict) else None  # pyright: ignore[reportUnknownVariableType]
-
-
-class Journal:
-    """A file of JSON lines for one writer, open between `__enter__` and `__exit__`; a torn last line is cut off.
-
-    Raises:
-        OSError: on entering and appending, if the file cannot be read or written.
-        DamagedJournal: on entering, if a line before the last is no JSON object.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = -1
-        self._end = 0
-
-    def __enter__(self) -> Journal:
-        self._end = 0
-        for _, position in read_journal(self.path):
-            self._end = position
-        try:
-            self._file = open_guarded(self.path, os.O_WRONLY)
-            os.ftruncate(self._file, self._end)
-            _sync(self.path.parent)
-        except OSError:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def append(self, *rows: Mapping[str, Any]) -> None:
-        """Write rows; all of them are on the disk when this returns, and none if it raises."""
-        data = "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in rows).encode()
-        try:
-            written = 0
-            while written < len(data):
-                written += os.pwrite(self._file, data[written:], self._end + written)
-            os.fsync(self._file)
-        except OSError:
-            os.ftruncate(self._file, self._end)
-            raise
-        self._end += len(data)
-
-    def close(self) -> None:
-        """Close the file; does nothing if it is not open."""
-        if self._file >= 0:
-            os.close(self._file)
-        self._file = -1
 
 
 # Locks

@@ -10,7 +10,6 @@ from platformdirs.macos import MacOS
 
 from ramify.errors import DamagedJournal, LockHeld, UsageError
 from ramify.files import (
-    Journal,
     cache_folder,
     config_path,
     data_folder,
@@ -21,11 +20,11 @@ from ramify.files import (
     make_subfolder,
     models_folder,
     open_guarded,
-    read_journal,
     remove_abandoned,
     replacing,
     write_text,
 )
+from ramify.journals import Journal, read_journal
 
 
 def rows(path):
@@ -370,7 +369,7 @@ def test_exports_reach_devices_and_pipes(tmp_path):
 
 
 def test_a_row_that_is_too_long_counts_as_damaged_and_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("ramify.files.LONGEST_ROW", 100)
+    monkeypatch.setattr("ramify.journals.LONGEST_ROW", 100)
     path = tmp_path / "a.jsonl"
     text = '{"n": 1}\n{"n": "' + "x" * 200 + '"}\n{"n": 3}\n'
     path.write_text(text)

@@ -16,7 +16,8 @@ from ramify.answers.checkers import Checker, make_checker
 from ramify.engine.engine import Engine
 from ramify.engine.many import for_each
 from ramify.errors import LockHeld, RewardContextExceeded, RunFolderError, UsageError
-from ramify.files import Journal, lock, read_journal
+from ramify.files import lock
+from ramify.journals import Journal, read_journal
 from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel, ScoredStep
 from ramify.search.budget import Budget

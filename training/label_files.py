@@ -21,13 +21,15 @@ import anyio
 
 from ramify.answers.checkers import make_checker
 from ramify.config import EngineConfig
-from ramify.engine.engine import Engine, answers_of
+from ramify.engine.engine import Engine
 from ramify.engine.loading import default_sampling
 from ramify.engine.many import for_each
 from ramify.engine.policy.llama import LlamaPolicy
 from ramify.engine.policy.protocol import Calculates, PolicyModel
+from ramify.engine.run_setup import answers_of
 from ramify.errors import QuestionTooLong, RunFolderError, UsageError
-from ramify.files import Journal, read_journal, write_text
+from ramify.files import write_text
+from ramify.journals import Journal, read_journal
 from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel
 from ramify.settings import differences

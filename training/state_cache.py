@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ramify.errors import LockHeld, RunFolderError, UsageError
-from ramify.files import Journal, lock, open_guarded, read_journal
+from ramify.files import lock, open_guarded
+from ramify.journals import Journal, read_journal
 
 from .preflight import digest, file_identity
 

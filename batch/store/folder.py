@@ -25,18 +25,17 @@ from typing import Any, cast
 
 from ramify.errors import DamagedJournal, LockHeld, RamifyError, RunFolderError
 from ramify.files import (
-    Journal,
     is_temporary,
     lock,
     make_folder,
     make_subfolder,
     open_guarded,
     read_bytes,
-    read_journal,
     remove_abandoned,
     user_path,
     write_text,
 )
+from ramify.journals import Journal, read_journal
 from ramify.json_text import read_json
 from ramify.settings import differences
 from ramify.solution import Solution

@@ -302,7 +302,7 @@ async def test_a_torn_item_is_done_again(scripted, problems, rows, tmp_path):
 async def test_a_folder_that_is_full_ends_the_call_and_keeps_what_is_there(
     scripted, problems, rows, tmp_path, monkeypatch
 ):
-    from ramify.files import Journal
+    from ramify.journals import Journal
 
     append = Journal.append
     left = [3]

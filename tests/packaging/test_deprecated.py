@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ramify._deprecated import FORMER_HOMES, MOVED_MODULES, RENAMED
+from ramify._old_names import FORMER_HOMES, MOVED_MODULES, RENAMED
 
 OLD_NAMES = {
     "ramify": """
