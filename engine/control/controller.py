@@ -1,31 +1,29 @@
 """Controller of one run: its tree, its meter, and every decision about it, without I/O and without waiting.
 
-The way of a step: `next_work` asks the strategy, reserves the budget and returns requests. `Run` has the policy write
-them and passes each result to `complete`, which adds it to the usage and to the tree. `take_unscored` returns the
-steps that the reward has to score, and `score` takes the scores in. A step that has no more to wait for is settled:
-its reservation is freed, and the strategy is asked again. Finished paths are counted into the vote, and stop rules
-see it. `Run` only carries work to the models and results back, so that a search can be driven, paused, replayed and
-tested without models.
+The way of a step: `next_work` has the planner ask the strategy and reserve the budget, and returns requests. `Run` has
+the policy write them and passes each result to `complete`, which adds it to the usage and to the tree. `take_unscored`
+returns the steps that the reward has to score, and `score` takes the scores in. A step that has no more to wait for is
+settled. Finished paths are counted into the vote, and stop rules see it. `Run` only carries work to the models and
+results back, so that a search can be driven, paused, replayed and tested without models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from ramify.answers.reading import AnswerReader
 from ramify.answers.thoughts import ThoughtMarks
 from ramify.config import RunConfig
 from ramify.errors import UsageError
-from ramify.events import Event, NodePruned, NodeScored, NodesDispatched
+from ramify.events import Event, NodeScored, NodesDispatched
 from ramify.problem import Problem
 from ramify.reward.protocol import ScoreUsage
 from ramify.search.budget import Budget
 from ramify.search.node import FinishReason, Node, NodeState, Origin, PruneReason
 from ramify.search.stopping import Situation, Stop, StopReason
-from ramify.search.strategy import Ask, Expansion, Strategy
-from ramify.search.tree import ROOT, SearchTree
+from ramify.search.strategy import Strategy
+from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate, Vote
 from ramify.solution import Solution
 
@@ -35,8 +33,10 @@ from ..runtime.serve.rates import Rates
 from .continuations import Continuations, ForeignTexts
 from .dispatch import Dispatcher, StepsInFlight
 from .meter import Meter
+from .node_ends import NodeEnds, Releases
 from .opening import GREEDY_NOTE, Opening
 from .path_ends import PathEnds, node_added
+from .planner import Planner
 from .requests import Dispatch, RequestBuilder
 from .results import Results
 from .steering import Steering
@@ -80,9 +80,7 @@ class SearchController:
     ) -> None:
         self.tree = tree or SearchTree()
         self.meter = meter
-        self.strategy = strategy
         self.steering = Steering(self.tree)
-        self.stop_reason: StopReason | None = None
         self.stopped_by: Stop | None = None
         self._config = config
         self._emit = emit
@@ -101,20 +99,39 @@ class SearchController:
         ends = PathEnds(self.tree, answers, config.max_path_tokens, ends_at_answer)
         self._votes = VoteCounter(self.tree, strategy, same, emit, answers.kind, usable)
         self.results = Results(self.tree, ends, self._votes)
-        self._expect_paths: Callable[[int], None] | None = None
-        self._winding_down = False
-        self._asked_width = strategy.width
-        self._opening = Opening.of(self.tree, meter, strategy, parameters, rates, any_text=answers.takes_any_text)
-        meter.alone = strategy.width == 1 or not self._opening.over
+        self._releases = Releases(self.tree)
+        self._ends = NodeEnds(self.results, strategy, meter, self._steps, self._releases, emit)
+        self._planner = Planner(
+            strategy,
+            config,
+            meter,
+            dispatcher=self._dispatcher,
+            steps=self._steps,
+            ends=self._ends,
+            steering=self.steering,
+            continued=self._continued,
+            opening=Opening.of(self.tree, meter, strategy, parameters, rates, any_text=answers.takes_any_text),
+            thinking=self._thinking,
+        )
         if tree is not None:
             self._take_over()
 
     def foresee_input(self, policy: PolicySession) -> None:
         """Reserve the policy's prompt, and from now on what it is expected to read for each step."""
         self._dispatcher.foresee_input(policy)
-        self._expect_paths = policy.expect_paths if isinstance(policy, ForeseesPaths) else None
+        self._planner.expect_paths = policy.expect_paths if isinstance(policy, ForeseesPaths) else None
         if self._thinking is not None:
             self._thinking.thoughts.prepare(policy, self._context_tokens)
+
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy; where the opening allows fewer paths than were asked for, with its narrower width."""
+        return self._planner.strategy
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why the search ends, None while it goes on."""
+        return self._planner.stop_reason
 
     @property
     def unscored_thoughts(self) -> ThoughtMarks | None:
@@ -152,117 +169,14 @@ class SearchController:
 
         Sets `stop_reason` when nothing is in flight and the strategy is done or the budget allows no further step.
         """
-        if self.stop_reason is not None:
-            return None
-        if self._dispatcher.unwritten:
-            return self._resume()
-        asked = self.steering.take_expansions()
-        if asked:
-            return self._dispatcher.dispatch(asked)
-        if self._continued.going_on:
-            return self._go_on()
-        if not self._opening.over:
-            return self._open()
-        self._wind_down()
-        for node in () if self._config.cut is None else self._config.cut(self.tree):
-            self._prune(node, PruneReason.CONFIDENCE)
-        ask = self._ask()
-        dispatch = self._dispatcher.dispatch(ask.expansions) if ask.expansions else None
-        if dispatch is None and self.idle:
-            dispatch = self._widen() if ask.done else None
-        if dispatch is None and self.idle:
-            self.stop_reason = self._ended(exhausted=bool(ask.expansions))
-        return dispatch
-
-    def _go_on(self) -> Dispatch | None:
-        """Return the texts that go on after what was put into their paths, as many as the budget allows.
-
-        If it allows none and nothing is in flight, their steps end there.
-        """
-        wishes = self._opening.rest_of_path(self._continued.expansions(self.strategy.sampling_temperature))
-        dispatch = self._dispatcher.dispatch(wishes)
-        self._continued.begun({request.parent for request in dispatch.requests} if dispatch is not None else set())
-        if dispatch is None and self.idle:
-            for node in self._continued.give_up():
-                self._settle(node)
-            self.stop_reason = self._ended(exhausted=True)
-        return dispatch
-
-    def _open(self) -> Dispatch | None:
-        """Return the next step of the opening; nothing while one is in flight."""
-        if not self.idle:
-            return None
-        opening = self._opening
-        wishes = opening.next(self._ask, self._expect_paths)
-        self.meter.alone = not opening.over
-        if opening.over and opening.width < self.strategy.width:
-            self._set_width(opening.width)
-        dispatch = self._dispatcher.dispatch(wishes) if wishes else None
-        if dispatch is None and (wishes or not opening.over):
-            self.stop_reason = self._ended(exhausted=True)
-        return dispatch if wishes else self.next_work()
-
-    def _widen(self) -> Dispatch | None:
-        """Return more paths of a search whose opening had to narrow it, if it is done and there is time left."""
-        width = self._opening.wider(self._asked_width)
-        if self.strategy.width == self._asked_width or width <= self.strategy.width:
-            return None
-        self._set_width(width)
-        ask = self._ask()
-        return self._dispatcher.dispatch(ask.expansions) if ask.expansions else None
-
-    def _set_width(self, width: int) -> None:
-        self._opening.width = width
-        self.strategy = replace(cast("Any", self.strategy), width=width)
-        self._votes.follow(self.strategy)
-
-    def _resume(self) -> Dispatch | None:
-        dispatch = self._dispatcher.write_again()
-        if dispatch is None and self.idle:
-            self.stop_reason = self._ended(exhausted=True)
-        return dispatch
-
-    def _ended(self, *, exhausted: bool) -> StopReason:
-        """Return why the search is over: the limit that refused or cut a step, if one did.
-
-        `exhausted` says that steps are left which the budget does not allow.
-        """
-        limit = self.meter.exhausted() if exhausted else None
-        narrowed = StopReason.BUDGET_SECONDS if self.strategy.width < self._asked_width else None
-        return limit or self.meter.cut_by or narrowed or StopReason.COMPLETED
-
-    def _ask(self) -> Ask:
-        """Ask the strategy and prune as it says, again where it only pruned and has not said that it is done."""
-        while True:
-            ask = self.strategy.decide(self.tree, winding_down=self._winding_down)
-            for node, reason in ask.prune:
-                self._prune(node, reason)
-            if ask.expansions or ask.done or not ask.prune:
-                return ask
-
-    def _wind_down(self) -> None:
-        """End exploring when the strategy's share of the budget is used.
-
-        This happens only while nothing is in flight, so that the order of results cannot change the decision.
-        """
-        if not self._winding_down and self.idle:
-            self._winding_down = self.meter.progress() >= self.strategy.explore_share
+        return self._planner.next_work()
 
     def rescue(self) -> Dispatch | None:
         """Return one greedy continuation of the best unfinished path if a limit ended the run without an answer.
 
         It has the part of each limit that was withheld for it. None if there is an answer, or nothing is left.
         """
-        out_of_budget = self.stop_reason is not None and self.stop_reason.is_budget
-        if not out_of_budget or self.vote().answer is not None:
-            return None
-        best = self._path_ends.most_promising()
-        if best is None:
-            return None
-        if self._thinking is not None and self._thinking.is_open(best.id):
-            # What is left of the budget is for the reply.
-            best = self._thinking.end(best.id)
-        return self._dispatcher.finish(Expansion(best.id, 1, 0.0, to_the_end=True))
+        return self._planner.rescue()
 
     def take_unscored(self) -> list[int]:
         """Return the nodes that wait for a score; they count as in flight until `score` or `too_long`."""
@@ -270,7 +184,7 @@ class SearchController:
 
     def take_released(self) -> list[int]:
         """Return the nodes that will not be expanded again, each once."""
-        return self._steps.take_released()
+        return self._releases.take()
 
     # Results of the models
 
@@ -319,13 +233,13 @@ class SearchController:
             # The reply can still be written from what is kept back of the budget.
             reason = None
         if reason is not None:
-            self._prune(node.id, reason)
+            self._ends.prune(node.id, reason)
         elif self.strategy.uses_reward and node.origin is not Origin.CRITIQUE:
             self._steps.unscored.append(node.id)
             return
         else:
-            self._finish_if_ended(node, answer)
-        self._settle(node.id)
+            self._ends.finish_if_ended(node, answer)
+        self._ends.settle(node.id)
 
     def _thinks_on(self, node: Node, thinking: Thinking) -> bool:
         """Go on after a step in a thought: with what is put in there, or with the rest of a text that is wanted whole.
@@ -353,7 +267,7 @@ class SearchController:
         if self.stop_reason is not None:
             # It has no score, so that a run which goes on with the tree can call.
             self._emit(node_added(node, None))
-            self._settle(node.id)
+            self._ends.settle(node.id)
             return True
         result = tools.begin(request)
         self._emit(node_added(node, None))
@@ -401,65 +315,15 @@ class SearchController:
         if self.tree.node(node_id).state is not NodeState.PRUNED:
             node = self.tree.score(node_id, value, parts=parts)
             self._emit(NodeScored(node=node_id, score=value, scores=parts))
-            self._finish_if_ended(node, self._path_ends.answer(node))
-        self._settle(node_id)
+            self._ends.finish_if_ended(node, self._path_ends.answer(node))
+        self._ends.settle(node_id)
 
     def too_long(self, node_id: int) -> None:
         """Prune a node whose path is too long for the reward model."""
         self._steps.scoring.discard(node_id)
         if self.tree.node(node_id).state is not NodeState.PRUNED:
-            self._prune(node_id, PruneReason.PATH_LENGTH)
-        self._settle(node_id)
-
-    def _finish_if_ended(self, node: Node, answer: str | None) -> None:
-        if answer is not None or node.finish_reason is FinishReason.EOS:
-            self._finish(node, answer)
-
-    def _finish(self, node: Node, answer: str | None) -> None:
-        self.tree.finish(node.id, answer)
-        if not self.strategy.converses:
-            self._release(node.id)
-        if answer is None:
-            return
-        self.meter.note_finished()
-        self.revote()
-
-    def _prune(self, node_id: int, reason: PruneReason) -> None:
-        node = self.tree.node(node_id)
-        if (
-            reason is PruneReason.DEPTH
-            and (node.score is not None or not self.strategy.uses_reward)
-            and node.state is NodeState.OPEN
-            and (answer := self._path_ends.answer_so_far(node))
-        ):
-            # The limit of steps ends a path like that of tokens.
-            self._finish(node, answer)
-            return
-        self.tree.prune(node_id, reason)
-        self._release(node_id)
-        self._emit(NodePruned(node=node_id, reason=reason))
-
-    def _settle(self, node_id: int) -> None:
-        self.meter.settle(node_id)
-        parent = self.tree.node(node_id).parent
-        while parent is not None and self.tree.node(parent).state is NodeState.CONTINUED:
-            # The step began above, and is complete now.
-            self.meter.settle(parent)
-            self._steps.settle(parent)
-            parent = self.tree.node(parent).parent
-        if not self._steps.settle(parent) or parent is None or parent == ROOT:
-            return
-        if self.strategy.settled(self.tree).leaves_only:
-            # The strategy never comes back to it, and its children keep the cached tokens that they share with it.
-            self._release(parent)
-
-    def _release(self, node_id: int) -> None:
-        """Have the policy free a node, and those above it whose step goes on to it."""
-        current: int | None = node_id
-        while current is not None:
-            self._steps.released.append(current)
-            above = self.tree.node(current).parent
-            current = above if above is not None and self.tree.node(above).state is NodeState.CONTINUED else None
+            self._ends.prune(node_id, PruneReason.PATH_LENGTH)
+        self._ends.settle(node_id)
 
     # Steering, and nodes of a saved tree
 
@@ -474,7 +338,7 @@ class SearchController:
             UsageError: if nothing in it could be pruned.
         """
         for each in self.steering.prunable(node_id):
-            self._prune(each, PruneReason.USER)
+            self._ends.prune(each, PruneReason.USER)
 
     def edit(self, node_id: int, text: str) -> int:
         """Add a sibling of a node that holds `text`, ask for a step after it, and return its id.
@@ -537,7 +401,7 @@ class SearchController:
     def stop(self, reason: StopReason) -> None:
         """End the search after what is in flight; the first reason stays."""
         if self.stop_reason is None:
-            self.stop_reason = reason
+            self._planner.stop_reason = reason
 
     def consider_stopping(self) -> None:
         """Ask the stop rule, if a path has finished since it was last asked."""
@@ -555,7 +419,7 @@ class SearchController:
         reason = PruneReason.BUDGET if budget else PruneReason.ALLOCATION if completed else PruneReason.STOPPED
         for leaf in self.tree.open_leaves():
             if leaf.parent is not None:
-                self._prune(leaf.id, reason)
+                self._ends.prune(leaf.id, reason)
 
     def revote(self) -> None:
         """Count again after two answers turned out to be equal."""
@@ -582,5 +446,5 @@ class SearchController:
             stop_reason=self.stop_reason or StopReason.COMPLETED,
             stop=self.stopped_by,
             thoughts=None if self._thinking is None else self._thinking.thoughts.report(),
-            note=GREEDY_NOTE if self._opening.greedy and len(self.tree) > 1 else None,
+            note=GREEDY_NOTE if self._planner.opening.greedy and len(self.tree) > 1 else None,
         )

@@ -18,15 +18,11 @@ from .requests import Dispatch, RequestBuilder
 
 @dataclass(slots=True)
 class StepsInFlight:
-    """Steps of one run that are being written, that wait for a score, and that are being scored; ids of nodes.
-
-    `released` are nodes that will not be expanded again.
-    """
+    """Steps of one run that are being written, that wait for a score, and that are being scored; ids of nodes."""
 
     writing: set[int] = field(default_factory=set[int])
     unscored: list[int] = field(default_factory=list[int])
     scoring: set[int] = field(default_factory=set[int])
-    released: list[int] = field(default_factory=list[int])
     _children: dict[int, int] = field(default_factory=dict[int, int])
 
     @property
@@ -54,11 +50,6 @@ class StepsInFlight:
         """Return the nodes that wait for a score; they count as being scored from now on."""
         nodes, self.unscored = self.unscored, []
         self.scoring.update(nodes)
-        return nodes
-
-    def take_released(self) -> list[int]:
-        """Return the nodes that will not be expanded again, each once."""
-        nodes, self.released = self.released, []
         return nodes
 
 

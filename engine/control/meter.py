@@ -25,11 +25,12 @@ from ramify.reward.protocol import ScoreUsage
 from ramify.search.budget import UNITS, Budget, TokenPrice
 from ramify.search.node import FinishReason
 from ramify.search.stopping import StopReason
-from ramify.usage import RoleUsage, Usage
+from ramify.usage import Usage
 
-from ..metering.machine import MOST_AGE_S, Account, MachineMeter
+from ..metering.machine import MachineMeter
 from ..runtime.messages import StepResult
 from .grants import Grant, Held, StepInFlight
+from .usage_counter import UsageCounter, evaluated_tokens
 
 if TYPE_CHECKING:
     # Prices need pydantic, whose import takes long.
@@ -46,7 +47,7 @@ LOOK_S = 0.1
 _TOKEN_LIKE = ("generated_tokens", "total_tokens", "flops", "cost")
 
 
-class Meter:
+class Meter(UsageCounter):
     """Usage, limits and reservations of one run; it has one owner and no lock.
 
     `price` foresees the cost of steps. `clock` returns seconds from any origin. `min_step_tokens` is the least that a
@@ -71,88 +72,31 @@ class Meter:
         charge: Charge | None = None,
         count_reused: bool = True,
     ) -> None:
-        self.budget = budget
         price = price or TokenPrice()
-        self.price = price if charge is None else charge.foreseen(price)
-        self._machine = machine
-        self._charge = charge
+        price = price if charge is None else charge.foreseen(price)
+        super().__init__(price, clock=clock, machine=machine, charge=charge)
+        self.budget = budget
         self._check_limits(budget)
         if min_step_tokens < 1:
             raise BudgetError(f"min_step_tokens is {min_step_tokens}; give 1 or more")
-        self.nodes = 0
-        """Steps written so far."""
         self.alone = False
         """True while a single path grows, which needs no time withheld: it is the one to be finished."""
         self.cut_by: StopReason | None = None
         """The limit that first cut a step short, None if all steps had the tokens that they were to have."""
-        self._clock = clock
         self._count_reused = count_reused
         self._min_step_tokens = min_step_tokens
-        self._account: Account | None = None
-        self._policy = RoleUsage()
-        self._reward = RoleUsage()
-        self._started_s: float | None = None
-        self._stopped_s: float | None = None
-        self._first_token_s: float | None = None
         self._prompts = (0, 0)
         self._unread_prompts = (0, 0)
         self._held = Held()
         self._steps: dict[int, StepInFlight] = {}
         self._finished = self._finishing = False
-        self._stored_generated = 0
 
-    # Usage
-
-    def start(self) -> None:
-        """Start the clock, and the account of the machine."""
-        self._started_s = self._clock()
-        if self._machine is not None:
-            self._account = self._machine.open(self._work)
-
-    def stop(self) -> None:
-        """Stop the clock, and close the account; later results are counted but take no time and no energy."""
-        self._stopped_s = self._clock()
-        self.close()
-
-    def close(self) -> None:
-        """Close the account of the machine; it is there that a run which was cancelled ends."""
-        if self._account is not None:
-            self._account.close()
-
-    def _work(self) -> float:
-        """Return what the models have worked so far: FLOPs, or tokens of models of unknown size."""
-        tokens = self._policy.fresh_tokens + self._reward.fresh_tokens
-        return self._policy.fresh_flops + self._reward.fresh_flops or float(tokens)
+    # Usage and prompts
 
     @property
-    def seconds(self) -> float:
-        """Seconds since `start`, up to `stop`; 0.0 before."""
-        if self._started_s is None:
-            return 0.0
-        return (self._clock() if self._stopped_s is None else self._stopped_s) - self._started_s
-
-    def usage(self) -> Usage:
-        """Return what has been used so far; energy and the machine's time as of the last reading."""
-        account, joules = self._account, None
-        if account is not None:
-            limited = self.budget.joules is not None or self.budget.cost is not None
-            account.refresh(LOOK_S if limited else MOST_AGE_S)
-            joules = account.joules
-        return Usage(
-            policy=self._policy,
-            reward=self._reward,
-            seconds=self.seconds,
-            time_to_first_token_s=self._first_token_s,
-            energy_j=joules,
-            energy_source=None if account is None else account.source,
-            cost=None if self._charge is None else self._cost(self._charge, joules),
-            currency=None if self._charge is None else self._charge.prices.currency,
-        )
-
-    def _cost(self, charge: Charge, joules: float | None) -> float:
-        machine_s = self.seconds if self._account is None else self._account.machine_s
-        tokens = charge.policy.cost(self._policy) + charge.reward.cost(self._reward)
-        return tokens + charge.prices.machine_cost(machine_s, joules)
+    def _energy_age_s(self) -> float:
+        limited = self.budget.joules is not None or self.budget.cost is not None
+        return LOOK_S if limited else super()._energy_age_s
 
     @property
     def prompt_tokens(self) -> int:
@@ -165,27 +109,8 @@ class Meter:
 
     def written(self, result: StepResult, *, probe: bool = False) -> None:
         """Add a written step, or the answer of a probe, to the usage, and take it off what is reserved for it."""
-        if result.generated_tokens:
-            self._note_first_token(result.first_token_at)
-        evaluated = result.prompt_tokens + result.generated_tokens + result.reevaluated_tokens + result.rejected_tokens
-        self._policy += RoleUsage(
-            prompt_tokens=result.prompt_tokens,
-            cached_tokens=result.cached_tokens,
-            generated_tokens=result.generated_tokens,
-            reevaluated_tokens=result.reevaluated_tokens,
-            shared_tokens=result.shared_tokens,
-            calculated_tokens=result.calculated_tokens,
-            reused_tokens=result.reused_tokens + result.stored_tokens,
-            stored_tokens=result.stored_tokens,
-            prefilled_tokens=result.prefilled_tokens,
-            probe_tokens=result.generated_tokens if probe else 0,
-            drafted_tokens=result.drafted_tokens,
-            rejected_tokens=result.rejected_tokens,
-            flops=self.price.policy_flops * evaluated,
-        )
-        self._stored_generated += result.generated_tokens if result.stored_tokens else 0
-        self.nodes += not probe
-        if evaluated:
+        super().written(result, probe=probe)
+        if evaluated_tokens(result):
             self._unread_prompts = (0, self._unread_prompts[1])
         step = self._steps.get(result.child)
         if step is None:
@@ -200,29 +125,9 @@ class Meter:
         grant.input_tokens -= step.input_tokens
         self._held.add(grant, 1)
 
-    def _note_first_token(self, at: float | None) -> None:
-        """Keep the time of the first token: the earliest that a step tells, else that of the first step's end."""
-        if at is None or self._started_s is None:
-            if self._first_token_s is None:
-                self._first_token_s = self.seconds
-            return
-        after_s = max(0.0, at - self._started_s)
-        if self._first_token_s is None or after_s < self._first_token_s:
-            self._first_token_s = min(after_s, self.seconds)
-
     def scored(self, total: ScoreUsage) -> None:
         """Set what the reward session has used since it was opened."""
-        evaluated = total.evaluated_tokens + total.generated_tokens + total.reevaluated_tokens
-        self._reward = RoleUsage(
-            prompt_tokens=total.evaluated_tokens,
-            cached_tokens=total.cached_tokens,
-            generated_tokens=total.generated_tokens,
-            reevaluated_tokens=total.reevaluated_tokens,
-            reused_tokens=total.stored_tokens,
-            stored_tokens=total.stored_tokens,
-            prefilled_tokens=total.prefilled_tokens,
-            flops=self.price.reward_flops * evaluated if total.flops is None else total.flops,
-        )
+        super().scored(total)
         self._unread_prompts = (self._unread_prompts[0], 0)
 
     # Reservations

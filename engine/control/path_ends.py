@@ -94,7 +94,7 @@ class PathEnds:
 
     def most_promising(self) -> Node | None:
         """Return the open node with the best score, the deepest one of equals, None if no node is open."""
-        return max(self.tree.open_nodes(), key=_rank, default=None)
+        return max(self.tree.open_nodes(), key=promise, default=None)
 
 
 def node_added(node: Node, answer: str | None) -> NodeAdded:
@@ -126,6 +126,7 @@ def furthest_text(tree: SearchTree) -> str:
     return "" if best is None else tree.path_text(best.id)
 
 
-def _rank(node: Node) -> tuple[float, int, Sequence[int]]:
+def promise(node: Node) -> tuple[float, int, Sequence[int]]:
+    """Return how promising an open node is, as a key of order: its score, then its depth, then its place."""
     score = -math.inf if node.score is None else node.score
     return score, node.depth, tuple(-index for index in node.path)

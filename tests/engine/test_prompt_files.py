@@ -11,7 +11,6 @@ import pytest
 import ramify
 from ramify.batch.store.identity import configuration
 from ramify.config import EngineConfig, RunConfig
-from ramify.engine.engine import answers_of
 from ramify.engine.policy.prompts.prompt_files import (
     PRESETS,
     choose_preset,
@@ -20,6 +19,7 @@ from ramify.engine.policy.prompts.prompt_files import (
     read_prompt_file,
 )
 from ramify.engine.policy.prompts.prompt_format import choose_prompt_format
+from ramify.engine.run_setup import answers_of
 from ramify.engine.testing import ScriptedModel
 from ramify.errors import UsageError
 from ramify.reward.testing import PieceTokenizer

@@ -258,7 +258,7 @@ class EveryLine(CallReader):
 
 @pytest.fixture
 def calling(monkeypatch):
-    monkeypatch.setattr("ramify.engine.engine.CallReader", EveryLine)
+    monkeypatch.setattr("ramify.engine.run_setup.CallReader", EveryLine)
 
     @tool(name="python")
     async def python(code: str) -> str:

@@ -139,7 +139,7 @@ async def check(at: Setting, strategy: Any, name: str, limit: float) -> None:
 
 @pytest.mark.parametrize("kind", ["none", "function", "gguf", "remote", "remote+function"])
 async def test_a_limit_counts_what_the_usage_says(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ramify.engine.run.REPORT_INTERVAL_S", 0.0)
+    monkeypatch.setattr("ramify.engine.search_driver.REPORT_INTERVAL_S", 0.0)
     failures = list[str]()
     async with setting(kind) as at:
         strategies = [make_strategy(name, **OPTIONS.get(name, {"width": 6})) for name in strategy_names()]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ramify.cli.reward_label import loss_lines
-from ramify.engine.engine import answers_of
 from ramify.engine.policy.prompts.step_formats import STEP_FORMATS, split_steps
+from ramify.engine.run_setup import answers_of
 from ramify.errors import UsageError
 from ramify.problem import Problem
 from ramify.sampling_params import USUAL_SAMPLING, SamplingParams
