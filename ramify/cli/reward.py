@@ -17,7 +17,7 @@ from .options import loading_options, loading_settings, setting_option
 from .problems import TASK_NAMES
 from .reward_eval import evaluate, labels_in
 from .reward_label import check_model, label, read_answered, resumable
-from .reward_report import number_or_dash, write_check
+from .reward_tables import number_or_dash, write_check
 
 if TYPE_CHECKING:
     from ramify.reward.likelihood_head import Reads

@@ -19,7 +19,7 @@ from .option_types import COUNT, StepRange
 from .options import loading_settings, path_options, path_settings, setting_option
 from .problems import TASK_NAMES
 from .reward_label import DEFAULT_COUNT, check_model, read_answered, resumable, step_check
-from .reward_report import write_report
+from .reward_tables import write_report
 
 if TYPE_CHECKING:
     from ramify.training.evaluation import EvaluatedProblem, EvaluationJournal, ScoredPath

@@ -30,33 +30,43 @@ LIMITS = st.one_of(
 )
 
 
-def solve(problem: int, strategy: Strategy, budget: ramify.Budget, seed: int) -> Solution:
-    question = ramify.generate_problems(steps=(2, 4), count=1, seed=problem)[0]
+Case = tuple[int, Strategy, ramify.Budget, int]
+"""Number of a problem, strategy, limits and seed."""
 
-    async def run() -> Solution:
+
+def check(cases: list[Case]) -> list[Solution]:
+    """Search with models that are loaded once; neither may evaluate a token again."""
+
+    async def run() -> list[Solution]:
         async with ramify.Engine("demo-m", isolation="thread", threads=1) as engine:
-            return await engine.solve(question, strategy=strategy, budget=budget, seed=seed, max_path_tokens=120)
+            return [
+                await engine.solve(question(problem), strategy=strategy, budget=budget, seed=seed, max_path_tokens=120)
+                for problem, strategy, budget, seed in cases
+            ]
 
-    return anyio.run(run)
+    solutions = anyio.run(run)
+    for case, usage in zip(cases, (each.usage for each in solutions), strict=True):
+        assert (usage.policy.reevaluated_tokens, usage.reward.reevaluated_tokens) == (0, 0), case
+    return solutions
 
 
-def check(solution: Solution) -> None:
-    usage = solution.usage
-    assert usage.policy.reevaluated_tokens == usage.reward.reevaluated_tokens == 0
+def question(number: int) -> ramify.Problem:
+    return ramify.generate_problems(steps=(2, 4), count=1, seed=number)[0]
 
 
-@settings(max_examples=25, deadline=None)
-@given(problem=st.integers(0, 50), strategy=st.sampled_from(STRATEGIES), budget=LIMITS, seed=st.integers(0, 50))
-def test_no_limit_has_a_token_evaluated_again(
-    problem: int, strategy: Strategy, budget: ramify.Budget, seed: int
-) -> None:
-    check(solve(problem, strategy, budget, seed))
+CASES = st.tuples(st.integers(0, 50), st.sampled_from(STRATEGIES), LIMITS, st.integers(0, 50))
+
+
+@settings(max_examples=4, deadline=None)
+@given(cases=st.lists(CASES, min_size=6, max_size=6))
+def test_no_limit_has_a_token_evaluated_again(cases: list[Case]) -> None:
+    check(cases)
 
 
 def test_a_path_that_is_finished_from_a_step_above_the_last_ones_costs_its_own_tokens_alone() -> None:
-    solution = solve(5, ramify.Rebase(width=8), ramify.Budget(flops=2e9), 3)
-    assert solution.stop_reason == "budget_flops"
-    check(solution)
+    limit = ramify.Budget(flops=2e9)
+    found = check([(5, each, limit, 3) for each in STRATEGIES[:3]])
+    assert {each.stop_reason for each in found} == {"budget_flops"}
 
 
 def grown(scores: dict[int, float]) -> SearchTree:
