@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,8 @@ def requirement_names(requirements: list[str]) -> set[str]:
     return {IMPORT_NAMES.get(name, name) for name in names}
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     found = set[str]()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -65,7 +67,7 @@ def imports(path: Path) -> set[str]:
             if isinstance(name, ast.Constant) and not str(name.value).startswith("."):
                 found.add(str(name.value).partition(".")[0])
     # Type checkers know `_typeshed` without installing it.
-    return found - set(sys.stdlib_module_names) - {"ramify", "_typeshed"}
+    return frozenset(found - set(sys.stdlib_module_names) - {"ramify", "_typeshed"})
 
 
 def third_party(*, recipe: bool) -> set[str]:

@@ -74,7 +74,7 @@ def test_pip_installs_the_wheel_by_its_name_into_an_environment_of_its_own(wheel
     dependencies_without_ramify(tmp_path / "dependencies")
     (packages / "dependencies.pth").write_text(str(tmp_path / "dependencies"))
     # The index is a folder with this wheel alone, so pip fails if a dependency is missing or does not fit.
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-index"]
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile", "--no-index"]
     subprocess.run([*pip, "--find-links", str(wheel_file.parent), "ramify"], check=True, capture_output=True)
     own = {"HOME": str(tmp_path), "PATH": str(python.parent), "RAMIFY_MAX_GENERATED_TOKENS": "8192"}
 
