@@ -60,7 +60,7 @@ async def load_models(
 ) -> tuple[PolicyModel, RewardModel | None]:
     """Load the policy and the reward side by side into each worker; `stack` closes them.
 
-    What `store` has of earlier searches is taken from there, None for no store.
+    Results of earlier searches are taken from `store`, None for no store.
 
     Raises:
         ModelLoadError: if a file cannot be loaded or is no reward model, or a remote model cannot be used.
@@ -139,7 +139,7 @@ def default_reward(model: str | Path | PolicyModel) -> str | None:
     try:
         path = resolve_model(model).path
     except (ModelLoadError, UsageError):
-        return None  # The load says what is wrong.
+        return None  # The load raises the error.
     return published_reward(path)
 
 
@@ -149,7 +149,7 @@ def asks_server(reward: RewardSource) -> bool:
 
 
 def default_sampling(model: str | Path | PolicyModel) -> TokenSampling:
-    """Return the sampling of a model for what the user leaves open.
+    """Return the sampling of a model for the parameters that the user leaves open.
 
     Models behind servers have that of files that recommend none. A policy that is a Python object and says nothing is
     sampled from its own distribution.
@@ -279,7 +279,7 @@ async def _ready(models: list[LoadedModel]) -> LoadedModel:
 
 
 def _threads(settings: EngineConfig, path: Path) -> int | None:
-    """Return the threads of one worker, None for what suits the model."""
+    """Return the threads of one worker, None for the number that suits the model."""
     if settings.workers == 1:
         return settings.threads
     from .runtime.llama.native import suitable_threads

@@ -18,7 +18,7 @@ from ramify.solution import Solution
 from .planning.parallel import ParallelLimit
 
 END_S = 5.0
-"""How long searches that nobody wants any more may take to end."""
+"""Longest time in seconds for cancelled searches to end."""
 
 Item = TypeVar("Item")
 Problems = Iterable[Problem | str] | AsyncIterable[Problem | str]

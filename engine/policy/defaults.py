@@ -21,10 +21,10 @@ TEXT_ENDS = "the model's own end"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntendedUse:
-    """What is used of a model where the user leaves it open.
+    """Prompt, step format and sampling of a model where the user leaves them open.
 
-    `prompt` is "chat template" or "base template"; `path_end` says in words where a path ends, `step_format` is the
-    name of what ends a step.
+    `prompt` is "chat template" or "base template"; `path_end` tells the end of a path in words, `step_format` is the
+    name of the step format.
     """
 
     preset: str
@@ -35,7 +35,7 @@ class IntendedUse:
 
 
 def intended_use(metadata: Mapping[str, object], chat_template: str | None) -> IntendedUse:
-    """Return what is used of a model file; `chat_template` None is that of a base model.
+    """Return the intended use of a model file; `chat_template` None is that of a base model.
 
     Raises:
         ModelLoadError: if the file names a preset or a step format that does not exist.
@@ -66,7 +66,7 @@ _RECOMMENDED = {
 
 @runtime_checkable
 class RecommendsSampling(Protocol):
-    """A policy that has a sampling of its own for what the user leaves open."""
+    """A policy that has a sampling of its own for the parameters that the user leaves open."""
 
     @property
     def sampling(self) -> TokenSampling:
@@ -75,7 +75,7 @@ class RecommendsSampling(Protocol):
 
 
 def recommended_sampling(metadata: Mapping[str, object]) -> TokenSampling:
-    """Return the sampling that suits a model file: what its metadata recommends, else USUAL_SAMPLING.
+    """Return the sampling that suits a model file: that of its metadata, else USUAL_SAMPLING.
 
     Models that were trained for ramify, whose files name a prompt preset, are sampled from their own distribution. A
     recommendation that is no number in its range is passed over.

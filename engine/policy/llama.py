@@ -45,7 +45,7 @@ class LlamaPolicy:
 
     @property
     def place(self) -> Place:
-        """Where the model runs."""
+        """Place of the model: GPUs or the processor."""
         return "gpu" if self.model.info.offloaded else "processor"
 
     @property
@@ -62,7 +62,7 @@ class LlamaPolicy:
 
     @property
     def ends_at_answer(self) -> bool:
-        """Whether a path ends with its first answer: so do those of models that were trained for ramify."""
+        """True if a path ends with its first answer: so do those of models that were trained for ramify."""
         return PRESET_KEY in self.model.info.metadata
 
     @property
@@ -77,7 +77,7 @@ class LlamaPolicy:
 
     @property
     def keeps_thinking(self) -> bool:
-        """Whether the mark that closes its thoughts is one token."""
+        """True if the mark that closes its thoughts is one token."""
         marks = self.prompt.thoughts
         return marks is not None and len(self.model.tokenizer.encode(marks.close, special=True)) == 1
 
@@ -228,11 +228,11 @@ class LlamaPolicySession:
 
     @property
     def thought_after_result(self) -> str:
-        """What opens a thought after a result, where the chat template does that for each reply."""
+        """Text that opens a thought after a result, where the chat template does that for each reply."""
         return self._prompt.thought_after_result
 
     def told_tokens(self, text: str) -> tuple[int, ...]:
-        """Return the tokens of a text that is put into paths, marks of thoughts as what they are."""
+        """Return the tokens of a text that is put into paths, marks of thoughts as special tokens."""
         return tuple(self._tokenizer.encode(text, special=True))
 
     async def probe(self, node: int, told: str, max_tokens: int) -> StepResult:
@@ -246,7 +246,7 @@ class LlamaPolicySession:
         return found[0]
 
     def input_tokens(self, prefix: str, turns: Sequence[Turn]) -> int:
-        """Return the length of what the policy is told before a critique or a revision, 0 before a step."""
+        """Return the number of tokens of the instruction before a critique or a revision, 0 before a step."""
         return len(self._prompt.bridge(turns[-1].instruction, turns[-1].tokens, self._tokenizer)) if turns else 0
 
     async def adopt(self, nodes: Sequence[AdoptedNode]) -> None:
@@ -262,7 +262,7 @@ class LlamaPolicySession:
         self._tree.interrupt()
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is kept for these nodes."""
+        """Free the state kept for these nodes."""
         for node in nodes:
             (self._logprobs or {}).pop(node, None)
         self._tree.release(nodes)
@@ -296,7 +296,7 @@ class LlamaPolicySession:
         if request.answer is not None and thoughts is not None and thoughts.is_thinking(request.prefix):
             request = replace(request, answer=replace(request.answer, mark=thoughts.close + request.answer.mark))
         if request.calls_tools:
-            # What follows a result in a conversation stands where it was written.
+            # In a conversation the text after a result stands where it was written.
             self._conversations.written.add(request.child)
         if self._logprobs is not None:
             request = replace(request, tell_logprobs=True)
@@ -309,7 +309,7 @@ class LlamaPolicySession:
 class _Conversations:
     """Nodes of critiques and revisions in the token tree, each below the text that it follows.
 
-    What the policy was told, and copies of texts of saved trees, are nodes beside those of the search.
+    Instructions to the policy, and copies of texts of saved trees, are nodes beside those of the search.
     """
 
     def __init__(self, tree: TokenTree, prompt: PromptFormat, tokenizer: Tokenizer) -> None:

@@ -70,7 +70,7 @@ class PolicySession(Protocol):
         ...
 
     async def release(self, nodes: Sequence[int]) -> None:
-        """Free what is kept for these nodes; they will not be expanded again."""
+        """Free the state kept for these nodes; they will not be expanded again."""
         ...
 
     async def close(self) -> None:
@@ -82,7 +82,7 @@ class PolicySession(Protocol):
 class ForeseesInput(Protocol):
     """A session of a policy that reads more for a step than the prompt, which is read once.
 
-    A budget reserves that before the step is written; the result then says what was really read.
+    A budget reserves that before the step is written; the result then has the number of tokens really read.
     """
 
     def input_tokens(self, prefix: str, turns: Sequence[Turn]) -> int:
@@ -118,7 +118,7 @@ class EndsItself(Protocol):
 
     @property
     def ends_at_answer(self) -> bool:
-        """Whether a path ends with the step that holds its first answer."""
+        """True if a path ends with the step that holds its first answer."""
         ...
 
 
@@ -147,7 +147,7 @@ class Converses(Protocol):
 
     @property
     def takes_conversations(self) -> bool:
-        """Whether earlier turns, system messages and examples can be put before a question."""
+        """True if earlier turns, system messages and examples can be put before a question."""
         ...
 
     async def open_as(self, question: str | Conversation, kind: AnswerKind) -> PolicySession:
@@ -166,7 +166,7 @@ class Calculates(Protocol):
 
     @property
     def calculates(self) -> bool:
-        """Whether values of expressions can be put in instead of being sampled."""
+        """True if values of expressions can be put in instead of being sampled."""
         ...
 
 
@@ -199,7 +199,7 @@ class ToolSession(PolicySession, Protocol):
 
     @property
     def thought_after_result(self) -> str:
-        """What opens a thought after a result, "" where the policy goes on with its reply."""
+        """Text that opens a thought after a result, "" where the policy goes on with its reply."""
         ...
 
 
@@ -209,7 +209,7 @@ class WritesForms(Protocol):
 
     @property
     def writes_forms(self) -> bool:
-        """Whether it does: True."""
+        """True: it does."""
         ...
 
 
@@ -229,7 +229,7 @@ class ExtendsThoughts(Protocol):
 
     @property
     def keeps_thinking(self) -> bool:
-        """Whether its steps can end before the mark that closes a thought, which takes one token for that."""
+        """True if its steps can end before the mark that closes a thought, which takes one token for that."""
         ...
 
 
@@ -238,7 +238,7 @@ class EndsThoughts(Protocol):
     """A session in whose paths thoughts can be ended, kept going and probed."""
 
     def told_tokens(self, text: str) -> tuple[int, ...]:
-        """Return the tokens of a text that is put into paths, marks of thoughts as what they are.
+        """Return the tokens of a text that is put into paths, marks of thoughts as special tokens.
 
         Empty if the policy tokenises texts itself.
         """
@@ -269,7 +269,7 @@ class TellsRates(Protocol):
 
 @runtime_checkable
 class TellsPlace(Protocol):
-    """A policy that can tell where its model runs, which decides what its energy is measured by."""
+    """A policy that can tell where its model runs, which decides the counter of its energy."""
 
     @property
     def place(self) -> Place:
@@ -283,7 +283,7 @@ class HasMemory(Protocol):
 
     @property
     def memory_name(self) -> str | None:
-        """What stands for the policy and its prompt in the store; None without a store."""
+        """Name of the policy and its prompt in the store; None without a store."""
         ...
 
 

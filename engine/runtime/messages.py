@@ -45,8 +45,8 @@ class AnswerGrammar:
     """Form of the answer that ends a path.
 
     Where the model ends its text, `after` so many tokens of the step (None: never), or where `reserve` tokens are left
-    of the context, `mark` is put in, and from there on tokens are drawn that the grammar allows. `written` is what the
-    path has of the answer, None if it has not begun. `schema` is the JSON schema that the grammar was made of, for
+    of the context, `mark` is put in, and from there on tokens are drawn that the grammar allows. `written` is the part
+    of the answer in the path, None if it has not begun. `schema` is the JSON schema that the grammar was made of, for
     models behind servers.
     """
 
@@ -62,19 +62,19 @@ class AnswerGrammar:
 class StepRequest:
     """One child to be written below `parent`, until its step ends.
 
-    `seed` fixes the draws, whatever else is decoded. `max_tokens` bounds the step, and a step of less than `min_tokens`
-    goes on with the next one. `to_the_end` asks for the rest of the path in one go instead of one step. `keep` says
-    that text may follow even the end of the model's text. `opened` is what ends the code fence or the display math in
-    which the text so far ends, "" outside of both, and `call` what ends the call of a tool in which it ends. With
-    `calculator` the values of expressions are put in after `=` instead of being sampled; `line` is the unfinished line
-    of the text so far, which an expression may begin in. `tell_logprobs` asks for the log probability of each token in
-    the result. `stop` is a pattern that ends the path beside that of the step format, "" for none. `thought` says where
-    a step in a thought ends, None outside of thoughts. `beside` says that other text goes on after the node above
-    `parent`, so that its logits are kept too. `answer` is the form of the answer that ends the path, None for
-    none.
+    `seed` fixes the draws, independent of other sequences. `max_tokens` bounds the step, and a step of less than
+    `min_tokens` goes on with the next one. `to_the_end` asks for the rest of the path in one go instead of one step.
+    `keep` says that text may follow even the end of the model's text. `opened` is the mark that ends the code fence or
+    the display math in which the text so far ends, "" outside of both, and `call` the mark that ends the call of a tool
+    in which it ends. With `calculator` the values of expressions are put in after `=` instead of being sampled; `line`
+    is the unfinished line of the text so far, which an expression may begin in. `tell_logprobs` asks for the log
+    probability of each token in the result. `stop` is a pattern that ends the path beside that of the step format, ""
+    for none. `thought` says where a step in a thought ends, None outside of thoughts. `beside` says that other text
+    goes on after the node above `parent`, so that its logits are kept too. `answer` is the form of the answer that ends
+    the path, None for none.
 
     The rest is for the policy, and does not reach the worker. `path` holds the child numbers from the root and names
-    the child whatever the order of work; `seed` is derived from it. `prefix` is the text generated so far on this path
+    the child in any order of work; `seed` is derived from it. `prefix` is the text generated so far on this path
     (the question excluded). `turns`, oldest first, are the conversation between the question and this text; empty for
     a step of a path. `calls_tools` says that the step may end with a call of a tool.
     """
@@ -167,7 +167,7 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeTimes:
-    """Time that one loaded model's decode calls take, sampling included; what is long ago counts less.
+    """Time that one loaded model's decode calls take, sampling included; old calls count less.
 
     `prompt_tokens` were read in `prompt_s` seconds. `steps` has (sequences, calls, seconds) of the calls in which each
     sequence draws one token, by their number of sequences.
@@ -199,7 +199,7 @@ RunResult = tuple[int, StepResult | ReadResult]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Load a model as number `model`; `summary` is what the check of its file found."""
+    """Load a model as number `model`; `summary` is that of the check of its file."""
 
     model: int
     config: ModelConfig
@@ -284,7 +284,7 @@ class Interrupt:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Free what is kept for nodes."""
+    """Free the state kept for nodes."""
 
     model: int
     run: int

@@ -1,1 +1,1 @@
-"""Prompts: chat templates, presets, and what ends a step."""
+"""Prompts: chat templates, presets, and step formats."""

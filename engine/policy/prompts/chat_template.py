@@ -84,7 +84,7 @@ def _rendered(
     now: datetime,
     for_reply: bool,
 ) -> tuple[str, str]:
-    """Return an outcome of `template_program`, and the text or what went wrong."""
+    """Return an outcome of `template_program`, and the text or the error."""
     if len(template) > LONGEST_TEMPLATE:
         return "failed", f"has {len(template)} characters, more than {LONGEST_TEMPLATE}"
     request = {

@@ -17,16 +17,16 @@ QUESTION = "{question}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptPreset:
-    """How a question is put to a model.
+    """Prompt of a question, with the form of its steps and answer.
 
     `system` is the system message for chat models, None for no such message. `base_template` puts a question to models
     without a chat template, with `{question}` once; the user's own system message (`base_system`) and the worked
-    examples `base_examples` come before it, "" for none. `step_format` names what ends a step (see `step_formats`).
+    examples `base_examples` come before it, "" for none. `step_format` names the end of a step (see `step_formats`).
     `stop` is a pattern that ends a path in the format that the preset asks for, and `base_stop` one for models without
     a chat template, which go on with another question after their answer; "" for none (see `StepFormat`). `answer` is
     the form of the answer that the preset asks for (see `ramify.answers.answer_forms`), None if it suits any. `check`
-    is the checker of problems that name none, None for the usual one. `sampling` is what suits the prompt, as far as it
-    says. `description` is one line for lists.
+    is the checker of problems that name none, None for the usual one. `sampling` has the parameters that suit the
+    prompt, as far as it sets any. `description` is one line for lists.
     """
 
     name: str

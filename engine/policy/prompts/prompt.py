@@ -78,7 +78,7 @@ _QUESTION, _ANSWER = "question", "answer"
 class Prompt:
     """A prompt ready for a model.
 
-    `tokens` are its ids, BOS included where the model expects one. `text` is what they stand for. `pieces` are the
+    `tokens` are its ids, BOS included where the model expects one. `text` is their text. `pieces` are the
     tokens' own bytes.
     """
 

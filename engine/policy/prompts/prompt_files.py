@@ -65,7 +65,7 @@ _Check = Annotated[str, _checked(make_checker)]
 
 
 class _Base(BaseModel):
-    """What models without a chat template get."""
+    """Prompt of models without a chat template."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -226,7 +226,7 @@ def _stamp(path: Path) -> object:
 
 
 def choose_preset(name: str | None, metadata: Mapping[str, object], chat_template: str | None) -> PromptPreset:
-    """Return the preset `name`, also a prompt file; None means what the model file says, else what suits its kind.
+    """Return the preset `name`, also a prompt file; None means the model file's, else one that suits its kind.
 
     Chat models get "math"; models without a chat template get "gsm8k", whose base template suits any of them.
 
@@ -248,7 +248,7 @@ def choose_preset(name: str | None, metadata: Mapping[str, object], chat_templat
 
 
 def preset_to_dict(preset: PromptPreset) -> dict[str, Any]:
-    """Return a preset in the form of its file, in plain JSON types, without what is left open."""
+    """Return a preset in the form of its file, in plain JSON types, without fields left open."""
     base = {"template": preset.base_template, "examples": preset.base_examples, "stop": preset.base_stop}
     fields: dict[str, Any] = {
         "name": preset.name,

@@ -97,7 +97,7 @@ class PromptFormat:
 
     @property
     def thought_after_result(self) -> str:
-        """What the chat template opens a thought with after a result, "" if it opens none there."""
+        """Text with which the chat template opens a thought after a result, "" if it opens none there."""
         if (
             self.thoughts is None
             or self.tools is None
@@ -172,7 +172,7 @@ def choose_prompt_format(
 ) -> PromptFormat:
     """Return the prompt format for a model file.
 
-    `preset` and `step_format` are what the caller asks for, None for what the file says or what suits its kind, and
+    `preset` and `step_format` are the caller's, None for those of the file or those that suit its kind, and
     `system` is the system message, None for the preset's and "" for none. `thinking` switches the model's thoughts "on"
     or "off", or leaves them to the template ("auto"). The chat template is checked with a question
     of one word, so that a broken one shows when the model is loaded. That may take seconds: call it in a thread.
@@ -180,7 +180,7 @@ def choose_prompt_format(
     Raises:
         UsageError: if `preset` or `step_format` does not exist, `system` holds the place of the question, or thoughts
             are switched on and the model does not think.
-        ModelLoadError: if the chat template is broken, or the file names what does not exist.
+        ModelLoadError: if the chat template is broken, or the file names a preset or step format that does not exist.
     """
     chosen = choose_preset(preset, metadata, chat_template).with_system(system)
     special = special_tokens(metadata, tokenizer)
@@ -209,6 +209,6 @@ def choose_prompt_format(
         format = replace(format, for_texts=made(TEXT_PRESET.with_system(system)))
     format.encode("test", tokenizer)
     with suppress(ModelLoadError):
-        # What a conversation looks like is kept as well: no template is rendered in the middle of a search.
+        # The text between the turns is kept as well: no template is rendered in the middle of a search.
         format.bridge("test", (), tokenizer)
     return format

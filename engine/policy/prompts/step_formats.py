@@ -16,7 +16,7 @@ STEP_FORMAT_KEY = "ramify.step_format"
 """GGUF metadata key under which a model names its step format."""
 
 CUSTOM_PREFIX = "regex:"
-"""What a step format given as text starts with if it is a regular expression."""
+"""Prefix of a step format given as text that is a regular expression."""
 
 COMPILE_LIMIT_S = 1.0
 LONGEST_PATTERN = 500
@@ -74,7 +74,7 @@ def custom_step_format(pattern: str) -> StepFormat:
 
 
 def choose_step_format(text: str | None, metadata: Mapping[str, object], preset: PromptPreset) -> StepFormat:
-    """Return the step format `text`; None means what the model file says, else the preset's.
+    """Return the step format `text`; None means that of the model file, else the preset's.
 
     A model file may name one of `STEP_FORMATS` only: a regular expression can take any amount of time.
 

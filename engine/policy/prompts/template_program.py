@@ -1,7 +1,7 @@
 """Jinja sandbox in which chat templates are rendered, as Hugging Face `transformers` does; also a child's program.
 
 As the program of a `LimitedProcess`, a request is the object {template, messages, tools, reply, bos, eos, now}, whose
-reply is the list of an outcome and a text: "text" with what was rendered, "refused" with the template's own words,
+reply is the list of an outcome and a text: "text" with the rendered text, "refused" with the template's own words,
 "invalid" or "failed" with the error, "long" if more than `LONGEST_TEXT` characters were made.
 """
 
@@ -76,7 +76,7 @@ def reply(request: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def variables(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a template sees."""
+    """Return the variables of a template."""
     return {
         "messages": [dict(message) for message in request["messages"]],
         "add_generation_prompt": request["reply"],
@@ -108,7 +108,7 @@ def is_invalid(template: str) -> bool:
 
 
 def is_harmless(template: str) -> bool:
-    """Return whether a short template can only make a short text in a short time, whatever the messages are.
+    """Return whether a short template can only make a short text in a short time, for any messages.
 
     It loops over its messages or their texts, at most two loops deep, and builds no value upon another: it calls no
     function but `raise_exception`, has no filters but `trim` and `tojson`, and assigns only parts of the messages, or
@@ -119,7 +119,7 @@ def is_harmless(template: str) -> bool:
     try:
         return _harmless(_environment().parse(template), 0)
     except Exception:
-        # The child finds out what is wrong.
+        # The child finds the error.
         return False
 
 

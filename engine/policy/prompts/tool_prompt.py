@@ -28,9 +28,9 @@ _CALLED, _CALL_ID = "called", "callid123"
 
 @dataclass(frozen=True, slots=True)
 class ToolPrompt:
-    """Tools as one model is told of them.
+    """Tools in the prompt of one model.
 
-    `schemas` are what the chat template gets, with marks in the place of texts that might be taken for its own, and
+    `schemas` are the chat template's `tools`, with marks in the place of texts that might be taken for its own, and
     `contents` those texts by their marks.
     """
 
@@ -60,7 +60,7 @@ class ToolPrompt:
 
     @property
     def system(self) -> str:
-        """What the system message says of the tools beside the template's own words, "" for nothing."""
+        """Text of the system message about the tools beside the template's own words, "" for none."""
         return CODE_PROMPT if self.form is CallForm.CODE else ""
 
     def result_tokens(
@@ -120,7 +120,7 @@ def result_segments(results: Sequence[str], chat_template: str, special: Special
             continue
         _, found, after = rendered.rpartition(call_mark)
         if not ends_itself:
-            # What the template writes of a call goes on to its end token; the model has written that itself.
+            # The template's text of a call goes on to its end token; the model has written that itself.
             end = after.find(special.eos) if special.eos else -1
             after = after[end:] if end >= 0 else ""
         if found and all(mark in after for mark in marks):

@@ -20,7 +20,7 @@ KEY_VARIABLES = ("RAMIFY_API_KEY", "OPENAI_API_KEY")
 """Environment variables of the key; the first that is set is used."""
 
 HIDDEN = "***"
-"""Replacement of the key in what a server sends."""
+"""Replacement of the key in texts from a server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

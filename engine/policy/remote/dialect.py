@@ -49,8 +49,8 @@ class Dialect:
     `unsupported` holds the fields that it refuses. `continue_flags` tells whether it needs CONTINUE_FIELDS to continue
     a message. `limit_field` is its name for the limit of tokens. `supports_n` is False once it was seen to ignore `n`.
     `stops_at_start` is True once a text there started with a stop string, which ended the step before it began.
-    `verbose` asks for llama-server's details, which say what ended a text. `continues` is False for a server that
-    starts a new message instead of continuing one: it writes each path in one go.
+    `verbose` asks for llama-server's details, which tell the cause of a text's end. `continues` is False for a server
+    that starts a new message instead of continuing one: it writes each path in one go.
     """
 
     unsupported: set[str] = field(default_factory=set[str])
@@ -98,7 +98,7 @@ class _Models(BaseModel):
 class ServerFacts(BaseModel):
     """Properties of a model that its server lists.
 
-    What is not listed is None (`context_tokens`), 0 (`parameters`) or "" (`software`, the owner of the model).
+    Properties not listed are None (`context_tokens`), 0 (`parameters`) or "" (`software`, the owner of the model).
     """
 
     context_tokens: int | None = None
@@ -107,7 +107,7 @@ class ServerFacts(BaseModel):
 
 
 async def fetch_facts(endpoint: Endpoint, model: str) -> ServerFacts:
-    """Return what a server lists about a model; a server need not list its models.
+    """Return the facts that a server lists about a model; a server need not list its models.
 
     Raises:
         HttpError: if it does not answer, or refuses the key.

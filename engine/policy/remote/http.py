@@ -239,7 +239,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _failure(error: Exception) -> HttpError:
-    """Return what went wrong with a connection, by the errors behind `error`."""
+    """Return the fault of a connection, by the errors behind `error`."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return Untrusted(cause.verify_message)

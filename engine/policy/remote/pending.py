@@ -49,7 +49,7 @@ class PendingStep:
         return max(0, most - self.generated)
 
     def begin_answer(self, *, apart: bool = False) -> None:
-        """Put in what stands before an answer by a schema; one asked for `apart` has its reserve in any case."""
+        """Put in the mark before an answer by a schema; one asked for `apart` has its reserve in any case."""
         assert self.request.answer is not None
         self.text += self.request.answer.mark
         self.answering = True

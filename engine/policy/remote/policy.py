@@ -152,7 +152,7 @@ class RemotePolicy:
 
     @property
     def sampling(self) -> TokenSampling:
-        """What the preset says, else the sampling of models whose files are not known."""
+        """Sampling of the preset, else that of models whose files are not known."""
         return self.writer.preset.sampling.resolved(USUAL_SAMPLING)
 
     @classmethod

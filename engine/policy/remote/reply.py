@@ -246,7 +246,7 @@ def charged_tokens(texts: Sequence[StreamedText], usage: ServerUsage | None) -> 
 
 
 def miscounted(texts: Sequence[StreamedText], usage: ServerUsage | None) -> bool:
-    """Return whether the server's count contradicts what arrived.
+    """Return whether the server's count contradicts the text that arrived.
 
     The numbers of listed and counted tokens have to agree within SLACK; without listed tokens there cannot be more
     pieces than counted tokens.

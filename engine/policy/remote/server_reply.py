@@ -122,7 +122,7 @@ class Choice(BaseModel):
         return next(kept, "")
 
     def told(self) -> StopCause:
-        """Return what ended the text, as vLLM, SGLang or nobody says."""
+        """Return the cause of the text's end from the field of vLLM or SGLang, "unknown" without one."""
         for name in ("stop_reason", "matched_stop"):
             if name in self.model_fields_set:
                 value = getattr(self, name)
@@ -137,7 +137,7 @@ class _Detail(BaseModel):
 
 
 class Reply(BaseModel):
-    """A whole reply, or a piece of a stream. `usage` is None also where the server does not count what it wrote."""
+    """A whole reply, or a piece of a stream. `usage` is None also where the server does not count its tokens."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -151,7 +151,7 @@ def read_reply(data: bytes) -> Reply:
     """Return the reply that a server wrote.
 
     Raises:
-        Unreachable: if it is not what such a server sends.
+        Unreachable: if it is no reply of such a server.
     """
     try:
         return Reply.model_validate(read_json(data, lenient=True))

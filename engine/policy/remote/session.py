@@ -68,8 +68,8 @@ class RemoteSession:
     ) -> None:
         """Generate all requested children; see PolicySession.expand.
 
-        An allowance below the sum of the steps' limits is divided among the steps; what some of them leave is divided
-        again among those that reached their share, which are then continued.
+        An allowance below the sum of the steps' limits is divided among the steps; tokens that some of them leave are
+        divided again among those that reached their share, which are then continued.
 
         Raises:
             ModelUnreachable: if no server answers any more.
@@ -336,7 +336,7 @@ async def _report(steps: list[PendingStep], on_progress: Callable[[int, int, str
 def _shares(tokens: int, rooms: Sequence[int]) -> list[int]:
     """Return `tokens` divided equally among steps that can take `rooms` tokens each.
 
-    What a step cannot take goes to the others; the first steps get one token more if there is a remainder.
+    Tokens that a step cannot take go to the others; the first steps get one token more if there is a remainder.
     """
     given = [0] * len(rooms)
     left = min(tokens, sum(rooms))

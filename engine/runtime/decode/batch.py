@@ -70,20 +70,20 @@ class Draft:
 
     @property
     def agrees(self) -> bool:
-        """Whether the token that was drawn last is the next one of the draft."""
+        """True if the token that was drawn last is the next one of the draft."""
         place, path = self.start + self.accepted, self.job.target
         return self.accepted < len(self.tokens) and len(path) == place + 1 and path[place] == self.tokens[self.accepted]
 
     @property
     def refuted(self) -> bool:
-        """Whether another token was drawn than the next one of the draft."""
+        """True if another token was drawn than the next one of the draft."""
         place, path = self.start + self.accepted, self.job.target
         return self.accepted < len(self.tokens) and len(path) > place and path[place] != self.tokens[self.accepted]
 
 
 @dataclass(slots=True)
 class Batch:
-    """Entries, and what they are in llama.cpp's terms: flat lists with one element a token. Drafts come last."""
+    """Entries, and their form for llama.cpp: flat lists with one element a token. Drafts come last."""
 
     entries: list[BatchEntry] = field(default_factory=list[BatchEntry])
     tokens: list[int] = field(default_factory=list[int])

@@ -1,7 +1,7 @@
 """Drafts from texts of the same run: likely next tokens, evaluated in one decode together with a sequence's last token.
 
 Each token is drawn from the row after the tokens before it, by its own random number, whether that row comes from a
-decode of its own or was evaluated as part of a draft. A draft is kept as far as it agrees with what is drawn. So a
+decode of its own or was evaluated as part of a draft. A draft is kept as far as it agrees with the tokens drawn. So a
 path gets the tokens that it would get without drafts, at any temperature and with any filter or penalty.
 """
 
@@ -26,7 +26,7 @@ LONGEST_DRAFT = 8
 KEY_TOKENS = 3
 """Tokens after which a text is taken to go on as it did before; two agree by chance too often."""
 PROBE_EVERY = 16
-"""Where drafts do not pay, the first and then every 16th one is evaluated with one token, to see whether they do."""
+"""Interval of probes where drafts do not pay: the first and then every 16th draft is evaluated with one token."""
 PROCESSOR_COST, GPU_COST = 0.75, 0.1
 """Time of a further token in a decode, in terms of a decode of one: 0.7 to 0.8 was measured with AVX2."""
 _REMEMBERED = 64
@@ -34,10 +34,10 @@ _REMEMBERED = 64
 
 @dataclass(eq=False, slots=True)
 class RunDrafts:
-    """Texts of one run, by each KEY_TOKENS tokens in them, and how many drafted tokens agreed with what was drawn.
+    """Texts of one run, by each KEY_TOKENS tokens in them, and the number of drafted tokens that agreed with the draws.
 
     `_found` has for each key the text and the position after its latest place; `_read` says how much of a sequence's
-    path is in there. `accepted` of `tried` tokens agreed; both begin with what four tokens would have shown.
+    path is in there. `accepted` of `tried` tokens agreed; both begin with the counts of four assumed tokens.
     """
 
     accepted: float = 3.0
@@ -119,7 +119,7 @@ class Drafter:
                 batch.add_draft(shared, tokens)
 
     def verify(self, drafts: list[Draft], rows: Rows, working: Collection[Job], draw: Draw) -> None:
-        """Draw on from the rows of drafts as long as what is drawn is what was drafted, and drop the rest of them.
+        """Draw on from the rows of drafts as long as the tokens drawn are those drafted, and drop the rest of them.
 
         The sequences have drawn from the rows of their own last tokens; those that have ended are not in `working`.
         """

@@ -31,7 +31,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 def uniforms(seeds: Sequence[int], draws: Sequence[int]) -> Doubles:
     """Return one number in [0, 1) for each (seed, number of the draw), by SplitMix64 (Steele et al., OOPSLA 2014).
 
-    A number depends on its own seed and draw alone, so a sequence draws the same tokens whatever is decoded beside it.
+    A number depends on its own seed and draw alone, so a sequence draws the same tokens with any others beside it.
     """
     with np.errstate(over="ignore"):
         z = np.asarray(seeds, dtype=np.uint64) + (np.asarray(draws, dtype=np.uint64) + np.uint64(1)) * _GOLDEN
@@ -196,7 +196,7 @@ def _heat(below_peak: Floats, temperature: float) -> None:
 
 
 def _invert_row(weights: Floats, numbers: Doubles) -> tuple[Ints, float]:
-    """Do for one row what `_invert` does for many, and return the row's total."""
+    """Do the same as `_invert` for one row, and return the row's total."""
     sums = weights.cumsum(dtype=np.float64)
     found = sums.searchsorted(_targets(numbers, sums[-1]), "right")
     return np.minimum(found, len(weights) - 1), float(sums[-1])

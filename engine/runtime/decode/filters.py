@@ -26,7 +26,7 @@ def kept(row: Floats, weights: Floats, total: float, setting: TokenSampling) -> 
     """Return the ids that a setting's filters leave, ascending; the most likely one is always among them.
 
     `weights` are exp(row - its maximum) and `total` is their sum. Top-k comes first, with all that equal the last of
-    them; then top-p of what is left, until the probability of those before reaches it; min-p last.
+    them; then top-p of the rest, until the probability of those before reaches it; min-p last.
     """
     ids, whole = _candidates(row, weights, total, setting)
     if setting.top_p < 1.0:

@@ -59,7 +59,7 @@ class Job:
 
     @property
     def complete(self) -> bool:
-        """Whether all of the target is in the cache."""
+        """True if all of the target is in the cache."""
         return self.next_position >= len(self.target)
 
 
@@ -72,7 +72,7 @@ class PrefixJob(Job):
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class ReadJob(Job):
-    """Reads what `request` asks for; `values` and `states` hold what was read so far, by position."""
+    """Reads the outputs that `request` asks for; `values` and `states` hold those read so far, by position."""
 
     request: ReadRequest
     values: dict[int, tuple[float, ...]] = field(default_factory=dict[int, "tuple[float, ...]"])
@@ -99,7 +99,7 @@ class ReadJob(Job):
 
 
 def read_row(request: ReadRequest, position: int, row: npt.NDArray[np.float32]) -> tuple[float, ...]:
-    """Return what `request` asks for at `position` from that position's `row` of outputs.
+    """Return the outputs that `request` asks for at `position`, from that position's `row`.
 
     "tokens" gives (log probability of the path's next token, self-certainty). Self-certainty is the divergence of the
     distribution from the uniform one, -1/V sum log(V p) (Kang et al., arXiv 2502.18581, eq. 7), in nats. "pooled" gives

@@ -111,7 +111,7 @@ class PathJobs:
             self._start_read(job)
 
     def _start_read(self, job: ReadJob) -> None:
-        """Start a read; what its parent's kept row tells is not evaluated again."""
+        """Start a read; a value that its parent's kept row gives is not evaluated again."""
         parent, first = job.node.parent, job.first_output
         if job.follows_parent(first) and parent is not None and parent.logits is not None and first not in job.values:
             job.values[first] = read_row(job.request, first, parent.logits)
@@ -121,7 +121,7 @@ class PathJobs:
     def take_read(
         self, job: ReadJob, start: int, end: int, rows: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]
     ) -> None:
-        """Keep what is read of a batch: `rows` are the context's own outputs, `logits` those beside its states."""
+        """Keep the outputs of a batch: `rows` are the context's own outputs, `logits` those beside its states."""
         pooled = job.request.what == "pooled"
         positions = [at for at in sorted(job.outputs) if start <= at < end]
         for position, row, beside in zip(positions, rows, logits, strict=True):

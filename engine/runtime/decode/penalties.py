@@ -17,7 +17,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(slots=True)
 class PenalisedRows:
-    """Rows of logits with penalties, and what is needed to take these off again.
+    """Rows of logits with penalties, and the values that restore the rows.
 
     `rows` are the numbers of the rows, once each; `places` are pairs of arrays (row, token) and `before` the logits
     that were there.

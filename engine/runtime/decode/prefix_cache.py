@@ -82,13 +82,13 @@ class CachedSequence:
 class PrefixNode:
     """A path of tokens in the cache. Steps of the same tokens below one parent are one node.
 
-    `generated` are the nodes of steps that the model wrote below, by their tokens, and `told` those of what it was
-    told. `ids` are those by which the run still refers to this node. `common` is the number of leading tokens in common
-    with the parent's path. `evaluated` is the length of the longest prefix ever evaluated. `told_from` is the position
-    from which on the model did not write the path, None if it wrote all. A `stored` node was not generated here, but
-    taken from a store. `logits` is the row after the last token, None if it is not kept. `sequences` are those of this
-    node and of all below it. `is_prompt` marks the node of a run's
-    prompt; its parent, if any, is a prefix that the prompts of other runs begin with too.
+    `generated` are the nodes of steps that the model wrote below, by their tokens, and `told` those of texts that
+    it did not write. `ids` are those by which the run still refers to this node. `common` is the number of leading
+    tokens in common with the parent's path. `evaluated` is the length of the longest prefix ever evaluated. `told_from`
+    is the position from which on the model did not write the path, None if it wrote all. A `stored` node was not
+    generated here, but taken from a store. `logits` is the row after the last token, None if it is not kept.
+    `sequences` are those of this node and of all below it. `is_prompt` marks the node of a run's prompt; its parent, if
+    any, is a prefix that the prompts of other runs begin with too.
     """
 
     run: int
@@ -120,7 +120,7 @@ class PrefixNode:
 
     @classmethod
     def of_path(cls, run: int, parent: PrefixNode | None, path: tuple[int, ...]) -> PrefixNode:
-        """Return a new node of any path; what it has in common with its parent's path is found by comparison."""
+        """Return a new node of any path; the prefix in common with its parent's path is found by comparison."""
         return cls(run, parent, path, 0 if parent is None else common_prefix(parent.path, path))
 
     def child(self, tokens: tuple[int, ...]) -> PrefixNode:
@@ -190,7 +190,7 @@ class PrefixCache:
         return self._copy(source.node, source, source.length)
 
     def keep(self, source: CachedSequence, path: Sequence[int]) -> PrefixNode | None:
-        """Park a copy of what `source`, which is lent, holds: the beginning of a path that waits to go on.
+        """Park a copy of the tokens in `source`, which is lent: the beginning of a path that waits to go on.
 
         Return a node of its own for it, below that of `source`; None where no id is free, as none is freed for it.
         """
@@ -201,7 +201,7 @@ class PrefixCache:
         return node
 
     def take(self, kept: PrefixNode) -> CachedSequence | None:
-        """Lend the caller what was kept at a node; it belongs to the node above from now on. None if it was evicted."""
+        """Lend the sequence kept at a node; it belongs to the node above from now on. None if it was evicted."""
         sequence = next(iter(kept.sequences), None)
         if sequence is None or kept.parent is None:
             return None
@@ -295,7 +295,7 @@ class PrefixCache:
         self._free.append(sequence.id)
 
     def release(self, node: PrefixNode) -> None:
-        """Free what is parked at a node, and its logits."""
+        """Free the sequences parked at a node, and its logits."""
         node.logits = None
         for sequence in [each for each in node.sequences if each.node is node and each.parked]:
             self.free(sequence)

@@ -31,7 +31,7 @@ class SamplerVocabulary(Protocol):
         ...
 
     def is_end(self, id: int) -> bool:
-        """Whether a token ends the text."""
+        """Return whether a token ends the text."""
         ...
 
     def encode(self, text: str, *, special: bool) -> list[int]:

@@ -1,4 +1,4 @@
-"""Scheduler of one context: which jobs hold a sequence, which wait for one, and what the next decode evaluates."""
+"""Scheduler of one context: jobs with a sequence, jobs that wait for one, and the batch of the next decode."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ class Scheduler:
 
     @property
     def busy(self) -> bool:
-        """Whether there is a job or a waiting sequence."""
+        """True if there is a job or a waiting sequence."""
         return bool(self.working or self._queue) or any(run.waiting for run in self.runs.values())
 
     @property
     def urgent(self) -> bool:
-        """Whether there is a job or a waiting sequence of a run that is not in the background."""
+        """True if there is a job or a waiting sequence of a run that is not in the background."""
         front = {number for number, run in self.runs.items() if not run.background}
         return any(self.runs[number].waiting for number in front) or any(job.node.run in front for job in self)
 
     @property
     def has_room(self) -> bool:
-        """Whether one more job may work, and no job has waited for longer."""
+        """True if one more job may work, and no job has waited for longer."""
         return not self._queue and len(self.working) < self._most_working
 
     @property
     def may_branch(self) -> bool:
-        """Whether one more shared sequence may work."""
+        """True if one more shared sequence may work."""
         return self._active < self._max_lanes and self.has_room
 
     @property
@@ -125,7 +125,7 @@ class Scheduler:
     # Batches
 
     def next_batch(self, *, room: int, singles: int) -> Batch:
-        """Return what the next decode evaluates; see `batch_of`."""
+        """Return the batch of the next decode; see `batch_of`."""
         return batch_of(self.working, room=room, singles=singles)
 
     def decoded(self, batch: Batch) -> None:

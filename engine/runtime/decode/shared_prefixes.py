@@ -66,7 +66,7 @@ class SharedPrefixes:
                 self._cache.park(sequence)
 
     def close(self, run: int) -> None:
-        """End the use by a run, and drop what is too much, least recently used first."""
+        """End the use by a run, and drop unused prefixes beyond MOST_KEPT, least recently used first."""
         for users in self._users.values():
             users.discard(run)
         idle = [node for node in self._nodes.values() if not self._users[node]]

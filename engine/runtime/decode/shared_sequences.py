@@ -131,7 +131,7 @@ class SharedSequence(Job):
 
     @property
     def followed(self) -> bool:
-        """Whether text may follow even the end of the model's text."""
+        """True if text may follow even the end of the model's text."""
         return any(each.request.keep for each in self.children)
 
     def wants(self, position: int) -> bool:

@@ -23,7 +23,7 @@ _HEADING = re.compile(
     r"\s*(?:#{1,6}[ \t][^\n]*|\*\*[^\n]+\*\*:?|(?:\*\*)?Step[ \t]+\d+[.:]?(?:\*\*)?:?|-{3,}|\*{3,})"
     r"(?:[ \t]*\n\s*|[ \t]*\Z)"
 )
-"""A line that stands above what it is about: a Markdown heading, a bold line, "Step 1:" alone, or a rule."""
+"""A line that stands above its text: a Markdown heading, a bold line, "Step 1:" alone, or a rule."""
 
 
 _LINE_END = re.compile(r"\n\s*\Z")
@@ -31,7 +31,7 @@ _SENTENCE_END = re.compile(r"(?:(?:[^\d\s.]\.+|[!?…。！？])[\"')\]*]*|\n)\s
 _NOT_SPACE = re.compile(r"\S")
 
 _FROM_LAST_BREAK = (r"\n", r"\n\s*\n", r"\nStep \d+:")
-"""Patterns whose match in a text that goes on can only begin at the last line break of what had none."""
+"""Patterns whose match in a text that goes on can only begin at the last line break of the text before without one."""
 
 PATTERN_LIMIT_S = 0.1
 """Seconds of processor time for one search with a pattern that a person wrote."""
@@ -80,7 +80,7 @@ def step_pattern(format: StepFormat) -> re.Pattern[str] | TimedPattern:
 
 
 def open_block(text: str, opened: str = "") -> str:
-    """Return what ends the code fence or the display math in which `text` ends, "" outside of both.
+    """Return the mark that ends the code fence or the display math in which `text` ends, "" outside of both.
 
     `opened` is that of the text before.
     """
@@ -151,7 +151,7 @@ def _find_step_end(
 def find_end_after(text: str, format: StepFormat, begin: int) -> int | None:
     """Return where the step that begins at `begin` ends in a finished text, None if it goes on to the end."""
     if format.custom and begin:
-        # A person's own pattern may look at what is before a match: it sees the step alone, as in generation.
+        # A person's own pattern may look at the text before a match: it sees the step alone, as in generation.
         end = find_end_after(text[begin:], format, 0)
         return None if end is None else begin + end
     lead = _NOT_SPACE.search(text, begin)
@@ -202,13 +202,13 @@ class _Call:
 
 
 def _first_call(text: str, marks: tuple[tuple[str, str], ...], start: int) -> tuple[int, str] | None:
-    """Return where the first call from `start` on has begun and what ends it, None if there is none."""
+    """Return the position after the first call's opening mark from `start` on, and its end mark; None without one."""
     found = [(at, at + len(begin), end) for begin, end in marks if (at := text.find(begin, start)) >= 0]
     return min(found)[1:] if found else None
 
 
 def open_call(text: str, marks: tuple[tuple[str, str], ...]) -> str:
-    """Return what ends the call of a tool in which `text` ends, "" outside of calls."""
+    """Return the mark that ends the call of a tool in which `text` ends, "" outside of calls."""
     at = 0
     while True:
         found = _first_call(text, marks, at)
@@ -299,7 +299,7 @@ class StepText:
 
     @property
     def open_block(self) -> str:
-        """What ends the code fence or the display math in which the text ends, "" outside of both."""
+        """Mark that ends the code fence or the display math in which the text ends, "" outside of both."""
         return open_block(self.text, self._opened)
 
     def add(self, piece: bytes, *, early: bool = False) -> FinishReason | None:

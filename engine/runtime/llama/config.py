@@ -11,12 +11,12 @@ from ramify.model_settings import ModelSettings
 from ramify.settings import INTEGER, declared, setting
 
 BufferWord = Literal["all", "repacked", "none"]
-"""Which of llama.cpp's extra CPU buffers weights may go to: "repacked" leaves out those that crash on some machines."""
+"""llama.cpp's extra CPU buffers that weights may go to: "repacked" leaves out those that crash on some machines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig(ModelSettings):
-    """Configuration of one loaded model: the settings of the engine for it, and what the engine adds.
+    """Configuration of one loaded model: the settings of the engine for it, and further values of the engine.
 
     `batch_tokens` bounds the tokens of one decode call. `extra_buffers` are the CPU buffers that weights may go to.
     `states` loads the model for the reading of final hidden states, and of nothing else; so does `rank` for the

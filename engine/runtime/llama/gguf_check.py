@@ -172,7 +172,7 @@ class _Reader:
 
 
 def check_gguf(path: str | os.PathLike[str]) -> GgufSummary:
-    """Check a GGUF file's structure and return what its header says.
+    """Check a GGUF file's structure and return a summary of its header.
 
     Raises:
         ModelLoadError: if the file is missing, unreadable, not a GGUF file, truncated or damaged.

@@ -101,7 +101,7 @@ def memory_need(
     """Return the memory of a model with contexts of `cells` cells in all, while `width` sequences are decoded together.
 
     `copies` says whether weights are copied into the order that the processor likes. None if the file does not tell
-    what a cell takes.
+    the size of a cell.
     """
     per_cell = kv_bytes_per_token(summary.metadata, kinds)
     if per_cell is None:

@@ -46,7 +46,7 @@ class Runtime:
     `isolation` "process" runs native code in a process of its own, "thread" in a thread of this one. A process that has
     work and does not reply for `hang_s` seconds is taken to hang: it is killed, and replaced as after a crash. None
     waits for ever. Loading a model has no time limit. `on_progress` is called while files are loaded. `restarts` counts
-    the workers that were started in place of a dead one. What `store` has of earlier runs is taken from there; None
+    the workers that were started in place of a dead one. Results of earlier runs are taken from `store`; None
     for no store.
     """
 

@@ -254,7 +254,7 @@ class LoadedModel:
 
     @property
     def waits(self) -> bool:
-        """Whether a call waits for results, the worker having loaded the model."""
+        """True if a call waits for results, the worker having loaded the model."""
         return self._in_worker and (bool(self._questions) or any(tree.pending for tree in self._runs.values()))
 
     async def wait_loaded(self) -> None:
@@ -287,7 +287,7 @@ class LoadedModel:
         self._runs.pop(run, None)
 
     def close(self) -> None:
-        """Keep what was measured."""
+        """Keep the measured rates."""
         if self._rates is not None:
             self._rates.keep()
 

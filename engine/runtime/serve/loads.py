@@ -38,12 +38,12 @@ class WorkerModel:
 
     @property
     def busy(self) -> bool:
-        """Whether there is anything to do."""
+        """True if there is anything to do."""
         return self.pools.busy
 
     @property
     def urgent(self) -> bool:
-        """Whether there is anything to do for a run that is not in the background."""
+        """True if there is anything to do for a run that is not in the background."""
         return self.pools.urgent
 
 
@@ -68,7 +68,7 @@ class _Report:
         self.told: tuple[int, bool] | None = None
 
     def message(self, mapped_bytes: int) -> LoadProgress | None:
-        """Return what has changed since the last report, None if nothing has; `mapped_bytes` are in memory."""
+        """Return the progress since the last report, None without any; `mapped_bytes` are in memory."""
         done = max(mapped_bytes, int((self.fraction or 0.0) * self.total_bytes))
         state = min(done, self.total_bytes), self.fraction is not None
         if self.told is not None and (state == self.told or state[0] < self.told[0]):
@@ -95,7 +95,7 @@ class Loads:
 
     @property
     def under_way(self) -> bool:
-        """Whether a model is being loaded."""
+        """True if a model is being loaded."""
         return bool(self._reports)
 
     def start(self, request: Load) -> None:
@@ -122,7 +122,7 @@ class Loads:
         """Return the loads that have ended since the last call.
 
         Raises:
-            BaseException: what a load ended with that says nothing about its model.
+            BaseException: an error of a load that has no cause in its model.
         """
         os.read(self.wake, 1024)
         found: list[WorkerModel | LoadFailed] = []
@@ -135,7 +135,7 @@ class Loads:
         return found
 
     def progress(self) -> list[LoadProgress]:
-        """Return what has changed since the last reports, if these are old enough."""
+        """Return the progress since the last reports, if these are old enough."""
         now_s = time.monotonic()
         if not self._reports or now_s - self._reported_s < REPORT_S:
             return []
@@ -236,7 +236,7 @@ def fitted(config: ModelConfig, summary: GgufSummary, *, loaded: bool) -> ModelC
 
 
 def _placed(config: ModelConfig, summary: GgufSummary) -> tuple[object, ...]:
-    """Return what loaded weights depend on: the file, and where they are put."""
+    """Return the key of loaded weights: the file, and their place."""
     return (
         *summary.file_state,
         config.extra_buffers,

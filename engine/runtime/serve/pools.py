@@ -52,12 +52,12 @@ class HasWork(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether there is anything to do."""
+        """True if there is anything to do."""
         ...
 
     @property
     def urgent(self) -> bool:
-        """Whether there is anything to do that is not in the background."""
+        """True if there is anything to do that is not in the background."""
         ...
 
 
@@ -105,7 +105,7 @@ class Pools:
         self._decoders: list[Decoder] = []
         self._split: dict[Decoder, SplitContext] = {}
         self._splits = splits(model, config)
-        # Runs without a pool, with what was asked about them.
+        # Runs without a pool, with the requests about them.
         self._opening: dict[int, list[RunRequest]] = {}
         # Decoders whose contexts are closed, for their counters.
         self._closed: list[Decoder] = []
@@ -137,16 +137,16 @@ class Pools:
 
     @property
     def busy(self) -> bool:
-        """Whether there is anything to do."""
+        """True if there is anything to do."""
         return any(each.busy for each in self._decoders)
 
     @property
     def urgent(self) -> bool:
-        """Whether there is anything to do for a run that is not in the background."""
+        """True if there is anything to do for a run that is not in the background."""
         return any(each.urgent for each in self._decoders)
 
     def step(self) -> list[RunResult]:
-        """Do one decode in the pool whose turn it is, and return what it completed."""
+        """Do one decode in the pool whose turn it is, and return its results."""
         due = self._turns.due(self._decoders)
         if not due:
             return []
@@ -188,7 +188,7 @@ class Pools:
         return GPU_COST if self._model.offloaded else PROCESSOR_COST
 
     def _open(self, request: RunRequest) -> None:
-        """Keep a request about a run without a pool, until one tells what the run needs; then give it all of them."""
+        """Keep a request about a run without a pool, until one tells the pool it needs; then give it all of them."""
         kept = self._opening[request.run]
         kept.append(request)
         if isinstance(request, CloseRun):

@@ -182,7 +182,7 @@ def _warm(worker: ProcessWorker, path: str, settings: EngineConfig) -> None:
     from ..messages import Warm
 
     with suppress(RamifyError, OSError):
-        # The check comes first: what is no model must not be probed.
+        # The check comes first: a file that is no model must not be probed.
         summary = check_gguf(path)
         config = ModelConfig.of(settings, path, extra_buffers=usable_buffers(path))
         worker.connection.send(Warm(config, summary))

@@ -131,7 +131,7 @@ class ModelRates:
         self._kept = Rates() if self._identity is None else _read(_place(self._identity), self._identity)
         self._written = self._kept
         self.times = DecodeTimes()
-        """What was measured in this process."""
+        """Times measured in this process."""
         self._present: Rates | None = None
 
     @property
@@ -148,7 +148,7 @@ class ModelRates:
             self.keep()
 
     def keep(self) -> None:
-        """Write the rates down if they were measured and differ from what was written; a full disk does no harm."""
+        """Write the rates down if they were measured and differ from the written ones; a full disk does no harm."""
         if self._identity is None or not self.present.now or not _news(self._written, self.present):
             return
         self._written = self.present
@@ -162,7 +162,7 @@ class ModelRates:
 
 
 def _identity(config: ModelConfig) -> dict[str, Any] | None:
-    """Return what the rates depend on, in JSON types; None if there is no such file."""
+    """Return the key of the rates, in JSON types; None if there is no such file."""
     path = os.path.realpath(config.path)
     try:
         facts = os.stat(path)

@@ -1,7 +1,7 @@
-"""Steps and readings of one model in a store: their keys, which name all that they depend on, and their encoding.
+"""Steps and readings of one model in a store: their keys, made of all that they depend on, and their encoding.
 
 Tokens depend on the model file, the build of llama.cpp and the processor, the arrangement of the model (threads, types
-of the cache and the like), the prompt, the path, and what the request says: sampling, seed, ends of the step, limits.
+of the cache and the like), the prompt, the path, and the request: sampling, seed, ends of the step, limits.
 Another run with all of these the same would draw the same tokens, so a step of it can be taken instead of drawn.
 """
 
@@ -31,10 +31,10 @@ from ..messages import StepRequest, StepResult
 DRAWS = 1
 """Version of all that decides which tokens are drawn, the sampler above all; another one takes no steps of this one."""
 KEPT = (FinishReason.STEP, FinishReason.EOS, FinishReason.LENGTH)
-"""Ends of steps that are kept; others depend on what else was at work."""
+"""Ends of steps that are kept; others depend on other sequences at work."""
 
 _UNDRAWN = ("path", "pools", "max_lanes", "gpu_turn", "context_tokens")
-"""Fields of ModelConfig that decide where a model is and how much fits, not what it computes."""
+"""Fields of ModelConfig that decide the place and the room of a model, not its results."""
 _UNKEYED = ("parent", "child", "keep", "beside", "tell_logprobs", "path", "prefix", "turns", "calls_tools")
 """Fields of StepRequest on which no token depends, beside the path that the key names."""
 _STEP_FIELDS = [each.name for each in fields(StepRequest) if each.name not in _UNKEYED]
@@ -42,7 +42,7 @@ _STEP_FIELDS = [each.name for each in fields(StepRequest) if each.name not in _U
 
 @dataclass(frozen=True, slots=True)
 class StoredReading:
-    """What a store has of a reading: its rows, and the tokens that were evaluated for it, the prompt's excepted."""
+    """Entry of a reading in a store: its rows, and the tokens that were evaluated for it, the prompt's excepted."""
 
     rows: tuple[tuple[float, ...], ...]
     evaluated_tokens: int
@@ -83,7 +83,7 @@ class StoredResults:
         }
 
     def keep_step(self, key: bytes, result: StepResult) -> None:
-        """Add a step that was drawn, unless its end depended on what else was at work."""
+        """Add a step that was drawn, unless its end depended on other sequences at work."""
         if result.finish_reason in KEPT and result.logprob is not None:
             self.rows.put(RowKind.STEP, key, write_step(result))
 

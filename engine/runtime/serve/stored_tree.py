@@ -34,16 +34,16 @@ OnProgress = Callable[[int, int, str], None]
 class TokenCharges:
     """Tokens that a run has to report as read, each once, whether they were evaluated or not.
 
-    `due` has those that no result has carried yet by node: the prompt, and what the model was told. `expected` were
-    charged to requests that the worker has; what it reads beyond these was charged to results from the store, and is
-    prefill.
+    `due` has those that no result has carried yet by node: the prompt, and texts that the model was told. `expected`
+    were charged to requests that the worker has; tokens that it reads beyond these were charged to results from the
+    store, and are prefill.
     """
 
     due: dict[int, int]
     expected: int = 0
 
     def take(self, nodes: Iterable[int]) -> int:
-        """Charge what is due along a path; return the number of tokens."""
+        """Charge the tokens due along a path; return their number."""
         return sum(self.due.pop(node, 0) for node in nodes)
 
     def split(self, read_tokens: int, reused_tokens: int = 0) -> tuple[int, int]:
@@ -57,8 +57,8 @@ class StoredTree(TokenTree):
     """Nodes of one run, of which those in `results` are not written again. Made by `LoadedModel.open_run`.
 
     A node from the store is unknown to the worker until something has to be written below it; then the worker evaluates
-    its path like a prompt. The usage is that of a run without a store; `stored_tokens` and `prefilled_tokens` tell what
-    was really evaluated.
+    its path like a prompt. The usage is that of a run without a store; `stored_tokens` and `prefilled_tokens` tell the
+    difference to the tokens really evaluated.
     """
 
     def __init__(self, model: LoadedModel, opened: OpenRun, results: StoredResults) -> None:
@@ -66,7 +66,7 @@ class StoredTree(TokenTree):
         self._results = results
         self._digests = {ROOT: blake2b(len(opened.prompt).to_bytes(8, "little") + _bytes(opened.prompt))}
         self._charges = TokenCharges({ROOT: len(opened.prompt)})
-        # Nodes of what the model was told, the first one for the same tokens below the same path: the worker reads
+        # Nodes of texts told to the model, the first one for the same tokens below the same path: the worker reads
         # them once.
         self._told = dict[tuple[bytes, tuple[int, ...]], int]()
         self._told_as = dict[int, int]()
@@ -139,7 +139,7 @@ class StoredTree(TokenTree):
             take(result if request.tell_logprobs else replace(result, token_logprobs=()))
 
     def _from_store(self, request: StepRequest, result: StepResult, *, cut: bool) -> StepResult:
-        """Add a node from the store to the tree, and return its result, charged with what the path has to be.
+        """Add a node from the store to the tree, and return its result, charged with the tokens due along the path.
 
         A step that was `cut` before anybody saw it has no tokens.
         """
@@ -188,7 +188,7 @@ class StoredTree(TokenTree):
 
         sent = [replace(each, tell_logprobs=True) for each in requests]
         await super().expand(sent, allowance=allowance, on_result=take, on_progress=on_progress, step=step)
-        # What is put in is left out where the allowance has no room for it.
+        # Texts to be put in are left out where the allowance has no room for them.
         if allowance is None or allowance - spent >= PUT_IN_TOKENS * len(requests):
             for key, result in waiting:
                 self._results.keep_step(key, result)
@@ -238,7 +238,7 @@ class StoredTree(TokenTree):
         return None if used_up else [replace(each, child=trials[each.child].child) for each in written]
 
     def _charge(self, node: int) -> int:
-        """Charge what is due along the path to a node; return the number of tokens."""
+        """Charge the tokens due along the path to a node; return their number."""
         return self._charges.take(self._told_as.get(each, each) for each in self._lineage(node))
 
     # Readings
@@ -268,7 +268,7 @@ class StoredTree(TokenTree):
         return results
 
     def _read(self, request: ReadRequest, result: ReadResult, key: bytes) -> ReadResult:
-        """Add what was read to the store; of its cost, what a reading of the path above has been charged is prefill."""
+        """Add a reading to the store; the part of its cost that a reading of the path above was charged is prefill."""
         prompt, rest = self._charges.split(result.evaluated_tokens)
         prefilled = max(0, rest - self._own_tokens(request)) if self._reads_stored else 0
         self._results.keep_reading(key, result, rest - prefilled)
@@ -313,7 +313,7 @@ class StoredTree(TokenTree):
         super().interrupt()
 
     def release(self, nodes: Iterable[int]) -> None:
-        """Free what is kept for nodes that will not be expanded again."""
+        """Free the state kept for nodes that will not be expanded again."""
         nodes = list(nodes)
         self._released.update(node for node in nodes if node in self._untold)
         super().release(node for node in nodes if node not in self._untold)
@@ -342,7 +342,7 @@ class StoredTree(TokenTree):
         return found
 
     def _digest(self, node: int) -> bytes:
-        """Return the digest of the path to a node, the prompt apart from what follows it."""
+        """Return the digest of the path to a node, the prompt apart from the rest."""
         for each in reversed(self._lineage(node)):
             if each not in self._digests:
                 parent, tokens = self._nodes[each]

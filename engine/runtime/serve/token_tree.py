@@ -80,9 +80,9 @@ class TokenTree:
         self._last_id = 0
         self._closed = False
         self.expected_paths = 0
-        """How many paths the run is going to have at a time, 0 if its first request tells."""
+        """Number of paths that the run is going to have at a time, 0 if its first request tells."""
         self.counts_reused = True
-        """Whether steps from a store use up the allowance that they share with others."""
+        """True if steps from a store use up the allowance that they share with others."""
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -91,7 +91,7 @@ class TokenTree:
 
     @property
     def pending(self) -> bool:
-        """Whether a call waits for results."""
+        """True if a call waits for results."""
         return bool(self._calls)
 
     def knows(self, node: int) -> bool:
@@ -167,7 +167,7 @@ class TokenTree:
         self._model.tell(Interrupt(self._model.number, self._run))
 
     def release(self, nodes: Iterable[int]) -> None:
-        """Free what is kept for nodes that will not be expanded again."""
+        """Free the state kept for nodes that will not be expanded again."""
         self._model.tell(Release(self._model.number, self._run, tuple(nodes)))
 
     def close(self) -> None:
@@ -281,7 +281,7 @@ class TokenTree:
                 self._model.send(replace(call.message, requests=reads))
 
     def _is_told(self, node: int) -> bool:
-        """Whether the worker knows a node."""
+        """Return whether the worker knows a node."""
         return True
 
     # Checks

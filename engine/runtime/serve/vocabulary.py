@@ -36,7 +36,7 @@ class SharedVocabulary:
 
     @property
     def loaded(self) -> bool:
-        """Whether `load` returns at once."""
+        """True if `load` returns at once."""
         return self._model is not None
 
     def load(self) -> Vocabulary:
@@ -73,7 +73,7 @@ class SharedVocabulary:
         return self.load().piece(id)
 
     def close(self) -> None:
-        """Free the vocabulary; what is being loaded is waited for."""
+        """Free the vocabulary; a load in progress is waited for."""
         with self._lock:
             if self._model is not None:
                 self._model.close()

@@ -52,7 +52,7 @@ ALIVE_S = 0.5
 class Worker:
     """Serves one connection until it is closed or told to stop.
 
-    With `ends_process` the process ends with it, and frees what native code holds.
+    With `ends_process` the process ends with it, and frees the memory of native code.
     """
 
     def __init__(self, connection: Connection, *, ends_process: bool = False) -> None:
@@ -120,7 +120,7 @@ class Worker:
                 self._loaded[request.model].pools.handle(request)
 
     def _found(self, request: AskVocabulary) -> tuple[tuple[int, bytes], ...] | RamifyError:
-        """Return what is asked of a vocabulary, or why there is none."""
+        """Return the tokens and pieces that are asked of a vocabulary, or the error."""
         vocabulary = self._loaded[request.model].model.vocabulary
         try:
             asked = request.asked
@@ -130,7 +130,7 @@ class Worker:
             return error
 
     def _take_loads(self) -> None:
-        """Serve the models that are ready now, first what was asked of them while they loaded."""
+        """Serve the models that are ready now, first the requests that came while they loaded."""
         for each in self._loads.take():
             if isinstance(each, LoadFailed):
                 del self._early[each.model]
@@ -188,11 +188,11 @@ class Worker:
 
 def main() -> None:
     """Serve the connection whose file descriptor is the first argument."""
-    # Ctrl-C goes to the whole terminal; the engine decides what it means and closes the connection.
+    # Ctrl-C goes to the whole terminal; the engine acts on it and closes the connection.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     leave_out_high_level_binding()
     Worker(Connection(int(sys.argv[1])), ends_process=True).run()
-    # Not by the end of the interpreter, which waits for loads under way: nobody is left to take what they load.
+    # Not by the end of the interpreter, which waits for loads under way: nobody is left to take their models.
     sys.stderr.flush()
     os._exit(0)
 
