@@ -77,8 +77,11 @@ class Solution:
         return next((each.node for each in paths), None)
 
     def vote_counts(self) -> list[int]:
-        """Return how many paths gave each answer, the largest number first."""
-        sizes = Counter(each.votes for each in self.candidates if each.answer is not None)
+        """Return how many paths gave each answer, the largest number first; paths without a vote are left out.
+
+        A program that fails on every input has an answer and no vote.
+        """
+        sizes = Counter(each.votes for each in self.candidates if each.answer is not None and each.votes)
         return sorted((size for size, members in sizes.items() for _ in range(members // size)), reverse=True)
 
     def to_dict(self, *, tree: bool = False) -> dict[str, Any]:
