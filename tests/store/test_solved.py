@@ -81,7 +81,7 @@ PROGRAMS = ("def f(x):\n    return x", "def f(x):\n    return x + 0", "def f(x):
 @pytest.mark.slow
 async def test_programs_without_a_vote_are_kept_with_the_others(tmp_path: Path) -> None:
     model = ScriptedModel(lambda question, path: f"```python\n{PROGRAMS[path[0]]}\n```")
-    problem = Problem(question="def f(x):\n    \"\"\"\n    >>> f(1)\n    1\n    \"\"\"", check="python-tests")
+    problem = Problem(question='def f(x):\n    """\n    >>> f(1)\n    1\n    """', check="python-tests")
     async with ramify.Engine(model=model, reward=None, store=tmp_path) as engine:
         solution = await engine.solve(problem, strategy=ramify.MajorityVote(width=3), answer="program")
     assert sorted(each.votes for each in solution.candidates) == [0, 2, 2]
