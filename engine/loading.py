@@ -46,8 +46,8 @@ OnLoading = Callable[[ModelLoading], None]
 DEFAULT_REWARD = "head:demo-l * arithmetic:exact * totals"
 """Reward of the bundled policies: the likelihood head on demo-l, times the checks of equations and of totals."""
 BUNDLED_POLICY = "demo-"
-OTHER_REWARDS = {"demo-lists": "mean-logprob"}
-"""Rewards of the bundled policies that have learned another task than the default reward."""
+OTHER_REWARDS: dict[str, str | None] = {"demo-lists": "mean-logprob", "demo-think": None}
+"""Rewards of the bundled policies whose replies the default reward does not know; None for no reward."""
 
 
 async def load_models(

@@ -64,7 +64,16 @@ POLICIES: dict[str, Policy] = {
         short_shards=1,
         middle_shards=0,
     ),
-    "think": Policy(_MEDIUM, 24_000_000, rate=0.7, start="m", thinks=True, short_shards=0, middle_shards=0),
+    "think": Policy(
+        _MEDIUM,
+        8_000_000,
+        rate=0.7,
+        quantizations=("q8_0",),
+        start="m",
+        thinks=True,
+        short_shards=0,
+        middle_shards=0,
+    ),
 }
 """By what follows "demo-" in their names, in the order of training: those that a reward model needs come first.
 
