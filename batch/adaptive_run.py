@@ -40,7 +40,7 @@ class SavedSamples:
     usage: Usage = field(default_factory=Usage)
 
     def progress(self) -> ProblemProgress:
-        """Return what the allocator needs to know of the item."""
+        """Return the item's votes and costs for the allocator."""
         votes = () if self.solution is None else tuple(self.solution.vote_counts())
         return ProblemProgress(votes=votes, samples=self.samples, tokens=self.usage.policy.generated_tokens)
 

@@ -29,7 +29,7 @@ from .store.rows import Attempt, Item, describe_error, failed_row, named_check, 
 
 STOP_REASONS = ("completed", "interrupted", "budget", "failures", "aborted")
 MOST_DEATHS = 3
-"""How often an item is searched again because its engine died."""
+"""Number of times that an item is searched again because its engine died."""
 
 Show = Callable[..., None]
 Note = Callable[[str], None]

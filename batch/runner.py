@@ -47,16 +47,17 @@ async def run_batch(
     arguments goes on; with no pending items no model is loaded. An item that fails keeps its error and stops
     nothing. `engine`, if it is open already, is used in place of the configuration's models. `control` ends the batch
     softly. `watch` is called with the progress when it has changed, at most every FRAME_S while tokens come in, and
-    `note` with what the caller may not expect; both in the event loop's thread. `on_loading` is for the models that are
-    loaded in this process; see `Engine`.
+    `note` with facts that the caller may not expect; both in the event loop's thread. `on_loading` is for the models
+    that are loaded in this process; see `Engine`.
 
     Raises:
-        RunFolderError: if `out` is in use, full, or belongs to another configuration (the message names what differs)
+        RunFolderError: if `out` is in use, full, or belongs to another configuration (the message names the
+        differences)
             or to other problems.
         ModelLoadError: if a model cannot be loaded.
         UsageError: if an id does not exist, the strategy needs a reward model and there is none, or Ray is asked for
             and cannot be had.
-        EnginesLost: if all engines of a cluster are gone; what was written down is kept.
+        EnginesLost: if all engines of a cluster are gone; the rows written are kept.
     """
     config = config or BatchConfig()
     folder = RunFolder(Path(out))

@@ -26,7 +26,7 @@ from ramify.statistics import paired_difference, wilson
 async def measure(
     engine: ramify.Engine, problems: Sequence[ramify.Problem], tokens: int, allocator: Allocator, seed: int
 ) -> dict[str, Any]:
-    """Solve the set and return what came of it."""
+    """Solve the set and return the figures."""
     found = await solve_set(engine, problems, generated_tokens=tokens, allocator=allocator, seed=seed, parallel=4)
     right = [
         each is not None and each.answer is not None and ramify.answers_equal(each.answer, problem.answer or "")

@@ -28,7 +28,7 @@ WARM_UP = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What was read after a number of problems; memory in MiB, times in seconds since the start."""
+    """Readings after a number of problems; memory in MiB, times in seconds since the start."""
 
     problems: int
     seconds: float
@@ -47,7 +47,7 @@ def resident_mib(pid: int) -> float:
 
 
 async def soak(options: argparse.Namespace) -> list[Look]:
-    """Search all problems and return what was read on the way."""
+    """Search all problems and return the readings on the way."""
     import ramify
 
     problems = ramify.generate_problems(steps=(2, 6), count=options.problems, seed=options.seed)

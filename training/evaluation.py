@@ -137,11 +137,11 @@ class EvaluationJournal:
         self._stack.close()
 
     def known(self, problem: Problem) -> EvaluatedProblem | None:
-        """Return what was found for a problem, None if nothing."""
+        """Return the result of a problem, None without one."""
         return self._known.get(_problem_key(problem))
 
     def add(self, problem: Problem, found: EvaluatedProblem) -> None:
-        """Write what was found for a problem; it is on the disk when this returns.
+        """Write the result of a problem; it is on the disk when this returns.
 
         Raises:
             RunFolderError: if there is no room.

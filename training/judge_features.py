@@ -132,7 +132,7 @@ async def _read_question(
 
 
 async def read_prefixes(read: ReadSteps[T], labels: Sequence[LabelledSolution]) -> list[list[T] | None]:
-    """Return what `read` finds after each step of one problem's solutions; equal prefixes are read once.
+    """Return the results of `read` after each step of one problem's solutions; equal prefixes are read once.
 
     None stands for a solution beyond the context.
     """

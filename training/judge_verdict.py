@@ -1,4 +1,4 @@
-"""Verdict on a head by held-out problems: pairs within a problem, and what votes gain by it over the majority."""
+"""Verdict on a head by held-out problems: pairs within a problem, and the gain of votes by it over the majority."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CALCULATOR_NOTE = (
     "solutions with the calculator: their equations hold but for rounding, which the check `arithmetic` allows, so "
     "`head * arithmetic` says little more than the head"
 )
-"""What a report says where solutions were sampled with the calculator."""
+"""Note of a report where solutions were sampled with the calculator."""
 
 
 def held_out_report(head: LikelihoodHead, kept: Sequence[SolutionFeatures]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def held_out_report(head: LikelihoodHead, kept: Sequence[SolutionFeatures]) -> d
 
 
 def arithmetic_factor(label: LabelledSolution) -> float:
-    """Return what the reward `arithmetic` gives a whole solution."""
+    """Return the score of the reward `arithmetic` for a whole solution."""
     return FALSE_SCORE if false_equations("".join(label.steps)) else 1.0
 
 

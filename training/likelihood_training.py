@@ -42,7 +42,7 @@ async def train_judge_head(
 ) -> LikelihoodHead:
     """Train a head on labelled steps and write it to `out`; its report holds the verdict on the held-out problems.
 
-    `reads` says what the head reads of the judge. `cache` is the folder that keeps what was read, None for none.
+    `reads` names the outputs of the judge that the head reads. `cache` is the folder that keeps them, None for none.
     `on_problem` gets the numbers of problems that were read and of all.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The terminal UI's application: start, screens, and a quit that saves what runs. No model is loaded at the start."""
+"""The terminal UI's application: start, screens, and a quit that saves running searches. No model loads at start."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from .state.session import LiveSession, Session
 
 QUIT_GRACE_S = 0.7
-"""How long a run may take to end softly when the program is left."""
+"""Longest time in seconds for a run to end softly when the program is left."""
 CLOSE_S = 0.6
-"""How long the engines may then take to close before the screen is given back."""
+"""Longest time in seconds for the engines to close then, before the screen is given back."""
 
 
 class RamifyApp(Program):
@@ -120,7 +120,7 @@ class RamifyApp(Program):
             self.show_session(session)
 
     def session_ended(self, session: LiveSession) -> None:
-        """Report what a search failed with, and draw the screens again."""
+        """Report the error of a failed search, and draw the screens again."""
         if session.error is not None and not self._leaving:
             self.complain(session.error)
         for screen in self.screen_stack:
@@ -247,7 +247,7 @@ class RamifyApp(Program):
         self._pressed_to_quit = False
 
     async def action_quit(self) -> None:
-        """Stop what runs, save it, close the engines and leave."""
+        """Stop running searches, save them, close the engines and leave."""
         if self._leaving:
             return
         self._leaving = True

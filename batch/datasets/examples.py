@@ -125,7 +125,7 @@ def _above(tree: SearchTree, leaf: int) -> list[int]:
 
 
 def _steps_of(tree: SearchTree, leaf: int) -> list[tuple[str, int]]:
-    """Return the steps of a path with the node that ends each; what was put into a path belongs to its step."""
+    """Return the steps of a path with the node that ends each; text put into a path belongs to its step."""
     steps, text = list[tuple[str, int]](), ""
     for node in tree.path_nodes(leaf):
         if node.id == ROOT:

@@ -14,7 +14,7 @@ from ramify.text import nearest
 from .sources import SolvedProblem
 
 Verdict = bool | None
-"""Whether a path is good; None where that cannot be told."""
+"""Verdict on a path: True for good, False for bad, None where that cannot be told."""
 Judge = Callable[[Candidate], Verdict]
 
 RIGHT, VOTE, REWARD = "right", "vote", "reward"
@@ -33,7 +33,7 @@ class PathFilter:
     least: float | None = None
 
     def judge(self, problem: SolvedProblem) -> Judge:
-        """Return what judges the paths of one problem."""
+        """Return the function that judges the paths of one problem."""
         if self.name == RIGHT:
             return _by_gold(problem)
         if self.name == VOTE:
@@ -69,7 +69,7 @@ def read_filters(text: str) -> tuple[PathFilter, ...]:
 
 
 def judge_all(filters: tuple[PathFilter, ...], problem: SolvedProblem) -> Judge:
-    """Return what judges a path by all filters: good if each finds it good, bad if one finds it bad."""
+    """Return the function that judges a path by all filters: good if each finds it good, bad if one finds it bad."""
     judges = [each.judge(problem) for each in filters]
 
     def judged(path: Candidate) -> Verdict:

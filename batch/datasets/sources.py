@@ -22,7 +22,7 @@ from ..store.rows import FAILED, status_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SolvedProblem:
-    """A search with what is known of its problem: the gold answer and its checker, None where they are not known."""
+    """A search with the known facts of its problem: the gold answer and its checker, None where they are not known."""
 
     solution: Solution
     gold: str | None

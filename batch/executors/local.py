@@ -43,7 +43,7 @@ class Executor(Protocol):
     """Searches the problems of a batch; used with `async with`, by any number of tasks."""
 
     def limit(self, parallel: int | None, budget: Budget) -> ParallelLimit:
-        """Return the limit of problems at a time, if each engine is to have `parallel`, None for what suits it.
+        """Return the limit of problems at a time, if each engine is to have `parallel`, None for a suitable number.
 
         `budget` is that of each problem.
         """

@@ -32,11 +32,11 @@ from .setup import Setup, reward_source
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 MOST_RESTARTS = 10
-"""How often an engine that died is started again."""
+"""Number of times that an engine that died is started again."""
 USAGE_EVERY_S = 0.5
 """Seconds between two requests for the cost of the searches in progress."""
 CLOSE_TIMEOUT_S = 5.0
-"""How long an engine may take to close; it is killed then."""
+"""Longest time in seconds for an engine to close; it is killed then."""
 _STORE_BYTES = 128 * 1024 * 1024
 """Size of the object store of a cluster that is started here."""
 _CLUSTERS_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
@@ -236,7 +236,7 @@ class RayExecutor:
 
 
 async def _result(reference: Any) -> Any:
-    """Return what an actor returns."""
+    """Return the result of an actor's call."""
     return await reference
 
 
@@ -327,7 +327,7 @@ def _absolute(name: str | Path) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where one engine runs.
+    """Place of one engine in the cluster.
 
     `node` is the id of a node of the cluster. `gpus` is the engine's share of GPUs, 0 on nodes without one. `threads`
     is its number of processors on a node without GPUs, None if it may take all.

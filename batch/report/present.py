@@ -32,7 +32,7 @@ TreePages = Mapping[tuple[Path, str], str]
 def present(
     analyses: Sequence[Analysis], comparisons: Sequence[Comparison], form: str, pages: TreePages | None = None
 ) -> str:
-    """Return the report on some runs as `form`: one of FORMATS. `pages` are what an HTML page links its trees to.
+    """Return the report on some runs as `form`: one of FORMATS. `pages` are the tree pages that an HTML page links to.
 
     Raises:
         UsageError: if a page is asked for and matplotlib, which draws its figures, is not installed.
@@ -137,7 +137,7 @@ def as_html(analyses: Sequence[Analysis], comparisons: Sequence[Comparison], pag
     return template.render(
         title=", ".join(each.folder.name for each in analyses),
         comparisons=[comparison_table(each) for each in comparisons],
-        # The texts inside are escaped by what draws them.
+        # The texts inside are escaped by the functions that draw them.
         figures=[{"title": figure.title, "svg": svg} for figure, svg in zip(shown, figures_as_svg(shown), strict=True)],
         runs=[{"folder": each.folder, "tables": [*tables(each), *searches_table(each)]} for each in analyses],
         tree_link=partial(_tree_link, pages),

@@ -96,7 +96,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def read_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects in items.jsonl, whatever their fields; a torn last one is left out.
+    """Yield the objects in items.jsonl, with any fields; a torn last one is left out.
 
     Raises:
         RunFolderError: if a line before the last is no JSON object, or the file cannot be read.

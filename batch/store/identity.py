@@ -123,7 +123,7 @@ def configuration(
 ) -> dict[str, Any]:
     """Return all settings that change results, in plain JSON types; a model counts by content, not by name.
 
-    `sampling` is what tokens are drawn with, and `more` what only some runs have.
+    `sampling` is that of the tokens, and `more` has settings that only some runs have.
     """
     settings = identity_of(engine)
     spec = engine.reward_spec

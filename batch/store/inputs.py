@@ -283,7 +283,7 @@ def _joined(value: Any) -> Any:
 def _told(record: Record, values: Mapping[str, str | None], mapping: Mapping[str, str]) -> dict[str, Any]:
     """Return the parts of a conversation that a record holds, in cells of text as JSON.
 
-    What is not mapped is metadata if it has another type, as messages are beside a question.
+    A field that is not mapped is metadata if it has another type, as messages are beside a question.
     """
     found = dict[str, Any]()
     for field in CONVERSATION_FIELDS:

@@ -35,13 +35,13 @@ KEPT = (
     *(f"{LLAMA}/vendor", f"{LLAMA}/tools/batched-bench"),
     *(f"{LLAMA}/ggml/{name}" for name in ("CMakeLists.txt", "cmake", "include", "src")),
 )
-"""What is kept of the source package, files and folders."""
+"""Files and folders kept of the source package."""
 BACKENDS = frozenset({"ggml-cpu", "ggml-cuda"})
 """Folders of ggml/src that are kept; all others there are other backends."""
 DROPPED = (f"{LLAMA}/vendor/miniaudio/miniaudio.h", f"{LLAMA}/vendor/stb/stb_image.h")
 """Large headers for sound and pictures."""
 TOOLS = "llama_add_compile_flags()\nadd_subdirectory(batched-bench)\n"
-"""What takes the place of tools/CMakeLists.txt."""
+"""Replacement of tools/CMakeLists.txt."""
 PROBE_OBJECTS = ("batched-bench.cpp.o", "/arg.cpp.o", "/download.cpp.o", "/llama-arch.cpp.o", "/ggml-backend.cpp.o")
 STEPS = ("build", "test", "measure")
 
@@ -129,7 +129,7 @@ def _objects(build: Path) -> list[str]:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Take the steps on the machine with the GPU; what came out goes to `options.out`."""
+    """Take the steps on the machine with the GPU; results go to `options.out`."""
     work, out = options.work.resolve(), options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     package, build = unpack(options.archive, work), work / "build"

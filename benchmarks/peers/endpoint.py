@@ -134,7 +134,7 @@ def handler(found: Services, portal: BlockingPortal) -> type[BaseHTTPRequestHand
 
 
 def understood(peer: str, body: Mapping[str, Any], *, chat: bool) -> Ask:
-    """Return what a request asks for.
+    """Return the texts that a request asks for, with their sampling.
 
     Raises:
         UsageError: if it is not a request for texts.

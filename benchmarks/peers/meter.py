@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """What was used so far.
+    """Usage of a peer so far.
 
     `sent_tokens` are those of all prompts as they were sent; `prompt_tokens` of them were evaluated, the rest came from
     the cache. `reward_tokens` were evaluated by the reward. `busy_s` is the time with at least one request in flight.
@@ -65,6 +65,6 @@ class Meter:
                     self._counts[peer] = self._counts.get(peer, Count()) + spent
 
     def take(self, peer: str) -> Count:
-        """Return what a peer has used since this was last called."""
+        """Return the usage of a peer since the last call."""
         with self._lock:
             return self._counts.pop(peer, Count())

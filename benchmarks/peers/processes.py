@@ -151,7 +151,7 @@ def llama_server(binary: Path, model: Path, *, slots: int, path_tokens: int, thr
 
 
 def taken(address: str, key: str) -> dict[str, Any]:
-    """Return what the endpoint charged a peer since the last call."""
+    """Return the endpoint's charges to a peer since the last call."""
     request = urllib.request.Request(f"{address}/take", data=b"{}", headers={"Authorization": f"Bearer {key}"})
     with urllib.request.urlopen(request) as reply:
         return json.load(reply)

@@ -48,7 +48,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """How the method is called in tables."""
+        """Name of the method in tables."""
         return self.method.partition("/")[2] or self.method
 
 

@@ -120,7 +120,7 @@ class Comparison:
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what makes two runs the same comparison."""
+    """Return the settings that two runs of the same comparison share."""
     names = ("model", "reward", "count", "samples", "seed", "temperature", "threads")
     given = {name: getattr(options, name) for name in names}
     libraries = {name: version(name) for name in ("ramify", "llama-cpp-python")}

@@ -51,7 +51,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """The texts, and what they cost: `sent_tokens` were given, `prompt_tokens` of them had to be evaluated."""
+    """The texts, and their cost: `sent_tokens` were given, `prompt_tokens` of them had to be evaluated."""
 
     texts: list[Text]
     sent_tokens: int

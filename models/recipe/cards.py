@@ -19,7 +19,7 @@ DATA = {
         "weights from elsewhere; it started with the weights of `demo-m`."
     ),
 }
-"""What a model learned from, by task."""
+"""Training data of a model, by task."""
 
 LIMITS = {
     "arithmetic": "It knows only the wording of the task, numbers up to 3000 and about nine steps; nothing else.",

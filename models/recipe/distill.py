@@ -66,7 +66,7 @@ class DistillPlan:
 
 @dataclass(slots=True)
 class TuningProgress:
-    """Where a training is: batch `batch` of epoch `epoch` comes next; `tokens` were seen, padding left out."""
+    """Position of a training: batch `batch` of epoch `epoch` comes next; `tokens` were seen, padding left out."""
 
     epoch: int = 0
     batch: int = 0
@@ -90,7 +90,7 @@ class Distillation:
     sources: tuple[Path, ...] = ()
 
     def run(self, name: str, kind: torch.dtype) -> dict[str, Any]:
-        """Do all stages for a policy, or what is left of them, and return the report."""
+        """Do all stages for a policy, or the rest of them, and return the report."""
         self.work.mkdir(parents=True, exist_ok=True)
         sources = self.sources or (self.search(),)
         data = self.export(sources)

@@ -37,7 +37,7 @@ class Muon:
                 matrix.mul_(1 - rate * self._decay).add_(change, alpha=-scale)
 
     def state(self) -> list[Tensor]:
-        """Return what `restore` takes."""
+        """Return the argument of `restore`."""
         return self._velocity
 
     def restore(self, state: list[Tensor]) -> None:
@@ -66,7 +66,7 @@ class Optimizer:
             p.grad = None
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` takes."""
+        """Return the argument of `restore`."""
         return {"muon": self._muon.state(), "adam": self._adam.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:

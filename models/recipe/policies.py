@@ -75,7 +75,7 @@ POLICIES: dict[str, Policy] = {
         middle_shards=0,
     ),
 }
-"""By what follows "demo-" in their names, in the order of training: those that a reward model needs come first.
+"""Policies by the part of their names after "demo-", in the order of training: first those that a reward model needs.
 
 The bundled small and large policies, and that for lists, were stopped and extended on the way, so that their schedules
 differ from a fresh run's; their weights cannot be reproduced bit for bit.

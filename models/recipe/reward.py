@@ -67,7 +67,7 @@ class RewardRow:
 
 @dataclass(frozen=True, slots=True)
 class RewardPlan:
-    """How to train. Rates are those of `Optimizer`, times `rate`."""
+    """Plan of a training. Rates are those of `Optimizer`, times `rate`."""
 
     epochs: int = 2
     batch_tokens: int = 8192
@@ -78,7 +78,7 @@ class RewardPlan:
 
 @dataclass(frozen=True, slots=True)
 class RewardQuality:
-    """How well scores predict held-out values: cross-entropy, its floor (the entropy of the values), and AUC.
+    """Quality of scores as forecasts of held-out values: cross-entropy, its floor (the entropy of the values), and AUC.
 
     AUC over all steps is high as soon as hard problems are told from easy ones. What guides a search is
     `auc_within`: over pairs of solutions of one problem, one right and one wrong, how often the right one's last step

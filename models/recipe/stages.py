@@ -50,7 +50,7 @@ Forked rollouts say most of a prefix, whole samples cover most problems.
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Where things are: `work` keeps checkpoints, data and measurements; `models` is the package folder."""
+    """Folders of the recipe: `work` keeps checkpoints, data and measurements; `models` is the package folder."""
 
     work: Path
     models: Path
@@ -171,7 +171,7 @@ class Recipe:
 
 
 def training_figures(model: Decoder, progress: Progress) -> dict[str, Any]:
-    """Return what a card says about a policy's training."""
+    """Return the figures of a policy's training for its card."""
     return {
         "parameters": model.parameter_count(),
         "tokens": progress.real,

@@ -43,7 +43,7 @@ def prompt_text(question: str, thinks: bool = False) -> str:
 
 
 def policy_solution_text(solution: str) -> str:
-    """Return what the policy learns to write after the prompt."""
+    """Return the text that the policy learns to write after the prompt."""
     return f"{solution}{END}"
 
 

@@ -38,14 +38,14 @@ class Text:
         self.text += text
 
     def cut(self, length: int) -> None:
-        """Drop what follows the first `length` characters."""
+        """Drop the text after the first `length` characters."""
         self.text = self.text[:length]
         self.planted = [(start, min(end, length)) for start, end in self.planted if start < length]
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What a policy reads and what it learns to write; ranges of characters that are `planted` are not taught."""
+    """Prompt of a policy and the text that it learns to write; `planted` ranges of characters are not taught."""
 
     prompt: str
     written: str

@@ -16,7 +16,7 @@ SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How llama.cpp splits text for `tokenizer.ggml.pre` = "qwen2"."""
+"""Pattern by which llama.cpp splits text for `tokenizer.ggml.pre` = "qwen2"."""
 
 _VOCABULARY = 1024
 _CORPUS_SIZE = 20_000

@@ -35,7 +35,7 @@ WATCH_SEED = 424_242
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast to train; `tokens` and `batch_tokens` count positions, padding included.
+    """Length and learning rate of a training; `tokens` and `batch_tokens` count positions, padding included.
 
     `rate` is the peak of the learning-rate factor.
     """
@@ -57,7 +57,7 @@ class Schedule:
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run is: batch `batch` of shard `shard` comes next."""
+    """Position of a run: batch `batch` of shard `shard` comes next."""
 
     shard: int = 0
     batch: int = 0

@@ -116,7 +116,7 @@ def ordered(table: Table) -> None:
 OPERATIONS: tuple[tuple[Callable[[Table], None], int], ...] = (
     (turned, 3), (swapped, 4), (rotated, 4), (removed, 3), (added, 4), (replaced, 3), (ordered, 1),
 )  # fmt: skip
-"""What can be asked for, and how often it is."""
+"""Operations of a problem, with their relative frequencies."""
 
 
 def generate_one(seed: int, steps: tuple[int, int], part: Part, problem_id: str) -> Problem:

@@ -28,7 +28,7 @@ class Action:
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """Where it is bound: on its screens, or on "app" if it works on all of them."""
+        """Scopes of its key: its screens, or "app" if it works on all of them."""
         return ("app",) if self.screens == EVERYWHERE else self.screens
 
     @property

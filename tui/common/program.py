@@ -51,7 +51,7 @@ MakePlan = Callable[[dict[str, Any]], Plan]
 
 
 class Program(App[None]):
-    """What all screens share; the application derives from it and provides the navigation.
+    """Shared state of all screens; the application derives from it and provides the navigation.
 
     `plan` turns options into a plan; `store` None keeps no history. `keys` are the user's own, by the actions' ids.
     `batches` are the batch commands that were started here, by their run folders. `room` holds by how many columns or

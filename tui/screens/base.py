@@ -118,5 +118,5 @@ class RamifyScreen(Screen[None]):
             footer.refresh()
 
     def title_of(self, action: Action) -> str:
-        """Return what the footer calls an action now."""
+        """Return the present title of an action in the footer."""
         return action.title

@@ -223,7 +223,7 @@ class CompareScreen(RamifyScreen):
         return True
 
     def title_of(self, action: Action) -> str:
-        """Return what the footer calls an action now."""
+        """Return the present title of an action in the footer."""
         paused = any(session.view.phase is Phase.PAUSED for session in self.sessions)
         return "resume" if action.id == "pause" and paused else action.title
 

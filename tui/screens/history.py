@@ -30,7 +30,7 @@ SHOWN = 500
 
 
 class SearchBox(Input):
-    """What to search for."""
+    """Input for the words to search for."""
 
     help_text = "Words to look for in question, answer, strategy, model, stop reason or id. Up and down choose a run."
 

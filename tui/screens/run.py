@@ -214,7 +214,7 @@ class RunScreen(PanelScreen):
                 return node.id != ROOT
 
     def title_of(self, action: Action) -> str:
-        """Return what the footer calls an action now."""
+        """Return the present title of an action in the footer."""
         if action.id == "pause" and self.view.phase is Phase.PAUSED:
             return "resume"
         if action.id == "hide_pruned" and not self.branches.keep_pruned:

@@ -37,7 +37,7 @@ class Block:
 
     @property
     def key(self) -> tuple[int | None, int, bool, bool]:
-        """What tells it from other blocks of its tree."""
+        """Key that tells it from other blocks of its tree."""
         return self.fold, self.node.id if self.node is not None else -1, self.aside, bool(self.line)
 
 

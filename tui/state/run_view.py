@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Phase(StrEnum):
-    """Where a run stands."""
+    """Phase of a run."""
 
     WAITING = auto()
     """Not started, or the models are being loaded."""
@@ -68,7 +68,8 @@ class RunView:
     `tree` is that of the running search or of a saved solution; it is never written to. `version` grows with every
     change. `vote` is the name of the rule that decides ("majority", "weighted" or "best"). `budget` None means that
     the limits are not known. `fraction` is the share used of the tightest limit, None without one. `marks` are those of
-    the model's thoughts, None if it has none. `conversation` is what came before the question, None if it stands alone.
+    the model's thoughts, None if it has none. `conversation` holds the turns before the question, None if it stands
+    alone.
     """
 
     def __init__(

@@ -87,11 +87,11 @@ class RunSpec:
 
     @property
     def asks(self) -> bool:
-        """Whether there is a question, or a file that may hold one."""
+        """True if there is a question, or a file that may hold one."""
         return bool(self.question.strip() or self.messages)
 
     def problem(self) -> Problem:
-        """Return what is asked, with the messages and examples before it.
+        """Return the problem, with the messages and examples before the question.
 
         Raises:
             UsageError: if a file cannot be read, holds something else, or its messages do not end with the user's.
@@ -123,7 +123,7 @@ class RunSpec:
 
     @property
     def told(self) -> tuple[str, str]:
-        """What `with_told` takes to make the same spec."""
+        """Arguments of `with_told` that make the same spec."""
         kept = self.conversation
         before = kept is not None and (len(kept.turns) > 1 or kept.system is not None)
         messages = self.messages or (AS_BEFORE if before else NOTHING)
@@ -270,7 +270,7 @@ def python_code(spec: RunSpec, plan: Plan, strategy: Strategy) -> str:
 
 
 def _asked(problem: Problem) -> str:
-    """Return the expression that makes what is asked."""
+    """Return the expression that makes the problem."""
     if problem.is_plain:
         return repr(problem.question)
     told = problem.conversation

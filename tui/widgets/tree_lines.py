@@ -143,7 +143,7 @@ class LineDrawer:
         return [Segment(label, label_style), Segment(f"  {excerpt(text, shared, left)}" if left > 2 else "", style)]
 
     def _said(self, node: Node) -> tuple[str, str]:
-        """Return what is said about a step before its text, "" for nothing, and the text on one line."""
+        """Return the remark before a step's text, "" for none, and the text on one line."""
         text = self._texts.line(node)
         if node.state is NodeState.FINISHED:
             return ("no answer" if node.answer is None else f"= {cut(node.answer, 24)}"), text
@@ -159,7 +159,7 @@ class LineDrawer:
         return ("" if twin is None else f"as step {twin}"), text
 
     def _word_styles(self, node: Node, kind: str) -> tuple[Style, Style]:
-        """Return the styles of what is said about a step and of its text."""
+        """Return the styles of the remark on a step and of its text."""
         reason = self._style("tree--reason")
         match node.state:
             case NodeState.FINISHED:

@@ -26,12 +26,12 @@ _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
 @dataclass(frozen=True)
 class Settings:
-    """How a peer is to solve problems.
+    """Settings of a peer for solving problems.
 
     `samples` is the number of whole answers that it may ask for, `budget_tokens` the limit of generated tokens a
     problem, for peers that take one, `max_tokens` that of one answer. `key` names the peer at the endpoint `url`.
     `model` and `reward` are for peers that load them themselves, with a context of `path_tokens` for each answer.
-    `prompt_preset` is how ramify prompts the model, "" for what suits it.
+    `prompt_preset` is ramify's prompt preset, "" for the one that suits the model.
     """
 
     method: str
@@ -67,7 +67,7 @@ class Settings:
 
 
 def answer_in(text: str) -> str | None:
-    """Return what peers are given to vote on, None without it: the end of the text, as the bundled models write it.
+    """Return the answer that peers vote on, None without one: the end of the text, as the bundled models write it.
 
     Else it is the last box.
     """

@@ -33,7 +33,7 @@ class Reward(AbstractProcessRewardModel):
 
 
 def answer_of(text: str) -> str:
-    """Return what is voted on."""
+    """Return the answer that is voted on."""
     return answer_in(text) or text.strip()
 
 

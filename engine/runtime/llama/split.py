@@ -69,7 +69,7 @@ def rounded_cells(tokens: int) -> int:
 class SplitContext(Context):
     """Context in which each sequence has cells of its own, more of them when a path needs them.
 
-    `streams` are its present cells.
+    `streams` has its present numbers of sequences and cells.
     """
 
     consecutive = True
