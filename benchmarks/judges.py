@@ -129,7 +129,7 @@ def thinned(labels: Sequence[LabelledSolution]) -> list[LabelledSolution]:
 async def features_of(
     labels: Sequence[LabelledSolution], model: Path, reads: Reads, out: Path, config: EngineConfig
 ) -> tuple[list[SolutionFeatures], dict[str, Any]]:
-    """Return the features of labels under a model, kept in `out`, and what the reading cost."""
+    """Return the features of labels under a model, kept in `out`, and the cost of the reading."""
     started_s = time.monotonic()
 
     def tell(done: int, total: int) -> None:
@@ -143,7 +143,7 @@ async def features_of(
 
 
 def key_of(label: LabelledSolution) -> tuple[str, tuple[str, ...]]:
-    """Return what a solution is known by."""
+    """Return the key of a solution."""
     return label.question, label.steps
 
 

@@ -146,7 +146,7 @@ class Engine:
 
     @property
     def metering(self) -> Metering:
-        """What measures the energy of the runs and what they cost.
+        """Meter of the runs' energy, and their prices.
 
         Raises:
             EngineClosed: outside `async with`.
@@ -210,7 +210,7 @@ class Engine:
         tree: SearchTree | None = None,
         progress: bool = False,
     ) -> AsyncGenerator[Run]:
-        """Start a search and yield it; leaving the block cancels what is still in flight.
+        """Start a search and yield it; leaving the block cancels the steps in flight.
 
         In a notebook `await engine.run(...).watch()` shows the progress and returns the solution.
 
@@ -285,7 +285,7 @@ class Engine:
         """Search one problem to its end; `options` are those of `run`.
 
         Raises:
-            RamifyError: as `run`, and whatever stopped the search.
+            RamifyError: as `run`, and the error that stopped the search.
         """
         async with self.run(problem, **options) as run:
             return await run.result()
@@ -311,7 +311,7 @@ class Engine:
         return stream
 
     def profile(self) -> Profile:
-        """Return what was measured of the loaded models: the file named by the setting `profile`, or a bundled one.
+        """Return the measured profile of the loaded models: the file named by the setting `profile`, or a bundled one.
 
         Raises:
             UsageError: if there is none, or the file cannot be read.

@@ -154,7 +154,7 @@ class Run:
         return self._controller.meter.budget
 
     def set_budget(self, budget: Budget) -> None:
-        """Change the limits of the run; what it has spent counts against the new ones.
+        """Change the limits of the run; its usage so far counts against the new ones.
 
         Raises:
             UsageError: if the run is ending.
@@ -197,7 +197,7 @@ class Run:
         return added
 
     def pin(self, node_id: int | None) -> None:
-        """Make a finished path's answer the result whatever the vote says; None leaves it to the vote again.
+        """Make a finished path's answer the result in place of the vote's; None leaves it to the vote again.
 
         Raises:
             UsageError: if the path has not finished with an answer, or the run has ended.

@@ -1,6 +1,6 @@
 """Module paths and names of the release before, and where they are now.
 
-MOVED_MODULES gives the new path of a module or package that moved; what lies below a package moves with it.
+MOVED_MODULES gives the new path of a module or package that moved; modules below a package move with it.
 FORMER_HOMES gives names that kept their spelling, by the module that had them and the module that has them now;
 RENAMED gives single names with their new spelling. Module paths on the left may be old ones.
 """

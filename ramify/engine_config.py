@@ -11,9 +11,9 @@ from .settings import INTEGER, POWER, TEXT_OR_FILE, declared, setting
 IsolationWord = Literal["process", "thread"]
 """Place of native code: a worker process of its own, or a thread of this process."""
 DraftWord = Literal["off", "lookup"]
-"""What drafts the next tokens: nothing, or the texts of the run."""
+"""Source of drafts of the next tokens: none, or the texts of the run."""
 ThinkingWord = Literal["auto", "on", "off"]
-"""Whether a model thinks before it replies; "auto" leaves that to its chat template."""
+"""Thoughts of a model before its reply; "auto" leaves them to its chat template."""
 _CHECKED = ("isolation", "thinking", "draft")
 """Settings that are checked at once; the others are checked when the models are loaded with them."""
 
@@ -36,17 +36,15 @@ class EngineConfig(ModelSettings):
 
     Beside the settings of ModelSettings: `isolation` is the place of native code, a worker process of its own or a
     thread of this process. `workers` load the models once each, and a run goes to the least busy one; with GPUs, each
-    worker takes one in turn. `prompt_preset` and `step_format` None mean what the model file says, else what suits its
-    kind (see `ramify.engine.policy.prompts`), and `system_prompt` None the preset's message, "" none. `thinking`
-    switches the thoughts of a model that thinks. `draft` "lookup" drafts
-    the policy's next tokens from the run's texts. `reward_spec` is
-    the format of the reward model: a built-in name, or the path of a TOML or JSON file; None means what the file says.
-    `profile` is the path of a file that `ramify calibrate` made, for the strategy "auto"; None means the bundled one.
-    `prices` is the path of a file of prices (`ramify.prices`), by which runs have a cost, None for none. `watts` is the
-    power that the machine draws while runs are open, for an estimate of their energy; None measures it where it can
-    be measured.
-    `store` is a folder in which steps and readings are kept for later searches, which take them from there; None for
-    none.
+    worker takes one in turn. `prompt_preset` and `step_format` None mean those of the model file, else those that suit
+    its kind (see `ramify.engine.policy.prompts`), and `system_prompt` None the preset's message, "" none. `thinking`
+    switches the thoughts of a model that thinks. `draft` "lookup" drafts the policy's next tokens from the run's texts.
+    `reward_spec` is the format of the reward model: a built-in name, or the path of a TOML or JSON file; None means
+    that of the file. `profile` is the path of a file that `ramify calibrate` made, for the strategy "auto"; None means
+    the bundled one. `prices` is the path of a file of prices (`ramify.prices`), by which runs have a cost, None for
+    none. `watts` is the power that the machine draws while runs are open, for an estimate of their energy; None
+    measures it where it can be measured. `store` is a folder in which steps and readings are kept for later searches,
+    which take them from there; None for none.
 
     Raises:
         UsageError: if `isolation` is no such place; the other settings are checked when an engine is entered.

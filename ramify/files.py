@@ -161,7 +161,7 @@ def make_subfolder(path: Path) -> None:
 
 @contextmanager
 def exporting(path: Path) -> Generator[IO[bytes]]:
-    """Yield a binary file for what a user asked to be written to `path`, which it replaces at the end of the block.
+    """Yield a binary file for a user's output to `path`, which it replaces at the end of the block.
 
     A device or pipe is written to as it is.
 
@@ -332,7 +332,7 @@ def config_path() -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the folder of what was found out about this machine: RAMIFY_CACHE_DIR, else the user's cache folder."""
+    """Return the folder of kept measurements: RAMIFY_CACHE_DIR, else the user's cache folder."""
     return _from_variable(CACHE_VARIABLE) or _platform_folders().user_cache_path
 
 

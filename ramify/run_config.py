@@ -1,4 +1,4 @@
-"""Configuration of one run: its limits, its answers, what it may use, and when it ends."""
+"""Configuration of one run: its limits, its answers, its tools, and the rules of its end."""
 
 from __future__ import annotations
 
@@ -336,11 +336,11 @@ class RunConfig:
 
     @property
     def asks_of_thoughts(self) -> bool:
-        """Whether a setting asks for what only a model that thinks can do."""
+        """True if a setting needs a model that thinks."""
         return self.max_thinking_tokens is not None or self.thinking_extend > 0 or self.thinking_probes > 0
 
     def _take_schema(self, given: str) -> None:
-        """Keep the text of the schema, whatever named it."""
+        """Keep the text of the schema, given as a text or a file."""
         from ramify.answers.schemas import read_schema
 
         if self.answer not in ("auto", "json"):

@@ -60,7 +60,7 @@ def arithmetic_factor(label: LabelledSolution) -> float:
 
 
 def choices(labels: Sequence[LabelledSolution], scores: Sequence[float]) -> dict[str, Any]:
-    """Return the pairs within a problem that a score of whole solutions decides rightly, and what it buys in votes.
+    """Return the pairs within a problem that a score of whole solutions decides rightly, and its gain in votes.
 
     `scores` are those of `labels` in order. The values are plain JSON; differences and pairs have their 95 % bootstrap
     intervals over problems.

@@ -58,7 +58,7 @@ class LabelledSteps(Protocol):
 
     @property
     def count(self) -> int:
-        """How often the solution was sampled; it is trained on as often."""
+        """Number of times that the solution was sampled; it is trained on as often."""
         ...
 
 

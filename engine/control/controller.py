@@ -117,7 +117,7 @@ class SearchController:
             self._take_over()
 
     def foresee_input(self, policy: PolicySession) -> None:
-        """Reserve the policy's prompt, and from now on what it is expected to read for each step."""
+        """Reserve the policy's prompt, and from now on the input that is expected for each step."""
         self._dispatcher.foresee_input(policy)
         self._planner.expect_paths = policy.expect_paths if isinstance(policy, ForeseesPaths) else None
         if self._thinking is not None:
@@ -140,12 +140,12 @@ class SearchController:
 
     @property
     def calculator(self) -> bool:
-        """Whether values after `=` are put in instead of being sampled."""
+        """True if values after `=` are put in instead of being sampled."""
         return self._config.calculator
 
     @property
     def counts_reused(self) -> bool:
-        """Whether limits count what comes from a store like all else."""
+        """True if limits count tokens from a store like all others."""
         return self._config.count_reused
 
     @property
@@ -230,7 +230,7 @@ class SearchController:
             PruneReason.USER if node.id in self.steering.pruned_when_written else self._path_ends.dead_end(node, answer)
         )
         if reason is PruneReason.BUDGET and self._thinking is not None and self._thinking.is_open(node.id):
-            # The reply can still be written from what is kept back of the budget.
+            # The reply can still be written from the withheld part of the budget.
             reason = None
         if reason is not None:
             self._ends.prune(node.id, reason)
@@ -242,7 +242,7 @@ class SearchController:
         self._ends.settle(node.id)
 
     def _thinks_on(self, node: Node, thinking: Thinking) -> bool:
-        """Go on after a step in a thought: with what is put in there, or with the rest of a text that is wanted whole.
+        """Go on after a step in a thought: with a text put in there, or with the rest of a text that is wanted whole.
 
         Return whether the step goes on.
         """
@@ -302,7 +302,7 @@ class SearchController:
     def score(
         self, values: Mapping[int, float], total: ScoreUsage, parts: Mapping[int, Mapping[str, float]] | None = None
     ) -> None:
-        """Record the rewards of the paths that end in the nodes, and what the reward model has used in the run.
+        """Record the rewards of the paths that end in the nodes, and the reward model's usage in the run.
 
         `parts` are the scores of a combined reward's parts by node, None if it has none.
         """
@@ -399,7 +399,7 @@ class SearchController:
     # The end
 
     def stop(self, reason: StopReason) -> None:
-        """End the search after what is in flight; the first reason stays."""
+        """End the search after the steps in flight; the first reason stays."""
         if self.stop_reason is None:
             self._planner.stop_reason = reason
 
@@ -413,7 +413,7 @@ class SearchController:
             self.stop(StopReason.EARLY_STOP)
 
     def close(self) -> None:
-        """Prune what was left unfinished, so that the tree says why each path ended."""
+        """Prune the unfinished paths, so that the tree says why each path ended."""
         completed = self.stop_reason in (None, StopReason.COMPLETED)
         budget = self.stop_reason is not None and self.stop_reason.is_budget
         reason = PruneReason.BUDGET if budget else PruneReason.ALLOCATION if completed else PruneReason.STOPPED

@@ -1,14 +1,14 @@
 """Meter of one run: the usage that it reports, checked against its budget, and reservations for steps in flight.
 
 A limit is checked against the very usage that is reported. Steps in flight hold their foreseen price on top of it:
-work is reserved before it starts, and what is reserved for a step is replaced by what the step really used. Usage and
+work is reserved before it starts, and the reservation of a step is replaced by its real usage. Usage and
 reservations together never exceed a limit, so a run overshoots by no more than its foreseen prices were too low.
 
 While no path has finished, a part of each limit is withheld from ordinary work (`Meter.withheld`), so that the best
 unfinished path can still be brought to its answer by `Meter.reserve_finish`. Once that was asked the run is ending,
 and no more ordinary work is granted.
 
-Time, energy and what costs money by the hour or the kilowatt-hour pass by themselves: no step has a price in them, and
+Time, energy and money by the hour or the kilowatt-hour pass by themselves: no step has a price in them, and
 the run looks at their limits again and again (`Meter.time_left`, `Meter.time_to_cut`).
 """
 
@@ -53,8 +53,8 @@ class Meter(UsageCounter):
     `price` foresees the cost of steps. `clock` returns seconds from any origin. `min_step_tokens` is the least that a
     step is worth starting with: a grant has at least so many tokens for each child. `machine` measures energy and the
     time of the machine, None for neither; `charge` gives the cost of tokens and of the machine, None without prices.
-    `count_reused` says that tokens from a store count like all others; if not, limits of tokens and FLOPs see what was
-    evaluated in this run.
+    `count_reused` says that tokens from a store count like all others; if not, limits of tokens and FLOPs count only
+    those of this run.
 
     Raises:
         BudgetError: if a limit cannot be checked: FLOPs of a policy of unknown size, energy that nothing measures, cost
@@ -108,7 +108,7 @@ class Meter(UsageCounter):
         self._prompts = self._unread_prompts = (prompt_tokens, prompt_tokens if self.price.reads else 0)
 
     def written(self, result: StepResult, *, probe: bool = False) -> None:
-        """Add a written step, or the answer of a probe, to the usage, and take it off what is reserved for it."""
+        """Add a written step, or the answer of a probe, to the usage, and take it off its reservation."""
         super().written(result, probe=probe)
         if evaluated_tokens(result):
             self._unread_prompts = (0, self._unread_prompts[1])
@@ -126,7 +126,7 @@ class Meter(UsageCounter):
         self._held.add(grant, 1)
 
     def scored(self, total: ScoreUsage) -> None:
-        """Set what the reward session has used since it was opened."""
+        """Set the usage of the reward session since it was opened."""
         super().scored(total)
         self._unread_prompts = (self._unread_prompts[0], 0)
 
@@ -137,9 +137,9 @@ class Meter(UsageCounter):
     ) -> Grant:
         """Reserve for up to `children` steps of up to `max_step_tokens` each, as many as the budget allows.
 
-        `expected_tokens` is what each of them is expected to need: fewer are granted if there is less for each, so
+        `expected_tokens` is the expected need of each of them: fewer are granted if there is less for each, so
         that some reach their ends instead of all being cut; one is granted in any case that allows a step.
-        `input_tokens` is what the policy is expected to read for each of them, nothing if empty.
+        `input_tokens` are the tokens that the policy is expected to read for each of them, none if empty.
 
         Reserve once for all steps that start together: they share the allowance, and the first of them in order
         should be the most promising if fewer are granted. The grant has 0 children if nothing can be afforded until
@@ -160,7 +160,7 @@ class Meter(UsageCounter):
             self._steps[node] = StepInFlight(grant, input_tokens)
 
     def settle(self, node: int) -> None:
-        """Free what is still reserved for a written step; call it when no model has to read the step any more.
+        """Free the rest of a written step's reservation; call it when no model has to read the step any more.
 
         A step without a grant, such as one by hand, has nothing reserved.
         """
@@ -176,7 +176,7 @@ class Meter(UsageCounter):
         self._held.add(grant, 1)
 
     def change(self, budget: Budget) -> None:
-        """Set other limits; what was used and reserved stays.
+        """Set other limits; usage and reservations stay.
 
         Raises:
             BudgetError: if a limit cannot be checked.
@@ -199,7 +199,7 @@ class Meter(UsageCounter):
     # State of the limits
 
     def used(self, name: str, usage: Usage | None = None) -> float:
-        """Return what `usage`, None for that of now, has of the limit `name`, in its own unit."""
+        """Return the amount of the limit `name` in `usage`, None for the present one, in the limit's unit."""
         usage = usage or self.usage()
         roles, fresh = (usage.policy, usage.reward), not self._count_reused
         match name:
@@ -230,10 +230,10 @@ class Meter(UsageCounter):
         return min(1.0, max(shares, default=0.0))
 
     def exhausted(self) -> StopReason | None:
-        """Return the limit that allows no further ordinary step, whatever is in flight; None if there is none.
+        """Return the limit that allows no further ordinary step, steps in flight aside; None if there is none.
 
-        While no path has finished, the withheld part counts as gone. What is in flight counts as free, since it may
-        turn out unused.
+        While no path has finished, the withheld part counts as gone. Reservations in flight count as free, since they
+        may turn out unused.
         """
         for name in UNITS:
             if getattr(self.budget, name) is not None and not self._affords_one(name):
@@ -306,7 +306,7 @@ class Meter(UsageCounter):
     # Arithmetic
 
     def _available(self, name: str, *, in_flight: bool) -> float:
-        """Return what is left of a limit for ordinary work; `in_flight` takes off what steps in flight hold."""
+        """Return the rest of a limit for ordinary work; `in_flight` takes off the reservations of steps in flight."""
         left = getattr(self.budget, name) - self.used(name) - self.withheld(name)
         if name == "nodes":
             return left - (self._held.nodes if in_flight else 0)
@@ -346,7 +346,7 @@ class Meter(UsageCounter):
     ) -> tuple[int, int, StopReason | None]:
         """Return the most children, up to those wanted, the most tokens for them, and the limit that bounds those.
 
-        `inputs[n]` is what the policy is expected to read for the first n children.
+        `inputs[n]` are the tokens that the policy is expected to read for the first n children.
         """
         limit: StopReason | None = None
         limits = [name for name in _TOKEN_LIKE if getattr(self.budget, name) is not None and self.price.step(name)[0]]

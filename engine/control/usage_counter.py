@@ -1,4 +1,4 @@
-"""Usage of one run: what both models have evaluated and written, time, energy and cost."""
+"""Usage of one run: tokens of both models, time, energy and cost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class UsageCounter:
-    """What one run has used; it has one owner and no lock.
+    """Counter of the usage of one run; it has one owner and no lock.
 
     `price` has the FLOPs of a token. `clock` returns seconds from any origin. `machine` measures energy and the time of
     the machine, None for neither; `charge` gives the cost of tokens and of the machine, None without prices.
@@ -64,7 +64,7 @@ class UsageCounter:
             self._account.close()
 
     def _work(self) -> float:
-        """Return what the models have worked so far: FLOPs, or tokens of models of unknown size."""
+        """Return the work of the models so far: FLOPs, or tokens of models of unknown size."""
         tokens = self._policy.fresh_tokens + self._reward.fresh_tokens
         return self._policy.fresh_flops + self._reward.fresh_flops or float(tokens)
 
@@ -76,7 +76,7 @@ class UsageCounter:
         return (self._clock() if self._stopped_s is None else self._stopped_s) - self._started_s
 
     def usage(self) -> Usage:
-        """Return what has been used so far; energy and the machine's time as of the last reading."""
+        """Return the usage so far; energy and the machine's time as of the last reading."""
         account, joules = self._account, None
         if account is not None:
             account.refresh(self._energy_age_s)
@@ -135,7 +135,7 @@ class UsageCounter:
             self._first_token_s = min(after_s, self.seconds)
 
     def scored(self, total: ScoreUsage) -> None:
-        """Set what the reward session has used since it was opened."""
+        """Set the usage of the reward session since it was opened."""
         evaluated = total.evaluated_tokens + total.generated_tokens + total.reevaluated_tokens
         self._reward = RoleUsage(
             prompt_tokens=total.evaluated_tokens,

@@ -36,7 +36,7 @@ class QuestionBox(TextArea):
 
     @property
     def help_text(self) -> str:
-        """What F1 says about it."""
+        """Help text of the widget for F1."""
         example = program_of(self).sign("example")
         return (
             f"Write or paste a question. Enter searches for the answer, ctrl+j begins a new line, {example} writes an "
@@ -64,7 +64,7 @@ class RecentRuns(OptionList):
 
     @property
     def help_text(self) -> str:
-        """What F1 says about it."""
+        """Help text of the widget for F1."""
         history = program_of(self).sign("history")
         return f"The newest saved runs with their answers. Enter opens one with its tree; {history} searches all."
 

@@ -85,7 +85,7 @@ class Session:
 
     @property
     def failure(self) -> str:
-        """What ended a run that failed, "" for others."""
+        """Error that ended a failed run, "" for others."""
         if self.error is not None:
             return "" if isinstance(self.error, LoadingCancelled) else failure_text(self.error)
         solution = self.view.solution
@@ -95,7 +95,7 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """How long the run has taken, without the loading of models."""
+        """Time of the run in seconds, without the loading of models."""
         usage = self.view.usage
         if self.view.phase.over or not self.live:
             return 0.0 if usage is None else usage.seconds
@@ -251,7 +251,7 @@ class LiveSession(Session):
         self.run.set_budget(budget)
 
     async def close(self, grace_s: float) -> None:
-        """End within the grace and save; what does not end softly is saved as it stands, then cancelled."""
+        """End within the grace and save; a run that does not end softly is saved as it stands, then cancelled."""
         if self._task.done():
             return
         self.stop()
@@ -325,7 +325,7 @@ class LiveSession(Session):
         return as_it_stands(run, self._strategy, seed=self.spec.get("seed"), model=model, pinned=self.view.pinned)
 
     def _failed(self, error: Exception) -> Solution:
-        """Return what there was when the run failed, with the error as the reason of its end."""
+        """Return the solution as it stood when the run failed, with the error as the reason of its end."""
         from ramify.search.stopping import Stop, StopReason
         from ramify.solution import Solution
         from ramify.usage import Usage

@@ -47,7 +47,7 @@ from .shared_sequences import RequestGroup, SharedSequence, shared_sequences_of
 
 
 class Decoder:
-    """Performs the steps of one context; `step` does one decode and returns what it completed.
+    """Performs the steps of one context; `step` does one decode and returns its results.
 
     `max_lanes` bounds the shared sequences that generate at a time. `muted` are ids that are never drawn.
     `batch_tokens` bounds the tokens of a decode; None for as many as the context takes. `timed` says whether the time
@@ -170,7 +170,7 @@ class Decoder:
             self._paths.begin_read(ReadJob(node, request.tokens, outputs, request=request))
 
     def release(self, run: int, nodes: Iterable[int]) -> None:
-        """Free what is kept for nodes, unless it is kept for others too."""
+        """Free the cache of nodes, unless it is kept for others too."""
         state = self._runs.get(run)
         if state is None:
             return
@@ -253,12 +253,12 @@ class Decoder:
 
     @property
     def busy(self) -> bool:
-        """Whether there is anything to do."""
+        """True if there is anything to do."""
         return bool(self._results or self._failures) or self._scheduler.busy
 
     @property
     def urgent(self) -> bool:
-        """Whether there is anything to do for a run that is not in the background."""
+        """True if there is anything to do for a run that is not in the background."""
         return self._scheduler.urgent
 
     def statistics(self) -> Statistics:
@@ -274,7 +274,7 @@ class Decoder:
     # The step
 
     def step(self) -> list[RunResult]:
-        """Do one decode and return what it completed; may return nothing while there is more to do."""
+        """Do one decode and return its results; there may be none while there is more to do."""
         self._admit()
         context, scheduler = self._context, self._scheduler
         batch = scheduler.next_batch(room=self._batch_tokens, singles=context.single_tokens)

@@ -53,7 +53,7 @@ def suitable_threads(parameters: int) -> int:
 class Model:
     """A loaded GGUF file.
 
-    `summary` is what a check of the file's header found, None to check it now. `progress` is called with the part that
+    `summary` is that of a check of the file's header, None to check it now. `progress` is called with the part that
     is loaded, 0 to 1, once the vocabulary is there, and stops the load by returning False.
 
     Raises:
