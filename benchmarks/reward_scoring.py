@@ -1,7 +1,7 @@
 """Throughput of scoring by depth: each step once, against every path read anew at every step.
 
     python benchmarks/reward_scoring.py [--reward demo-prm] [--paths 16] [--depths 2,4,8,16] [--json FILE]
-    python benchmarks/reward_scoring.py --own-head FILE     # one that `ramify reward train --head linear` wrote
+    python benchmarks/reward_scoring.py --own-head FILE     # a model with a linear head in a row of its output matrix
 
 A search scores its paths after each step. Incrementally, a step costs its own tokens; a scorer without a cache reads
 question and path again. Both score the same paths here, one after the other in each repeat, and the table has the

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from ramify.reward.likelihood_head import LikelihoodHead, Reads
 
-from .head_training import platt_scaling
 from .judge_features import Floats, SolutionFeatures
 
 MOST_PAIRS = 64
@@ -86,6 +85,26 @@ def calibrated(head: LikelihoodHead, kept: Sequence[SolutionFeatures]) -> Likeli
     values = np.concatenate([np.repeat(each.targets, each.label.count) for each in kept])
     scale, offset = platt_scaling(logits, values)
     return replace(head, scale=scale, offset=offset)
+
+
+def platt_scaling(logits: Floats, values: Floats) -> tuple[float, float]:
+    """Return the scale and offset of the logit under which the values are likeliest (Platt), by Newton's method."""
+    rows = np.stack([logits, np.ones_like(logits)], 1).astype(np.float64)
+    found = np.array([1.0, 0.0])
+    for _ in range(50):
+        chances = _sigmoid(rows @ found)
+        slope = rows.T @ (chances - values) / len(values) + 1e-3 * (found - [1.0, 0.0])
+        curve = (rows * (chances * (1 - chances))[:, None]).T @ rows / len(values) + 1e-3 * np.eye(2)
+        change = np.linalg.solve(curve, slope)
+        found = found - change
+        if np.abs(change).max() < 1e-8:
+            break
+    # A scale that is not positive would reverse the order of scores.
+    return (float(found[0]), float(found[1])) if found[0] > 0 else (1.0, 0.0)
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    return np.exp(-np.logaddexp(0.0, -logits))
 
 
 def _balanced(solutions: Sequence[SolutionFeatures], targets: Floats, counts: Floats) -> Floats:

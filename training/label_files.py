@@ -27,7 +27,7 @@ from ramify.engine.many import for_each
 from ramify.engine.policy.llama import LlamaPolicy
 from ramify.engine.policy.protocol import Calculates, PolicyModel
 from ramify.engine.run_setup import answers_of
-from ramify.errors import QuestionTooLong, RunFolderError, UsageError
+from ramify.errors import DamagedJournal, QuestionTooLong, RunFolderError, UsageError
 from ramify.files import write_text
 from ramify.journals import Journal, read_journal
 from ramify.problem import Problem
@@ -143,6 +143,21 @@ async def label_problems(
     return state
 
 
+def labelling_model(path: Path) -> str | None:
+    """Return the model that wrote the solutions of a label file, None if nothing beside the file tells."""
+    try:
+        head, _ = next(read_journal(_notes_of(path)), ({}, 0))
+    except (OSError, DamagedJournal):
+        return None
+    name = head.get("model")
+    return name if isinstance(name, str) else None
+
+
+def _notes_of(out: Path) -> Path:
+    """Return the file that lists the finished problems of a label file."""
+    return out.with_name(f"{out.name}.progress")
+
+
 def read_labels(path: Path) -> Iterator[LabelledSolution]:
     """Yield the rows of a label file; a torn last line is left out.
 
@@ -194,7 +209,7 @@ class _LabelJournal:
 
     def __init__(self, out: Path, head: dict[str, Any]) -> None:
         self._rows = Journal(out)
-        self._notes = Journal(out.with_name(f"{out.name}.progress"))
+        self._notes = Journal(_notes_of(out))
         self._head = head
         self._stack = ExitStack()
         self.done: dict[str, dict[str, Any]] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -22,8 +21,6 @@ from .reward_tables import number_or_dash, write_check
 if TYPE_CHECKING:
     from ramify.reward.likelihood_head import Reads
     from ramify.training.check import CheckReport
-    from ramify.training.quality import ScoreCalibration
-    from ramify.training.reward_training import Reading
 
     from ..problem import Problem
 
@@ -116,20 +113,24 @@ def check(
         terminal.note(warning)
 
 
-@reward.command(cls=GroupedCommand, example="ramify reward train labels.jsonl -m FILE.gguf --out NEW.gguf")
+@reward.command(cls=GroupedCommand, example="ramify reward train labels.jsonl --judge FILE.gguf --out head.json")
 @click.argument("labels", type=_FILE)
-@click.option("--model", "-m", help="The model that gets the head: name or path of a .gguf file.")
-@click.option("--judge", help="With --head likelihood or states: the model that the head reads.")
-@click.option("--out", "-o", type=_NEW_FILE, required=True, help="The file to write: GGUF, for a head on a judge JSON.")
 @click.option(
-    "--head", type=click.Choice(["linear", "mlp", "likelihood", "states"]), default="linear", show_default=True
+    "--judge", "--model", "-m", help="The model that the head reads: name or file.  [default: that which wrote LABELS]"
 )
-@click.option("--policy", help="With --judge: policy that chooses REBASE's temperature on --problems.")
+@click.option("--out", "-o", type=_NEW_FILE, required=True, help="The file of the head, such as head.json.")
+@click.option(
+    "--head",
+    type=click.Choice(list(_READS)),
+    default="likelihood",
+    show_default=True,
+    help="By log probabilities, or also by hidden states.",
+)
+@click.option("--policy", help="Policy that chooses REBASE's temperature on --problems.")
 @click.option(
     "--problems", type=_FILE, help=f"Problems for --policy, not among LABELS.  [default: {SEARCHED} bundled ones]"
 )
-@click.option("--spec", metavar="FILE", help="Format.  [default: the model's own prompt, one step a line]")
-@click.option("--epochs", type=click.IntRange(min=1), help="At most so many.  [default: 200, with --judge 12]")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes through the labels.  [default: 12]")
 @click.option(
     "--held-out", type=click.FloatRange(0.01, 0.9), default=0.15, show_default=True, help="Share of problems."
 )
@@ -138,91 +139,30 @@ def check(
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 def train(
     labels: Path,
-    model: str | None,
     judge: str | None,
     out: Path,
-    spec: str | None,
     policy: str | None,
     problems: Path | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train a reward model from LABELS, on the hidden states or the log probabilities of a GGUF model.
+    """Train a head from LABELS: a small network on what a model, its judge, tells of a solution.
 
-    LABELS are those of `ramify reward label`. The written file has the model's weights and the head. Beside it comes a
-    reliability plot of the held-out steps, if matplotlib is there. The folder LABELS.states keeps the states: the same
-    command again goes on where it was cut, and another head costs no reading.
-
-    A likelihood or states head is a small file of its own, used as `--reward head:FILE`; it reads the log probabilities
-    of its judge, or pooled hidden states beside them. The last line says whether it helps.
+    LABELS are those of `ramify reward label`. A likelihood head reads the judge's log probabilities, a states head also
+    its pooled hidden states. The head is a file of its own, used as `--reward head:FILE`. The folder LABELS.states
+    keeps what was read: the same command again goes on where it was cut. The last line says whether the head helps.
     """
     import anyio
 
-    from ramify.reward.spec_loading import load_spec
-    from ramify.reward.specs import RewardSpec
-    from ramify.training.head_training import HeadPlan
-    from ramify.training.reward_training import train_reward
-
-    from ..errors import UsageError
-    from ..plots import require_matplotlib
-
-    if settings["head"] in _READS:
-        if (judge or model) is None:
-            raise click.UsageError(f"--head {settings['head']} needs --judge MODEL")
-        if spec is not None:
-            raise click.UsageError("a head on a judge reads no format: leave out --spec")
-        _train_on_judge(labels, str(judge or model), out, policy, problems, as_json, **settings)
-        return
-    if model is None or judge is not None or policy is not None or problems is not None:
-        name = "needs --model" if model is None else "has no --judge, --policy and --problems"
-        raise click.UsageError(f"--head {settings['head']} {name}")
-    given = None if spec is None else load_spec(spec)
-    if given is not None and not isinstance(given, RewardSpec):
-        raise UsageError(f"the format {given.name!r} reads no head", "name one that is read at a tag")
-    rows = labels_in(labels)
-    plan = HeadPlan(kind=settings["head"], **_chosen(settings))
-    config = loading_settings(settings)
-    try:
-        require_matplotlib("the reliability plot needs")
-    except UsageError as error:
-        terminal.note(str(error))
-    states = labels.with_name(f"{labels.name}.states")
-    line = _ReadingLine(model, states)
-    with terminal.owned_stdout():
-        with resumable():
-            done = anyio.run(
-                lambda: train_reward(
-                    rows, model, out, plan, spec=given, config=config, states=states, on_reading=line.update
-                )
-            )
-        _draw(out.with_suffix(".reliability.png"), done.spec.name, done.quality.reliability)
-        if as_json:
-            facts = {"path": str(done.path), "epochs": done.epochs, "spec": done.spec.model_dump(exclude_defaults=True)}
-            terminal.write_json({**facts, "held_out": asdict(done.quality)}, indent=2)
-            return
-        quality = done.quality
-        shown = "-" if quality.auc is None else f"{quality.auc:.3f}"
-        terminal.say(
-            f"held out: {quality.problems} problems, {quality.steps} steps, AUC {shown}, loss {quality.loss:.3f} "
-            f"(at least {quality.floor:.3f}), calibration error {quality.reliability.error:.3f}; {done.epochs} epochs"
-        )
-        terminal.write(str(done.path))
-
-
-def _chosen(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a training that were given."""
-    return {name: settings[name] for name in ("epochs", "held_out", "seed") if settings[name] is not None}
-
-
-def _train_on_judge(
-    labels: Path, judge: str, out: Path, policy: str | None, problems: Path | None, as_json: bool, **settings: Any
-) -> None:
-    """Train a head on a judge, choose its temperature if a policy is named, and write the verdict."""
-    import anyio
-
     from ramify.training.judge_fitting import PLANS
+    from ramify.training.label_files import labelling_model
     from ramify.training.likelihood_training import choose_temperature, train_judge_head
 
+    judge = judge or labelling_model(labels)
+    if judge is None:
+        raise click.UsageError("nothing says which model wrote the labels, so the head needs --judge MODEL")
+    if out.suffix == ".gguf":
+        raise click.UsageError(f"a head is a file of JSON beside its judge, not a model: write it to {out.stem}.json")
     if problems is not None and policy is None:
         raise click.UsageError("--problems are searched by a policy: name it with --policy")
     reads = _READS[settings["head"]]
@@ -265,6 +205,11 @@ def _train_on_judge(
         terminal.write(str(out))
 
 
+def _chosen(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a training that were given."""
+    return {name: settings[name] for name in ("epochs", "held_out", "seed") if settings[name] is not None}
+
+
 def _searched(path: Path | None, trained_on: set[str]) -> list[Problem]:
     """Return the problems on which the temperature is chosen, without those of the labels."""
     from ramify.models.tasks.tasks import label_stream
@@ -276,48 +221,6 @@ def _searched(path: Path | None, trained_on: set[str]) -> list[Problem]:
     if not left:
         raise UsageError("all problems are among the labels", "choose the temperature on others")
     return left
-
-
-class _ReadingLine:
-    """Progress of the reading of states, with its cost before it begins and the time that the first solutions tell."""
-
-    def __init__(self, model: str, states: Path) -> None:
-        self._model = model
-        self._states = states
-        self._line = terminal.ProgressLine(in_place=False)
-        self._begun = False
-
-    def update(self, reading: Reading) -> None:
-        """Show the progress."""
-        from ramify.training.preflight import duration
-
-        left = reading.tokens - reading.read_tokens
-        if not self._begun:
-            self._begun = True
-            there = f", {reading.found} of them are in {self._states}" if reading.found else ""
-            self._line.say(f"reading {reading.total} solutions with {self._model}: {left:,} tokens{there}")
-        elif reading.seconds and left > 0:
-            rate = reading.read_tokens / reading.seconds
-            self._line.update(
-                lambda: (
-                    f"{reading.done} of {reading.total} solutions, {rate:,.0f} tokens/s, "
-                    f"about {duration(left / max(rate, 1e-3))} left"
-                )
-            )
-
-
-def _draw(path: Path, name: str, reliability: ScoreCalibration) -> None:
-    from ramify.training.quality import draw_reliability
-
-    from ..errors import UsageError
-
-    try:
-        draw_reliability({name: reliability}, path)
-    except UsageError as error:
-        if find_spec("matplotlib") is not None:
-            terminal.note(str(error))
-    else:
-        terminal.say(f"reliability plot: {path}")
 
 
 async def _check(model: str, config: Any, cases: Any) -> CheckReport:

@@ -61,7 +61,7 @@ def told(result: Any, *codes: int) -> None:
         "reward eval demo-prm --problems {}",
         "reward eval demo-prm --labels {}",
         "reward check demo-prm --cases {}",
-        "reward train {} -m demo-m --out head.gguf",
+        "reward train {} --judge demo-m --out head.json",
         "calibrate --problems {} --out profile.json",
     ],
 )

@@ -16,6 +16,7 @@ from ramify.cli.reward_cases import bundled_cases, read_cases
 from ramify.engine.library.catalog import resolve_model
 from ramify.errors import UsageError
 from ramify.models.tasks.arithmetic_steps import with_error
+from ramify.reward.likelihood_head import read_head
 from ramify.reward.spec_loading import BUILTIN_SPECS, parse_spec
 from ramify.reward.specs import RewardSpec
 
@@ -65,25 +66,45 @@ def test_check_reports_by_step_and_in_json(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_label_train_and_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    pytest.importorskip("gguf")
-    problems, labels, out = tmp_path / "p.jsonl", tmp_path / "l.jsonl", tmp_path / "own.gguf"
+    pytest.importorskip("torch")
+    problems, labels, out = tmp_path / "p.jsonl", tmp_path / "l.jsonl", tmp_path / "own.json"
     assert main(["problems", "--steps", "2-3", "--count", "12", "--seed", "5"]) == 0
     problems.write_text(capsys.readouterr().out, "utf-8")
-    label = ["reward", "label", "--problems", str(problems), "--solutions", "4", "--out", str(labels)]
+    label = ["reward", "label", "-m", "demo-s", "--problems", str(problems), "--solutions", "4", "--out", str(labels)]
     assert main(label) == 0
     written = labels.read_text("utf-8")
     assert main(label) == 0
     assert "0 problems labelled, 12 were there already" in capsys.readouterr().err
     assert labels.read_text("utf-8") == written
-    train = ["reward", "train", str(labels), "--model", "demo-m", "--out", str(out), "--threads", "1", "--json"]
+    train = ["reward", "train", str(labels), "--out", str(out), "--threads", "1", "--json"]
+    # The judge is the model that wrote the solutions, unless another one is named.
     assert main(train) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["path"] == str(out) and facts["held_out"]["problems"] == 2
-    bins = facts["held_out"]["reliability"]["bins"]
-    assert sum(each["count"] for each in bins) == facts["held_out"]["steps"]
-    assert out.with_suffix(".reliability.png").read_bytes().startswith(b"\x89PNG")
-    assert main(["reward", "check", str(out), "--count", "2", "--threads", "1"]) == 0
-    assert "own" in capsys.readouterr().out
+    assert facts["path"] == str(out) and facts["problems"] == 2
+    assert read_head(out).judge == "demo-s"
+    assert main(["reward", "check", f"head:{out}", "--count", "2", "--threads", "1"]) == 0
+    assert "head:own" in capsys.readouterr().out
+    assert main([*train, "-m", "demo-m"]) == 0
+    assert read_head(out).judge == "demo-m"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--head", "linear"], "'linear' is not one of 'likelihood', 'states'"),
+        (["--head", "mlp"], "'mlp' is not one of 'likelihood', 'states'"),
+        ([], "needs --judge MODEL"),
+        (["--judge", "demo-m", "--out", "m.gguf"], "write it to m.json"),
+        (["--judge", "demo-m", "--problems", __file__], "name it with --policy"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, options: list[str], message: str
+) -> None:
+    labels = tmp_path / "l.jsonl"
+    labels.write_text("", "utf-8")
+    assert main(["reward", "train", str(labels), "--out", "head.json", *options]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.fixture(autouse=True)
@@ -125,13 +146,13 @@ def test_solve_without_a_reward_model(capsys: pytest.CaptureFixture[str], reward
 
 def test_a_head_that_is_not_beside_its_model_is_missed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     pytest.importorskip("gguf")
-    from ramify.engine.library.convert.heads import HeadFiles, copy_with_head
+    from .head_files import copy_with_head
 
     fields = {"head": "mlp", "head_file": "m.head.safetensors", "good": 0, "bad": None, "activation": "sigmoid"}
     spec = BUILTIN_SPECS["ramify-demo-prm"].model_copy(update=fields)
     assert isinstance(spec, RewardSpec)
     layers = {"0.weight": np.zeros((1, 128), np.float32), "0.bias": np.zeros(1, np.float32)}
-    copy_with_head(resolve_model("demo-m").path, tmp_path / "m.gguf", spec, HeadFiles(rows={}, layers=layers))
+    copy_with_head(resolve_model("demo-m").path, tmp_path / "m.gguf", spec, layers=layers)
     check = ["reward", "check", str(tmp_path / "m.gguf"), "--count", "1", "--threads", "1"]
     assert main(check) == 0
     assert "all scores are the same" in capsys.readouterr().err
@@ -177,5 +198,5 @@ def test_mistakes_are_one_line_and_an_exit_code(
 def test_labels_that_are_none_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "l.jsonl"
     path.write_text('{"question": 1}\n', "utf-8")
-    assert main(["reward", "train", str(path), "--model", "demo-m", "--out", str(tmp_path / "o.gguf")]) == 2
+    assert main(["reward", "train", str(path), "--judge", "demo-m", "--out", str(tmp_path / "o.json")]) == 2
     assert "holds no labels" in capsys.readouterr().err

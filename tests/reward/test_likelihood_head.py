@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -35,7 +36,7 @@ from ramify.training.judge_features import SolutionFeatures
 from ramify.training.judge_fitting import LikelihoodPlan, fit_head
 from ramify.training.judge_verdict import held_out_report
 from ramify.training.labelling import LabelledSolution
-from ramify.training.likelihood_training import check_labels
+from ramify.training.likelihood_training import check_labels, train_judge_head
 
 CONFIG = EngineConfig(isolation="thread", threads=1)
 JUDGE = "demo-s"
@@ -289,6 +290,35 @@ def test_labels_must_suffice() -> None:
         check_labels([solution("a", True, 1, 7), solution("b", True, 1, 8)])
 
 
+@pytest.mark.parametrize("missing", ["torch", "room", "folder", "problems"])
+async def test_what_is_missing_is_told_before_the_judge_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def load(*arguments: object) -> None:
+        raise AssertionError("the judge was loaded")
+
+    monkeypatch.setattr("ramify.training.judge_features.Runtime", load)
+    labels, out = [solution(name, right, 1, 7) for name in "ab" for right in (True, False)], tmp_path / "head.json"
+    message = "fewer than two problems"
+    if missing == "torch":
+        monkeypatch.setitem(sys.modules, "torch", None)
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        message = "needs torch"
+    elif missing == "room":
+        pytest.importorskip("torch")
+        monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 0}))
+        message = "the disk has"
+    elif missing == "folder":
+        pytest.importorskip("torch")
+        (tmp_path / "file").write_text("")
+        out, message = tmp_path / "file" / "head.json", "cannot be made"
+    else:
+        pytest.importorskip("torch")
+        labels = labels[:2]
+    with pytest.raises(UsageError, match=message):
+        await train_judge_head(labels, JUDGE, out, LikelihoodPlan(), config=CONFIG, cache=tmp_path / "states")
+
+
 def test_label_train_and_solve(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,8 +331,6 @@ def test_label_train_and_solve(
         assert set(row["values"]) <= {0.0, 1.0} and list(row["values"]) == sorted(row["values"], reverse=True)
     capsys.readouterr()
     train = ["reward", "train", str(labels), "--head", "likelihood", "--threads", "1", "-o", str(out)]
-    assert main(train) == 2
-    assert "needs --judge" in capsys.readouterr().err
     assert main([*train, "--judge", JUDGE, "--held-out", "0.5"]) == 0
     captured = capsys.readouterr()
     assert "help" in captured.err and captured.out.strip() == str(out)

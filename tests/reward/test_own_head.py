@@ -5,36 +5,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import anyio
 import numpy as np
 import pytest
 
-from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
 from ramify.engine.library.catalog import resolve_model
-from ramify.engine.library.convert.heads import HeadFiles, copy_with_head, spare_rows
 from ramify.engine.rewards.own_head import OwnHeadReward
 from ramify.engine.runtime.serve import loads
 from ramify.models import generate_problems
 from ramify.reward.lm_head import LmHeadReward
 from ramify.reward.specs import RewardSpec
 from ramify.solution import Solution
-from ramify.training.head_training import HeadPlan
-from ramify.training.reward_training import train_reward
 
-from .test_training import LABELS
+from .head_files import Floats, copy_with_head, gguf, matrix_of, spare_row
 
-gguf = pytest.importorskip("gguf")
-
-CONFIG = EngineConfig(isolation="thread", threads=1)
 PROBLEMS = generate_problems(steps=(2, 4), count=3, seed=77)
+
+
+def own_spec(**fields: Any) -> RewardSpec:
+    """A format with the prompt of demo-m and each step on a line of its own."""
+    return RewardSpec(
+        name="own", prompt_template="<|user|>{question}<|assistant|>", step_template="{step}\n", tag="\n",
+        activation="sigmoid", context_limit=512, strip_steps=True, **fields,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("own") / "own.gguf"
-    anyio.run(lambda: train_reward(LABELS, "demo-m:f16", out, HeadPlan(epochs=20), config=CONFIG))
+    """A copy of demo-m with a linear head in a spare row."""
+    source, out = resolve_model("demo-m:f16").path, tmp_path_factory.mktemp("own") / "own.gguf"
+    row = spare_row(source)
+    copy_with_head(source, out, own_spec(good=row), rows={row: head_row(source)})
     return out
+
+
+def head_row(path: Path) -> Floats:
+    """A direction in which states differ: that between the rows of two tokens."""
+    matrix = matrix_of(path)
+    return (matrix[40] - matrix[41]).astype(np.float32)
 
 
 async def solve(model: Path, reward: Path, strategy: str = "rebase") -> list[Solution]:
@@ -83,16 +91,10 @@ async def greedy(model: str | Path) -> list[str]:
 
 async def test_a_file_with_a_head_never_writes_the_heads_token(tmp_path: Path) -> None:
     source, loud = resolve_model("demo-m:f16").path, tmp_path / "loud.gguf"
-    (row,) = spare_rows(source, 1)
-    spec = RewardSpec(
-        name="loud", prompt_template="{question}", step_template="{step}\n", tag="\n", good=row, activation="sigmoid",
-        context_limit=512,
-    )  # fmt: skip
-    reader = gguf.GGUFReader(source)
-    output = next(each for each in reader.tensors if each.name == "output.weight")
-    stop = reader.get_field("tokenizer.ggml.tokens").contents().index(".")
+    row = spare_row(source)
+    stop = gguf.GGUFReader(source).get_field("tokenizer.ggml.tokens").contents().index(".")
     # Wherever the model would end a sentence, the head's row has the largest logit by far.
-    copy_with_head(source, loud, spec, HeadFiles(rows={row: 10 * output.data[stop].astype(np.float32)}, layers={}))
+    copy_with_head(source, loud, own_spec(good=row), rows={row: 10 * matrix_of(source)[stop]})
     assert await greedy(loud) == await greedy("demo-m:f16")
 
 
@@ -107,7 +109,10 @@ async def test_policy_and_reward_of_one_file_share_its_weights(
             super().__init__(config, *arguments, **options)
 
     monkeypatch.setattr(loads, "Model", Counted)
-    await train_reward(LABELS, "demo-m:f16", tmp_path / "mlp.gguf", HeadPlan(kind="mlp", epochs=2), config=CONFIG)
+    source = resolve_model("demo-m:f16").path
+    layers = {"0.weight": head_row(source)[None, :], "0.bias": np.zeros(1, np.float32)}
+    spec = own_spec(good=0, head="mlp", head_file="mlp.head.safetensors")
+    copy_with_head(source, tmp_path / "mlp.gguf", spec, layers=layers)
     for file in (trained, tmp_path / "mlp.gguf"):
         loaded.clear()
         async with Engine(file, file, isolation="thread", threads=1) as engine:

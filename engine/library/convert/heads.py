@@ -1,26 +1,17 @@
-"""Reward heads: those in a checkpoint, and copies of a GGUF file with a head and its format."""
+"""Reward heads in checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ramify.errors import UsageError
-from ramify.files import replacing
-from ramify.reward.spec_loading import METADATA_KEY
-from ramify.reward.specs import RewardSpec
 
-from ...runtime.llama.gguf_check import check_gguf
 from .checkpoint import Checkpoint
-from .gguf_copy import GgufLayout, copy_gguf, gguf_layout
-from .safetensors import Array, write_safetensors
-from .vocabulary import TokenKind, VocabularyTables
-from .writing import OUTPUT, gguf_library
 
 Floats = npt.NDArray[np.float32]
 
@@ -78,78 +69,3 @@ def _linear(checkpoint: Checkpoint, kind: HeadKind, name: str) -> RewardHead:
 
 def _floats(checkpoint: Checkpoint, name: str) -> Floats:
     return np.asarray(checkpoint.tensor(name), dtype=np.float32)
-
-
-EMBEDDING = "token_embd.weight"
-
-
-def spare_rows(path: Path, count: int) -> list[int]:
-    """Return `count` ids whose rows in a file's output matrix belong to no token of a text.
-
-    Raises:
-        ModelLoadError: if the file is no GGUF file.
-        UsageError: if there are fewer such ids.
-    """
-    layout = gguf_layout(path)
-    tokens = [token.decode("utf-8", "replace") for token in layout.strings("tokenizer.ggml.tokens")]
-    kinds = [TokenKind(each) for each in layout.integers("tokenizer.ggml.token_type")]
-    tables = VocabularyTables(model="", pre=None, tokens=tokens, kinds=kinds)
-    return tables.spare_rows(count)
-
-
-@dataclass(frozen=True, slots=True)
-class HeadFiles:
-    """Tensors of a head: `rows` [width] of the output matrix by token id, or the `layers` of a network by name."""
-
-    rows: Mapping[int, Array]
-    layers: Mapping[str, Array]
-
-
-def copy_with_head(source: Path, target: Path, spec: RewardSpec, head: HeadFiles) -> None:
-    """Copy the GGUF file `source` to `target` with `head` and `spec`; all other tensors stay as they are.
-
-    With rows, the output matrix is stored in 16 bits, so that scores are exact; a file with tied embeddings gets an
-    output matrix of its own.
-
-    Raises:
-        ModelLoadError: if `source` is no GGUF file.
-        UsageError: if `target` is `source`, or the rows do not fit the output matrix.
-    """
-    layout = gguf_layout(source)
-    if source.resolve() == target.resolve():
-        raise UsageError(f"{target} is the model itself", "choose another file for the output")
-    tensors = {OUTPUT: _with_rows(layout, head.rows)} if head.rows else {}
-    with replacing(target, private=False) as part:
-        with part.open("wb") as out:
-            copy_gguf(layout, out, METADATA_KEY, spec.model_dump_json(exclude_defaults=True), tensors)
-        if head.layers:
-            assert spec.head_file is not None
-            write_safetensors(target.parent / spec.head_file, head.layers)
-
-
-def copied_bytes(source: Path, *, rows: bool) -> int:
-    """Return how many bytes the copy of a file with a head has at most; `rows` says whether rows hold the head.
-
-    Raises:
-        ModelLoadError: if `source` is no GGUF file.
-    """
-    facts = check_gguf(source)
-    tokens = max((each.rows for each in facts.matrices if each.name in (OUTPUT, EMBEDDING)), default=0)
-    width = int(facts.metadata.get(f"{facts.architecture}.embedding_length", 0))
-    return facts.file_bytes + (2 * tokens * width if rows else 0)
-
-
-def _with_rows(layout: GgufLayout, rows: Mapping[int, Array]) -> Array:
-    """Return a file's output matrix in 16 bits with other rows."""
-    name = OUTPUT if OUTPUT in layout.tensors else EMBEDDING
-    gguf = gguf_library()
-    kind = gguf.GGMLQuantizationType(layout.tensors[name].kind)
-    width, count = layout.tensors[name].shape[:2]
-    block, size = gguf.GGML_QUANT_SIZES[kind]
-    data = layout.data_of(name, count * width // block * size).reshape(count, -1)
-    matrix = np.array(gguf.quants.dequantize(data, kind), dtype=np.float16).reshape(count, width)
-    for id, row in rows.items():
-        if id >= count or row.shape != (width,):
-            raise UsageError(f"the head does not fit the output matrix {matrix.shape}", "train it on this model")
-        matrix[id] = row
-    return matrix
