@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.actions import SkipAction
 from textual.app import SystemCommand
 from textual.binding import BindingType
+from textual.driver import Driver
 from textual.screen import Screen
 from textual.widgets import Input, TextArea
 
 from .common.actions import COPY_KEY, actions_of, bindings
 from .common.program import MakePlan, Program
+from .common.terminal_driver import enduring
 from .common.themes import DARK, FALLBACKS, LIGHT
 from .screens.base import RamifyScreen
 from .screens.home import HomeScreen
@@ -80,6 +82,10 @@ class RamifyApp(Program):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return our own variables for themes that lack them."""
         return dict(FALLBACKS)
+
+    def get_driver_class(self) -> type[Driver]:
+        """Return the driver that outlives its terminal."""
+        return enduring(super().get_driver_class())
 
     def get_default_screen(self) -> Screen[Any]:
         """Return the home screen."""

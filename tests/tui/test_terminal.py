@@ -36,6 +36,8 @@ class Terminal:
             stderr=slave,
             env={**os.environ, "TERM": "xterm-256color", **environment},
             start_new_session=True,
+            # The terminal is the program's own, so that its end is signalled.
+            preexec_fn=lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0),
         )
         os.close(slave)
         self.output = b""
@@ -63,8 +65,16 @@ class Terminal:
         deadline_s = time.monotonic() + patience_s
         while self.process.poll() is None or self.has_children():
             assert time.monotonic() < deadline_s
-            self.read()
+            if self.master >= 0:
+                self.read()
+            else:
+                time.sleep(0.1)
         return self.process.returncode
+
+    def close(self) -> None:
+        """Close the window."""
+        os.close(self.master)
+        self.master = -1
 
     def has_children(self) -> bool:
         try:
@@ -81,7 +91,8 @@ def terminal(tmp_path, bundled) -> Iterator[Terminal]:
     with suppress(ProcessLookupError):
         os.killpg(begun.process.pid, signal.SIGKILL)
     begun.process.wait()
-    os.close(begun.master)
+    if begun.master >= 0:
+        os.close(begun.master)
 
 
 def test_a_question_is_typed_and_the_answer_is_read(terminal, tmp_path):
@@ -107,3 +118,17 @@ def test_a_terminal_that_goes_away_ends_the_program_and_its_worker(terminal):
     terminal.wait_for("loading")
     os.kill(terminal.process.pid, signal.SIGHUP)
     terminal.end()
+
+
+def test_a_window_that_is_closed_during_a_search_ends_the_program(tmp_path, bundled):
+    question = generate_problems(steps=(8, 8), count=1, seed=1)[0].question
+    command = ("-m", "ramify", "tui", "-s", "majority", "-w", "4000", "-r", "none", "--max-generated-tokens", "1m")
+    begun = Terminal(sys.executable, *command, "--max-seconds", "10m", question, RAMIFY_DATA=str(tmp_path))
+    try:
+        begun.wait_for("tokens/s")
+        begun.close()
+        begun.end()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(begun.process.pid, signal.SIGKILL)
+        begun.process.wait()
