@@ -15,10 +15,10 @@ from threading import Thread
 from typing import Any, overload
 
 import anyio
-import anyio.from_thread
 import anyio.lowlevel
 
 from ramify.errors import UsageError
+from ramify.event_loop import run_in_event_loop
 
 LONGEST_DESCRIPTION = 4000
 """Characters of a description that a model is shown."""
@@ -172,7 +172,7 @@ async def in_thread(function: Callable[..., Any], arguments: Mapping[str, Any]) 
             outcome.append((None, error))
         with suppress(Exception):
             # The event loop may have ended meanwhile.
-            anyio.from_thread.run_sync(done.set, token=token)
+            run_in_event_loop(token, done.set)
 
     Thread(target=work, name=f"tool {getattr(function, '__name__', '')}", daemon=True).start()
     await done.wait()

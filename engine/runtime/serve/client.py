@@ -18,9 +18,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio import from_thread, lowlevel, to_thread
+from anyio import lowlevel, to_thread
 
 from ramify.errors import EngineClosed, ModelCrashed
+from ramify.event_loop import run_in_event_loop
 from ramify.events import ModelLoading
 
 from ..llama.config import ModelConfig
@@ -186,7 +187,7 @@ class Runtime:
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         try:
-            from_thread.run_sync(function, *arguments, token=self._token)
+            run_in_event_loop(self._token, function, *arguments)
         except RuntimeError:
             # The event loop has ended, and with it every caller.
             log.debug("a reply came after the event loop had ended", exc_info=True)

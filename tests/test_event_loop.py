@@ -1,0 +1,45 @@
+"""Calls from threads into the event loop, with Ctrl-C in the middle of them."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from ramify.event_loop import run_in_event_loop
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_ctrl_c_in_a_call_ends_the_program_and_not_the_thread(backend: str) -> None:
+    pytest.importorskip(backend)
+    ended, calls = list[str](), list[int]()
+
+    def interrupted(number: int) -> None:
+        if number == 1:
+            signal.raise_signal(signal.SIGINT)
+        calls.append(number)
+
+    def talk(token: anyio.lowlevel.EventLoopToken) -> None:
+        try:
+            for number in range(3):
+                run_in_event_loop(token, interrupted, number)
+        except RuntimeError:
+            # The event loop has ended.
+            ended.append("loop")
+        else:
+            ended.append("talk")
+
+    async def main() -> None:
+        thread = threading.Thread(target=talk, args=(anyio.lowlevel.current_token(),), daemon=True)
+        thread.start()
+        threads.append(thread)
+        await anyio.sleep(30)
+
+    threads = list[threading.Thread]()
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(main, backend=backend)
+    threads[0].join(10)
+    assert calls[:2] == [0, 1] and len(ended) == 1
