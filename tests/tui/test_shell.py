@@ -95,7 +95,8 @@ async def test_the_palette_offers_the_actions_that_can_be_taken(ui):
 async def test_f1_explains_the_screen_and_what_has_the_focus(ui, snap):
     async with ui() as user:
         await user.press("f1")
-        await user.until(lambda: "Keys" in user.text())
+        # The screen below may be drawn after the help.
+        await user.until(lambda: "Keys" in user.text() and "think in trees" in user.text())
         snap(user)
         await user.press("escape", "tab", "f1")
         await user.until(lambda: "The policy: a bundled name or the path of a .gguf file." in user.text())
