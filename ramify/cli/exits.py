@@ -27,10 +27,16 @@ def exit_code_for(error: BaseException) -> ExitCode:
 
 
 def explain(error: BaseException) -> None:
-    """Write one line about an error to stderr; a bug's traceback comes before it."""
+    """Write one line about an error to stderr; a bug's traceback comes before it.
+
+    A group of commands that is called without one gets its help instead.
+    """
     if exit_code_for(error) is ExitCode.INTERNAL:
         terminal.say("".join(traceback.format_exception(error)).rstrip())
         terminal.error(f"this is a bug in ramify ({type(error).__name__}); please report it with the lines above")
+    elif isinstance(error, click.exceptions.NoArgsIsHelpError):
+        # A group of commands without one of them: its message is its help.
+        terminal.say(error.format_message())
     elif isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "ramify"
         terminal.error(f"{_sentence(error.format_message())}; see `{command} --help`")

@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import pytest
 
+from ramify.cli import main
 from ramify.config import DEFAULT_BUDGET
 from ramify.search.registry import make_strategy, strategy_names
 
@@ -166,3 +167,11 @@ def test_solve_help_tells_the_truth_about_strategies_and_limits(ramify):
     assert sorted(re.split(", | and ", named[2])) == sorted({*strategy_names()} - {*with_reward})
     budget = DEFAULT_BUDGET
     assert f"ends after {budget.generated_tokens} generated tokens or {budget.seconds:.0f} s;" in text
+
+
+@pytest.mark.parametrize("group", ["models", "reward", "batch", "bench", "store", "export", "runs"])
+def test_a_group_without_a_command_shows_its_help(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([group]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.startswith(f"Usage: ramify {group}")
+    assert "\nCommands:\n" in printed.err and "error:" not in printed.err
