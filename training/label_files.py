@@ -146,10 +146,10 @@ async def label_problems(
 def labelling_model(path: Path) -> str | None:
     """Return the model that wrote the solutions of a label file, None if nothing beside the file tells."""
     try:
-        head, _ = next(read_journal(_notes_of(path)), ({}, 0))
+        first = next(read_journal(_notes_of(path)), None)
     except (OSError, DamagedJournal):
         return None
-    name = head.get("model")
+    name = None if first is None else first[0].get("model")
     return name if isinstance(name, str) else None
 
 

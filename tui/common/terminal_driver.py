@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import Any, TextIO, cast
 
 from textual.driver import Driver
-
-if TYPE_CHECKING:
-    from textual.app import App
 
 
 class EnduringOutput:
@@ -47,11 +44,9 @@ def enduring(driver: type[Driver]) -> type[Driver]:
         return driver
 
     class TerminalDriver(LinuxDriver):
-        def __init__(
-            self, app: App[Any], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
-        ) -> None:
-            super().__init__(app, debug=debug, mouse=mouse, size=size)
-            if self._file is not None:
+        def start_application_mode(self) -> None:
+            if not isinstance(self._file, EnduringOutput):
                 self._file = cast("TextIO", EnduringOutput(self._file))
+            super().start_application_mode()
 
     return TerminalDriver
