@@ -20,6 +20,7 @@ import anyio
 
 import ramify
 from ramify.answers.checkers import make_checker
+from ramify.engine.many import for_each
 from ramify.statistics import paired_difference, wilson
 
 UNLIMITED = "whole thought"
@@ -57,21 +58,17 @@ async def measured(
     right, tokens = [0] * len(problems), [0] * len(problems)
     thoughts = dict[str, int]()
     strategy = ramify.Greedy() if width == 1 else ramify.MajorityVote(width=width)
-    limiter = anyio.CapacityLimiter(8)
     async with ramify.Engine(model, None, thinking=setting.thinking) as engine:
 
         async def solve(index: int) -> None:
             problem = problems[index]
-            async with limiter:
-                solution = await engine.solve(problem.question, strategy=strategy, seed=seed, **setting.options)
+            solution = await engine.solve(problem.question, strategy=strategy, seed=seed, **setting.options)
             right[index] = int(solution.answer is not None and checker.accepts(solution.answer, str(problem.answer)))
             tokens[index] = solution.usage.policy.generated_tokens
             for name, value in (solution.thoughts or {}).items():
                 thoughts[name] = thoughts.get(name, 0) + (value or 0)
 
-        async with anyio.create_task_group() as group:
-            for index in range(len(problems)):
-                group.start_soon(solve, index)
+        await for_each(range(len(problems)), solve, parallel=8)
     return {"setting": setting.name, "right": right, "tokens": tokens, "thoughts": thoughts}
 
 

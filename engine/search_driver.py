@@ -183,9 +183,7 @@ class SearchDriver:
         if scorer is not None and not self._scoring and (nodes := self._controller.take_unscored()):
             self._scoring = True
             tasks.start_soon(self._score, scorer, nodes)
-        if self._equality.unresolved:
-            await self._equality.resolve()
-            self._controller.revote()
+        await self._compare_answers()
         self._controller.consider_stopping()
         self._report()
         if not self._controller.idle or (self.paused and not self._rounds and self._controller.stop_reason is None):
@@ -272,6 +270,10 @@ class SearchDriver:
     async def conclude(self) -> None:
         """Read and compare the answers for the last time."""
         self._controller.results.conclude()
+        await self._compare_answers()
+
+    async def _compare_answers(self) -> None:
+        """Compare the answers that take long to compare, and vote again."""
         if self._equality.unresolved:
             await self._equality.resolve()
             self._controller.revote()

@@ -102,7 +102,6 @@ class SearchController:
         self._releases = Releases(self.tree)
         self._ends = NodeEnds(self.results, strategy, meter, self._steps, self._releases, emit)
         self._planner = Planner(
-            strategy,
             config,
             meter,
             dispatcher=self._dispatcher,

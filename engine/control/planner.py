@@ -31,7 +31,6 @@ class Planner:
 
     def __init__(
         self,
-        strategy: Strategy,
         config: RunConfig,
         meter: Meter,
         *,
@@ -43,7 +42,6 @@ class Planner:
         opening: Opening,
         thinking: Thinking | None,
     ) -> None:
-        self.strategy = strategy
         self.stop_reason: StopReason | None = None
         self.opening = opening
         self.expect_paths: Callable[[int], None] | None = None
@@ -57,8 +55,13 @@ class Planner:
         self._continued = continued
         self._thinking = thinking
         self._winding_down = False
-        self._asked_width = strategy.width
-        meter.alone = strategy.width == 1 or not opening.over
+        self._asked_width = self.strategy.width
+        meter.alone = self._asked_width == 1 or not opening.over
+
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy that is asked; the ends of nodes keep it."""
+        return self._ends.strategy
 
     def next_work(self) -> Dispatch | None:
         """Return the children to be written now, None if there are none.
@@ -133,7 +136,7 @@ class Planner:
 
     def _set_width(self, width: int) -> None:
         self.opening.width = width
-        self.strategy = self._ends.strategy = replace(cast("Any", self.strategy), width=width)
+        self._ends.strategy = replace(cast("Any", self.strategy), width=width)
         self._ends.results.votes.follow(self.strategy)
 
     def _ended(self, *, exhausted: bool) -> StopReason:
