@@ -10,6 +10,7 @@ from ramify.engine.library.quantize import quantization_named
 from ramify.errors import UsageError
 from ramify.search.registry import make_strategy, strategy_option_names
 from ramify.search.stopping import make_stop_rule
+from ramify.tools.loading import check_tools
 
 Part = Literal["samples", "search", "noise", "quantization", "timing"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -41,7 +42,7 @@ class ScalingConfig:
     `policies` and `rewards` may be names of one's own, for which `sources` has the argument of an engine. `together`
     problems are searched at a time, None for as many as the width allows; seconds are kept if it is 1. `timings` is
     the number of problems on which the part "timing" samples each narrower width. `max_path_tokens` None is that of
-    every run.
+    every run, and `tools` has the names of those that paths may call, as --tools has them; None for none.
 
     Raises:
         UsageError: if a number is out of range, a list is empty, or a name is unknown.
@@ -80,6 +81,7 @@ class ScalingConfig:
     timings: int = 2
     search_widths: tuple[int, ...] = ()
     max_path_tokens: int | None = None
+    tools: str | None = None
     prices: str | None = None
     watts: float | None = None
 
@@ -94,6 +96,8 @@ class ScalingConfig:
                 raise UsageError(f"there are no {name}", "name at least one")
         if min(self.sigmas, default=0) < 0:
             raise UsageError("a sigma is below 0", "use 0 or more")
+        if self.tools is not None:
+            check_tools(self.tools)
         for text in self.quantizations:
             quantization_named(text)
         for text in self.strategies:
@@ -130,7 +134,7 @@ class ScalingConfig:
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that all rows of one folder share, the problems of a file aside."""
-        named = {"together": self.together, "max_path_tokens": self.max_path_tokens}
+        named = {"together": self.together, "max_path_tokens": self.max_path_tokens, "tools": self.tools}
         steps = {"steps": list(self.steps)} if self.file is None else {}
         return {"problem_seed": self.problem_seed} | steps | {k: v for k, v in named.items() if v is not None}
 

@@ -279,8 +279,8 @@ async def _search(
 
 def run_options(unit: Unit, config: ScalingConfig) -> dict[str, Any]:
     """Return the options of `Engine.solve` that all searches of a unit have."""
-    limits = {} if config.max_path_tokens is None else {"max_path_tokens": config.max_path_tokens}
-    return {"seed": unit.seed, "budget": Budget(), **limits}
+    given = {"max_path_tokens": config.max_path_tokens, "tools": config.tools}
+    return {"seed": unit.seed, "budget": Budget(), **{k: v for k, v in given.items() if v is not None}}
 
 
 def reward_name(unit: Unit, config: ScalingConfig) -> str | None:

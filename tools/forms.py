@@ -74,6 +74,7 @@ _PYTHON_TAG = "<|python_tag|>"
 _CODE_OPEN = re.compile(r"^```(?:python|py|python3|tool_code)[ \t]*\n", re.MULTILINE)
 _CODE = re.compile(r"^```(?:python|py|python3|tool_code)[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 _JSON_FENCE = "```json\n"
+_NAME_ARGUMENTS, _NAME_PARAMETERS = {"name", "arguments"}, {"name", "parameters"}
 _FENCE_HEAD = re.compile(r"(?:json|tool_call|tool)?[ \t]*\n", re.IGNORECASE)
 _FUNCTION = re.compile(r"<function=([^>\s]+)>(.*?)(?:</function>|\Z)", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([^>\s]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
@@ -142,11 +143,19 @@ class CallReader:
                 return _tagged(text, *_TAGS[self.form])
 
     def _bare(self, text: str) -> Calls:
-        """Return the calls of a text that ends with a fence of their JSON, or is nothing else: models forget tags."""
+        """Return the calls of a text that ends with a fence of their JSON, or is nothing else: models forget tags.
+
+        Of other JSON, an object with a name and arguments and no more is a call too: models invent tools.
+        """
         listed = _listed(_json(_last_fence(text) or text))
-        calls = [_call(cast("object", each)) for each in listed if isinstance(each, Mapping)]
-        known = tuple(each for each in calls if isinstance(each, Call) and each.name in self.names)
-        return known if known and len(known) == len(listed) else None
+        objects = [cast("Mapping[str, object]", each) for each in listed if isinstance(each, Mapping)]
+        calls = [(_call(each), each.keys()) for each in objects]
+        found = tuple(
+            call
+            for call, keys in calls
+            if isinstance(call, Call) and (call.name in self.names or keys in (_NAME_ARGUMENTS, _NAME_PARAMETERS))
+        )
+        return found if found and len(found) == len(listed) else None
 
 
 def split_call(text: str) -> tuple[str, Calls]:

@@ -136,13 +136,13 @@ class LlamaPolicy:
         Raises:
             UsageError: if its chat template knows no tools.
         """
-        return ToolPrompt.of(tools, self.prompt.chat_template, self.name).form
+        return self.prompt.tool_prompt(tools, self.name).form
 
     async def open_with(
         self, question: str | Conversation, kind: AnswerKind, tools: Sequence[Tool]
     ) -> LlamaPolicySession:
         """Start a session in which tools may be called; raises as `open`, and as `call_form`."""
-        return await self._open(question, kind, ToolPrompt.of(tools, self.prompt.chat_template, self.name))
+        return await self._open(question, kind, self.prompt.tool_prompt(tools, self.name))
 
     async def open_as(self, question: str | Conversation, kind: AnswerKind) -> LlamaPolicySession:
         """Start a session for an answer of a kind; raises as `open`."""
@@ -151,9 +151,8 @@ class LlamaPolicy:
     async def _open(
         self, question: str | Conversation, kind: AnswerKind, tools: ToolPrompt | None
     ) -> LlamaPolicySession:
-        prompt = self.prompt.suiting(kind)
-        if isinstance(question, Conversation) and question.system is not None:
-            prompt = prompt.with_system(question.system)
+        prompt, question = self.prompt.suiting(kind).with_system_of(question)
+        prompt.preset.check_tools([] if tools is None else [each.name for each in tools.tools])
         if tools is not None:
             prompt = prompt.with_tools(tools)
             # Their results are tokenised in the middle of the search.

@@ -98,6 +98,7 @@ def bench() -> None:
     "--together", type=COUNT_RANGE, help="Problems at a time; seconds need 1.  [with a file: 1, else by width]"
 )
 @setting_option("max_path_tokens")
+@setting_option("tools")
 @click.option(
     "--parallel", type=COUNT_RANGE, help="Settings measured at a time.  [default: a processor for each; with a file: 1]"
 )

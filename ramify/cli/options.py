@@ -260,8 +260,23 @@ class SearchPlan:
         plan.check_risk()
         if plan.strategy_name is not None or plan.reward is None:
             plan.strategy(has_reward=plan.reward is not None)
+        plan.check_prompt()
         plan.check_metering()
         return plan
+
+    def check_prompt(self) -> None:
+        """Check that a prompt preset of the user's choice goes with the tools.
+
+        Raises:
+            UsageError: if it needs other tools, or there is no such preset.
+        """
+        name: str | None = self.engine_options.get("prompt_preset")
+        if name is None:
+            return
+        from ramify.engine.policy.prompts.prompt_files import find_preset
+        from ramify.tools.loading import split_names
+
+        find_preset(name.removeprefix("chat:")).check_tools(split_names(self.run_options.get("tools") or ""))
 
     def check_risk(self) -> None:
         """Check that answers can be given at a risk, as far as that goes without a model.

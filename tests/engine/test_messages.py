@@ -147,7 +147,8 @@ def test_a_system_message_of_the_problem_takes_the_place_of_the_engines() -> Non
     form = PromptFormat(preset=PRESETS["math"].with_system("Engine."), step=STEP_FORMATS["line"], chat_template=CHATML)
     problem = ramify.Problem(question="Q", system="Problem.")
     assert "Engine." not in form.render(problem.conversation, TOKENIZER).text
-    assert "Problem." in form.with_system("Problem.").render("Q", TOKENIZER).text
+    told, asked = form.with_system_of(problem.conversation)
+    assert "Problem." in told.render(asked, TOKENIZER).text and told.preset.system == "Problem."
 
 
 def test_servers_get_the_messages() -> None:

@@ -64,9 +64,10 @@ def test_the_presets_of_ramify_are_what_they_were() -> None:
         "plain": "e14c8904b095cce4",
         "gsm8k": "2fe0624b4b1c947d",
         "math": "f8c7629423d15bfe",
+        "program": "20d4d6afde22c4aa",
         "text": "e0953df9553e473b",
     }
-    assert [each.answer for each in PRESETS.values()] == [None, "number", "boxed", None]
+    assert [each.answer for each in PRESETS.values()] == [None, "number", "boxed", "boxed", None]
 
 
 def test_a_file_is_a_preset(own: Path) -> None:

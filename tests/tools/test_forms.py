@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from ramify.answers.thoughts import ThoughtMarks
+from ramify.conversation import Conversation, Example, Message
 from ramify.engine.policy.prompts.prompt import SpecialTokens
 from ramify.engine.policy.prompts.prompt_files import PRESETS
-from ramify.engine.policy.prompts.prompt_format import PromptFormat
+from ramify.engine.policy.prompts.prompt_format import PromptFormat, choose_prompt_format
 from ramify.engine.policy.prompts.step_formats import STEP_FORMATS
 from ramify.engine.policy.prompts.tool_prompt import CODE_PROMPT, ToolPrompt, result_segments
 from ramify.engine.runtime.decode.step_text import StepText, open_call
@@ -104,6 +107,11 @@ def test_a_fence_of_json_ends_a_step_and_may_be_no_call():
     assert text.add(b'```json\n{"name": "add", "arguments": {"a": 1}}\n') is None
     assert text.add(b"```") is FinishReason.STEP
     assert reader(CallForm.HERMES).read('```json\n{"result": 3}\n```') is None
+    assert reader(CallForm.HERMES).read('```json\n{"name": "sum", "arguments": {"a": 1}}\n```') == (
+        Call("sum", {"a": 1}),
+    )
+    assert reader(CallForm.CODE, "python").read('{"name": "sum", "parameters": {}}') == (Call("sum"),)
+    assert reader(CallForm.HERMES).read('{"name": "Ann", "age": 5}') is None
     assert reader(CallForm.HERMES).read('```json\n{"name": "add", "arguments": {}}\n```\nThis adds.') is None
 
 
@@ -180,6 +188,73 @@ def test_a_template_without_tools():
     prompt = ToolPrompt.of([python], None, "model")
     format = PromptFormat(preset=PRESETS["gsm8k"], step=STEP_FORMATS["line"]).with_tools(prompt)
     assert prompt.form is CallForm.CODE and format.preset.system.endswith(CODE_PROMPT)
+
+
+class Letters:
+    """A tokenizer whose tokens are the characters of a text."""
+
+    size = 1 << 20
+    bos = None
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        return [ord(each) for each in text]
+
+    def piece(self, token: int) -> bytes:
+        return chr(token).encode()
+
+
+def program_prompt(template: str | None, question: str | Conversation = "How many?", **options: str) -> str:
+    format = choose_prompt_format({}, Letters(), chat_template=template, **options)
+    python = tool(name="python")(lambda code: code)
+    format, question = format.with_system_of(question)
+    return format.with_tools(format.tool_prompt([python], "model")).render(question, Letters()).text
+
+
+@pytest.mark.parametrize("template", [HERMES, PLAIN, None])
+def test_python_alone_is_called_by_code_after_worked_examples(template):
+    text = program_prompt(template)
+    assert CODE_PROMPT in text and text.count("```python\n") == 2 and text.count("```output\n53\n```\nThe answer") == 1
+    assert "<tools>" not in text and text.index("baker") < text.index("How many?")
+    if template is None:
+        assert "Answer:\n```python\nboxes" in text and text.endswith("Question: How many?\nAnswer:\n")
+
+
+@pytest.mark.parametrize("template", [HERMES, None])
+def test_the_users_prompt_and_examples_come_before_those_for_programs(template):
+    told = Conversation(turns=(Message("user", "How many?"),), system="Be brief.")
+    for text in (
+        program_prompt(template, preset="math" if template else "gsm8k"),
+        program_prompt(template, system="Be brief."),
+        program_prompt(template, told),
+    ):
+        assert CODE_PROMPT in text and "boxes = 6" not in text
+    assert text.startswith("<|im_start|>system\nBe brief.\nYou can run" if template else "Be brief.\nYou can run")
+    shown = Conversation(turns=(Message("user", "How many?"),), examples=(Example("Two?", "2"),))
+    text = program_prompt(template, shown)
+    assert "Two?" in text and "boxes = 6" not in text and ("Python program" in text) == (template is not None)
+
+
+def test_a_template_for_one_turn_gets_no_worked_examples():
+    text = program_prompt("{%- if messages | length > 2 %}{{- raise_exception('one turn') }}{%- endif %}" + PLAIN)
+    assert "Python program" in text and "boxes = 6" not in text and text.endswith("user: How many?")
+
+
+def test_a_model_that_thinks_calls_python_in_the_form_of_its_template():
+    python = tool(name="python")(lambda code: code)
+    thinks = choose_prompt_format({}, Letters(), chat_template=HERMES)
+    thinks = replace(thinks, thoughts=ThoughtMarks("<think>", "</think>"), for_programs=None)
+    assert thinks.tool_prompt([python], "model").form is CallForm.HERMES
+    assert replace(thinks, preset=PRESETS["program"]).tool_prompt([python], "model").form is CallForm.CODE
+
+
+def test_the_preset_for_programs_needs_python_and_no_other_tool():
+    for names in ([], ["calculator"], ["python", "calculator"]):
+        with pytest.raises(
+            UsageError, match="the prompt preset program needs the tool python and no other; use --tools"
+        ):
+            PRESETS["program"].check_tools(names)
+    PRESETS["program"].check_tools(["python"])
+    PRESETS["math"].check_tools(["calculator"])
 
 
 STEP = StepFormat(name="line", pattern=r"\n", calls=(("<tool_call>", "</tool_call>"), ("```python\n", "\n```")))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from ramify.conversation import Example
 from ramify.errors import UsageError
 from ramify.sampling_params import SamplingParams
 from ramify.text import did_you_mean
@@ -26,7 +27,8 @@ class PromptPreset:
     a chat template, which go on with another question after their answer; "" for none (see `StepFormat`). `answer` is
     the form of the answer that the preset asks for (see `ramify.answers.answer_forms`), None if it suits any. `check`
     is the checker of problems that name none, None for the usual one. `sampling` has the parameters that suit the
-    prompt, as far as it sets any. `description` is one line for lists.
+    prompt, as far as it sets any. `examples` are worked examples in the form of the conversation, which the user's own
+    replace. `tool` names the tool that must be there, None for none. `description` is one line for lists.
     """
 
     name: str
@@ -41,6 +43,8 @@ class PromptPreset:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     base_system: str = ""
     base_examples: str = ""
+    examples: tuple[Example, ...] = ()
+    tool: str | None = None
 
     def with_system(self, system: str | None) -> PromptPreset:
         """Return the preset with another system message, which models without a chat template get before the question.
@@ -55,6 +59,18 @@ class PromptPreset:
         if QUESTION in system:
             raise UsageError(f"the system message holds {QUESTION}", "leave it out; the question comes after it")
         return replace(self, system=system or None, base_system=system, answer=None)
+
+    def check_tools(self, names: Collection[str]) -> None:
+        """Check that the tools of a run, by their names, are those that the preset's examples use.
+
+        Raises:
+            UsageError: if the preset names a tool and it is not the only one.
+        """
+        if self.tool is not None and set(names) != {self.tool}:
+            raise UsageError(
+                f"the prompt preset {self.name} needs the tool {self.tool} and no other",
+                f"use --tools {self.tool}, or another preset",
+            )
 
     def stops(self, chat_template: str | None) -> str:
         """Return the pattern that ends a path of a model, "" for none."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from secrets import token_hex
 from types import MappingProxyType
@@ -143,6 +144,11 @@ def prompt_segments(
         ModelLoadError: if the template is broken or loses the question.
     """
     conversation = Conversation.of(question)
+    if preset.examples and not conversation.examples:
+        shown = replace(conversation, examples=preset.examples)
+        # A template that takes no turns of an assistant goes without the preset's examples.
+        with suppress(UsageError):
+            return prompt_segments(shown, preset, chat_template, special=special, tools=tools, tool_texts=tool_texts)
     if not conversation.question.strip():
         raise UsageError("the question is empty", "pass some text")
     if chat_template is None:
@@ -163,7 +169,7 @@ def base_segments(conversation: Conversation, preset: PromptPreset) -> Iterator[
     if preset.base_examples and not conversation.examples:
         yield Segment(preset.base_examples, special=True)
     before, _, after = preset.base_template.partition(QUESTION)
-    gap = " " if after else "\n"
+    gap = "" if after.endswith("\n") else " " if after else "\n"
     answered = True
     for message in conversation.messages(None):
         match message.role:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
 from ramify.answers.answer_forms import answer_form
 from ramify.answers.checkers import make_checker
 from ramify.answers.processes import patterns
+from ramify.conversation import Example
 from ramify.errors import MalformedText, ModelLoadError, UsageError
 from ramify.files import config_path, is_file, user_path
 from ramify.json_text import read_toml
@@ -88,6 +89,15 @@ class _Sampling(BaseModel):
     presence_penalty: float | None = None
 
 
+class _Example(BaseModel):
+    """A worked example."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    question: Annotated[str, Field(min_length=1)]
+    answer: Annotated[str, Field(min_length=1)]
+
+
 class _PromptFile(BaseModel):
     """Contents of a prompt file."""
 
@@ -99,6 +109,8 @@ class _PromptFile(BaseModel):
     answer: _Answer | None = None
     check: _Check | None = None
     stop: _Stop = ""
+    tool: Literal["python"] | None = None
+    examples: list[_Example] = []
     base: _Base = _Base()
     sampling: _Sampling = _Sampling()
 
@@ -118,6 +130,8 @@ class _PromptFile(BaseModel):
             answer=self.answer,
             check=self.check,
             sampling=sampling,
+            examples=tuple(Example(each.question, each.answer.strip()) for each in self.examples),
+            tool=self.tool,
         )
 
 
@@ -161,11 +175,13 @@ def _own_presets() -> Mapping[str, PromptPreset]:
     return MappingProxyType({name: read_prompt_file(folder / f"{name}{SUFFIX}", own=True) for name in OWN_NAMES})
 
 
-OWN_NAMES = ("plain", "gsm8k", "math", "text")
+OWN_NAMES = ("plain", "gsm8k", "math", "program", "text")
 PRESETS = _own_presets()
 """Presets of ramify by name."""
 TEXT_PRESET = PRESETS["text"]
 """The preset for answers that no model is asked to mark, where nobody chose another one."""
+PROGRAM_PRESET = PRESETS["program"]
+"""The preset for runs whose only tool is python, where nobody chose another one."""
 
 
 def prompts_folder() -> Path:
@@ -258,6 +274,8 @@ def preset_to_dict(preset: PromptPreset) -> dict[str, Any]:
         "answer": preset.answer,
         "check": preset.check,
         "stop": preset.stop or None,
+        "tool": preset.tool,
+        "examples": [{"question": each.question, "answer": each.answer} for each in preset.examples] or None,
         "base": {name: text for name, text in base.items() if text},
         "sampling": {name: value for name, value in preset.sampling.to_dict().items() if value is not None} or None,
     }

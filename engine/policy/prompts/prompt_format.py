@@ -13,7 +13,8 @@ from ramify.errors import ModelLoadError
 from ramify.reward.protocol import Tokenizer
 from ramify.reward.tokens import Segment
 from ramify.sampling_params import StepFormat
-from ramify.tools.forms import CallForm, CallReader
+from ramify.tools.forms import PYTHON, CallForm, CallReader
+from ramify.tools.tool import Tool
 
 from ...runtime.messages import common_prefix
 from .presets import PRESET_KEY, PromptPreset
@@ -27,7 +28,7 @@ from .prompt import (
     render_prompt,
     special_tokens,
 )
-from .prompt_files import TEXT_PRESET, choose_preset
+from .prompt_files import PROGRAM_PRESET, TEXT_PRESET, choose_preset
 from .step_formats import choose_step_format, split_steps
 from .thinking import find_marks, is_opened, switched_template
 from .tool_prompt import ToolPrompt, result_segments
@@ -46,9 +47,10 @@ class PromptFormat:
 
     `thoughts` are the marks of the model's thoughts, None for a model that does not think. `for_texts` is the format
     for answers that no model is asked to mark, such as summaries and code; None where the user or the model file chose
-    the preset, which then holds for all questions. `tools` are those that replies may call. `known` keeps the tokens
-    that prompts begin with by the pieces that they were made of; formats that are made of this one share it, as they
-    are for the same model.
+    the preset, which then holds for all questions. `for_programs` is the format for runs whose only tool is python;
+    None where the preset is chosen too, and for models that think, since its worked examples have no thoughts.
+    `tools` are those that replies may call. `known` keeps the tokens that prompts begin with by the pieces that they
+    were made of; formats that are made of this one share it, as they are for the same model.
     """
 
     preset: PromptPreset
@@ -57,6 +59,7 @@ class PromptFormat:
     special: SpecialTokens = field(default_factory=SpecialTokens)
     thoughts: ThoughtMarks | None = None
     for_texts: PromptFormat | None = None
+    for_programs: PromptFormat | None = None
     tools: ToolPrompt | None = None
     known: dict[tuple[Segment, ...], tuple[int, ...]] = field(
         default_factory=dict[tuple[Segment, ...], tuple[int, ...]], repr=False, compare=False
@@ -71,12 +74,29 @@ class PromptFormat:
         """Return the format for answers of a kind."""
         return self if kind.is_marked or self.for_texts is None else self.for_texts
 
-    def with_system(self, system: str) -> PromptFormat:
-        """Return the format with another system message, "" for none."""
-        return replace(self, preset=replace(self.preset, system=system or None, base_system=system))
+    def with_system_of(self, question: str | Conversation) -> tuple[PromptFormat, str | Conversation]:
+        """Return the format with the system message of a conversation, if it has one, and the conversation without."""
+        if isinstance(question, str) or question.system is None:
+            return self, question
+        preset = replace(self.preset, system=question.system or None, base_system=question.system)
+        return replace(self, preset=preset, for_programs=None), replace(question, system=None)
+
+    def tool_prompt(self, tools: Sequence[Tool], model: str) -> ToolPrompt:
+        """Return what the model `model` is told of tools.
+
+        Raises:
+            UsageError: if its chat template knows no tools and python is not the only one.
+        """
+        writes_code = self.thoughts is None or self.preset.tool == PYTHON
+        return ToolPrompt.of(tools, self.chat_template, model, writes_code=writes_code)
 
     def with_tools(self, tools: ToolPrompt) -> PromptFormat:
-        """Return the format with tools, whose calls end steps."""
+        """Return the format with tools, whose calls end steps.
+
+        Without `for_programs` the preset stays, and the system message says in addition how code is run.
+        """
+        if tools.form is CallForm.CODE and self.for_programs is not None:
+            return self.for_programs.with_tools(tools)
         preset = self.preset
         if tools.system:
             told = "\n".join(filter(None, [preset.system, tools.system]))
@@ -206,7 +226,11 @@ def choose_prompt_format(
 
     format = made(chosen)
     if preset is None and PRESET_KEY not in metadata:
-        format = replace(format, for_texts=made(TEXT_PRESET.with_system(system)))
+        format = replace(
+            format,
+            for_texts=made(TEXT_PRESET.with_system(system)),
+            for_programs=None if thoughts is not None or system is not None else made(PROGRAM_PRESET),
+        )
     format.encode("test", tokenizer)
     with suppress(ModelLoadError):
         # The text between the turns is kept as well: no template is rendered in the middle of a search.

@@ -40,16 +40,21 @@ class ToolPrompt:
     contents: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
-    def of(cls, tools: Sequence[Tool], chat_template: str | None, model: str) -> ToolPrompt:
+    def of(
+        cls, tools: Sequence[Tool], chat_template: str | None, model: str, *, writes_code: bool = True
+    ) -> ToolPrompt:
         """Return the tools as a model with this chat template is told of them.
+
+        With `writes_code`, python alone is called by blocks of code whatever the template: small models that are shown
+        a schema invent names of functions, or pay no heed to it.
 
         Raises:
             UsageError: if the template knows no tools, unless python is the only one: then blocks of code are run.
         """
         form = form_of(chat_template)
+        if [each.name for each in tools] == [PYTHON] and (writes_code or form is None):
+            return cls(CallForm.CODE, tuple(tools))
         if form is None:
-            if [each.name for each in tools] == [PYTHON]:
-                return cls(CallForm.CODE, tuple(tools))
             raise UsageError(
                 f"the chat template of {model} knows no tools" if chat_template else f"{model} has no chat template",
                 "use another model, or the tool python alone, which runs the blocks of code that any model writes",

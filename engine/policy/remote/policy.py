@@ -192,6 +192,7 @@ class RemotePolicy:
             )
         named = None if prompt_preset is None else prompt_preset.removeprefix(CHAT)
         preset = choose_preset(named, {}, None if as_text else "any").with_system(system_prompt)
+        preset.check_tools(())
         key = key_from_environment()
         for url in where.urls:
             check_sendable(key, url)
