@@ -98,13 +98,14 @@ class EngineConfig(ModelSettings):
         None,
         group="sampling",
         metavar="NAME|FILE",
-        help="How the question is put: plain, gsm8k, math, text, or a prompt file.",
+        help="How the question is put: plain, gsm8k, math, program, text, or a prompt file.",
         unset="as the model says",
         explanation='`plain` (the question alone), `gsm8k` (an answer after "The answer is", with worked examples for '
-        "models without a chat template), `math` (an answer in `\\boxed{}`), `text` (the question alone, steps are "
-        "paragraphs), or a prompt file ([prompts](../howto/prompts.md)); by default as the file says, else `math` for "
-        "models with a chat template and `gsm8k` for others, and `text` where the answer is a text or code "
-        "([answers](../howto/answers.md)). For servers also `chat:NAME` ([remote](../howto/remote.md))",
+        "models without a chat template), `math` (an answer in `\\boxed{}`), `program` (calculations as "
+        "programs that the tool `python` runs), `text` (the question alone, steps are paragraphs), or a prompt file "
+        "([prompts](../howto/prompts.md)); by default as the file says, else `program` where `python` is the only tool "
+        "and the model does not think, `math` for models with a chat template and `gsm8k` for others, and `text` where "
+        "the answer is a text or code ([answers](../howto/answers.md)). For servers also `chat:NAME` ([remote](../howto/remote.md))",
         identity="always",
     )
     system_prompt: str | None = setting(

@@ -175,3 +175,18 @@ def test_temperatures_above_the_largest_float_are_flat() -> None:
     logits[:, 7] = -np.inf
     tokens, _ = sample(logits, [TokenSampling(temperature=1e300)] * 400, uniforms(range(400), [0] * 400))
     assert 7 not in np.asarray(tokens) and len(set(np.asarray(tokens).tolist())) > 40
+
+
+@pytest.mark.parametrize("counts", [None, [1, 3, 1, 2, 1, 1, 4]])
+def test_several_threads_draw_what_one_draws(counts: list[int] | None) -> None:
+    rng = np.random.default_rng(7)
+    logits = (rng.standard_normal((7, 150_000)) * 3).astype(np.float32)
+    logits[3, 5] = np.nan
+    mixed = [TokenSampling(), TokenSampling(temperature=0.0), TokenSampling(temperature=0.7, top_p=0.9)]
+    for params in ([TokenSampling()] * 7, [mixed[row % 3] for row in range(7)]):
+        numbers = rng.random(sum(counts or [1] * 7))
+        wanted = RowSampler(150_000).draw(logits, params, numbers, counts)
+        for threads in (2, 3, 16):
+            found = RowSampler(150_000, threads).draw(logits, params, numbers, counts)
+            np.testing.assert_array_equal(found[0], wanted[0])
+            np.testing.assert_array_equal(found[1], wanted[1])

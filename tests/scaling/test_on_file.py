@@ -21,7 +21,7 @@ from ramify.scaling.claims.report import results_of
 from ramify.scaling.claims.verdict import VerdictOutcome
 from ramify.scaling.config import units
 from ramify.scaling.exports import EXPORT, read_export
-from ramify.scaling.measure import Models, measure_unit, told_reward
+from ramify.scaling.measure import Models, measure_unit, run_options, told_reward
 from ramify.scaling.plans import named_sources, on_file
 from ramify.scaling.run import manifest, problems_of, read_rows, remaining, run
 
@@ -64,10 +64,18 @@ def test_the_folder_belongs_to_the_problems_and_their_limits(file: Path) -> None
     first = identity()
     assert first == identity(problems=4, policies=("demo-m",), widths=(1,))
     assert first != identity(max_path_tokens=100)
+    assert first != identity(tools="calculator")
     assert first != identity(problem_seed=6)
     assert str(file.parent) not in json.dumps(manifest(on_file(**WANTED, file=str(file)).config))
     file.write_text(file.read_text().replace('answer": "', 'answer": "1', 1))
     assert first != identity()
+
+
+def test_tools_go_into_every_search_and_are_checked_before_the_first(file: Path) -> None:
+    config = on_file(**WANTED, tools="calculator", file=str(file)).config
+    assert {run_options(unit, config)["tools"] for unit in units(config)} == {"calculator"}
+    with pytest.raises(UsageError, match="abacus"):
+        on_file(**WANTED, tools="abacus", file=str(file))
 
 
 def test_names_of_models_and_rewards_have_no_folders() -> None:

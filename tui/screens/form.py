@@ -56,6 +56,7 @@ FIELDS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "plain": "the question alone",
             "gsm8k": 'steps on lines, and "The answer is"',
             "math": "the answer in \\boxed{}",
+            "program": "calculations as programs, with the tool python",
             "text": "the question alone, steps are paragraphs",
         },
     ),

@@ -52,7 +52,7 @@ class Decoder:
     `max_lanes` bounds the shared sequences that generate at a time. `muted` are ids that are never drawn.
     `batch_tokens` bounds the tokens of a decode; None for as many as the context takes. `timed` says whether the time
     of decodes is kept. `draft_cost` is the time of a further token in a decode in terms of a decode of one; None means
-    no drafts.
+    no drafts. `threads` are those that draw tokens.
     """
 
     def __init__(
@@ -65,10 +65,13 @@ class Decoder:
         batch_tokens: int | None = None,
         timed: bool = False,
         draft_cost: float | None = None,
+        threads: int = 1,
     ) -> None:
         self._context = context
         self._batch_tokens = min(batch_tokens or context.batch_tokens, context.batch_tokens)
-        self._sampler = Sampler(vocabulary, context.vocabulary_size, muted=muted, longest_path=context.longest_path)
+        self._sampler = Sampler(
+            vocabulary, context.vocabulary_size, muted=muted, longest_path=context.longest_path, threads=threads
+        )
         self._cache = PrefixCache(context)
         self._scheduler = Scheduler(self._cache, sequences=context.sequences, max_lanes=max_lanes)
         self._runs = self._scheduler.runs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ _COLDEST, _HOTTEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32
 _BLOCK = 512
 _SMALL = 4096
 """Vocabularies up to this size are summed up whole."""
+_LOGITS_A_THREAD = 1 << 18
+"""Fewer logits are not worth the hand-over to another thread."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
@@ -59,10 +62,15 @@ class RowSpans(NamedTuple):
 
 
 class RowSampler:
-    """Draws tokens from rows of logits of a vocabulary of `size`."""
+    """Draws tokens from rows of logits of a vocabulary of `size`, many rows by several `threads`.
 
-    def __init__(self, size: int) -> None:
+    A row's tokens do not depend on the rows beside it or on the threads.
+    """
+
+    def __init__(self, size: int, threads: int = 1) -> None:
         self._size = size
+        self._others = [RowSampler(size) for _ in range(threads - 1)]
+        self._pool = ThreadPoolExecutor(threads - 1, "sampler") if threads > 1 else None
         self._blocks = -(-size // _BLOCK)
         # All are kept, because fresh memory of this size costs more than the arithmetic on it.
         self._scratch = np.empty((0, 0), dtype=np.float32)
@@ -80,6 +88,15 @@ class RowSampler:
         """
         if len(logits) == 1 and self._size <= _SMALL and params[0] == PLAIN:
             return self._draw_alone(logits[0], numbers)
+        if self._pool is not None:
+            parts = min(len(logits), logits.size // _LOGITS_A_THREAD, len(self._others) + 1)
+            if parts > 1:
+                return self._draw_in_parts(self._pool, parts, logits, params, numbers, counts)
+        return self._draw_here(logits, params, numbers, counts)
+
+    def _draw_here(
+        self, logits: Floats, params: Sequence[TokenSampling], numbers: Doubles, counts: Sequence[int] | None
+    ) -> tuple[Ints, Doubles]:
         spans = RowSpans.single(len(logits)) if counts is None else RowSpans.of(counts)
         with np.errstate(invalid="ignore"):
             peak = logits.max(axis=1, keepdims=True)
@@ -95,6 +112,29 @@ class RowSampler:
         if not finite.all():
             tokens[~finite[spans.rows]] = -1
         return tokens, logprobs
+
+    def _draw_in_parts(
+        self,
+        pool: ThreadPoolExecutor,
+        parts: int,
+        logits: Floats,
+        params: Sequence[TokenSampling],
+        numbers: Doubles,
+        counts: Sequence[int] | None,
+    ) -> tuple[Ints, Doubles]:
+        """Draw from equal parts of the rows side by side; numpy lets other threads run while it computes."""
+        ends = [len(logits) * part // parts for part in range(parts + 1)]
+        draws = ends if counts is None else [[0, *accumulate(counts)][end] for end in ends]
+
+        def part(sampler: RowSampler, place: int) -> tuple[Ints, Doubles]:
+            rows, theirs = slice(*ends[place : place + 2]), slice(*draws[place : place + 2])
+            few = None if counts is None else counts[rows]
+            return sampler._draw_here(logits[rows], params[rows], numbers[theirs], few)
+
+        running = [pool.submit(part, other, place) for place, other in enumerate(self._others[: parts - 1], start=1)]
+        found = [part(self, 0), *(each.result() for each in running)]
+        tokens, logprobs = zip(*found, strict=True)
+        return np.concatenate(tokens), np.concatenate(logprobs)
 
     def _draw_alone(self, row: Floats, numbers: Doubles) -> tuple[Ints, Doubles]:
         """Draw from one row in fewer calls, of which each shows in the step of a tiny model."""

@@ -62,11 +62,17 @@ class Sampler:
     """Draws tokens of one model. `muted` are ids that are never drawn; paths end at `longest_path` tokens."""
 
     def __init__(
-        self, vocabulary: SamplerVocabulary, vocabulary_size: int, *, muted: Sequence[int], longest_path: int
+        self,
+        vocabulary: SamplerVocabulary,
+        vocabulary_size: int,
+        *,
+        muted: Sequence[int],
+        longest_path: int,
+        threads: int = 1,
     ) -> None:
         self._vocabulary = vocabulary
         self._calculator = Calculator(vocabulary)
-        self._row_sampler = RowSampler(vocabulary_size)
+        self._row_sampler = RowSampler(vocabulary_size, threads)
         self._muted = list(muted)
         self._longest_path = longest_path
         # None for tokens that end the text.

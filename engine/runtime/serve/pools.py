@@ -256,6 +256,7 @@ class Pools:
             batch_tokens=None if self._model.offloaded else most_batch_tokens(parameters, context.threads),
             timed=parameters >= SLOW_PARAMETERS,
             draft_cost=self._draft_cost,
+            threads=context.threads,
         )
         self._contexts.append(context)
         self._decoders.append(decoder)
