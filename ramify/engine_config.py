@@ -105,7 +105,8 @@ class EngineConfig(ModelSettings):
         "programs that the tool `python` runs), `text` (the question alone, steps are paragraphs), or a prompt file "
         "([prompts](../howto/prompts.md)); by default as the file says, else `program` where `python` is the only tool "
         "and the model does not think, `math` for models with a chat template and `gsm8k` for others, and `text` where "
-        "the answer is a text or code ([answers](../howto/answers.md)). For servers also `chat:NAME` ([remote](../howto/remote.md))",
+        "the answer is a text or code ([answers](../howto/answers.md)). For servers also `chat:NAME` "
+        "([remote](../howto/remote.md))",
         identity="always",
     )
     system_prompt: str | None = setting(
