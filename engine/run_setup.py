@@ -1,4 +1,4 @@
-"""Set-up of one run: what its models can do of what is asked, its answers, its meter and its risk."""
+"""Set-up of one run: checks of its models against its settings, its answers, its meter and its risk."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def _equality(policy: PolicyModel, problem: Problem, answers: AnswerReader) -> A
 
 
 def _tool_calls(policy: PolicyModel, toolbox: Toolbox) -> Callable[[SearchTree, Continuations], ToolCalls]:
-    """Return what finds the calls of tools in a tree.
+    """Return a function that finds the calls of tools in a tree.
 
     Raises:
         UsageError: if the policy cannot call the tools.
@@ -223,7 +223,7 @@ def answers_of(policy: PolicyModel, problem: Problem, asked: str) -> tuple[Answe
 
 
 def check_thoughts(policy: PolicyModel, config: RunConfig) -> None:
-    """Check that the policy can do with its thoughts what is asked for.
+    """Check that the policy can limit, extend and show its thoughts as the settings ask.
 
     Raises:
         UsageError: if it does not think, or has no thoughts that can be ended or kept going.

@@ -199,7 +199,7 @@ class SearchDriver:
         )
 
     async def _call(self, policy: PolicySession, request: ToolRequest) -> None:
-        """Run the calls of one step, and pass on what the policy reads of them."""
+        """Run the calls of one step, and pass on the results that the policy reads."""
         assert self._toolbox is not None
         results = [request.refused]
         if not request.refused:

@@ -169,7 +169,7 @@ class ScriptedSession:
         )
 
     def told_tokens(self, text: str) -> tuple[int, ...]:
-        """Scripts tell what is put into their paths by its text."""
+        """Scripts recognise an insertion into their paths by its text."""
         return ()
 
     async def probe(self, node: int, told: str, max_tokens: int) -> StepResult:
@@ -215,7 +215,7 @@ class ScriptedSession:
         self._model.adopted.extend(nodes)
 
     async def interrupt(self) -> None:
-        """Cut what has not been written yet."""
+        """Cut the steps that have not been written yet."""
         self._interrupts += 1
 
     async def release(self, nodes: Sequence[int]) -> None:

@@ -119,7 +119,7 @@ class RunProgress:
 
 
 def _cell_output() -> Show:
-    """Return what shows HTML in the output of the notebook's cell.
+    """Return a function that shows HTML in the output of the notebook's cell.
 
     Raises:
         UsageError: outside a notebook.

@@ -108,7 +108,7 @@ class ArgumentError(UsageError, ValueError):
 
 
 def check_kind(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
-    """Check that the argument `name` is of one of the kinds; `wanted` says what to pass.
+    """Check that the argument `name` is of one of the kinds; `wanted` tells the user the right argument.
 
     Raises:
         ArgumentError: if it is not.

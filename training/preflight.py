@@ -62,7 +62,7 @@ def _megabytes(size: int) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Forecast:
-    """Forecast of what `total` units of work cost, from the first ones.
+    """Forecast of the cost of `total` units of work, from the first ones.
 
     `unit` is their name in the plural. It is told once, when `first` of them are done, which should be no fewer than
     are worked on at a time.

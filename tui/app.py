@@ -92,7 +92,7 @@ class RamifyApp(Program):
         return HomeScreen(self._spec)
 
     def on_mount(self) -> None:
-        """Begin what was asked for, after the first paint."""
+        """Begin the requested action, after the first paint."""
         self.call_after_refresh(self._begin)
         if not self.is_headless:
             for number in (signal.SIGTERM, signal.SIGHUP):
@@ -207,7 +207,7 @@ class RamifyApp(Program):
     # Actions
 
     def action_help(self) -> None:
-        """Explain the screen and what has the focus."""
+        """Explain the screen and the widget with the focus."""
         from .screens.dialogs import HelpScreen
 
         area = self.screen.area if isinstance(self.screen, RamifyScreen) else "home"
@@ -220,7 +220,7 @@ class RamifyApp(Program):
         self.push_screen(ConsoleScreen(self.logs))
 
     def action_debug(self) -> None:
-        """Show what a bug report should say."""
+        """Show the facts for a bug report."""
         from .screens.dialogs import DebugScreen
 
         self.push_screen(DebugScreen())
@@ -269,7 +269,7 @@ class RamifyApp(Program):
         self.exit()
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Yield every action of the screen that can be taken now, then what belongs to the program."""
+        """Yield every action of the screen that can be taken now, then those of the program."""
         area = screen.area if isinstance(screen, RamifyScreen) else "home"
         for action in actions_of(area, self.actions):
             if screen.check_action(action.id, ()) is True and action.id != "interrupt":

@@ -1,4 +1,4 @@
-"""Ends of the nodes of one run: they are finished, pruned and settled, and what is not needed any more is freed."""
+"""Ends of the nodes of one run: they are finished, pruned and settled, and memory that nothing needs is freed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planner of one run: which steps are written next, what the budget allows of them, and why the search ends."""
+"""Planner of one run: which steps are written next, how many of them the budget allows, and why the search ends."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ class Planner:
         return dispatch
 
     def _resume(self) -> Dispatch | None:
-        """Return what the budget allows of the nodes of a saved tree that are still to be written."""
+        """Return the nodes of a saved tree that are still to be written, as many as the budget allows."""
         dispatch = self._dispatcher.write_again()
         if dispatch is None and self._steps.none:
             self.stop_reason = self._ended(exhausted=True)
         return dispatch
 
     def _go_on(self) -> Dispatch | None:
-        """Return the texts that go on after what was put into their paths, as many as the budget allows.
+        """Return the texts that go on after an insertion into their paths, as many as the budget allows.
 
         If it allows none and nothing is in flight, their steps end there.
         """

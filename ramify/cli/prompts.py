@@ -68,7 +68,7 @@ def show(name: str, as_json: bool) -> None:
 @prompts.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 def check(files: tuple[str, ...]) -> None:
-    """Check prompt files, and say what is wrong with the first that is not valid (exit code 2)."""
+    """Check prompt files, and name the fault of the first that is not valid (exit code 2)."""
     from ramify.engine.policy.prompts.prompt_files import read_prompt_file
 
     from ..files import user_path

@@ -146,7 +146,7 @@ def train(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train a head from LABELS: a small network on what a model, its judge, tells of a solution.
+    """Train a head from LABELS: a small network on features of a solution that a model, its judge, computes.
 
     LABELS are those of `ramify reward label`. A likelihood head reads the judge's log probabilities, a states head also
     its pooled hidden states. The head is a file of its own, used as `--reward head:FILE`. The folder LABELS.states

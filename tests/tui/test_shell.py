@@ -87,7 +87,7 @@ async def test_the_palette_offers_the_actions_that_can_be_taken(ui):
         assert not any(title.startswith("Prune") for title in commands)
         await user.press("ctrl+p")
         await user.press(*"hide")
-        await user.until(lambda: "Hide what was given up" in user.text())
+        await user.until(lambda: "Hide the steps that were given up" in user.text())
         await user.press("enter")
         await user.until(lambda: isinstance(user.app.screen, RunScreen) and not user.run.branches.keep_pruned)
 

@@ -64,7 +64,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("open_node", "o", "o", "read", "Read the selected path on the whole screen.", ("run",), 9),
     Action("follow", "f", "f", "follow", "Keep the best path selected, or not.", ("run",), 10),
     Action("go_best", "g", "g", "best", "Select the best path.", ("run",), 12),
-    Action("hide_pruned", "h", "h", "hide", "Hide what was given up, or show it.", TREES, 13),
+    Action("hide_pruned", "h", "h", "hide", "Hide the steps that were given up, or show them.", TREES, 13),
     Action("copy", "c", "c", "copy", "Copy answer, path, command line or Python code.", ("run",), 11),
     Action(
         "rerun", "r", "r", "again", "Go home with this question and these settings, to change and run.", ("run",), 14

@@ -90,7 +90,7 @@ def own_terminal() -> Generator[LogLines]:
 
 @contextmanager
 def _closing(screen: TextIO) -> Generator[None]:
-    """Close the screen's stream after the block; what a terminal that has gone does not take is lost."""
+    """Close the screen's stream after the block; text that a closed terminal does not take is lost."""
     try:
         yield
     finally:

@@ -38,7 +38,7 @@ class FrameLimiter:
         self._used_s = 0.0
 
     def hurry(self) -> None:
-        """Have the next tick draw, as somebody waits to see what a key did."""
+        """Have the next tick draw, as somebody waits for the effect of a key."""
         self._skipped = MOST_SKIPPED
 
     def due(self, thread_s: float) -> bool:
@@ -81,7 +81,7 @@ class RamifyScreen(Screen[None]):
         self._frames = self.set_interval(FRAME_S, self._frame)
 
     def frame(self) -> bool:
-        """Draw what has changed; False if nothing can change any more."""
+        """Draw all changes; False if nothing can change any more."""
         return False
 
     def wake(self) -> None:
@@ -99,7 +99,7 @@ class RamifyScreen(Screen[None]):
             self._frames.pause()
 
     def on_screen_resume(self) -> None:
-        """Draw again what may have changed behind another screen."""
+        """Draw again, as things may have changed behind another screen."""
         self.wake()
         self.refresh_footer()
 

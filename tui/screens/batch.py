@@ -250,7 +250,7 @@ class BatchScreen(RamifyScreen):
         self.run_worker(self._watch, group="watch", exclusive=True, exit_on_error=False)
 
     def action_go_back(self) -> None:
-        """Leave; what was started goes on."""
+        """Leave; batches go on."""
         self.dismiss()
 
 

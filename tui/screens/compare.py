@@ -120,7 +120,7 @@ class Side(Vertical):
         yield BudgetPanel(self.session)
 
     def frame(self) -> bool:
-        """Draw what has changed; False once the run is over."""
+        """Draw all changes; False once the run is over."""
         session, view = self.session, self.session.view
         session.tick()
         over = view.phase.over
@@ -259,7 +259,7 @@ class CompareScreen(RamifyScreen):
         self.wake()
 
     def action_hide_pruned(self) -> None:
-        """Hide what was given up on both sides, or show it."""
+        """Hide the steps that were given up on both sides, or show them."""
         for tree in self.query(TreeView):
             tree.keep_pruned = not tree.keep_pruned
             tree.refresh_view(force=True)
@@ -284,5 +284,5 @@ class CompareScreen(RamifyScreen):
                 return
 
     def action_go_back(self) -> None:
-        """Leave; what runs goes on."""
+        """Leave; searches go on."""
         self.dismiss()

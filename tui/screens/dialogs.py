@@ -51,7 +51,7 @@ class EditStep(ModalScreen[str | None]):
         self._text = text
 
     def compose(self) -> ComposeResult:
-        """Lay out the text and what the keys do."""
+        """Lay out the text and the meaning of the keys."""
         with Vertical(id="dialog") as dialog:
             dialog.border_title = f"Another version of step {self._node}"
             dialog.border_subtitle = "ctrl+s goes on from it · esc leaves"

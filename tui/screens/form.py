@@ -1,4 +1,4 @@
-"""Form of a search's settings: its fields, what they offer, and how they are shown and read."""
+"""Form of a search's settings: its fields, their choices, and how they are shown and read."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ FIELDS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "system_prompt": ("system", {DEFAULT: "the preset's; any other text can be written", NO_MESSAGE: "no message"}),
     "answer": ("answer", dict.fromkeys(SETTINGS["answer"].choices, "")),
 }
-"""Fields of declared settings: label, and the values that are offered with what they mean, "" for nothing."""
+"""Fields of declared settings: label, and the offered values with their meaning, "" for none."""
 TOLD = {NOTHING: "no file", AS_BEFORE: "those of the saved run"}
 
 

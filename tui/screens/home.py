@@ -100,7 +100,7 @@ class HomeScreen(RamifyScreen):
         yield ActionFooter(self.area)
 
     def on_mount(self) -> None:
-        """Show what is there at once; files are read after the first paint."""
+        """Show the screen at once; files are read after the first paint."""
         self._title()
         self.query_one(QuestionBox).focus()
         self.set_spec(self._spec)
@@ -248,7 +248,7 @@ def _example() -> tuple[str, str]:
 
 
 def _models() -> tuple[list[Option], list[Option], list[Option]]:
-    """Return policies, reward models and strategies; imports what the next screen needs, as this runs in a thread."""
+    """Return policies, reward models and strategies; imports the next screen, as this runs in a thread."""
     import_module("ramify.tui.screens.run")
     from ramify.engine.library.catalog import list_bundled, list_user_models
     from ramify.search.registry import strategy_names

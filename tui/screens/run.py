@@ -85,7 +85,7 @@ class RunScreen(PanelScreen):
     # Drawing
 
     def frame(self) -> bool:
-        """Draw what has changed; False once the run is over and shown."""
+        """Draw all changes; False once the run is over and shown."""
         session, view = self.session, self.view
         session.tick()
         self._frame_count += 1
@@ -308,7 +308,7 @@ class RunScreen(PanelScreen):
             self.notify((scored if self.session.has_reward else "") + said, title="Step by hand", timeout=12)
 
     def _do(self, call: Callable[[LiveSession], object]) -> bool:
-        """Steer the run; what does not work is a toast and False."""
+        """Steer the run; a failure is a toast and False."""
         try:
             if not isinstance(self.session, LiveSession):
                 again = self.program.sign("rerun")
@@ -359,7 +359,7 @@ class RunScreen(PanelScreen):
             self.branches.select(best)
 
     def action_hide_pruned(self) -> None:
-        """Hide what was given up, or show it."""
+        """Hide the steps that were given up, or show them."""
         tree = self.branches
         tree.keep_pruned = not tree.keep_pruned
         tree.refresh_view(force=True)
@@ -392,7 +392,7 @@ class RunScreen(PanelScreen):
         self.dismiss()
 
     def action_copy(self) -> None:
-        """Choose what to copy."""
+        """Choose the text to copy."""
         options = [
             Option("answer", self.view.answer or "there is none yet"),
             Option("path", f"the text of the path to step {self.branches.cursor}"),

@@ -13,7 +13,7 @@ from ..widgets.tree import TreeView
 from .base import RamifyScreen
 
 LEAST_TREE = (34, 11)
-"""Columns and rows that the tree and what stands above and below it keep when panels are moved."""
+"""Columns and rows that the tree and the panels above and below it keep when borders are moved."""
 STEPS = {"width": 4, "height": 1}
 """Columns or rows by which a key moves a border."""
 Side = Literal["width", "height"]

@@ -313,7 +313,7 @@ def unmarked(text: str) -> str:
 
 
 def readable_markdown(text: str) -> str:
-    """Return a model's text as Markdown that shows what was meant: mathematics as Unicode text, `2*3*4` as it is.
+    """Return a model's text as Markdown that shows its meaning: mathematics as Unicode text, `2*3*4` as it is.
 
     Code stays as it is written.
     """
@@ -349,7 +349,7 @@ _DOLLARS = re.compile(r"\$[^$\n]{0,400}?(?<=[^\s\\$])\$(?![\w$])")
 
 
 def _region(text: str, start: int, sign: str, unclosed: set[str]) -> tuple[int, str, str]:
-    """Return end, kind and content of what begins at `start`; the kind is "" if it does not end."""
+    """Return end, kind and content of the element at `start`; the kind is "" if it does not end."""
     after = start + len(sign)
     if sign == "$":
         found = _DOLLARS.match(text, start)

@@ -21,7 +21,7 @@ LEAST_SHARE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """An answer with its paths, the sum of their scores, and its share of what decides, in [0, 1]."""
+    """An answer with its paths, the sum of their scores, and its share of the deciding votes or scores, in [0, 1]."""
 
     answer: str
     votes: int

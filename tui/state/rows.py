@@ -160,7 +160,7 @@ def _shared(one: str, other: str) -> int:
 
 
 def excerpt(line: str, shared: int, columns: int) -> str:
-    """Return a text of one line in so many columns, such that what follows its first `shared` characters is seen.
+    """Return a text of one line in so many columns, such that the part after its first `shared` characters is seen.
 
     Where that is too far from the beginning, the end of the common part is left out for an ellipsis.
     """

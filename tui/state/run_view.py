@@ -63,7 +63,7 @@ class AnswerVotes(NamedTuple):
 
 
 class RunView:
-    """A run for the screens: reads the search tree itself, and takes from events what the tree does not hold.
+    """A run for the screens: reads the search tree itself, and takes the rest from events.
 
     `tree` is that of the running search or of a saved solution; it is never written to. `version` grows with every
     change. `vote` is the name of the rule that decides ("majority", "weighted" or "best"). `budget` None means that

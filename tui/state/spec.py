@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ramify.solution import Solution
 
 NOTHING, AS_BEFORE = "none", "as before"
-"""In the place of the name of a file: none, and what the saved run was told."""
+"""In the place of the name of a file: none, and the texts of the saved run."""
 DEFAULTS: Mapping[str, Any] = {
     **{key: setting.default for key, setting in SETTINGS.items()},
     "strategy_extras": {},
@@ -290,7 +290,7 @@ def _changed(holder: type[DataclassInstance], settings: object) -> dict[str, Any
 
 
 def _strategy_call(strategy: Strategy, spec: RunSpec) -> str:
-    """Return the expression that makes a strategy: the width, what the user has set, and what is not the default."""
+    """Return the expression that makes a strategy: its width, and options set by the user or not the default."""
     from ramify.search.registry import make_strategy, strategy_to_dict
 
     usual = strategy_to_dict(make_strategy(strategy.name))

@@ -28,7 +28,7 @@ LABEL = 8
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A value that can be chosen, and what it means."""
+    """A value that can be chosen, and its meaning."""
 
     value: str
     help: str = ""
@@ -146,7 +146,7 @@ class Picker(ModalScreen[str | None]):
         self._shown: list[Option] = []
 
     def compose(self) -> ComposeResult:
-        """Lay out the filter, the list and a line for what is wrong."""
+        """Lay out the filter, the list and a line for errors."""
         with Vertical(id="dialog") as dialog:
             dialog.border_title = self._title
             yield Input(placeholder="type a value, or to filter" if self._free else "type to filter")
@@ -160,7 +160,7 @@ class Picker(ModalScreen[str | None]):
 
     @on(Input.Changed)
     def filter_options(self, event: Input.Changed) -> None:
-        """Show what fits the text."""
+        """Show the values that fit the text."""
         self._fill(event.value.strip().casefold())
 
     @on(Input.Submitted)

@@ -19,7 +19,7 @@ NARROW = 100
 
 
 class ActionFooter(Widget):
-    """One line of keys, made from the action registry; a click does what the key does."""
+    """One line of keys, made from the action registry; a click is the same as the key."""
 
     def __init__(self, area: str) -> None:
         super().__init__(id="footer")
@@ -34,7 +34,7 @@ class ActionFooter(Widget):
         return Content.assemble(*styled)
 
     async def on_click(self, event: events.Click) -> None:
-        """Do what the clicked key does."""
+        """Do the action of the clicked key."""
         at = 1
         for action, title in self._shown():
             end = at + len(action.sign) + 1 + len(title)

@@ -24,7 +24,7 @@ KEPT_LINES = 1000
 
 
 class TreeView(ScrollView, can_focus=True):
-    """A run's tree with one selected step; `show` gives it a run, `refresh_view` draws what has changed."""
+    """A run's tree with one selected step; `show` gives it a run, `refresh_view` draws the changes."""
 
     BORDER_TITLE = "Tree"
     help_text = (
@@ -125,7 +125,7 @@ class TreeView(ScrollView, can_focus=True):
         self.refresh_view(force=True)
 
     def refresh_view(self, *, force: bool = False) -> bool:
-        """Draw what has changed since the last call; False if nothing had."""
+        """Draw all changes since the last call; False if there are none."""
         view = self._view
         drawn = (view.version, self.keep_pruned, len(self.folded), self.wrap)
         if drawn == self._drawn and not force:
@@ -154,7 +154,7 @@ class TreeView(ScrollView, can_focus=True):
         return True
 
     def select(self, node: int) -> None:
-        """Select a node, unfolding what hides it; one that is not there yet is selected when it comes."""
+        """Select a node, unfolding the steps that hide it; one that is not there yet is selected when it comes."""
         if node not in self._view.tree:
             self._awaited = node
             return
@@ -277,7 +277,7 @@ class TreeView(ScrollView, can_focus=True):
                 self.action_open()
 
     def on_resize(self) -> None:
-        """Keep the width of what can be scrolled to that of the widget."""
+        """Keep the width of the scrolled area to that of the widget."""
         self._fit()
         self._scroll_to_cursor()
 

@@ -82,7 +82,7 @@ class PromptFormat:
         return replace(self, preset=preset, for_programs=None), replace(question, system=None)
 
     def tool_prompt(self, tools: Sequence[Tool], model: str) -> ToolPrompt:
-        """Return what the model `model` is told of tools.
+        """Return the tools as the model `model` reads of them.
 
         Raises:
             UsageError: if its chat template knows no tools and python is not the only one.
