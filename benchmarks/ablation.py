@@ -2,13 +2,13 @@
 
     python benchmarks/ablation.py --problems gsm8k_test.jsonl --count 200 --seed 31 \
         --small 0.5b.gguf --large 1.5b.gguf --reward mean-logprob --study small --out FOLDER
-    python benchmarks/ablation.py ... --report
+    python benchmarks/ablation.py ... --report --figure accuracy.svg
 
 The plan is ablation.toml beside this file (`--plan` names another one): each configuration is a `ramify batch run` in
 FOLDER/STUDY, one problem at a time. A configuration is a row of the table: accuracy with Wilson's interval, seconds and
-tokens a problem, and the paired difference to the study's base. The same command goes on where it was cut, and loses
-the problem in work at most; `--count 20` and then `--count 200` measures the first 20 problems of all configurations
-before the rest.
+tokens a problem, and the paired difference to the study's base. `--figure` draws accuracy against seconds. The same
+command goes on where it was cut, and loses the problem in work at most; `--count 20` and then `--count 200` measures
+the first 20 problems of all configurations before the rest.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from typing import Any
 
 import numpy as np
 
+from ramify.batch.report.figures import Figure, Point, draw
 from ramify.batch.store.folder import read_items
 from ramify.files import write_text
+from ramify.plots import drawing, new_figure, save_figure
 from ramify.scaling.fits import Array
 from ramify.statistics import paired_difference, wilson
 from ramify.tables import markdown_table
@@ -188,6 +190,26 @@ def at_equal_seconds(base: Measured, others: Sequence[Measured]) -> str:
     )
 
 
+def draw_figure(found: Sequence[tuple[Study, Sequence[Measured]]], path: Path) -> None:
+    """Draw accuracy, with Wilson's intervals, against seconds a problem: a line for each study, a point a row."""
+    series = list[tuple[str, tuple[Point, ...]]]()
+    for study, rows in found:
+        points = list[Point]()
+        for each in sorted(rows, key=lambda row: float(row.seconds.mean())):
+            low, high = wilson(int(each.right.sum()), len(each.right))
+            points.append(Point(float(each.seconds.mean()), float(each.right.mean()), low, high, each.name))
+        series.append((study.title, tuple(points)))
+    with drawing():
+        canvas = new_figure(9.0, 5.0)
+        axes = canvas.add_subplot()
+        draw(axes, Figure("", "seconds of a problem", tuple(series)))
+        for _, points in series:
+            for point in points:
+                place = (point.x, point.y)
+                axes.annotate(point.label, place, xytext=(6, 5), textcoords="offset points", fontsize="small")
+        save_figure(canvas, path, option="--figure")
+
+
 def read_options() -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -202,6 +224,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--plan", type=Path, default=PLAN)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--report", action="store_true", help="measure nothing")
+    parser.add_argument("--figure", type=Path, help="image file, .svg or .png, of accuracy against seconds")
     return parser.parse_args()
 
 
@@ -212,16 +235,19 @@ def main() -> None:
     unknown = {*(options.study or ())} - {study.name for study in studies}
     if unknown:
         raise SystemExit(f"{options.plan} has no study {sorted(unknown)[0]!r}")
-    texts = list[str]()
+    texts, found = list[str](), list[tuple[Study, Sequence[Measured]]]()
     for study in studies:
         if options.study and study.name not in options.study:
             continue
         if not options.report:
             measure(study, options)
-        texts.append(report(study, measured(study, options.out)))
+        found.append((study, measured(study, options.out)))
+        texts.append(report(*found[-1]))
     options.out.mkdir(parents=True, exist_ok=True)
     write_text(options.out / "report.md", "\n".join(texts))
     sys.stdout.write("\n".join(texts))
+    if options.figure:
+        draw_figure(found, options.figure)
 
 
 if __name__ == "__main__":

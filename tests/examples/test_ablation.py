@@ -50,7 +50,7 @@ def test_the_plan_has_options_that_a_batch_takes(
     ablation: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     studies = ablation.read_plan(ablation.PLAN, VALUES)
-    assert [study.name for study in studies] == ["small", "large"]
+    assert [study.name for study in studies] == ["small", "large", "programs-small", "programs-large"]
     for study in studies:
         folders = [each.folder for each in study.configurations]
         assert len(folders) == len(set(folders))
@@ -72,6 +72,8 @@ def test_the_report_compares_at_equal_seconds(ablation: ModuleType, tmp_path: Pa
     told = ablation.report(study, found)
     assert "At equal seconds: vote@2 (3.0 s) against greedy (4.0 s): +0.300" in told and "better." in told
     assert "| wide | 0.900 |" in told
+    ablation.draw_figure([(study, found)], tmp_path / "figure.svg")
+    assert all(f">{name}<" in (tmp_path / "figure.svg").read_text() for name in ("vote@2", "wide", study.title))
     assert "Nothing else takes at most the 1.0 s" in ablation.at_equal_seconds(measured("fast", 10, 1.0), found)
 
 
