@@ -47,12 +47,12 @@ async def test_an_error_shows_the_programs_own_frames_alone(wall):
 
 async def test_a_fork_bomb_ends(wall):
     began = time.monotonic()
-    with anyio.move_on_after(20) as scope:
+    with anyio.move_on_after(4) as scope:
         outcome = await run_python(
             "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass", TIGHT, wall
         )
         assert outcome.code != 0
-    assert scope.cancelled_caught or time.monotonic() - began < 30
+    assert scope.cancelled_caught or time.monotonic() - began < 15
     await _nothing_is_left()
 
 
