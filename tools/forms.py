@@ -149,7 +149,7 @@ class CallReader:
         """
         listed = _listed(_json(_last_fence(text) or text))
         objects = [cast("Mapping[str, object]", each) for each in listed if isinstance(each, Mapping)]
-        calls = [(_call(each), each.keys()) for each in objects]
+        calls = [(_call(each), set(each)) for each in objects]
         found = tuple(
             call
             for call, keys in calls
