@@ -73,7 +73,7 @@ class ToolCalls:
         elif isinstance(found, Malformed):
             refused = f"error: {found.reason}"
         elif self._repeats(found, texts[:-1]):
-            refused = "error: this very call was made just now; its result stands above, go on from it"
+            refused = "error: this very call was made just now; its result stands above; change the call, or answer"
         assert node.parent is not None
         return ToolRequest(node.id, node.parent, () if isinstance(found, Malformed) else found, node.tokens, refused)
 
