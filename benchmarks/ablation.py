@@ -14,6 +14,7 @@ the first 20 problems of all configurations before the rest.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -190,47 +191,67 @@ def at_equal_seconds(base: Measured, others: Sequence[Measured]) -> str:
     )
 
 
-def draw_figure(found: Sequence[tuple[Study, Sequence[Measured]]], path: Path) -> None:
-    """Draw accuracy, with Wilson's intervals, against seconds a problem: a line for each study, a point a row."""
-    series = list[tuple[str, tuple[Point, ...]]]()
-    for study, rows in found:
-        points = list[Point]()
-        for each in sorted(rows, key=lambda row: float(row.seconds.mean())):
-            low, high = wilson(int(each.right.sum()), len(each.right))
-            points.append(Point(float(each.seconds.mean()), float(each.right.mean()), low, high, each.name))
-        series.append((study.title, tuple(points)))
+def point(label: str, seconds: float, right: int, problems: int) -> Point:
+    """Return a point of the figure, with Wilson's interval."""
+    low, high = wilson(right, problems)
+    return Point(seconds, right / problems, low, high, label)
+
+
+def points_of(rows: Sequence[Measured]) -> tuple[Point, ...]:
+    """Return the points of a study, by their seconds a problem."""
+    ordered = sorted(rows, key=lambda row: float(row.seconds.mean()))
+    return tuple(
+        point(each.name, float(each.seconds.mean()), int(each.right.sum()), len(each.right)) for each in ordered
+    )
+
+
+def draw_figure(series: Sequence[tuple[str, tuple[Point, ...]]], path: Path) -> None:
+    """Draw accuracy, with intervals, against seconds a problem: a line for each of the series."""
     with drawing():
         canvas = new_figure(9.0, 5.0)
         axes = canvas.add_subplot()
         draw(axes, Figure("", "seconds of a problem", tuple(series)))
-        for _, points in series:
-            for point in points:
-                place = (point.x, point.y)
-                axes.annotate(point.label, place, xytext=(6, 5), textcoords="offset points", fontsize="small")
+        # Labels stand to the right of their points.
+        axes.set_xlim(right=axes.get_xlim()[1] * 1.5)
+        for each in (each for _, points in series for each in points):
+            place = (each.x, each.y)
+            axes.annotate(each.label, place, xytext=(6, 5), textcoords="offset points", fontsize="small")
         save_figure(canvas, path, option="--figure")
 
 
 def read_options() -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--problems", type=Path, required=True, help="file of problems with answers")
+    parser.add_argument("--problems", type=Path, help="file of problems with answers")
     parser.add_argument("--count", type=int, default=200, help="problems, chosen by the seed")
-    parser.add_argument("--seed", type=int, required=True, help="chooses the problems")
-    parser.add_argument("--small", required=True, help="the smaller model")
-    parser.add_argument("--large", required=True, help="the larger model")
+    parser.add_argument("--seed", type=int, help="chooses the problems")
+    parser.add_argument("--small", help="the smaller model")
+    parser.add_argument("--large", help="the larger model")
     parser.add_argument("--reward", default="mean-logprob", help="reward that guides the searches")
     parser.add_argument("--study", action="append", help="study of the plan; may be repeated  [default: all]")
     parser.add_argument("--threads", type=int, help="threads of each model  [default: all processors]")
     parser.add_argument("--plan", type=Path, default=PLAN)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--report", action="store_true", help="measure nothing")
     parser.add_argument("--figure", type=Path, help="image file, .svg or .png, of accuracy against seconds")
-    return parser.parse_args()
+    parser.add_argument("--points", type=Path, help="only draw the figure, from a file such as results/programs.json")
+    options = parser.parse_args()
+    needed = ("figure",) if options.points else ("problems", "seed", "small", "large", "out")
+    missing = [name for name in needed if getattr(options, name) is None]
+    if missing:
+        parser.error(f"--{missing[0]} is missing")
+    return options
 
 
 def main() -> None:
     """Measure what is left, and write the report."""
     options = read_options()
+    if options.points:
+        measured_before = json.loads(options.points.read_text("utf-8"))["series"]
+        draw_figure(
+            [(name, tuple(point(*each) for each in points)) for name, points in measured_before.items()], options.figure
+        )
+        return
     studies = read_plan(options.plan, {name: getattr(options, name) for name in ("small", "large", "reward")})
     unknown = {*(options.study or ())} - {study.name for study in studies}
     if unknown:
@@ -247,7 +268,7 @@ def main() -> None:
     write_text(options.out / "report.md", "\n".join(texts))
     sys.stdout.write("\n".join(texts))
     if options.figure:
-        draw_figure(found, options.figure)
+        draw_figure([(study.title, points_of(rows)) for study, rows in found], options.figure)
 
 
 if __name__ == "__main__":

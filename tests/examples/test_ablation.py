@@ -72,7 +72,7 @@ def test_the_report_compares_at_equal_seconds(ablation: ModuleType, tmp_path: Pa
     told = ablation.report(study, found)
     assert "At equal seconds: vote@2 (3.0 s) against greedy (4.0 s): +0.300" in told and "better." in told
     assert "| wide | 0.900 |" in told
-    ablation.draw_figure([(study, found)], tmp_path / "figure.svg")
+    ablation.draw_figure([(study.title, ablation.points_of(found))], tmp_path / "figure.svg")
     assert all(f">{name}<" in (tmp_path / "figure.svg").read_text() for name in ("vote@2", "wide", study.title))
     assert "Nothing else takes at most the 1.0 s" in ablation.at_equal_seconds(measured("fast", 10, 1.0), found)
 
