@@ -181,9 +181,11 @@ class _RowFigures:
         checker, gold = _cached_checker(check), str(row["gold"])
         paths = _candidates(row)
         self.paths += [(each.score, each.answer is not None and checker.accepts(each.answer, gold)) for each in paths]
+        scored = (row.get("model") or {}).get("reward") is not None
         for k in _sizes(row, len(paths)):
-            for rule in VoteRule:
-                right = _vote(paths[: k or None], rule, gold, checker)
+            for rule in VoteRule if scored or paths else (VoteRule.MAJORITY,):
+                # An item without a path has no answer and counts as wrong: often it is a hard one.
+                right = _vote(paths[: k or None], rule, gold, checker) if paths else False
                 if right is not None:
                     counts = self._votes[str(rule), k]
                     counts[0] += 1
@@ -215,10 +217,13 @@ def _vote(paths: Sequence[Candidate], rule: VoteRule, gold: str, checker: Checke
 
 
 def _sizes(row: Mapping[str, Any], paths: int) -> Iterable[int]:
-    """Yield the numbers of paths to vote with: powers of two where paths are independent, and 0 for all."""
+    """Yield the numbers of paths to vote with: powers of two where paths are independent, and 0 for all.
+
+    They go up to the width of the search, also where fewer of its paths have ended, as those of hard items do.
+    """
     if row["strategy"]["name"] in INDEPENDENT:
-        size = 1
-        while size <= paths:
+        size, most = 1, max(paths, row["strategy"].get("width") or 0)
+        while size <= most:
             yield size
             size *= 2
     yield 0

@@ -190,7 +190,7 @@ def _share_row(share: Share, *, with_tokens: bool) -> tuple[str, ...]:
 
 def _vote_note(analysis: Analysis) -> str:
     if any("k=" in each.label for each in analysis.votes):
-        return "From the stored paths, the first k of each item; an item with fewer finished paths is left out at k."
+        return "From the stored paths: of each item the first k that ended, or all where fewer did; none is wrong."
     return "From the stored paths. They depend on each other, so there is no vote among fewer of them."
 
 

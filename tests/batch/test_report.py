@@ -62,6 +62,21 @@ async def test_votes_are_held_again_among_fewer_paths(best):
     assert shares["best, all paths"] == (2, 4)
 
 
+async def test_items_with_fewer_paths_stay_among_the_votes(tmp_path):
+    def script(question: str, path: tuple[int, ...]) -> str:
+        if question == "hard" and len(path) < 30:
+            return "Let me think.\n"
+        if question == "wrong" and path[0] < 6 and len(path) < 30:
+            return "Let me think.\n"
+        return paths(question, path)
+
+    await run(tmp_path, MajorityVote(width=8, max_depth=4), script=script)
+    shares = {each.label: (each.successes, each.trials) for each in analyse(tmp_path).votes}
+    # No path of "hard" ends, and two of "wrong" do; both are wrong at every k.
+    assert {shares[f"majority, k={k}"] for k in (1, 2, 4, 8)} == {(2, 4)}
+    assert shares["majority, all paths"] == (2, 4)
+
+
 async def test_votes_count_the_tokens_of_their_paths(best):
     tokens = {each.label: each.tokens for each in analyse(best).votes}
     assert [tokens[f"best, k={k}"] for k in (1, 2, 8)] == [8, 16, 64]
