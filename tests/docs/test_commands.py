@@ -45,7 +45,7 @@ PORT = "8642"
 """Port of the server on the pages; a test takes a free one."""
 LIMITS = re.compile(r"(--max-seconds |--max-joules |--max-cost |\bseconds=|\"seconds\": |\bjoules=|\bcost=)(\d[\d.]*)")
 COUNTS = re.compile(r"(--count |--solutions )(\d+)")
-MOST = 4
+MOST = 6
 """Problems, and solutions of each, in a test; pages name more."""
 NOT_RUN = Counter(
     {

@@ -274,7 +274,7 @@ async def test_folding_hides_what_is_below_and_counts_it(ui):
         await user.ask()
         await user.over()
         await user.press("home", "down", "left")
-        assert "▸ 2 more" in user.text()
+        await user.until(lambda: "▸ 2 more" in user.text())
         rows = len(user.run.branches.rows)
         await user.press("right")
         assert len(user.run.branches.rows) == rows + 2
