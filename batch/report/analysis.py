@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ramify.answers.checkers import DEFAULT_CHECK, Checker, make_checker
 from ramify.engine.ensembles.fallback import LABEL
@@ -181,7 +181,8 @@ class _RowFigures:
         checker, gold = _cached_checker(check), str(row["gold"])
         paths = _candidates(row)
         self.paths += [(each.score, each.answer is not None and checker.accepts(each.answer, gold)) for each in paths]
-        scored = (row.get("model") or {}).get("reward") is not None
+        models = cast("Mapping[str, object]", row.get("model") or {})
+        scored = models.get("reward") is not None
         for k in _sizes(row, len(paths)):
             for rule in VoteRule if scored or paths else (VoteRule.MAJORITY,):
                 # An item without a path has no answer and counts as wrong: often it is a hard one.
