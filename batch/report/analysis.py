@@ -182,11 +182,10 @@ class _RowFigures:
         paths = _candidates(row)
         self.paths += [(each.score, each.answer is not None and checker.accepts(each.answer, gold)) for each in paths]
         models = cast("Mapping[str, object]", row.get("model") or {})
-        scored = models.get("reward") is not None
+        rules = VoteRule if paths or models.get("reward") is not None else (VoteRule.MAJORITY,)
         for k in _sizes(row, len(paths)):
-            for rule in VoteRule if scored or paths else (VoteRule.MAJORITY,):
-                # An item without a path has no answer and counts as wrong: often it is a hard one.
-                right = _vote(paths[: k or None], rule, gold, checker) if paths else False
+            for rule in rules:
+                right = _vote(paths[: k or None], rule, gold, checker)
                 if right is not None:
                     counts = self._votes[str(rule), k]
                     counts[0] += 1
@@ -210,6 +209,9 @@ class _RowFigures:
 
 
 def _vote(paths: Sequence[Candidate], rule: VoteRule, gold: str, checker: Checker) -> bool | None:
+    if not paths:
+        # No path is no answer, and that is wrong: items without one are often the hard ones.
+        return False
     try:
         answer = decide(paths, rule, checker.same).answer
     except SearchError:

@@ -190,7 +190,10 @@ def _share_row(share: Share, *, with_tokens: bool) -> tuple[str, ...]:
 
 def _vote_note(analysis: Analysis) -> str:
     if any("k=" in each.label for each in analysis.votes):
-        return "From the stored paths: of each item the first k that ended, or all where fewer did; none is wrong."
+        return (
+            "From the stored paths: of each item the first k that ended, or all if fewer did; an item without any "
+            "counts as wrong."
+        )
     return "From the stored paths. They depend on each other, so there is no vote among fewer of them."
 
 

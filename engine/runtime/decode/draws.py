@@ -124,7 +124,8 @@ class RowSampler:
     ) -> tuple[Ints, Doubles]:
         """Draw from equal parts of the rows side by side; numpy lets other threads run while it computes."""
         ends = [len(logits) * part // parts for part in range(parts + 1)]
-        draws = ends if counts is None else [[0, *accumulate(counts)][end] for end in ends]
+        starts = range(len(logits) + 1) if counts is None else [0, *accumulate(counts)]
+        draws = [starts[end] for end in ends]
 
         def part(sampler: RowSampler, place: int) -> tuple[Ints, Doubles]:
             rows, theirs = slice(*ends[place : place + 2]), slice(*draws[place : place + 2])
