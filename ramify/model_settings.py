@@ -57,8 +57,8 @@ class ModelSettings:
     """Settings with which each model of an engine is loaded.
 
     `context_tokens` is the number of KV cells that all paths of a pool share, None for a size that suits the model.
-    `threads` None means the physical cores that this process may use, shared out among the workers, and one for models
-    of less than 16 million weights. `max_lanes` bounds the different paths decoded together, in each pool; those
+    `threads` None means the physical cores that this process may use, fewer while other programs use them, shared out
+    among the workers, and one for models of less than 16 million weights. `max_lanes` bounds the different paths decoded together, in each pool; those
     that are the same so far count once. `pools` is the number of contexts among which a worker distributes the trees
     of different runs, each of `context_tokens`; None means as many as pay: one on a GPU and for large models, up to
     eight for small ones on a processor.
@@ -77,7 +77,7 @@ class ModelSettings:
         help="Processor threads.",
         unset="as suits the model",
         explanation="processor threads; by default all physical cores that the process may use, divided among the "
-        "workers, and one for models below 16 million weights",
+        "workers, fewer while other programs use them, and one for models below 16 million weights",
         identity="never",
     )
     context_tokens: int | None = setting(

@@ -19,6 +19,7 @@ from ramify.host_resources import processors
 from ramify.model_settings import KV_TYPES, FlashWord
 
 from .config import ModelConfig, ModelInfo
+from .cores import FreeCores
 from .devices import FLASH_NUMBERS, place
 from .gguf_check import GgufSummary, check_gguf
 from .library import failure_reason, library, native_lines
@@ -54,7 +55,8 @@ class Model:
     """A loaded GGUF file.
 
     `summary` is that of a check of the file's header, None to check it now. `progress` is called with the part that
-    is loaded, 0 to 1, once the vocabulary is there, and stops the load by returning False.
+    is loaded, 0 to 1, once the vocabulary is there, and stops the load by returning False. `free_cores` chooses the
+    threads of each decode of all its contexts, unless the configuration gives them.
 
     Raises:
         ModelLoadError: if it cannot be loaded, or is not the file that was checked.
@@ -79,6 +81,8 @@ class Model:
         params.n_gpu_layers = config.gpu_layers if config.gpu_layers is not None else (999 if offload else 0)
         self.offloaded = offload and params.n_gpu_layers > 0
         self._shares = None if vocabulary_only else place(self._lib, params, config)
+        chosen = suitable_threads(self.summary.parameters)
+        self.free_cores = FreeCores(1 if self.offloaded or vocabulary_only or config.threads else chosen)
         if progress is not None:
 
             def report(fraction: float, data: object) -> bool:
@@ -178,6 +182,9 @@ class Context:
         params.flash_attn_type = FLASH_NUMBERS[flash]
         self.threads = config.threads or suitable_threads(model.summary.parameters)
         params.n_threads = params.n_threads_batch = self.threads
+        self._free_cores = model.free_cores
+        # llama.cpp divides the cells of a single token among the threads, and rounds differently for each number.
+        self._steady_singles = flash != "off"
         self._params, self._path = params, config.path
         self.pointer = self._open(streams)
         self.memory = lib.llama_get_memory(self.pointer)
@@ -228,10 +235,21 @@ class Context:
             raise InternalError("a sequence id out of range")
         if self.states or self.rank:
             self._flagged, self._sequences, outputs = outputs, sequences, [True] * len(tokens)
+        self._share_cores(steady=self._steady_singles and len(tokens) == 1)
         code = self._lib.llama_decode(self.pointer, self._batch.fill(tokens, positions, sequences, outputs))
         if code not in (0, 1):
             raise InternalError(f"llama_decode failed with code {code}: {failure_reason()}")
         return int(code)
+
+    def _share_cores(self, *, steady: bool) -> None:
+        """Set the threads of the next decode; `steady` is for one whose result depends on their number."""
+        if self._free_cores.most > 1:
+            free = self._free_cores.threads()
+            threads = self.threads if steady else free
+            if threads != self._params.n_threads:
+                # A context that is made again, with more cells, begins with this number too.
+                self._params.n_threads = self._params.n_threads_batch = threads
+                self._lib.llama_set_n_threads(self.pointer, threads, threads)
 
     def logits(self, rows: int) -> npt.NDArray[np.float32]:
         """Return the rows of the last decode's flagged tokens, in batch order; valid until the next decode.

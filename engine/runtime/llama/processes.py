@@ -15,7 +15,7 @@ def python_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-SPINS = "2000"
+SPINS = "600"
 """Rounds that a thread of GNU OpenMP spins for the others before it sleeps; its own default is over 100 times that.
 
 Spinning threads take the processor from those that they wait for as soon as other programs run beside them.
