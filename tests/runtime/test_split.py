@@ -305,7 +305,9 @@ def test_a_wide_run_draws_the_same_beside_others(small: Model) -> None:
 
 
 @pytest.mark.usefixtures("as_if_large")
-def test_cells_of_its_own_follow_from_model_settings_prompt_and_width(small: Model) -> None:
+def test_cells_of_its_own_follow_from_model_settings_prompt_and_width(
+    small: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert splits(small, config())
     assert not splits(small, config(context_tokens=4096))
     assert not splits(small, config(flash_attention="on"))
@@ -314,8 +316,14 @@ def test_cells_of_its_own_follow_from_model_settings_prompt_and_width(small: Mod
     assert streams_for(small, config(), prompt_tokens=100, children=4) is None
     wide = streams_for(small, config(), prompt_tokens=100, children=32)
     assert wide == Streams(2 * 32 + split.SPARE_STREAMS, 512)
-    # A long prompt, which one cache holds once, needs more paths to make up for its copies.
+    # A long prompt, which one cache holds once, needs more paths to make up for its copies with AVX-512, and fewer
+    # without: there flash attention costs more than the copies.
+    monkeypatch.setattr(split, "has_avx512", lambda: True)
     assert streams_for(small, config(), prompt_tokens=3000, children=32) is None
+    monkeypatch.setattr(split, "has_avx512", lambda: False)
+    assert streams_for(small, config(), prompt_tokens=600, children=8) == Streams(2 * 8 + split.SPARE_STREAMS, 1024)
+    assert streams_for(small, config(), prompt_tokens=600, children=7) is None
+    assert streams_for(small, config(), prompt_tokens=500, children=8) is None
     # No more sequences than may be at work.
     assert streams_for(small, config(max_lanes=32), prompt_tokens=100, children=256) == wide
 

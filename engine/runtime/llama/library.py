@@ -57,6 +57,11 @@ def library() -> Any:
     return lib
 
 
+def has_avx512() -> bool:
+    """Tell whether llama.cpp computes with AVX-512, with which its flash attention is fast."""
+    return b"AVX512 = 1" in library().llama_print_system_info()
+
+
 def failure_reason() -> str:
     """Return llama.cpp's reason for the last failure."""
     telling = [line for level, line in native_lines() if level == LOG_ERROR]

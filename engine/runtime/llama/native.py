@@ -22,7 +22,7 @@ from .config import ModelConfig, ModelInfo
 from .cores import FreeCores
 from .devices import FLASH_NUMBERS, place
 from .gguf_check import GgufSummary, check_gguf
-from .library import failure_reason, library, native_lines
+from .library import failure_reason, has_avx512, library, native_lines
 from .memory import default_cells, head_length
 from .refusals import refuse_uncuttable, refuse_unfit
 from .repack import overrides
@@ -127,7 +127,7 @@ def flash_attention(model: Model, config: ModelConfig, *, split: bool = False) -
     """
     if config.flash_attention != "auto" or model.offloaded or config.kv_types != ("f16", "f16"):
         return config.flash_attention
-    if split and b"AVX512 = 1" not in library().llama_print_system_info():
+    if split and not has_avx512():
         return "off"
     length = head_length(model.summary.metadata)
     return "off" if length is not None and length < FLASH_HEAD_LENGTH else "auto"

@@ -13,6 +13,7 @@ from ramify.errors import InternalError, ModelLoadError
 from ramify.host_resources import memory
 
 from .config import ModelConfig
+from .library import has_avx512
 from .memory import kv_bytes_per_token
 from .native import CELL_STEP, TINY_PARAMETERS, Context, Model, Streams
 
@@ -20,6 +21,11 @@ SPLIT_LANES = 24
 """Least number of paths for which copying pays."""
 PROMPT_TOKENS_PER_LANE = 32
 """Tokens of the prompt, which one cache holds once and this one for each path, that each path makes up for."""
+LONG_PROMPT_TOKENS, LONG_PROMPT_LANES = 512, 8
+"""Without AVX-512, tokens of a prompt from which on copying pays for so few paths.
+
+Flash attention of one cache then takes longer for each token than products over the cells of one path.
+"""
 PATH_ROOM = 256
 """Tokens after the prompt for which each sequence has cells at first."""
 SPARE_STREAMS = 3
@@ -46,7 +52,10 @@ def streams_for(model: Model, config: ModelConfig, *, prompt_tokens: int, childr
     Each path may be at work while its parent waits, which takes two sequences.
     """
     lanes = min(children, config.max_lanes)
-    if lanes < max(SPLIT_LANES, prompt_tokens // PROMPT_TOKENS_PER_LANE):
+    least = max(SPLIT_LANES, prompt_tokens // PROMPT_TOKENS_PER_LANE)
+    if not has_avx512():
+        least = LONG_PROMPT_LANES if prompt_tokens >= LONG_PROMPT_TOKENS else SPLIT_LANES
+    if lanes < least:
         return None
     streams = Streams(2 * lanes + SPARE_STREAMS, rounded_cells(prompt_tokens + PATH_ROOM))
     needed, free = stream_bytes(model, streams), memory()
