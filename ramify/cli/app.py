@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from ..text import nearest_word
 from .config import default_map
@@ -71,13 +72,24 @@ class RootGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Route the arguments to their command, with the settings as defaults of its options, and parse them."""
         if ctx.resilient_parsing:
-            # A shell completes the words typed so far.
-            return super().parse_args(ctx, args)
+            # A shell completes the words typed so far; without a command they are those of `solve`.
+            alone = bool(args) and args[0] not in COMMANDS and args[0] not in OWN_OPTIONS
+            return super().parse_args(ctx, [DEFAULT_COMMAND, *args] if alone else args)
         arguments = route(args, COMMANDS)
         ctx.meta[ARGUMENTS] = arguments
         if not HELP_OPTIONS & {*arguments}:
             ctx.default_map = default_map(arguments[0], self.get_command(ctx, arguments[0]))
         return super().parse_args(ctx, arguments)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands and options that begin with `incomplete`; options of `solve` are among them."""
+        found = super().shell_complete(ctx, incomplete)
+        solve = self.get_command(ctx, DEFAULT_COMMAND) if incomplete.startswith("-") else None
+        if solve is None:
+            return found
+        known = {each.value for each in found}
+        context = click.Context(solve, parent=ctx, info_name=DEFAULT_COMMAND, resilient_parsing=True)
+        return found + [each for each in solve.shell_complete(context, incomplete) if each.value not in known]
 
 
 def route(arguments: Sequence[str], commands: Collection[str]) -> list[str]:

@@ -33,6 +33,8 @@ REPEAT_S = 10.0
 """Shortest time between two lines of progress where a line cannot be rewritten."""
 INPUT_FORMATS = ("jsonl", "csv", "tsv", "parquet")
 REPORT_FORMATS = ("text", "json", "csv", "markdown", "html")
+REPORT_ENDINGS = {".json": "json", ".csv": "csv", ".md": "markdown", ".html": "html", ".htm": "html"}
+"""Formats of reports by the endings of their files; text for others."""
 
 input_options = (
     click.option(
@@ -135,16 +137,21 @@ def run(source: str, out: Path, quiet: bool, **options: Any) -> None:
 
 @batch.command()
 @click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(REPORT_FORMATS), default="text", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(REPORT_FORMATS), help="Of the report.  [default: by the ending of --write; text]"
+)
 @click.option("--by", multiple=True, metavar="FIELD", help="Group by a field of the problems; may be repeated.")
 @click.option("--write", "-w", type=click.Path(path_type=Path), help="File to write to instead of stdout.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the figures to a .png, .svg or .pdf file.")
-def report(folders: tuple[Path, ...], form: str, by: tuple[str, ...], write: Path | None, plot: Path | None) -> None:
+def report(
+    folders: tuple[Path, ...], form: str | None, by: tuple[str, ...], write: Path | None, plot: Path | None
+) -> None:
     """Report on the run in DIR; further folders are compared with the first, problem by problem."""
     from ramify.batch.report.analysis import analyse
     from ramify.batch.report.compare import compare_analyses
     from ramify.batch.report.present import check_format, present, write_tree_pages
 
+    form = form or ("text" if write is None else REPORT_ENDINGS.get(write.suffix.lower(), "text"))
     check_format(form)
     if plot is not None:
         from ..plots import require_matplotlib

@@ -39,13 +39,20 @@ def explain(error: BaseException) -> None:
         terminal.say(error.format_message())
     elif isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "ramify"
-        terminal.error(f"{_sentence(error.format_message())}; see `{command} --help`")
+        terminal.error(f"{_sentence(error.format_message())}; {_question_hint(error)}see `{command} --help`")
     elif isinstance(error, click.ClickException):
         terminal.error(_sentence(error.format_message()))
     elif isinstance(error, KeyboardInterrupt | click.Abort):
         terminal.error("interrupted")
     else:
         terminal.error(str(error))
+
+
+def _question_hint(error: click.UsageError) -> str:
+    """Return how a question is written that was taken for a short option, "" for other errors."""
+    short = isinstance(error, click.NoSuchOption) and not error.option_name.startswith("--")
+    takes_question = error.ctx is not None and any(each.name == "question" for each in error.ctx.command.params)
+    return "a question that begins with - comes after --, as in `ramify -- '-5 + 3'`; " if short and takes_question else ""
 
 
 def _sentence(text: str) -> str:

@@ -209,6 +209,10 @@ def test_reports_in_every_form(ramify, model, file, tmp_path):
     written = ramify("batch", "report", tmp_path / "a", "--format", "html", "--write", tmp_path / "a.html")
     assert (written.code, written.out) == (0, "")
     assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
+    # The ending decides where no format is named.
+    for name, start in (("b.html", "<!doctype html>"), ("b.json", "{"), ("b.csv", "id,"), ("b.md", "#"), ("b.log", "Run")):
+        assert ramify("batch", "report", tmp_path / "a", "--write", tmp_path / name).code == 0
+        assert (tmp_path / name).read_text().startswith(start), name
 
 
 def test_the_page_of_a_report_links_to_pages_of_trees(ramify, model, file, tmp_path):

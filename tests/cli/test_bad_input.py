@@ -62,6 +62,8 @@ def files(tmp_path):
         (["--save-tree", "{files}/tree.png", "q"], 2, "--save-tree"),
         (["--save-tree", "{files}/none/tree.dot", "q"], 2, "there is no folder"),
         (["--no-such-option", "q"], 2, "no such option"),
+        (["-5 + 3 = ?"], 2, "comes after --"),
+        (["-m", "demo-s", "-x^2 = 4"], 2, "comes after --"),
         (["slove", "q"], 2, "did you mean 'solve'"),
         (["models", "lst"], 2, "no such command"),
         (["models", "info"], 2, "missing argument"),

@@ -93,6 +93,10 @@ def test_all_options_are_shown_by_group(ramify):
         ("ramify solve --isolation ", 3, {"process", "thread"}),
         ("ramify solve --strategy ", 3, {"rebase", "majority", "auto"}),
         ("ramify solve -m demo", 3, {"demo-s", "demo-m", "demo"}),
+        # Without a command the words are those of `solve`.
+        ("ramify --strat", 1, {"--strategy", "--strategy-option"}),
+        ("ramify -m demo-m --rew", 3, {"--reward"}),
+        ("ramify -m demo-m --strategy r", 4, {"rebase", "refine"}),
     ],
 )
 def test_a_shell_completes_commands_options_and_choices(words, position, wanted):
