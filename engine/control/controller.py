@@ -413,6 +413,7 @@ class SearchController:
 
     def close(self) -> None:
         """Prune the unfinished paths, so that the tree says why each path ended."""
+        self._planner.settle_rescue()
         completed = self.stop_reason in (None, StopReason.COMPLETED)
         budget = self.stop_reason is not None and self.stop_reason.is_budget
         reason = PruneReason.BUDGET if budget else PruneReason.ALLOCATION if completed else PruneReason.STOPPED

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any, cast
 
 from ramify.config import RunConfig
-from ramify.search.node import PruneReason
+from ramify.search.node import FinishReason, NodeState, Origin, PruneReason
 from ramify.search.stopping import StopReason
+from ramify.search.strategies.sampling import Greedy
 from ramify.search.strategy import Ask, Expansion, Strategy
 
 from .continuations import Continuations
@@ -180,3 +181,13 @@ class Planner:
             # What is left of the budget is for the reply.
             best = self._thinking.end(best.id)
         return self._dispatcher.finish(Expansion(best.id, 1, 0.0, to_the_end=True))
+
+    def settle_rescue(self) -> None:
+        """Set the stop reason of a greedy search to completed if its one path, after a cut, was finished after all.
+
+        A path with a thought is not: its thought was cut for the reply.
+        """
+        if self._thinking is None and isinstance(self.strategy, Greedy) and self.stop_reason is not None:
+            rest = next((node for node in self._ends.tree if node.origin is Origin.RESCUE), None)
+            if rest is not None and rest.state is NodeState.FINISHED and rest.finish_reason is not FinishReason.BUDGET:
+                self.stop_reason = StopReason.COMPLETED

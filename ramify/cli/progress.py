@@ -127,7 +127,7 @@ def votes_line(solution: Solution) -> str:
     Of texts, which do not vote, it says how the answer was selected. Paths that the strategy gave up are not
     counted; those that a limit or the user ended are "cut short".
     """
-    from ramify.search.node import PruneReason
+    from ramify.search.node import Origin, PruneReason
 
     finished = [candidate for candidate in solution.candidates if candidate.answer is not None]
     votes = max((candidate.votes for candidate in finished if candidate.text == solution.text), default=0)
@@ -142,6 +142,10 @@ def votes_line(solution: Solution) -> str:
         reasons = [node.prune_reason for node in solution.tree if node.id not in above]
         without += sum(reason in (PruneReason.PATH_LENGTH, PruneReason.EMPTY) for reason in reasons)
         cut = sum(reason in (PruneReason.BUDGET, PruneReason.STOPPED) for reason in reasons)
+        # The rest of the best path was written in the place of a step that had been cut.
+        rescued = {node.parent for node in solution.tree if node.origin is Origin.RESCUE}
+        cuts = [node for node in solution.tree if node.prune_reason is PruneReason.BUDGET]
+        cut -= len(rescued & {node.parent for node in cuts if node.origin is not Origin.RESCUE})
     found += f", {without} ended without an answer" if without else ""
     return found + (f", {cut} cut short" if cut else "")
 

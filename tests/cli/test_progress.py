@@ -11,7 +11,7 @@ from ramify.cli import terminal
 from ramify.cli.progress import SearchProgress, votes_line
 from ramify.engine.control.votes import voted_fields
 from ramify.events import AnswerUpdate, BudgetUsed, NodeAdded, RunStarted, StepProgress
-from ramify.search.node import FinishReason, NodeState, PruneReason
+from ramify.search.node import FinishReason, NodeState, Origin, PruneReason
 from ramify.search.stopping import StopReason
 from ramify.search.tree import ROOT, SearchTree
 from ramify.search.votes import VoteRule, candidates, decide_by_text
@@ -138,3 +138,12 @@ def test_the_summary_says_how_many_paths_ended_without_an_answer():
     )
     without_tree = replace(solution_of(answered, silent, cut), tree=None)
     assert votes_line(without_tree) == "1 of 1 finished paths agree, 1 ended without an answer"
+
+
+def test_a_path_that_was_finished_after_a_cut_is_not_cut_short():
+    found = solution_of(("half a", FinishReason.BUDGET, PruneReason.BUDGET))
+    tree = found.tree
+    assert tree is not None
+    rescue = tree.complete(tree.add_pending(ROOT, origin=Origin.RESCUE).id, "half", (1,), None, FinishReason.BUDGET)
+    tree.prune(rescue.id, PruneReason.BUDGET)
+    assert votes_line(found) == "no path finished with an answer, 1 cut short"
