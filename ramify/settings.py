@@ -78,7 +78,8 @@ def _quantity(name: str, units: Mapping[str, float], example: str, *, whole: boo
     def read(text: str) -> float | int:
         value = read_quantity(text, units)
         if value is None:
-            raise UsageError(f"{text!r} is not a {name}", f"write it like {example}")
+            article = "an" if name[0] in "aeiou" else "a"
+            raise UsageError(f"{text!r} is not {article} {name}", f"write it like {example}")
         if whole:
             value = round(value, 6)
         if value <= 0 or not math.isfinite(value):

@@ -166,7 +166,7 @@ def profile_for(policy: str, reward: str | None, path: str | None = None) -> Pro
     if found is None:
         raise UsageError(
             f"there is no profile of {policy} with {reward or 'no reward model'}",
-            "measure one with `ramify calibrate` and name it as the profile, or choose a strategy",
+            "measure one with `ramify calibrate` and name it with --profile, or choose a strategy",
         )
     return load_profile(found)
 

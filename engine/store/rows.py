@@ -245,8 +245,9 @@ class RowStore:
                 raise OSError(number, os.strerror(number), str(self.path))
             return self._prepared()
         except OSError as error:
+            why = "it is a file" if self.folder.is_file() else error.strerror
             raise UsageError(
-                f"the store {self.folder} cannot be used ({error.strerror})", "name another folder with --store"
+                f"the store {self.folder} cannot be used ({why})", "name another folder with --store"
             ) from error
         except _FAILURES as error:
             raise _damaged_file(self.path, error) from error
