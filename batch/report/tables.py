@@ -52,6 +52,7 @@ def tables(analysis: Analysis) -> list[Table]:
             tuple((each.replace("_", " "), _count(n)) for each, n in analysis.cut.items()),
             "They count as not right in the accuracy over all; `ramify batch run` with --retry cut does them again.",
         ),
+        Table("Notes of searches", ("note", "items"), tuple((each, _count(n)) for each, n in report.notes.items())),
         Table("Errors", ("error", "items"), tuple((each, _count(n)) for each, n in report.errors.items())),
         Table(
             "Wrong and failed, the surest first",

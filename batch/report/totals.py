@@ -32,6 +32,8 @@ class BatchReport:
     over problems if problems were repeated. `usage` sums over the items of all calls; `other_usage` is the cost of
     attempts that were made again. `wall_seconds` sums over the calls up to the last item of each, while `usage.seconds`
     adds up items that ran at the same time. `stop_reason` says why the last call ended, None if that is not known.
+    `notes` are what searches had to say about themselves, such as that there was time for one path alone, with the
+    numbers of items.
     """
 
     items: int
@@ -52,6 +54,7 @@ class BatchReport:
     errors: Mapping[str, int]
     stop_reason: str | None = None
     configuration_hash: str = ""
+    notes: Mapping[str, int] = field(default_factory=dict[str, int])
     cut: int = 0
     graded_answered: int = 0
     accuracy_answered: float | None = None
@@ -89,6 +92,7 @@ class BatchReport:
             "tokens_per_s": self.tokens_per_s,
             "stop_reasons": dict(self.stop_reasons),
             "errors": dict(self.errors),
+            "notes": dict(self.notes),
         }
 
 
@@ -146,6 +150,7 @@ def summarise(path: Path, *, planned: Iterable[str] | None = None, stop_reason: 
         wall_seconds=sum(sums.call_seconds.values()),
         stop_reasons=dict(sorted(sums.stop_reasons.items())),
         errors=dict(sums.errors.most_common()),
+        notes=dict(sums.notes.most_common()),
         stop_reason=stop_reason,
         configuration_hash=str(manifest.get("configuration_hash", "")),
     )
@@ -182,6 +187,7 @@ class _Sums:
     call_seconds: dict[int, float] = field(default_factory=dict[int, float])
     stop_reasons: Counter[str] = field(default_factory=Counter[str])
     errors: Counter[str] = field(default_factory=Counter[str])
+    notes: Counter[str] = field(default_factory=Counter[str])
     by_problem: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     answered_by_problem: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
@@ -198,6 +204,8 @@ class _Sums:
             return
         self.cut += status == CUT
         self.stop_reasons[row["stop_reason"]] += 1
+        if row.get("note"):
+            self.notes[row["note"]] += 1
         self.answered += row["answer"] is not None
         if row["correct"] is not None:
             self.graded += 1

@@ -330,7 +330,9 @@ class BatchProgressLine:
         self._line.clear()
 
     def summary(self, report: BatchReport, out: Path) -> None:
-        """Write the content of the run folder in one line."""
+        """Write the content of the run folder in one line, after what searches had to say about themselves."""
+        for text, items in report.notes.items():
+            self._line.note(f"{items} of {report.done} items: {text}")
         self._line.say(summary_line(report, out))
 
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from ramify.batch import BatchProgress
-from ramify.batch.report.totals import BatchReport
+from ramify.batch.report.totals import BatchReport, summarise
 from ramify.cli import main
 from ramify.cli.batch import BatchProgressLine, progress_line, summary_line
 from ramify.engine.engine import Engine
@@ -277,6 +277,20 @@ def test_the_summary_of_an_interrupted_run(tmp_path):
     assert summary_line(report, tmp_path) == (
         f"4 of 9 done · 0 tokens generated · 2 s · interrupted, the same command goes on · {tmp_path}"
     )
+
+
+def test_the_summary_says_what_searches_had_to_say(tmp_path, capsys, ramify, model, file):
+    ramify("batch", "run", file, "--out", tmp_path / "a", *OPTIONS)
+    items = tmp_path / "a" / "items.jsonl"
+    rows = [json.loads(line) for line in items.read_text().splitlines()]
+    rows[0]["note"] = rows[2]["note"] = "one path at most"
+    items.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = summarise(tmp_path / "a")
+    assert report.to_dict()["notes"] == {"one path at most": 2}
+    BatchProgressLine().summary(report, tmp_path)
+    assert "2 of 4 items: one path at most\n" in capsys.readouterr().err
+    table = ramify("batch", "report", tmp_path / "a").out
+    assert re.search(r"Notes of searches\n.*\n  one path at most +2\n", table)
 
 
 def test_a_shared_budget_from_the_command_line(ramify, model, file, tmp_path):
