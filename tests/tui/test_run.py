@@ -380,3 +380,15 @@ async def test_a_first_path_that_was_decoded_greedily_is_said_and_saved(ui, stor
         await user.until(lambda: "short of time: first path greedy" in user.text())
     [saved] = store.list()
     assert "greedily" in store.load(saved.id).solution.note
+
+
+async def test_an_answer_that_is_read_late_is_drawn(ui):
+    async with ui(spec=RunSpec("How many?"), ask=True) as user:
+        await user.until(lambda: hasattr(user.app.screen, "session"))
+        await user.over()
+        await user.until(lambda: "= 0" in user.text())
+        for node in user.view.tree.finished_nodes():
+            user.view.tree.read_again(node.id, "77")
+        user.view.touch()
+        user.app.screen.query_one(TreeView).refresh_view()
+        await user.until(lambda: "= 77" in user.text())

@@ -62,7 +62,8 @@ class LineDrawer:
         node = self._view.tree.node(row.node)
         pending = self._spinner if node.state is NodeState.PENDING else ""
         marks = row.node in self.best, node.id == self._view.pinned, self.wrap
-        told = self._view.tokens_of(node), node.score, node.state, self._texts.likeness(node)
+        said = node.state, node.answer, node.prune_reason
+        told = self._view.tokens_of(node), node.score, *said, self._texts.likeness(node)
         return row, width, *told, self._view.scored, pending, marks
 
     @property
