@@ -18,8 +18,11 @@ ANSWER_CHARACTERS = 30
 class SearchProgress:
     """Progress of a search on stderr, made of the events of the run; `quiet` shows nothing."""
 
-    def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, quiet: bool = False, limit_tokens: int | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._line = terminal.ProgressLine(quiet=quiet, clock=clock)
+        self._limit_tokens = limit_tokens
         self._clock = clock
         self._started_s = clock()
         self._done_tokens = 0
@@ -67,8 +70,11 @@ class SearchProgress:
         parts = [f"{tokens:,} tokens"]
         if elapsed_s > 0:
             parts.append(f"{tokens / elapsed_s:,.0f} tokens/s")
-        if self._fraction is not None:
-            parts.append(f"budget {self._fraction:.0%}")
+        # The engine tells of finished steps alone; those in the making count here, as they do in the number of tokens.
+        shares = [self._fraction, tokens / self._limit_tokens if self._limit_tokens else None]
+        known = [each for each in shares if each is not None]
+        if known:
+            parts.append(f"budget {min(1.0, max(known)):.0%}")
         parts.append(f"{self._finished} finished")
         if self._answer is not None:
             parts.append(f"leading answer {_short(self._answer)}")

@@ -127,7 +127,7 @@ def _solve(
     problem = _asked(question, told)
     # The limit of seconds counts from the start of the process, but not while another program writes the question.
     called_s = click.get_current_context().find_root().obj + time.monotonic() - asked_s
-    progress = SearchProgress(quiet=quiet)
+    progress = SearchProgress(quiet=quiet, limit_tokens=options.get("max_generated_tokens"))
     with terminal.owned_stdout():
         try:
             solution, interrupted = _search(plan, fallback, problem, progress, called_s)

@@ -59,6 +59,13 @@ def test_where_a_run_stands_in_one_line():
     assert progress.line() == "50 tokens · 25 tokens/s · budget 25% · 3 finished · leading answer 7"
 
 
+def test_tokens_in_the_making_count_towards_the_limit():
+    progress = SearchProgress(limit_tokens=100, clock=Clock())
+    for event in events():
+        progress.take(event)
+    assert "50 tokens · budget 50%" in progress.line()
+
+
 def test_elsewhere_than_on_a_terminal_lines_are_rare(capsys):
     clock = Clock()
     progress = SearchProgress(clock=clock)
