@@ -138,7 +138,10 @@ def run(source: str, out: Path, quiet: bool, **options: Any) -> None:
 @batch.command()
 @click.argument("folders", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--format", "form", type=click.Choice(REPORT_FORMATS), help="Of the report.  [default: by the ending of --write; text]"
+    "--format",
+    "form",
+    type=click.Choice(REPORT_FORMATS),
+    help="Of the report.  [default: by the ending of --write; text]",
 )
 @click.option("--by", multiple=True, metavar="FIELD", help="Group by a field of the problems; may be repeated.")
 @click.option("--write", "-w", type=click.Path(path_type=Path), help="File to write to instead of stdout.")

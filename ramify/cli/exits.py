@@ -52,7 +52,9 @@ def _question_hint(error: click.UsageError) -> str:
     """Return how a question is written that was taken for a short option, "" for other errors."""
     short = isinstance(error, click.NoSuchOption) and not error.option_name.startswith("--")
     takes_question = error.ctx is not None and any(each.name == "question" for each in error.ctx.command.params)
-    return "a question that begins with - comes after --, as in `ramify -- '-5 + 3'`; " if short and takes_question else ""
+    return (
+        "a question that begins with - comes after --, as in `ramify -- '-5 + 3'`; " if short and takes_question else ""
+    )
 
 
 def _sentence(text: str) -> str:

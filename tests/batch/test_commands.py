@@ -210,7 +210,13 @@ def test_reports_in_every_form(ramify, model, file, tmp_path):
     assert (written.code, written.out) == (0, "")
     assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
     # The ending decides where no format is named.
-    for name, start in (("b.html", "<!doctype html>"), ("b.json", "{"), ("b.csv", "id,"), ("b.md", "#"), ("b.log", "Run")):
+    for name, start in (
+        ("b.html", "<!doctype html>"),
+        ("b.json", "{"),
+        ("b.csv", "id,"),
+        ("b.md", "#"),
+        ("b.log", "Run"),
+    ):
         assert ramify("batch", "report", tmp_path / "a", "--write", tmp_path / name).code == 0
         assert (tmp_path / name).read_text().startswith(start), name
 

@@ -124,7 +124,7 @@ def test_solve_sync_needs_no_event_loop() -> None:
 def test_solve_sync_takes_settings_of_the_engine_and_names_what_it_does_not_know() -> None:
     solution = ramify.solve_sync(PROBLEMS[5], strategy=ramify.Greedy(), threads=1, isolation="thread")
     assert solution.answer is not None
-    with pytest.raises(ramify.UsageError, match="no option 'thread'.*'threads'"):
+    with pytest.raises(ramify.UsageError, match=r"no option 'thread'.*'threads'"):
         ramify.solve_sync(PROBLEMS[5], thread=1)
 
 

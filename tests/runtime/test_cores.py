@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_a_program_that_comes_and_goes_is_followed_ever_more_slowly() -> None:
             # The other program is idle whenever the model uses one thread: each raise is in vain.
             machine.others = 2 if cores._threads == 2 else 0
             threads += machine.run(cores, WINDOW_S)
-        changes.append(sum(one != other for one, other in zip(threads, threads[1:], strict=False)))
+        changes.append(sum(one != other for one, other in pairwise(threads)))
     assert changes[-1] < changes[0]
 
 
