@@ -59,9 +59,9 @@ class ModelSettings:
     `context_tokens` is the number of KV cells that all paths of a pool share, None for a size that suits the model.
     `threads` None means the physical cores that this process may use, fewer while other programs use them, shared out
     among the workers, and one for models of less than 16 million weights. `max_lanes` bounds the different paths
-    decoded together, in each pool; those that are the same so far count once. `pools` is the number of contexts among which a worker distributes the trees
-    of different runs, each of `context_tokens`; None means as many as pay: one on a GPU and for large models, up to
-    eight for small ones on a processor.
+    decoded together, in each pool; those that are the same so far count once. `pools` is the number of contexts among
+    which a worker distributes the trees of different runs, each of `context_tokens`; None means as many as pay: one on
+    a GPU and for large models, up to eight for small ones on a processor.
 
     `gpu_layers` None means all if the build can offload, else none; 0 none. `main_gpu` puts each model on that GPU
     alone, and `tensor_split`, such as "3,1", shares its layers out; None leaves that to llama.cpp. `flash_attention`
