@@ -128,7 +128,7 @@ class Opening:
         answered = last.answer is not None or (self.any_text and last.state is NodeState.FINISHED)
         if not answered and self.begun < self.first.children:
             return self._another()
-        self.path_seconds = self.meter.seconds / self.begun
+        self.path_seconds = self._writing_seconds() / self.begun
         return self.widen(self.width if self.fixed else 1 + self.affordable())
 
     def widen(self, width: int) -> list[Expansion]:
@@ -150,8 +150,19 @@ class Opening:
     def wider(self, asked: int) -> int:
         """Return the width, up to the one `asked`, that the time left allows when all of the present width is done."""
         done = self.tree.finished_count
-        more = floor(self._paths_left(self.meter.seconds / done)) if done else 0
+        more = floor(self._paths_left(self._writing_seconds() / done)) if done else 0
         return min(asked, self.width + more)
+
+    def _writing_seconds(self) -> float:
+        """Seconds of the run without those of its prompt, which is read once, whatever the number of paths.
+
+        A run whose model's speed of reading is not known has taken them all for its paths.
+        """
+        usage, rates = self.meter.usage(), self.rates()
+        if rates.prompt_tokens_per_s is None or rates.single_tokens_per_s is None:
+            return usage.seconds
+        reading_s = usage.policy.prompt_tokens / rates.prompt_tokens_per_s
+        return max(usage.seconds - reading_s, usage.policy.generated_tokens / rates.single_tokens_per_s)
 
     def _paths_left(self, path_seconds: float) -> float:
         left_s = self.meter.seconds_left()
@@ -200,5 +211,5 @@ class Opening:
         tokens = usage.policy.generated_tokens
         if not tokens:
             return False
-        path_s = PATH_TOKENS * usage.seconds / tokens
+        path_s = PATH_TOKENS * self._writing_seconds() / tokens
         return path_s * self.width / self.rates().gain(self.width) <= SHARE_OF_TIME * left_s

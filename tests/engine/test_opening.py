@@ -11,7 +11,7 @@ from ramify import Budget, Engine
 from ramify.engine.control import opening as opening_module
 from ramify.engine.control.meter import LEAST_SECONDS, Meter
 from ramify.engine.control.opening import Opening
-from ramify.engine.runtime.messages import SLOW_PARAMETERS, StepRequest
+from ramify.engine.runtime.messages import SLOW_PARAMETERS, StepRequest, StepResult
 from ramify.engine.runtime.serve.rates import Rates
 from ramify.engine.testing import ScriptedSession
 from ramify.search.node import FinishReason, Origin
@@ -21,7 +21,7 @@ from ramify.search.strategies.auto import Auto
 from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.refine import Refine
 from ramify.search.strategies.sampling import Greedy, MajorityVote
-from ramify.search.strategy import Strategy
+from ramify.search.strategy import Ask, Expansion, Strategy
 from ramify.search.tree import SearchTree
 from ramify.solution import Solution
 from ramify.testing import ScriptedModel, ScriptedReward
@@ -135,6 +135,22 @@ def test_only_a_wide_search_of_a_slow_model_with_limited_time_opens_with_one_pat
     begun = SearchTree()
     begun.complete(begun.add_pending(0).id, "a", (1,), None, FinishReason.STEP)
     assert not opening(limited, tree=begun)
+
+
+@pytest.mark.parametrize(("rates", "more"), [(Rates(), 0), (Rates(prompt_tokens_per_s=30, single_tokens_per_s=20), 7)])
+def test_a_prompt_that_took_long_is_read_once_for_all_paths(rates: Rates, more: int) -> None:
+    now_s = [0.0]
+    tree, meter = SearchTree(), Meter(Budget(seconds=40), clock=lambda: now_s[0])
+    meter.start()
+    opening = Opening.of(tree, meter, MajorityVote(width=8), SLOW_PARAMETERS, lambda: rates)
+    opening.next(lambda: Ask([Expansion(0, 8)]), None)
+    node = tree.complete(tree.add_pending(0).id, "The answer is 7.", (1,), None, FinishReason.EOS)
+    tree.finish(node.id, "7")
+    # 450 tokens of prompt took 15 s, and the 33 of the path 2 s.
+    step = {"text": "", "tokens": (), "logprob": None, "finish_reason": FinishReason.EOS}
+    meter.written(StepResult(child=node.id, generated_tokens=33, prompt_tokens=450, **step))
+    now_s[0] = 17.0
+    assert sum(each.children for each in opening.next(lambda: Ask([]), None)) == more
 
 
 class TalkativeModel(ScriptedModel):
