@@ -368,11 +368,6 @@ class Meter(UsageCounter):
             affordable = max(0, floor((room[name] - fixed) / per_token))
             if affordable < tokens:
                 tokens, limit = affordable, StopReason(f"budget_{name}")
-        if limit is not None and self._held.tokens:
-            # Steps in flight hold more than most of them will write. A step that began now with what is left would be
-            # cut for want of tokens that are free a moment later.
-            children = min(self._most(name, room[name], children, max_step_tokens, inputs) for name in limits)
-            return children, children * max_step_tokens, None
         return (children, tokens, limit) if tokens else (0, 0, limit)
 
     def _most(self, name: str, room: float, children: int, tokens: int, inputs: Sequence[int]) -> int:

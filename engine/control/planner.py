@@ -187,7 +187,8 @@ class Planner:
 
         A path with a thought is not: its thought was cut for the reply.
         """
-        if self._thinking is None and isinstance(self.strategy, Greedy) and self.stop_reason is not None:
+        ended = self.stop_reason is not None and self.stop_reason.is_budget
+        if ended and self._thinking is None and isinstance(self.strategy, Greedy):
             rest = next((node for node in self._ends.tree if node.origin is Origin.RESCUE), None)
             if rest is not None and rest.state is NodeState.FINISHED and rest.finish_reason is not FinishReason.BUDGET:
                 self.stop_reason = StopReason.COMPLETED
