@@ -20,7 +20,7 @@ def processors(root: Path = _ROOT, allowed: Collection[int] | None = None) -> in
     numbers of the processors that the process may run on, None to ask the system. System files are read below `root`.
     """
     if allowed is None:
-        allowed = _allowed()
+        allowed = allowed_processors()
     cores = {_siblings(root, each) for each in allowed}
     quotas = [quota for folder in _groups(root, "cpu") if (quota := _quota(folder)) is not None]
     return max(1, int(min([len(cores), *quotas])))
@@ -49,7 +49,8 @@ def memory(root: Path = _ROOT) -> Memory | None:
     return Memory(min(each.total_bytes for each in found), min(each.free_bytes for each in found))
 
 
-def _allowed() -> Collection[int]:
+def allowed_processors() -> Collection[int]:
+    """Return the numbers of the processors that this process may run on: all where the system does not tell."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ramify.host_resources import allowed_processors
+
 WINDOW_S = 0.25
 """Seconds between two looks at the processors."""
 
@@ -100,9 +102,9 @@ def thread_waits(root: Path = _PROC) -> Waits:
 def idle_times(root: Path = _PROC) -> list[float]:
     """Return the seconds that each processor which this process may use has been idle, none where it is not known."""
     try:
-        allowed = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        allowed = {f"cpu{number}" for number in allowed_processors()}
         ticks_s = 1 / os.sysconf("SC_CLK_TCK")
         lines = [line.split() for line in (root / "stat").read_text("ascii").splitlines() if line.startswith("cpu")]
         return [(int(line[4]) + int(line[5])) * ticks_s for line in lines if line[0] in allowed]
-    except (OSError, ValueError, IndexError, AttributeError):
+    except (OSError, ValueError, IndexError):
         return []
