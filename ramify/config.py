@@ -43,9 +43,8 @@ OWN_SETTINGS = (
         default="default",
         group="search",
         letter="r",
-        help="Reward model: bundled name, path, self-certainty, mean-logprob, head:JUDGE, openai:URL#MODEL, http:URL, "
-        "or 'none'.",
-        unset="the bundled one for bundled models",
+        help="Reward: bundled name, path, mean-logprob, arithmetic, head:FILE, openai:URL#MODEL, http:URL, or 'none'.",
+        unset="the bundled or published one, if any",
         explanation="reward of the steps, or `none` ([rewards](../howto/rewards.md)); by default the bundled one for "
         "bundled policies, the [published head](../howto/rewards.md#published-heads) of a file that has one, and "
         "none for others",

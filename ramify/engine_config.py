@@ -117,7 +117,7 @@ class EngineConfig(ModelSettings):
         metavar="TEXT|@FILE",
         help="System message, instead of the preset's.",
         unset="the preset's",
-        explanation="the system message, instead of that of the preset, also as `--system`; `@FILE` reads it from a "
+        explanation="the system message, instead of that of the preset; `@FILE` reads it from a "
         "file, and an empty text leaves it out. Models without a chat template get it before the question",
     )
     step_format: str | None = setting(
