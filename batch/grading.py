@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anyio.to_thread import run_sync
-
-from ramify.answers.checkers import DEFAULT_CHECK, PYTHON_TESTS, Check, make_checker
+from ramify.answers.checkers import DEFAULT_CHECK, PYTHON_TESTS, Check
 from ramify.answers.extract import extract_answer
-from ramify.answers.kinds import code_in, letter_of, options_of
+from ramify.answers.grader import Grader
+from ramify.answers.kinds import code_in
 from ramify.errors import BadInput, BadRecord, UsageError
 from ramify.statistics import wilson
 
@@ -75,13 +74,8 @@ def grade(
     Raises:
         UsageError: if there is no such checker, or it cannot compare with the gold answer.
     """
-    checker = make_checker(check)
-    if gold is None or not gold.strip():
-        return None
-    if answer is None or checker.accepts(answer, gold):
-        return answer is not None
-    letter = None if question is None or check == PYTHON_TESTS else letter_of(gold, options_of(question))
-    return letter is not None and checker.accepts(answer, letter)
+    grader = Grader(gold or "", check, question=question)
+    return grader.right(answer) if (gold or "").strip() else None
 
 
 async def grade_beside(
@@ -92,11 +86,8 @@ async def grade_beside(
     Raises:
         UsageError: as `grade`.
     """
-    if gold is None or answer is None:
-        return grade(answer, gold, check)
-    if make_checker(check).accepts_quickly(answer, gold):
-        return True
-    return await run_sync(lambda: grade(answer, gold, check, question=question))
+    grader = Grader(gold or "", check, question=question)
+    return await grader.judge(answer) if (gold or "").strip() else None
 
 
 def read_prediction(text: str | None) -> str | None:

@@ -23,7 +23,6 @@ from pathlib import Path
 import anyio
 
 import ramify
-from ramify.answers.checkers import make_checker
 from ramify.engine.loading import default_reward
 from ramify.models.tasks.tasks import TASKS
 from ramify.search.registry import make_strategy, strategy_option_names
@@ -96,10 +95,7 @@ async def measure(
     }
     seconds = (time.monotonic() - started) / len(problems)
     found = [solutions[problem.id] for problem in problems]
-    correct = tuple(
-        each.answer is not None and make_checker(problem.check).accepts(each.answer, problem.answer or "")
-        for each, problem in zip(found, problems, strict=True)
-    )
+    correct = tuple(problem.grader().right(each.answer) for each, problem in zip(found, problems, strict=True))
     low, high = wilson(sum(correct), len(correct))
     count, usages = len(found), [each.usage for each in found]
     names = [chosen_name(each) for each in found]

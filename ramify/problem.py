@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Any
 
 from ramify.answers.checkers import DEFAULT_CHECK, Check
+from ramify.answers.grader import Grader
 
 from .conversation import Conversation, Example, Message, read_examples, read_messages
 from .errors import ArgumentError, check_kind
@@ -86,3 +87,11 @@ class Problem:
         if self.is_plain:
             return self.question
         return json.dumps(self.conversation.to_dict())
+
+    def grader(self) -> Grader:
+        """Return the grader of answers to the problem; to one without a gold answer no answer is right.
+
+        Raises:
+            UsageError: if there is no such checker.
+        """
+        return Grader(self.answer or "", self.check, question=self.question)

@@ -105,11 +105,11 @@ def _step(chain: Chain, depth: int) -> ScoredStep:
     )
 
 
-def sample_row(question: str, gold: str, chains: Sequence[Chain], same: Same, accepts: Same) -> dict[str, Any]:
+def sample_row(question: str, chains: Sequence[Chain], same: Same, right: Callable[[str], bool]) -> dict[str, Any]:
     """Return the row of samples, in JSON types.
 
     `groups` has the number of each chain's answer in `answers`, -1 without an answer; `right` the numbers of those that
-    are right; `noise` a standard normal draw for the text of each chain.
+    are `right`; `noise` a standard normal draw for the text of each chain.
     """
     answers, groups, by_text = list[str](), list[int](), dict[str, int]()
     for chain in chains:
@@ -125,7 +125,7 @@ def sample_row(question: str, gold: str, chains: Sequence[Chain], same: Same, ac
         groups.append(by_text[answer])
     return {
         "answers": answers,
-        "right": [number for number, answer in enumerate(answers) if accepts(answer, gold)],
+        "right": [number for number, answer in enumerate(answers) if right(answer)],
         "groups": groups,
         "tokens": [chain.generated_tokens for chain in chains],
         "noise": [round(noise(question, [node.text for node in chain.nodes]), 4) for chain in chains],

@@ -12,7 +12,7 @@ from typing import Any
 
 from anyio.to_thread import run_sync
 
-from ramify.answers.checkers import PYTHON_TESTS, make_checker
+from ramify.answers.checkers import PYTHON_TESTS
 from ramify.answers.programs import ProgramEquality
 from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
@@ -216,9 +216,8 @@ async def sampled(
     """Return the row of a solution's samples, scored by each reward."""
     assert solution.tree is not None
     chains = chains_of(solution.tree)
-    checker = make_checker(problem.check)
-    gold = problem.answer or ""
-    same = checker.same
+    grader = problem.grader()
+    same = grader.checker.same
     if problem.check == PYTHON_TESTS:
         # Programs vote by their returns, as in a search.
         behaviour = ProgramEquality(problem.question)
@@ -226,7 +225,7 @@ async def sampled(
             behaviour.same(left, right)
         await behaviour.resolve()
         same = behaviour.same
-    row = await run_sync(lambda: sample_row(problem.question, gold, chains, same, checker.accepts))
+    row = await run_sync(lambda: sample_row(problem.question, chains, same, grader.right))
     scored = dict[str, Any]()
     for name, reward in rewards:
         found = await score_chains(reward, problem.question, chains, widths)
@@ -353,7 +352,7 @@ def _metered(usage: Usage) -> dict[str, Any]:
 
 
 def _right(solution: Solution, problem: Problem) -> bool:
-    return solution.answer is not None and make_checker(problem.check).accepts(solution.answer, problem.answer or "")
+    return problem.grader().right(solution.answer)
 
 
 class _Clock:

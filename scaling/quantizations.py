@@ -11,7 +11,6 @@ from typing import Any
 
 from anyio.to_thread import run_sync
 
-from ramify.answers.checkers import make_checker
 from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
 from ramify.engine.library.catalog import DEFAULT_QUANTIZATION, list_bundled
@@ -128,6 +127,6 @@ async def _sample(engine: Engine, block: Sequence[Problem], unit: Unit) -> tuple
 
 def _sampled(problem: Problem, solution: Solution, engine: Engine) -> dict[str, Any]:
     assert solution.tree is not None
-    checker = make_checker(problem.check)
-    row = sample_row(problem.question, problem.answer or "", chains_of(solution.tree), checker.same, checker.accepts)
+    grader = problem.grader()
+    row = sample_row(problem.question, chains_of(solution.tree), grader.checker.same, grader.right)
     return row | {"parameters": engine.policy.parameters, "prompt_tokens": solution.usage.policy.prompt_tokens}

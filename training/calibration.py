@@ -8,7 +8,6 @@ from typing import Any
 
 from anyio.to_thread import run_sync
 
-from ramify.answers.checkers import make_checker
 from ramify.engine.engine import Engine
 from ramify.engine.planning.profile import PROBE_PATHS, UNITS, Cost, Point, Profile, Unit, fit
 from ramify.engine.planning.risk import posterior
@@ -166,7 +165,7 @@ async def _solve_all(
 
 
 def _right(solution: Solution, problem: Problem) -> bool:
-    return solution.answer is not None and make_checker(problem.check).accepts(solution.answer, problem.answer or "")
+    return problem.grader().right(solution.answer)
 
 
 def _spent(solution: Solution, unit: Unit) -> float | None:

@@ -13,6 +13,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from ramify.answers.checkers import Checker, make_checker
+from ramify.answers.grader import Grader
 from ramify.engine.engine import Engine
 from ramify.engine.many import for_each
 from ramify.errors import LockHeld, RewardContextExceeded, RunFolderError, UsageError
@@ -270,13 +271,12 @@ async def _evaluate_one(
     if search:
         solutions[SEARCH] = await engine.solve(problem, strategy=Rebase(width=width), **options)
     assert sampled.tree is not None
-    checker, tree = make_checker(problem.check), sampled.tree
-    grader = _Grader(checker, problem.answer or "")
+    tree, grader = sampled.tree, problem.grader()
     # Comparing answers may take seconds.
-    answers = await run_sync(lambda: {rule: _vote(tree, VOTES[rule], checker) for rule in VOTES})
+    answers = await run_sync(lambda: {rule: _vote(tree, VOTES[rule], grader.checker) for rule in VOTES})
     if search:
         answers[SEARCH] = solutions[SEARCH].answer
-    correct = {method: await grader.right(answer) for method, answer in answers.items()}
+    correct = {method: await grader.judge(answer) for method, answer in answers.items()}
     paths = tuple(await _paths(problem, tree, grader, steps))
     return EvaluatedProblem(
         problem=problem.id,
@@ -286,24 +286,6 @@ async def _evaluate_one(
         unfinished=max(0, width - tree.finished_count),
         unscored=tree.finished_count - len(paths),
     )
-
-
-class _Grader:
-    """Grades the answers to one problem, each answer once."""
-
-    def __init__(self, checker: Checker, gold: str) -> None:
-        self._checker = checker
-        self._gold = gold
-        self._known: dict[str, bool] = {}
-
-    async def right(self, answer: str | None) -> bool:
-        """Return whether an answer is right."""
-        if answer is None:
-            return False
-        if answer not in self._known:
-            quick = self._checker.accepts_quickly(answer, self._gold)
-            self._known[answer] = await run_sync(self._checker.accepts, answer, self._gold) if quick is None else quick
-        return self._known[answer]
 
 
 def _vote(tree: SearchTree, rule: VoteRule, checker: Checker) -> str | None:
@@ -319,14 +301,14 @@ def _usage(method: str, solution: Solution) -> Usage:
     return Usage(policy=usage.policy) if method == "majority" else usage
 
 
-async def _paths(problem: Problem, tree: SearchTree, grader: _Grader, check: StepCheck | None) -> list[ScoredPath]:
+async def _paths(problem: Problem, tree: SearchTree, grader: Grader, check: StepCheck | None) -> list[ScoredPath]:
     found: list[ScoredPath] = []
     for leaf in tree.finished_nodes():
         nodes = tree.path_nodes(leaf.id)
         scores = [node.score for node in nodes if node.score is not None]
         if len(scores) < len(nodes):
             continue
-        steps, right = tuple(node.text for node in nodes), await grader.right(leaf.answer)
+        steps, right = tuple(node.text for node in nodes), await grader.judge(leaf.answer)
         error = None if check is None else check(problem, steps)
         found.append(
             ScoredPath(

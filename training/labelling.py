@@ -15,9 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, Self
 
-from anyio.to_thread import run_sync
-
-from ramify.answers.checkers import make_checker
 from ramify.answers.reading import AnswerReader
 from ramify.config import DEFAULT_RUN, RunConfig
 from ramify.engine.control.path_ends import PathEnds
@@ -199,14 +196,13 @@ class Labeller:
         self._session = session
         self._plan = plan
         self._split = split
-        self._checker = make_checker(problem.check)
+        self._grader = problem.grader()
         self._seed = node_seed(plan.seed, tuple(problem.id.encode()))
         self._tree = SearchTree()
         self._sampling = plan.sampling.resolved(sampling)
         self._ends = PathEnds(self._tree, answers, plan.max_path_tokens, ends_at_answer)
         self._answers: dict[str, str | None] = {}
         self._starts: dict[str, Node] = {}
-        self._verdicts: dict[str, bool] = {}
         self._outcomes: dict[str, list[bool]] = {}
         # Prefixes with a right continuation, and those from which all rollouts failed.
         self._proven: set[str] = set()
@@ -387,14 +383,7 @@ class Labeller:
 
     async def _judge(self, texts: Sequence[str]) -> list[bool]:
         """Return whether the answer of each text is right."""
-        answers = [self._answers[text] for text in texts]
-        gold = self._problem.answer or ""
-        for answer in dict.fromkeys(answers):
-            if answer is None or answer in self._verdicts:
-                continue
-            quick = self._checker.accepts_quickly(answer, gold)
-            self._verdicts[answer] = await run_sync(self._checker.accepts, answer, gold) if quick is None else quick
-        return [answer is not None and self._verdicts[answer] for answer in answers]
+        return [await self._grader.judge(self._answers[text]) for text in texts]
 
     def _request(self, node: Node, *, to_the_end: bool = False) -> StepRequest:
         assert node.parent is not None

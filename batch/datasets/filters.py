@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ramify.answers.checkers import make_checker
+from ramify.answers.grader import Grader
 from ramify.engine.planning.risk import posterior
 from ramify.errors import UsageError
 from ramify.search.votes import Candidate
@@ -84,15 +84,8 @@ def judge_all(filters: tuple[PathFilter, ...], problem: SolvedProblem) -> Judge:
 def _by_gold(problem: SolvedProblem) -> Judge:
     if problem.gold is None or problem.check is None:
         return lambda path: None
-    checker, gold = make_checker(problem.check), problem.gold
-    known = dict[str | None, bool]({None: False})
-
-    def right(path: Candidate) -> bool:
-        if path.answer not in known:
-            known[path.answer] = path.answer is not None and checker.accepts(path.answer, gold)
-        return known[path.answer]
-
-    return right
+    grader = Grader(problem.gold, problem.check, question=problem.solution.question)
+    return lambda path: grader.right(path.answer)
 
 
 def _by_vote(problem: SolvedProblem, least: float) -> Judge:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ramify.answers.checkers import DEFAULT_CHECK, Checker, make_checker
+from ramify.answers.grader import Grader
 from ramify.engine.ensembles.fallback import LABEL
 from ramify.errors import SearchError
 from ramify.files import user_path
@@ -178,14 +179,14 @@ class _RowFigures:
         if check is None:
             # A function graded it, which no file holds, so its other paths cannot be graded.
             return
-        checker, gold = _cached_checker(check), str(row["gold"])
+        grader = Grader(str(row["gold"]), _cached_checker(check), question=row.get("question"))
         paths = _candidates(row)
-        self.paths += [(each.score, each.answer is not None and checker.accepts(each.answer, gold)) for each in paths]
+        self.paths += [(each.score, grader.right(each.answer)) for each in paths]
         models = cast("Mapping[str, object]", row.get("model") or {})
         rules = VoteRule if paths or models.get("reward") is not None else (VoteRule.MAJORITY,)
         for k in _sizes(row, len(paths)):
             for rule in rules:
-                right = _vote(paths[: k or None], rule, gold, checker)
+                right = _vote(paths[: k or None], rule, grader)
                 if right is not None:
                     counts = self._votes[str(rule), k]
                     counts[0] += 1
@@ -208,15 +209,15 @@ class _RowFigures:
         )
 
 
-def _vote(paths: Sequence[Candidate], rule: VoteRule, gold: str, checker: Checker) -> bool | None:
+def _vote(paths: Sequence[Candidate], rule: VoteRule, grader: Grader) -> bool | None:
     if not paths:
         # No path is no answer, and that is wrong: items without one are often the hard ones.
         return False
     try:
-        answer = decide(paths, rule, checker.same).answer
+        answer = decide(paths, rule, grader.checker.same).answer
     except SearchError:
         return None
-    return answer is not None and checker.accepts(answer, gold)
+    return grader.right(answer)
 
 
 def _sizes(row: Mapping[str, Any], paths: int) -> Iterable[int]:

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from ramify.answers.checkers import make_checker
 from ramify.answers.extract import extract_answer
 from ramify.problem import Problem
 
@@ -23,7 +22,7 @@ def first_error(problem: Problem, steps: Sequence[str]) -> int | None:
     """
     known = Counter(_key(match) for match in _SUM.finditer(problem.solution or ""))
     answer = extract_answer("".join(steps))
-    right = answer is not None and make_checker(problem.check).accepts(answer, problem.answer or "")
+    right = problem.grader().right(answer)
     for number, step in enumerate(steps):
         match = _SUM.search(step)
         if match is None:
