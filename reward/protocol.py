@@ -14,6 +14,19 @@ from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 Kept = TypeVar("Kept")
 
 
+@dataclass(frozen=True, slots=True)
+class ToldPart:
+    """A part of a path that was put in, such as the result of a tool: no model chose its tokens.
+
+    `step` counts the steps of the path from 0. `span` is where the part stands in the bytes of the step's text, and
+    `tokens` where it stands among the step's tokens, None if these are not known; both are from and to.
+    """
+
+    step: int
+    span: tuple[int, int]
+    tokens: tuple[int, int] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredStep:
     """A path to be scored.
@@ -23,7 +36,8 @@ class ScoredStep:
     the path as the policy generated them, and `logprobs` the sum of their log probabilities at temperature 1 (None
     where the policy does not tell); both are empty if they are not known, and only rewards of the policy itself use
     them. `calculator` says that values after `=` were put in instead of being sampled: they are no evidence of the
-    likelihood of a text under a model (see `ramify.reward.calculator.drawn_tokens`).
+    likelihood of a text under a model (see `ramify.reward.calculator.drawn_tokens`). `told` are the parts of the path
+    that were put in, which are no such evidence either.
     """
 
     node: int
@@ -32,6 +46,7 @@ class ScoredStep:
     tokens: tuple[tuple[int, ...], ...] = ()
     logprobs: tuple[float | None, ...] = ()
     calculator: bool = False
+    told: tuple[ToldPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ramify.engine.control.scoring import DistinctSession
+from ramify.engine.control.scoring import DistinctSession, shown_path
 from ramify.reward.noise import noise
 from ramify.reward.protocol import RewardModel, ScoredStep
 from ramify.search.tree import ROOT, Node, NodeState, PruneReason, SearchTree
@@ -35,8 +35,9 @@ class Chain:
 
     @property
     def scorable(self) -> tuple[Node, ...]:
-        """The nodes that a search would have shown to the reward model."""
-        return tuple(node for node in self.nodes if node.prune_reason in SCORED_WHEN_PRUNED)
+        """The nodes that a search would have shown to the reward model; a step that goes on is shown at its end."""
+        shown = (node for node in self.nodes if node.state is not NodeState.CONTINUED)
+        return tuple(node for node in shown if node.prune_reason in SCORED_WHEN_PRUNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +96,8 @@ async def score_chains(reward: RewardModel, question: str, chains: Sequence[Chai
 
 
 def _step(chain: Chain, depth: int) -> ScoredStep:
-    above = chain.nodes[: depth + 1]
-    return ScoredStep(
-        node=above[-1].id,
-        parent=above[-2].id if depth else None,
-        path=tuple(node.text for node in above),
-        tokens=tuple(node.tokens for node in above),
-        logprobs=tuple(node.logprob for node in above),
-    )
+    last = chain.nodes.index(chain.scorable[depth])
+    return shown_path(chain.nodes[: last + 1])
 
 
 def sample_row(question: str, chains: Sequence[Chain], same: Same, right: Callable[[str], bool]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ramify.answers.kinds import AnswerKind
 from ramify.answers.similarity import mean_similarities
 from ramify.errors import SearchError
 
+from .node import NodeState
 from .tree import SearchTree
 
 Same = Callable[[str, str], bool]
@@ -177,9 +178,11 @@ def candidates(tree: SearchTree, aggregation: Aggregation = Aggregation.LAST) ->
     found = list[Candidate]()
     for node in tree.finished_nodes():
         steps = tree.path_nodes(node.id)
-        scores = [step.score for step in steps if step.score is not None]
+        # A step that goes on in a child has its score there.
+        scored = [step.score for step in steps if step.state is not NodeState.CONTINUED]
+        scores = [score for score in scored if score is not None]
         # The last score alone is enough for `last`; the other rules need every step.
-        usable = node.score is not None and (aggregation is Aggregation.LAST or len(scores) == len(steps))
+        usable = node.score is not None and (aggregation is Aggregation.LAST or len(scores) == len(scored))
         found.append(
             Candidate(
                 node=node.id,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ramify.events import Event, NodesDispatched
 from ramify.search.node import Node
+from ramify.search.stopping import StopReason
 from ramify.search.strategy import Expansion
 
 from ..policy.protocol import ForeseesInput, PolicySession
@@ -56,13 +57,17 @@ class StepsInFlight:
 class Dispatcher:
     """Turns expansions into requests, as many as the budget allows.
 
-    `unwritten` are the pending nodes of a saved tree that are still to be written.
+    `unwritten` are the pending nodes of a saved tree that are still to be written. `refused_by` is the limit that
+    refused a child last, None if none did, and `lacking` are the nodes that have fewer children than were last asked
+    for there.
     """
 
     def __init__(
         self, builder: RequestBuilder, meter: Meter, steps: StepsInFlight, emit: Callable[[Event], None]
     ) -> None:
         self.unwritten: list[int] = []
+        self.refused_by: StopReason | None = None
+        self.lacking = set[int]()
         self._builder = builder
         self._meter = meter
         self._steps = steps
@@ -76,10 +81,15 @@ class Dispatcher:
     def dispatch(self, expansions: Sequence[Expansion]) -> Dispatch | None:
         """Return the children that the budget allows of those asked for, None if it allows none."""
         plan = self._plan(expansions)
+        if not plan:
+            return None
         expected = 1 if self._meter.budget.is_unlimited else self._builder.expected_tokens(expansions)
         grant = self._meter.reserve(
             len(plan), _most(plan), expected_tokens=expected, input_tokens=self._inputs([each for each, _ in plan])
         )
+        self.refused_by = grant.refused_by or self.refused_by
+        self.lacking.difference_update(each.node for each, _ in plan)
+        self.lacking.update(each.node for each, _ in plan[grant.children :])
         return self._begin(plan, grant, rescue=False)
 
     def finish(self, expansion: Expansion) -> Dispatch | None:
@@ -104,7 +114,8 @@ class Dispatcher:
     def _inputs(self, expansions: Sequence[Expansion]) -> list[int]:
         """Return the expected input tokens of each of these children, empty if no limit counts them."""
         budget = self._meter.budget
-        return self._builder.inputs(expansions) if budget.total_tokens or budget.flops else []
+        counted = budget.total_tokens or budget.flops or budget.cost
+        return self._builder.inputs(expansions) if counted else []
 
     def _begin(self, plan: Sequence[tuple[Expansion, int]], grant: Grant, *, rescue: bool) -> Dispatch | None:
         granted = plan[: grant.children]

@@ -12,7 +12,8 @@ class Grant:
     """Permission to write `children` steps which together may generate `tokens` tokens.
 
     `tokens` is one allowance that all steps draw on, so that short steps leave more to long ones. 0 children: nothing
-    can be afforded now. `limit` is the limit that left fewer tokens than the steps may need, None if none did.
+    can be afforded now. `limit` is the limit that left fewer tokens than the steps may need, None if none did;
+    `refused_by` is the one that allowed fewer steps than were asked for, None if all were allowed.
 
     `inputs` are the tokens that the policy is expected to read for each of the steps, empty for none.
 
@@ -26,6 +27,7 @@ class Grant:
     limit: StopReason | None
     inputs: tuple[int, ...] = ()
     input_tokens: int = 0
+    refused_by: StopReason | None = None
     written: int = 0
     written_tokens: int = 0
 

@@ -336,31 +336,37 @@ class Meter(UsageCounter):
         if children < 0 or max_step_tokens < 1:
             raise BudgetError(f"cannot reserve {children} steps of {max_step_tokens} tokens; ask for 1 or more")
         inputs = list(accumulate(input_tokens, initial=0)) if input_tokens else [0] * (children + 1)
-        children, tokens, limit = self._fit(children, max_step_tokens, expected_tokens, inputs)
-        grant = Grant(children, tokens, max_step_tokens, limit, tuple(input_tokens[:children]), inputs[children])
+        children, tokens, limit, refused_by = self._fit(children, max_step_tokens, expected_tokens, inputs)
+        read = tuple(input_tokens[:children])
+        grant = Grant(children, tokens, max_step_tokens, limit, read, inputs[children], refused_by)
         self._held.add(grant, 1)
         return grant
 
     def _fit(
         self, children: int, max_step_tokens: int, expected_tokens: int, inputs: Sequence[int]
-    ) -> tuple[int, int, StopReason | None]:
-        """Return the most children, up to those wanted, the most tokens for them, and the limit that bounds those.
+    ) -> tuple[int, int, StopReason | None, StopReason | None]:
+        """Return the most children, up to those wanted, the most tokens for them, and what bounds each of these.
 
-        `inputs[n]` are the tokens that the policy is expected to read for the first n children.
+        The limits are None where they bound nothing, that of the tokens first. `inputs[n]` are the tokens that the
+        policy is expected to read for the first n children.
         """
         limit: StopReason | None = None
+        refused_by: StopReason | None = None
         limits = [name for name in _TOKEN_LIKE if getattr(self.budget, name) is not None and self.price.step(name)[0]]
         unpriced = [name for name in ("seconds", "joules", "cost") if getattr(self.budget, name) and name not in limits]
-        if not all(self._affords_one(name) for name in unpriced):
-            return 0, 0, limit
+        spent = next((name for name in unpriced if not self._affords_one(name)), None)
+        if spent is not None:
+            return 0, 0, None, StopReason(f"budget_{spent}")
         if self.budget.nodes is not None:
-            children = min(children, max(0, floor(self._available("nodes", in_flight=True))))
+            allowed = min(children, max(0, floor(self._available("nodes", in_flight=True))))
+            children, refused_by = allowed, StopReason.BUDGET_NODES if allowed < children else None
         room = {name: self._available(name, in_flight=True) for name in limits}
         expected_tokens = max(expected_tokens, self._min_step_tokens)
         for name in limits:
             least = self._most(name, room[name], children, self._min_step_tokens, inputs)
             enough = self._most(name, room[name], children, expected_tokens, inputs)
-            children = min(least, max(1, enough))
+            allowed = min(least, max(1, enough))
+            children, refused_by = allowed, StopReason(f"budget_{name}") if allowed < children else refused_by
         tokens = children * max_step_tokens
         for name in limits:
             per_token, per_node = self.price.step(name)
@@ -368,7 +374,7 @@ class Meter(UsageCounter):
             affordable = max(0, floor((room[name] - fixed) / per_token))
             if affordable < tokens:
                 tokens, limit = affordable, StopReason(f"budget_{name}")
-        return (children, tokens, limit) if tokens else (0, 0, limit)
+        return (children, tokens, limit, refused_by) if tokens else (0, 0, None, refused_by or limit)
 
     def _most(self, name: str, room: float, children: int, tokens: int, inputs: Sequence[int]) -> int:
         """Return how many of the children have room for so many tokens each."""

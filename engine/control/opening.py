@@ -42,7 +42,8 @@ class Opening:
     sent. `over` is true once the strategy decides by itself. `rates` returns the known speed of the model.
     `any_text` tells that a text that has ended without a marked answer may answer all the same. `greedy` is true once
     the first path is decoded at temperature 0, from where it stands to its end. `fixed` tells that the strategy has no
-    width of its own to narrow, so that all that it asked for follows the first path.
+    width of its own to narrow, so that all that it asked for follows the first path. `max_depth` is the most steps of a
+    path, None for no limit; the strategy ends a path that has them.
     """
 
     tree: SearchTree
@@ -57,6 +58,7 @@ class Opening:
     parameters: int = 0
     greedy: bool = False
     fixed: bool = False
+    max_depth: int | None = None
 
     @classmethod
     def of(
@@ -84,6 +86,7 @@ class Opening:
             any_text=any_text,
             parameters=parameters,
             fixed=fixed,
+            max_depth=strategy.max_depth,
         )
 
     def next(self, ask: Callable[[], Ask], expect_paths: Callable[[int], None] | None) -> list[Expansion]:
@@ -123,7 +126,7 @@ class Opening:
         last = self._last()
         if self._fits():
             return self.widen(self.width)
-        if last.state is NodeState.OPEN:
+        if last.state is NodeState.OPEN and (self.max_depth is None or last.depth < self.max_depth):
             return [self._next_of_path(last.id)]
         answered = last.answer is not None or (self.any_text and last.state is NodeState.FINISHED)
         if not answered and self.begun < self.first.children:

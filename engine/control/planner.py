@@ -143,9 +143,12 @@ class Planner:
     def _ended(self, *, exhausted: bool) -> StopReason:
         """Return why the search is over: the limit that refused or cut a step, if one did.
 
-        `exhausted` says that steps are left which the budget does not allow.
+        `exhausted` says that steps are left which the budget does not allow. Steps that were refused and not asked for
+        again are missing where fewer paths than the width have ended.
         """
+        missing = bool(self._dispatcher.lacking) and self._ends.tree.finished_count < self.strategy.width
         limit = self._meter.exhausted() if exhausted else None
+        limit = limit or (self._dispatcher.refused_by if exhausted or missing else None)
         narrowed = StopReason.BUDGET_SECONDS if self.strategy.width < self._asked_width else None
         return limit or self._meter.cut_by or narrowed or StopReason.COMPLETED
 

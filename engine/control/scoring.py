@@ -6,14 +6,14 @@ another one and say the same. A reward is a function of question and path, so no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ramify.answers.thoughts import ThoughtMarks
 from ramify.errors import RewardContextExceeded
 from ramify.reward.combined import CombinedSession
-from ramify.reward.protocol import RewardSession, ScoredStep, ScoreUsage
-from ramify.search.node import Node, NodeState
+from ramify.reward.protocol import RewardSession, ScoredStep, ScoreUsage, ToldPart
+from ramify.search.node import TOLD, Node, NodeState
 from ramify.search.tree import ROOT, SearchTree
 
 NEUTRAL = 0.5
@@ -96,9 +96,14 @@ class Scorer:
 
 def scored_step(tree: SearchTree, node_id: int) -> ScoredStep:
     """Return the path to a node as rewards are shown it: a call of a tool and its result are one step."""
+    return shown_path(tree.path_nodes(node_id))
+
+
+def shown_path(nodes: Sequence[Node]) -> ScoredStep:
+    """Return the path through some nodes, from the first step down, as rewards are shown it."""
     steps = list[list[Node]]()
     goes_on = False
-    for node in tree.path_nodes(node_id):
+    for node in nodes:
         if goes_on:
             steps[-1].append(node)
         else:
@@ -106,12 +111,23 @@ def scored_step(tree: SearchTree, node_id: int) -> ScoredStep:
         goes_on = node.state is NodeState.CONTINUED
     parent = steps[-1][0].parent
     return ScoredStep(
-        node=node_id,
+        node=nodes[-1].id,
         parent=None if parent == ROOT else parent,
         path=tuple("".join(node.text for node in step) for step in steps),
         tokens=tuple(tuple(token for node in step for token in node.tokens) for step in steps),
         logprobs=tuple(_logprob(step) for step in steps),
+        told=tuple(part for number, step in enumerate(steps) for part in _told(number, step)),
     )
+
+
+def _told(number: int, step: Sequence[Node]) -> Iterator[ToldPart]:
+    """Yield the parts of a step that were put in; `number` is the step's."""
+    at = token = 0
+    for node in step:
+        end, last = at + len(node.text.encode()), token + len(node.tokens)
+        if node.origin in TOLD:
+            yield ToldPart(number, (at, end), (token, last))
+        at, token = end, last
 
 
 def reply_step(step: ScoredStep, marks: ThoughtMarks) -> ScoredStep | None:
@@ -135,12 +151,20 @@ def reply_step(step: ScoredStep, marks: ThoughtMarks) -> ScoredStep | None:
         return None
     later = slice(first + 1, None)
     whole = parts[first] == step.path[first]
+    cut = len(step.path[first].encode()) - len(parts[first].encode())
     return replace(
         step,
         parent=step.parent if first + 1 < len(step.path) else None,
         path=(parts[first], *step.path[later]),
         tokens=(step.tokens[first] if whole else (), *step.tokens[later]),
         logprobs=step.logprobs[first:],
+        told=tuple(
+            ToldPart(part.step - first, part.span, part.tokens)
+            if part.step > first or whole
+            else ToldPart(0, (max(0, part.span[0] - cut), part.span[1] - cut))
+            for part in step.told
+            if part.step > first or (part.step == first and part.span[1] > cut)
+        ),
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 from ramify.errors import RewardContextExceeded, RewardError
 from ramify.reward.calculator import drawn_tokens
@@ -80,10 +82,29 @@ class LikelihoodModel:
         return [self._piece(token) for token in tokens]
 
     def drawn(self, step: ScoredStep, tokens: Sequence[int]) -> list[bool]:
-        """Return for each of a path's generated tokens whether a model chose it; the calculator's are no evidence."""
-        if not step.calculator:
-            return [True] * len(tokens)
-        return drawn_tokens(self.pieces(tokens), "".join(step.path))
+        """Return for each of a path's tokens whether a model chose it: not those of a calculator or of a tool."""
+        drawn = [True] * len(tokens)
+        if step.calculator:
+            drawn = drawn_tokens(self.pieces(tokens), "".join(step.path))
+        for first, end in self._told(step, tokens):
+            drawn[first:end] = [False] * (end - first)
+        return drawn
+
+    def _told(self, step: ScoredStep, tokens: Sequence[int]) -> list[tuple[int, int]]:
+        """Return the places of the tokens that were put into a path, as pairs of from and to."""
+        if not step.told:
+            return []
+        if len(step.tokens) == len(step.path) and sum(map(len, step.tokens)) == len(tokens):
+            starts = [0, *accumulate(map(len, step.tokens))]
+            spans = [(starts[part.step], part.tokens) for part in step.told if part.tokens is not None]
+            return [(start + first, start + end) for start, (first, end) in spans]
+        # Encoded anew: a token belongs to the part in which it begins.
+        starts = [0, *accumulate(len(text.encode()) for text in step.path)]
+        pieces = self.pieces(tokens)
+        blank = min(0, starts[-1] - sum(map(len, pieces)))
+        places = list(accumulate(map(len, pieces), initial=blank))[:-1]
+        spans = [(starts[part.step] + part.span[0], starts[part.step] + part.span[1]) for part in step.told]
+        return [(bisect_left(places, first), bisect_left(places, end)) for first, end in spans]
 
     def tokens(self, step: ScoredStep) -> tuple[int, ...]:
         """Return the generated tokens of a path."""

@@ -72,5 +72,6 @@ class DVTS(Strategy):
         if best.state is NodeState.FINISHED:
             return best.id, 0
         subtree = self._subtree(best)
-        size = min(self.children, self.width - subtree * self.children)
-        return best.id, size - finished.get(subtree, 0)
+        # A path that a person added beyond the width is a subtree of its own.
+        size = max(1, min(self.children, self.width - subtree * self.children))
+        return best.id, max(0, size - finished.get(subtree, 0))

@@ -55,7 +55,9 @@ def grow_level(
         return Ask()
     leaves = tree.open_leaves()
     if not leaves:
-        return Ask(done=True)
+        # The budget may have refused some of the first children, and their siblings have all ended already.
+        absent = width - tree.child_count(ROOT) if tree.depth == 1 and tree.root.state is NodeState.OPEN else 0
+        return Ask((Expansion(ROOT, absent),)) if absent > 0 else Ask(done=True)
     # Leaves of an earlier depth remain only where an ask was applied in part; they go first.
     depth = leaves[0].depth
     if depth == 0:

@@ -70,7 +70,11 @@ async def test_everything_that_grades_takes_the_letter_of_the_gold_option(tmp_pa
     sampled = sample_row(QUESTION, chains, PLANETS.grader().checker.same, PLANETS.grader().right)
     assert [sampled["answers"][number] for number in sampled["right"]] == ["B"]
     assert evaluation[0].correct["majority"] and sum(path.right for path in evaluation[0].paths) == 3
-    export([Source(str(tmp_path / "run"), trees=False)], ExampleMaker(kind="sft", filters=read_filters("right")), tmp_path / "out")
+    export(
+        [Source(str(tmp_path / "run"), trees=False)],
+        ExampleMaker(kind="sft", filters=read_filters("right")),
+        tmp_path / "out",
+    )
     texts = (tmp_path / "out" / "data.jsonl").read_text("utf-8")
     assert "The answer is B." in texts and "The answer is A." not in texts
 

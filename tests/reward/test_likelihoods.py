@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from ramify.config import EngineConfig
+from ramify.engine.control.scoring import scored_step
 from ramify.engine.loading import load_models, load_reward
 from ramify.errors import RewardContextExceeded, RewardError, UsageError
-from ramify.reward.protocol import ScoredStep
+from ramify.reward.protocol import ScoredStep, ToldPart
+from ramify.search.node import FinishReason, Origin
+from ramify.search.tree import SearchTree
 
 pytest.importorskip("gguf")
 torch = pytest.importorskip("torch")
@@ -150,6 +153,42 @@ async def test_what_the_policy_told_needs_no_model(tiny: Tiny) -> None:
         # A policy that does not tell one of them is read.
         assert await session.score([replace(told, node=2, logprobs=(-2.0, None))]) != pytest.approx([math.exp(-1.5)])
         assert session.usage.evaluated_tokens > 0
+
+
+@pytest.mark.parametrize("kind", ["mean-logprob", "sum-logprob", "self-certainty"])
+async def test_a_text_that_was_put_in_is_no_evidence(tiny: Tiny, kind: str) -> None:
+    question, own, result = "Q", "Add 2 and 3.\n", "output: 5\n"
+    async with AsyncExitStack() as stack:
+        _, reward = await load_models(stack, tiny.path, kind, CONFIG)
+        assert reward is not None
+        session = await reward.open(question)
+        put_in = ToldPart(0, (len(own), len(own) + len(result)))
+        step = ScoredStep(node=1, parent=None, path=(own + result,))
+        alone, with_result, all_of_it = await session.score(
+            [ScoredStep(node=2, parent=None, path=(own,)), replace(step, told=(put_in,)), replace(step, node=3)]
+        )
+        assert with_result == pytest.approx(alone, rel=1e-2, abs=0)
+        assert all_of_it != pytest.approx(alone, rel=1e-2, abs=0)
+        # The same by the tokens of the policy.
+        tokens = tuple(tiny.encode(own) + tiny.encode(result))
+        span = (len(tiny.encode(own)), len(tokens))
+        known = replace(step, node=4, tokens=(tokens,), told=(replace(put_in, tokens=span),))
+        assert await session.score([known]) == pytest.approx([alone], rel=1e-2, abs=0)
+
+
+async def test_the_result_of_a_tool_counts_for_no_tokens_of_the_policy(tiny: Tiny) -> None:
+    tree = SearchTree()
+    step = tree.complete(tree.add_pending(0).id, "call", (5, 6), -4.0)
+    tree.go_on(step.id)
+    result = tree.complete(tree.add_pending(step.id, origin=Origin.TOOL).id, "5 = é\n", tuple(range(200)), 0.0)
+    end = tree.complete(tree.add_pending(result.id).id, "So 5.", (7, 8), -2.0, FinishReason.EOS)
+    assert scored_step(tree, end.id).told == (ToldPart(0, (4, 11), (2, 202)),)
+    async with AsyncExitStack() as stack:
+        _, reward = await load_models(stack, tiny.path, "mean-logprob", CONFIG)
+        assert reward is not None
+        session = await reward.open("Q")
+        assert await session.score([scored_step(tree, end.id)]) == pytest.approx([math.exp(-6.0 / 4)])
+        assert session.usage.evaluated_tokens == 0
 
 
 async def test_the_policys_own_tokens_are_read_if_they_are_known(tiny: Tiny) -> None:
