@@ -93,9 +93,13 @@ _NEXT_OPTION = re.compile(r"\s*(?:\*\*)?\(?B\s*[:.)]")
 _INLINE_OPTION = re.compile(r"\sB:")
 _ASKED = re.compile(r"^[ \t]*(?:\*\*)?Q(?:uestion)?\b", re.MULTILINE)
 
+_SIGN = r"(?:[-+\u2212]\s?)?"
 _NUMBER = re.compile(
-    r"(?<![\w.,])(?:[-+\u2212]\s?)?[$£€¥₹]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?(?:\s?%)?(?![\w]|[.,]\d)"
-    r"|(?<![\w.])(?:[-+\u2212]\s?)?\.\d+"
+    # Digits in groups of three, as in "10 000"; a fraction takes the group before its stroke alone.
+    rf"(?<![\w.,])(?<!\d[ \u00a0\u202f]){_SIGN}[$£€¥₹]?\d{{1,3}}(?:[ \u00a0\u202f]\d{{3}})+(?:\.\d+)?(?:\s?%)?"
+    r"(?![\w]|[.,]\d|[ ]?/)"
+    rf"|(?<![\w.,]){_SIGN}[$£€¥₹]?(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?(?:/\d+)?(?:\s?%)?(?![\w]|[.,]\d)"
+    rf"|(?<![\w.]){_SIGN}\.\d+"
 )
 
 

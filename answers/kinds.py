@@ -225,10 +225,13 @@ def kind_of_texts(texts: Sequence[str]) -> AnswerKind:
     return AnswerKind.LINE if 2 * lines > len(texts) else AnswerKind.TEXT
 
 
+_ARTICLE = re.compile(r"\A(?:an?|the) (?=\S)")
+
+
 def letter_of(text: str, options: Mapping[str, str]) -> str | None:
-    """Return the letter of the one option whose text is `text`, None if there is none or several."""
-    wanted = _plain(text)
-    found = [letter for letter, option in options.items() if wanted and _plain(option) == wanted]
+    """Return the letter of the one option whose text is `text`, articles aside; None if there is none or several."""
+    wanted = _bare(text)
+    found = [letter for letter, option in options.items() if wanted and _bare(option) == wanted]
     return found[0] if len(found) == 1 else None
 
 
@@ -237,6 +240,10 @@ def only_option_in(text: str, options: Mapping[str, str]) -> str | None:
     words = f" {_plain(text)} "
     found = [letter for letter, option in options.items() if (plain := _plain(option)) and f" {plain} " in words]
     return found[0] if len(found) == 1 else None
+
+
+def _bare(text: str) -> str:
+    return _ARTICLE.sub("", _plain(text))
 
 
 def _plain(text: str) -> str:

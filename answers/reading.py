@@ -19,8 +19,10 @@ AUTO = "auto"
 
 _LETTER = re.compile(r"\W*(?:(?:option|choice|answer)\s+)?\W*([A-J])(?:\W*|[).:\]]\**\s.*)", re.IGNORECASE | re.DOTALL)
 _NAMED_LETTER = re.compile(
-    r"\b(?:answer|option|choice)\b(?:\s+is)?[\s:*(\[]*(?<![A-Za-z])([A-J])(?=[\s).,:;*\]]|$)", re.IGNORECASE
+    r"\b(?i:answer|option|choice)\b(?:\s+(?i:is))?[\s:*(\[]*(?<![A-Za-z])([A-J](?=[\s).,:;*\]]|$)|[a-j](?=[).:*\]]|\s*$))",
+    re.MULTILINE,
 )
+"""A letter after such a word; a small one only where no text follows, as in "the best choice is a heat pump"."""
 _LABEL = re.compile(r"\A\W*(?:(?:final|short)\s+)?(?:answer|output|result|translation)\s*:\W*(?=\w)", re.IGNORECASE)
 _ENDS = 400
 """Characters at the end of a text in which an option may be named."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, cast
@@ -13,6 +14,8 @@ from .tool import Tool, ToolError, tool
 LONGEST_EXPRESSION = 500
 _MOST_BITS = 4096
 _NAMES = {"pi": math.pi, "e": math.e}
+_PERCENT = re.compile(r"%(?!\s*[\w.(])")
+"""A percent sign; before an operand the same sign stands for the remainder."""
 
 
 def calculate(expression: str) -> str:
@@ -24,8 +27,9 @@ def calculate(expression: str) -> str:
     text = expression.strip()
     if len(text) > LONGEST_EXPRESSION:
         raise ToolError(f"the expression is longer than {LONGEST_EXPRESSION} characters")
-    for sign, plain in (("×", "*"), ("·", "*"), ("÷", "/"), ("−", "-"), ("^", "**"), ("$", ""), ("%", "/100")):
+    for sign, plain in (("×", "*"), ("·", "*"), ("÷", "/"), ("−", "-"), ("^", "**"), ("$", "")):
         text = text.replace(sign, plain)
+    text = _PERCENT.sub("/100", text)
     try:
         value = _value(ast.parse(text.replace(",", "") if "(" not in text else text, mode="eval").body)
         return _text(value)
@@ -102,6 +106,10 @@ def _root(value: Any) -> Any:
     return math.sqrt(value)
 
 
+def _rounded(value: Any, places: Any = 0) -> Any:
+    return round(value, _whole(places)) if places else round(value)
+
+
 def _whole(value: Any) -> int:
     if value != int(value):
         raise ToolError("this needs whole numbers")
@@ -127,7 +135,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "abs": cast("Callable[..., Any]", abs),
     "min": cast("Callable[..., Any]", min),
     "max": cast("Callable[..., Any]", max),
-    "round": cast("Callable[..., Any]", round),
+    "round": _rounded,
     "sqrt": _root,
     "exp": math.exp,
     "ln": math.log,

@@ -19,6 +19,7 @@ from .tool import Tool, ToolError
 
 if TYPE_CHECKING:
     from mcp import ClientSession
+    from mcp.types import CallToolResult
 
 START_LIMIT_S = 30.0
 """Seconds in which a server must have started and told its tools."""
@@ -45,17 +46,19 @@ def check_command(command: str) -> list[str]:
     return words
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Server:
-    """A server that runs, or why it does not."""
+    """A server that runs, or why it does not; it runs until `lost` is set."""
 
+    session: ClientSession | None = None
     tools: list[Tool] = field(default_factory=list[Tool])
     error: Exception | None = None
     started: anyio.Event = field(default_factory=anyio.Event)
+    lost: anyio.Event = field(default_factory=anyio.Event)
 
 
 class McpServers:
-    """Servers of one engine, each started once; they end with `tasks`."""
+    """Servers of one engine, which end with `tasks`. One that ended by itself is started again when it is needed."""
 
     def __init__(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
@@ -67,52 +70,81 @@ class McpServers:
         Raises:
             UsageError: if it does not start or tells no tools.
         """
+        return (await self._running(command)).tools
+
+    async def call(self, command: str, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
+        """Return the result of a tool of the server of a command.
+
+        Raises:
+            ToolError: if the server has ended or does not start again.
+        """
+        from mcp import MCPError
+        from mcp.types import CONNECTION_CLOSED
+
+        try:
+            server = await self._running(command)
+        except UsageError as error:
+            raise ToolError(error.message) from error
+        assert server.session is not None
+        try:
+            return await server.session.call_tool(name, dict(arguments))
+        except (MCPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+            if isinstance(error, MCPError) and error.code != CONNECTION_CLOSED:
+                raise
+            server.lost.set()
+            if self._servers.get(command) is server:
+                del self._servers[command]
+            raise ToolError("the server of this tool has ended; it is started again for the next call") from error
+
+    async def _running(self, command: str) -> _Server:
+        """Return the server of a command, started if it does not run; raises as `tools`."""
         words = check_command(command)
         server = self._servers.get(command)
         if server is None:
             server = self._servers[command] = _Server()
-            self._tasks.start_soon(_serve, words, server)
+            self._tasks.start_soon(self._serve, command, words, server)
         with anyio.move_on_after(START_LIMIT_S):
             await server.started.wait()
         if server.error is not None or not server.started.is_set():
             self._servers.pop(command, None)
             why = f"takes longer than {START_LIMIT_S:g} s" if server.error is None else _first_line(server.error)
             raise UsageError(f"the MCP server {command!r} does not start ({why})", "check its command")
-        return server.tools
+        return server
 
+    async def _serve(self, command: str, words: Sequence[str], server: _Server) -> None:
+        """Run a server until it is lost or this task is cancelled."""
+        from mcp import ClientSession, StdioServerParameters, stdio_client
 
-async def _serve(words: Sequence[str], server: _Server) -> None:
-    """Run a server until this task is cancelled."""
-    from mcp import ClientSession, StdioServerParameters, stdio_client
+        try:
+            with open(os.devnull, "w") as errors:  # noqa: ASYNC230 -- it is no file
+                parameters = StdioServerParameters(command=words[0], args=list(words[1:]))
+                async with stdio_client(parameters, errlog=errors) as streams, ClientSession(*streams) as session:
+                    with anyio.fail_after(START_LIMIT_S):
+                        await session.initialize()
+                        listed = (await session.list_tools()).tools
+                    if not listed:
+                        raise UsageError("the server has no tools")
+                    server.session = session
+                    server.tools = [
+                        self._tool(command, each.name, each.description, each.input_schema) for each in listed
+                    ]
+                    server.started.set()
+                    await server.lost.wait()
+        except Exception as error:
+            server.error = error
+        finally:
+            server.started.set()
 
-    try:
-        with open(os.devnull, "w") as errors:  # noqa: ASYNC230 -- it is no file
-            parameters = StdioServerParameters(command=words[0], args=list(words[1:]))
-            async with stdio_client(parameters, errlog=errors) as streams, ClientSession(*streams) as session:
-                with anyio.fail_after(START_LIMIT_S):
-                    await session.initialize()
-                    listed = await session.list_tools()
-                server.tools = [_tool(session, each.name, each.description, each.input_schema) for each in listed.tools]
-                if not server.tools:
-                    raise UsageError("the server has no tools")
-                server.started.set()
-                await anyio.sleep_forever()
-    except Exception as error:
-        server.error = error
-    finally:
-        server.started.set()
+    def _tool(self, command: str, name: str, description: str | None, schema: Mapping[str, Any]) -> Tool:
+        async def call(arguments: Mapping[str, Any]) -> str:
+            result = await self.call(command, name, arguments)
+            parts = (getattr(each, "text", f"[{each.type}]") for each in getattr(result, "content", ()))
+            text = "\n".join(parts)
+            if getattr(result, "is_error", False):
+                raise ToolError(text or "the tool failed")
+            return text
 
-
-def _tool(session: ClientSession, name: str, description: str | None, schema: Mapping[str, Any]) -> Tool:
-    async def call(arguments: Mapping[str, Any]) -> str:
-        result = await session.call_tool(name, dict(arguments))
-        parts = (getattr(each, "text", f"[{each.type}]") for each in getattr(result, "content", ()))
-        text = "\n".join(parts)
-        if getattr(result, "is_error", False):
-            raise ToolError(text or "the tool failed")
-        return text
-
-    return Tool(_NO_NAME.sub("_", name), description or name, schema, call)
+        return Tool(_NO_NAME.sub("_", name), description or name, schema, call)
 
 
 def _first_line(error: BaseException) -> str:

@@ -82,6 +82,27 @@ def test_a_choice_is_the_letter_of_an_option(text: str, answer: str | None) -> N
     assert AnswerReader.of(PLANETS).read(text) == answer
 
 
+HEATING = "How is the house heated?\nA) Furnace\nB) A heat pump\nC) Stove\nD) Fire"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("Considering all costs, the best choice is a heat pump.", "B"),
+        ("The correct option is a stove", "C"),
+        ("So the answer is a heat pump.", "B"),
+        ("So the answer is the stove.", "C"),
+        ("The answer is heat pump", "B"),
+        ("The best choice is b", "B"),
+        ("The best option is (d) because it is warm.", "D"),
+        ("The best option is D because it is warm.", "D"),
+        ("The answer is a.", "A"),
+    ],
+)
+def test_the_article_a_is_no_option(text: str, answer: str) -> None:
+    assert AnswerReader.of(HEATING).read(text) == answer
+
+
 def test_code_is_the_longest_block() -> None:
     reader = AnswerReader.of("q", "code")
     assert reader.read(CODE) == "def f(x):\n    return x"

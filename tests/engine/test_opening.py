@@ -111,6 +111,17 @@ async def test_the_time_that_is_left_goes_into_more_paths() -> None:
     assert solution.strategy["width"] < 64
 
 
+@pytest.mark.parametrize("name", ["majority", "weighted", "rebase", "beam"])
+@in_virtual_time
+async def test_the_first_path_ends_at_the_depth_limit_too(name: str) -> None:
+    model = ScriptedModel(lambda question, path: "go on\n", parameters=3_000_000_000, delay_s=0.1)
+    async with Engine(model=model, reward=ScriptedReward(lambda question, path: 0.5)) as engine:
+        strategy = make_strategy(name, width=4, max_depth=3)
+        solution = await engine.solve("How many?", strategy=strategy, budget=Budget(seconds=3))
+    assert solution.tree is not None
+    assert (solution.tree.depth, solution.tree.child_count(0)) == (3, 4)
+
+
 @in_virtual_time
 async def test_a_width_that_fits_is_searched_as_without_an_opening() -> None:
     opened = await solve(slow_model(), "rebase", 2, 600.0)

@@ -11,9 +11,10 @@ import pytest
 import ramify
 from ramify.engine.run import Run
 from ramify.errors import UsageError
-from ramify.events import BudgetChanged, NodePinned, RunPaused, RunResumed
+from ramify.events import BudgetChanged, NodeAdded, NodePinned, RunPaused, RunResumed
 from ramify.search.node import NodeState, PruneReason
-from ramify.testing import ScriptedModel
+from ramify.search.registry import make_strategy, strategy_names, strategy_option_names
+from ramify.testing import ScriptedModel, ScriptedReward, ScriptedStep
 
 from .virtual_time import in_virtual_time
 
@@ -208,3 +209,27 @@ async def test_what_cannot_be_done_is_said(act: object, message: str) -> None:
         await run.result()
         with pytest.raises(UsageError, match=r"ended|ending"):
             run.pin(None)
+
+
+def talkative(question: str, path: tuple[int, ...]) -> ScriptedStep:
+    """Three of the children of the first path end at once, all others go on to their fifth step."""
+    if path[0] == 0 and len(path) == 2 and path[1] < 3:
+        return ScriptedStep(text=f"The answer is {path[1]}.", end=True)
+    return ScriptedStep(text="The answer is 7." if len(path) > 4 else f"more {path}\n", end=len(path) > 4)
+
+
+@pytest.mark.parametrize("count", [1, 4, 9])
+@pytest.mark.parametrize("name", sorted({*strategy_names()} - {"refine"}))
+@in_virtual_time
+async def test_added_children_never_break_a_strategy(name: str, count: int) -> None:
+    reward = ScriptedReward(lambda question, steps: 0.9 if steps[-1].startswith("more") else 0.5)
+    given = {"children": 2} if "children" in strategy_option_names(name) else {}
+    sized = {"width": 4} if "width" in strategy_option_names(name) else {}
+    async with ramify.Engine(ScriptedModel(talkative, delay_s=0.02), reward) as engine:
+        async with engine.run("q", strategy=make_strategy(name, **sized, **given)) as run:
+            async for event in run:
+                if isinstance(event, NodeAdded) and event.node == 1:
+                    run.expand(1, count)
+                    run.edit(1, "mine\n")
+            solution = await run.result()
+    assert solution.answer is not None and solution.stop_reason == "completed"

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramify.errors import SearchError
+from ramify.search.node import Origin
 from ramify.search.tree import SearchTree
 from ramify.search.votes import Aggregation, Candidate, VoteRule, aggregate, candidates, decide, group_answers
 
@@ -129,6 +130,19 @@ def test_aggregations(how: str, expected: float) -> None:
     assert aggregate([0.9, 0.5, 0.6], Aggregation(how)) == pytest.approx(expected)
     with pytest.raises(SearchError, match="without scored steps"):
         aggregate([], Aggregation(how))
+
+
+@pytest.mark.parametrize(("how", "expected"), [("last", 0.9), ("min", 0.5), ("product", 0.45), ("mean", 0.7)])
+def test_a_step_that_goes_on_in_a_child_has_its_score_there(how: str, expected: float) -> None:
+    tree = SearchTree()
+    first = tree.complete(tree.add_pending(0).id, "First.")
+    tree.score(first.id, 0.5)
+    call = tree.complete(tree.add_pending(first.id).id, "call")
+    tree.go_on(call.id)
+    result = tree.complete(tree.add_pending(call.id, origin=Origin.TOOL).id, "5")
+    tree.score(result.id, 0.9)
+    tree.finish(result.id, "5")
+    assert [each.score for each in candidates(tree, Aggregation(how))] == [pytest.approx(expected)]
 
 
 def test_candidates_are_the_finished_paths_alone() -> None:

@@ -1,4 +1,6 @@
-"""An MCP server with two tools, for tests."""
+"""An MCP server with a few tools, for tests."""
+
+import os
 
 from mcp.server import MCPServer
 
@@ -15,6 +17,12 @@ def add(a: int, b: int) -> str:
 def fail() -> str:
     """Fail."""
     raise ValueError("broken on purpose")
+
+
+@server.tool()
+def leave() -> str:
+    """End the server."""
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ async def test_a_servers_tools_are_listed_and_called():
     async with anyio.create_task_group() as tasks:
         servers = McpServers(tasks)
         tools = {each.name: each for each in await servers.tools(COMMAND)}
-        assert set(tools) == {"add", "fail"}
+        assert set(tools) == {"add", "fail", "leave"}
         assert tools["add"].schema["function"]["parameters"]["required"] == ["a", "b"]
         assert await tools["add"].call({"a": 2, "b": 3}) == "5"
         with pytest.raises(ToolError):
@@ -33,6 +33,19 @@ async def test_a_servers_tools_are_listed_and_called():
         with pytest.raises(ToolError):
             await tools["fail"].call({})
         assert await servers.tools(COMMAND) == list(tools.values())
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_server_that_ended_is_started_again():
+    async with anyio.create_task_group() as tasks:
+        servers = McpServers(tasks)
+        tools = {each.name: each for each in await servers.tools(COMMAND)}
+        for _ in range(2):
+            assert await tools["add"].call({"a": 2, "b": 3}) == "5"
+            with pytest.raises(ToolError, match="has ended; it is started again"):
+                await tools["leave"].call({})
+        assert {each.name for each in await servers.tools(COMMAND)} == set(tools)
+        assert await tools["add"].call({"a": 4, "b": 3}) == "7"
         tasks.cancel_scope.cancel()
 
 
