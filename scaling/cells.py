@@ -299,12 +299,14 @@ def prefix_figures(
     again = row.get("reevaluated_tokens", 0) if width == len(row["groups"]) else 0
     judged = None if reward is None else row["scored"][reward]
     # The policy evaluated the prompt and the samples; a reward read them outside of the search that was metered.
+    # What was put into the other samples is no cost of a narrower run either.
+    prompt = row["prompt_tokens"] - sum(row.get("told", ())[width:])
     whole = row["prompt_tokens"] + sum(row["tokens"]) + row.get("reevaluated_tokens", 0)
-    share = (row["prompt_tokens"] + tokens + again) / whole if whole and reward is None else nan
+    share = (prompt + tokens + again) / whole if whole and reward is None else nan
     return SearchFigures(
         right=chosen in row["right"],
         tokens=tokens,
-        policy_flops=2.0 * row["parameters"] * (row["prompt_tokens"] + tokens + again),
+        policy_flops=2.0 * row["parameters"] * (prompt + tokens + again),
         reward_flops=0.0 if judged is None else 2.0 * judged["parameters"] * judged["read"][str(width)],
         seconds=_seconds(row, width, judged, paces or {}),
         joules=share * row.get("joules", nan),

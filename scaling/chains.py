@@ -14,6 +14,7 @@ from typing import Any
 from ramify.engine.control.scoring import DistinctSession, shown_path
 from ramify.reward.noise import noise
 from ramify.reward.protocol import RewardModel, ScoredStep
+from ramify.search.node import TOLD
 from ramify.search.tree import ROOT, Node, NodeState, PruneReason, SearchTree
 
 Same = Callable[[str, str], bool]
@@ -32,6 +33,11 @@ class Chain:
     def generated_tokens(self) -> int:
         """Tokens generated for it."""
         return sum(node.token_count for node in self.nodes)
+
+    @property
+    def told_tokens(self) -> int:
+        """Tokens that were put into it, such as the results of tools, and that the policy reads."""
+        return sum(len(node.tokens) for node in self.nodes if node.origin in TOLD)
 
     @property
     def scorable(self) -> tuple[Node, ...]:
@@ -104,7 +110,7 @@ def sample_row(question: str, chains: Sequence[Chain], same: Same, right: Callab
     """Return the row of samples, in JSON types.
 
     `groups` has the number of each chain's answer in `answers`, -1 without an answer; `right` the numbers of those that
-    are `right`; `noise` a standard normal draw for the text of each chain.
+    are `right`; `told` the tokens that were put into each chain; `noise` a standard normal draw for the text of each.
     """
     answers, groups, by_text = list[str](), list[int](), dict[str, int]()
     for chain in chains:
@@ -123,5 +129,6 @@ def sample_row(question: str, chains: Sequence[Chain], same: Same, right: Callab
         "right": [number for number, answer in enumerate(answers) if right(answer)],
         "groups": groups,
         "tokens": [chain.generated_tokens for chain in chains],
+        "told": [chain.told_tokens for chain in chains],
         "noise": [round(noise(question, [node.text for node in chain.nodes]), 4) for chain in chains],
     }

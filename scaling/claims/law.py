@@ -52,7 +52,7 @@ def judge(measured: Measurements) -> Verdict:
         findings.append(f"the optimal width grows as C to the power of {_band(width)}")
     findings.append(
         f"caveat: {len(sizes)} models from {sizes[0]:,} to {sizes[-1]:,} parameters, trained on different numbers "
-        "of tokens, on one synthetic task; the budgets end where the measurement does, which bounds the "
+        "of tokens, on one set of problems; the budgets end where the measurement does, which bounds the "
         "law on both sides"
     )
     return Verdict(

@@ -106,3 +106,9 @@ def test_a_row_gives_a_cell_for_every_width_and_noise_at_one() -> None:
     assert found[Label(policy="p", reward="r", strategy="best-of-n", width=4, sigma=1)].right is True
     whole = found[Label(policy="p", reward=None, strategy="majority", width=4)]
     assert (two.policy_flops, whole.policy_flops) == (200 * 35, 200 * (105 + 7))
+    # The results of tools in other samples are none of a narrower run's cost.
+    found = dict(sampled_figures({**row, "prompt_tokens": 5 + 21, "told": [1, 2, 6, 12]}, config))
+    flops = [
+        found[Label(policy="p", reward=None, strategy="majority", width=width)].policy_flops for width in (1, 2, 4)
+    ]
+    assert flops == [200 * (5 + 10 + 1), 200 * (5 + 30 + 3), 200 * (5 + 100 + 21 + 7)]
