@@ -15,10 +15,11 @@ from anyio.to_thread import run_sync
 
 from ramify.batch.store.folder import SCHEMA_VERSION, RunFolder
 from ramify.batch.store.folder import read_rows as read_folder_rows
-from ramify.batch.store.identity import digest, versions
+from ramify.batch.store.identity import versions
 from ramify.batch.store.inputs import read_problems
 from ramify.engine.library.catalog import profile_path, resolve_model
 from ramify.engine.policy.remote.address import is_remote
+from ramify.engine.rewards.descriptions import digest
 from ramify.engine.rewards.naming import check_reward
 from ramify.errors import UsageError
 from ramify.host_resources import processors

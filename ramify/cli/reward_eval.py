@@ -101,7 +101,7 @@ def evaluate(
     """
     import anyio
 
-    from ramify.training.evaluation import check_problems
+    from ramify.training.preflight import check_answered
 
     own = ("model", "width", "seed", "parallel", "threshold")
     chosen = _EvaluationOptions(
@@ -115,7 +115,7 @@ def evaluate(
     if given is None or not no_search:
         wanted = count or DEFAULT_COUNT
         todo = _bundled(task, steps, wanted, chosen.seed) if problems is None else read_answered(problems, count)
-        check_problems(todo)
+        check_answered(todo, "evaluate on")
         check_model(chosen.model)
     rewards = _rewards(reward, against, chosen.model)
     _check_rewards(rewards, reward_spec)

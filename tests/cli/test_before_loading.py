@@ -86,6 +86,28 @@ def test_rewards_that_are_none(ramify: Any, command: str, reward: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--out good.jsonl/profile.json", "cannot be made"),
+        ("--out .", "is a folder"),
+        ("--out p.json --plot good.jsonl/plot.png", "cannot be made"),
+        ("--out p.json --strategies nonsense", "nonsense"),
+        ("--out p.json --strategies rebase --reward none", "need a reward"),
+        ("--out p.json --plot-cost cost", "needs prices"),
+        ("--out p.json --plot-cost joules -m openai:http://localhost:1/v1#m", "energy, which cannot be measured"),
+        ("--out p.json --problems unanswered.jsonl", "has no answer"),
+        ("--out p.json -m none.gguf", "none.gguf"),
+    ],
+)
+def test_calibrations_that_cannot_be_measured(ramify: Any, options: str, message: str) -> None:
+    Path("unanswered.jsonl").write_text('{"question": "What is 3 + 4?"}\n')
+    problems = "" if "--problems" in options else "--problems good.jsonl "
+    found = ramify(*f"calibrate {problems}{options}".split())
+    told(found, 2, 3)
+    assert message in found.err
+
+
+@pytest.mark.parametrize(
     "command", ["solve", "solve -", "solve --quiet", "batch run good.jsonl --map question=Body --out run"]
 )
 def test_questions_that_are_missing(ramify: Any, command: str) -> None:
