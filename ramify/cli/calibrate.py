@@ -137,8 +137,9 @@ def _models(options: dict[str, Any]) -> tuple[str | None, Files]:
     from ramify.engine.rewards.naming import check_reward
     from ramify.training.calibration import Files
 
-    policy = describe_model(options["model"], None)
-    reward = chosen_reward(options["model"], options["reward"])
+    model: str = options["model"]
+    asked: str | None = options["reward"]
+    policy, reward = describe_model(model, None), chosen_reward(model, asked)
     if reward is None:
         return None, Files(policy["sha256"])
     check_reward(reward)
