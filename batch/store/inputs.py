@@ -393,8 +393,11 @@ def _separated(stream: IO[bytes], name: str, separator: str) -> Iterator[Record 
         except StopIteration:
             return
         except csv.Error as error:
-            yield BadRecord(line, f"it is not CSV ({error})")
-            return
+            yield BadRecord(line, _no_row(error, line, rows.line_num))
+            if head is None:
+                return  # Without the heading no row has columns.
+            lines.end_record()
+            continue
         lines.end_record()
         if head is None:
             head = cells
@@ -402,6 +405,13 @@ def _separated(stream: IO[bytes], name: str, separator: str) -> Iterator[Record 
             yield Record(line, dict(zip(head, cells, strict=True)))
         elif cells:
             yield BadRecord(line, f"it has {len(cells)} columns and the heading has {len(head)}")
+
+
+def _no_row(error: csv.Error, first: int, last: int) -> str:
+    """Return why a row that was read from line `first` to `last` is none."""
+    if last <= first:
+        return f"it is not CSV ({error})"
+    return f"lines {first} to {last} are one record that is not CSV ({error}), as if a quote was not closed"
 
 
 def _decoded(lines: _Lines, name: str) -> Iterator[str]:
