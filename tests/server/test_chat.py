@@ -296,6 +296,23 @@ async def test_scores_of_steps(serving):
     assert wrong.status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"steps": []}, "steps"),
+        ({"steps": ["a", ""]}, "steps.1"),
+        ({"paths": []}, "paths"),
+        ({"paths": [["a"], []]}, "paths.1"),
+        ({"paths": [["a"], ["a", ""]]}, "paths.1.1"),
+        ({"steps": ["a"], "paths": [["a"]]}, "steps"),
+    ],
+)
+async def test_steps_that_cannot_be_scored_are_named(serving, body, param):
+    async with serving() as server, server.http() as http:
+        found = await http.post("/v1/ramify/score", json={"question": "q", **body})
+    assert (found.status_code, found.json()["error"]["param"]) == (400, param)
+
+
 async def test_scores_need_a_reward(serving):
     async with serving(reward=None) as server, server.http() as http:
         found = await http.post("/v1/ramify/score", json={"question": "q", "steps": ["a"]})
