@@ -112,26 +112,44 @@ def read_problems(
         UsageError: if the file cannot be read, or the mapping is wrong.
     """
     mapping = check_mapping(mapping or {}, (*PROBLEM_FIELDS, *TEST_FIELDS, *CONVERSATION_FIELDS))
-    problems = list[Problem]()
+    return [problem for problem, _ in _read_problems(source, mapping, form, on_bad)]
+
+
+def read_stated_problems(source: str | Path) -> Iterator[tuple[Problem, bool]]:
+    """Yield the problems of a file as `read_problems`, each with whether its record states how it is checked.
+
+    Raises:
+        BadInput: after all others, if there are bad records.
+        UsageError: if the file cannot be read.
+    """
+    for problem, record in _read_problems(source, {}, None, None):
+        own = read_values(record, {"check": PROBLEM_FIELDS["check"]}, {})["check"]
+        yield problem, bool(own) or problem.check == PYTHON_TESTS
+
+
+def _read_problems(
+    source: str | Path,
+    mapping: Mapping[str, str],
+    form: Format | None,
+    on_bad: Callable[[BadRecord], None] | None,
+) -> Iterator[tuple[Problem, Record]]:
     bad = list[BadRecord]()
     lines: dict[str, int] = {}
     for number, record in enumerate(read_records(source, form), start=1):
         made = record if isinstance(record, BadRecord) else _problem(record, mapping, number)
-        if isinstance(made, Problem):
-            line = record.line
-            if made.id in lines:
-                made = BadRecord(line, f"its id {made.id!r} is that of line {lines[made.id]}")
-            else:
-                lines[made.id] = line
-        if isinstance(made, Problem):
-            problems.append(made)
-        elif on_bad is None:
+        if isinstance(record, Record) and isinstance(made, Problem):
+            line = lines.setdefault(made.id, record.line)
+            if line == record.line:
+                yield made, record
+                continue
+            made = BadRecord(record.line, f"its id {made.id!r} is that of line {line}")
+        assert isinstance(made, BadRecord)
+        if on_bad is None:
             bad.append(made)
         else:
             on_bad(made)
     if bad:
         raise BadInput(_name(source), bad)
-    return problems
 
 
 def check_mapping(mapping: Mapping[str, str], known: Iterable[str]) -> Mapping[str, str]:
