@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from ramify.cli.options import SearchPlan
 from ramify.engine.runtime.serve import processes
 from ramify.engine.runtime.serve.client import Runtime
-from ramify.errors import RamifyError
+from ramify.errors import RamifyError, UsageError
+from ramify.problem import Problem
+from ramify.training.likelihood_training import choose_temperature
 from ramify.tui.state.engine_host import EngineHost
 from ramify.tui.state.spec import RunSpec
 
@@ -105,6 +109,21 @@ def test_calibrations_that_cannot_be_measured(ramify: Any, options: str, message
     found = ramify(*f"calibrate {problems}{options}".split())
     told(found, 2, 3)
     assert message in found.err
+
+
+def test_the_problems_of_a_training_need_answers(ramify: Any) -> None:
+    rows = [
+        {"id": str(number), "question": f"What is {number}?", "steps": ["a"], "values": [float(number)]}
+        for number in range(2)
+    ]
+    Path("labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("unanswered.jsonl").write_text('{"question": "What is 3 + 4?"}\n')
+    command = "reward train labels.jsonl --judge demo-m --policy demo-m --problems unanswered.jsonl --out head.json"
+    found = ramify(*command.split())
+    told(found, 2)
+    assert "has no answer" in found.err
+    with pytest.raises(UsageError, match="has no answer"):
+        anyio.run(choose_temperature, None, Path("head.json"), "demo-m", [Problem(question="What is 3 + 4?")])
 
 
 @pytest.mark.parametrize(
