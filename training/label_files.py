@@ -28,8 +28,8 @@ from ramify.engine.policy.llama import LlamaPolicy
 from ramify.engine.policy.protocol import Calculates, PolicyModel, open_as, told_of
 from ramify.engine.rewards.descriptions import describe_model, describe_reward, describe_settings
 from ramify.engine.run_setup import answers_of
-from ramify.errors import DamagedJournal, LockHeld, QuestionTooLong, RunFolderError, UsageError
-from ramify.files import lock, write_text
+from ramify.errors import DamagedJournal, QuestionTooLong, RunFolderError, UsageError
+from ramify.files import write_text
 from ramify.journals import Journal, read_journal
 from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel
@@ -46,7 +46,7 @@ from .labelling import (
     split_lines,
     unchecked,
 )
-from .preflight import check_answered, check_output, problem_key
+from .preflight import check_answered, check_output, problem_key, sole_writer
 
 log = logging.getLogger(__name__)
 
@@ -232,13 +232,7 @@ class _LabelJournal:
         out = self._rows.path
         check_output(out)
         with ExitStack() as stack:
-            try:
-                stack.enter_context(lock(out.with_name(f"{out.name}.lock")))
-            except LockHeld as error:
-                hint = "wait for its end, or choose another --out"
-                raise UsageError(f"another labelling writes {out} ({error.holder})", hint) from error
-            except OSError as error:
-                raise UsageError(f"{out} cannot be locked ({error.strerror})", "choose another --out") from error
+            stack.enter_context(sole_writer(out, "labelling"))
             # Rows of another process that is still at work would be dropped here.
             self.done = self._recover()
             stack.enter_context(self._rows)

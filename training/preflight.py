@@ -6,13 +6,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ramify.answers.checkers import make_checker
-from ramify.errors import UsageError
+from ramify.errors import LockHeld, UsageError
+from ramify.files import lock
 from ramify.problem import Problem
 
 SPARE_BYTES = 16 << 20
@@ -39,6 +41,24 @@ def check_output(path: Path, size: int = 0, *, option: str = "--out") -> None:
             f"{path} will have about {_megabytes(size)} and the disk has {_megabytes(free)} free",
             f"make room, or choose another {option}",
         )
+
+
+@contextmanager
+def sole_writer(path: Path, work: str) -> Generator[None]:
+    """Hold the lock file beside an output in the block; `work` is what another process that holds it does there.
+
+    Raises:
+        UsageError: if another process holds it, or it cannot be made.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock(path.with_name(f"{path.name}.lock")))
+        except LockHeld as error:
+            hint = "wait for its end, or choose another --out"
+            raise UsageError(f"another {work} writes {path} ({error.holder})", hint) from error
+        except OSError as error:
+            raise UsageError(f"{path} cannot be locked ({error.strerror})", "choose another --out") from error
+        yield
 
 
 def file_identity(path: Path) -> list[str | int]:

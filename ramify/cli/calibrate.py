@@ -54,19 +54,20 @@ def calibrate(**options: Any) -> None:
     import anyio
 
     from ramify.engine.planning.profile import load_profile
-    from ramify.training.preflight import check_output
+    from ramify.training.preflight import check_output, sole_writer
 
     out: Path = options["out"]
     picture: Path | None = options["plot"]
     check_output(out)
     if picture is not None:
         _check_plot(picture)
-    known = load_profile(out) if is_file(out) else None
-    _check_cost(options, known)
     problems, source = _problems(options)
-    with terminal.owned_stdout():
-        profile = anyio.run(_measure, options, problems, source, known)
-    profile.save(out)
+    with sole_writer(out, "calibration"):
+        known = load_profile(out) if is_file(out) else None
+        _check_cost(options, known)
+        with terminal.owned_stdout():
+            profile = anyio.run(_measure, options, problems, source, known)
+        profile.save(out)
     unit = options["plot_cost"]
     if not profile.front(unit):
         raise UsageError(f"the profile has no {unit}", "measure with --watts or --prices into another --out")

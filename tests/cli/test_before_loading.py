@@ -13,6 +13,7 @@ from ramify.cli.options import SearchPlan
 from ramify.engine.runtime.serve import processes
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.errors import RamifyError, UsageError
+from ramify.files import lock
 from ramify.problem import Problem
 from ramify.training.likelihood_training import choose_temperature
 from ramify.tui.state.engine_host import EngineHost
@@ -109,6 +110,13 @@ def test_calibrations_that_cannot_be_measured(ramify: Any, options: str, message
     found = ramify(*f"calibrate {problems}{options}".split())
     told(found, 2, 3)
     assert message in found.err
+
+
+def test_a_calibration_holds_its_profile(ramify: Any) -> None:
+    with lock(Path("p.json.lock")):
+        found = ramify("calibrate", "--out", "p.json")
+    told(found, 2)
+    assert "another calibration writes p.json" in found.err
 
 
 def test_the_problems_of_a_training_need_answers(ramify: Any) -> None:
