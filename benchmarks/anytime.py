@@ -223,8 +223,9 @@ class Problem:
 def read_problems(options: argparse.Namespace) -> list[Problem]:
     """Return the drawn problems of the file."""
     from ramify import extract_answer
+    from ramify.json_text import json_lines
 
-    rows = [json.loads(line) for line in options.problems.read_text("utf-8").splitlines() if line.strip()]
+    rows = [json.loads(line) for _, line in json_lines(options.problems.read_text("utf-8"))]
     drawn = random.Random(options.seed).sample(range(len(rows)), min(options.count, len(rows)))
     return [
         Problem(str(number), rows[number]["question"], extract_answer(rows[number]["answer"]) or rows[number]["answer"])

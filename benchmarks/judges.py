@@ -37,6 +37,7 @@ from ramify.answers.checkers import make_checker
 from ramify.config import EngineConfig
 from ramify.engine.library.catalog import resolve_model
 from ramify.files import write_text
+from ramify.json_text import json_lines
 from ramify.reward.arithmetic import false_equations
 from ramify.reward.likelihood_head import Reads
 from ramify.search.tree import SearchTree
@@ -74,7 +75,7 @@ def solutions_of(source: Path, first: int, last: int | None, out: Path) -> list[
 
 
 def _of_batch(folder: Path, first: int, last: int | None) -> list[LabelledSolution]:
-    items = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
+    items = [json.loads(line) for _, line in json_lines((folder / "items.jsonl").read_text("utf-8"))]
     chosen = [item for item in items if item["index"] >= first and (last is None or item["index"] < last)]
     return [each for item in sorted(chosen, key=lambda item: item["index"]) for each in _of_item(folder, item)]
 

@@ -34,7 +34,16 @@ from .control.requests import Dispatch
 from .control.scoring import Scorer
 from .control.thoughts import Probe
 from .control.tool_calls import ToolRequest
-from .policy.protocol import CallsTools, EndsThoughts, PolicyModel, PolicySession, ReusesSteps, ToolSession, open_as
+from .policy.protocol import (
+    CallsTools,
+    EndsThoughts,
+    PolicyModel,
+    PolicySession,
+    ReusesSteps,
+    ToolSession,
+    open_as,
+    told_of,
+)
 from .rewards.own_head import open_beside
 from .runtime.messages import StepResult
 
@@ -124,7 +133,7 @@ class SearchDriver:
                     await scorer.close()
 
     async def _open_policy(self) -> PolicySession:
-        told = self._problem.question if self._problem.is_plain else self._problem.conversation
+        told = told_of(self._problem)
         kind = self._controller.answers.kind
         if self._schema is not None:
             told = _with_schema(told, self._schema)

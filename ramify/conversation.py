@@ -8,7 +8,7 @@ from typing import Any, Literal, cast, get_args
 
 from .errors import ArgumentError, MalformedText, UsageError
 from .files import user_path
-from .json_text import read_json
+from .json_text import json_lines, read_json
 
 Role = Literal["system", "user", "assistant"]
 _ROLES: dict[str, Role] = {**{each: each for each in get_args(Role)}, "developer": "system"}
@@ -152,9 +152,7 @@ def examples_from_file(name: str) -> tuple[Example, ...]:
         UsageError: if the file cannot be read, or a line is no example.
     """
     found = list[Example]()
-    for number, line in enumerate(_read(name).splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in json_lines(_read(name)):
         try:
             found += read_examples([read_json(line)])
         except (MalformedText, ArgumentError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any, cast
 
@@ -74,6 +74,17 @@ def read_json_at(text: str, start: int = 0) -> tuple[Any, int]:
     if type(value) in (dict, list) and _is_too_deep(value):
         raise _too_deep()
     return value, end
+
+
+def json_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of JSON lines that are not blank, each with its number from 1.
+
+    A line ends with a line feed, perhaps after a carriage return. Other characters that end lines elsewhere, such as
+    U+2028, may stand inside of the texts of JSON.
+    """
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line.removesuffix("\r")
 
 
 def read_toml(text: str) -> dict[str, Any]:

@@ -13,14 +13,15 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 
-from ramify.batch.store.folder import SCHEMA_VERSION, RunFolder
+from ramify.batch.store.folder import SCHEMA_VERSION, RunFolder, read_manifest
 from ramify.batch.store.folder import read_rows as read_folder_rows
-from ramify.batch.store.identity import digest, versions
+from ramify.batch.store.identity import versions
 from ramify.batch.store.inputs import read_problems
 from ramify.engine.library.catalog import profile_path, resolve_model
 from ramify.engine.policy.remote.address import is_remote
+from ramify.engine.rewards.descriptions import describe_model, describe_reward, digest
 from ramify.engine.rewards.naming import check_reward
-from ramify.errors import UsageError
+from ramify.errors import RunFolderError, UsageError
 from ramify.host_resources import processors
 from ramify.models.tasks import generate_problems
 from ramify.problem import Problem
@@ -73,8 +74,12 @@ def remaining(plan: Plan, out: Path, *, note: Callable[[str], None] = lambda lin
     """Return the rest of a plan without measuring anything.
 
     Raises:
-        RunFolderError: if the folder is damaged.
+        RunFolderError: if the folder is damaged, or has rows of other models with these names.
+        ModelLoadError: if a file does not exist.
     """
+    known = read_manifest(out)
+    if known is not None:
+        models_of(plan, known)
     rows = read_rows(out)
     todo = todo_of(plan, MeasuredUnits(rows), note)
     return Forecast(units=len(todo), cost=cost_of_all(todo), seconds=None, known=len(rows))
@@ -94,14 +99,15 @@ async def run(
     Started again it goes on where it was stopped.
 
     Raises:
-        RunFolderError: if the folder is in use, or holds something else.
+        RunFolderError: if the folder is in use, holds something else, or has rows of other models with these names.
         RamifyError: if a model cannot be loaded.
     """
     await run_sync(check_sources, plan)
     problems = await run_sync(problems_of, plan.config)
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(RunFolder(out))
-        folder.claim(await run_sync(manifest, plan.config))
+        models = await run_sync(models_of, plan, read_manifest(folder.path) or {})
+        folder.claim({**await run_sync(manifest, plan.config), "models": models})
         rows = await run_sync(read_rows, folder.path)
         todo = todo_of(plan, MeasuredUnits(rows), note)
         total = cost_of_all(todo)
@@ -130,6 +136,36 @@ def manifest(config: ScalingConfig) -> dict[str, Any]:
         "versions": versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def models_of(plan: Plan, manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return a hash of the content of each policy and reward of a folder by its name, which stands for it in the rows.
+
+    They are those of the plan, and those that the folder's manifest has, which has none from before they were kept.
+
+    Raises:
+        RunFolderError: if a name stands for another model in the folder.
+        ModelLoadError: if a file does not exist.
+    """
+    known: Mapping[str, Mapping[str, str]] = manifest.get("models", {})
+    found = {kind: dict(known.get(kind, {})) for kind in ("policies", "rewards")}
+    named = {
+        (kind, name, config.source(name))
+        for config in plan.stages
+        for kind, names in (("policies", config.policies), ("rewards", config.rewards))
+        for name in names
+    }
+    for kind, name, source in sorted(named):
+        described = (describe_model if kind == "policies" else describe_reward)(source, None)
+        # Exports hold the manifest, so no address of a server is kept.
+        now = described["sha256"] or digest(described["name"])
+        before = found[kind].setdefault(name, now)
+        if before != now:
+            raise RunFolderError(
+                f"{name} is another model than in the earlier measurement (SHA-256 {before[:12]}…, now {now[:12]}…)",
+                f"call it by another name (NAME={source}), or use a new --out folder",
+            )
+    return found
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:

@@ -284,10 +284,19 @@ async def _read(kind: type[B], request: Request) -> B:
 def _paths(body: ScoreRequest) -> Sequence[Sequence[str]]:
     if (body.steps is None) == (body.paths is None):
         raise bad_request("give the steps of one path as steps, or several paths as paths", "steps")
-    paths = [body.steps] if body.steps is not None else body.paths or []
-    if not paths or len(paths) > MOST_SCORED or not all(paths):
-        raise bad_request(f"give 1 to {MOST_SCORED} paths of 1 step or more", "paths")
-    return paths
+    if body.steps is not None:
+        named = [("steps", body.steps)]
+    else:
+        named = [(f"paths.{number}", path) for number, path in enumerate(body.paths or [])]
+        if not named or len(named) > MOST_SCORED:
+            raise bad_request(f"paths: give 1 to {MOST_SCORED} of them", "paths")
+    for name, path in named:
+        if not path:
+            raise bad_request(f"{name}: give 1 step or more", name)
+        empty = next((number for number, step in enumerate(path) if not step), None)
+        if empty is not None:
+            raise bad_request(f"{name}.{empty}: the step is empty", f"{name}.{empty}")
+    return [path for _, path in named]
 
 
 def _nodes(paths: Sequence[Sequence[str]]) -> tuple[list[ScoredStep], list[list[int]]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ramify.answers.kinds import AnswerKind
 from ramify.answers.schemas import read_schema
-from ramify.config import DEFAULT_BUDGET, OWN_SETTINGS, SETTINGS, STRATEGY_KEYS, RunConfig
+from ramify.config import DEFAULT_BUDGET, DEFAULT_RUN, OWN_SETTINGS, SETTINGS, STRATEGY_KEYS, RunConfig
 from ramify.engine.engine import Engine
 from ramify.engine.planning.strategy_choice import AUTO, choose_strategy, default_strategy
 from ramify.errors import RamifyError, SearchError, UsageError
@@ -144,7 +144,7 @@ def plan_run(
         limits = asked.limits or _limits(preset.values if preset else {}) or _limits(config.defaults)
         budget = limited(Budget(**limits) if limits else DEFAULT_BUDGET, caller, asked=asked.limits)
         strategy = _strategy(engine, asked, given, config, budget)
-        values = given | asked.values
+        values = _fitted(given, asked.values)
         run = _held(RunConfig, values)
         if isinstance(run.get("stop"), str):
             run["stop"] = make_stop_rule(run["stop"])
@@ -225,13 +225,30 @@ def _of_the_api(request: ChatRequest, values: Mapping[str, Any]) -> dict[str, An
     for key in found:
         if key in values:
             raise bad_request(f"{key} is given twice, as a field of its own and in ramify", f"ramify.{key}")
-    if longest is not None:
-        # No step is longer than the path.
-        for key in ("max_step_tokens", "min_step_tokens"):
-            default = values.get(key, SETTINGS[key].default or getattr(RunConfig(), key))
-            if default > longest and key not in values:
-                found[key] = longest
     return found
+
+
+def _fitted(given: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a request over those that are `given` by its preset and the server.
+
+    Limits of steps and thoughts that the request leaves to them are lowered to what its own limits have room for.
+    """
+    values = {**given, **asked}
+
+    def lower(key: str, most: int) -> None:
+        value = values.get(key)
+        own = getattr(DEFAULT_RUN, key) if value is None else value
+        if key not in asked and own is not None and own > most:
+            # A thought of no token is no limit; the path leaves it no more.
+            values[key] = most or None
+
+    path: int | None = asked.get("max_path_tokens")
+    if path is not None:
+        lower("max_step_tokens", path)
+        lower("max_thinking_tokens", path - 1)
+    if path is not None or "max_step_tokens" in asked:
+        lower("min_step_tokens", values.get("max_step_tokens") or DEFAULT_RUN.max_step_tokens)
+    return values
 
 
 def _answer_schema(request: ChatRequest) -> str | None:

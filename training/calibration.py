@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -22,8 +23,21 @@ from ramify.search.strategy import Strategy
 from ramify.solution import Solution
 from ramify.usage import Usage
 
+from .preflight import check_answered
+
 WIDTHS = (1, 2, 4, 8, 16, 32, 64)
 NO_LIMIT = Budget()
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """SHA-256 of the files of a policy and a reward, as a profile keeps them; None for what has no file."""
+
+    policy: str | None = None
+    reward: str | None = None
+
+
+UNKNOWN_FILES = Files()
 
 
 def grid(
@@ -55,18 +69,25 @@ async def calibrate(
     parallel: int = 1,
     on_point: Callable[[Point, Profile], None] = lambda point, profile: None,
     known: Profile | None = None,
+    files: Files = UNKNOWN_FILES,
     **options: Any,
 ) -> Profile:
     """Measure every strategy on every problem and return the profile; `source` names the problems.
 
     Points of `known`, the profile of an interrupted calibration, are not measured again; `on_point` gets each new
-    point with the profile so far. Further options are those of `Engine.run`; a budget would distort the
-    measurement.
+    point with the profile so far. `files` are those of the engine's models. Further options are those of
+    `Engine.run`; a budget would distort the measurement.
 
     Raises:
-        UsageError: if a problem has no answer, there are none, or `known` was measured on others.
+        UsageError: if a problem has no answer, there are none, or `known` was measured on others or with other models.
     """
-    _check(problems, source, seed, known)
+    check_calibration(problems, source=source, seed=seed, known=known, files=files)
+    reward = None if engine.reward is None else engine.reward.name
+    if known is not None and (known.policy, known.reward) != (engine.policy.name, reward):
+        raise UsageError(
+            f"the profile is of {_models(known.policy, known.reward)}, not of {_models(engine.policy.name, reward)}",
+            "go on with the same models, or write a new profile to another file",
+        )
     hardness = () if known is None else known.difficulty
     if len(hardness) != len(problems):
         hardness = await measure_difficulty(engine, problems, seed=seed, parallel=parallel, **options)
@@ -75,7 +96,9 @@ async def calibrate(
     def profile() -> Profile:
         return Profile(
             policy=engine.policy.name,
-            reward=None if engine.reward is None else engine.reward.name,
+            reward=reward,
+            policy_file=files.policy,
+            reward_file=files.reward,
             problems=source,
             seed=seed,
             points=fit(points),
@@ -91,17 +114,41 @@ async def calibrate(
     return profile()
 
 
-def _check(problems: Sequence[Problem], source: str, seed: int, known: Profile | None) -> None:
+def check_calibration(
+    problems: Sequence[Problem], *, source: str, seed: int, known: Profile | None, files: Files = UNKNOWN_FILES
+) -> None:
+    """Check all that `calibrate` needs and that can be told without a model.
+
+    Raises:
+        UsageError: if a problem has no answer, there are none, or `known` was measured on others or with other files.
+    """
     if not problems:
         raise UsageError("there are no problems to calibrate on", "give a file with at least a few dozen")
-    without = next((problem.id for problem in problems if problem.answer is None), None)
-    if without is not None:
-        raise UsageError(f"problem {without} has no answer", "calibrate on problems with known answers")
-    if known is not None and (known.problems, known.seed) != (source, seed):
+    check_answered(problems, "calibrate on")
+    if known is None:
+        return
+    if (known.problems, known.seed) != (source, seed):
         raise UsageError(
             f"the profile was measured on {known.problems} with seed {known.seed}, not on {source} with seed {seed}",
             "go on with the same problems and seed, or write a new profile to another file",
         )
+    other = next((point.problems for point in known.points if point.problems != len(problems)), None)
+    if other is not None:
+        raise UsageError(
+            f"the profile was measured on {other} problems, not on {len(problems)}",
+            "go on with the same problems, or write a new profile to another file",
+        )
+    kinds = (("policy", known.policy_file, files.policy), ("reward", known.reward_file, files.reward))
+    for kind, before, now in kinds:
+        if before is not None and now is not None and before != now:
+            raise UsageError(
+                f"the profile was measured with another {kind} file (SHA-256 {before[:12]}…, now {now[:12]}…)",
+                "go on with the same models, or write a new profile to another file",
+            )
+
+
+def _models(policy: str, reward: str | None) -> str:
+    return f"{policy} with {reward or 'no reward'}"
 
 
 async def measure(

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 
-from ramify.answers.checkers import Checker, make_checker
+from ramify.answers.checkers import Checker
 from ramify.answers.grader import Grader
 from ramify.engine.engine import Engine
 from ramify.engine.many import for_each
@@ -30,7 +30,7 @@ from ramify.solution import Solution
 from ramify.usage import Usage
 
 from .labelling import LabelledSolution, StepCheck
-from .preflight import check_output, digest
+from .preflight import check_answered, check_output, problem_key
 
 VOTES = {"majority": VoteRule.MAJORITY, "weighted": VoteRule.WEIGHTED, "best-of-n": VoteRule.BEST}
 SEARCH = "rebase"
@@ -139,7 +139,7 @@ class EvaluationJournal:
 
     def known(self, problem: Problem) -> EvaluatedProblem | None:
         """Return the result of a problem, None without one."""
-        return self._known.get(_problem_key(problem))
+        return self._known.get(problem_key(problem))
 
     def add(self, problem: Problem, found: EvaluatedProblem) -> None:
         """Write the result of a problem; it is on the disk when this returns.
@@ -148,7 +148,7 @@ class EvaluationJournal:
             RunFolderError: if there is no room.
         """
         try:
-            self._journal.append({"key": _problem_key(problem), "found": found.to_dict()})
+            self._journal.append({"key": problem_key(problem), "found": found.to_dict()})
         except OSError as error:
             raise RunFolderError.not_written(self.path, error) from error
 
@@ -156,22 +156,6 @@ class EvaluationJournal:
         """Remove the file, after the block."""
         for path in (self.path, self.path.with_suffix(".lock")):
             path.unlink(missing_ok=True)
-
-
-def _problem_key(problem: Problem) -> str:
-    return digest([problem.id, problem.question, problem.answer, str(problem.check), problem.solution])
-
-
-def check_problems(problems: Sequence[Problem]) -> None:
-    """Check that problems can be evaluated.
-
-    Raises:
-        UsageError: if one has no answer or no such checker.
-    """
-    for problem in problems:
-        make_checker(problem.check)
-        if not (problem.answer or "").strip():
-            raise UsageError(f"problem {problem.id} has no answer", "evaluate on problems with known answers")
 
 
 async def evaluate(
@@ -197,7 +181,7 @@ async def evaluate(
     Raises:
         UsageError: if a problem has no answer, or the engine has no reward.
     """
-    check_problems(problems)
+    check_answered(problems, "evaluate on")
     if engine.reward is None:
         raise UsageError("there is no reward to evaluate", "name one")
     found: dict[int, EvaluatedProblem] = {}

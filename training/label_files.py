@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -18,14 +18,15 @@ from types import TracebackType
 from typing import Any
 
 import anyio
+from anyio.to_thread import run_sync
 
-from ramify.answers.checkers import make_checker
 from ramify.config import EngineConfig
 from ramify.engine.engine import Engine
 from ramify.engine.loading import default_sampling
 from ramify.engine.many import for_each
 from ramify.engine.policy.llama import LlamaPolicy
-from ramify.engine.policy.protocol import Calculates, PolicyModel
+from ramify.engine.policy.protocol import Calculates, PolicyModel, open_as, told_of
+from ramify.engine.rewards.descriptions import describe_model, describe_reward, describe_settings
 from ramify.engine.run_setup import answers_of
 from ramify.errors import DamagedJournal, QuestionTooLong, RunFolderError, UsageError
 from ramify.files import write_text
@@ -45,7 +46,7 @@ from .labelling import (
     split_lines,
     unchecked,
 )
-from .preflight import check_output
+from .preflight import check_answered, check_output, problem_key, sole_writer
 
 log = logging.getLogger(__name__)
 
@@ -85,12 +86,14 @@ async def label_problems(
 ) -> Labelling:
     """Append labelled solutions of `problems` to the JSON Lines file `out`; problems finished there are skipped.
 
+    The file is that of one model, by the content of its file, and of one choice of settings, and held by one process.
     `check_steps` returns the step check of a problem for exact labels, None if its steps cannot be checked.
     `on_problem` is called after each problem. `<out>.progress` lists the finished problems, their costs and losses.
 
     Raises:
         UsageError: if a problem has no answer or names no checker, its steps cannot be checked for exact labels, or
-            `out` was made with another model or plan.
+            `out` was made with another model or plan, has another problem of the same id, or is held by another
+            process.
         ModelLoadError: if the model cannot be loaded.
     """
     todo = list(problems)
@@ -99,8 +102,15 @@ async def label_problems(
         without = next((problem for problem in todo if check_steps(problem) is None), None)
         if without is not None:
             raise unchecked(without)
-    head = {"version": VERSION, "model": _name(model), "plan": _plan(plan), **_prompt(config)}
-    with _LabelJournal(out, head) as journal:
+    head = {
+        "version": VERSION,
+        "model": _name(model),
+        "plan": _plan(plan),
+        **_prompt(config),
+        "settings": await run_sync(describe_settings, config),
+        "files": await run_sync(_files, model, plan),
+    }
+    with _LabelJournal(out, head, todo) as journal:
         state, started_s = Labelling(), time.monotonic()
         for each in journal.done.values():
             state.rows += each["rows"]
@@ -121,7 +131,7 @@ async def label_problems(
             except QuestionTooLong:
                 rows, cost, losses = [], LabelCost(), LabelLosses()
                 state.too_long += 1
-            journal.append(problem.id, rows, cost, losses)
+            journal.append(problem, rows, cost, losses)
             state.labelled += 1
             state.rows += len(rows)
             state.cost += cost
@@ -180,10 +190,10 @@ def read_labels(path: Path) -> Iterator[LabelledSolution]:
 async def _label(
     policy: PolicyModel, problem: Problem, plan: LabelPlan, first_error: StepCheck | None
 ) -> tuple[list[LabelledSolution], Labeller]:
-    session = await policy.open(problem.question)
+    answers, ends_at_answer = answers_of(policy, problem, plan.answer)
+    session = await open_as(policy, told_of(problem), answers.kind)
     try:
         split = policy.prompt.split if isinstance(policy, LlamaPolicy) else split_lines
-        answers, ends_at_answer = answers_of(policy, problem, plan.answer)
         labeller = Labeller(
             problem,
             session,
@@ -203,20 +213,28 @@ async def _label(
 class _LabelJournal:
     """The two files, open for appending in a `with` block: rows are on the disk before their problem counts as done.
 
+    `head` holds the settings that all rows share, and `problems` are those that are asked for.
+
     Raises:
-        UsageError: on entering, if the files were made with other settings, or are damaged.
+        UsageError: on entering, if another process holds the files, or they were made with other settings or other
+            problems of the same ids, or are damaged.
     """
 
-    def __init__(self, out: Path, head: dict[str, Any]) -> None:
+    def __init__(self, out: Path, head: dict[str, Any], problems: Sequence[Problem]) -> None:
         self._rows = Journal(out)
         self._notes = Journal(_notes_of(out))
         self._head = head
+        self._problems = problems
         self._stack = ExitStack()
         self.done: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> _LabelJournal:
-        self.done = self._recover()
+        out = self._rows.path
+        check_output(out)
         with ExitStack() as stack:
+            stack.enter_context(sole_writer(out, "labelling"))
+            # Rows of another process that is still at work would be dropped here.
+            self.done = self._recover()
             stack.enter_context(self._rows)
             stack.enter_context(self._notes)
             self._stack = stack.pop_all()
@@ -227,7 +245,7 @@ class _LabelJournal:
     ) -> None:
         self._stack.close()
 
-    def append(self, id: str, rows: list[LabelledSolution], cost: LabelCost, losses: LabelLosses) -> None:
+    def append(self, problem: Problem, rows: list[LabelledSolution], cost: LabelCost, losses: LabelLosses) -> None:
         """Write the rows of a problem, then note that it is done.
 
         Raises:
@@ -235,7 +253,8 @@ class _LabelJournal:
         """
         try:
             self._rows.append(*map(_row, rows))
-            self._notes.append({"id": id, "rows": len(rows), "cost": asdict(cost), "losses": asdict(losses)})
+            note = {"id": problem.id, "rows": len(rows), "cost": asdict(cost), "losses": asdict(losses)}
+            self._notes.append({**note, "problem": problem_key(problem)})
         except OSError as error:
             raise RunFolderError.not_written(self._rows.path, error) from error
 
@@ -249,13 +268,28 @@ class _LabelJournal:
             kept = [row for row in rows if row["id"] in done]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{out} cannot be gone on with ({error})", "choose another --out") from error
-        if notes and notes[0] != self._head:
-            changed = ", ".join(differences(notes[0], self._head))
+        # Files that were written before these were kept are gone on with, as far as the rest agrees.
+        before = {**{name: self._head[name] for name in ("settings", "files")}, **notes[0]} if notes else self._head
+        if before != self._head:
+            changed = ", ".join(differences(before, self._head))
             raise UsageError(f"{out} was made with other settings ({changed})", "choose another --out")
-        check_output(out)
+        self._check_problems(done, {row["id"]: row["question"] for row in kept})
         _replace(out, kept)
         _replace(self._notes.path, [self._head, *done.values()])
         return done
+
+    def _check_problems(self, done: dict[str, dict[str, Any]], questions: dict[str, str]) -> None:
+        """Check that the problems that are done are those that are asked for, and not others with their ids."""
+        for problem in self._problems:
+            note = done.get(problem.id)
+            if note is None:
+                continue
+            known = note.get("problem", problem_key(problem))
+            if known != problem_key(problem) or questions.get(problem.id, problem.transcript) != problem.transcript:
+                raise UsageError(
+                    f"{self._rows.path} has labels of another problem with the id {problem.id}",
+                    "choose another --out, or give the problems other ids",
+                )
 
     def _counted(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return notes for a label file that has none: every problem in it counts as done."""
@@ -297,11 +331,18 @@ def _prompt(config: EngineConfig) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
 
 
+def _files(model: str | Path | PolicyModel, plan: LabelPlan) -> dict[str, str | None]:
+    """Return the SHA-256 of the files of the model and of the reward that has to agree; None for what has no file."""
+    found: dict[str, str | None] = {"model": None}
+    if isinstance(model, str | Path):
+        found["model"] = describe_model(model, None)["sha256"]
+    if plan.agree is not None:
+        found["agree"] = describe_reward(plan.agree, None)["sha256"]
+    return found
+
+
 def _check(problems: list[Problem]) -> None:
-    for problem in problems:
-        make_checker(problem.check)
-        if not (problem.answer or "").strip():
-            raise UsageError(f"problem {problem.id} has no answer", "label problems with known answers")
+    check_answered(problems, "label")
     ids = Counter(problem.id for problem in problems)
     twice = next((id for id, count in ids.items() if count > 1), None)
     if twice is not None:

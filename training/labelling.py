@@ -406,7 +406,7 @@ class Labeller:
     def _solution(self, path: Steps, right: bool, count: int) -> LabelledSolution:
         return LabelledSolution(
             id=self._problem.id,
-            question=self._problem.question,
+            question=self._problem.transcript,
             steps=path,
             values=tuple(self._values(path, right)),
             count=count,

@@ -23,10 +23,12 @@ from .judge_features import read_features
 from .judge_fitting import LikelihoodPlan, calibrated, fit_head, split_problems
 from .judge_verdict import held_out_report
 from .labelling import LabelledSolution
-from .preflight import check_output
+from .preflight import check_answered, check_output
 
 TEMPERATURES = (0.1, 0.2, 0.3, 0.5)
 """Temperatures of REBASE that are tried."""
+PURPOSE = "choose the temperature on"
+"""What the problems of `choose_temperature` are for, in errors."""
 
 
 async def train_judge_head(
@@ -109,8 +111,11 @@ async def choose_temperature(
     The temperature with the most right answers, the lowest of equals, goes into the head's `file` with all figures.
 
     Raises:
-        UsageError: if a problem has no answer.
+        UsageError: before a model is loaded, if there are no problems or one has no answer.
     """
+    if not problems:
+        raise UsageError("there are no problems to choose the temperature on", "give some with answers")
+    check_answered(problems, PURPOSE)
     reward = f'"head:{file}@{head.judge}" * arithmetic'
     rows = dict[str, Any]()
     async with Engine(policy, reward, config=config or EngineConfig()) as engine:

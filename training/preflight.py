@@ -6,11 +6,16 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ramify.errors import UsageError
+from ramify.answers.checkers import make_checker
+from ramify.errors import LockHeld, UsageError
+from ramify.files import lock
+from ramify.problem import Problem
 
 SPARE_BYTES = 16 << 20
 """Room on a disk beyond the expected size of a file."""
@@ -38,6 +43,24 @@ def check_output(path: Path, size: int = 0, *, option: str = "--out") -> None:
         )
 
 
+@contextmanager
+def sole_writer(path: Path, work: str) -> Generator[None]:
+    """Hold the lock file beside an output in the block; `work` is what another process that holds it does there.
+
+    Raises:
+        UsageError: if another process holds it, or it cannot be made.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock(path.with_name(f"{path.name}.lock")))
+        except LockHeld as error:
+            hint = "wait for its end, or choose another --out"
+            raise UsageError(f"another {work} writes {path} ({error.holder})", hint) from error
+        except OSError as error:
+            raise UsageError(f"{path} cannot be locked ({error.strerror})", "choose another --out") from error
+        yield
+
+
 def file_identity(path: Path) -> list[str | int]:
     """Return the path, the size and the time of change of a file, which tell it from one that takes its place.
 
@@ -54,6 +77,28 @@ def file_identity(path: Path) -> list[str | int]:
 def digest(value: Any) -> str:
     """Return a short hash of a JSON value."""
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=12).hexdigest()
+
+
+def problem_key(problem: Problem) -> str:
+    """Return a short hash of all that a problem says: its conversation, answer, check and worked solution."""
+    return digest([problem.id, problem.identity, problem.answer, str(problem.check), problem.solution])
+
+
+def problems_key(problems: Iterable[Problem]) -> str:
+    """Return a short hash of problems in their order."""
+    return digest([problem_key(problem) for problem in problems])
+
+
+def check_answered(problems: Iterable[Problem], purpose: str) -> None:
+    """Check that all problems can be graded; `purpose` says what is done with them, such as "calibrate on".
+
+    Raises:
+        UsageError: if one has no answer, or names no checker.
+    """
+    for problem in problems:
+        make_checker(problem.check)
+        if not (problem.answer or "").strip():
+            raise UsageError(f"problem {problem.id} has no answer", f"{purpose} problems with known answers")
 
 
 def _megabytes(size: int) -> str:

@@ -14,6 +14,7 @@ from ramify.engine.engine import Engine
 from ramify.engine.loading import chosen_reward, default_sampling
 from ramify.engine.planning.profile import profile_for
 from ramify.engine.planning.strategy_choice import choose_strategy
+from ramify.engine.rewards.descriptions import describe_model, describe_reward, digest, unfiled
 from ramify.engine.rewards.naming import check_reward
 from ramify.errors import UsageError, check_kind
 from ramify.search.strategies.rebase import PAPER_TEMPERATURE
@@ -22,7 +23,7 @@ from ramify.search.strategy import Strategy
 
 from ..store.config import BatchConfig
 from ..store.folder import SCHEMA_VERSION
-from ..store.identity import configuration, describe_model, describe_reward, digest, unfiled, versions
+from ..store.identity import configuration, versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ramify.errors import RunFolderError
-from ramify.statistics import bootstrap_mean, wilson
+from ramify.statistics import bootstrap_ratio, wilson
 from ramify.usage import Usage
 
 from ..store.folder import read_attempts, read_items, read_manifest
@@ -159,17 +159,18 @@ def summarise(path: Path, *, planned: Iterable[str] | None = None, stop_reason: 
 def accuracy_interval(by_problem: Mapping[str, tuple[int, int]]) -> tuple[float, float]:
     """Return the 95 % interval of the accuracy; values are (correct, graded) for each problem.
 
-    Several items of one problem are not independent, so problems are resampled then. Where all items are right, or
+    The accuracy is over items, so that a problem counts as often as it was graded. Several items of one problem are not
+    independent, so problems are resampled then, each with all its items. Where all items are right, or
     none, every resample is equal and the interval would have no width, so each problem counts as one trial.
     """
-    graded = sum(pair[1] for pair in by_problem.values())
+    correct, graded = (sum(pair[place] for pair in by_problem.values()) for place in (0, 1))
     if graded > len(by_problem):
-        shares = [correct / count for correct, count in by_problem.values()]
-        if set(shares) in ({0.0}, {1.0}):
-            return wilson(round(sum(shares)), len(shares))
-        found = bootstrap_mean(shares, draws=DRAWS)
+        if correct in (0, graded):
+            return wilson(len(by_problem) if correct else 0, len(by_problem))
+        right, counts = zip(*by_problem.values(), strict=True)
+        found = bootstrap_ratio(right, counts, draws=DRAWS)
         return found.low, found.high
-    return wilson(sum(pair[0] for pair in by_problem.values()), graded)
+    return wilson(correct, graded)
 
 
 @dataclass(slots=True)

@@ -112,26 +112,44 @@ def read_problems(
         UsageError: if the file cannot be read, or the mapping is wrong.
     """
     mapping = check_mapping(mapping or {}, (*PROBLEM_FIELDS, *TEST_FIELDS, *CONVERSATION_FIELDS))
-    problems = list[Problem]()
+    return [problem for problem, _ in _read_problems(source, mapping, form, on_bad)]
+
+
+def read_stated_problems(source: str | Path) -> Iterator[tuple[Problem, bool]]:
+    """Yield the problems of a file as `read_problems`, each with whether its record states how it is checked.
+
+    Raises:
+        BadInput: after all others, if there are bad records.
+        UsageError: if the file cannot be read.
+    """
+    for problem, record in _read_problems(source, {}, None, None):
+        own = read_values(record, {"check": PROBLEM_FIELDS["check"]}, {})["check"]
+        yield problem, bool(own) or problem.check == PYTHON_TESTS
+
+
+def _read_problems(
+    source: str | Path,
+    mapping: Mapping[str, str],
+    form: Format | None,
+    on_bad: Callable[[BadRecord], None] | None,
+) -> Iterator[tuple[Problem, Record]]:
     bad = list[BadRecord]()
     lines: dict[str, int] = {}
     for number, record in enumerate(read_records(source, form), start=1):
         made = record if isinstance(record, BadRecord) else _problem(record, mapping, number)
-        if isinstance(made, Problem):
-            line = record.line
-            if made.id in lines:
-                made = BadRecord(line, f"its id {made.id!r} is that of line {lines[made.id]}")
-            else:
-                lines[made.id] = line
-        if isinstance(made, Problem):
-            problems.append(made)
-        elif on_bad is None:
+        if isinstance(record, Record) and isinstance(made, Problem):
+            line = lines.setdefault(made.id, record.line)
+            if line == record.line:
+                yield made, record
+                continue
+            made = BadRecord(record.line, f"its id {made.id!r} is that of line {line}")
+        assert isinstance(made, BadRecord)
+        if on_bad is None:
             bad.append(made)
         else:
             on_bad(made)
     if bad:
         raise BadInput(_name(source), bad)
-    return problems
 
 
 def check_mapping(mapping: Mapping[str, str], known: Iterable[str]) -> Mapping[str, str]:
@@ -393,8 +411,11 @@ def _separated(stream: IO[bytes], name: str, separator: str) -> Iterator[Record 
         except StopIteration:
             return
         except csv.Error as error:
-            yield BadRecord(line, f"it is not CSV ({error})")
-            return
+            yield BadRecord(line, _no_row(error, line, rows.line_num))
+            if head is None:
+                return  # Without the heading no row has columns.
+            lines.end_record()
+            continue
         lines.end_record()
         if head is None:
             head = cells
@@ -402,6 +423,13 @@ def _separated(stream: IO[bytes], name: str, separator: str) -> Iterator[Record 
             yield Record(line, dict(zip(head, cells, strict=True)))
         elif cells:
             yield BadRecord(line, f"it has {len(cells)} columns and the heading has {len(head)}")
+
+
+def _no_row(error: csv.Error, first: int, last: int) -> str:
+    """Return why a row that was read from line `first` to `last` is none."""
+    if last <= first:
+        return f"it is not CSV ({error})"
+    return f"lines {first} to {last} are one record that is not CSV ({error}), as if a quote was not closed"
 
 
 def _decoded(lines: _Lines, name: str) -> Iterator[str]:

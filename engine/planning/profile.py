@@ -76,6 +76,7 @@ class Point(BaseModel):
 class Profile(BaseModel):
     """All points of one policy and reward model. `problems` names the problems that they were measured on.
 
+    `policy_file` and `reward_file` are the SHA-256 of the models' files, None where there is no file or it is unknown.
     `difficulty` is that of each problem after `probe_paths` paths (see `ramify.search.strategies.auto.difficulty`), in
     the order of the outcomes; empty if it was not measured.
     """
@@ -90,6 +91,8 @@ class Profile(BaseModel):
     points: tuple[Point, ...] = Field(min_length=1)
     probe_paths: int = Field(default=PROBE_PATHS, ge=1)
     difficulty: tuple[float, ...] = ()
+    policy_file: str | None = None
+    reward_file: str | None = None
 
     def front(self, unit: Unit) -> tuple[Point, ...]:
         """Return the points that no other beats at the same mean cost or less, cheapest first.
@@ -132,13 +135,25 @@ class Profile(BaseModel):
         return [point for point in self.points if all(point.costs[unit].p90 <= limit for unit, limit in limits.items())]
 
     def save(self, path: Path) -> None:
-        """Write the profile as JSON."""
+        """Write the profile as JSON.
+
+        Raises:
+            UsageError: if the file cannot be written.
+        """
         data = self.model_dump()
+        for name in ("policy_file", "reward_file"):
+            if data[name] is None:
+                del data[name]
         for point in data["points"]:
             for name in ("posteriors", "energy_source", "currency"):
                 if not point[name]:
                     del point[name]
-        write_text(path, json.dumps(data, indent=1) + "\n", private=False)
+        try:
+            write_text(path, json.dumps(data, indent=1) + "\n", private=False)
+        except OSError as error:
+            raise UsageError(
+                f"{path} cannot be written ({error.strerror})", "make room, or choose another file"
+            ) from error
 
 
 def load_profile(path: Path) -> Profile:

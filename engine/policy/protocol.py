@@ -14,6 +14,7 @@ from ramify.answers.kinds import AnswerKind
 from ramify.answers.thoughts import ThoughtMarks
 from ramify.conversation import Conversation
 from ramify.errors import UsageError
+from ramify.problem import Problem
 from ramify.tools.forms import CallForm
 from ramify.tools.tool import Tool
 
@@ -313,6 +314,11 @@ class PolicyModel(Protocol):
             UsageError: if the question is empty.
         """
         ...
+
+
+def told_of(problem: Problem) -> str | Conversation:
+    """Return what a policy reads of a problem: the question, or the conversation if there is more than that."""
+    return problem.question if problem.is_plain else problem.conversation
 
 
 async def open_as(policy: PolicyModel, question: str | Conversation, kind: AnswerKind) -> PolicySession:

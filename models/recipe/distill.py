@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from torch.nn import functional as F
 
 from ramify.files import replacing, write_text
-from ramify.json_text import read_json
+from ramify.json_text import json_lines, read_json
 from ramify.problem import Problem
 from ramify.statistics import paired_difference, wilson
 
@@ -232,7 +232,7 @@ class Tuner:
 
 def read_rows(data: Path, tokenizer: Tokenizer) -> list[Row]:
     """Return the training rows of a data set of prompts and completions."""
-    pairs = [read_json(line) for line in data.read_text("utf-8").splitlines()]
+    pairs = [read_json(line) for _, line in json_lines(data.read_text("utf-8"))]
     return solution_rows([(pair["prompt"], pair["completion"]) for pair in pairs], tokenizer)
 
 
@@ -261,7 +261,7 @@ def _ramify(*arguments: str) -> None:
 
 
 def _items(folder: Path) -> list[dict[str, Any]]:
-    return [read_json(line) for line in (folder / "items.jsonl").read_text("utf-8").splitlines()]
+    return [read_json(line) for _, line in json_lines((folder / "items.jsonl").read_text("utf-8"))]
 
 
 def _outcomes(folder: Path) -> dict[str, float]:

@@ -15,6 +15,7 @@ from .options import setting_option
 
 if TYPE_CHECKING:
     from ramify.engine.planning.profile import Point, Profile, Unit
+    from ramify.training.calibration import Files
 
     from ..problem import Problem
 
@@ -53,16 +54,20 @@ def calibrate(**options: Any) -> None:
     import anyio
 
     from ramify.engine.planning.profile import load_profile
+    from ramify.training.preflight import check_output, sole_writer
 
     out: Path = options["out"]
     picture: Path | None = options["plot"]
+    check_output(out)
     if picture is not None:
         _check_plot(picture)
-    known = load_profile(out) if is_file(out) else None
     problems, source = _problems(options)
-    with terminal.owned_stdout():
-        profile = anyio.run(_measure, options, problems, source, known)
-    profile.save(out)
+    with sole_writer(out, "calibration"):
+        known = load_profile(out) if is_file(out) else None
+        _check_cost(options, known)
+        with terminal.owned_stdout():
+            profile = anyio.run(_measure, options, problems, source, known)
+        profile.save(out)
     unit = options["plot_cost"]
     if not profile.front(unit):
         raise UsageError(f"the profile has no {unit}", "measure with --watts or --prices into another --out")
@@ -78,19 +83,24 @@ def _problems(options: dict[str, Any]) -> tuple[list[Problem], str]:
         made = generate_problems(steps=(2, 8), count=options["count"], seed=options["seed"])
         return made, f"generate_problems(steps=(2, 8), count={options['count']}, seed={options['seed']})"
     from ramify.batch import read_problems
+    from ramify.training.preflight import problems_key
 
     problems = list(read_problems(options["source"]))[: options["count"]]
     if not problems:
         raise UsageError(f"{options['source']} holds no problems", "give a file with at least a few dozen")
-    return problems, str(options["source"])
+    return problems, f"{options['source']} ({len(problems)} problems, {problems_key(problems)})"
 
 
 async def _measure(options: dict[str, Any], problems: list[Problem], source: str, known: Profile | None) -> Profile:
     from ramify.engine.engine import Engine
     from ramify.training.calibration import calibrate as measure
-    from ramify.training.calibration import grid
+    from ramify.training.calibration import check_calibration, grid
 
-    reward = None if options["reward"] == "none" else options["reward"]
+    reward, files = _models(options)
+    names, widths = options["strategies"], options["widths"]
+    if not grid(names, widths, has_reward=reward is not None):
+        raise UsageError("all --strategies need a reward, and there is none", "name one with --reward")
+    check_calibration(problems, source=source, seed=options["seed"], known=known, files=files)
 
     def keep(point: Point, so_far: Profile) -> None:
         terminal.say(_line(point))
@@ -99,14 +109,65 @@ async def _measure(options: dict[str, Any], problems: list[Problem], source: str
     settings = {name: options[name] for name in ("threads", "prices", "watts")}
     async with Engine(model=options["model"], reward=reward, **settings) as engine:
         strategies = grid(
-            options["strategies"],
-            options["widths"],
+            names,
+            widths,
             has_reward=engine.reward is not None,
             temperature=engine.default_temperature,
         )
         return await measure(
-            engine, problems, strategies, source=source, seed=options["seed"], on_point=keep, known=known
+            engine,
+            problems,
+            strategies,
+            source=source,
+            seed=options["seed"],
+            on_point=keep,
+            known=known,
+            files=files,
         )
+
+
+def _models(options: dict[str, Any]) -> tuple[str | None, Files]:
+    """Return the reward, None for none, and the files of both models.
+
+    Raises:
+        ModelLoadError: if there is no such model or reward.
+        UsageError: if a name is malformed.
+    """
+    from ramify.engine.loading import chosen_reward
+    from ramify.engine.rewards.descriptions import describe_model, describe_reward
+    from ramify.engine.rewards.naming import check_reward
+    from ramify.training.calibration import Files
+
+    model: str = options["model"]
+    asked: str | None = options["reward"]
+    policy, reward = describe_model(model, None), chosen_reward(model, asked)
+    if reward is None:
+        return None, Files(policy["sha256"])
+    check_reward(reward)
+    return reward, Files(policy["sha256"], describe_reward(reward, None)["sha256"])
+
+
+def _check_cost(options: dict[str, Any], known: Profile | None) -> None:
+    """Check that the cost of the table and the plot will be known, or is in the profile already."""
+    from ramify.engine.loading import asks_server
+    from ramify.engine.metering.plan import check_before_loading
+    from ramify.engine.policy.remote.address import is_remote
+    from ramify.search.budget import Budget
+
+    from ..config import EngineConfig
+
+    unit, model = options["plot_cost"], options["model"]
+    if known is not None and known.front(unit):
+        return
+    if unit == "cost" and options["prices"] is None:
+        raise UsageError("--plot-cost cost needs prices", "give a file of prices with --prices")
+    if unit == "joules":
+        remote = is_remote(model) or asks_server(options["reward"])
+        try:
+            check_before_loading(EngineConfig(watts=options["watts"]), Budget(joules=1.0), model, remote=remote)
+        except UsageError:
+            hint = "give the machine's power with --watts to estimate it"
+            raise UsageError("--plot-cost joules needs the energy, which cannot be measured here", hint) from None
 
 
 def _line(point: Point) -> str:
@@ -140,11 +201,14 @@ def _table(profile: Profile, unit: Unit) -> str:
 
 
 def _check_plot(path: Path) -> None:
+    from ramify.training.preflight import check_output
+
     from ..plots import SUFFIXES, require_matplotlib
 
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path} is no image file", f"use one of {', '.join(SUFFIXES)}")
     require_matplotlib("--plot needs")
+    check_output(path, option="--plot")
 
 
 def _draw(profile: Profile, unit: Unit, path: Path) -> None:

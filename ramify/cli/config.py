@@ -292,7 +292,7 @@ def _converted(option: click.Parameter, text: str, place: str) -> Any:
 def _line_of(key: str, text: str, after: int = 0) -> int:
     """Return the number of the line that sets a key after line `after`; that number if no line is found."""
     pattern = re.compile(rf"""\s*\[?\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
-    lines = list(enumerate(text.splitlines(), start=1))[after:]
+    lines = list(enumerate(text.split("\n"), start=1))[after:]
     return next((number for number, line in lines if pattern.match(line)), max(1, after))
 
 

@@ -47,15 +47,16 @@ def grade(
 ) -> None:
     """Grade the predictions in FILE (.jsonl, .csv, .tsv or .parquet, or - for stdin) against their gold answers."""
     from ramify.batch.grading import count_grades, grade_records
-    from ramify.batch.store.inputs import read_problems
+    from ramify.batch.store.inputs import read_stated_problems
 
-    known = [] if gold is None else read_problems(gold)
+    stated = [] if gold is None else list(read_stated_problems(gold))
+    known = [problem for problem, _ in stated]
     records = grade_records(
         source,
         mapping=dict(mapping),
         form=form,
         gold=None if gold is None else {each.id: each.answer for each in known},
-        checks={each.id: each.check for each in known},
+        checks={problem.id: problem.check for problem, has_check in stated if has_check},
         questions={each.id: each.question for each in known},
         on_bad=note_bad if skip_bad else None,
     )

@@ -213,6 +213,8 @@ def _chosen(settings: dict[str, Any]) -> dict[str, Any]:
 def _searched(path: Path | None, trained_on: set[str]) -> list[Problem]:
     """Return the problems on which the temperature is chosen, without those of the labels."""
     from ramify.models.tasks.tasks import label_stream
+    from ramify.training.likelihood_training import PURPOSE
+    from ramify.training.preflight import check_answered
 
     from ..errors import UsageError
 
@@ -220,6 +222,7 @@ def _searched(path: Path | None, trained_on: set[str]) -> list[Problem]:
     left = [problem for problem in found if problem.question not in trained_on]
     if not left:
         raise UsageError("all problems are among the labels", "choose the temperature on others")
+    check_answered(left, PURPOSE)
     return left
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ramify.training.check import CheckCase
 
 from ..errors import MalformedText, UsageError
-from ..json_text import read_json
+from ..json_text import json_lines, read_json
 
 
 def bundled_cases(count: int, seed: int, task: str = "arithmetic") -> list[CheckCase]:
@@ -56,13 +56,13 @@ def read_cases(path: Path) -> list[CheckCase]:
         UsageError: if the file cannot be read, is empty, or a line is none; with its number.
     """
     try:
-        lines = [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        lines = list(json_lines(path.read_bytes().decode("utf-8-sig")))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read ({error})", "check the path") from error
     if not lines:
         raise UsageError(f"{path} has no lines", "give it one JSON object a line")
     cases: list[CheckCase] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in lines:
         try:
             read = _CaseLine.model_validate(read_json(line))
         except MalformedText as error:

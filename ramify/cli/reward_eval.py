@@ -101,7 +101,7 @@ def evaluate(
     """
     import anyio
 
-    from ramify.training.evaluation import check_problems
+    from ramify.training.preflight import check_answered
 
     own = ("model", "width", "seed", "parallel", "threshold")
     chosen = _EvaluationOptions(
@@ -115,7 +115,7 @@ def evaluate(
     if given is None or not no_search:
         wanted = count or DEFAULT_COUNT
         todo = _bundled(task, steps, wanted, chosen.seed) if problems is None else read_answered(problems, count)
-        check_problems(todo)
+        check_answered(todo, "evaluate on")
         check_model(chosen.model)
     rewards = _rewards(reward, against, chosen.model)
     _check_rewards(rewards, reward_spec)
@@ -185,12 +185,12 @@ def _journal(name: str, spec: str | None, chosen: _EvaluationOptions, out: Path 
 
     from ramify.engine.library.catalog import resolve_model
     from ramify.engine.policy.remote.address import is_remote
+    from ramify.engine.rewards.descriptions import describe_settings
     from ramify.engine.rewards.naming import read_reward_name
     from ramify.training.evaluation import EvaluationJournal
     from ramify.training.preflight import digest, file_identity
 
     from ..files import cache_folder, is_file
-    from ..settings import identity_of
 
     reward = read_reward_name(name)
     facts = [
@@ -198,7 +198,7 @@ def _journal(name: str, spec: str | None, chosen: _EvaluationOptions, out: Path 
         chosen.model if is_remote(chosen.model) else file_identity(resolve_model(chosen.model).path),
         [reward.text, *(file_identity(path) for each in reward.singles for path in (each.path, each.head) if path)],
         [spec, file_identity(Path(spec)) if spec is not None and is_file(Path(spec)) else None],
-        [chosen.width, chosen.seed, chosen.search, identity_of(chosen.config)],
+        [chosen.width, chosen.seed, chosen.search, describe_settings(chosen.config)],
         {key: each.to_dict() if key == "sampling" else each for key, each in chosen.paths.items()},
     ]
     return EvaluationJournal((out or cache_folder() / "evaluations") / f"evaluated-{digest(facts)}.jsonl")

@@ -77,3 +77,19 @@ def test_predictions_are_graded_by_the_checker_of_their_problem(
     bad = write(tmp_path / "b.jsonl", [{"prediction": "x", "gold": "(", "check": "regex"}])
     assert main(["grade", str(bad)]) == 2
     assert "is no regular expression" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gold", "right"),
+    [
+        ({"id": "1", "question": "How many?", "answer": "10"}, True),
+        ({"id": "1", "question": "How many?", "answer": "10", "check": "math"}, False),
+        ({"id": "1", "question": "How many?", "answer": "10", "check": ""}, True),
+    ],
+)
+def test_predictions_are_checked_as_they_say_where_the_gold_file_says_nothing(tmp_path, capsys, gold, right):
+    path, made = tmp_path / "gold.jsonl", tmp_path / "made.jsonl"
+    path.write_text(json.dumps(gold) + "\n")
+    made.write_text('{"id": "1", "prediction": "10.4", "check": "numeric:0.1"}\n')
+    assert main(["grade", str(made), "--gold", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["correct"] == int(right)

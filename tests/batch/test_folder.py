@@ -7,7 +7,8 @@ import pytest
 
 from ramify.batch import RunFolderError
 from ramify.batch.store.folder import RunFolder, read_manifest, read_rows, write_file
-from ramify.batch.store.identity import describe_model, describe_reward, item_key, problem_key
+from ramify.batch.store.identity import item_key, problem_key
+from ramify.engine.rewards.descriptions import describe_model, describe_reward
 from ramify.settings import differences
 
 

@@ -166,6 +166,25 @@ def test_csv_rows_of_the_wrong_width_name_their_line(tmp_path):
         read_problems(file)
 
 
+def test_csv_goes_on_after_rows_that_are_none(tmp_path):
+    file = tmp_path / "in.csv"
+    file.write_text('id,question\na,Why?\n"b"x,How?\nc,When?\n"d"y,Who?\ne,Where?\nf,"What?\ng,Which?\n')
+    bad: list[BadRecord] = []
+    assert [each.id for each in read_problems(file, on_bad=bad.append)] == ["a", "c", "e"]
+    assert [each.line for each in bad] == [3, 5, 7]
+    assert "it is not CSV" in bad[0].reason and "lines 7 to 8 are one record that is not CSV" in bad[2].reason
+    with pytest.raises(BadInput, match="line 3: it is not CSV"):
+        read_problems(file)
+
+
+def test_csv_with_a_heading_that_is_none_has_no_rows(tmp_path):
+    file = tmp_path / "in.csv"
+    file.write_text('"id"x,question\na,Why?\nb,How?\n')
+    bad: list[BadRecord] = []
+    assert read_problems(file, on_bad=bad.append) == []
+    assert [each.line for each in bad] == [1]
+
+
 def test_tab_separated(tmp_path):
     (tmp_path / "in.tsv").write_text("question\tanswer\nHow, now?\t1\n")
     assert read_problems(tmp_path / "in.tsv")[0].question == "How, now?"

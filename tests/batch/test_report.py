@@ -137,6 +137,10 @@ async def test_the_interval_of_repeated_problems_is_one_over_problems():
     assert accuracy_interval({"a": (5, 5), "b": (0, 5)}) == (0.0, 1.0)
     assert accuracy_interval({"a": (5, 5), "b": (5, 5)}) == accuracy_interval({"a": (1, 1), "b": (1, 1)}) != (1.0, 1.0)
     assert accuracy_interval({"a": (0, 2)}) == wilson(0, 1)
+    # Ten problems with four items and thirty with one, as after a stop: the figure is 40 of 70, not 10 of 40.
+    uneven = {str(each): (4, 4) if each < 10 else (0, 1) for each in range(40)}
+    low, high = accuracy_interval(uneven)
+    assert 0.3 < low < 40 / 70 < high < 0.8
     low, _ = accuracy_interval({"a": (1, 1), "b": (0, 1)})
     assert 0.09 < low < 0.1
 

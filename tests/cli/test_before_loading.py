@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from ramify.cli.options import SearchPlan
 from ramify.engine.runtime.serve import processes
 from ramify.engine.runtime.serve.client import Runtime
-from ramify.errors import RamifyError
+from ramify.errors import RamifyError, UsageError
+from ramify.files import lock
+from ramify.problem import Problem
+from ramify.training.likelihood_training import choose_temperature
 from ramify.tui.state.engine_host import EngineHost
 from ramify.tui.state.spec import RunSpec
 
@@ -83,6 +88,50 @@ def test_inputs_that_cannot_be_read(ramify: Any, command: str, name: str) -> Non
 )
 def test_rewards_that_are_none(ramify: Any, command: str, reward: str) -> None:
     told(ramify(*command.format(reward).split()), 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--out good.jsonl/profile.json", "cannot be made"),
+        ("--out .", "is a folder"),
+        ("--out p.json --plot good.jsonl/plot.png", "cannot be made"),
+        ("--out p.json --strategies nonsense", "nonsense"),
+        ("--out p.json --strategies rebase --reward none", "need a reward"),
+        ("--out p.json --plot-cost cost", "needs prices"),
+        ("--out p.json --plot-cost joules -m openai:http://localhost:1/v1#m", "energy, which cannot be measured"),
+        ("--out p.json --problems unanswered.jsonl", "has no answer"),
+        ("--out p.json -m none.gguf", "none.gguf"),
+    ],
+)
+def test_calibrations_that_cannot_be_measured(ramify: Any, options: str, message: str) -> None:
+    Path("unanswered.jsonl").write_text('{"question": "What is 3 + 4?"}\n')
+    problems = "" if "--problems" in options else "--problems good.jsonl "
+    found = ramify(*f"calibrate {problems}{options}".split())
+    told(found, 2, 3)
+    assert message in found.err
+
+
+def test_a_calibration_holds_its_profile(ramify: Any) -> None:
+    with lock(Path("p.json.lock")):
+        found = ramify("calibrate", "--out", "p.json")
+    told(found, 2)
+    assert "another calibration writes p.json" in found.err
+
+
+def test_the_problems_of_a_training_need_answers(ramify: Any) -> None:
+    rows = [
+        {"id": str(number), "question": f"What is {number}?", "steps": ["a"], "values": [float(number)]}
+        for number in range(2)
+    ]
+    Path("labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("unanswered.jsonl").write_text('{"question": "What is 3 + 4?"}\n')
+    command = "reward train labels.jsonl --judge demo-m --policy demo-m --problems unanswered.jsonl --out head.json"
+    found = ramify(*command.split())
+    told(found, 2)
+    assert "has no answer" in found.err
+    with pytest.raises(UsageError, match="has no answer"):
+        anyio.run(choose_temperature, None, Path("head.json"), "demo-m", [Problem(question="What is 3 + 4?")])
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,24 @@ def test_problems_from_a_file_need_answers(ramify, tmp_path):
     assert "has no answer" in result.err
 
 
+def test_a_calibration_goes_on_with_the_same_model_and_problems_alone(ramify, tmp_path):
+    path, out = tmp_path / "problems.jsonl", tmp_path / "profile.json"
+    rows = ['{"question": "What is 1 + 1?", "answer": "2"}\n', '{"question": "What is 2 + 1?", "answer": "3"}\n']
+    path.write_text("".join(rows), encoding="utf-8")
+    common = ("calibrate", "--strategies", "greedy", "--problems", str(path), "--out", str(out), "--reward", "none")
+    assert ramify(*common, "-m", "demo-s").code == 0
+    known = json.loads(out.read_text("utf-8"))
+    assert known["problems"].startswith(f"{path} (2 problems, ") and len(known["policy_file"]) == 64
+    other = ramify(*common, "-m", "demo-m")
+    assert (other.code, "measured with another policy file" in other.error) == (2, True)
+    fewer = ramify(*common, "-m", "demo-s", "--count", "1")
+    assert (fewer.code, "(2 problems, " in fewer.error and "(1 problems, " in fewer.error) == (2, True)
+    path.write_text("".join(reversed(rows)), encoding="utf-8")
+    changed = ramify(*common, "-m", "demo-s")
+    assert (changed.code, "was measured on" in changed.error) == (2, True)
+    assert json.loads(out.read_text("utf-8")) == known
+
+
 def test_wrong_widths_and_profiles_are_said(ramify, tmp_path):
     result = ramify("calibrate", "--widths", "4,x", "--out", str(tmp_path / "p.json"))
     assert (result.code, "invalid value for '--widths': 'x' is not a valid integer" in result.err) == (2, True)

@@ -18,7 +18,7 @@ from ramify.errors import UsageError
 from ramify.search.strategies.rebase import Rebase
 from ramify.statistics import sign_test
 from ramify.testing import ScriptedModel
-from ramify.training.calibration import calibrate, grid, measure
+from ramify.training.calibration import Files, calibrate, grid, measure
 
 
 def point(name: str, width: int, right: int, flops: float, tokens: float = 1.0) -> Point:
@@ -201,6 +201,29 @@ async def test_a_profile_of_other_problems_is_not_gone_on_with() -> None:
     async with ramify.Engine(model=ScriptedModel(half_right), reward=None) as engine:
         with pytest.raises(UsageError, match="measured on tests with seed 0, not on others with seed 0"):
             await calibrate(engine, PROBLEMS, [], source="others", known=profile(point("majority", 1, 1, 1e6)))
+
+
+async def test_a_profile_of_other_models_is_not_gone_on_with() -> None:
+    before = measured("majority", 1, "0101").model_copy(update={"problems": 4})
+    known = profile(before).model_copy(update={"policy": "scripted", "policy_file": "a" * 64})
+    others = (
+        (known.model_copy(update={"policy": "demo-l"}), "is of demo-l with no reward, not of scripted with no reward"),
+        (known.model_copy(update={"reward": "demo-prm"}), "is of scripted with demo-prm, not of scripted with no"),
+        (profile(point("majority", 1, 1, 1e6)), "measured on 100 problems, not on 4"),
+    )
+    async with ramify.Engine(model=ScriptedModel(half_right), reward=None) as engine:
+        for other, message in others:
+            with pytest.raises(UsageError, match=message):
+                await calibrate(engine, PROBLEMS, [], source="tests", known=other)
+        with pytest.raises(UsageError, match="measured with another policy file"):
+            await calibrate(engine, PROBLEMS, [], source="tests", known=known, files=Files("b" * 64))
+        same = await calibrate(engine, PROBLEMS, [], source="tests", known=known, files=Files("a" * 64))
+    assert same.points == known.points
+
+
+def test_a_profile_that_cannot_be_written_is_an_error_for_users(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        profile(point("majority", 1, 40, 1e6)).save(tmp_path / "nowhere" / "profile.json")
 
 
 def test_strategies_that_need_a_reward_are_left_out_without_one() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import ramify
+from ramify.conversation import Example, examples_from_file
 from ramify.engine.policy.prompts.prompt import SpecialTokens, bridge_tokens
 from ramify.engine.policy.prompts.prompt_files import PRESETS
-from ramify.errors import ModelLoadError
+from ramify.errors import ModelLoadError, UsageError
 from ramify.reward.testing import PieceTokenizer
 from ramify.search.node import Origin
 from ramify.search.votes import VoteRule
@@ -130,3 +133,12 @@ async def test_a_saved_critique_of_the_bundled_model_can_be_followed() -> None:
         on = await engine.solve(problem, strategy=strategy, seed=4, tree=cut.tree)
     assert [node.text for node in on.tree or ()] == [node.text for node in whole.tree or ()]
     assert len(whole.tree or ()) >= 3
+
+
+def test_examples_may_hold_any_line_separator_of_unicode(tmp_path: Path) -> None:
+    path = tmp_path / "examples.jsonl"
+    path.write_bytes('{"question": "a\u2028b", "answer": "c\x85d"}\r\n\r\n["e\u2029f", "g"]\n'.encode())
+    assert examples_from_file(str(path)) == (Example("a\u2028b", "c\x85d"), Example("e\u2029f", "g"))
+    path.write_bytes(b'["a", "b"]\n\n["c"]\n')
+    with pytest.raises(UsageError, match=r"line 3 of .* is no example"):
+        examples_from_file(str(path))

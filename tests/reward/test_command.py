@@ -177,6 +177,16 @@ def test_cases_that_are_none_are_named_with_their_line(tmp_path: Path, line: str
         read_cases(path)
 
 
+def test_cases_may_hold_any_line_separator_of_unicode_and_blank_lines(tmp_path: Path) -> None:
+    path = tmp_path / "cases.jsonl"
+    path.write_bytes('\n{"question": "a\u2028b", "steps": ["c\x85"]}\r\n'.encode())
+    (case,) = read_cases(path)
+    assert (case.question, case.steps) == ("a\u2028b", ("c\x85",))
+    path.write_text('\n{"question": "a", "steps": ["b"]}\n\n{}\n', "utf-8")
+    with pytest.raises(UsageError, match="line 4: question"):
+        read_cases(path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from ramify.answers.kinds import AnswerKind
 from ramify.cli.reward_label import loss_lines
+from ramify.conversation import Conversation
 from ramify.engine.policy.prompts.step_formats import STEP_FORMATS, split_steps
 from ramify.engine.run_setup import answers_of
-from ramify.errors import UsageError
+from ramify.errors import LockHeld, UsageError
+from ramify.files import lock
 from ramify.problem import Problem
 from ramify.sampling_params import USUAL_SAMPLING, SamplingParams
 from ramify.testing import ScriptedModel
@@ -200,6 +203,98 @@ async def test_what_is_no_file_of_labels_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be gone on with"):
         await run(out)
     assert out.read_text("utf-8") == "something else\n"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Problem(id="0", question="How many others?", answer="7"),
+        Problem(id="0", question="How many 0?", answer="8"),
+        Problem(id="0", question="How many 0?", answer="7", system="Be brief."),
+        Problem(id="0", question="How many 0?", answer="7", check="exact"),
+    ],
+)
+async def test_other_problems_of_the_same_ids_are_not_taken_for_labelled(tmp_path: Path, other: Problem) -> None:
+    out = tmp_path / "l.jsonl"
+    await run(out)
+    before = out.read_text("utf-8")
+    with pytest.raises(UsageError, match="labels of another problem with the id 0"):
+        await label_problems(ScriptedModel(script), [other], out, PLAN)
+    assert out.read_text("utf-8") == before
+
+
+async def test_files_from_before_are_gone_on_with_where_the_questions_agree(tmp_path: Path) -> None:
+    out, notes = tmp_path / "l.jsonl", tmp_path / "l.jsonl.progress"
+    await run(out)
+    new = ("settings", "files", "problem")
+    rows = [json.loads(line) for line in notes.read_text("utf-8").splitlines()]
+    old = [{name: value for name, value in row.items() if name not in new} for row in rows]
+    notes.write_text("".join(json.dumps(row) + "\n" for row in old))
+    assert (await run(out)).found == 4
+    assert json.loads(notes.read_text("utf-8").splitlines()[0]) == rows[0]
+    other = Problem(id="0", question="How many others?", answer="7")
+    with pytest.raises(UsageError, match="labels of another problem with the id 0"):
+        await label_problems(ScriptedModel(script), [other], out, PLAN)
+
+
+async def test_labels_of_another_file_of_the_same_name_are_not_added_to(tmp_path: Path) -> None:
+    out, notes = tmp_path / "l.jsonl", tmp_path / "l.jsonl.progress"
+    await run(out)
+    lines = notes.read_text("utf-8").splitlines(keepends=True)
+    head = json.loads(lines[0])
+    assert head["files"] == {"model": None} and "step_format" in head["settings"]
+    notes.write_text(json.dumps({**head, "files": {"model": "a" * 64}}) + "\n" + "".join(lines[1:]))
+    with pytest.raises(UsageError, match=r"other settings \(files\.model was aaa"):
+        await run(out)
+
+
+async def test_a_labelling_that_is_at_work_keeps_others_from_its_file(tmp_path: Path) -> None:
+    out = tmp_path / "l.jsonl"
+    seen = list[str]()
+
+    def watch(state: Labelling) -> None:
+        with pytest.raises(LockHeld), lock(tmp_path / "l.jsonl.lock"):
+            pass
+        seen.append("held")
+
+    await label_problems(ScriptedModel(script), PROBLEMS, out, PLAN, on_problem=watch)
+    assert seen == ["held"] * 4
+    before = out.read_text("utf-8")
+    with (
+        lock(tmp_path / "l.jsonl.lock"),
+        pytest.raises(UsageError, match=r"another labelling writes .*l\.jsonl \(.* process \d+\)"),
+    ):
+        await run(out)
+    assert out.read_text("utf-8") == before
+
+
+class Conversing(ScriptedModel):
+    """A model that keeps what it was told."""
+
+    takes_conversations = True
+
+    def __init__(self) -> None:
+        super().__init__(script)
+        self.told: list[str | Conversation] = []
+
+    async def open_as(self, question: str | Conversation, kind: AnswerKind) -> Any:
+        self.told.append(question)
+        return await self.open(Conversation.of(question).question)
+
+
+async def test_a_problem_is_told_with_its_conversation(tmp_path: Path) -> None:
+    turns = [
+        {"role": "user", "content": "Hello."},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": "How many?"},
+    ]
+    problem = Problem(id="p", messages=turns, answer="7", system="Be brief.", examples=[("One?", "1")])
+    model = Conversing()
+    await label_problems(model, [problem], tmp_path / "l.jsonl", PLAN)
+    assert model.told == [problem.conversation]
+    assert {row.question for row in read_labels(tmp_path / "l.jsonl")} == {problem.transcript}
+    with pytest.raises(UsageError, match="takes one question alone"):
+        await label_problems(ScriptedModel(script), [problem], tmp_path / "other.jsonl", PLAN)
 
 
 @pytest.mark.parametrize(

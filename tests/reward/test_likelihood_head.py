@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from ramify import Budget, Engine, Rebase
-from ramify.batch.store.identity import describe_reward
 from ramify.cli import main
 from ramify.config import EngineConfig
 from ramify.engine.library.catalog import bundled_heads, resolve_model
 from ramify.engine.loading import load_models, load_reward
+from ramify.engine.rewards.descriptions import describe_reward
 from ramify.engine.rewards.naming import check_reward, read_reward_name
 from ramify.errors import ModelLoadError, UsageError
 from ramify.models.tasks.tasks import label_stream

@@ -16,11 +16,11 @@ from ramify.batch import BatchConfig
 from ramify.batch.executors.actor import check_files
 from ramify.batch.executors.ray_executor import _engine_plan
 from ramify.batch.executors.setup import make_setup, reward_source
-from ramify.batch.store.identity import describe_reward
 from ramify.cli.options import SearchPlan, search_options
 from ramify.config import EngineConfig
 from ramify.engine.library.catalog import list_bundled, resolve_model
 from ramify.engine.loading import load_models
+from ramify.engine.rewards.descriptions import describe_reward
 from ramify.engine.rewards.naming import check_reward, read_reward_name
 from ramify.errors import ModelLoadError, RamifyError, UsageError
 from ramify.scaling.measure import open_reward
@@ -126,7 +126,7 @@ async def test_a_wrong_reward_is_refused_before_a_model_is_loaded(
         raise AssertionError("a model is loaded")
 
     monkeypatch.setattr("ramify.engine.loading.Runtime", refused)
-    monkeypatch.setattr("ramify.batch.store.identity.file_hash", refused)
+    monkeypatch.setattr("ramify.engine.rewards.descriptions.file_hash", refused)
     name, message = name.format(**files), message.format(**files)
     for attempt in (
         lambda: check_reward(name),

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import ramify
+from ramify.batch.store.folder import RunFolder
 from ramify.cli import main
-from ramify.errors import ExitCode, UsageError
+from ramify.errors import ExitCode, RunFolderError, UsageError
 from ramify.scaling.cells import CostKind, measurements, prefix_figures
 from ramify.scaling.chains import chains_of
 from ramify.scaling.claims import rebase, small_models
@@ -22,8 +23,8 @@ from ramify.scaling.claims.verdict import VerdictOutcome
 from ramify.scaling.config import units
 from ramify.scaling.exports import EXPORT, read_export
 from ramify.scaling.measure import Models, measure_unit, run_options, told_reward
-from ramify.scaling.plans import named_sources, on_file
-from ramify.scaling.run import manifest, problems_of, read_rows, remaining, run
+from ramify.scaling.plans import Plan, named_sources, on_file
+from ramify.scaling.run import manifest, models_of, problems_of, read_rows, remaining, run
 
 FILE_PROBLEMS = ramify.generate_problems(steps=(2, 3), count=6, seed=47)
 WANTED = {
@@ -69,6 +70,43 @@ def test_the_folder_belongs_to_the_problems_and_their_limits(file: Path) -> None
     assert str(file.parent) not in json.dumps(manifest(on_file(**WANTED, file=str(file)).config))
     file.write_text(file.read_text().replace('answer": "', 'answer": "1', 1))
     assert first != identity()
+
+
+def test_a_name_stands_for_one_model_in_a_folder(file: Path, tmp_path: Path) -> None:
+    def plan(**settings: Any) -> Plan:
+        return on_file(**WANTED | settings, file=str(file))
+
+    first = models_of(plan(), {})
+    assert first["policies"].keys() == {"small"} and first["rewards"].keys() == {*WANTED["rewards"]}
+    assert models_of(plan(), {"models": first}) == first
+    more = models_of(plan(policies=("demo-m",), rewards=("arithmetic",)), {"models": first})
+    assert more["policies"].keys() == {"small", "demo-m"} and "arithmetic" in more["rewards"]
+    with pytest.raises(RunFolderError, match="small is another model than in the earlier measurement"):
+        models_of(plan(sources=(("small", "demo-m"),)), {"models": first})
+    own = (*WANTED["sources"], ("mine", "mean-logprob:demo-s"))
+    kept = models_of(plan(rewards=("mine",), sources=own), {"models": first})
+    with pytest.raises(RunFolderError, match="mine is another"):
+        models_of(plan(rewards=("mine",), sources=(own[0], ("mine", "mean-logprob:demo-m"))), {"models": kept})
+    served = models_of(plan(sources=(("small", "openai:http://secret:1/v1#m"),)), {})
+    assert "secret" not in json.dumps(served)
+
+
+def test_the_models_of_a_folder_are_checked_before_the_first_is_loaded(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    plan = on_file(**WANTED, file=str(file))
+    for models in ({}, {"models": models_of(plan, {})}):
+        with RunFolder(out) as folder:
+            folder.claim({**manifest(plan.config), **models})
+        more = [] if models else ["--plan"]  # A folder from before knows no models.
+        given = [
+            "bench", "scaling", "--problems", str(file), "--out", str(out), "--count", "2", "--seed", "5",
+            "--policies", "small=demo-m", "--max-path-tokens", "120", "--no-plots",
+        ]  # fmt: skip
+        code = main([*given, *more])
+        assert (code == 0) == (not models), capsys.readouterr().err
+    assert "small is another model" in capsys.readouterr().err
 
 
 def test_tools_go_into_every_search_and_are_checked_before_the_first(file: Path) -> None:

@@ -92,6 +92,33 @@ async def test_fields_of_the_api_reach_the_search(serving):
 
 
 @pytest.mark.parametrize(
+    ("defaults", "asked", "found"),
+    [
+        ({"max_step_tokens": 50}, {"max_tokens": 200}, {"max_step_tokens": 50}),
+        ({"max_step_tokens": 50}, {"max_tokens": 20}, {"max_step_tokens": 20}),
+        ({"min_step_tokens": 100}, {"max_tokens": 50}, {"max_step_tokens": 50, "min_step_tokens": 50}),
+        ({"max_thinking_tokens": 300}, {"max_tokens": 200}, {"max_thinking_tokens": 199, "max_step_tokens": 200}),
+        ({"max_thinking_tokens": 300}, {"max_tokens": 1}, {"max_step_tokens": 1}),
+        ({"max_thinking_tokens": 30}, {"max_tokens": 200}, {"max_thinking_tokens": 30, "max_step_tokens": 200}),
+        ({"min_step_tokens": 100}, {"ramify": {"max_step_tokens": 40}}, {"max_step_tokens": 40, "min_step_tokens": 40}),
+        ({"max_thinking_tokens": 300}, {"ramify": {"max_path_tokens": 90}}, {"max_thinking_tokens": 89}),
+        ({}, {"max_tokens": 50, "ramify": {"max_step_tokens": 60}}, {"max_step_tokens": 60}),
+        ({}, {"max_tokens": 2000}, {}),
+    ],
+)
+@pytest.mark.parametrize("as_preset", [False, True])
+async def test_a_requests_limits_lower_the_operators_and_never_raise_them(defaults, asked, found, as_preset):
+    request = ChatRequest(model="scripted", messages=[Message(role="user", content="q")], **asked)
+    preset = Preset(name="own", values=defaults) if as_preset else None
+    config = ServerConfig() if as_preset else ServerConfig(defaults=defaults)
+    async with Engine(ScriptedModel({}), None) as engine:
+        plan = plan_run(request, {}, engine=engine, config=config, preset=preset, caller=Caller(name="anyone"))
+    names = ("max_step_tokens", "min_step_tokens", "max_thinking_tokens")
+    told = {name: plan.options[name] for name in names if plan.options.get(name) is not None}
+    assert told.items() >= found.items()
+
+
+@pytest.mark.parametrize(
     ("stop", "stop_text"),
     [("END", '["END"]'), (["A", "B"], '["A", "B"]'), ('["x"]', '["[\\"x\\"]"]'), ([], None), (None, None)],
 )
@@ -267,6 +294,23 @@ async def test_scores_of_steps(serving):
     assert one.json()["scores"] == [0.5, 0.9]
     assert many.json()["scores"] == [[0.5, 0.9], [0.5, 0.4]]
     assert wrong.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"steps": []}, "steps"),
+        ({"steps": ["a", ""]}, "steps.1"),
+        ({"paths": []}, "paths"),
+        ({"paths": [["a"], []]}, "paths.1"),
+        ({"paths": [["a"], ["a", ""]]}, "paths.1.1"),
+        ({"steps": ["a"], "paths": [["a"]]}, "steps"),
+    ],
+)
+async def test_steps_that_cannot_be_scored_are_named(serving, body, param):
+    async with serving() as server, server.http() as http:
+        found = await http.post("/v1/ramify/score", json={"question": "q", **body})
+    assert (found.status_code, found.json()["error"]["param"]) == (400, param)
 
 
 async def test_scores_need_a_reward(serving):

@@ -60,6 +60,19 @@ def test_the_command_line_is_understood_by_the_command(monkeypatch):
     assert "1+1?" in [each.question for each in seen if isinstance(each, Problem)]
 
 
+@pytest.mark.parametrize("question", ["-5 + 3 = ?", "--help", "What is -5 + 3?"])
+def test_the_command_line_turns_switches_off_and_takes_any_question(monkeypatch, question):
+    seen = list[object]()
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("ramify.cli.solve._search", lambda *given: seen.extend(given) or (None, True))
+    switch = next(key for key, setting in SETTINGS.items() if setting.kind is FLAG and setting.default)
+    asked = RunSpec(question).with_options(width=8, **{switch: False})
+    assert f"--no-{switch.replace('_', '-')}" in asked.command_line()
+    assert main(shlex.split(asked.command_line())[1:]) == 130
+    assert seen[0] == SearchPlan.from_options(asked.complete())
+    assert question in [each.question for each in seen if isinstance(each, Problem)]
+
+
 def test_the_options_and_defaults_are_those_of_the_command_line():
     @search_options
     def command() -> None: ...

@@ -14,7 +14,7 @@ from ramify.config import SETTINGS, EngineConfig, RunConfig
 from ramify.errors import UsageError
 from ramify.sampling_params import SamplingParams
 from ramify.search.budget import Budget
-from ramify.settings import TEXT_OR_FILE, declared
+from ramify.settings import TEXT_OR_FILE, Setting, declared
 from ramify.text import SCALES, TIMES, split_quantity
 
 if TYPE_CHECKING:
@@ -183,11 +183,9 @@ class RunSpec:
             if name == "strategy_extras":
                 words += [word for each, given in dict(value).items() for word in ("-o", f"{each}={_text(given)}")]
             elif name in DEFAULTS:
-                flag = "--" + name.replace("_", "-")
-                text = _number(value)
-                if SETTINGS[name].kind is TEXT_OR_FILE and text.startswith("@"):
-                    text = f"@{text}"
-                words += [flag] if value is True else [flag, text]
+                words += _option_words(SETTINGS[name], value)
+        if self.question.startswith("-"):
+            words.append("--")
         return shlex.join([*words, self.question] if self.question else words)
 
     def title(self) -> str:
@@ -195,6 +193,17 @@ class RunSpec:
         name = self.get("strategy") or "default strategy"
         width = self.get("width")
         return f"{name} x{width}" if width is not None and has_width(name) else name
+
+
+def _option_words(setting: Setting, value: Any) -> list[str]:
+    """Return the words of an option of the command line, none for a switch that is off without it."""
+    flag = setting.flags[0]
+    if value is True:
+        return [flag]
+    if value is False:
+        return [f"--no-{flag[2:]}"] if setting.default else []
+    text = _number(value)
+    return [flag, f"@{text}" if setting.kind is TEXT_OR_FILE and text.startswith("@") else text]
 
 
 def short_model(name: str) -> str:
