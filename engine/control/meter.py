@@ -87,6 +87,8 @@ class Meter(UsageCounter):
         self._min_step_tokens = min_step_tokens
         self._prompts = (0, 0)
         self._unread_prompts = (0, 0)
+        self._step_input = 0
+        """Most tokens that the policy was expected to read for one step."""
         self._held = Held()
         self._steps: dict[int, StepInFlight] = {}
         self._finished = self._finishing = False
@@ -288,9 +290,9 @@ class Meter(UsageCounter):
     def withheld(self, name: str) -> float:
         """Return how much of a limit is kept for finishing a path, in its own unit.
 
-        Of tokens and FLOPs an eighth of what the prompts leave, or the price of 64 tokens where that is more but at
-        most half; of time and energy an eighth; of nodes one. 0 without the limit, once a path has finished, and when
-        the run is finishing.
+        Of tokens and FLOPs an eighth of what the prompts leave, or the price of a step of 64 tokens, with the input of
+        the longest step so far, where that is more but at most half; of time and energy an eighth; of nodes one. 0
+        without the limit, once a path has finished, and when the run is finishing.
         """
         limit = getattr(self.budget, name)
         if limit is None or self._finished or self._finishing:
@@ -301,7 +303,8 @@ class Meter(UsageCounter):
             return 0.0 if self.alone else limit * FINISH_SHARE
         free = max(0.0, limit - self._price_of_prompts(name, self._prompts))
         per_token, per_node = self.price.step(name)
-        return max(free * FINISH_SHARE, min(FINISH_TOKENS * per_token + per_node, free / 2))
+        step = FINISH_TOKENS * per_token + per_node + self._step_input * self.price.rates(name).input
+        return max(free * FINISH_SHARE, min(step, free / 2))
 
     # Arithmetic
 
@@ -336,6 +339,7 @@ class Meter(UsageCounter):
         if children < 0 or max_step_tokens < 1:
             raise BudgetError(f"cannot reserve {children} steps of {max_step_tokens} tokens; ask for 1 or more")
         inputs = list(accumulate(input_tokens, initial=0)) if input_tokens else [0] * (children + 1)
+        self._step_input = max(self._step_input, *input_tokens, 0)
         children, tokens, limit, refused_by = self._fit(children, max_step_tokens, expected_tokens, inputs)
         read = tuple(input_tokens[:children])
         grant = Grant(children, tokens, max_step_tokens, limit, read, inputs[children], refused_by)

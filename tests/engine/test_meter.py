@@ -201,7 +201,10 @@ def test_what_the_policy_will_read_is_reserved_until_it_is_written() -> None:
         meter.settle(node)
     assert meter.used("total_tokens") == meter.usage().total_tokens == 40 + 5 + 18
     assert meter.reserve(1, 1000).tokens == 500 - 63
-    assert metered(Budget(total_tokens=500)).reserve(4, 100, input_tokens=[150] * 4).children == 2
+    # What finishes a path reads as much as a step: 150 and 64 tokens are withheld, and one step of 150 fits into 286.
+    meter = metered(Budget(total_tokens=500))
+    assert meter.reserve(4, 100, input_tokens=[150] * 4).children == 1
+    assert meter.withheld("total_tokens") == 150 + 64
     assert steps.read == 0
 
 
