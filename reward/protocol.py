@@ -37,7 +37,8 @@ class ScoredStep:
     where the policy does not tell); both are empty if they are not known, and only rewards of the policy itself use
     them. `calculator` says that values after `=` were put in instead of being sampled: they are no evidence of the
     likelihood of a text under a model (see `ramify.reward.calculator.drawn_tokens`). `told` are the parts of the path
-    that were put in, which are no such evidence either.
+    that were put in, which are no such evidence either. `members` are the ids of the nodes of the last step, in their
+    order; empty if that is `node` alone.
     """
 
     node: int
@@ -47,6 +48,7 @@ class ScoredStep:
     logprobs: tuple[float | None, ...] = ()
     calculator: bool = False
     told: tuple[ToldPart, ...] = ()
+    members: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

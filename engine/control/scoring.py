@@ -117,6 +117,7 @@ def shown_path(nodes: Sequence[Node]) -> ScoredStep:
         tokens=tuple(tuple(token for node in step for token in node.tokens) for step in steps),
         logprobs=tuple(_logprob(step) for step in steps),
         told=tuple(part for number, step in enumerate(steps) for part in _told(number, step)),
+        members=tuple(node.id for node in steps[-1]) if len(steps[-1]) > 1 else (),
     )
 
 

@@ -168,7 +168,7 @@ class LikelihoodHeadSession(HeadSession):
 
     def _told_features(self, step: ScoredStep) -> Row | None:
         """Return the features from the policy's log probabilities of the path's last node, None without these."""
-        told = None if self._told is None else self._told.get(step.node)
+        told = self._told_step(step)
         known = ((), None) if step.parent is None else self._sums.get(step.parent)
         own = list(step.tokens[-1]) if step.tokens else list[int]()
         if not told or len(told) != len(own) or known is None or len(step.tokens) != len(step.path):
@@ -181,6 +181,24 @@ class LikelihoodHeadSession(HeadSession):
         drawn = [each is not None for each in told[:count]]
         tokens = (*known[0], *own[:count])
         return self._take(step.node, step.path[-1:], tokens, len(known[0]), logprobs, drawn, known[1])
+
+    def _told_step(self, step: ScoredStep) -> list[float | None] | None:
+        """Return the policy's log probabilities of a path's last step, None for each token that was put in there.
+
+        None if the policy did not tell them.
+        """
+        if self._told is None:
+            return None
+        last = len(step.path) - 1
+        put_in = {part.tokens[0]: part.tokens[1] for part in step.told if part.step == last and part.tokens is not None}
+        found = list[float | None]()
+        for member in step.members or (step.node,):
+            values = self._told.get(member)
+            end = put_in.get(len(found)) if values is None else None
+            if values is None and end is None:
+                return None
+            found += [None] * (end - len(found)) if values is None and end is not None else values or ()
+        return found
 
     def _take(
         self,

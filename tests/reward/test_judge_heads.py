@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import pytest
 from ramify import Budget, Engine, Rebase
 from ramify.cli import main
 from ramify.config import EngineConfig
+from ramify.engine.control.scoring import scored_step
 from ramify.engine.library.catalog import bundled_heads, resolve_model
 from ramify.engine.loading import load_models
+from ramify.engine.policy.llama import LlamaPolicy
 from ramify.engine.rewards.heads import LikelihoodHeadReward
 from ramify.engine.rewards.naming import read_reward_name
 from ramify.errors import ModelLoadError, UsageError
@@ -24,6 +27,8 @@ from ramify.models.tasks.tasks import label_stream
 from ramify.reward.calculator import calculated_spans, drawn_tokens
 from ramify.reward.likelihood_head import LikelihoodHead, read_head, sha256_of, state_features
 from ramify.reward.protocol import ScoredStep
+from ramify.search.node import Origin
+from ramify.search.tree import SearchTree
 from ramify.training.agreement import agreed
 from ramify.training.judge_features import SolutionFeatures, likelihood_part, read_features
 from ramify.training.judge_fitting import PLANS, fit_head
@@ -237,6 +242,39 @@ async def test_a_head_on_the_policy_reads_nothing_twice(tmp_path: Path) -> None:
         await session.close()
     async with Engine("demo-m", f"head:{file}", config=CONFIG) as engine:
         assert (await engine.solve(question, **options)).usage.reward.prompt_tokens > 0
+
+
+async def test_a_step_with_the_result_of_a_tool_is_told_too(tmp_path: Path) -> None:
+    async with Engine("demo-l", "head:demo-l", config=CONFIG) as engine:
+        part = engine.reward
+        assert isinstance(part, LikelihoodHeadReward) and part.ends is not None
+        assert isinstance(engine.policy, LlamaPolicy)
+        encode, tree = engine.policy.model.tokenizer.encode, SearchTree()
+        texts = ("3 + 4 = 7.\n", "7 + 2 = ", "9", ".\nThe answer is 9.")
+        origins = (Origin.MODEL, Origin.MODEL, Origin.TOOL, Origin.MODEL)
+        node = tree.root
+        for text, origin in zip(texts, origins, strict=True):
+            pending = tree.add_pending(node.id, origin=origin)
+            node = tree.complete(pending.id, text, tuple(encode(text, special=False)), -1.0)
+            if len(node.path) in (2, 3):
+                tree.go_on(node.id)
+        steps = [scored_step(tree, 1), scored_step(tree, 4)]
+        assert steps[1].members == (2, 3, 4)
+        reading = await part.open("Q")
+        read = [(await reading.score([step]))[0] for step in steps]
+        # The log probabilities as the policy would tell them while it writes.
+        (path,) = await (await part.judge.open("Q")).read([steps[1]])
+        values, told = iter(path.logprobs), dict[int, tuple[float | None, ...]]()
+        for each in tree.path_nodes(4):
+            found = tuple(islice(values, len(each.tokens)))
+            if each.origin is Origin.MODEL:
+                told[each.id] = found
+        session = await part.open("Q", told)
+        assert [(await session.score([step]))[0] for step in steps] == pytest.approx(read, rel=0.02, abs=0)
+        assert session.usage.evaluated_tokens == 0
+        # What was put in changes nothing but the text that later tokens follow.
+        bare = replace(steps[1], told=())
+        assert (await (await part.open("Q")).score([bare])) != pytest.approx([read[1]], rel=0.02, abs=0)
 
 
 async def test_the_confidence_of_a_named_policy_is_what_the_policy_tells() -> None:
