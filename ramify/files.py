@@ -186,8 +186,12 @@ def export_text(path: Path, text: str, *, errors: str = "strict") -> None:
         file.write(text.encode("utf-8", errors))
 
 
+_DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
+"""Folders of what the process has open."""
+
+
 def _is_stream(path: Path) -> bool:
-    if path.is_relative_to("/dev") or path.is_relative_to("/proc/self/fd"):
+    if str(path) in ("/dev/stdout", "/dev/stderr") or any(map(path.is_relative_to, _DESCRIPTORS)):
         return True
     try:
         mode = path.lstat().st_mode

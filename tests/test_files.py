@@ -386,3 +386,20 @@ def test_a_row_that_no_reader_can_hold_is_damaged(tmp_path, row):
     path.write_text(f'{row}\n{{"n": 1}}\n')
     with pytest.raises(DamagedJournal, match="line 1"):
         list(read_journal(path))
+
+
+def test_a_file_in_memory_is_replaced_and_a_descriptor_written_to(tmp_path):
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        pytest.skip("there is no /dev/shm here")
+    file = memory / f"ramify-test-{os.getpid()}.json"
+    try:
+        for text in ("a longer text", "short"):
+            export_text(file, text)
+            assert file.read_text("utf-8") == text
+    finally:
+        file.unlink(missing_ok=True)
+    with (tmp_path / "open").open("wb") as kept:
+        export_text(Path(f"/proc/self/fd/{kept.fileno()}"), "one ")
+        export_text(Path(f"/proc/self/fd/{kept.fileno()}"), "two")
+    assert (tmp_path / "open").read_text("utf-8") == "one two"

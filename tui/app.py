@@ -40,8 +40,9 @@ CLOSE_S = 0.6
 class RamifyApp(Program):
     """The terminal UI. `plan` turns options into a plan; `store` None keeps no history.
 
-    `spec` fills the home screen; with `ask` its question is searched at once. `batch` opens a batch's folder and
-    `saved` a saved run. `keys` are the user's own, by the actions' ids. `make_engine` is for tests.
+    Without `keep` the history is only read. `spec` fills the home screen; with `ask` its question is searched at
+    once. `batch` opens a batch's folder and `saved` a saved run. `keys` are the user's own, by the actions' ids.
+    `make_engine` is for tests.
 
     Raises:
         UsageError: if there is no such action or key, or two actions of one screen have the same.
@@ -59,6 +60,7 @@ class RamifyApp(Program):
         *,
         spec: RunSpec | None = None,
         store: RunStore | None = None,
+        keep: bool = True,
         ask: bool = False,
         batch: Path | None = None,
         saved: str | None = None,
@@ -67,7 +69,7 @@ class RamifyApp(Program):
         logs: LogLines | None = None,
         make_engine: MakeEngine | None = None,
     ) -> None:
-        super().__init__(plan, store=store, keys=keys, logs=logs, make_engine=make_engine)
+        super().__init__(plan, store=store, keep=keep, keys=keys, logs=logs, make_engine=make_engine)
         self._spec = spec or RunSpec()
         self._ask = ask
         self._batch = batch
@@ -132,6 +134,7 @@ class RamifyApp(Program):
         for screen in self.screen_stack:
             if isinstance(screen, RamifyScreen):
                 screen.wake()
+        self.home.reload()
 
     def show_session(self, session: Session) -> None:
         """Show a run."""

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import anyio
-
 from ramify.answers.checkers import DEFAULT_CHECK
 from ramify.answers.similarity import mean_similarities
 from ramify.errors import UsageError
@@ -16,6 +14,7 @@ from ramify.search.votes import VoteRule
 from ramify.solution import Solution
 
 from ..engine import Engine
+from ..many import for_each
 from ..planning.risk import posterior
 from .vote_pooling import pool
 
@@ -53,16 +52,15 @@ async def ensemble(
 
     Raises:
         UsageError: if there are no engines.
+        RamifyError: if a search fails.
     """
     _check(engines)
     found: dict[int, Solution] = {}
 
-    async def ask(place: int, engine: Engine) -> None:
-        found[place] = await engine.solve(problem, **options)
+    async def ask(place: int) -> None:
+        found[place] = await engines[place].solve(problem, **options)
 
-    async with anyio.create_task_group() as tasks:
-        for place, engine in enumerate(engines):
-            tasks.start_soon(ask, place, engine)
+    await for_each(range(len(engines)), ask, parallel=len(engines))
     check = DEFAULT_CHECK if isinstance(problem, str) else problem.check
     return await pool([found[place] for place in range(len(engines))], vote, check=check)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
-
-import anyio
 
 from ramify.errors import UsageError
 from ramify.problem import Problem
@@ -17,6 +16,7 @@ from ramify.solution import Solution
 from ramify.usage import Usage
 
 from ..engine import Engine
+from ..many import for_each
 
 
 async def solve_set(
@@ -40,6 +40,7 @@ async def solve_set(
 
     Raises:
         UsageError: if a number is below 1, or `weighted` is asked for without a reward model.
+        RamifyError: if a search fails; `on_solution` has got the solutions before.
     """
     if generated_tokens < 1 or parallel < 1:
         raise UsageError(f"generated_tokens is {generated_tokens} and parallel {parallel}", "use 1 or more of each")
@@ -51,9 +52,8 @@ async def solve_set(
     while left > 0 and (tranches := chooser.next(spender.standings(), left, parallel)):
         before = spender.tokens
         share = left // len(tranches)
-        async with anyio.create_task_group() as tasks:
-            for tranche in tranches:
-                tasks.start_soon(spender.spend, tranche, share, on_solution)
+        spend = partial(spender.spend, tokens=share, on_solution=on_solution)
+        await for_each(tranches, spend, parallel=len(tranches))
         if spender.tokens == before:
             break
         left = generated_tokens - spender.tokens

@@ -145,8 +145,9 @@ def _given_up(error: OSError) -> OutputClosed | UsageError:
 
 
 def write_json(value: Any, *, indent: int | None = None) -> None:
-    """Write one JSON value; on one line without `indent`."""
-    write(json.dumps(value, ensure_ascii=False, indent=indent))
+    """Write one JSON value; on one line without `indent`. Where stdout is not in UTF-8, all else is escaped."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
+    write(json.dumps(value, ensure_ascii=encoding != "utf8", indent=indent))
 
 
 def write_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

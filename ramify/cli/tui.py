@@ -55,6 +55,7 @@ def tui(
             SearchPlan.from_options,
             spec=spec,
             store=store,
+            keep=save,
             ask=bool(question),
             batch=batch_folder,
             saved=saved,

@@ -125,3 +125,19 @@ async def test_what_cannot_be_asked_is_said() -> None:
             await ensemble([], "q")
         with pytest.raises(UsageError, match="confidence is 0"):
             await cascade([engine], "q", confidence=0)
+
+
+async def test_the_error_of_one_search_comes_without_a_group() -> None:
+    done = list[int]()
+    async with ramify.Engine(model=ScriptedModel(answers), reward=None) as engine:
+        with pytest.raises(UsageError, match="empty"):
+            await ensemble([engine, engine], "")
+        with pytest.raises(UsageError, match="empty"):
+            await solve_set(
+                engine,
+                [PROBLEMS[0], ramify.Problem(id="bad")],
+                generated_tokens=2000,
+                parallel=2,
+                on_solution=lambda place, solution: done.append(place),
+            )
+    assert set(done) <= {0}

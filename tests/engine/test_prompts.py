@@ -177,6 +177,9 @@ def test_begin_and_end_tokens_come_from_the_metadata() -> None:
     assert special_tokens(metadata, TOKENIZER) == SpecialTokens(bos="<s>", eos="</s>", bos_id=0, add_bos=False)
     assert special_tokens({**metadata, "tokenizer.ggml.model": "llama"}, TOKENIZER).add_bos
     assert special_tokens({**metadata, "tokenizer.ggml.add_bos_token": "true"}, TOKENIZER).add_bos
+    for none in (4294967295, -1, "none"):
+        unset = {**metadata, "tokenizer.ggml.model": "llama", "tokenizer.ggml.bos_token_id": none}
+        assert special_tokens(unset, TOKENIZER) == SpecialTokens(bos="", eos="</s>", bos_id=None, add_bos=False)
     explicit = {**metadata, "tokenizer.ggml.model": "llama", "tokenizer.ggml.add_bos_token": False}
     assert not special_tokens(explicit, TOKENIZER).add_bos
     assert special_tokens({"tokenizer.ggml.model": "llama"}, TOKENIZER) == SpecialTokens()
@@ -243,6 +246,20 @@ def test_a_template_that_never_ends_or_makes_much_text_is_stopped(
     # The next child may take longer to start.
     monkeypatch.setattr(chat_template, "TEMPLATE_LIMIT_S", 60.0)
     assert render_chat("{{ messages|length }}", [{"role": "user", "content": "x"}]) == "1"
+
+
+def test_a_template_that_was_late_once_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    template, messages = (
+        "{% for a in range(9) %}{{ messages|length }}{% endfor %}",
+        [{"role": "user", "content": "late"}],
+    )
+    assert not is_harmless(template)
+    with monkeypatch.context() as busy:
+        busy.setattr(chat_template._templates, "ask", lambda *_, **__: None)
+        with pytest.raises(ModelLoadError, match="takes more than"):
+            render_chat(template, messages)
+    monkeypatch.setattr(chat_template, "TEMPLATE_LIMIT_S", 60.0)
+    assert render_chat(template, messages) == "1" * 9
 
 
 @pytest.mark.parametrize("template", [CHATML, DEMO, "{{ raise_exception('no') }}", "{{ messages[0].content | trim }}"])

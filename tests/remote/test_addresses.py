@@ -58,6 +58,16 @@ async def test_a_key_is_sent_and_shown_nowhere(
     assert "Bearer ***" in str(caught.value), "a server that repeats the key does not get it into the error"
 
 
+@pytest.mark.parametrize("key", ["take", "more", "e", "1", "index", "The"])
+async def test_a_short_key_of_a_local_server_changes_no_reply(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = list[str | None]()
+    for given in (key, SECRET):
+        monkeypatch.setenv("RAMIFY_API_KEY", given)
+        with serving(write, given) as server:
+            found.append((await solve(await connect(server), strategy=MajorityVote(width=2), seed=3)).text)
+    assert found[0] == found[1] and "***" not in str(found[0])
+
+
 def test_a_key_cannot_be_printed_or_pickled() -> None:
     key = ApiKey(SECRET)
     assert SECRET not in f"{key} {key!r} {[key]}"

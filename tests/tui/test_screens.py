@@ -7,7 +7,7 @@ import re
 
 import pytest
 from textual.content import Content
-from textual.widgets import Label, Markdown, Static, TextArea
+from textual.widgets import Input, Label, Markdown, Static, TextArea
 
 from ramify.batch import BatchConfig, run_batch
 from ramify.engine.engine import Engine
@@ -16,10 +16,12 @@ from ramify.testing import ScriptedModel
 from ramify.tui.screens.batch import BatchScreen
 from ramify.tui.screens.compare import CompareScreen
 from ramify.tui.screens.history import HistoryScreen
-from ramify.tui.screens.home import HomeScreen
+from ramify.tui.screens.home import HomeScreen, RecentRuns
+from ramify.tui.screens.run import RunScreen
 from ramify.tui.state.batch_view import read_batch
 from ramify.tui.state.saved_session import SavedSession
 from ramify.tui.state.spec import RunSpec
+from ramify.tui.widgets.choice import Choice, Picker
 
 from .conftest import chain, scores, spec
 
@@ -224,3 +226,90 @@ async def test_a_missing_model_is_a_toast_at_once_and_the_form_stays(ui, store, 
         assert "There is no" in user.toasts[0]
         assert isinstance(user.app.screen, HomeScreen)
         assert not user.app.live_sessions and not store.list()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "typed", "taken"),
+    [
+        ("width", "default", "6", "6"),
+        ("width", "default", "2", "2"),
+        ("width", "64", "4", "4"),
+        ("width", "8", "", "8"),
+        ("temperature", "1.2", "1", "1"),
+        ("strategy", "rebase", "maj", "majority"),
+        ("stop", "never", "lea", "lead"),
+        ("reward", "default", "mean-logprob", "mean-logprob"),
+    ],
+)
+async def test_a_typed_value_is_taken_as_it_is_and_else_looked_for(ui, name, value, typed, taken):
+    async with ui() as user:
+        await user.until(lambda: user.app.home.rewards)
+        choice = user.app.home.query_one(f"#choice-{name}", Choice)
+        choice.value = value
+        choice.action_choose()
+        await user.until(lambda: isinstance(user.app.screen, Picker))
+        if typed:
+            await user.press(*typed)
+            await user.until(lambda: user.app.screen.query_one(Input).value == typed)
+        await user.press("enter")
+        await user.until(lambda: not isinstance(user.app.screen, Picker))
+        assert choice.value == taken
+
+
+async def test_the_list_of_recent_runs_follows_the_end_of_a_search(ui, store):
+    async with ui(spec=spec(width=2), model=ScriptedModel(chain, delay_s=0.3)) as user:
+        await user.ask("First question?")
+        session = user.live
+        await user.press("escape")
+        await user.until(lambda: session.task.done())
+        listed = user.app.home.query_one(RecentRuns)
+        await user.until(lambda: [*map(type, user.app.home._listed)] == [str])
+        listed.focus()
+        listed.highlighted = 0
+        await user.press("enter")
+        await user.until(lambda: isinstance(user.app.screen, RunScreen))
+        assert user.view.question == "First question?"
+
+
+async def test_a_setting_that_cannot_be_read_is_a_toast(ui):
+    async with ui(spec=spec(prompt_preset="./gone.toml")) as user:
+        user.app.home.query_one("#question").text = "Why?"
+        choice = user.app.home.query_one("#choice-prompt_preset", Choice)
+        choice.value = "./gone-too.toml"
+        for key in ("f3", "ctrl+s"):
+            await user.press(key)
+            await user.until(lambda: any("gone-too.toml" in each for each in user.toasts))
+            assert user.app.screen is user.app.home
+            user.app.clear_notifications()
+
+
+async def test_a_value_that_was_not_touched_stays_as_it_is(ui):
+    given = spec(system_prompt="@all be brief", temperature=0.1234567)
+    async with ui(spec=given) as user:
+        assert user.app.home.spec.get("system_prompt") == "@all be brief"
+        assert user.app.home.spec.get("temperature") == 0.1234567
+
+
+async def test_a_strategy_that_is_chosen_leaves_out_what_it_has_not(ui):
+    async with ui(spec=spec(strategy="rebase", tree_temperature=0.2, strategy_extras={"rounding": "ceil"})) as user:
+        home = user.app.home
+        assert home.spec.get("tree_temperature") == 0.2
+        home.query_one("#choice-strategy", Choice).value = "majority"
+        assert home.spec.get("tree_temperature") is None and home.spec.get("strategy_extras") == {}
+        home.query_one("#choice-strategy", Choice).value = "rebase"
+        home.query_one("#question").text = "Why?"
+        await user.press("f3")
+        await user.until(lambda: "Compare two searches" in user.text())
+        await user.press("ctrl+s")
+        await user.until(lambda: isinstance(user.app.screen, CompareScreen))
+        screen = user.app.screen
+        await user.until(lambda: all(each.task.done() for each in screen.sessions))
+
+
+async def test_a_history_that_is_only_read_gets_no_runs(ui, two_runs, store):
+    before = [run.id for run in store.list()]
+    async with ui(spec=spec(width=2), keep=False) as user:
+        await user.until(lambda: user.app.home.query_one(RecentRuns).option_count == len(before))
+        await user.ask("Not kept?")
+        await user.over()
+    assert [run.id for run in store.list()] == before

@@ -53,9 +53,9 @@ MakePlan = Callable[[dict[str, Any]], Plan]
 class Program(App[None]):
     """Shared state of all screens; the application derives from it and provides the navigation.
 
-    `plan` turns options into a plan; `store` None keeps no history. `keys` are the user's own, by the actions' ids.
-    `batches` are the batch commands that were started here, by their run folders. `room` holds by how many columns or
-    rows the user has moved the borders of panels.
+    `plan` turns options into a plan; `store` None keeps no history, and without `keep` it is only read. `keys` are
+    the user's own, by the actions' ids. `batches` are the batch commands that were started here, by their run
+    folders. `room` holds by how many columns or rows the user has moved the borders of panels.
 
     Raises:
         UsageError: if there is no such action or key, or two actions of one screen have the same.
@@ -66,6 +66,7 @@ class Program(App[None]):
         plan: MakePlan,
         *,
         store: RunStore | None = None,
+        keep: bool = True,
         keys: Mapping[str, str | Sequence[str]] | None = None,
         logs: LogLines | None = None,
         make_engine: MakeEngine | None = None,
@@ -73,6 +74,7 @@ class Program(App[None]):
         super().__init__()
         self.make_plan = plan
         self.store = store
+        self._keep = keep
         self.logs = logs
         self.live_sessions: list[LiveSession] = []
         self.batches: dict[Path, BatchProcess] = {}
@@ -108,7 +110,7 @@ class Program(App[None]):
                 from ..state.engine_host import check_model
 
                 check_model(plan)
-            session = LiveSession(spec, plan, self.host, self.store, paused=paused)
+            session = LiveSession(spec, plan, self.host, self.store if self._keep else None, paused=paused)
         except Exception as error:
             self.complain(error)
             return None

@@ -20,14 +20,14 @@ from ..common.program import program_of
 from ..state.panels import same_answer
 from ..state.run_view import Phase
 from ..state.session import LiveSession
-from ..state.spec import RunSpec, budget_name, short_model
+from ..state.spec import RunSpec, budget_name
 from ..widgets.answers import AnswersPanel
 from ..widgets.budget import BudgetPanel
 from ..widgets.choice import Choice, Option
 from ..widgets.footer import ActionFooter
 from ..widgets.tree import TreeView
 from .base import RamifyScreen
-from .form import REWARDS_FALLBACK, STRATEGIES, WIDTHS, check_width
+from .form import REWARDS_FALLBACK, STRATEGIES, WIDTHS, check_width, model_choice
 from .run import RunScreen
 
 SIDES = ("left", "right")
@@ -66,8 +66,8 @@ class CompareSetup(ModalScreen[None]):
         spec = self._spec
         strategies = [Option(name, help) for name, help in STRATEGIES.items()]
         choices = [
-            self._models_choice("model", "The policy.", self._models, side),
-            self._models_choice("reward", "The reward model.", self._rewards, side),
+            model_choice("model", "The policy.", self._models, side),
+            model_choice("reward", "The reward model.", self._rewards, side),
             Choice("strategy", label="strategy", help="How to search.", options=strategies, prefix=side),
             Choice("width", label="width", help="Paths.", options=WIDTHS, free=True, check=check_width, prefix=side),
         ]
@@ -81,9 +81,6 @@ class CompareSetup(ModalScreen[None]):
             choice.value = values[str(choice.name)]
         return choices
 
-    def _models_choice(self, name: str, help: str, options: Sequence[Option], side: str) -> Choice:
-        return Choice(name, label=name, help=help, options=options, free=True, prefix=side, short=short_model)
-
     @on(Button.Pressed)
     def action_start(self) -> None:
         """Open the comparison."""
@@ -93,12 +90,13 @@ class CompareSetup(ModalScreen[None]):
 
     def _side(self, side: str) -> RunSpec:
         values = {name: self.query_one(f"#{side}-{name}", Choice).value for name in _NAMES}
-        return self._spec.with_options(
+        spec = self._spec.with_options(
             model=values["model"],
             reward=values["reward"],
             strategy=None if values["strategy"] == "default" else values["strategy"],
             width=check_width(values["width"]),
         )
+        return spec if spec.get("strategy") == self._spec.get("strategy") else spec.fitted()
 
 
 _NAMES = ("model", "reward", "strategy", "width")

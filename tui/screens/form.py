@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ramify.config import SETTINGS
@@ -94,6 +94,29 @@ MODEL_HELP = "The policy: a bundled name or the path of a .gguf file."
 REWARDS_FALLBACK = [Option(DEFAULT, "the bundled one for bundled models"), Option("none", "no reward model")]
 
 
+def model_choice(name: str, help: str, options: Sequence[Option] = (), prefix: str = "choice") -> Choice:
+    """Return the field of a model ("model") or a reward ("reward"), which takes every name that there is."""
+    check = _check_reward if name == "reward" else _check_model
+    return Choice(
+        name, label=name, help=help, options=options, free=True, check=check, prefix=prefix, short=short_model
+    )
+
+
+def _check_model(text: str) -> None:
+    from ramify.engine.library.catalog import resolve_model
+    from ramify.engine.policy.remote.address import is_remote
+
+    if not is_remote(text):
+        resolve_model(text)
+
+
+def _check_reward(text: str) -> None:
+    from ramify.engine.rewards.naming import check_reward
+
+    if text not in (DEFAULT, "none"):
+        check_reward(text)
+
+
 def form_fields() -> list[Choice]:
     """Return the fields of the form."""
 
@@ -101,8 +124,8 @@ def form_fields() -> list[Choice]:
         return [Option(value, help) for value, help in values.items()]
 
     return [
-        Choice("model", label="model", help=MODEL_HELP, free=True, short=short_model),
-        Choice("reward", label="reward", help="The reward model that scores steps.", free=True, short=short_model),
+        model_choice("model", MODEL_HELP),
+        model_choice("reward", "The reward model that scores steps."),
         Choice("strategy", label="strategy", help="How to search.", options=options(STRATEGIES)),
         Choice(
             "width",
@@ -166,6 +189,11 @@ def _value(key: str, text: str) -> Any:
     return value
 
 
+def _changed_value(key: str, text: str, before: Any) -> Any:
+    """Return the value that a field says; what it shows of the value before it need not be readable again."""
+    return before if text == shown_value(key, before) else _value(key, text)
+
+
 def form_options(fields: Iterable[Choice], start: RunSpec) -> dict[str, Any]:
     """Return the options that the form says; None where the default is meant."""
     values = {choice.name: choice.value for choice in fields}
@@ -175,7 +203,7 @@ def form_options(fields: Iterable[Choice], start: RunSpec) -> dict[str, Any]:
         "strategy": None if values["strategy"] == DEFAULT else values["strategy"],
         "width": None if values["width"] == DEFAULT else check_width(values["width"] or "0"),
         "stop": None if values["stop"] == "never" else values["stop"],
-        **{key: _value(key, values[key]) for key in FIELDS},
+        **{key: _changed_value(key, values[key], start.get(key)) for key in FIELDS},
         **({} if values["budget"] == budget_name(start) else parse_budget(values["budget"] or "balanced")),
     }
 

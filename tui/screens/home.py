@@ -28,6 +28,8 @@ from .form import DEFAULT, FIELDS, FILES, REWARDS_FALLBACK, STRATEGIES, TOLD, fo
 if TYPE_CHECKING:
     from ramify.engine.history import RunSummary
 
+    from ..state.session import LiveSession
+
 RECENT = 30
 
 
@@ -82,6 +84,8 @@ class HomeScreen(RamifyScreen):
         self.models: list[Option] = []
         self.rewards: list[Option] = []
         self._recent: list[RunSummary] = []
+        self._listed: list[LiveSession | str] = []
+        """What each line of the list stands for: a running search, or the id of a saved one."""
 
     def compose(self) -> ComposeResult:
         """Lay out title, question, settings, recent runs and footer."""
@@ -119,9 +123,19 @@ class HomeScreen(RamifyScreen):
         """The question and settings as they stand on the screen."""
         messages, examples = (self.query_one(f"#choice-{name}", Choice).value for name in FILES)
         spec = self._spec.with_options(**form_options(self.query(Choice), self._spec)).with_told(messages, examples)
+        if spec.get("strategy") != self._spec.get("strategy"):
+            spec = spec.fitted()
         question = self.query_one(QuestionBox).text.strip()
         gold = self._gold[1] if self._gold is not None and self._gold[0] == question else None
         return spec.with_question(question, gold)
+
+    def _checked_spec(self) -> RunSpec | None:
+        """Return the question and settings; a value that is none is told, and None."""
+        try:
+            return self.spec
+        except UsageError as error:
+            self.program.complain(error)
+            return None
 
     def set_spec(self, spec: RunSpec) -> None:
         """Fill the form."""
@@ -158,7 +172,9 @@ class HomeScreen(RamifyScreen):
         self._start(paused=True)
 
     def _start(self, *, paused: bool) -> None:
-        spec = self.spec
+        spec = self._checked_spec()
+        if spec is None:
+            return
         if not spec.asks:
             self.program.complain(self.program.no_question())
             self.query_one(QuestionBox).focus()
@@ -178,7 +194,9 @@ class HomeScreen(RamifyScreen):
 
     def action_compare(self) -> None:
         """Set up two searches on the question."""
-        self.program.open_compare(self.spec)
+        spec = self._checked_spec()
+        if spec is not None:
+            self.program.open_compare(spec)
 
     def action_history(self) -> None:
         """Open the history."""
@@ -215,6 +233,7 @@ class HomeScreen(RamifyScreen):
         listed = self.query_one(RecentRuns)
         listed.clear_options()
         running = [session for session in self.program.live_sessions if not session.view.phase.over]
+        self._listed = [*running, *(run.id for run in self._recent)]
         lines = [_running_line(session.view.question, session.spec.title()) for session in running]
         listed.add_options([*map(ListOption, lines), *(ListOption(_recent_line(run)) for run in self._recent)])
         if not listed.option_count:
@@ -223,12 +242,11 @@ class HomeScreen(RamifyScreen):
     @on(OptionList.OptionSelected, "#recent")
     def open_recent(self, event: OptionList.OptionSelected) -> None:
         """Open a run."""
-        running = [session for session in self.program.live_sessions if not session.view.phase.over]
-        place = event.option_index
-        if place < len(running):
-            self.program.show_session(running[place])
+        run = self._listed[event.option_index]
+        if isinstance(run, str):
+            self.program.open_saved(run)
         else:
-            self.program.open_saved(self._recent[place - len(running)].id)
+            self.program.show_session(run)
 
     @on(Choice.Changed)
     def settings_changed(self) -> None:

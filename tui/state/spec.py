@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ramify.config import SETTINGS, EngineConfig, RunConfig
+from ramify.config import SETTINGS, STRATEGY_KEYS, EngineConfig, RunConfig
 from ramify.errors import UsageError
 from ramify.sampling_params import SamplingParams
 from ramify.search.budget import Budget
@@ -138,6 +138,18 @@ class RunSpec:
         merged = {**self.options, **changed}
         kept = {name: value for name, value in merged.items() if value is not None and value != DEFAULTS.get(name)}
         return replace(self, options=kept)
+
+    def fitted(self) -> RunSpec:
+        """Return a spec without the options that its strategy does not have, after another one was chosen."""
+        from ramify.search.registry import strategy_names, strategy_option_names
+
+        name = self.get("strategy")
+        if name not in strategy_names():
+            return self
+        known = strategy_option_names(name)
+        extras = {key: value for key, value in self.get("strategy_extras").items() if key in known}
+        unfit = {key: None for key in STRATEGY_KEYS if key != "width" and SETTINGS[key].attribute not in known}
+        return self.with_options(**unfit, strategy_extras=extras)
 
     def with_question(self, question: str, gold: str | None = None) -> RunSpec:
         """Return a spec with another question."""

@@ -144,6 +144,7 @@ class Picker(ModalScreen[str | None]):
         self._free = free
         self._check = check
         self._shown: list[Option] = []
+        self._moved = False
 
     def compose(self) -> ComposeResult:
         """Lay out the filter, the list and a line for errors."""
@@ -165,13 +166,14 @@ class Picker(ModalScreen[str | None]):
 
     @on(Input.Submitted)
     def take_typed(self, event: Input.Submitted) -> None:
-        """Take the highlighted option, else the text."""
+        """Take the option that was moved to, else the text where it is a value, else the highlighted option."""
         listed = self.query_one(OptionList)
         text = event.value.strip()
-        if listed.highlighted is not None and self._shown and not (self._free and text and not self._fits(text)):
-            self._take(self._shown[listed.highlighted].value)
-        elif self._free and text:
-            self._take(text)
+        chosen = self._shown[listed.highlighted].value if listed.highlighted is not None and self._shown else None
+        if self._free and text and not self._moved and (self._is_value(text) or not self._fits(text)):
+            chosen = text
+        if chosen is not None:
+            self._take(chosen)
 
     @on(OptionList.OptionSelected)
     def take_clicked(self, event: OptionList.OptionSelected) -> None:
@@ -182,11 +184,23 @@ class Picker(ModalScreen[str | None]):
         """Move the highlight while the text keeps the focus."""
         listed = self.query_one(OptionList)
         (listed.action_cursor_down if by > 0 else listed.action_cursor_up)()
+        self._moved = True
+
+    def _is_value(self, text: str) -> bool:
+        """Tell whether a text is a value itself, and no part of one that is looked for."""
+        if self._check is None:
+            return any(option.value == text for option in self._shown)
+        try:
+            self._check(text)
+        except Exception:
+            return False
+        return True
 
     def _fits(self, text: str) -> bool:
         return any(text.casefold() in option.value.casefold() for option in self._shown)
 
     def _fill(self, text: str) -> None:
+        self._moved = False
         fitting = [each for each in self._options if text in f"{each.value} {each.help}".casefold()]
         self._shown = sorted(fitting, key=lambda each: text not in each.value.casefold())
         listed = self.query_one(OptionList)
@@ -198,7 +212,8 @@ class Picker(ModalScreen[str | None]):
         )
         values = [each.value for each in self._shown]
         if values:
-            listed.highlighted = values.index(self._value) if self._value in values else 0
+            wanted = text if text in values else self._value
+            listed.highlighted = values.index(wanted) if wanted in values else 0
 
     def _take(self, value: str) -> None:
         try:

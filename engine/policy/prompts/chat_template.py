@@ -30,6 +30,10 @@ _templates = LimitedProcess(
 )
 
 
+class _NotInTime(Exception):
+    """Raised when a template was not rendered within its limits."""
+
+
 class TemplateRefused(Exception):
     """Raised when a template itself rejects the messages, for instance a system message that it does not know."""
 
@@ -55,7 +59,10 @@ def render_chat(
         ModelLoadError: if the template is not valid or fails, also at a limit.
     """
     moment = now or _moment(date.today())
-    outcome, text = _rendered(template, json.dumps(messages), json.dumps(tools), bos, eos, moment, reply)
+    try:
+        outcome, text = _rendered(template, json.dumps(messages), json.dumps(tools), bos, eos, moment, reply)
+    except _NotInTime as error:
+        raise ModelLoadError(f"the model's chat template {error}", _REPAIR) from None
     match outcome:
         case "text":
             return text
@@ -102,7 +109,8 @@ def _rendered(
         result = _templates.ask(request, time_limit_s=TEMPLATE_LIMIT_S)
         if result is None:
             megabytes = TEMPLATE_MEMORY_BYTES >> 20
-            return "failed", f"takes more than {TEMPLATE_LIMIT_S:g} s or {megabytes} MB to render"
+            # Raised and not returned, so that it is not kept: the machine may only have been busy.
+            raise _NotInTime(f"takes more than {TEMPLATE_LIMIT_S:g} s or {megabytes} MB to render")
         outcome, text = cast("list[str]", result)
     if outcome == "long":
         return "failed", f"makes more than {LONGEST_TEXT} characters of a short conversation"

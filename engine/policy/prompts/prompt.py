@@ -52,12 +52,16 @@ def special_tokens(metadata: Mapping[str, object], tokenizer: Tokenizer) -> Spec
     )
 
 
+_NO_TOKEN = 0xFFFFFFFF
+
+
 def _token_id(metadata: Mapping[str, object], key: str) -> int | None:
-    value = metadata.get(key)
+    """Return the id of a special token, None without one: some converters write -1 there, as an unsigned number."""
     try:
-        return int(str(value))
+        found = int(str(metadata.get(key)))
     except ValueError:
         return None
+    return found if 0 <= found < _NO_TOKEN else None
 
 
 def _text(tokenizer: Tokenizer, token: int | None) -> str:

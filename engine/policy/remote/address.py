@@ -64,6 +64,10 @@ def is_local(host: str) -> bool:
         return False
 
 
+LEAST_SECRET = 16
+"""Characters from which on a key is hidden in replies too, where no text of a model holds it by chance."""
+
+
 class ApiKey:
     """A server's API key, which can be read only as a request header; it is not printed and cannot be pickled.
 
@@ -89,6 +93,11 @@ class ApiKey:
     def header(self) -> str:
         """The value of the header Authorization."""
         return f"Bearer {self._text}"
+
+    @property
+    def is_secret(self) -> bool:
+        """True for a key that is long enough to be one; "test" or "none" for a local server also occur in texts."""
+        return len(self._text) >= LEAST_SECRET
 
     def hide(self, data: bytes) -> bytes:
         """Return bytes from a server with the key replaced."""

@@ -136,7 +136,7 @@ class Transport:
                 return len(data) < _LARGEST_REFUSAL
 
             await _consume(response, start)
-            message = _server_message(self._hide(bytes(data)), response.reason_phrase)
+            message = _server_message(self._hidden(bytes(data)), response.reason_phrase)
             raise Refused(response.status_code, message, _seconds(response.headers.get("Retry-After")))
 
         def add(chunk: bytes) -> bool:
@@ -161,8 +161,13 @@ class Transport:
             take(self._hide(bytes(data)))
         return None
 
-    def _hide(self, data: bytes) -> bytes:
+    def _hidden(self, data: bytes) -> bytes:
+        """Return what a server says of a failure, without the key."""
         return data if self.key is None else self.key.hide(data)
+
+    def _hide(self, data: bytes) -> bytes:
+        """Return a reply without the key, if that is no word of the reply by chance."""
+        return data if self.key is None or not self.key.is_secret else self.key.hide(data)
 
 
 def _new_transport(url: str) -> httpx2.AsyncHTTPTransport:
