@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pydantic
 import pytest
 
@@ -12,8 +15,13 @@ from ramify.answers.checkers import make_checker
 from ramify.answers.reading import AnswerReader
 from ramify.answers.schemas import ANSWER_MARK, canonical, grammar_of, read_schema
 from ramify.config import RunConfig
+from ramify.engine.runtime.decode.answer_text import AnswerText
+from ramify.engine.runtime.decode.calculator import exact_tokens
+from ramify.engine.runtime.llama.config import ModelConfig
 from ramify.engine.runtime.llama.grammar import Grammar
 from ramify.engine.runtime.llama.library import library
+from ramify.engine.runtime.llama.native import Model
+from ramify.engine.runtime.messages import AnswerGrammar
 from ramify.engine.testing import ScriptedModel
 from ramify.errors import UsageError
 from ramify.solution import Solution
@@ -134,3 +142,47 @@ async def test_models_without_grammars_refuse_a_schema():
     async with ramify.Engine(ScriptedModel({}), None) as engine:
         with pytest.raises(UsageError, match="cannot write answers by a schema"):
             await engine.solve(QUESTION, answer_schema=Count)
+
+
+def sentencepiece_file(path: Path) -> None:
+    """Write a file whose vocabulary puts a blank before a text, as those of Llama 2 and Mistral do."""
+    gguf: Any = pytest.importorskip("gguf")
+    writer, kinds = gguf.GGUFWriter(path, "llama"), gguf.TokenType
+    writer.add_context_length(256)
+    writer.add_embedding_length(64)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(64)
+    writer.add_head_count(2)
+    writer.add_layer_norm_rms_eps(1e-6)
+    pieces = ["▁", "▁{", "{", '"', "a", ":", "1", "}", ",", "▁a"]
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{each:02X}>" for each in range(256)), *pieces]
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(tokens)
+    writer.add_token_types(
+        [kinds.UNKNOWN, kinds.CONTROL, kinds.CONTROL, *[kinds.BYTE] * 256, *[kinds.NORMAL] * len(pieces)]
+    )
+    writer.add_token_scores([0.0] * 259 + [-float(each) for each in range(len(pieces))])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_tensor("token_embd.weight", np.zeros((len(tokens), 64), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("written", "follows"), [("", "{"), ("{", '"'), ('{"a"', ":"), ('{"a":1', "}"), ('{"a": 1}', ""), ("nonsense", "{")]
+)
+def test_an_answer_goes_on_where_a_step_ended_in_a_vocabulary_of_sentencepiece(tmp_path, written, follows):
+    sentencepiece_file(tmp_path / "spm.gguf")
+    vocabulary = Model(ModelConfig(path=str(tmp_path / "spm.gguf")), vocabulary_only=True).vocabulary
+    schema = '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}'
+    grammar = grammar_of(read_schema(schema).text)
+    answer = AnswerText(AnswerGrammar(grammar=grammar, schema=schema, mark="\n", after=0, reserve=0, written=written))
+    row = np.zeros(vocabulary.size, np.float32)
+    answer.mask(row, vocabulary.grammar(grammar), lambda text: exact_tokens(vocabulary, text))
+    allowed = {vocabulary.piece(int(each)) for each in np.flatnonzero(row == 0)}
+    assert not follows or follows.encode() in allowed

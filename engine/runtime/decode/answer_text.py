@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -47,10 +47,22 @@ class AnswerText:
         wanted = self.wanted
         return left <= wanted.reserve or (wanted.after is not None and tokens >= wanted.after)
 
-    def mask(self, row: npt.NDArray[np.float32], fresh: Grammar, encode: Callable[[str], list[int]]) -> None:
-        """Set the logits of the tokens to -inf that cannot follow; `fresh` is the answer's grammar at its start."""
+    def mask(self, row: npt.NDArray[np.float32], fresh: Grammar, encode: Callable[[str], Sequence[int]]) -> None:
+        """Set the logits of the tokens to -inf that cannot follow; `fresh` is the answer's grammar at its start.
+
+        `encode` returns tokens whose bytes are exactly those of a text, which the path holds already.
+        """
         if self.grammar is None:
             self.grammar = fresh.copy()
             for token in encode(self.wanted.written or ""):
+                # A token that may not follow would end the process.
+                if not _follows(self.grammar, token, len(row)):
+                    break
                 self.grammar.accept(token)
         self.grammar.mask(row)
+
+
+def _follows(grammar: Grammar, token: int, size: int) -> bool:
+    row = np.zeros(size, np.float32)
+    grammar.mask(row)
+    return bool(row[token] == 0)

@@ -52,11 +52,16 @@ class Calculator:
 
     def _encoded(self, value: str) -> tuple[int, ...]:
         """Return tokens whose bytes are exactly those of a value, none if the vocabulary has no such tokens."""
-        # Some vocabularies put a blank before a text; after a sign there is none.
-        for before in ("", "="):
-            tokens = self._vocabulary.encode(before + value, special=False)
-            pieces = [self._vocabulary.piece(token, special=False) for token in tokens]
-            for first in range(len(tokens) if before else 1):
-                if b"".join(pieces[first:]) == value.encode():
-                    return tuple(tokens[first:])
-        return ()
+        return exact_tokens(self._vocabulary, value)
+
+
+def exact_tokens(vocabulary: CalculatorVocabulary, text: str) -> tuple[int, ...]:
+    """Return tokens whose bytes are exactly those of a text, none if the vocabulary has no such tokens."""
+    # Some vocabularies put a blank before a text; after a sign there is none.
+    for before in ("", "="):
+        tokens = vocabulary.encode(before + text, special=False)
+        pieces = [vocabulary.piece(token, special=False) for token in tokens]
+        for first in range(len(tokens) if before else 1):
+            if b"".join(pieces[first:]) == text.encode():
+                return tuple(tokens[first:])
+    return ()

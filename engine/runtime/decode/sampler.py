@@ -14,7 +14,7 @@ from ramify.errors import UsageError
 from ramify.search.node import FinishReason
 
 from .answer_text import AnswerText, Grammar
-from .calculator import Calculator
+from .calculator import Calculator, exact_tokens
 from .draws import RowSampler, uniforms
 from .penalties import penalise, plain_logprobs
 from .shared_sequences import ChildSequence, SharedSequence
@@ -126,8 +126,11 @@ class Sampler:
         rows = rows.copy()
         for shared, row in zip(sequences, rows, strict=True):
             if shared.answer is not None and shared.answer.begun:
-                shared.answer.mask(row, self._grammars[shared.answer.wanted.grammar], self._encode)
+                shared.answer.mask(row, self._grammars[shared.answer.wanted.grammar], self._exact)
         return rows
+
+    def _exact(self, text: str) -> Sequence[int]:
+        return exact_tokens(self._vocabulary, text)
 
     def _encode(self, text: str) -> list[int]:
         return self._vocabulary.encode(text, special=True)

@@ -8,7 +8,8 @@ its own, where that pays (see SplitContext); that is known when the search asks 
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Iterable
+from dataclasses import fields, replace
 from typing import Protocol, TypeVar
 
 from ramify.errors import ModelLoadError
@@ -107,8 +108,9 @@ class Pools:
         self._splits = splits(model, config)
         # Runs without a pool, with the requests about them.
         self._opening: dict[int, list[RunRequest]] = {}
-        # Decoders whose contexts are closed, for their counters.
-        self._closed: list[Decoder] = []
+        # Counters and times of the pools that were removed.
+        self._past = Statistics()
+        self._past_times = DecodeTimes()
         self._add(Context(model, config))
 
     @property
@@ -168,12 +170,11 @@ class Pools:
 
     def statistics(self) -> Statistics:
         """Return the counters of all pools together."""
-        every = [decoder.statistics() for decoder in (*self._decoders, *self._closed)]
-        return Statistics(**{each.name: sum(getattr(one, each.name) for one in every) for each in fields(Statistics)})
+        return _summed([self._past, *(decoder.statistics() for decoder in self._decoders)])
 
     def times(self) -> DecodeTimes:
         """Return the times of all pools together; empty for a model that is not timed, or has not been at work."""
-        return sum((decoder.times() for decoder in (*self._decoders, *self._closed)), DecodeTimes())
+        return sum((decoder.times() for decoder in self._decoders), self._past_times)
 
     def close(self) -> None:
         """Free the contexts."""
@@ -232,7 +233,8 @@ class Pools:
 
     def _remove(self, decoder: Decoder) -> None:
         """Free a pool that no run is in."""
-        self._closed.append(decoder)
+        self._past = _summed([self._past, replace(decoder.statistics(), sequences_used=0, cells_used=0)])
+        self._past_times += decoder.times()
         self._decoders.remove(decoder)
         context = self._split.pop(decoder)
         self._contexts.remove(context)
@@ -261,6 +263,11 @@ class Pools:
         self._contexts.append(context)
         self._decoders.append(decoder)
         return decoder
+
+
+def _summed(every: Iterable[Statistics]) -> Statistics:
+    every = list(every)
+    return Statistics(**{each.name: sum(getattr(one, each.name) for one in every) for each in fields(Statistics)})
 
 
 def most_batch_tokens(parameters: int, threads: int) -> int | None:
