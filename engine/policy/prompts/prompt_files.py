@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -46,6 +47,12 @@ def _checked(check: Callable[[str], object]) -> AfterValidator:
 def _check_stop(pattern: str) -> None:
     if pattern and patterns.matches(pattern, "", time_limit_s=_PATTERN_LIMIT_S) is not False:
         raise UsageError(f"the pattern {pattern[:60]!r} matches the empty text, or takes too long", "correct it")
+    try:
+        # While a path is written it is a part of a longer pattern of `re`.
+        re.compile(f"(?:{pattern})|.", re.MULTILINE)
+    except re.error as error:
+        hint = "use what Python's `re` knows, and (?i:…) in place of (?i)"
+        raise UsageError(f"the pattern {pattern[:60]!r} cannot be used ({error})", hint) from None
 
 
 def _check_template(template: str) -> None:
