@@ -234,7 +234,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--report", action="store_true", help="measure nothing")
     parser.add_argument("--figure", type=Path, help="image file, .svg or .png, of accuracy against seconds")
-    parser.add_argument("--points", type=Path, help="only draw the figure, from a file such as results/programs.json")
+    parser.add_argument("--points", type=Path, help="only draw the figure, from a file such as results/gsm8k.json")
     options = parser.parse_args()
     needed = ("figure",) if options.points else ("problems", "seed", "small", "large", "out")
     missing = [name for name in needed if getattr(options, name) is None]
