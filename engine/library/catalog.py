@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from ramify.errors import ModelLoadError, UsageError
+from ramify.errors import ModelLoadError, RamifyError, UsageError
 from ramify.files import is_file, is_folder, models_folder, user_path
 from ramify.json_text import read_json
 from ramify.text import did_you_mean
@@ -284,6 +284,22 @@ def find_removable(name: str) -> Removable:
         hint = did_you_mean(wanted, own, "see `ramify models list`")
         raise UsageError(f"there is no model {name!r} in {models_folder()}", hint)
     first = entry.files[entry.default]
-    beside = (first.with_suffix(HEAD_SUFFIX), record_path(models_folder(), entry.name))
-    files = (*model_parts(first), *(path for path in beside if path.is_file()))
-    return Removable(entry.name, files, entry.size_bytes)
+    head, record = first.with_suffix(HEAD_SUFFIX), record_path(models_folder(), entry.name)
+    others = [path for each in own.values() if each.name != entry.name for path in each.files.values()]
+    # A quantized copy in the same folder reads the head of the model that it was made of.
+    kept = head.is_file() and any(_head_of(path) == head.name for path in others)
+    beside = [path for path in ([record] if kept else [head, record]) if path.is_file()]
+    return Removable(entry.name, (*model_parts(first), *beside), entry.size_bytes)
+
+
+def _head_of(path: Path) -> str | None:
+    """Return the name of the head that a model file says to need beside it, None for none."""
+    from ramify.reward.spec_loading import spec_from_metadata
+
+    from ..runtime.llama.gguf_check import check_gguf
+
+    try:
+        spec = spec_from_metadata(check_gguf(path).metadata)
+    except RamifyError:
+        return None
+    return getattr(spec, "head_file", None)

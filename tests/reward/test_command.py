@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,28 @@ def test_solve_without_a_reward_model(capsys: pytest.CaptureFixture[str], reward
     assert solution["model"]["reward"] == reward
     assert 0 < solution["score"] <= 1
     assert solution["usage"]["reward"]["flops"] >= 0
+
+
+def test_a_head_that_another_model_reads_stays_when_one_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gguf")
+    from .head_files import copy_with_head
+
+    monkeypatch.setenv("RAMIFY_MODELS_DIR", str(tmp_path))
+    fields = {"head": "mlp", "head_file": "prm.head.safetensors", "good": 0, "bad": None, "activation": "sigmoid"}
+    spec = BUILTIN_SPECS["ramify-demo-prm"].model_copy(update=fields)
+    assert isinstance(spec, RewardSpec)
+    layers = {"0.weight": np.zeros((1, 128), np.float32), "0.bias": np.zeros(1, np.float32)}
+    copy_with_head(resolve_model("demo-m").path, tmp_path / "prm.gguf", spec, layers=layers)
+    shutil.copy(tmp_path / "prm.gguf", tmp_path / "prm-q8_0.gguf")
+    assert (tmp_path / "prm.head.safetensors").is_file()
+    assert main(["models", "remove", "prm", "--yes"]) == 0
+    assert {each.name for each in tmp_path.iterdir()} == {"prm-q8_0.gguf", "prm.head.safetensors"}
+    shutil.copy(tmp_path / "prm-q8_0.gguf", tmp_path / "prm.gguf")
+    assert main(["models", "remove", "prm-q8_0", "--yes"]) == 0
+    assert main(["models", "remove", "prm", "--yes"]) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_head_that_is_not_beside_its_model_is_missed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
