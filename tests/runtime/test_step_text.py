@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 from ramify.engine.policy.prompts.prompt_files import PRESETS
 from ramify.engine.policy.prompts.step_formats import STEP_FORMATS, split_steps
 from ramify.engine.runtime.decode import step_text
+from ramify.engine.runtime.decode.prefix_cache import PrefixNode
+from ramify.engine.runtime.decode.run_state import RunState
+from ramify.engine.runtime.decode.shared_sequences import RequestGroup, shared_sequences_of
 from ramify.engine.runtime.decode.step_text import StepText, open_block
 from ramify.sampling_params import StepFormat
 from ramify.search.node import FinishReason
+
+from .driving import step_request
 
 BLANK = STEP_FORMATS["blank-line"]
 BASE = StepFormat(name="line", pattern=r"\n", stop=PRESETS["gsm8k"].stops(None))
@@ -147,3 +152,38 @@ def test_a_persons_pattern_ends_steps() -> None:
     own = StepFormat(name="custom", pattern="[.;]", custom=True)
     assert written("One. Two.", own, 1) == ("One.", FinishReason.STEP, " Two.")
     assert split_steps("One. Two; three", own) == ["One.", " Two;", " three"]
+
+
+@given(text=st.text(alphabet="aé≤語😀 ", min_size=1), cuts=st.lists(st.integers(1, 5), min_size=1), data=st.data())
+def test_steps_that_are_cut_within_characters_add_up_to_the_text(text, cuts, data):
+    rest, begun, parts = text.encode(), b"", list[str]()
+    while rest:
+        size = data.draw(st.sampled_from(cuts))
+        step = StepText(None, begun=begun)
+        for piece in (rest[at : at + 1] for at in range(min(size, len(rest)))):
+            step.add(piece)
+        rest = rest[size:]
+        begun = step.unfinished
+        parts.append(step.close(cut=True))
+    assert "".join(parts) == text and begun == b""
+
+
+def test_an_unfinished_character_at_the_end_of_a_path_is_told():
+    step = StepText(None)
+    step.add("≤".encode()[:2])
+    assert step.unfinished == "≤".encode()[:2] and step.copy().close(cut=True) == ""
+    assert step.close() == "\ufffd"
+
+
+def test_the_next_step_begins_with_what_the_one_above_left_unfinished():
+    prompt = PrefixNode.of_path(1, None, (1, 2))
+    run, data = RunState(nodes={0: prompt}), "3 ≤ 5".encode()
+    texts, above = list[str](), prompt
+    for child, part in enumerate((data[:3], data[3:]), start=1):
+        (sequence,) = shared_sequences_of([(above, step_request(child))], None, RequestGroup(None))
+        for at in range(len(part)):
+            sequence.text.add(part[at : at + 1])
+        above = PrefixNode.of_path(1, above, (*above.path, child + 2))
+        (result,) = run.end(sequence, above, FinishReason.LENGTH)
+        texts.append(result.text)
+    assert texts == ["3 ", "≤ 5"]

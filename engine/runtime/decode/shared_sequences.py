@@ -215,6 +215,7 @@ def shared_sequences_of(
                 stop=request.stop,
                 call=request.call,
                 thought=request.thought,
+                begun=parent.unfinished,
             )
             shared = found[key] = SharedSequence(parent, request, text, group)
         shared.children.append(ChildSequence(request, request.seed & _SEED_MASK))

@@ -259,7 +259,8 @@ class StepText:
     call of a tool in which it left off. `stop` is a pattern that ends the path beside that of the format, "" for none.
     `thought` says where a step in a thought ends, None outside of thoughts; no stop sequence ends the path there.
 
-    `kept` are the bytes of the token that closes a thought if the step ends before it, b"" if not.
+    `kept` are the bytes of the token that closes a thought if the step ends before it, b"" if not. `begun` are the
+    bytes of a character that the step before was cut in; it is in the text of this step.
     """
 
     def __init__(
@@ -271,6 +272,7 @@ class StepText:
         stop: str = "",
         call: str = "",
         thought: ThoughtSteps | None = None,
+        begun: bytes = b"",
     ) -> None:
         self._format = None if to_the_end else format
         self._pattern = None if to_the_end or format is None else step_pattern(format)
@@ -281,7 +283,8 @@ class StepText:
         self._thought = None if thought is None else ThoughtText(thought)
         self.kept = thought.close.encode() if thought is not None and thought.keeps_on else b""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._whole = True
+        self._decoder.setstate((begun, 0))
+        self._whole = not begun
         self._blocks: _WholeBlocks | None = None
         self._searched = self._passed = self._unmatched = 0
         self.text = ""
@@ -362,7 +365,13 @@ class StepText:
         self._decoder.reset()
         return True
 
-    def close(self) -> str:
-        """Return the whole text, an unfinished character included."""
-        self.text += self._decoder.decode(b"", final=True)
+    @property
+    def unfinished(self) -> bytes:
+        """The first bytes of a character whose other bytes have not come, b"" for none."""
+        return self._decoder.getstate()[0]
+
+    def close(self, *, cut: bool = False) -> str:
+        """Return the whole text. An unfinished character is U+FFFD, or left to the next step if this one was `cut`."""
+        if not cut:
+            self.text += self._decoder.decode(b"", final=True)
         return self.text
