@@ -94,6 +94,6 @@ def test_a_calibration_is_drawn_against_joules(ramify, tmp_path):
     points = json.loads(out.read_text("utf-8"))["points"]
     assert all(point["costs"]["joules"]["mean"] > 0 and point["energy_source"] == "estimate" for point in points)
     missing = ramify(*common, "--out", str(tmp_path / "other.json"), "--plot-cost", "cost")
-    assert (missing.code, "has no cost" in missing.err) == (2, True)
+    assert (missing.code, "--plot-cost cost needs prices" in missing.err) == (2, True)
     wrong = ramify(*common, "--out", str(out), "--plot", str(tmp_path / "plot.txt"))
     assert (wrong.code, "is no image file" in wrong.err) == (2, True)

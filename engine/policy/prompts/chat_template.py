@@ -30,10 +30,6 @@ _templates = LimitedProcess(
 )
 
 
-class _NotInTime(Exception):
-    """Raised when a template was not rendered within its limits."""
-
-
 class TemplateRefused(Exception):
     """Raised when a template itself rejects the messages, for instance a system message that it does not know."""
 
@@ -59,10 +55,7 @@ def render_chat(
         ModelLoadError: if the template is not valid or fails, also at a limit.
     """
     moment = now or _moment(date.today())
-    try:
-        outcome, text = _rendered(template, json.dumps(messages), json.dumps(tools), bos, eos, moment, reply)
-    except _NotInTime as error:
-        raise ModelLoadError(f"the model's chat template {error}", _REPAIR) from None
+    outcome, text = _rendered(template, json.dumps(messages), json.dumps(tools), bos, eos, moment, reply)
     match outcome:
         case "text":
             return text
@@ -91,7 +84,11 @@ def _rendered(
     now: datetime,
     for_reply: bool,
 ) -> tuple[str, str]:
-    """Return an outcome of `template_program`, and the text or the error."""
+    """Return an outcome of `template_program`, and the text or the error.
+
+    Raises:
+        ModelLoadError: if it was not rendered within the limits.
+    """
     if len(template) > LONGEST_TEMPLATE:
         return "failed", f"has {len(template)} characters, more than {LONGEST_TEMPLATE}"
     request = {
@@ -110,7 +107,8 @@ def _rendered(
         if result is None:
             megabytes = TEMPLATE_MEMORY_BYTES >> 20
             # Raised and not returned, so that it is not kept: the machine may only have been busy.
-            raise _NotInTime(f"takes more than {TEMPLATE_LIMIT_S:g} s or {megabytes} MB to render")
+            limits = f"{TEMPLATE_LIMIT_S:g} s or {megabytes} MB"
+            raise ModelLoadError(f"the model's chat template takes more than {limits} to render", _REPAIR)
         outcome, text = cast("list[str]", result)
     if outcome == "long":
         return "failed", f"makes more than {LONGEST_TEXT} characters of a short conversation"
