@@ -14,6 +14,7 @@ from ramify.engine.policy.prompts.step_formats import STEP_FORMATS, split_steps
 from ramify.engine.runtime.decode import step_text
 from ramify.engine.runtime.decode.prefix_cache import PrefixNode
 from ramify.engine.runtime.decode.run_state import RunState
+from ramify.engine.runtime.decode.sampler import Sampler
 from ramify.engine.runtime.decode.shared_sequences import RequestGroup, shared_sequences_of
 from ramify.engine.runtime.decode.step_text import StepText, open_block
 from ramify.sampling_params import StepFormat
@@ -175,15 +176,28 @@ def test_an_unfinished_character_at_the_end_of_a_path_is_told():
     assert step.close() == "\ufffd"
 
 
+class ByteVocabulary:
+    """Tokens are bytes."""
+
+    def piece(self, id: int, /, *, special: bool = True) -> bytes:
+        return bytes([id])
+
+    def is_end(self, id: int) -> bool:
+        return False
+
+
 def test_the_next_step_begins_with_what_the_one_above_left_unfinished():
     prompt = PrefixNode.of_path(1, None, (1, 2))
+    prompt.is_prompt = True
+    sampler = Sampler(ByteVocabulary(), 256, muted=(), longest_path=99)  # pyright: ignore[reportArgumentType]
     run, data = RunState(nodes={0: prompt}), "3 ≤ 5".encode()
     texts, above = list[str](), prompt
     for child, part in enumerate((data[:3], data[3:]), start=1):
-        (sequence,) = shared_sequences_of([(above, step_request(child))], None, RequestGroup(None))
+        requests = [(above, step_request(child))]
+        (sequence,) = shared_sequences_of(requests, None, RequestGroup(None), sampler.unfinished)
         for at in range(len(part)):
             sequence.text.add(part[at : at + 1])
-        above = PrefixNode.of_path(1, above, (*above.path, child + 2))
+        above = PrefixNode.of_path(1, above, (*above.path, *part))
         (result,) = run.end(sequence, above, FinishReason.LENGTH)
         texts.append(result.text)
     assert texts == ["3 ", "≤ 5"]

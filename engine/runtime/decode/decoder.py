@@ -147,7 +147,8 @@ class Decoder:
         if refused is not None:
             self._failures[run] = refused
             return
-        state.enqueue(shared_sequences_of(wanted, step, RequestGroup(allowance, watched)))
+        group = RequestGroup(allowance, watched)
+        state.enqueue(shared_sequences_of(wanted, step, group, self._sampler.unfinished))
 
     def read(self, run: int, requests: Iterable[ReadRequest]) -> None:
         """Read outputs along paths."""

@@ -88,8 +88,7 @@ class PrefixNode:
     is the position from which on the model did not write the path, None if it wrote all. A `stored` node was not
     generated here, but taken from a store. `logits` is the row after the last token, None if it is not kept.
     `sequences` are those of this node and of all below it. `is_prompt` marks the node of a run's prompt; its parent, if
-    any, is a prefix that the prompts of other runs begin with too. `unfinished` are the bytes of a character in which
-    its step was cut.
+    any, is a prefix that the prompts of other runs begin with too.
     """
 
     run: int
@@ -105,7 +104,6 @@ class PrefixNode:
     sequences: set[CachedSequence] = field(default_factory=set[CachedSequence])
     is_prompt: bool = False
     stored: bool = False
-    unfinished: bytes = b""
 
     def after_prompt(self) -> tuple[int, ...]:
         """Return the tokens of the path that follow the prompt."""

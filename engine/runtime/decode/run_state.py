@@ -13,7 +13,7 @@ from .jobs import PrefixJob, ReadJob
 from .prefix_cache import PrefixNode
 from .shared_sequences import SharedSequence
 
-_CUT = (FinishReason.LENGTH, FinishReason.BUDGET, FinishReason.CANCELLED)
+_GOES_ON = (FinishReason.STEP, FinishReason.LENGTH, FinishReason.BUDGET, FinishReason.CANCELLED)
 """Reasons after which a text may go on in the next step, from within a character."""
 
 
@@ -126,9 +126,7 @@ class RunState:
         self.shared_tokens += shared.shared_tokens
         self.drafted_tokens += shared.drafted_tokens
         self.rejected_tokens += shared.rejected_tokens
-        cut = reason in _CUT
-        node.unfinished = shared.text.unfinished if cut else b""
-        text = shared.text.close(cut=cut)
+        text = shared.text.close(cut=reason in _GOES_ON)
         for child in shared.children:
             self.name(child.request.child, node)
         return [self._step_result(child.request, shared, text, reason) for child in shared.children]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -88,6 +89,13 @@ class Sampler:
                 except UsageError as error:
                     return error.message
         return None
+
+    def unfinished(self, tokens: Sequence[int]) -> bytes:
+        """Return the first bytes of a character that some tokens end within, b"" for none."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        # A character has four bytes at most, and a token one at least.
+        decoder.decode(b"".join(self._piece(token) or b"" for token in tokens[-4:]))
+        return decoder.getstate()[0]
 
     def draw(self, sequences: Sequence[SharedSequence], rows: npt.NDArray[np.float32]) -> SamplingResult:
         """Draw a token for each child from its sequence's row; `rows` are logits [sequences, vocabulary]."""

@@ -9,7 +9,7 @@ others branch off; so every child gets the tokens that it would have drawn alone
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -198,9 +198,15 @@ class SharedSequence(Job):
 
 
 def shared_sequences_of(
-    requests: Iterable[tuple[PrefixNode, StepRequest]], step: StepFormat | None, group: RequestGroup
+    requests: Iterable[tuple[PrefixNode, StepRequest]],
+    step: StepFormat | None,
+    group: RequestGroup,
+    unfinished: Callable[[Sequence[int]], bytes],
 ) -> list[SharedSequence]:
-    """Return sequences below their parents for requests, one for those that differ in their random numbers alone."""
+    """Return sequences below their parents for requests, one for those that differ in their random numbers alone.
+
+    `unfinished` returns the bytes of the character that tokens end within.
+    """
     found: dict[object, SharedSequence] = {}
     for parent, request in requests:
         limits = (request.to_the_end, request.sampling, request.max_tokens, request.min_tokens)
@@ -215,7 +221,7 @@ def shared_sequences_of(
                 stop=request.stop,
                 call=request.call,
                 thought=request.thought,
-                begun=parent.unfinished,
+                begun=unfinished(parent.after_prompt()),
             )
             shared = found[key] = SharedSequence(parent, request, text, group)
         shared.children.append(ChildSequence(request, request.seed & _SEED_MASK))
