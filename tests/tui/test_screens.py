@@ -34,6 +34,17 @@ async def two_runs(store):
             store.save(solution, spec(strategy=strategy).saved())
 
 
+async def compared(user) -> CompareScreen:
+    """Search both sides of a comparison to their ends."""
+    await user.press("f3")
+    await user.until(lambda: "Compare two searches" in user.text())
+    await user.press("ctrl+s")
+    await user.until(lambda: isinstance(user.app.screen, CompareScreen))
+    screen = user.app.screen
+    await user.until(lambda: all(each.task.done() for each in screen.sessions))
+    return screen
+
+
 async def open_history(user) -> HistoryScreen:
     await user.press("f4")
     await user.until(lambda: isinstance(user.app.screen, HistoryScreen) and user.app.screen.selected)
@@ -114,12 +125,7 @@ async def test_without_a_history_the_screen_says_so(ui):
 
 async def test_two_strategies_run_side_by_side(ui, store):
     async with ui(spec=spec(width=4)) as user:
-        await user.press("f3")
-        await user.until(lambda: "Compare two searches" in user.text())
-        await user.press("ctrl+s")
-        await user.until(lambda: isinstance(user.app.screen, CompareScreen))
-        screen = user.app.screen
-        await user.until(lambda: all(each.task.done() for each in screen.sessions))
+        screen = await compared(user)
         await user.until(lambda: "1 against 0" in user.text())
         assert [each.view.strategy for each in screen.sessions] == ["rebase", "majority"]
         await user.press("enter")
@@ -298,12 +304,7 @@ async def test_a_strategy_that_is_chosen_leaves_out_what_it_has_not(ui):
         assert home.spec.get("tree_temperature") is None and home.spec.get("strategy_extras") == {}
         home.query_one("#choice-strategy", Choice).value = "rebase"
         home.query_one("#question").text = "Why?"
-        await user.press("f3")
-        await user.until(lambda: "Compare two searches" in user.text())
-        await user.press("ctrl+s")
-        await user.until(lambda: isinstance(user.app.screen, CompareScreen))
-        screen = user.app.screen
-        await user.until(lambda: all(each.task.done() for each in screen.sessions))
+        await compared(user)
 
 
 async def test_a_history_that_is_only_read_gets_no_runs(ui, two_runs, store):

@@ -15,6 +15,7 @@ from ramify.errors import ModelLoadError, UsageError
 from ramify.reward.protocol import Tokenizer
 from ramify.reward.tokens import Segment, SegmentEncoder
 
+from ...runtime.llama.gguf_check import NO_TOKEN
 from .chat_template import TemplateRefused, render_chat
 from .presets import QUESTION, PromptPreset
 
@@ -52,16 +53,13 @@ def special_tokens(metadata: Mapping[str, object], tokenizer: Tokenizer) -> Spec
     )
 
 
-_NO_TOKEN = 0xFFFFFFFF
-
-
 def _token_id(metadata: Mapping[str, object], key: str) -> int | None:
     """Return the id of a special token, None without one: some converters write -1 there, as an unsigned number."""
     try:
         found = int(str(metadata.get(key)))
     except ValueError:
         return None
-    return found if 0 <= found < _NO_TOKEN else None
+    return found if 0 <= found < NO_TOKEN else None
 
 
 def _text(tokenizer: Tokenizer, token: int | None) -> str:

@@ -32,7 +32,7 @@ _STRING, _ARRAY = 8, 9
 _UINT32, _UINT64 = _FIXED[4], _FIXED[10]
 _TOKENS = "tokenizer.ggml.tokens"
 _TOKEN_ID = re.compile(r"tokenizer\.ggml\.\w+_token_id")
-_NO_TOKEN = (1 << 32) - 1
+NO_TOKEN = (1 << 32) - 1
 """The id that stands for no token, as some converters write it; llama.cpp ignores it."""
 _COUNTS = {
     "block_count": (1, 512),
@@ -327,7 +327,7 @@ def _check_numbers(metadata: Mapping[str, Scalar], vocabulary_size: int | None) 
     if vocabulary_size is None:
         return
     for key, value in metadata.items():
-        if _TOKEN_ID.fullmatch(key) is None or value == _NO_TOKEN:
+        if _TOKEN_ID.fullmatch(key) is None or value == NO_TOKEN:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < vocabulary_size:
             raise _Broken(f"its {key} is {_shown_value(value)}, and its vocabulary has {vocabulary_size} tokens")
