@@ -14,6 +14,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from ramify.errors import EngineDied, EnginesLost, ModelCrashed
+from ramify.event_loop import start_task
 from ramify.problem import Problem
 from ramify.search.budget import Budget
 from ramify.search.budget_sharing import Portfolio, ProblemProgress
@@ -96,7 +97,7 @@ class AdaptiveBatchRun(BatchRun):
             chosen = [(self._open[each.problem], each.samples) for each in tranches]
             async with anyio.create_task_group() as tasks:
                 for item, samples in chosen:
-                    tasks.start_soon(self._sample, executor, item, samples, left // len(chosen), show)
+                    start_task(tasks, self._sample, executor, item, samples, left // len(chosen), show)
             self._raise_failure()
             if not chosen or self._round_state() == before:
                 await self._conclude(show)

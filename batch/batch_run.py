@@ -13,6 +13,7 @@ from anyio.to_thread import run_sync
 from ramify.answers.checkers import DEFAULT_CHECK
 from ramify.engine.ensembles.fallback import fallback_note
 from ramify.errors import EngineDied, EnginesLost, ModelCrashed, RamifyError, RunFolderError
+from ramify.event_loop import start_task
 from ramify.problem import Problem
 from ramify.search.registry import strategy_to_dict
 from ramify.solution import Solution
@@ -145,7 +146,7 @@ class BatchRun:
                     tasks.cancel_scope.cancel()
 
             for _ in range(min(limit.most, len(self._pending))):
-                tasks.start_soon(work)
+                start_task(tasks, work)
         self._raise_failure()
 
     def _raise_failure(self) -> None:

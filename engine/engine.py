@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 from ramify.answers.schemas import read_schema
 from ramify.config import DEFAULT_RUN, EngineConfig, RunConfig
 from ramify.errors import EngineClosed, UsageError, check_kind
+from ramify.event_loop import start_task
 from ramify.events import ModelLoading
 from ramify.problem import Problem
 from ramify.reward.algebra import Combination
@@ -359,7 +360,7 @@ async def _beside(work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncGenerat
     failure: BaseException | None = None
     with plain_interrupts():
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work)
+            start_task(tasks, work)
             try:
                 yield
             except (Exception, KeyboardInterrupt, SystemExit) as error:

@@ -12,6 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ramify.errors import check_kind
+from ramify.event_loop import start_task
 from ramify.problem import Problem
 from ramify.solution import Solution
 
@@ -42,7 +43,7 @@ class SolutionStream:
 
     def start(self, problems: Problems) -> None:
         """Begin to take problems in."""
-        self._tasks.start_soon(self._feed, problems)
+        start_task(self._tasks, self._feed, problems)
 
     async def _feed(self, problems: Problems) -> None:
         try:
@@ -51,7 +52,7 @@ class SolutionStream:
                     try:
                         async for problem in each:
                             await self._limit.begin()
-                            group.start_soon(self._solve_one, problem)
+                            start_task(group, self._solve_one, problem)
                     except Exception as error:
                         # The source of the problems has failed: an error for the reader, not for the engine.
                         await self._send.send(error)
@@ -155,6 +156,6 @@ async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[None]
 
     async with anyio.create_task_group() as tasks:
         for _ in range(parallel):
-            tasks.start_soon(take)
+            start_task(tasks, take)
     if failures:
         raise failures[0]

@@ -23,6 +23,7 @@ from anyio.abc import TaskGroup
 from ramify.answers.checkers import AnswerEquality
 from ramify.answers.schemas import AnswerSchema
 from ramify.conversation import Conversation
+from ramify.event_loop import start_task
 from ramify.events import BudgetUsed, Event, RunStarted, StepProgress
 from ramify.problem import Problem
 from ramify.reward.protocol import RewardModel
@@ -143,12 +144,12 @@ class SearchDriver:
 
     async def _grow(self, policy: PolicySession, scorer: Scorer | None) -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._watch_clock, policy)
+            start_task(tasks, self._watch_clock, policy)
             while self._controller.stop_reason is None:
                 await self._adopt(policy)
                 dispatch = self._next_work()
                 if dispatch is not None:
-                    tasks.start_soon(self._expand, policy, dispatch)
+                    start_task(tasks, self._expand, policy, dispatch)
                 await self._between_results(tasks, policy, scorer)
             if not self._controller.idle:
                 await self._interrupt(policy)
@@ -157,7 +158,7 @@ class SearchDriver:
             last = self._controller.rescue()
             await self._adopt(policy)
             if last is not None:
-                tasks.start_soon(self._expand, policy, last)
+                start_task(tasks, self._expand, policy, last)
                 await self._drain(tasks, policy, scorer)
             tasks.cancel_scope.cancel()
         self._report(force=True)
@@ -181,9 +182,9 @@ class SearchDriver:
         """Free nodes, start tools and scoring, ask the stop rules, report, and wait for the next result."""
         await self._adopt(policy)
         for call in self._controller.take_calls():
-            tasks.start_soon(self._call, policy, call)
+            start_task(tasks, self._call, policy, call)
         for probe in self._controller.take_probes():
-            tasks.start_soon(self._probe, policy, probe)
+            start_task(tasks, self._probe, policy, probe)
         released = self._controller.take_released()
         if released:
             await policy.release(released)
@@ -191,7 +192,7 @@ class SearchDriver:
                 await scorer.release(released)
         if scorer is not None and not self._scoring and (nodes := self._controller.take_unscored()):
             self._scoring = True
-            tasks.start_soon(self._score, scorer, nodes)
+            start_task(tasks, self._score, scorer, nodes)
         await self._compare_answers()
         self._controller.consider_stopping()
         self._report()

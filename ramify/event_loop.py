@@ -1,12 +1,13 @@
-"""Calls from threads of our own into the event loop."""
+"""Calls from threads of our own into the event loop, and tasks that Ctrl-C does not lose."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from anyio import from_thread
+from anyio.abc import TaskGroup
 from anyio.lowlevel import EventLoopToken
 
 
@@ -19,11 +20,29 @@ def run_in_event_loop(token: EventLoopToken, function: Callable[..., None], *arg
     Raises:
         RuntimeError: if the event loop has ended.
     """
-    trio: Any = sys.modules.get("trio")
-    if trio is not None:
-        trio.lowlevel.enable_ki_protection(_call)
+    _keep_interrupts_out_of(_call)
     from_thread.run_sync(_call, function, *arguments, token=token)
 
 
 def _call(function: Callable[..., None], *arguments: Any) -> None:
     function(*arguments)
+
+
+def start_task(tasks: TaskGroup, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> None:
+    """Start a task, as `tasks.start_soon` does.
+
+    Ctrl-C that comes meanwhile reaches the program's main task once the task is started. trio would raise
+    KeyboardInterrupt between the making of the coroutine and its start: Python then warns that it was never awaited.
+    """
+    _keep_interrupts_out_of(_start)
+    _start(tasks, function, arguments)
+
+
+def _start(tasks: TaskGroup, function: Callable[..., Coroutine[Any, Any, Any]], arguments: tuple[Any, ...]) -> None:
+    tasks.start_soon(function, *arguments)
+
+
+def _keep_interrupts_out_of(function: Callable[..., None]) -> None:
+    trio: Any = sys.modules.get("trio")
+    if trio is not None:
+        trio.lowlevel.enable_ki_protection(function)

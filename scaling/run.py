@@ -22,6 +22,7 @@ from ramify.engine.policy.remote.address import is_remote
 from ramify.engine.rewards.descriptions import describe_model, describe_reward, digest
 from ramify.engine.rewards.naming import check_reward
 from ramify.errors import RunFolderError, UsageError
+from ramify.event_loop import start_task
 from ramify.host_resources import processors
 from ramify.models.tasks import generate_problems
 from ramify.problem import Problem
@@ -334,7 +335,7 @@ class Work:
             queue, failures = iter(tasks), list[Exception]()
             async with anyio.create_task_group() as group:
                 for _ in range(min(self._parallel, len(tasks))):
-                    group.start_soon(self._serve, queue, failures, group.cancel_scope)
+                    start_task(group, self._serve, queue, failures, group.cancel_scope)
             if failures:
                 raise failures[0]
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from ramify.engine.engine import Engine
 from ramify.errors import RamifyError
+from ramify.event_loop import start_task
 from ramify.json_text import ascii_json
 from ramify.problem import Problem
 from ramify.search.votes import Vote
@@ -231,7 +232,7 @@ class CompletionResponse(Response):
         completion, served = self._completion, self._completion.served
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_cancel_without_client, receive, tasks.cancel_scope.cancel)
+                start_task(tasks, _cancel_without_client, receive, tasks.cancel_scope.cancel)
                 if completion.request.stream:
                     await self._stream(scope, receive, send)
                 else:
@@ -263,7 +264,7 @@ class CompletionResponse(Response):
             self._completion.served.started.set()
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(search)
+            start_task(tasks, search)
             await self._begin(stream)
             while not ended.is_set():
                 await self._tell(stream, ended)
@@ -376,7 +377,7 @@ class WatchResponse(Response):
         """Send the events as they come."""
         stream = _EventStream(send, {RUN_HEADER: self._served.id})
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_without_client, receive, tasks.cancel_scope.cancel)
+            start_task(tasks, _cancel_without_client, receive, tasks.cancel_scope.cancel)
             async with self._served.watched() as events:
                 while True:
                     with anyio.move_on_after(PATIENCE_S) as waiting:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 import ramify
 from ramify.engine.engine import Engine
 from ramify.errors import RamifyError
+from ramify.event_loop import start_task
 from ramify.solution import Solution
 
 from .admission import Admission
@@ -121,7 +122,7 @@ class SolveTool:
         """Search, and tell the client how the search stands meanwhile; a client that cancels the call ends it."""
         outcome: list[Solution | ApiError | RamifyError] = []
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_report, completion.served, ctx)
+            start_task(tasks, _report, completion.served, ctx)
             try:
                 outcome.append(await completion.search(self._engine, self._admission))
             except (ApiError, RamifyError) as error:

@@ -15,6 +15,7 @@ import uvicorn
 
 from ramify.engine.engine import Engine
 from ramify.errors import UsageError
+from ramify.event_loop import start_task
 
 from .app import Service
 from .config import ServerConfig
@@ -110,8 +111,8 @@ async def serve(
     server = _Uvicorn(settings, on_ready)
     received: list[signal.Signals] = []
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_serve, server, bound, tasks.cancel_scope)
-        tasks.start_soon(_wait_for_end, service, server, received, end or anyio.Event())
+        start_task(tasks, _serve, server, bound, tasks.cancel_scope)
+        start_task(tasks, _wait_for_end, service, server, received, end or anyio.Event())
     return received[0] if received else None
 
 
@@ -124,7 +125,7 @@ async def _wait_for_end(
     service: Service, server: uvicorn.Server, received: list[signal.Signals], end: anyio.Event
 ) -> None:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_note_signals, server, received, end)
+        start_task(tasks, _note_signals, server, received, end)
         await end.wait()
         log.info("ending: %d requests run, %d wait", service.admission.running, service.admission.queued)
         service.admission.close()

@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ramify.errors import UsageError
+from ramify.event_loop import start_task
 
 from .tool import Tool, ToolError
 
@@ -102,7 +103,7 @@ class McpServers:
         server = self._servers.get(command)
         if server is None:
             server = self._servers[command] = _Server()
-            self._tasks.start_soon(self._serve, command, words, server)
+            start_task(self._tasks, self._serve, command, words, server)
         with anyio.move_on_after(START_LIMIT_S):
             await server.started.wait()
         if server.error is not None or not server.started.is_set():

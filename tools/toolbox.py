@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from ramify.errors import UsageError
+from ramify.event_loop import start_task
 
 from .forms import Call, unknown_tool
 from .tool import Tool, ToolError
@@ -63,7 +64,7 @@ class Toolbox:
 
         async with anyio.create_task_group() as tasks:
             for place, call in enumerate(calls):
-                tasks.start_soon(one, place, call)
+                start_task(tasks, one, place, call)
         return results
 
     async def _once(self, parent: int, call: Call) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import anyio
 
 from ramify.answers.kinds import code_in
+from ramify.event_loop import start_task
 from ramify.reward.protocol import ModelFreeSession, ScoredStep
 from ramify.tools.programs import ExampleRun, run_examples
 
@@ -53,7 +54,7 @@ class ExamplesSession(ModelFreeSession[None]):
         async with anyio.create_task_group() as tasks:
             for program in dict.fromkeys(programs):
                 if program is not None and program not in self._runs:
-                    tasks.start_soon(self._run, program)
+                    start_task(tasks, self._run, program)
         return [NOTHING_KNOWN if each is None else self._score(self._runs[each]) for each in programs]
 
     async def _run(self, program: str) -> None:

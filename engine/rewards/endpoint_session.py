@@ -8,6 +8,7 @@ from typing import Protocol
 import anyio
 
 from ramify.errors import RewardError
+from ramify.event_loop import start_task
 from ramify.reward.protocol import ScoredStep, ScoreUsage
 from ramify.reward.scores import checked_scores
 
@@ -68,7 +69,7 @@ class EndpointSession:
 
         async with anyio.create_task_group() as tasks:
             for start in range(0, len(steps), self._per_request):
-                tasks.start_soon(ask, steps[start : start + self._per_request])
+                start_task(tasks, ask, steps[start : start + self._per_request])
         if failures:
             raise failures[0]
         return checked_scores(self._reward.name, steps, [scores[step.node] for step in steps])

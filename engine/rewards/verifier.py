@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import anyio
 
 from ramify.errors import RewardContextExceeded, RewardError
+from ramify.event_loop import start_task
 from ramify.reward.protocol import ReadRequest, ReadResult, ScoredStep, ScoreUsage
 from ramify.reward.scores import checked_scores, sigmoid
 from ramify.reward.specs import NUMBER, QUESTION, SOLUTION, VerifierSpec
@@ -139,7 +140,7 @@ class VerifierSession:
 
         async with anyio.create_task_group() as tasks:
             for step, prompt in zip(steps, prompts, strict=True):
-                tasks.start_soon(verify, step, prompt)
+                start_task(tasks, verify, step, prompt)
         if failures:
             raise failures[0]
         return checked_scores(reward.name, steps, [scores[step.node] for step in steps])

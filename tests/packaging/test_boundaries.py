@@ -173,3 +173,14 @@ def test_json_and_toml_are_read_in_one_place(sources):
 
 def test_csv_is_written_in_one_place(sources):
     assert [name for name, tree in sources.items() if "csv.writer" in ast.unparse(tree)] == ["ramify/tables.py"]
+
+
+def test_tasks_are_started_in_one_place(sources):
+    wrong = [
+        f"{name}:{call.lineno}"
+        for name, tree in sources.items()
+        if name != "ramify/event_loop.py"
+        for call, _ in calls(tree)
+        if name_of(call)[1] == "start_soon"
+    ]
+    assert wrong == []

@@ -15,6 +15,7 @@ from ramify.answers.kinds import AnswerKind
 from ramify.answers.thoughts import ThoughtMarks
 from ramify.conversation import Conversation
 from ramify.errors import ModelLoadError, ModelUnreachable, RamifyError, UsageError
+from ramify.event_loop import start_task
 from ramify.sampling_params import USUAL_SAMPLING, StepFormat, TokenSampling
 
 from ...metering.plan import Place
@@ -305,7 +306,7 @@ class RemotePolicy:
 
         async with anyio.create_task_group() as tasks:
             for endpoint in self.pool.endpoints:
-                tasks.start_soon(ask, endpoint)
+                start_task(tasks, ask, endpoint)
         _raise_permanent(self, failures)
         if len(failures) == len(self.pool.endpoints):
             try:

@@ -12,6 +12,7 @@ from ramify.answers.extract import extract_answer
 from ramify.answers.schemas import ANSWER_MARK
 from ramify.conversation import Conversation
 from ramify.errors import RamifyError, UsageError
+from ramify.event_loop import start_task
 from ramify.search.node import FinishReason
 
 from ...runtime.messages import StepRequest, StepResult, Turn
@@ -83,7 +84,7 @@ class RemoteSession:
             try:
                 async with anyio.create_task_group() as tasks:
                     if on_progress is not None:
-                        tasks.start_soon(_report, steps, on_progress)
+                        start_task(tasks, _report, steps, on_progress)
                     await self._rounds(steps, allowance, failures)
                     tasks.cancel_scope.cancel()
             finally:
@@ -141,7 +142,7 @@ class RemoteSession:
 
         async with anyio.create_task_group() as tasks:
             for steps, tokens in group_requests(work, together=self._policy.siblings_together):
-                tasks.start_soon(write, steps, tokens)
+                start_task(tasks, write, steps, tokens)
 
     async def _write(self, steps: list[PendingStep], tokens: int) -> None:
         """Continue steps with the same prompt, in one request if the server supports it."""
@@ -152,7 +153,7 @@ class RemoteSession:
         async with anyio.create_task_group() as tasks:
             for step in again:
                 left = max(1, tokens - (step.generated - before[step]))
-                tasks.start_soon(self._write, [step], left)
+                start_task(tasks, self._write, [step], left)
 
     async def _ask(self, steps: list[PendingStep], tokens: int) -> list[PendingStep]:
         """Make one request and evaluate the reply; return the steps that need a further request, one by one."""
