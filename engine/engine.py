@@ -59,10 +59,10 @@ if TYPE_CHECKING:
 class Engine:
     """Models loaded once, searched many times; use it with `async with`.
 
-    `model` is a bundled name ("demo-m"), a path to a GGUF file, `openai:URL#MODEL` for a model behind a server, or a
-    PolicyModel. `reward` is a bundled name, a path, a RewardModel or a function of (question, steps) to a score in
-    [0, 1]; None means no reward model; "default" means the bundled one for a bundled policy, else none. Further
-    settings are those of EngineConfig, in `config` or by name. `on_loading` is called while model files load, at most
+    `model` is a bundled name ("demo-m"), the name of a file in the folder of models, a path to a GGUF file, the `hf:`
+    name of a pulled one, `openai:URL#MODEL` for a model behind a server, or a PolicyModel. `reward` is a bundled name, a
+    path, a RewardModel or a function of (question, steps) to a score in [0, 1]; None means no reward model; "default"
+    means the bundled one for a bundled policy, the published head of a file that has one, else none. Further settings are those of EngineConfig, in `config` or by name. `on_loading` is called while model files load, at most
     about ten times a second for each, in the thread of the event loop.
 
     Raises:

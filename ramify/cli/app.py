@@ -22,7 +22,7 @@ COMMANDS = {
     "mcp": "Offer searches as a tool to programs that speak MCP.",
     "runs": "Show, replay, export and delete past searches.",
     "batch": "Solve a file of problems; report on the results.",
-    "export": "Make data sets for training of searches.",
+    "export": "Turn searches into data sets for training.",
     "grade": "Grade predictions against gold answers.",
     "calibrate": "Measure strategies for --strategy auto.",
     "bench": "Measure how accuracy grows with compute.",
@@ -30,7 +30,7 @@ COMMANDS = {
     "prompts": "Show and check prompts.",
     "models": "List, fetch, inspect and quantize models.",
     "reward": "Check, convert, train and evaluate rewards.",
-    "store": "Show and prune what searches take from each other.",
+    "store": "Show and prune stored steps.",
     "config": "Show the defaults and their sources.",
     "doctor": "Check the installation; show the plan for a model.",
 }

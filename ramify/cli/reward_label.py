@@ -63,7 +63,7 @@ DEFAULT_COUNT = 100
     "-o",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
-    help="The file of labels; an existing one is gone on with.",
+    help="The file of labels; an existing one is continued.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write what it cost as one JSON object.")
 def label(

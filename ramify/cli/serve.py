@@ -58,7 +58,7 @@ def bounded(low: int, high: int | None = None) -> SettingType:
     "--grace",
     type=SettingType(Setting(kind=DURATION)),
     default=30.0,
-    help="Time to end in, such as 30s.  [default: 30s]",
+    help="Time that requests in progress get at the end, such as 30s.  [default: 30s]",
 )
 @click.option("--log-json", is_flag=True, help="Write the log as JSON, one object a line.")
 @search_options
