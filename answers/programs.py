@@ -53,11 +53,31 @@ class ProgramEquality(AnswerEquality):
         super().__init__(self._known_same, self._same)
         self._question = question
         self._behaviours: dict[str, Behaviour] = {}
+        self._to_be_run = set[str]()
 
-    def works(self, program: str) -> bool:
-        """Return whether a program is not known to fail on every input."""
+    @property
+    def unresolved(self) -> bool:
+        """True if a program has to be run, for a comparison or since `works` was asked to be sure."""
+        return super().unresolved or bool(self._to_be_run)
+
+    def works(self, program: str, *, surely: bool = False) -> bool:
+        """Return whether a program is not known to fail on every input; with `surely`, whether it is known to work.
+
+        With `surely`, a program that never ran is run by the next `resolve`.
+        """
         known = self._behaviours.get(program)
-        return known is None or known.works
+        if known is None and surely:
+            self._to_be_run.add(program)
+        return known.works if known is not None else not surely
+
+    async def resolve(self) -> None:
+        """Decide all pairs, and run the programs that have to be run."""
+        from anyio.to_thread import run_sync
+
+        programs = sorted(self._to_be_run)
+        await run_sync(lambda: [self._behaviour(each) for each in programs])
+        self._to_be_run.difference_update(programs)
+        await super().resolve()
 
     def _known_same(self, left: str, right: str) -> bool | None:
         if left == right:
@@ -66,10 +86,12 @@ class ProgramEquality(AnswerEquality):
         return None if first is None or second is None else _agree(first, second)
 
     def _same(self, left: str, right: str) -> bool:
-        for each in (left, right):
-            if each not in self._behaviours:
-                self._behaviours[each] = behaviour_of(each, self._question)
-        return _agree(self._behaviours[left], self._behaviours[right])
+        return _agree(self._behaviour(left), self._behaviour(right))
+
+    def _behaviour(self, program: str) -> Behaviour:
+        if program not in self._behaviours:
+            self._behaviours[program] = behaviour_of(program, self._question)
+        return self._behaviours[program]
 
 
 def _agree(first: Behaviour, second: Behaviour) -> bool:

@@ -60,10 +60,11 @@ class Engine:
     """Models loaded once, searched many times; use it with `async with`.
 
     `model` is a bundled name ("demo-m"), the name of a file in the folder of models, a path to a GGUF file, the `hf:`
-    name of a pulled one, `openai:URL#MODEL` for a model behind a server, or a PolicyModel. `reward` is a bundled name, a
-    path, a RewardModel or a function of (question, steps) to a score in [0, 1]; None means no reward model; "default"
-    means the bundled one for a bundled policy, the published head of a file that has one, else none. Further settings are those of EngineConfig, in `config` or by name. `on_loading` is called while model files load, at most
-    about ten times a second for each, in the thread of the event loop.
+    name of a pulled one, `openai:URL#MODEL` for a model behind a server, or a PolicyModel. `reward` is a bundled name,
+    a path, a RewardModel or a function of (question, steps) to a score in [0, 1]; None means no reward model; "default"
+    means the bundled one for a bundled policy, the published head of a file that has one, else none. Further settings
+    are those of EngineConfig, in `config` or by name. `on_loading` is called while model files load, at most about ten
+    times a second for each, in the thread of the event loop.
 
     Raises:
         UsageError: if a setting is unknown or out of range, or on entering, if the store cannot be used.

@@ -127,14 +127,17 @@ class Run:
         return self._driver.paused
 
     def pause(self) -> None:
-        """Start no new steps; those in flight are written to their ends, and the clock goes on."""
-        if not self._driver.paused:
+        """Start no new steps; those in flight are written to their ends, and the clock goes on.
+
+        A run that has ended stays as it is.
+        """
+        if not self._driver.paused and not self.finished:
             self._driver.paused = True
             self._emit(RunPaused())
 
     def resume(self) -> None:
         """Go on after `pause`."""
-        if self._driver.paused:
+        if self._driver.paused and not self.finished:
             self._emit(RunResumed())
             self._driver.resume()
 
@@ -168,8 +171,9 @@ class Run:
         """Prune a node and all below it; finished paths there keep their vote.
 
         Raises:
-            UsageError: if nothing there is open.
+            UsageError: if nothing there is open, or the run is ending.
         """
+        self._check_running()
         self._controller.prune_subtree(node_id)
         self._driver.wake()
 

@@ -115,13 +115,15 @@ class EqualSplit:
 def _affordable(
     wanted: Sequence[Tranche], problems: Sequence[ProblemProgress], tokens: int, count: int
 ) -> list[Tranche]:
-    """Return the first tranches that are expected to fit, the last one with fewer samples if need be."""
+    """Return the first `count` tranches that are expected to fit, one with fewer samples if need be."""
     chosen = list[Tranche]()
-    for each in wanted[:count]:
+    for each in wanted:
+        if len(chosen) == count:
+            break
         cost = _tokens_per_sample(problems, each.problem)
         samples = min(each.samples, floor(tokens / cost))
         if samples < 1:
-            break
+            continue
         chosen.append(Tranche(each.problem, samples))
         tokens -= round(samples * cost)
     return chosen

@@ -72,6 +72,8 @@ _UNWRITTEN: dict[str, Any] = {
     "token_count": 0,
     "logprob": None,
     "score": None,
+    "visits": 0,
+    "value_sum": 0.0,
     "finish_reason": None,
     "prune_reason": None,
 }
@@ -91,14 +93,15 @@ def reopen_cut_nodes(entries: list[dict[str, Any]]) -> None:
         # The text that closed the thought of the path that was rescued.
         entries.pop()
     for entry in entries:
-        if entry["finish_reason"] in CUT_SHORT:
+        if entry["finish_reason"] in CUT_SHORT and entry["prune_reason"] != PruneReason.USER:
+            _take_back(entries, entry)
             entry |= _UNWRITTEN
         elif entry["prune_reason"] in CUT:
             entry |= {"state": str(NodeState.OPEN), "prune_reason": None}
 
 
 def _take_back(entries: list[dict[str, Any]], left_out: dict[str, Any]) -> None:
-    """Subtract the score of a node that is left out from the sums of its ancestors."""
+    """Subtract the score of a node that is left out, or unwritten, from the sums of its ancestors."""
     if left_out["score"] is None:
         return
     value = summed(left_out["score"])

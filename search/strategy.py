@@ -74,8 +74,8 @@ class Strategy(ABC):
     """True if decisions need the scores of steps."""
     leaves_only: ClassVar[bool] = False
     """True if a node that has children never gets more of them; the cached state that expands it is then freed."""
-    converses: ClassVar[bool] = False
-    """True if finished texts may be followed by critiques or revisions, so that they are kept."""
+    ends_early: ClassVar[bool] = False
+    """True if it may be done before `width` paths have begun, because the answer is decided."""
     sampling_temperature: ClassVar[float | None] = None
     """Sampling temperature of every step, 0 for greedy decoding; None takes the run's."""
 
@@ -105,6 +105,11 @@ class Strategy(ABC):
     def uses_reward(self) -> bool:
         """True if steps must be scored, for the decisions or for the vote."""
         return self.guided or self.vote is not VoteRule.MAJORITY
+
+    @property
+    def converses(self) -> bool:
+        """True if finished texts may be followed by critiques or revisions, so that they are kept."""
+        return False
 
     @abstractmethod
     def decide(self, tree: SearchTree, *, winding_down: bool = False) -> Ask:

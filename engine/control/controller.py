@@ -43,7 +43,7 @@ from .steering import Steering
 from .thinking import Thinking
 from .thoughts import Probe, Thoughts
 from .tool_calls import ToolCalls, ToolRequest
-from .votes import VoteCounter
+from .votes import Usable, VoteCounter
 
 
 class SearchController:
@@ -74,7 +74,7 @@ class SearchController:
         rates: Callable[[], Rates] = Rates,
         ends_at_answer: bool = True,
         tools: Callable[[SearchTree, Continuations], ToolCalls] | None = None,
-        usable: Callable[[str], bool] | None = None,
+        usable: Usable | None = None,
         context_tokens: int | None = None,
         steers_thoughts: bool = False,
     ) -> None:
@@ -284,7 +284,8 @@ class SearchController:
         self._steps.writing.discard(node_id)
         node = self.tree.complete(node_id, text, tokens, 0.0, FinishReason.STEP, token_count=0)
         self._foreign.add(node)
-        if self.stop_reason is None and self._tools.end(node_id):
+        pruned = node_id in self.steering.pruned_when_written
+        if self.stop_reason is None and not pruned and self._tools.end(node_id):
             self._emit(node_added(node, None))
             return
         self._tools.running.discard(node_id)
@@ -407,8 +408,10 @@ class SearchController:
         if self._config.stop is None or self.stop_reason is not None or not self._votes.changed:
             return
         self._votes.changed = False
-        self.stopped_by = self._config.stop(Situation(self.tree, self.vote(), self._votes.strategy.width))
-        if self.stopped_by is not None:
+        stop = self._config.stop(Situation(self.tree, self.vote(), self._planner.most_paths))
+        # Where the winner is not known to work, it is asked again when that is known.
+        if stop is not None and self._votes.certain():
+            self.stopped_by = stop
             self.stop(StopReason.EARLY_STOP)
 
     def close(self) -> None:

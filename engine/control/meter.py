@@ -251,6 +251,10 @@ class Meter(UsageCounter):
         if any(self._available(name, in_flight=False) <= 0 for name in passing):
             return 0.0
         waits = [self.seconds_left(), LOOK_S if passing else None]
+        if self.alone and self.budget.seconds is not None:
+            # Once paths grow side by side, time is withheld that is not yet.
+            ahead_s = self.budget.seconds * (1 - FINISH_SHARE) - self.seconds
+            waits.append(ahead_s if ahead_s > 0 else LOOK_S)
         return min((each for each in waits if each is not None), default=None)
 
     def reached(self) -> StopReason:

@@ -54,11 +54,13 @@ class PathEnds:
         return self.answers.read_unfinished(self.tree.written_text(node.id))
 
     def cut_paths(self) -> list[Candidate]:
-        """Return the unfinished paths that have an answer all the same, in path order."""
+        """Return the unfinished paths that have an answer all the same, in path order; none that the user pruned."""
         found = list[Candidate]()
         above = {node.parent for node in self.tree if node.finish_reason is not None}
         for node in sorted(self.tree, key=lambda node: node.path):
             if node.id in above or node.finish_reason is None or node.state is NodeState.FINISHED:
+                continue
+            if node.prune_reason is PruneReason.USER:
                 continue
             answer = self.answer_so_far(node)
             if answer is not None:

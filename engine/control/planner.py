@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -60,6 +61,16 @@ class Planner:
         meter.alone = self._asked_width == 1 or not opening.over
 
     @property
+    def narrowed(self) -> bool:
+        """True while the strategy has a smaller width than it was made with, for want of time."""
+        return self.strategy.width < self._asked_width
+
+    @property
+    def most_paths(self) -> int:
+        """The most paths that may finish: those of the width that was asked for, as long as time may be left over."""
+        return self._asked_width if self.narrowed else self._ends.results.votes.strategy.width
+
+    @property
     def strategy(self) -> Strategy:
         """The strategy that is asked; the ends of nodes keep it."""
         return self._ends.strategy
@@ -74,15 +85,16 @@ class Planner:
         if self._dispatcher.unwritten:
             return self._resume()
         asked = self._steering.take_expansions()
-        if asked:
-            return self._dispatcher.dispatch(asked)
+        if asked and (dispatch := self._expand(asked)) is not None:
+            return dispatch
         if self._continued.going_on:
             return self._go_on()
         if not self.opening.over:
             return self._open()
         self._wind_down()
         for node in () if self._config.cut is None else self._config.cut(self._ends.tree):
-            self._ends.prune(node, PruneReason.CONFIDENCE)
+            if not self._waits_for_score(node):
+                self._ends.prune(node, PruneReason.CONFIDENCE)
         ask = self._ask()
         dispatch = self._dispatcher.dispatch(ask.expansions) if ask.expansions else None
         if dispatch is None and self._steps.none:
@@ -90,6 +102,26 @@ class Planner:
         if dispatch is None and self._steps.none:
             self.stop_reason = self._ended(exhausted=bool(ask.expansions))
         return dispatch
+
+    def _expand(self, asked: Sequence[Expansion]) -> Dispatch | None:
+        """Return the children that the user asked for, as many as the budget allows.
+
+        While steps are in flight, the rest is asked for again after them: what they reserved may turn out unused.
+        """
+        in_flight = not self._steps.none
+        dispatch = self._dispatcher.dispatch(asked)
+        if in_flight or dispatch is not None:
+            begun = Counter(request.parent for request in dispatch.requests) if dispatch is not None else Counter[int]()
+            for each in asked:
+                granted = min(each.children, begun[each.node])
+                begun[each.node] -= granted
+                if granted < each.children:
+                    self._steering.expand(each.node, each.children - granted)
+        return dispatch
+
+    def _waits_for_score(self, node_id: int) -> bool:
+        """Tell whether a step that may end its path has yet to be scored, before which the path is not finished."""
+        return self.strategy.uses_reward and self._ends.tree.node(node_id).score is None
 
     def _resume(self) -> Dispatch | None:
         """Return the nodes of a saved tree that are still to be written, as many as the budget allows."""
@@ -149,8 +181,15 @@ class Planner:
         missing = bool(self._dispatcher.lacking) and self._ends.tree.finished_count < self.strategy.width
         limit = self._meter.exhausted() if exhausted else None
         limit = limit or (self._dispatcher.refused_by if exhausted or missing else None)
-        narrowed = StopReason.BUDGET_SECONDS if self.strategy.width < self._asked_width else None
+        narrowed = StopReason.BUDGET_SECONDS if self._lacks_paths() else None
         return limit or self._meter.cut_by or narrowed or StopReason.COMPLETED
+
+    def _lacks_paths(self) -> bool:
+        """Tell whether a strategy that a limit of time narrowed would have written more paths."""
+        if not self.narrowed:
+            return False
+        wide = replace(cast("Any", self.strategy), width=self._asked_width)
+        return not (wide.ends_early and wide.decide(self._ends.tree).done)
 
     def _ask(self) -> Ask:
         """Ask the strategy and prune as it says, again where it only pruned and has not said that it is done."""

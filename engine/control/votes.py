@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 from ramify.answers.kinds import AnswerKind
 from ramify.events import AnswerUpdate, Event
@@ -12,11 +12,22 @@ from ramify.search.tree import SearchTree
 from ramify.search.votes import Candidate, Vote, candidates, decide
 
 
+class Usable(Protocol):
+    """Tells whether an answer may vote; it is not known of every one at once."""
+
+    def __call__(self, answer: str, *, surely: bool = False) -> bool:
+        """Return False if the answer is known not to work; with `surely`, True only if it is known to work.
+
+        What was asked with `surely` is known after the next comparison of answers.
+        """
+        ...
+
+
 class VoteCounter:
     """The vote over the paths that have finished so far; it is counted again only after a change.
 
     `same` tells whether two answers are equal, `emit` takes an event after each count. `kind` is that of the answers,
-    which says whether they vote. Answers for which `usable` is False do not vote while there are others. `changed` is
+    which says whether they vote. Answers that do not work by `usable` do not vote while there are others. `changed` is
     True from a change until a stop rule has seen it.
     """
 
@@ -27,7 +38,7 @@ class VoteCounter:
         same: Callable[[str, str], bool],
         emit: Callable[[Event], None],
         kind: AnswerKind = AnswerKind.BOX,
-        usable: Callable[[str], bool] | None = None,
+        usable: Usable | None = None,
     ) -> None:
         self.changed = False
         self.kind = kind
@@ -37,6 +48,7 @@ class VoteCounter:
         self._emit = emit
         self._usable = usable
         self._vote: Vote | None = None
+        self._counted_by = strategy
 
     @property
     def strategy(self) -> Strategy:
@@ -54,8 +66,10 @@ class VoteCounter:
 
     def vote(self) -> Vote:
         """Return the vote over the paths that have finished so far."""
-        if self._vote is None:
-            self._vote = decide(self._voters(), self.strategy.vote, self._same, self.kind)
+        strategy = self.strategy
+        if self._vote is None or strategy is not self._counted_by:
+            # A strategy may settle on another vote at the end of a path that has no answer.
+            self._vote, self._counted_by = decide(self._voters(), strategy.vote, self._same, self.kind), strategy
         return self._vote
 
     def _voters(self) -> list[Candidate]:
@@ -64,6 +78,11 @@ class VoteCounter:
             return paths
         usable = [each for each in paths if each.answer is not None and self._usable(each.answer)]
         return usable or paths
+
+    def certain(self) -> bool:
+        """Tell whether the winning answer is known to be one that may vote, so that no later finding replaces it."""
+        answer = self.vote().answer
+        return self._usable is None or (answer is not None and self._usable(answer, surely=True))
 
     def recount(self) -> None:
         """Count again, after a path has finished or two answers turned out to be equal."""

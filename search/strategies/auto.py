@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from ramify.errors import StrategyError
 
-from ..node import Node
+from ..node import Node, Origin
 from ..strategy import Ask, Expansion, Strategy, check_count
 from ..tree import ROOT, NodeState, SearchTree
 from ..votes import Aggregation, VoteRule
@@ -34,7 +34,8 @@ class Auto(Strategy):
     which choice counts.
 
     Raises:
-        StrategyError: unless edges ascend, one between two choices, and each choice has `probe_paths` or more.
+        StrategyError: unless edges ascend, one between two choices, and each choice has `probe_paths` or more; or if
+            two choices converse with different instructions.
     """
 
     name: ClassVar[str] = "auto"
@@ -60,6 +61,11 @@ class Auto(Strategy):
             raise StrategyError(f"the edges {self.edges} do not ascend; sort them")
         if any(choice.width < self.probe_paths for choice in choices):
             raise StrategyError(f"a choice is narrower than the probe of {self.probe_paths} paths; probe with fewer")
+        instructions = {
+            tuple(map(each.instruction, (Origin.CRITIQUE, Origin.REVISION))) for each in choices if each.converses
+        }
+        if len(instructions) > 1:
+            raise StrategyError("two choices converse with different instructions; give both the same")
         object.__setattr__(self, "width", max(choice.width for choice in choices))
         object.__setattr__(self, "max_depth", max(choice.max_depth for choice in choices))
         object.__setattr__(self, "vote", choices[0].vote)
@@ -70,6 +76,16 @@ class Auto(Strategy):
     def uses_reward(self) -> bool:
         """True if any of the choices does."""
         return any(choice.uses_reward for choice in self.choices)
+
+    @property
+    def converses(self) -> bool:
+        """True if any of the choices does."""
+        return any(choice.converses for choice in self.choices)
+
+    def instruction(self, origin: Origin) -> str:
+        """Return the instruction of the choices that converse, which have the same one; see Strategy.instruction."""
+        conversing = (choice for choice in self.choices if choice.converses)
+        return next(conversing, self.choices[0]).instruction(origin)
 
     def settled(self, tree: SearchTree) -> Strategy:
         """Return the chosen strategy, this one while the probe is not complete."""
@@ -89,7 +105,8 @@ class Auto(Strategy):
             return Ask()
         ask = chosen.decide(tree, winding_down=winding_down)
         more = chosen.width - begun
-        if ask.done and not ask.expansions and more > 0 and begun == self.probe_paths:
+        missing = more > 0 and begun == self.probe_paths and not chosen.ends_early
+        if ask.done and not ask.expansions and missing:
             # A strategy that sees only finished paths takes the search to be over: its own first step is missing.
             return Ask((Expansion(ROOT, more),), ask.prune)
         if self.uses_reward and not chosen.uses_reward:

@@ -43,7 +43,6 @@ class Refine(Strategy):
     """
 
     name: ClassVar[str] = "refine"
-    converses: ClassVar[bool] = True
     width: int = 16
     revisions: int = 1
     critique: bool = True
@@ -57,6 +56,11 @@ class Refine(Strategy):
         Strategy.__post_init__(self)
         check_whole("revisions", self.revisions, least=0)
         check_flag("critique", self.critique)
+
+    @property
+    def converses(self) -> bool:
+        """True: critiques and revisions follow finished texts."""
+        return True
 
     def instruction(self, origin: Origin) -> str:
         """Return the prompt for a critique or a revision."""

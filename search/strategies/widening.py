@@ -36,6 +36,7 @@ class Widening(Strategy):
 
     name: ClassVar[str] = "widening"
     leaves_only: ClassVar[bool] = True
+    ends_early: ClassVar[bool] = True
     start_width: int = 4
     width: int = 64
     confidence: float = 0.95

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 import ramify
+from ramify.engine.runtime.messages import StepRequest, StepResult
+from ramify.engine.testing import ScriptedSession
 from ramify.errors import SearchError
 from ramify.search.node import NodeState, PruneReason
-from ramify.stopping import CannotBeOvertaken
-from ramify.testing import ScriptedModel, ScriptedReward
+from ramify.stopping import CannotBeOvertaken, PathConfidence
+from ramify.testing import ScriptedModel, ScriptedReward, ScriptedStep
 
 
 def unanimous(question: str, path: tuple[int, ...]) -> str:
@@ -75,3 +80,56 @@ async def test_an_unknown_rule_is_said() -> None:
     async with ramify.Engine(model=ScriptedModel(unanimous), reward=None) as engine:
         with pytest.raises(SearchError, match="did you mean 'beta'"):
             await engine.solve("q", stop="betta")
+
+
+@pytest.mark.parametrize("broken", [5, 6])
+async def test_a_program_that_is_not_known_to_work_ends_no_search(broken: int) -> None:
+    """Programs that fail count only while there are no others, so they lead nothing for good."""
+
+    def script(_: str, path: tuple[int, ...]) -> ScriptedStep:
+        last = len(path) > path[0]
+        program = "def f(x): retrun x" if path[0] < broken else f"def f(x): return x + {path[0]} - {path[0]}"
+        return ScriptedStep(text=f"```python\n{program}\n```" if last else "on\n", end=last)
+
+    question = "Write f(x), which returns x.\nassert f(1) == 1"
+    async with ramify.Engine(model=ScriptedModel(script), reward=None) as engine:
+        solution = await engine.solve(question, strategy=ramify.MajorityVote(width=8), answer="program", stop="lead")
+    assert solution.answer is not None and "retrun" not in solution.answer
+
+
+async def test_programs_that_work_end_a_search() -> None:
+    def script(_: str, path: tuple[int, ...]) -> ScriptedStep:
+        last = len(path) > path[0]
+        return ScriptedStep(text="```python\ndef f(x): return x\n```" if last else "on\n", end=last)
+
+    question = "Write f(x), which returns x.\nassert f(1) == 1"
+    async with ramify.Engine(model=ScriptedModel(script), reward=None) as engine:
+        solution = await engine.solve(question, strategy=ramify.MajorityVote(width=12), answer="program", stop="lead")
+    assert solution.stop_reason == "early_stop" and len(solution.candidates) < 12
+
+
+class LateOnesUnlikely(ScriptedSession):
+    """The tokens of the paths from the fifth on are less likely."""
+
+    async def expand(self, requests: Sequence[StepRequest], **options: Any) -> None:
+        late = {each.child for each in requests if each.path[0] >= 4}
+
+        def give(result: StepResult) -> None:
+            factor = 5 if result.child in late else 1
+            on_result(replace(result, logprob=result.logprob * factor))
+
+        on_result = options.pop("on_result")
+        await super().expand(requests, on_result=give, **options)
+
+
+class LateOnesUnlikelyModel(ScriptedModel):
+    async def open(self, question: str) -> ScriptedSession:
+        return LateOnesUnlikely(self, question)
+
+
+@pytest.mark.parametrize("strategy", [ramify.MajorityVote(width=8), ramify.WeightedVote(width=8)])
+async def test_whole_paths_are_not_cut_while_they_wait_for_their_scores(strategy: ramify.Strategy) -> None:
+    model = LateOnesUnlikelyModel(lambda _, path: f"The answer is {path[0] // 4}.")
+    async with ramify.Engine(model=model, reward=ScriptedReward(lambda *_: 0.5)) as engine:
+        solution = await engine.solve("q", strategy=strategy, cut=PathConfidence())
+    assert len(solution.candidates) == 8

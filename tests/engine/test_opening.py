@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import anyio
 import pytest
 
 from ramify import Budget, Engine
@@ -13,7 +14,7 @@ from ramify.engine.control.meter import LEAST_SECONDS, Meter
 from ramify.engine.control.opening import Opening
 from ramify.engine.runtime.messages import SLOW_PARAMETERS, StepRequest, StepResult
 from ramify.engine.runtime.serve.rates import Rates
-from ramify.engine.testing import ScriptedSession
+from ramify.engine.testing import ScriptedSession, _cut
 from ramify.search.node import FinishReason, Origin
 from ramify.search.registry import make_strategy, strategy_names
 from ramify.search.stopping import StopReason
@@ -21,6 +22,7 @@ from ramify.search.strategies.auto import Auto
 from ramify.search.strategies.rebase import Rebase
 from ramify.search.strategies.refine import Refine
 from ramify.search.strategies.sampling import Greedy, MajorityVote
+from ramify.search.strategies.widening import Widening
 from ramify.search.strategy import Ask, Expansion, Strategy
 from ramify.search.tree import SearchTree
 from ramify.solution import Solution
@@ -276,3 +278,74 @@ async def test_only_the_first_path_is_greedy_and_a_second_one_is_sampled() -> No
     assert model.greedy == FIRST_PATH
     assert any(path[0] == 1 for path in model.expanded)
     assert solution.answer == "7"
+
+
+class SlowSideBySide(ScriptedSession):
+    """Steps of 2 s alone and of 20 s in a batch; an interrupt cuts those in flight."""
+
+    def __init__(self, model: ScriptedModel, question: str) -> None:
+        super().__init__(model, question)
+        self._interrupted = anyio.Event()
+
+    async def expand(self, requests: Sequence[StepRequest], **options: Any) -> None:
+        interrupted = self._interrupted
+        with anyio.move_on_after(2.0 if len(requests) == 1 else 20.0):
+            await interrupted.wait()
+        for request in requests:
+            options["on_result"](_cut(request) if interrupted.is_set() else self._write(request, None))
+
+    async def interrupt(self) -> None:
+        self._interrupted.set()
+        self._interrupted = anyio.Event()
+
+
+class SlowModel(ScriptedModel):
+    async def open(self, question: str) -> ScriptedSession:
+        return SlowSideBySide(self, question)
+
+
+@in_virtual_time
+async def test_time_is_kept_for_an_answer_once_paths_grow_side_by_side() -> None:
+    def script(_: str, path: tuple[int, ...]) -> str:
+        return "w " * 60 + "\n" if len(path) < 12 else "The answer is 7."
+
+    async with Engine(model=SlowModel(script, parameters=500_000_000), reward=None) as engine:
+        solution = await engine.solve("How many?", strategy=MajorityVote(width=4), budget=Budget(seconds=60))
+    assert solution.answer == "7"
+    assert solution.tree is not None and Origin.RESCUE in {node.origin for node in solution.tree}
+
+
+@pytest.mark.parametrize("right", [4, 7, 9])
+def test_the_rule_lead_changes_no_answer_of_a_search_that_time_narrowed(right: int) -> None:
+    answers = list[str | None]()
+
+    @in_virtual_time
+    async def solve(stop: str | None) -> None:
+        def script(_: str, path: tuple[int, ...]) -> str:
+            return "some more words\n" if len(path) < 3 else f"The answer is {7 if path[0] < right else 8}."
+
+        model = ScriptedModel(script, parameters=500_000_000, delay_s=STEP_S)
+        async with Engine(model=model, reward=None) as engine:
+            limit = Budget(seconds=1.5)
+            solution = await engine.solve("How many?", strategy=MajorityVote(width=64), budget=limit, stop=stop)
+        answers.append(solution.answer)
+
+    solve(None)
+    solve("lead")
+    assert answers[0] == answers[1] is not None
+
+
+@pytest.mark.parametrize("seconds", [4.0, 8.0])
+def test_a_search_that_is_sure_of_its_answer_is_complete_though_time_narrowed_it(seconds: float) -> None:
+    @in_virtual_time
+    async def solve() -> None:
+        model = ScriptedModel(
+            lambda _, path: "some more words\n" if len(path) < 3 else "The answer is 7.",
+            parameters=500_000_000,
+            delay_s=STEP_S,
+        )
+        async with Engine(model=model, reward=None) as engine:
+            solution = await engine.solve("How many?", strategy=Widening(width=64), budget=Budget(seconds=seconds))
+        assert (solution.stop_reason, len(solution.candidates)) == (StopReason.COMPLETED, 4)
+
+    solve()

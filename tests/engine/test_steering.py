@@ -233,3 +233,100 @@ async def test_added_children_never_break_a_strategy(name: str, count: int) -> N
                     run.edit(1, "mine\n")
             solution = await run.result()
     assert solution.answer is not None and solution.stop_reason == "completed"
+
+
+class GoesOnAfterAnswers(ScriptedModel):
+    """Paths end where their text does, as those of other models' files."""
+
+    ends_at_answer = False
+
+
+async def test_a_path_that_was_pruned_by_hand_gives_no_answer() -> None:
+    model = GoesOnAfterAnswers(lambda _, path: "The answer is 12.\nBut wait\n" if path[0] == 0 else "hmm\n")
+    async with (
+        ramify.Engine(model=model, reward=None) as engine,
+        engine.run("q", strategy=ramify.MajorityVote(width=2), answer="number") as run,
+    ):
+        run.pause()
+        run.step()
+        await settle(run)
+        run.prune(1)
+        run.stop()
+        solution = await run.result()
+    assert (solution.answer, solution.candidates) == (None, ())
+
+
+@pytest.mark.parametrize("tokens", [1500, 600])
+async def test_children_asked_for_while_steps_hold_the_budget_are_written_later(tokens: int) -> None:
+    model = ScriptedModel(lambda _, path: "on\n" if len(path) < 6 else f"The answer is {path[0]}.", delay_s=0.01)
+    async with (
+        ramify.Engine(model=model, reward=None) as engine,
+        engine.run("q", strategy=ramify.MajorityVote(width=4), budget=ramify.Budget(generated_tokens=tokens)) as run,
+    ):
+        while run.tree.depth < 2 or not run.tree.pending_count:
+            await anyio.sleep(0)
+        run.expand(1, 3)
+        await run.result()
+    assert run.tree.child_count(1) == 4
+
+
+async def test_a_step_pruned_in_flight_stays_pruned_when_the_search_goes_on() -> None:
+    model = ScriptedModel(chain, delay_s=0.02)
+    strategy = ramify.MajorityVote(width=2)
+    async with ramify.Engine(model=model, reward=None) as engine:
+        async with engine.run("q", strategy=strategy) as run:
+            while run.tree.pending_count < 2:
+                await anyio.sleep(0)
+            run.prune(2)
+            run.stop()
+            stopped = await run.result()
+        solution = await engine.solve("q", strategy=strategy, tree=stopped.tree)
+    assert [each.answer for each in solution.candidates] == ["0"]
+    assert solution.tree is not None and solution.tree.node(2).prune_reason is PruneReason.USER
+
+
+@pytest.mark.parametrize("strategy", [ramify.MajorityVote(width=1), ramify.Refine(width=1, revisions=0)])
+async def test_a_path_pruned_while_its_tool_runs_stays_pruned(strategy: ramify.Strategy) -> None:
+    started = anyio.Event()
+    go_on = anyio.Event()
+
+    @ramify.tool
+    async def slow(x: int) -> str:
+        """Return x.
+
+        Args:
+            x: a number.
+        """
+        started.set()
+        await go_on.wait()
+        return str(x)
+
+    call = '<tool_call>\n{"name": "slow", "arguments": {"x": 3}}\n</tool_call>'
+    model = ScriptedModel(lambda _, path: ScriptedStep(text=call, end=True) if len(path) == 1 else "The answer is 7.")
+    async with (
+        ramify.Engine(model=model, reward=None) as engine,
+        engine.run("q", strategy=strategy, tools=[slow]) as run,
+    ):
+        await started.wait()
+        run.prune(1)
+        go_on.set()
+        solution = await run.result()
+    assert solution.answer is None
+    assert run.tree.node(2).prune_reason is PruneReason.USER
+
+
+async def test_a_run_that_has_ended_cannot_be_steered() -> None:
+    async with (
+        ramify.Engine(model=ScriptedModel(chain), reward=None) as engine,
+        engine.run("q", strategy=ramify.MajorityVote(width=2)) as run,
+    ):
+        solution = await run.result()
+        assert solution.tree is not None
+        before = solution.tree.to_dict()
+        run.pause()
+        run.resume()
+        assert not run.paused
+        for steer in (lambda: run.prune(1), lambda: run.expand(1, 1), lambda: run.edit(1, "x"), lambda: run.pin(5)):
+            with pytest.raises(UsageError):
+                steer()
+    assert solution.tree.to_dict() == before

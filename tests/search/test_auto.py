@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from ramify import Engine
 from ramify.errors import StrategyError
 from ramify.search.node import Node, NodeState, Origin, PruneReason
 from ramify.search.registry import make_strategy, strategy_to_dict
 from ramify.search.strategies.auto import Auto, difficulty
 from ramify.search.strategies.beam import BeamSearch
 from ramify.search.strategies.rebase import Rebase
+from ramify.search.strategies.refine import Refine
 from ramify.search.strategies.sampling import Greedy, MajorityVote, WeightedVote
+from ramify.search.strategies.widening import Widening
 from ramify.search.tree import SearchTree
+from ramify.testing import ScriptedModel, ScriptedReward, ScriptedStep
 
 from .scripted import Path, Step, play
 
@@ -103,3 +109,33 @@ def test_it_survives_saving() -> None:
 def test_choices_that_do_not_fit_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(StrategyError, match=message):
         Auto(**options)  # pyright: ignore[reportArgumentType]
+
+
+async def run(strategy: Auto, script: Callable[[str, Path], str | ScriptedStep], reward: ScriptedReward | None = None):
+    async with Engine(model=ScriptedModel(script), reward=reward) as engine:
+        return await engine.solve("How many?", strategy=strategy)
+
+
+async def test_the_vote_is_that_of_the_choice_though_the_last_probe_has_no_answer() -> None:
+    def script(_: str, path: Path) -> str | ScriptedStep:
+        if path[0] == 3:
+            return ScriptedStep(text="I do not know", end=True)
+        return "go on\n" if path[0] > 3 else f"The answer is {1 if path[0] < 2 else 2}."
+
+    strategy = Auto(choices=(MajorityVote(width=4), Rebase(width=4)), edges=(0.3,), probe_paths=4)
+    solution = await run(strategy, script, ScriptedReward(lambda _, steps: 0.9 if "is 2" in steps[-1] else 0.1))
+    assert solution.answer == "2"
+
+
+async def test_a_choice_that_is_sure_after_the_probe_writes_no_more() -> None:
+    solution = await run(Auto(choices=(Widening(width=64),)), lambda *_: "The answer is 7.")
+    assert (solution.answer, len(solution.candidates)) == ("7", 4)
+
+
+async def test_a_choice_may_revise_its_texts() -> None:
+    strategy = Auto(choices=(Refine(width=8), MajorityVote(width=8)), edges=(0.5,))
+    solution = await run(strategy, lambda *_: "The answer is 7.")
+    assert solution.answer == "7"
+    assert solution.tree is not None and Origin.REVISION in {node.origin for node in solution.tree}
+    with pytest.raises(StrategyError, match="different instructions"):
+        Auto(choices=(Refine(width=8), Refine(width=8, critique=False)), edges=(0.5,))

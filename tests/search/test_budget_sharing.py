@@ -109,3 +109,8 @@ def test_options_out_of_range(options: dict[str, float]) -> None:
         Portfolio(**options)  # type: ignore[arg-type]
     with pytest.raises(SearchError, match="use"):
         EqualSplit(tranche=0)
+
+
+def test_a_problem_that_costs_too_much_leaves_the_rest_to_others() -> None:
+    dear, cheap = standing(2, 2, each=400), standing(3, 1, each=390)
+    assert Portfolio().next([dear, cheap], 395, 4) == [Tranche(1, 1)]

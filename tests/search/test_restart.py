@@ -95,3 +95,13 @@ def test_the_score_of_what_is_left_out_counts_no_longer() -> None:
     tree.finish(saved.id, "3")
     tree.score(saved.id, 0.7)
     assert [(node.visits, node.value_sum) for node in tree.restarted()] == before
+
+
+def test_a_scored_step_that_was_cut_counts_once_after_it_is_written_again() -> None:
+    tree = SearchTree()
+    thought = tree.add_pending(0)
+    tree.complete(thought.id, "<think>half", (1,), -1.0, FinishReason.BUDGET)
+    tree.score(thought.id, 0.5)
+    tree.prune(thought.id, PruneReason.BUDGET)
+    again = tree.restarted()
+    assert [(each.score, each.visits, each.value_sum) for each in again] == [(None, 0, 0.0)] * 2
