@@ -29,25 +29,36 @@ from .grading import grade_beside
 from .progress import BatchControl
 from .store.config import BatchConfig
 from .store.folder import RunFolder
-from .store.rows import Item
+from .store.rows import Attempt, Item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedSamples:
-    """Samples of an item that is not done: the solution of all `samples` and their cost; None and 0 without any."""
+    """Samples of an item that is not done: the solution of all `samples` and their cost; None and 0 without any.
+
+    `call` is the number of the call that saved them, 0 if none did, and `call_seconds` its time until then.
+    """
 
     solution: Solution | None = None
     samples: int = 0
     usage: Usage = field(default_factory=Usage)
+    call: int = 0
+    call_seconds: float = 0.0
 
     def progress(self) -> ProblemProgress:
         """Return the item's votes and costs for the allocator."""
         votes = () if self.solution is None else tuple(self.solution.vote_counts())
         return ProblemProgress(votes=votes, samples=self.samples, tokens=self.usage.policy.generated_tokens)
 
-    def grown(self, solution: Solution, samples: int) -> SavedSamples:
+    def grown(self, solution: Solution, samples: int, attempt: Attempt) -> SavedSamples:
         """Return the samples with those of a solution that went on with their tree; `samples` is the new total."""
-        return SavedSamples(solution=solution, samples=samples, usage=self.usage + solution.usage)
+        return SavedSamples(
+            solution=solution,
+            samples=samples,
+            usage=self.usage + solution.usage,
+            call=attempt.call,
+            call_seconds=attempt.call_seconds,
+        )
 
     def result(self) -> Solution | None:
         """Return the solution with the cost of all tranches."""
@@ -56,13 +67,25 @@ class SavedSamples:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
         solution = None if self.solution is None else self.solution.to_dict(tree=True)
-        return {"samples": self.samples, "usage": self.usage.to_dict(), "solution": solution}
+        return {
+            "samples": self.samples,
+            "usage": self.usage.to_dict(),
+            "leg": self.call,
+            "leg_seconds": round(self.call_seconds, 3),
+            "solution": solution,
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SavedSamples:
         """Rebuild the samples from `to_dict()`."""
         solution = None if data["solution"] is None else Solution.from_dict(data["solution"])
-        return cls(solution=solution, samples=data["samples"], usage=Usage.from_dict(data["usage"]))
+        return cls(
+            solution=solution,
+            samples=data["samples"],
+            usage=Usage.from_dict(data["usage"]),
+            call=data.get("leg", 0),
+            call_seconds=data.get("leg_seconds", 0.0),
+        )
 
 
 class AdaptiveBatchRun(BatchRun):
@@ -82,8 +105,29 @@ class AdaptiveBatchRun(BatchRun):
             saved = self._folder.read_samples(item.key)
             part = SavedSamples() if saved is None else SavedSamples.from_dict(saved)
             self._samples[item.key] = part
+            self._note_call(item, part)
             self._attempts[item.key] += 1
             self.counter.started(item.key, part.usage)
+
+    def _note_call(self, item: Item, part: SavedSamples) -> None:
+        """Write the time of an earlier call that ended before it had a row, so that it counts in reports."""
+        if part.call_seconds <= self._call_seconds[part.call]:
+            return
+        self._number = max(self._number, part.call + 1)
+        self._call_seconds[part.call] = part.call_seconds
+        self._attempts[item.key] += 1
+        self._folder.add_attempt(
+            {
+                "key": item.key,
+                "id": item.problem.id,
+                "repeat": item.repeat,
+                "attempt": self._attempts[item.key],
+                "leg": part.call,
+                "leg_seconds": round(part.call_seconds, 3),
+                "error": {"type": "Interrupted", "message": "the call ended before its samples were counted"},
+                "usage": Usage().to_dict(),
+            }
+        )
 
     async def _search_pending(self, executor: Executor, control: BatchControl, show: Show) -> None:
         self._open = list(self._pending)
@@ -154,7 +198,7 @@ class AdaptiveBatchRun(BatchRun):
                 await self._abandon_tranche(item, error)
             raise
         else:
-            grown = part.grown(solution, width)
+            grown = part.grown(solution, width, self._attempt(item))
             self.counter.update(item.key, grown.usage)
             self._samples[item.key] = grown
             await self._write(lambda: self._folder.save_samples(item.key, grown.to_dict()), lambda: None)

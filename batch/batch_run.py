@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -55,6 +55,7 @@ class BatchRun:
         self._pending: deque[Item] = deque()
         self._crashed: list[Item] = []
         self._deaths = Counter[str]()
+        self._call_seconds = defaultdict[int, float](float)
         self._noted = set[str]()
         self._attempts = Counter[str]()
         self._stop_reason = ""
@@ -102,6 +103,7 @@ class BatchRun:
 
     def _note_attempt(self, row: Mapping[str, Any]) -> None:
         self._number = max(self._number, row["leg"] + 1)
+        self._call_seconds[row["leg"]] = max(self._call_seconds[row["leg"]], row["leg_seconds"])
         self._attempts[row["key"]] = max(self._attempts[row["key"]], row["attempt"])
 
     async def run(self, executor: Executor, control: BatchControl, show: Show, note: Note) -> str:
@@ -197,9 +199,9 @@ class BatchRun:
         show()
 
     async def _retry(self, item: Item, error: EngineDied) -> None:
-        """Queue an item again whose engine died; after MOST_DEATHS it fails, because it may be the cause."""
+        """Queue an item again whose engine died; it fails after MOST_DEATHS or a crash, as it may be the cause."""
         self._deaths[item.key] += 1
-        if self._deaths[item.key] > MOST_DEATHS:
+        if self._deaths[item.key] > MOST_DEATHS or item in self._crashed:
             await self._fail(item, error)
         else:
             await self._abandon_attempt(item, error)

@@ -15,6 +15,7 @@ from ramify.errors import BadInput, BadRecord, UsageError
 from ramify.statistics import wilson
 
 from .store.inputs import Format, Record, check_mapping, read_records, read_values
+from .store.rows import FAILED
 
 PREDICTION_FIELDS: dict[str, tuple[str, ...]] = {
     "id": ("id", "unique_id", "problem_id", "task_id"),
@@ -155,6 +156,10 @@ class _Known:
 
 def _graded(record: Record, mapping: Mapping[str, str], number: int, known: _Known) -> GradedPrediction | BadRecord:
     is_item = "prediction" not in mapping and "answer" not in mapping and _is_item(record)
+    if is_item and record.values.get("status") == FAILED:
+        # As in the report of a run: a search that failed has given no answer to grade.
+        failed = str(record.values.get("id") or number)
+        return GradedPrediction(id=failed, answer=None, gold=None, correct=None)
     if is_item:
         mapping = {**mapping, "prediction": "answer", "answer": "gold"}
     try:

@@ -73,6 +73,7 @@ class Service:
         add = app.add_api_route
         add("/", self.show_page, methods=["GET"], include_in_schema=False)
         add("/health", self.health, methods=["GET"])
+        add("/health", self.health, methods=["HEAD"], include_in_schema=False)
         add("/metrics", self.show_metrics, methods=["GET"])
         add("/v1/models", self.list_models, methods=["GET"])
         add("/v1/models/{name:path}", self.show_model, methods=["GET"])
@@ -331,4 +332,5 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return ApiError(error.status_code, f"{error.detail}: {request.method} {request.url.path}"[:300]).response()
+    message = f"{error.detail}: {request.method} {request.url.path}"[:300]
+    return ApiError(error.status_code, message, headers=error.headers).response()

@@ -182,12 +182,14 @@ def _steps(solution: Solution) -> tuple[str, ...]:
 def usage_of(solution: Solution, served: ServedRun) -> dict[str, Any]:
     """Return the usage in the form of the API: tokens of paths that are not in the answer are reasoning tokens."""
     policy = solution.usage.policy
+    # A model behind another server tells its prompt's length only with the first reply.
+    prompt_tokens = served.prompt_tokens or policy.prompt_tokens
     shown = next((each.generated_tokens for each in solution.candidates if each.node == solution.winner), 0)
     return {
-        "prompt_tokens": served.prompt_tokens,
+        "prompt_tokens": prompt_tokens,
         "completion_tokens": policy.generated_tokens,
-        "total_tokens": served.prompt_tokens + policy.generated_tokens,
-        "prompt_tokens_details": {"cached_tokens": max(0, served.prompt_tokens - policy.prompt_tokens)},
+        "total_tokens": prompt_tokens + policy.generated_tokens,
+        "prompt_tokens_details": {"cached_tokens": max(0, prompt_tokens - policy.prompt_tokens)},
         "completion_tokens_details": {"reasoning_tokens": max(0, policy.generated_tokens - shown)},
     }
 

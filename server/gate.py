@@ -107,13 +107,14 @@ class Gate:
     def _write_line(self, scope: Scope, status: int, seconds: float, notes: dict[str, Any]) -> None:
         route = scope.get("route")
         # An unknown path is anything that somebody tries: it would be a metric of its own.
+        # nginx writes 499 for a client that went away before there was a response.
+        status = status or 499
         self._answered(getattr(route, "path", "unknown"), status)
         caller: Caller | None = scope.get(CALLER)
         line = {
             "method": scope["method"],
             "path": scope["path"],
-            # nginx writes 499 for a client that went away before there was a response.
-            "status": status or 499,
+            "status": status,
             "seconds": round(seconds, 4),
             "client": (scope.get("client") or ("",))[0],
             "caller": None if caller is None else caller.name,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .api_errors import ApiError, bad_request, not_supported
 
@@ -14,6 +14,10 @@ MOST_CHOICES = 128
 LARGEST_SEED = 2**63
 MOST_STOPS = 16
 """Highest number of texts in `stop`; the API takes 4."""
+
+RESPONSE_FIELDS = ("refusal", "tool_calls", "function_call", "audio", "annotations")
+"""Fields of a message in a response that a request may repeat while they are empty."""
+THOUGHT_FIELDS = ("reasoning_content", "reasoning")
 
 Scalar = bool | int | float | str
 Tokens = Annotated[int, Field(ge=1, le=1 << 24)]
@@ -34,11 +38,28 @@ class TextPart(Body):
 
 
 class Message(Body):
-    """A turn of a conversation."""
+    """A turn of a conversation.
+
+    An assistant's turn may be a message of a response as clients send it back: its empty fields and its thoughts count
+    for nothing.
+    """
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
     name: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_fields_of_responses(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        given = cast("Mapping[str, Any]", data)
+        thoughts = THOUGHT_FIELDS if given.get("role") == "assistant" else ()
+        return {
+            name: value
+            for name, value in given.items()
+            if name not in thoughts and not (name in RESPONSE_FIELDS and (value is None or value == []))
+        }
 
     @property
     def text(self) -> str:

@@ -14,6 +14,8 @@ from .tool import Tool, ToolError, tool
 LONGEST_EXPRESSION = 500
 _MOST_BITS = 4096
 _NAMES = {"pi": math.pi, "e": math.e}
+_SEVERAL_ARGUMENTS = re.compile(r"\b(?:min|max|round|log|gcd|lcm)\s*\(")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _PERCENT = re.compile(r"%(?!\s*[\w.(])")
 """A percent sign; before an operand the same sign stands for the remainder."""
 
@@ -31,14 +33,23 @@ def calculate(expression: str) -> str:
         text = text.replace(sign, plain)
     text = _PERCENT.sub("/100", text)
     try:
-        value = _value(ast.parse(text.replace(",", "") if "(" not in text else text, mode="eval").body)
+        value = _value(ast.parse(_without_separators(text), mode="eval").body)
         return _text(value)
     except ToolError:
         raise
     except ZeroDivisionError:
         raise ToolError("division by zero") from None
+    except OverflowError:
+        raise ToolError("the value is too large") from None
     except (ArithmeticError, ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         raise ToolError(f"{expression.strip()[:100]!r} is no arithmetic expression, such as (12 + 3) * 4") from None
+
+
+def _without_separators(text: str) -> str:
+    """Return an expression without the commas of thousands; in calls of several arguments a comma parts these."""
+    if "(" not in text:
+        return text.replace(",", "")
+    return text if _SEVERAL_ARGUMENTS.search(text) else _THOUSANDS.sub("", text)
 
 
 def _value(node: ast.expr) -> Any:
@@ -82,9 +93,13 @@ def _combined(sign: ast.operator, left: Any, right: Any) -> Any:
 
 def _power(base: Any, exponent: Any) -> Any:
     if isinstance(exponent, Fraction) and exponent.denominator == 1:
-        bits = max(base.numerator.bit_length(), base.denominator.bit_length()) if isinstance(base, Fraction) else 64
-        if abs(exponent) * bits > _MOST_BITS:
-            raise ToolError("the value is too large")
+        bits = max(base.numerator.bit_length(), base.denominator.bit_length()) if isinstance(base, Fraction) else 0
+        if base not in (-1, 0, 1) and isinstance(base, Fraction) and abs(exponent) * bits > _MOST_BITS:
+            # The exact value has too many digits; as a float it is right to 15. Whole numbers are too large here.
+            value = float(base) ** int(exponent)
+            if not value:
+                raise ToolError("the value is too small")
+            return value
         return base ** int(exponent)
     value = float(base) ** float(exponent)
     if isinstance(value, complex):

@@ -93,9 +93,8 @@ class Toolbox:
             return "error: no more calls are allowed; answer with what is known"
         self.executed += 1
         try:
-            with anyio.fail_after(self.limits.seconds):
+            with anyio.move_on_after(self.limits.seconds):
                 return cut_middle(await tool.call(call.arguments), self.limits.characters)
-        except TimeoutError:
             return f"error: {call.name} took longer than {self.limits.seconds:g} s"
         except ToolError as error:
             return cut_middle(f"error: {error}", self.limits.characters)

@@ -417,11 +417,13 @@ def _separated(stream: IO[bytes], name: str, separator: str) -> Iterator[Record 
             lines.end_record()
             continue
         lines.end_record()
+        if not cells or (len(cells) == 1 and not cells[0].strip()):
+            continue  # A blank line.
         if head is None:
             head = cells
         elif len(cells) == len(head):
             yield Record(line, dict(zip(head, cells, strict=True)))
-        elif cells:
+        else:
             yield BadRecord(line, f"it has {len(cells)} columns and the heading has {len(head)}")
 
 

@@ -144,7 +144,9 @@ class HttpReward:
     ) -> tuple[dict[str, Any], Callable[[Any], list[float]]]:
         match self.address.wire:
             case Wire.RAMIFY:
-                return {"question": question, "paths": [list(path) for path in paths]}, _last_of_each
+                # A step that only ends the text has none of its own, and the score of the step before it.
+                written = [[step for step in path if step] or [" "] for path in paths]
+                return {"question": question, "paths": written}, _last_of_each
             case Wire.RERANKING:
                 documents = ["".join(path).strip() for path in paths]
                 return {"query": question, "documents": documents}, _by_index

@@ -30,7 +30,9 @@ INSTRUCTION = (
     "briefly, then end with one line of the form\nScore: N\nwhere N is a whole number from 0 (certainly wrong) to 10 "
     "(certainly right)."
 )
-_SCORE = re.compile(r"score\s*[:=]?\s*\**\s*(\d+(?:\.\d+)?)\s*(?:/\s*(\d+))?", re.IGNORECASE)
+_SCORE = re.compile(r"score[*_`]*\s*[:=]?\s*[*_`]*\s*(\d+(?:\.\d+)?)[*_`]*\s*(?:/\s*[*_`]*(\d+))?", re.IGNORECASE)
+"""A grade, in Markdown or not: `Score: 8`, `**Score**: 8/10`."""
+_WRONG_ADDRESS = f"check the address, the model's name and {KEY_VARIABLES[-1]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +122,14 @@ class JudgeReward:
     def _grade(self, text: str, step: ScoredStep) -> float:
         grades = _SCORE.findall(text)
         if not grades:
-            raise self._failed(step, f"its answer has no score ({text[-60:]!r})")
+            raise self._failed(
+                step, f"its answer has no score ({text[-60:]!r})", "choose a model that follows instructions"
+            )
         value, scale = grades[-1]
         return min(1.0, float(value) / (float(scale or 10) or 10.0))
 
-    def _failed(self, step: ScoredStep, why: str) -> RewardError:
+    def _failed(self, step: ScoredStep, why: str, remedy: str = _WRONG_ADDRESS) -> RewardError:
         return RewardError(
-            f"{self.name} at {self.address.url} gave no score for node {step.node}: {why}; check the address, the "
-            f"model's name and {KEY_VARIABLES[-1]}",
+            f"{self.name} at {self.address.url} gave no score for node {step.node}: {why}; {remedy}",
             node=step.node,
         )

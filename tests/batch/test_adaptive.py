@@ -153,3 +153,23 @@ async def test_only_independent_samples_can_be_bought(scripted, questions, tmp_p
     async with scripted(split_on_odd) as engine:
         with pytest.raises(UsageError, match="which greedy does not take; use the strategy majority or weighted"):
             await run_batch(questions, tmp_path, config(48, strategy="greedy"), engine=engine)
+
+
+async def test_the_time_of_a_call_that_was_interrupted_counts_in_the_report(scripted, questions, tmp_path):
+    control = BatchControl()
+
+    def watch(progress):
+        if progress.generated_tokens > 6 * PATH_TOKENS:
+            control.drain()
+
+    async with scripted(split_on_odd) as engine:
+        first = await run_batch(questions, tmp_path, config(48), engine=engine, control=control, watch=watch)
+        assert (first.stop_reason, first.done) == ("interrupted", 0)
+        await anyio.sleep(0.05)
+        report = await run_batch(questions, tmp_path, config(48), engine=engine)
+    log = (tmp_path / "events.log").read_text()
+    assert "call 1 begins" in log and "call 2 begins" in log
+    attempts = [json.loads(line) for line in (tmp_path / "attempts.jsonl").read_text().splitlines()]
+    assert {each["leg"] for each in attempts} == {1}
+    assert report.wall_seconds >= max(each["leg_seconds"] for each in attempts) > 0
+    assert report.usage.policy.generated_tokens <= 48 * PATH_TOKENS

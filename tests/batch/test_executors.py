@@ -11,7 +11,7 @@ from ramify import Greedy, ModelLoadError, UsageError
 from ramify.batch import BatchConfig, run_batch
 from ramify.batch.executors.actor import check_files, portable
 from ramify.batch.executors.ray_executor import places
-from ramify.errors import EngineDied, QuestionTooLong, UnpicklableError
+from ramify.errors import EngineDied, ModelCrashed, QuestionTooLong, UnpicklableError
 
 
 def node(name: str, *, alive: bool = True, **resources: float) -> dict[str, object]:
@@ -111,3 +111,16 @@ async def test_an_item_whose_engine_died_is_given_to_another_and_not_for_ever(
     assert (report.done, report.failed, report.errors) == (6, 1, {"EngineDied": 1})
     attempts = {row["id"]: (row["status"], row["attempt"]) for row in rows(tmp_path)}
     assert (attempts["p1"], attempts["p2"], attempts["p3"]) == (("ok", 2), ("failed", 4), ("ok", 1))
+
+
+async def test_an_item_that_crashes_a_model_and_then_ends_its_engine_has_a_row(scripted, script, problems, tmp_path):
+    ends = [ModelCrashed("the model's worker died twice"), EngineDied("the engine died")]
+
+    def dies(question, path):
+        if question == "add 1" and ends:
+            raise ends.pop(0)
+        return script(question, path)
+
+    async with scripted(dies) as engine:
+        report = await run_batch(problems, tmp_path, BatchConfig(strategy=Greedy(), parallel=2), engine=engine)
+    assert (report.stop_reason, report.done, report.failed, report.pending) == ("completed", 6, 1, 0)

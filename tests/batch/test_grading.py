@@ -140,3 +140,10 @@ async def test_a_gold_answer_that_is_the_text_of_an_option_is_its_letter_too() -
         assert grade("B", gold, question=planets) and await grade_beside("B", gold, question=planets)
         assert not grade("A", gold, question=planets) and not await grade_beside("A", gold, question=planets)
     assert grade("Mercury", "Mercury", question=planets) and not grade("B", "Mercury")
+
+
+def test_items_that_failed_are_not_graded_as_in_the_report_of_the_run(tmp_path):
+    ended = {"id": "a", "status": "ok", "answer": "5", "gold": "5"}
+    failed = {"id": "b", "status": "failed", "answer": None, "gold": "5", "error": {"type": "E", "message": ""}}
+    graded = list(grade_records(write(tmp_path / "items.jsonl", ended, failed)))
+    assert [(each.id, each.correct) for each in graded] == [("a", True), ("b", None)]

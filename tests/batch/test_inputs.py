@@ -240,3 +240,12 @@ def test_math_500_is_read():
     problems = read_problems(DATA / "math500.jsonl")
     assert len({each.id for each in problems}) == 500
     assert all(each.answer and each.solution and each.metadata["level"] for each in problems)
+
+
+@pytest.mark.parametrize(
+    "text", ["\n\nid,question\na,Why?\n", "id,question\n   \na,Why?\n\n", " \nid,question\na,Why?\n"]
+)
+def test_csv_leaves_out_blank_lines(tmp_path, text):
+    file = tmp_path / "in.csv"
+    file.write_text(text)
+    assert [each.id for each in read_problems(file)] == ["a"]

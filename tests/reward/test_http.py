@@ -172,3 +172,13 @@ async def test_a_search_with_the_reward_of_another_server():
             solution = await engine.solve("q", strategy=ramify.BestOfN(width=4))
     assert solution.answer == "7"
     assert solution.model["reward"] == f"http {server.url}"
+
+
+@pytest.mark.parametrize(("path", "sent"), [(("a\n", ""), ["a\n"]), (("",), [" "])])
+async def test_a_step_that_only_ends_the_text_is_scored_as_the_one_before(path, sent) -> None:
+    """The server refuses empty steps, which a client of its own would send by mistake."""
+    with answering(lambda body: {"scores": [[0.5] * len(steps) for steps in body["paths"]]}) as answers:
+        reward = HttpReward(parse_score_address(answers.url))
+        found, _ = await reward.ask("How many?", [ScoredStep(node=1, parent=None, path=path)])
+    assert found == [0.5]
+    assert answers.asked[0][1]["paths"] == [sent]

@@ -122,3 +122,17 @@ def test_a_grade_above_its_scale_is_one() -> None:
     reward = JudgeReward(parse_address("openai:http://h/v1#m"), key="")
     assert reward._grade("Score: 12", step(1, "a")) == 1.0  # pyright: ignore[reportPrivateUsage]
     assert reward._grade("score 3/4", step(1, "a")) == 0.75  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize(
+    "text", ["**Score**: 8", "Score: `8`", "**Score:** 8/10", "__Score__ = __8__", "Score: **4**/5"]
+)
+def test_a_grade_may_be_in_markdown(endpoint: Endpoint, text: str) -> None:
+    assert reward_at(endpoint)._grade(text, step(1, "a")) == 0.8  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_an_answer_without_a_grade_blames_no_address(endpoint: Endpoint) -> None:
+    endpoint.answer = lambda body: (200, graded("I cannot tell."))
+    session = await reward_at(endpoint).open("What is 2 + 3?")
+    with pytest.raises(RewardError, match=r"no score .* choose a model that follows instructions"):
+        await session.score([step(1, "a")])

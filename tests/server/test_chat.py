@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import openai
 import pytest
+from pydantic import ValidationError
 
 from ramify.engine.engine import Engine
 from ramify.engine.testing import ScriptedModel
 from ramify.search.budget import Budget
-from ramify.server.completions import problem_of
+from ramify.search.stopping import StopReason
+from ramify.search.strategies.sampling import Greedy
+from ramify.server.completions import problem_of, usage_of
 from ramify.server.config import Caller, Preset, ServerConfig
 from ramify.server.messages import ChatRequest, Message, TextPart, check_supported
+from ramify.server.runs import ServedRun
 from ramify.server.search_settings import OPERATOR_KEYS, REQUEST_KEYS, SEARCH_KEYS, plan_run
+from ramify.solution import Solution
+from ramify.usage import RoleUsage, Usage
 
 from .conftest import QUESTION
 
@@ -317,3 +323,39 @@ async def test_scores_need_a_reward(serving):
     async with serving(reward=None) as server, server.http() as http:
         found = await http.post("/v1/ramify/score", json={"question": "q", "steps": ["a"]})
     assert (found.status_code, found.json()["error"]["code"]) == (400, "no_reward_model")
+
+
+async def test_a_message_of_a_response_can_be_sent_back(serving):
+    async with serving() as server, server.client() as client:
+        found = await client.chat.completions.create(model="scripted", messages=user())
+    message = {**found.choices[0].message.model_dump(), "reasoning_content": "I think."}
+    assert message["refusal"] is None and message["tool_calls"] is None
+    problem = problem_of([Message(role="user", content="How many?"), Message(**message), Message(**user()[0])])
+    assert [turn.content for turn in problem.conversation.turns][:2] == ["How many?", message["content"]]
+
+
+@pytest.mark.parametrize(
+    "field", [{"refusal": "No."}, {"tool_calls": [{"id": "1"}]}, {"function_call": {"name": "f"}}, {"surprise": None}]
+)
+def test_fields_of_messages_that_say_something_are_refused(field):
+    with pytest.raises(ValidationError):
+        Message(role="assistant", content="7", **field)
+
+
+async def test_methods_that_there_are_not_say_which_there_are(serving):
+    async with serving() as server, server.http() as http:
+        refused = await http.get("/v1/chat/completions")
+        health = await http.head("/health")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    assert health.status_code == 200
+
+
+def test_a_prompt_whose_length_is_told_late_counts_in_the_usage():
+    usage = Usage(policy=RoleUsage(prompt_tokens=120, generated_tokens=50))
+    solution = Solution(
+        question="q", answer=None, text="", score=None, stop_reason=StopReason.COMPLETED, usage=usage, candidates=(),
+        seed=0, strategy={},
+    )  # fmt: skip
+    run = ServedRun(id="r", owner="", model="m", question="q", strategy=Greedy(), budget=Budget())
+    found = usage_of(solution, run)
+    assert (found["prompt_tokens"], found["total_tokens"]) == (120, 170)
