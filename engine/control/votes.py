@@ -15,7 +15,7 @@ from ramify.search.votes import Candidate, Vote, candidates, decide
 class Usable(Protocol):
     """Tells whether an answer may vote; it is not known of every one at once."""
 
-    def __call__(self, answer: str, *, surely: bool = False) -> bool:
+    def __call__(self, answer: str, /, *, surely: bool = False) -> bool:
         """Return False if the answer is known not to work; with `surely`, True only if it is known to work.
 
         What was asked with `surely` is known after the next comparison of answers.
