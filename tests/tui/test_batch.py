@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 from ramify import Budget
 from ramify.batch import BatchConfig, run_batch
+from ramify.batch.store.identity import _rule
+from ramify.cli import main
 from ramify.config import RunConfig
 from ramify.engine.engine import Engine
 from ramify.problem import Problem
+from ramify.search.stopping import AllOf, make_stop_rule
+from ramify.search.strategies.rebase import Rebase, RoundingRule
 from ramify.search.strategies.sampling import Greedy
 from ramify.testing import ScriptedModel
 from ramify.tui.screens.batch import BatchScreen
 from ramify.tui.state.batch_process import BatchCommand, BatchProcess
-from ramify.tui.state.batch_view import read_batch
+from ramify.tui.state.batch_view import _rules, item_solution, read_batch, search_options
+from ramify.tui.state.spec import RunSpec
 
 
 def endless(question: str, path: tuple[int, ...]) -> str:
@@ -146,7 +152,6 @@ async def test_leaving_ends_the_command(monkeypatch, tmp_path, script):
 
 
 def test_the_command_line_is_noted_in_the_manifest(tmp_path, monkeypatch):
-    from ramify.cli import main
 
     seen = []
     monkeypatch.setattr("ramify.cli.batch.run_interruptibly", lambda *given: seen.append(given[2]))
@@ -169,3 +174,27 @@ async def test_a_later_run_from_python_keeps_the_command(cut_batch):
     after = json.loads((cut_batch / "manifest.json").read_text())
     assert after["command"] == before["command"]
     assert after["configuration_hash"] == before["configuration_hash"]
+
+
+async def test_an_item_is_asked_again_as_it_was(tmp_path):
+    strategy = Rebase(width=2, temperature=0.3, rounding=RoundingRule.LARGEST_REMAINDER)
+    limits = Budget(seconds=40, generated_tokens=500)
+    run = RunConfig(budget=limits, max_path_tokens=60, stop=make_stop_rule("beta:0.9"), seed=3)
+    problem = Problem(id="p", question="Tom has 3 apples. Tom buys 4 more apples. How many apples does Tom have?")
+    async with Engine("demo-s", "arithmetic") as engine:
+        await run_batch([problem], tmp_path, BatchConfig(strategy=strategy, run=run), engine=engine)
+    (item,) = read_batch(tmp_path).items
+    solution = item_solution(tmp_path, item)
+    spec = RunSpec.of(solution, search_options(tmp_path, solution))
+    names = ("model", "reward", "strategy", "width", "tree_temperature", "stop", "seed")
+    assert [spec.get(name) for name in names] == ["demo-s", "arithmetic", "rebase", 2, 0.3, "beta:0.9", 3]
+    assert (spec.get("max_seconds"), spec.get("max_generated_tokens"), spec.get("max_path_tokens")) == (40, 500, 60)
+    words = shlex.split(spec.command_line())
+    assert words[-1] == problem.question and "rounding=largest_remainder" in words
+
+
+@pytest.mark.parametrize("text", ["lead", "beta:0.9", "lead,score:0.5", "window:3"])
+def test_stop_rules_are_told_as_the_option_takes_them(text):
+    rule = _rule(make_stop_rule(text))
+    assert make_stop_rule(_rules(rule)) == make_stop_rule(text)
+    assert _rules(_rule(AllOf((make_stop_rule("lead"),)))) is None

@@ -25,7 +25,7 @@ from ..common.actions import bindings
 from ..common.program import Program
 from ..common.themes import share_bar
 from ..state.batch_process import BatchProcess
-from ..state.batch_view import BatchView, ItemView, item_solution, read_batch
+from ..state.batch_view import BatchView, ItemView, item_solution, read_batch, search_options
 from ..state.saved_session import SavedSession
 from ..state.spec import RunSpec
 from ..widgets.choice import Option, Picker
@@ -272,12 +272,7 @@ def _check_folder(text: str) -> None:
 
 def _session(folder: Path, item: ItemView) -> SavedSession:
     solution = item_solution(folder, item)
-    options = {
-        "strategy": solution.strategy.get("name"),
-        "width": solution.strategy.get("width"),
-        "seed": solution.seed,
-    }
-    spec = RunSpec.of(solution, options, gold=item.gold)
+    spec = RunSpec.of(solution, search_options(folder, solution), gold=item.gold)
     return SavedSession(spec, solution)
 
 

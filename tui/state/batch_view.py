@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ramify.batch.store.folder import ITEMS, LOCK, MANIFEST, REPORT, TREES, read_items, read_manifest
 from ramify.batch.store.rows import CUT, FAILED, status_of
-from ramify.errors import RunFolderError
+from ramify.config import SETTINGS, STRATEGY_KEYS
+from ramify.errors import RunFolderError, SearchError, StrategyError
 from ramify.files import read_bytes, user_path
 from ramify.json_text import read_json
 from ramify.statistics import wilson
 
 from .batch_process import BatchCommand
+from .spec import DEFAULTS
 
 if TYPE_CHECKING:
     from ramify.solution import Solution
+
+_PLAIN = bool | int | float | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,69 @@ def item_solution(folder: Path, item: ItemView) -> Solution:
         return replace(Solution.from_dict(item.row), tree=tree)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"item {item.id} cannot be read ({error})", "run the batch again to repair it") from error
+
+
+def search_options(folder: Path, solution: Solution) -> dict[str, Any]:
+    """Return the options of an item's search by the names of `RunSpec`, as far as the folder's manifest has them.
+
+    Raises:
+        RunFolderError: if the manifest cannot be read.
+    """
+    manifest = read_manifest(user_path(folder)) or {}
+    configuration = _mapping(manifest, "configuration")
+    noted = {**_mapping(manifest, "runtime"), **configuration}
+    noted |= {**_mapping(configuration, "engine"), **_mapping(configuration, "sampling")}
+    noted |= {f"max_{name}": value for name, value in _mapping(configuration, "budget").items()}
+    noted |= {"model": _model(_mapping(manifest, "model")), "reward": _mapping(manifest, "reward").get("name", "none")}
+    noted |= {"stop": _rules(configuration.get("stop")), "seed": solution.seed, **_strategy_options(solution.strategy)}
+    fit = {name: value for name, value in noted.items() if name in DEFAULTS and isinstance(value, _PLAIN)}
+    return {**fit, "strategy_extras": noted["strategy_extras"]}
+
+
+def _model(noted: Mapping[str, Any]) -> str | None:
+    """Return the name or the path of a model as an option takes it, None if it is not known."""
+    from ramify.engine.loading import BUNDLED_POLICY
+
+    name, path = noted.get("name"), noted.get("path")
+    return path if isinstance(path, str) and not str(name).startswith(BUNDLED_POLICY) else name
+
+
+def _strategy_options(strategy: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a saved strategy: those of its own that are not at their defaults are its extras."""
+    from ramify.search.registry import make_strategy, strategy_names, strategy_option_names, strategy_to_dict
+
+    name = strategy.get("name")
+    if name not in strategy_names():
+        return {"strategy": name, "strategy_extras": {}}
+    attributes = {SETTINGS[key].attribute: key for key in STRATEGY_KEYS}
+    own = {each: strategy[each] for each in strategy_option_names(name) if each in strategy}
+    common = {attributes[each]: value for each, value in own.items() if each in attributes}
+    try:
+        usual = strategy_to_dict(make_strategy(name))
+    except StrategyError:
+        usual = {}
+    extras = {
+        each: value
+        for each, value in own.items()
+        if each not in attributes and isinstance(value, _PLAIN) and value != usual.get(each)
+    }
+    return {"strategy": name, **common, "strategy_extras": extras}
+
+
+def _rules(noted: object) -> str | None:
+    """Return saved stop rules as the option `--stop` takes them, None for others."""
+    from ramify.search.stopping import AnyOf, make_stop_rule
+
+    if not isinstance(noted, Mapping):
+        return None
+    rule = cast("Mapping[str, Any]", noted)
+    parts = rule.get("rules") if rule.get("name") == AnyOf.name else [rule]
+    texts = [":".join(str(value) for value in [*cast("Mapping[str, Any]", each).values()][:2]) for each in parts or ()]
+    try:
+        make_stop_rule(",".join(texts))
+    except SearchError:
+        return None
+    return ",".join(texts)
 
 
 def _mapping(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
