@@ -143,6 +143,8 @@ class HubClient:
         except errors.OfflineModeIsEnabled as error:
             raise offline_error(ref) from error
         except Exception as error:
+            if (interrupt := _interrupt_before(error)) is not None:
+                raise interrupt from None
             # huggingface_hub's own HTTP errors have the base class of the HTTP library that it came with.
             if isinstance(error, errors.HfHubHTTPError.__bases__[0]):
                 raise Interrupted(_in_words(error)) from error
@@ -243,6 +245,14 @@ def offline_error(ref: HubRef) -> ModelLoadError:
     return ModelLoadError(
         f"{ref} is not on this machine, and HF_HUB_OFFLINE forbids asking the hub", "unset HF_HUB_OFFLINE to fetch it"
     )
+
+
+def _interrupt_before(error: BaseException) -> KeyboardInterrupt | None:
+    """Return the interrupt during whose handling an error was raised, as while a connection is closed, None if none."""
+    above = error.__context__
+    while above is not None and not isinstance(above, KeyboardInterrupt):
+        above = above.__context__
+    return above
 
 
 def _denied(error: Any, errors: Any, ref: HubRef, address: str) -> RamifyError | Interrupted:

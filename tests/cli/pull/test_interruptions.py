@@ -7,13 +7,16 @@ import shutil
 import signal
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
 from ramify.cli.models import DownloadProgress
 from ramify.engine.library.catalog import list_user_models
+from ramify.engine.library.hub.client import HubClient, Interrupted
+from ramify.engine.library.hub.reference import parse_reference
 
-from .hub_server import FILE, REPO, kept
+from .hub_server import COMMIT, FILE, REPO, kept
 
 
 def test_a_connection_that_breaks_is_taken_up_where_it_ended(ramify, hub, folder, model):
@@ -138,3 +141,25 @@ def test_a_disk_that_fills_up_keeps_what_came(ramify, hub, folder, model, monkey
     assert ramify("models", "pull", f"hf:{REPO}/{FILE}").code == 0
     assert int(re.fullmatch(r"bytes=(\d+)-", hub.contents()[-1].range or "")[1]) > 0
     assert (folder / FILE).read_bytes() == model
+
+
+def test_an_interrupt_is_not_lost_where_closing_the_connection_fails(hub, model, monkeypatch):
+    """The HTTP library may raise an error of its own while an interrupt is on its way out."""
+    client = HubClient()
+    ref = parse_reference(f"hf:{REPO}/{FILE}")
+    session = client._hub.get_session()
+
+    @contextmanager
+    def stream(*arguments, **options):
+        with whole(*arguments, **options) as response:
+            try:
+                yield response
+            finally:
+                raise errors.HfHubHTTPError.__bases__[0]("the connection is in no state to be closed")
+
+    errors, whole = client._errors, session.stream
+    monkeypatch.setattr(session, "stream", stream)
+    with pytest.raises(KeyboardInterrupt), client.stream(ref, COMMIT, FILE, 0, None):
+        raise KeyboardInterrupt
+    with pytest.raises(Interrupted), client.stream(ref, COMMIT, FILE, 0, None):
+        pass
