@@ -45,9 +45,14 @@ def split_quantity(text: str) -> tuple[float, str] | None:
 def read_quantity(text: str, units: Mapping[str, float]) -> float | None:
     """Return a text such as `20k` or `90s` as a number in units of 1; None if it is no number with one of the units."""
     found = split_quantity(text)
-    if found is None or found[1] not in units:
+    if found is None or found[1] not in units or is_millijoules(text):
         return None
     return found[0] * units[found[1]]
+
+
+def is_millijoules(text: str) -> bool:
+    """Return whether a quantity is in mJ, which are no megajoules: the only unit whose case matters."""
+    return text.rstrip().endswith("mJ")
 
 
 def duration_text(seconds: float) -> str:

@@ -218,14 +218,15 @@ async def score_labels(
             scores = await _scores(reward, label)
         except RewardContextExceeded:
             continue
+        good = tuple(value >= HALF for value in label.values)
         path = ScoredPath(
             problem=label.question,
             steps=label.steps,
             scores=tuple(scores),
             values=label.values,
-            right=label.values[-1] >= HALF,
-            good=tuple(value >= HALF for value in label.values),
-            first_error=label.first_error,
+            right=good[-1],
+            good=good,
+            first_error=None if good[-1] else good.index(False),
         )
         found += [path] * label.count
         on_path(number)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ramify.answers.kinds import AnswerKind
 from ramify.answers.reading import AnswerReader
 from ramify.reward.arithmetic import false_equations
 from ramify.reward.arithmetic_reward import FALSE_SCORE
@@ -18,6 +19,8 @@ from .labelling import LabelledSolution
 from .quality import preference, score_calibration
 
 HALF = 0.5
+RIGHT = "\0right"
+"""Stands for all right answers; no text of a model is equal to it."""
 CALCULATOR_NOTE = (
     "solutions with the calculator: their equations hold but for rounding, which the check `arithmetic` allows, so "
     "`head * arithmetic` says little more than the head"
@@ -86,15 +89,19 @@ def choices(labels: Sequence[LabelledSolution], scores: Sequence[float]) -> dict
     }
     for method in ("best-of-n", "weighted"):
         gain = paired_difference([each[method] for each in outcomes], [each["majority"] for each in outcomes])
-        facts[f"{method} minus majority"] = [gain.value, gain.low, gain.high]
+        known = any(each["read"] for each in outcomes)
+        facts[f"{method} minus majority"] = [gain.value, gain.low, gain.high] if known else None
     return facts
 
 
 def _votes(own: Sequence[tuple[LabelledSolution, float]]) -> dict[str, bool]:
-    """Return for each vote over one problem's solutions whether its answer is right."""
-    read = AnswerReader()
-    answers = [(read.read("".join(label.steps)), label, score) for label, score in own]
-    right = {answer for answer, label, _ in answers if answer is not None and label.first_error is None}
+    """Return for each vote over one problem's solutions whether its answer is right, and whether any could be read."""
+    texts = ["".join(label.steps) for label, _ in own]
+    reader = _reader(texts)
+    read = [(answer, *each) for answer, each in zip(map(reader.read, texts), own, strict=True)]
+    right = {answer for answer, label, _ in read if answer is not None and label.first_error is None}
+    # Right answers are one, however they are written.
+    answers = [(RIGHT if answer in right else answer, label, score) for answer, label, score in read]
     counts, weights = Counter[str](), Counter[str]()
     best: tuple[float, str | None] = (-1.0, None)
     for answer, label, score in answers:
@@ -104,7 +111,17 @@ def _votes(own: Sequence[tuple[LabelledSolution, float]]) -> dict[str, bool]:
             best = max(best, (score, answer), key=lambda each: each[0])
     leaders = {"majority": counts, "weighted": weights}
     chosen = {name: max(votes, key=lambda a: votes[a], default=None) for name, votes in leaders.items()}
-    return {name: answer in right for name, answer in (*chosen.items(), ("best-of-n", best[1]))}
+    return {name: answer == RIGHT for name, answer in (*chosen.items(), ("best-of-n", best[1]))} | {
+        "read": bool(counts)
+    }
+
+
+def _reader(texts: Sequence[str]) -> AnswerReader:
+    """Return the reader of one problem's solutions: of their last numbers where no answer is marked."""
+    marked = AnswerReader()
+    if any(marked.read(text) is not None for text in texts):
+        return marked
+    return AnswerReader(kind=AnswerKind.NUMBER).settled(texts) or marked
 
 
 def verdict_on(facts: Mapping[str, Any]) -> tuple[bool, str]:
@@ -114,9 +131,12 @@ def verdict_on(facts: Mapping[str, Any]) -> tuple[bool, str]:
         return False, "does not help: no held-out problem has both right and wrong solutions"
     low, high = interval
     gain = facts["weighted minus majority"]
-    points = f"{gain[0] * 100:+.1f} points [{gain[1] * 100:+.1f}, {gain[2] * 100:+.1f}]"
+    votes = "no answer can be read, so votes are not compared"
+    if gain is not None:
+        points = f"{gain[0] * 100:+.1f} points [{gain[1] * 100:+.1f}, {gain[2] * 100:+.1f}]"
+        votes = f"the weighted vote is {points} from the majority"
     figures = (
         f"the right path scores higher in {facts['pairs_right']:.1%} of {facts['pairs']} pairs "
-        f"[{low:.1%}, {high:.1%}], and the weighted vote is {points} from the majority"
+        f"[{low:.1%}, {high:.1%}], and {votes}"
     )
     return (low > HALF), ("helps: " if low > HALF else "does not help: ") + figures

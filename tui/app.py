@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -68,8 +68,9 @@ class RamifyApp(Program):
         keys: Mapping[str, str | Sequence[str]] | None = None,
         logs: LogLines | None = None,
         make_engine: MakeEngine | None = None,
+        given: Collection[str] = (),
     ) -> None:
-        super().__init__(plan, store=store, keep=keep, keys=keys, logs=logs, make_engine=make_engine)
+        super().__init__(plan, store=store, keep=keep, keys=keys, logs=logs, make_engine=make_engine, given=given)
         self._spec = spec or RunSpec()
         self._ask = ask
         self._batch = batch

@@ -111,19 +111,26 @@ def read_problems(
         BadInput: if there are bad records and `on_bad` is None.
         UsageError: if the file cannot be read, or the mapping is wrong.
     """
-    mapping = check_mapping(mapping or {}, (*PROBLEM_FIELDS, *TEST_FIELDS, *CONVERSATION_FIELDS))
-    return [problem for problem, _ in _read_problems(source, mapping, form, on_bad)]
+    return [problem for problem, _ in read_stated_problems(source, mapping=mapping, form=form, on_bad=on_bad)]
 
 
-def read_stated_problems(source: str | Path) -> Iterator[tuple[Problem, bool]]:
+def read_stated_problems(
+    source: str | Path,
+    *,
+    mapping: Mapping[str, str] | None = None,
+    form: Format | None = None,
+    on_bad: Callable[[BadRecord], None] | None = None,
+) -> Iterator[tuple[Problem, bool]]:
     """Yield the problems of a file as `read_problems`, each with whether its record states how it is checked.
 
     Raises:
-        BadInput: after all others, if there are bad records.
-        UsageError: if the file cannot be read.
+        BadInput: after all others, if there are bad records and `on_bad` is None.
+        UsageError: if the file cannot be read, or the mapping does not fit.
     """
-    for problem, record in _read_problems(source, {}, None, None):
-        own = read_values(record, {"check": PROBLEM_FIELDS["check"]}, {})["check"]
+    columns = check_mapping(mapping or {}, (*PROBLEM_FIELDS, *TEST_FIELDS, *CONVERSATION_FIELDS))
+    own_column = {name: column for name, column in columns.items() if name == "check"}
+    for problem, record in _read_problems(source, columns, form, on_bad):
+        own = read_values(record, {"check": PROBLEM_FIELDS["check"]}, own_column)["check"]
         yield problem, bool(own) or problem.check == PYTHON_TESTS
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,33 +208,30 @@ def read_input(source: str, options: dict[str, Any]) -> list[Problem]:
         BadInput: if there are bad records and they are not to be left out.
         UsageError: if the file cannot be read, or holds no problems.
     """
-    from ramify.batch.store.inputs import STDIN, read_problems
+    from ramify.batch.store.inputs import STDIN, read_stated_problems
 
-    problems = read_problems(
+    stated = read_stated_problems(
         source,
         mapping=dict(options["mapping"]),
         form=options["form"],
         on_bad=note_bad if options["skip_bad"] else None,
     )
-    problems = _with_check(problems, options.get("prompt_preset"))
+    problems = with_check(stated, options.get("prompt_preset"))
     if not problems:
         raise UsageError(f"{'stdin' if source == STDIN else source} holds no problems", "check the file")
     return problems
 
 
-def _with_check(problems: list[Problem], preset: str | None) -> list[Problem]:
-    """Return the problems, those that name no checker with that of a prompt file.
+def with_check(stated: Iterable[tuple[Problem, bool]], preset: str | None) -> list[Problem]:
+    """Return the problems, those whose records name no checker with that of a prompt file, None for no file.
 
     Raises:
         UsageError: if there is no such preset.
     """
-    if preset is None:
-        return problems
-    from ramify.answers.checkers import DEFAULT_CHECK
     from ramify.engine.policy.prompts.prompt_files import find_preset
 
-    check = find_preset(preset.removeprefix("chat:")).check
-    return [replace(each, check=check) if check and each.check == DEFAULT_CHECK else each for each in problems]
+    check = None if preset is None else find_preset(preset.removeprefix("chat:")).check
+    return [replace(each, check=check) if check and not own else each for each, own in stated]
 
 
 def _with_examples(problems: list[Problem], name: str | None) -> list[Problem]:

@@ -21,10 +21,11 @@ from ..config import SETTINGS, STRATEGY_KEYS
 from ..errors import MalformedText, UsageError
 from ..files import CONFIG_VARIABLE, config_path
 from ..json_text import read_toml
+from ..settings import TEXT_OR_FILE
 from ..text import did_you_mean
 from . import terminal
-from .option_types import COUNT
-from .options import search_options
+from .option_types import COUNT, SettingType
+from .options import DEFAULTED, search_options
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunStore
@@ -191,21 +192,21 @@ def default_map(name: str, command: click.Command | None) -> dict[str, Any]:
 def without_unfit_defaults(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of the running command without the user's defaults that its strategy does not have.
 
-    With a width in the file, `--strategy greedy` is accepted; with `--width` on the command line it is refused.
+    With a width in the file, `--strategy greedy` is accepted; with `--width` on the command line it is refused. Where
+    no strategy is named, DEFAULTED has the keys that the plan may leave out once it has chosen one.
     """
     from ramify.search.registry import strategy_names, strategy_option_names
 
     name = options["strategy"]
     context = click.get_current_context(silent=True)
-    if name is None or context is None:
+    if context is None:
         return options
+    source = click.core.ParameterSource.DEFAULT_MAP
+    defaults = [key for key in STRATEGY_KEYS if context.get_parameter_source(key) is source]
+    if name is None:
+        return options | {DEFAULTED: tuple(defaults)}
     known = strategy_option_names(name) if name in strategy_names() else []
-    return options | {
-        key: None
-        for key in STRATEGY_KEYS
-        if SETTINGS[key].attribute not in known
-        and context.get_parameter_source(key) is click.core.ParameterSource.DEFAULT_MAP
-    }
+    return options | {key: None for key in defaults if SETTINGS[key].attribute not in known}
 
 
 def open_store() -> RunStore:
@@ -224,8 +225,14 @@ def _searches(command: click.Command) -> bool:
 def _defaults(command: click.Command, values: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(command, click.Group):
         return {name: _defaults(each, values) for name, each in command.commands.items() if _searches(each)}
-    names = {each.name for each in command.params}
-    return {key: value for key, value in values.items() if key in names}
+    types = {str(each.name): each.type for each in command.params}
+    return {key: _as_written(types[key], value) for key, value in values.items() if key in types}
+
+
+def _as_written(kind: click.ParamType, value: Any) -> Any:
+    """Return a value so that click, which reads all texts of defaults, finds the same one again."""
+    text_or_file = isinstance(kind, SettingType) and kind.setting.kind is TEXT_OR_FILE
+    return f"@{value}" if text_or_file and isinstance(value, str) and value.startswith("@") else value
 
 
 def _built_in(option: click.Parameter) -> Any:

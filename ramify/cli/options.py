@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 NO_REWARD = "none"
+DEFAULTED = "defaulted"
+"""Key of the options under which the keys stand that are left out if the strategy does not have them."""
 
 
 def setting_option(declared: Setting | str, **changed: Any) -> Callable[[Decorated], Decorated]:
@@ -36,12 +38,12 @@ def setting_option(declared: Setting | str, **changed: Any) -> Callable[[Decorat
     default = setting.unset or ("" if setting.default is None else str(setting.default))
     notes = [f"default: {default}" if default else "", setting.bounds]
     brackets = "; ".join(note for note in notes if note)
-    # A switch that is on by default has a second name that puts it off.
-    flags = [f"{each}/--no-{each[2:]}" if setting.kind is FLAG and setting.default else each for each in setting.flags]
+    # The second name of a switch puts it off, where it is on by default or by the user's settings.
+    flags = [f"{each}/--no-{each[2:]}" if setting.kind is FLAG else each for each in setting.flags]
     return click.option(
         *flags,
         setting.key,
-        type=click.BOOL if setting.kind is FLAG and setting.default else SettingType(setting),
+        type=click.BOOL if setting.kind is FLAG else SettingType(setting),
         default=setting.default,
         is_flag=setting.kind is FLAG,
         metavar=setting.metavar or None,
@@ -215,7 +217,8 @@ class SearchPlan:
     """Models, strategy and settings of a search, made of the options.
 
     `strategy_name` None leaves the choice to `strategy`. `strategy_options`, `engine_options` and `run_options` hold
-    the given options alone; the library has defaults for the others.
+    the given options alone; the library has defaults for the others. `defaulted` are keys of options that are left out
+    if the strategy does not have them, because they are the user's defaults.
     """
 
     model: str
@@ -225,6 +228,7 @@ class SearchPlan:
     profile: str | None
     engine_options: dict[str, Any]
     run_options: dict[str, Any]
+    defaulted: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> SearchPlan:
@@ -254,6 +258,7 @@ class SearchPlan:
                 **({"budget": Budget(**budget)} if budget else {}),
                 **({"risk": options["risk"]} if options.get("risk") is not None else {}),
             },
+            defaulted=options.get(DEFAULTED, ()),
         )
         if run.get("remember") and engine.get("store") is None:
             raise UsageError("--remember takes examples from a store and there is none", "add --store")
@@ -326,19 +331,24 @@ class SearchPlan:
         """
         from ramify.engine.planning.strategy_choice import choose_strategy
 
-        self._check_strategy_options(has_reward=has_reward)
+        options = self._fitting_options(has_reward=has_reward)
         return choose_strategy(
             self.strategy_name,
             has_reward=has_reward,
             budget=self.run_options.get("budget", DEFAULT_BUDGET),
             profile=lambda: self._profile(has_reward=has_reward),
-            options=self.strategy_options,
+            options=options,
             remedy="name one with --reward, or use --strategy majority",
             width=width,
             temperature=temperature,
         )
 
-    def _check_strategy_options(self, *, has_reward: bool) -> None:
+    def _fitting_options(self, *, has_reward: bool) -> dict[str, Any]:
+        """Return the strategy's options without the user's defaults that it does not have.
+
+        Raises:
+            UsageError: if it does not have one that was given for this search.
+        """
         from ramify.engine.planning.strategy_choice import AUTO, default_strategy
         from ramify.search.registry import strategy_option_names
 
@@ -346,12 +356,16 @@ class SearchPlan:
         if name == AUTO:
             if self.strategy_options:
                 raise UsageError("--strategy auto chooses all options itself", "leave --width and the others out")
-            return
-        known = strategy_option_names(name)
+            return {}
+        known, fitting = strategy_option_names(name), dict(self.strategy_options)
         for key in STRATEGY_KEYS:
             option, flag = SETTINGS[key].attribute, SETTINGS[key].flags[0]
-            if option in self.strategy_options and option not in known:
+            if option not in fitting or option in known:
+                continue
+            if key not in self.defaulted:
                 raise UsageError(f"the strategy {name} has no {flag}", f"leave {flag} out or choose another --strategy")
+            del fitting[option]
+        return fitting
 
     def _profile(self, *, has_reward: bool) -> Profile:
         from ramify.engine.loading import chosen_reward

@@ -219,7 +219,7 @@ def _searched(path: Path | None, trained_on: set[str]) -> list[Problem]:
     from ..errors import UsageError
 
     found = label_stream(range(FIRST_SEARCHED, FIRST_SEARCHED + SEARCHED)) if path is None else read_answered(path)
-    left = [problem for problem in found if problem.question not in trained_on]
+    left = [problem for problem in found if problem.transcript not in trained_on]
     if not left:
         raise UsageError("all problems are among the labels", "choose the temperature on others")
     check_answered(left, PURPOSE)

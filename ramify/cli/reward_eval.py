@@ -114,7 +114,11 @@ def evaluate(
     todo: list[Problem] = []
     if given is None or not no_search:
         wanted = count or DEFAULT_COUNT
-        todo = _bundled(task, steps, wanted, chosen.seed) if problems is None else read_answered(problems, count)
+        todo = (
+            _bundled(task, steps, wanted, chosen.seed)
+            if problems is None
+            else read_answered(problems, count, chosen.config.prompt_preset)
+        )
         check_answered(todo, "evaluate on")
         check_model(chosen.model)
     rewards = _rewards(reward, against, chosen.model)

@@ -122,7 +122,11 @@ def label(
         **path_settings(settings),
     )
     check_model(model)
-    todo = _bundled(task, count or DEFAULT_COUNT, seed) if problems is None else read_answered(problems, count)
+    todo = (
+        _bundled(task, count or DEFAULT_COUNT, seed)
+        if problems is None
+        else read_answered(problems, count, config.prompt_preset)
+    )
     line, forecast = terminal.ProgressLine(in_place=False), Forecast(total=len(todo), first=min(parallel, len(todo)))
 
     def watch(state: Labelling) -> None:
@@ -151,17 +155,20 @@ def label(
             terminal.write(str(out))
 
 
-def read_answered(path: Path, count: int | None = None) -> list[Problem]:
+def read_answered(path: Path, count: int | None = None, preset: str | None = None) -> list[Problem]:
     """Return the problems of a file, at most `count`; None for all.
+
+    Those that name no checker have that of the prompt file `preset`.
 
     Raises:
         UsageError: if the file cannot be read, it has no problems, or a record is none.
     """
-    from ramify.batch.store.inputs import read_problems
+    from ramify.batch.store.inputs import read_stated_problems
 
     from ..errors import UsageError
+    from .batch import with_check
 
-    found = read_problems(path)[:count]
+    found = with_check(read_stated_problems(path), preset)[:count]
     if not found:
         raise UsageError(f"{path} has no problems", "give it one JSON object a line, with question and answer")
     return found

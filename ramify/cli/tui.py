@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..errors import UsageError
-from .config import given_keys, save_option
+from .config import given_keys, given_settings, save_option
 from .help import GroupedCommand
 from .options import SearchPlan, search_options
 from .solve import argument_text, told_files
@@ -62,6 +62,7 @@ def tui(
             theme=_theme(theme),
             keys=keys,
             logs=logs,
+            given=given_settings(),
         )
         app.run()
     if app.return_code:

@@ -105,7 +105,7 @@ class _Curve:
         self.fit: Saturation | None = fit_saturation(self._widths, self._right.mean(axis=1))
         self.limit: Estimate | None = bootstrap_statistic(self._right.shape[1], self._limit)
         self.before = bootstrap_mean(self._earlier())
-        self.last = bootstrap_mean(self._right[-1] - self._right[-2])
+        self.last = bootstrap_mean(self._latest())
 
     def _limit(self, places: npt.NDArray[np.intp]) -> float | None:
         fit = fit_saturation(self._widths, self._right[:, places].mean(axis=1))
@@ -113,7 +113,11 @@ class _Curve:
 
     def slows(self) -> bool:
         """Return whether the last doubling gains less than those before it."""
-        return bootstrap_mean(self._earlier() - (self._right[-1] - self._right[-2])).low > 0
+        return bootstrap_mean(self._earlier() - self._latest()).low > 0
+
+    def _latest(self) -> Array:
+        """Return the gain of a doubling between the last two widths."""
+        return (self._right[-1] - self._right[-2]) / np.log2(self._widths[-1] / self._widths[-2])
 
     def _earlier(self) -> Array:
         """Return the mean gain of a doubling before the last one."""

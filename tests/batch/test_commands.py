@@ -15,7 +15,8 @@ import pytest
 from ramify.batch import BatchProgress
 from ramify.batch.report.totals import BatchReport, summarise
 from ramify.cli import main
-from ramify.cli.batch import BatchProgressLine, progress_line, summary_line
+from ramify.cli.batch import BatchProgressLine, progress_line, read_input, summary_line
+from ramify.cli.reward_label import read_answered
 from ramify.engine.engine import Engine
 from ramify.engine.library.catalog import list_bundled
 from ramify.testing import ScriptedModel
@@ -316,3 +317,15 @@ def test_options_that_do_not_go_together_are_named(ramify, model, file, tmp_path
     result = ramify(*asks, "--fallback-confidence", "0.5")
     assert result.code == 2 and "add --fallback" in result.err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_checker_of_a_prompt_file_is_for_problems_that_name_none(tmp_path):
+    prompt = tmp_path / "p.toml"
+    prompt.write_text('system = "Be brief."\ncheck = "regex"\n')
+    file = tmp_path / "in.jsonl"
+    records = [{"question": "a?", "answer": "7"}, {"question": "b?", "answer": "7", "check": "math"}]
+    file.write_text("".join(json.dumps(each) + "\n" for each in records))
+    options = {"mapping": (), "form": None, "skip_bad": False, "prompt_preset": str(prompt)}
+    assert [each.check for each in read_input(str(file), options)] == ["regex", "math"]
+    assert [each.check for each in read_answered(file, None, str(prompt))] == ["regex", "math"]
+    assert [each.check for each in read_answered(file)] == ["math", "math"]

@@ -230,3 +230,32 @@ def test_a_byte_order_mark_before_the_settings_is_none_of_them(write):
     path.write_bytes(b"\xef\xbb\xbfwidth = 4\r\n")
     assert all_settings()["width"].value == 4
     assert all_settings()["width"].source == f"{path}:1"
+
+
+@pytest.mark.parametrize("where", ["file", "environment"])
+def test_a_tree_temperature_of_the_user_is_left_out_where_the_strategy_has_none(
+    ramify, model, write, monkeypatch, where
+):
+    if where == "file":
+        write("tree_temperature = 0.2\n")
+    else:
+        monkeypatch.setenv("RAMIFY_TREE_TEMPERATURE", "0.2")
+    assert solved(ramify, "-r", "none")["strategy"]["name"] == "majority"
+    assert solved(ramify)["strategy"]["temperature"] == 0.2
+    given = ramify("-r", "none", "--tree-temperature", "0.3", "How many?")
+    assert (given.code, "has no --tree-temperature" in given.err) == (2, True)
+
+
+@pytest.mark.parametrize("where", ["file", "environment"])
+def test_a_text_with_an_at_sign_is_read_once(ramify, model, write, monkeypatch, where):
+    if where == "file":
+        write('system_prompt = "@@bob is my name"\n')
+    else:
+        monkeypatch.setenv("RAMIFY_SYSTEM_PROMPT", "@@bob is my name")
+    solved(ramify, "-r", "none")
+    assert all_settings()["system_prompt"].value == "@bob is my name"
+
+
+def test_a_switch_of_the_file_can_be_put_off(ramify, model, write):
+    write("calculator = true\n")
+    assert ramify("--json", "-q", "--no-calculator", "How many?").code == 0

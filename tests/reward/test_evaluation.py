@@ -180,7 +180,7 @@ async def test_labels_are_the_truth_about_steps() -> None:
     found = await score_labels(CallableReward(knows), rows)
     assert [each.scores for each in found] == [(0.9, 0.9, 0.9), (0.2, 0.2), (0.2, 0.2)]
     assert [each.good for each in found[:2]] == [(True, False, False), (True, True)]
-    assert [(each.right, each.first_error) for each in found[:2]] == [(False, 2), (True, None)]
+    assert [(each.right, each.first_error) for each in found[:2]] == [(False, 1), (True, None)]
 
 
 def test_the_command_reports_and_writes_a_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

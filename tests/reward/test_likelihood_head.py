@@ -34,7 +34,7 @@ from ramify.reward.likelihood_head import (
 from ramify.reward.protocol import ScoredStep
 from ramify.training.judge_features import SolutionFeatures
 from ramify.training.judge_fitting import LikelihoodPlan, fit_head
-from ramify.training.judge_verdict import held_out_report
+from ramify.training.judge_verdict import choices, held_out_report, verdict_on
 from ramify.training.labelling import LabelledSolution
 from ramify.training.likelihood_training import check_labels, train_judge_head
 
@@ -352,3 +352,22 @@ def test_exact_labels_need_worked_solutions(tmp_path: Path, capsys: pytest.Captu
     problems.write_text('{"id": "a", "question": "1+1?", "answer": "2"}\n')
     assert main(["reward", "label", "--exact", "--problems", str(problems), "-o", str(tmp_path / "l")]) == 2
     assert "the steps of problem a cannot be checked" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"), [("3 + 4 gives 7", "3 + 4 gives 8"), ("The answer is 1/2.", "The answer is 2.")]
+)
+def test_votes_read_answers_that_are_not_marked_and_right_ones_are_one(right: str, wrong: str) -> None:
+    other = right.replace("1/2", "0.5")
+    labels = [
+        LabelledSolution(id="1", question="q", steps=(text,), values=(value,))
+        for text, value in ((wrong, 0.0), (right, 1.0), (wrong, 0.0), (other, 1.0), (right, 1.0))
+    ]
+    assert choices(labels, [0.5] * 5)["majority"] == 1.0
+
+
+def test_a_verdict_without_readable_answers_says_nothing_of_votes() -> None:
+    labels = [LabelledSolution(id="1", question="q", steps=("no",), values=(value,)) for value in (0.0, 1.0)]
+    facts = choices(labels, [0.1, 0.9])
+    assert facts["weighted minus majority"] is None
+    assert "no answer can be read" in verdict_on(facts)[1]

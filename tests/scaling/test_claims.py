@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ramify.scaling.claims import law, quantization, rebase, saving, small_models, votes_saturate
@@ -188,3 +189,13 @@ def test_a_claim_on_two_sets_of_problems_holds_where_it_holds_on_both(outcomes, 
     assert all(line.endswith(" problems: f") for line in found.findings)
     assert found.table[0] == ("head",) and len(found.table) == 1 + len(found.findings)
     assert merged(parts[:1]) is parts[0][1]
+
+
+@pytest.mark.parametrize("widths", [(1, 2, 4, 8, 16, 32), (1, 4, 16, 64), (1, 2, 4, 8, 16, 20)])
+def test_gains_are_those_of_a_doubling_whatever_the_widths(make_cell, make_measurements, widths):
+    def last(accuracy):
+        cells = [make_cell("majority", width, accuracy(width)) for width in widths]
+        found = votes_saturate.judge(replace(make_measurements(cells), samples=rows("small", 400, 0.9)))
+        return found.figures["small"]["majority"]["last_doubling"]["value"]
+
+    assert last(lambda width: 0.3 + 0.05 * np.log2(width)) == pytest.approx(0.05, abs=0.01)

@@ -27,13 +27,17 @@ from ramify.tui.state.spec import DEFAULTS, RunSpec, budget_name, parse_budget, 
         ("20ktokens, 30sec", {"max_generated_tokens": 20000, "max_seconds": 30.0}),
         ("1T flops; 2 min", {"max_flops": 1e12, "max_seconds": 120.0}),
         ("50 steps", {"max_nodes": 50}),
+        ("4k tokens, 500ms", {"max_generated_tokens": 4000, "max_seconds": 0.5}),
+        ("2m", {"max_generated_tokens": 2_000_000}),
+        ("1 kWh", {"max_joules": 3.6e6}),
+        ("2 MJ", {"max_joules": 2e6}),
     ],
 )
 def test_budgets_are_read_from_text(text, limits):
     assert {name: value for name, value in parse_budget(text).items() if value is not None} == limits
 
 
-@pytest.mark.parametrize("text", ["", "lots", "0 tokens", "-5", "5 parsecs", "nan"])
+@pytest.mark.parametrize("text", ["", "lots", "0 tokens", "-5", "5 parsecs", "nan", "3 msec", "500mJ"])
 def test_what_is_no_budget_is_refused(text):
     with pytest.raises(UsageError, match="is no budget"):
         parse_budget(text)
@@ -218,3 +222,25 @@ def test_a_switch_is_given_alone_in_both_languages():
     assert "calculator=True," in code_of(asked, has_reward=False)
     plain = RunSpec("1+1?", {"strategy": "greedy"})
     assert "calculator" not in code_of(plain, has_reward=False)
+
+
+@pytest.mark.parametrize("text", ["500ms", "3s", "1h", "2min", "1kJ", "5 Wh"])
+def test_a_time_or_an_energy_is_that_of_the_command_line(text):
+    key = "max_joules" if text.lower().endswith(("j", "wh")) else "max_seconds"
+    assert parse_budget(text)[key] == SETTINGS[key].parse(text)
+
+
+def test_the_command_line_holds_for_a_user_with_settings():
+    spec = RunSpec("q").with_options(max_generated_tokens=4000)
+    assert spec.command_line() == "ramify solve --max-generated-tokens 4000 q"
+    told = spec.command_line(("model", "seed", "calculator"))
+    assert told == "ramify solve --max-generated-tokens 4000 --model demo-m --seed 0 --no-calculator q"
+    assert spec.command_line(("max_seconds",)).startswith("RAMIFY_CONFIG=/dev/null ramify solve")
+    assert spec.command_line(("max_generated_tokens",)) == spec.command_line()
+
+
+def test_a_tree_temperature_is_left_out_where_the_strategy_has_none():
+    asked = RunSpec("q").with_options(strategy="mcts", tree_temperature=0.2)
+    plan = SearchPlan.from_options(asked.complete())
+    assert plan.strategy(has_reward=True).name == "mcts"
+    assert "defaulted" not in asked.saved()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -53,9 +53,10 @@ MakePlan = Callable[[dict[str, Any]], Plan]
 class Program(App[None]):
     """Shared state of all screens; the application derives from it and provides the navigation.
 
-    `plan` turns options into a plan; `store` None keeps no history, and without `keep` it is only read. `keys` are
-    the user's own, by the actions' ids. `batches` are the batch commands that were started here, by their run
-    folders. `room` holds by how many columns or rows the user has moved the borders of panels.
+    `plan` turns options into a plan; `store` None keeps no history, and without `keep` it is only read. `keys` are the
+    user's own, by the actions' ids, and `given` the options that the user's settings set. `batches` are the batch
+    commands that were started here, by their run folders. `room` holds by how many columns or rows the user has moved
+    the borders of panels.
 
     Raises:
         UsageError: if there is no such action or key, or two actions of one screen have the same.
@@ -70,8 +71,10 @@ class Program(App[None]):
         keys: Mapping[str, str | Sequence[str]] | None = None,
         logs: LogLines | None = None,
         make_engine: MakeEngine | None = None,
+        given: Collection[str] = (),
     ) -> None:
         super().__init__()
+        self.given = given
         self.make_plan = plan
         self.store = store
         self._keep = keep

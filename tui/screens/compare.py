@@ -27,7 +27,7 @@ from ..widgets.choice import Choice, Option
 from ..widgets.footer import ActionFooter
 from ..widgets.tree import TreeView
 from .base import RamifyScreen
-from .form import REWARDS_FALLBACK, STRATEGIES, WIDTHS, check_width, model_choice
+from .form import DEFAULT, REWARDS_FALLBACK, STRATEGIES, WIDTHS, check_width, model_choice
 from .run import RunScreen
 
 SIDES = ("left", "right")
@@ -74,7 +74,7 @@ class CompareSetup(ModalScreen[None]):
         values = {
             "model": str(spec.get("model")),
             "reward": str(spec.get("reward")),
-            "strategy": FIRST[side] or spec.get("strategy") or "rebase",
+            "strategy": FIRST[side] or spec.get("strategy") or DEFAULT,
             "width": str(spec.get("width") or "default"),
         }
         for choice in choices:

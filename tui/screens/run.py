@@ -414,7 +414,7 @@ class RunScreen(PanelScreen):
                 case "path":
                     text = self.view.path_text(self.branches.cursor) or self.view.question
                 case "command line":
-                    text = spec.command_line()
+                    text = spec.command_line(self.program.given)
                 case _:
                     plan = self.program.make_plan(spec.complete())
                     strategy = self.session.strategy or plan.strategy(has_reward=self.session.has_reward)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ramify.config import SETTINGS, STRATEGY_KEYS, EngineConfig, RunConfig
 from ramify.errors import UsageError
+from ramify.files import CONFIG_VARIABLE
 from ramify.sampling_params import SamplingParams
 from ramify.search.budget import Budget
 from ramify.settings import TEXT_OR_FILE, Setting, declared
-from ramify.text import SCALES, TIMES, split_quantity
+from ramify.text import ENERGIES, SCALES, TIMES, is_millijoules, split_quantity
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -161,11 +162,13 @@ class RunSpec:
         options = {**DEFAULTS, **self.options}
         if width is not None and not has_width(self.get("strategy")):
             options["width"] = None
-        return options | {"strategy_extras": tuple(dict(self.get("strategy_extras")).items())}
+        # A tree temperature stays in the form when another strategy is chosen there.
+        kept = ("tree_temperature",)
+        return options | {"strategy_extras": tuple(dict(self.get("strategy_extras")).items()), "defaulted": kept}
 
     def saved(self) -> dict[str, Any]:
         """Return the options as the run history keeps them, in plain JSON types."""
-        options = {name: value for name, value in self.complete().items() if value is not None}
+        options = {name: value for name, value in self.complete().items() if value is not None and name in DEFAULTS}
         return options | {"strategy_extras": dict(options["strategy_extras"])}
 
     @classmethod
@@ -180,8 +183,8 @@ class RunSpec:
         known = {name: value for name, value in options.items() if name in DEFAULTS}
         return cls(question).with_options(**known)
 
-    def command_line(self) -> str:
-        """Return the shell command that does the same.
+    def command_line(self, given: Collection[str] = ()) -> str:
+        """Return the shell command that does the same for a user who has set the options `given`.
 
         Raises:
             UsageError: if the messages or examples are those of a saved run, which are in no file.
@@ -196,9 +199,16 @@ class RunSpec:
                 words += [word for each, given in dict(value).items() for word in ("-o", f"{each}={_text(given)}")]
             elif name in DEFAULTS:
                 words += _option_words(SETTINGS[name], value)
+        at_default = [name for name in given if name in DEFAULTS and name not in self.options]
+        for name in at_default:
+            if DEFAULTS[name] is not None:
+                words += _option_words(SETTINGS[name], DEFAULTS[name])
         if self.question.startswith("-"):
             words.append("--")
-        return shlex.join([*words, self.question] if self.question else words)
+        command = shlex.join([*words, self.question] if self.question else words)
+        # No option stands for "none given".
+        unwritten = any(DEFAULTS[name] is None for name in at_default)
+        return f"{CONFIG_VARIABLE}=/dev/null {command}" if unwritten else command
 
     def title(self) -> str:
         """Return strategy and width in a few characters."""
@@ -208,12 +218,12 @@ class RunSpec:
 
 
 def _option_words(setting: Setting, value: Any) -> list[str]:
-    """Return the words of an option of the command line, none for a switch that is off without it."""
+    """Return the words of an option of the command line."""
     flag = setting.flags[0]
     if value is True:
         return [flag]
     if value is False:
-        return [f"--no-{flag[2:]}"] if setting.default else []
+        return [f"--no-{flag[2:]}"]
     text = _number(value)
     return [flag, f"@{text}" if setting.kind is TEXT_OR_FILE and text.startswith("@") else text]
 
@@ -257,7 +267,7 @@ def parse_budget(text: str) -> dict[str, Any]:
         return {**blank, **PRESETS[text.strip().lower()]}
     found = dict[str, Any]()
     for part in text.replace(";", ",").split(","):
-        name, value = _limit(part.strip().lower())
+        name, value = _limit(part.strip())
         found[name] = value
     return {**blank, **found}
 
@@ -346,25 +356,25 @@ _WORDS = {
     "total tokens": ("max_total_tokens", 1.0),
     "flop": ("max_flops", 1.0),
     "flops": ("max_flops", 1.0),
-    "s": ("max_seconds", 1.0),
     "sec": ("max_seconds", 1.0),
     "seconds": ("max_seconds", 1.0),
-    "min": ("max_seconds", TIMES["min"]),
     "minutes": ("max_seconds", TIMES["min"]),
-    "h": ("max_seconds", TIMES["h"]),
+    # Without more, "m" is a million.
+    **{unit: ("max_seconds", factor) for unit, factor in TIMES.items() if unit not in ("", "m")},
     "nodes": ("max_nodes", 1.0),
     "steps": ("max_nodes", 1.0),
-    "j": ("max_joules", 1.0),
-    "kj": ("max_joules", 1e3),
+    **{unit: ("max_joules", factor) for unit, factor in ENERGIES.items() if unit},
     "in cost": ("max_cost", 1.0),
 }
+_SCALED = ("max_generated_tokens", "max_total_tokens", "max_flops", "max_nodes")
+"""Limits whose words may follow a decimal prefix."""
 
 
 def _limit(part: str) -> tuple[str, float | int]:
     number, unit = split_quantity(part) or (math.nan, part)
-    if unit not in _WORDS and unit[:1] in SCALES:
+    if unit not in _WORDS and unit[:1] in SCALES and _WORDS.get(unit[1:].strip(), ("",))[0] in _SCALED:
         number, unit = number * SCALES[unit[:1]], unit[1:].strip()
-    if unit not in _WORDS or math.isnan(number):
+    if unit not in _WORDS or math.isnan(number) or is_millijoules(part):
         raise UsageError(f"{part!r} is no budget", "write fast, balanced, deep, or such as 4k tokens, 30 s")
     name, factor = _WORDS[unit]
     value = number * factor
