@@ -75,6 +75,12 @@ _CLAUSE = re.compile(
     r",\s+(?:which|as|since|because|so|where|in|the|this|that|not|but|making|rounded|assuming|meaning|i\.e)\b"
     r"|\s+(?:because|since|which|as\s+(?:it|the|we|required|shown|there))\b"
 )
+_SUM = re.compile(r"(?=.*\d\W*[-+*/×÷·^\\])(?:[\d\s.,+\-*/×÷·()^$]|\\(?:times|cdot|div|\(|\$))+", re.DOTALL)
+_FIRST_NUMBER = re.compile(r"[-+]?\\?\$?\d[\d,]*(?:\.\d+)?|[-+]?\.\d+")
+_NUMBER_AND_REMARK = re.compile(
+    r"(?P<number>[-+$€£]{0,2}\d[\d,]*(?:\.\d+)?%?)\s+"
+    r"\((?![^()]*\b(?:mod|base|hundred|thousand|million|billion|dozen|percent)\b)[A-Za-z][^()]*\)\s*"
+)
 _NUMBER_FIRST = re.compile(r"[-+(\[{$\\*£€¥₹]*\d|\\|\$")
 _PLAIN_WORDS = re.compile(r"[A-Za-z'\u2019]{2,}(?:[ ,;-]+[A-Za-z'\u2019]+)*")
 _STRONG = ("box", "tag", "hashes")
@@ -200,11 +206,11 @@ def _read(text: str, mark: _Mark) -> str | None:
         return None
     match mark.form:
         case "box":
-            return _choice(unwrap(content)) or None
+            return _whole(content)
         case "hashes":
             return _after_hashes(text, mark, content)
         case "tag":
-            return _choice(unwrap(content.partition("</answer>")[0])) or None
+            return _whole(content.partition("</answer>")[0])
         case "line" | "reply":
             line = content.partition("\n")[0]
             if mark.form == "line" and not _NUMBER_FIRST.match(line.strip()):
@@ -236,7 +242,12 @@ def _after_hashes(text: str, mark: _Mark, content: str) -> str | None:
     ):
         return None
     special = _SPECIAL_TOKEN.search(line)
-    return _choice(unwrap(line if special is None else line[: special.start()])) or None
+    return _whole(line if special is None else line[: special.start()])
+
+
+def _whole(content: str) -> str | None:
+    """Return the answer that is all of the text in a mark."""
+    return _choice(unwrap(_result(unwrap(content)))) or None
 
 
 def _answer_in(content: str) -> str | None:
@@ -275,7 +286,31 @@ def _answer_in(content: str) -> str | None:
     clause = _CLAUSE.search(content)
     if clause is not None:
         content = content[: clause.start()]
-    return unwrap(content) or None
+    return unwrap(_result(unwrap(content))) or None
+
+
+def _result(answer: str) -> str:
+    """Return the result of an answer that is a sum with its result, or a number with a remark; else the answer."""
+    remark = _NUMBER_AND_REMARK.fullmatch(answer)
+    if remark is not None:
+        answer = remark["number"]
+    left, equals, right = answer.rpartition("=")
+    number = _FIRST_NUMBER.match(unwrap(right)) if equals and _SUM.fullmatch(left) else None
+    if number is None:
+        return answer
+    from ramify.tools.calculator import calculate
+    from ramify.tools.tool import ToolError
+
+    try:
+        return right.strip() if calculate(_plain_signs(left)) == calculate(_plain_signs(number[0])) else answer
+    except ToolError:
+        return answer
+
+
+def _plain_signs(text: str) -> str:
+    for sign, plain in ((r"\times", "*"), (r"\cdot", "*"), (r"\div", "/"), (r"\$", ""), (r"\(", ""), ("$", "")):
+        text = text.replace(sign, plain)
+    return text
 
 
 def _choice(text: str) -> str:

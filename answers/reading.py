@@ -23,6 +23,17 @@ _NAMED_LETTER = re.compile(
     re.MULTILINE,
 )
 """A letter after such a word; a small one only where no text follows, as in "the best choice is a heat pump"."""
+_CHOSEN = re.compile(
+    r"\b(?i:correct|right|best|final)\s+(?i:answer|option|choice)\s*(?:(?i:is)|:)[\s:*(\[]*(?:(?i:option|choice)\s+)?[*(\[]*"
+    r"([A-J])(?=[\s).,:;*\]]|$)"
+    r"|\b(?i:option|choice)\s+[*(\[]*([A-J])[*)\]]*(?:\s*\([^()]*\))?\s+(?i:is\s+(?:the\s+)?(?:correct|right|best))\b"
+)
+"""A letter that a text calls the right one."""
+_REFUSED = re.compile(
+    r"[*)\]:]*(?:\s*\([^()]*\))?\s+(?:is|are|was|does|has|can)\s*(?:not\b|n't|in\w+|wrong|false)", re.IGNORECASE
+)
+"""What follows a letter that a text calls wrong."""
+_LETTER_AND_TEXT = re.compile(r"\W*([A-J])\s*(?:,|[-–—])\s+(.+)", re.DOTALL)
 _LABEL = re.compile(r"\A\W*(?:(?:final|short)\s+)?(?:answer|output|result|translation)\s*:\W*(?=\w)", re.IGNORECASE)
 _ENDS = 400
 """Characters at the end of a text in which an option may be named."""
@@ -176,7 +187,11 @@ class AnswerReader:
             return None
         letter = _LETTER.fullmatch(line)
         if letter is None:
-            named = list(_NAMED_LETTER.finditer(text[-_ENDS:]))
+            chosen = [each[1] or each[2] for each in _CHOSEN.finditer(text) if _REFUSED.match(text, each.end()) is None]
+            if chosen and self._offers(chosen[-1]):
+                return chosen[-1]
+            end = text[-_ENDS:]
+            named = [each for each in _NAMED_LETTER.finditer(end) if _REFUSED.match(end, each.end()) is None]
             letter = named[-1] if named else _LETTER.fullmatch(text.strip().partition("\n")[0])
         found = None if letter is None else letter[1].upper()
         return found if found is not None and self._offers(found) else only_option_in(line, self.options)
@@ -186,6 +201,9 @@ class AnswerReader:
         letter = _LETTER.fullmatch(answer) or _LETTER.fullmatch(normalise(answer))
         if letter is not None and self._offers(letter[1].upper()):
             return letter[1].upper()
+        both = _LETTER_AND_TEXT.fullmatch(answer)
+        if both is not None and letter_of(both[2], self.options) == both[1]:
+            return both[1]
         return letter_of(answer, self.options) or answer
 
     def _offers(self, letter: str) -> bool:

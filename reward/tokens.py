@@ -33,6 +33,7 @@ class SegmentEncoder:
         self._tokenizer = tokenizer
         self._encode = lru_cache(maxsize=8192)(self._encode_uncached)
         self._split = lru_cache(maxsize=256)(self._split_uncached)
+        self._strips_after = lru_cache(maxsize=256)(self._strips_after_uncached)
         self._adds_space = tokenizer_adds_space(tokenizer)
 
     @property
@@ -51,11 +52,23 @@ class SegmentEncoder:
 
     def _merged(self, segments: Iterable[Segment]) -> Iterator[Segment]:
         parts = (part for segment in segments for part in self._split(segment))
+        tag = ""
         for special, group in groupby(parts, key=lambda part: part.special):
             if special:
-                yield from group
-            else:
-                yield Segment("".join(part.text for part in group), special=False)
+                for part in group:
+                    tag = part.text
+                    yield part
+                continue
+            text = "".join(part.text for part in group)
+            if tag and text[:1].isspace() and self._strips_after(tag):
+                text = text.lstrip()
+            if text:
+                yield Segment(text, special=False)
+
+    def _strips_after_uncached(self, tag: str) -> bool:
+        """Tell whether the vocabulary strips white space after a special token, as that of Phi-3."""
+        encode = self._tokenizer.encode
+        return encode(f"{tag}\n", special=True) == encode(tag, special=True)
 
     def _split_uncached(self, segment: Segment) -> tuple[Segment, ...]:
         """Cut a template piece into special tokens and the plain text around them."""

@@ -71,6 +71,10 @@ _TAGS: Mapping[CallForm, tuple[str, str]] = {
 """Tags around calls; "" for the end of the text. The first form whose tag stands in a template is the model's."""
 _MISTRAL_OPEN = "[TOOL_CALLS]"
 _PYTHON_TAG = "<|python_tag|>"
+CONTROL_MARKS = (
+    _MISTRAL_OPEN, "[ARGS]", "[CALL_ID]", _PYTHON_TAG, *(mark for marks in _TAGS.values() for mark in marks if mark)
+)  # fmt: skip
+"""Marks of calls that are tokens of their own in some vocabularies, where control tokens have no text otherwise."""
 _CODE_OPEN = re.compile(r"^```(?:python|py|python3|tool_code)[ \t]*\n", re.MULTILINE)
 _CODE = re.compile(r"^```(?:python|py|python3|tool_code)[ \t]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 _JSON_FENCE = "```json\n"

@@ -285,14 +285,17 @@ class LlamaPolicySession:
 
     def _placed(self, request: StepRequest) -> StepRequest:
         """Return a request below the node of the tree that it follows."""
+        thoughts = self._prompt.thoughts
+        # What a thought left open is over with the thought.
+        thinking = thoughts is not None and thoughts.is_thinking(request.prefix)
+        said = request.prefix if thoughts is None or thinking else thoughts.reply(request.prefix)
         if self._prompt.step.whole_blocks and not request.turns:
-            request = replace(request, opened=open_block(request.prefix))
+            request = replace(request, opened=open_block(said))
         if request.calls_tools and not request.turns:
-            request = replace(request, call=open_call(request.prefix, self._step.calls))
+            request = replace(request, call=open_call(said, self._step.calls))
         if request.calculator and not request.turns:
             request = replace(request, line=request.prefix[request.prefix.rfind("\n") + 1 :])
-        thoughts = self._prompt.thoughts
-        if request.answer is not None and thoughts is not None and thoughts.is_thinking(request.prefix):
+        if request.answer is not None and thoughts is not None and thinking:
             request = replace(request, answer=replace(request.answer, mark=thoughts.close + request.answer.mark))
         if request.calls_tools:
             # In a conversation the text after a result stands where it was written.

@@ -146,3 +146,28 @@ def test_reading_takes_time_in_proportion_to_the_text(text: str) -> None:
     last_number(text)
     # They take 0.05 to 0.2 s; what is quadratic takes tens of seconds.
     assert time.process_time() - start < 2.0
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The answer is 12 - 5 = 7.", "7"),
+        ("The answer is 3 + 5 = **8**.", "8"),
+        ("The answer is 3*4=12 apples.", "12 apples"),
+        (r"So \boxed{3 \times 4 = 12}", "12"),
+        (r"The answer is $5 \times 4 = \$20$.", r"\$20"),
+        ("#### 5+3=8", "8"),
+        ("<answer>3 + 4 = 7</answer>", "7"),
+        ("The final answer is 8 (eight).", "8"),
+        (r"\boxed{3.14 (rounded to two decimals)}", "3.14"),
+        # What is no sum with its result stays: other equations, wrong ones, rounded ones, and remarks that count.
+        (r"\boxed{x = 3}", "x = 3"),
+        (r"\boxed{2 + 2 = 5}", "2 + 2 = 5"),
+        (r"\boxed{10/3 = 3.33}", "10/3 = 3.33"),
+        (r"\boxed{x^2 - 4 = 0}", "x^2 - 4 = 0"),
+        ("The answer is 5 (mod 7).", "5 (mod 7)"),
+        ("The answer is 3 (million).", "3 (million)"),
+    ],
+)
+def test_a_sum_with_its_result_and_a_number_with_a_remark_are_the_number(text: str, answer: str) -> None:
+    assert extract_answer(text) == answer

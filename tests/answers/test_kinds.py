@@ -199,3 +199,21 @@ def test_long_texts_are_read_in_linear_time() -> None:
             reader.read_unfinished(text)
             reader.settled([text])
         similarity(text, f"{text}b")
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("The correct option is B.\n\nOption A is incorrect because it is hot. Option C is incorrect.", "B"),
+        ("The correct option is **B. Mercury**.\n\n- Option A (Venus) is hot.\n- Option C (Earth) is far.", "B"),
+        ("The correct choice is B, since choice A is second.", "B"),
+        ("So option (D) is the right one, option A is not.", "D"),
+        ("The correct answer is not A. It is option B.", "B"),
+        ("The answer is B, Mercury.", "B"),
+        ("The answer is B - Mercury.", "B"),
+        ("I think of option A, but I choose option C", "C"),
+    ],
+)
+def test_an_option_that_a_text_calls_wrong_is_not_its_answer(text, letter):
+    options = {"A": "Venus", "B": "Mercury", "C": "Earth", "D": "Mars"}
+    assert AnswerReader(kind=AnswerKind.CHOICE, options=options).read(text) == letter

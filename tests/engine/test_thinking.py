@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,9 +12,12 @@ import ramify
 from ramify.answers.reading import AnswerReader
 from ramify.answers.thoughts import ThoughtMarks
 from ramify.engine.control.scoring import reply_step
+from ramify.engine.policy.llama import LlamaPolicySession
 from ramify.engine.policy.prompts.prompt_format import choose_prompt_format
+from ramify.engine.policy.prompts.step_formats import STEP_FORMATS
 from ramify.engine.policy.prompts.template_program import is_harmless
 from ramify.engine.policy.prompts.thinking import find_marks, is_opened
+from ramify.engine.runtime.messages import StepRequest
 from ramify.engine.testing import ScriptedModel, ScriptedStep
 from ramify.errors import UsageError
 from ramify.reward.protocol import ScoredStep
@@ -158,3 +163,15 @@ async def test_a_search_of_a_model_that_thinks() -> None:
             solution = await engine.solve("How many?", strategy=strategy, reward_thoughts=reward_thoughts)
         assert solution.answer == "4"
         assert (shown[0][0].startswith("<think>"), len(shown)) == ((True, 3) if reward_thoughts else (False, 1))
+
+
+@pytest.mark.parametrize("left_open", ["$$ x = 3 +\n", "\\[ x\n", "```python\nx = 1\n"])
+def test_what_a_thought_left_open_does_not_hold_the_steps_of_the_reply(left_open: str) -> None:
+    """Thoughts are cut by limits anywhere."""
+    prompt = SimpleNamespace(step=STEP_FORMATS["blank-line"], thoughts=ThoughtMarks("<think>", "</think>"))
+    session: Any = SimpleNamespace(_prompt=prompt, _logprobs=None, _keeps_ends=False)
+    request = StepRequest(parent=1, child=2, seed=0, max_tokens=5, prefix=f"<think>\nSo\n{left_open}")
+    place = LlamaPolicySession._placed
+    assert place(session, request).opened
+    assert not place(session, replace(request, prefix=f"{request.prefix}</think>\n\n")).opened
+    assert place(session, replace(request, prefix=f"{request.prefix}</think>\n\nSo\n{left_open}")).opened

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,3 +71,20 @@ def test_a_token_that_is_not_one_is_refused_with_what_it_is() -> None:
 def test_a_token_that_reads_differently_is_refused_with_how_it_reads() -> None:
     with pytest.raises(RewardSpecError, match="'ab' reads ' ab'"):
         single_token(SPACED, "ab", role="good")
+
+
+class Stripping(PieceTokenizer):
+    """A vocabulary that takes white space after special tokens away, as that of Phi-3."""
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        if special:
+            for tag in SPECIAL:
+                text = re.sub(f"({re.escape(tag)})\\s+", r"\1", text)
+        return super().encode(text, special=special)
+
+
+def test_white_space_that_the_vocabulary_strips_after_special_tokens_is_left_out() -> None:
+    tokenizer = Stripping(["ab", " ab", " ki", " +", "."], SPECIAL, adds_space=True)
+    segments = (("<|user|>\n", True), ("ab.", False), ("<|step|>\n", True))
+    assert pieces(tokenizer, *segments) == ["<|user|>", " ab", ".", "<|step|>"]
+    assert pieces(SPACED, *segments) == ["<|user|>", " ", "\n", "ab", ".", "<|step|>", " ", "\n"]

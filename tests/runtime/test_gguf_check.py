@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 from ramify.engine.loading import default_sampling
 from ramify.engine.runtime.llama import probe
 from ramify.engine.runtime.llama.config import ModelConfig
-from ramify.engine.runtime.llama.gguf_check import check_gguf
+from ramify.engine.runtime.llama.gguf_check import _token_parameters, check_gguf
 from ramify.engine.runtime.llama.native import Model
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.errors import ModelLoadError
 from ramify.sampling_params import TokenSampling
 
+from . import tiny_gguf
 from .tiny_gguf import Shape, words, write_tiny
 
 
@@ -148,16 +150,54 @@ async def test_a_file_exchanged_while_the_worker_starts_is_not_loaded(
         await runtime.load(ModelConfig(path=str(file), threads=1))
 
 
-TOKEN_IDS = ("bos", "eos", "eot", "eom", "unknown", "separator", "padding", "mask", "fim_pre")
-
-
-@pytest.mark.parametrize("token", TOKEN_IDS)
+@pytest.mark.parametrize("token", ["bos", "eos"])
 @pytest.mark.parametrize("number", [(1 << 31) - 1, len(words()), 1 << 31])
 def test_a_special_token_outside_the_vocabulary_is_refused(tmp_path: Path, token: str, number: int) -> None:
     key = f"tokenizer.ggml.{token}_token_id"
     with pytest.raises(ModelLoadError, match=f"{key} is {number}") as caught:
         check_gguf(write_tiny(tmp_path / "a.gguf", numbers={key: number}))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["eot", "eom", "unknown", "seperator", "padding", "mask", "fim_pre"])
+@pytest.mark.parametrize("number", [(1 << 31) - 1, len(words()), 1 << 31])
+def test_other_special_tokens_outside_the_vocabulary_are_none(tmp_path: Path, token: str, number: int) -> None:
+    """A fine-tune may name a padding token that was never added; llama.cpp warns and goes on."""
+    file = write_tiny(tmp_path / "a.gguf", numbers={f"tokenizer.ggml.{token}_token_id": number})
+    with closing(Model(ModelConfig(path=str(file), threads=1), check_gguf(file))) as model:
+        assert model.vocabulary.encode("ab", special=False)
+
+
+def test_empty_tokens_are_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny_gguf, "SPECIAL", ("<|end|>", "", "", "<|bad|>"))
+    file = write_tiny(tmp_path / "a.gguf")
+    with closing(Model(ModelConfig(path=str(file), threads=1), check_gguf(file))) as model:
+        assert model.vocabulary.encode("ab", special=False)
+
+
+@pytest.mark.parametrize("part_tensors", [1, 5, 20])
+def test_a_split_model_has_the_figures_of_the_whole(tmp_path: Path, part_tensors: int) -> None:
+    whole = check_gguf(write_tiny(tmp_path / "whole.gguf"))
+    file = write_tiny(tmp_path / "split.gguf", part_tensors=part_tensors)
+    split = check_gguf(file)
+    figures = [
+        (each.parameters, each.token_parameters, each.tensor_types, sorted(map(str, each.matrices)))
+        for each in (split, whole)
+    ]
+    assert figures[0] == figures[1]
+    parts = sorted(tmp_path.glob("split-*.gguf"))
+    assert len(parts) > 1 and split.file_bytes == sum(part.stat().st_size for part in parts)
+    Model(ModelConfig(path=str(file), threads=1), split).close()
+    os.utime(parts[-1], ns=(2 * 10**18, 2 * 10**18))
+    with pytest.raises(ModelLoadError, match="exchanged after"):
+        split.verify_same(file)
+
+
+def test_a_token_is_multiplied_with_the_experts_that_it_uses_alone() -> None:
+    sizes = {"token_embd.weight": 100, "output.weight": 100, "blk.0.ffn_up_exps.weight": 800, "blk.0.attn_q.weight": 50}
+    facts = {"general.architecture": "qwen3moe", "qwen3moe.expert_count": 8, "qwen3moe.expert_used_count": 2}
+    assert _token_parameters(sizes, facts) == 100 + 200 + 50
+    assert _token_parameters(sizes, {"general.architecture": "qwen3moe"}) == 100 + 800 + 50
 
 
 def test_an_id_that_stands_for_no_token_is_none(tmp_path: Path) -> None:

@@ -14,7 +14,11 @@ from ramify.engine.policy.defaults import recommended_sampling
 from ramify.engine.policy.remote.dialect import Dialect
 from ramify.engine.policy.remote.requests import CompletionRequest, body
 from ramify.engine.runtime.decode.penalties import penalise, plain_logprobs
+from ramify.engine.runtime.decode.prefix_cache import PrefixNode
+from ramify.engine.runtime.decode.run_state import RunState
+from ramify.engine.runtime.decode.shared_sequences import RequestGroup, SharedSequence
 from ramify.engine.runtime.decode.step_text import StepText
+from ramify.engine.runtime.messages import StepRequest
 from ramify.errors import UsageError
 from ramify.sampling_params import SamplingParams, StepFormat, TokenSampling
 from ramify.search.node import FinishReason
@@ -134,3 +138,16 @@ def test_a_text_ends_the_path_before_it() -> None:
 def test_what_ends_no_path_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="stop_text"):
         stop_pattern(text)
+
+
+def test_texts_that_the_model_was_told_are_not_penalised() -> None:
+    """Results of tools and closings of thoughts: a model is not pushed away from repeating a result."""
+    state = RunState({})
+    state.name(0, PrefixNode(0, None, (1, 2, 3), 0)).is_prompt = True
+    state.adopt(1, 0, (10, 11))
+    state.adopt(2, 1, (50, 51), generated=False)
+    state.adopt(3, 2, (60,), generated=False)
+    state.adopt(4, 3, (12, 10))
+    request = StepRequest(parent=4, child=5, seed=0, max_tokens=5, sampling=TokenSampling(repeat_penalty=1.3))
+    shared = SharedSequence(state.nodes[4], request, StepText(None), RequestGroup(None))
+    assert shared.penalised == Counter({10: 2, 11: 1, 12: 1})

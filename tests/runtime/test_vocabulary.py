@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import anyio
 import pytest
 
+from ramify.engine.runtime.llama.config import ModelConfig
+from ramify.engine.runtime.llama.native import Model
 from ramify.engine.runtime.serve.client import Runtime
 from ramify.engine.runtime.serve.processes import Isolation
 from ramify.errors import InternalError
 from ramify.reward.protocol import Tokenizer
+from ramify.tools.forms import CONTROL_MARKS
 
+from . import tiny_gguf
 from .driving import config_of, worker_pid
 
 pytestmark = pytest.mark.asyncio
@@ -63,3 +68,18 @@ async def test_an_error_of_the_worker_reaches_the_caller(tiny: Path) -> None:
         await loaded.wait_loaded()
         with pytest.raises(InternalError, match="not in the vocabulary"):
             await loaded.tokenise(lambda vocabulary: vocabulary.piece(262))
+
+
+@pytest.mark.parametrize("mark", CONTROL_MARKS)
+async def test_marks_of_tool_calls_have_their_text_though_they_are_control_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str
+) -> None:
+    monkeypatch.setattr(tiny_gguf, "SPECIAL", ("<|end|>", "<|step|>", mark, "<|bad|>"))
+    file = tiny_gguf.write_tiny(tmp_path / "marks.gguf")
+    with closing(Model(ModelConfig(path=str(file), threads=1), vocabulary_only=True)) as model:
+        (token,) = model.vocabulary.encode(mark, special=True)
+        (other,) = model.vocabulary.encode("<|step|>", special=True)
+        assert (model.vocabulary.piece(token, special=False), model.vocabulary.piece(other, special=False)) == (
+            mark.encode(),
+            b"",
+        )

@@ -60,15 +60,17 @@ def write_tiny(
     tied: bool = False,
     numbers: Mapping[str, float] | None = None,
     texts: Mapping[str, str] | None = None,
+    part_tensors: int = 0,
 ) -> Path:
     """Write a model of bytes, two merges and four special tokens; `quantized` is the type of its matrices, "" F32.
 
     `damage` "nan" fills the output matrix with NaN, "twice" gives one token two ids, "bare" leaves the vocabulary out.
     `tied` leaves the output matrix out, so that the input embedding is used. `numbers` and `texts` are more metadata;
-    whole numbers take the place of those that a model has.
+    whole numbers take the place of those that a model has. With `part_tensors` above 0 the model is split into files of
+    so many tensors, and the path of the first is returned.
     """
     shape = shape or Shape()
-    writer = GGUFWriter(path, architecture)
+    writer = GGUFWriter(path, architecture, split_max_tensors=part_tensors)
     writer.add_name("tiny")
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
@@ -96,7 +98,7 @@ def write_tiny(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
+    return next(iter(sorted(path.parent.glob(f"{path.stem}-00001-of-*.gguf")))) if part_tensors else path
 
 
 def _add_tensors(writer: GGUFWriter, shape: Shape, size: int, *, quantized: str, nan: bool, tied: bool) -> None:

@@ -112,6 +112,16 @@ class PrefixNode:
             root = root.parent
         return self.path[len(root.path) :]
 
+    def written(self) -> list[int]:
+        """Return the tokens after the prompt that the model wrote, in no order: not results of tools and the like."""
+        found = list[int]()
+        node = self
+        while node.parent is not None and not node.is_prompt:
+            if node.told_from is None:
+                found += node.path[node.common :]
+            node = node.parent
+        return found
+
     @property
     def known(self) -> int:
         """Length of the longest prefix of the path that was evaluated at some time, here or for the nodes above."""

@@ -102,7 +102,7 @@ class SharedSequence(Job):
         self.calculated_tokens = self.ahead = 0
         self.kept_open, self.kept = False, None
         self.unverified = self.drafted_tokens = self.rejected_tokens = 0
-        self.penalised = Counter(parent.after_prompt()) if like.sampling.penalises else None
+        self.penalised = Counter(parent.written()) if like.sampling.penalises else None
         self.answer = None if like.answer is None else AnswerText(like.answer)
 
     @property

@@ -7,7 +7,7 @@ import mmap
 import os
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -31,7 +31,9 @@ _FIXED = {
 _STRING, _ARRAY = 8, 9
 _UINT32, _UINT64 = _FIXED[4], _FIXED[10]
 _TOKENS = "tokenizer.ggml.tokens"
-_TOKEN_ID = re.compile(r"tokenizer\.ggml\.\w+_token_id")
+_TOKEN_ID = re.compile(r"tokenizer\.ggml\.(?:bos|eos)_token_id")
+"""Ids that have to be in the vocabulary; llama.cpp warns of others and uses its defaults."""
+_FIRST_PART = re.compile(r"(?P<name>.+)-00001-of-(?P<count>\d{5})\.gguf")
 NO_TOKEN = (1 << 32) - 1
 """The id that stands for no token, as some converters write it; llama.cpp ignores it."""
 _COUNTS = {
@@ -57,6 +59,8 @@ _EVEN_HEADS = frozenset({"llama", "qwen2", "qwen3"})
 _INPUT = "token_embd.weight"
 _LOOKED_UP = ("per_layer_token_embd.weight", "position_embd.weight", "token_types.weight")
 """Tensors of which a token reads one row and is multiplied with none."""
+_EXPERTS = "_exps."
+"""Part of the names of tensors that hold all experts of a layer."""
 _OUTPUTS = ("output.weight", "cls.output.weight")
 """Output matrices; a model without one uses its input embedding."""
 
@@ -84,7 +88,9 @@ class GgufSummary:
 
     `metadata` leaves arrays out. `parameters` counts all weights, `token_parameters` those that each token is
     multiplied with: an input embedding, of which a token reads one row, only where it is the output matrix too.
-    `modified_ns` is the file's time of change in nanoseconds since 1970, `inode` its number on the disk.
+    Of a mixture of experts a token is multiplied with those experts alone that it uses. The figures of a split model
+    are those of all its parts. `modified_ns` is the last time of change in nanoseconds since 1970, `inode` the number
+    of the (first) file on the disk.
     """
 
     architecture: str
@@ -109,10 +115,11 @@ class GgufSummary:
             ModelLoadError: if it is another one, has changed since, or cannot be read any more.
         """
         try:
-            status = os.stat(path)
+            found = [os.stat(each) for each in (Path(path), *_further_parts(Path(path), self.metadata))]
         except OSError as error:
             raise ModelLoadError(f"{path} cannot be read any more: {error.strerror}", "load it again") from None
-        if (status.st_size, status.st_mtime_ns, status.st_ino) != self.file_state:
+        size, changed_ns = sum(each.st_size for each in found), max(each.st_mtime_ns for each in found)
+        if (size, changed_ns, found[0].st_ino) != self.file_state:
             raise ModelLoadError(f"{path} was changed or exchanged after it had been checked", "load it again")
 
 
@@ -184,7 +191,12 @@ def check_gguf(path: str | os.PathLike[str]) -> GgufSummary:
         status = file.stat()
         if not file.is_file():
             raise ModelLoadError(f"{path} is not a regular file", "name a .gguf file")
-        return _checked(os.fspath(file), status.st_size, status.st_mtime_ns, status.st_ino)
+        first = _checked(os.fspath(file), status.st_size, status.st_mtime_ns, status.st_ino, whole=True)
+        headers = [first]
+        for part in _further_parts(file, first.metadata):
+            status = part.stat()
+            headers.append(_checked(os.fspath(part), status.st_size, status.st_mtime_ns, status.st_ino, whole=False))
+        return _summary(headers)
     except (FileNotFoundError, NotADirectoryError):
         raise ModelLoadError(f"there is no file {path}", "check the path, or see `ramify models list`") from None
     except (_Broken, struct.error) as error:
@@ -195,17 +207,56 @@ def check_gguf(path: str | os.PathLike[str]) -> GgufSummary:
         raise ModelLoadError(f"{str(path)!r} cannot be the path of a file", "check the path") from None
 
 
-@lru_cache(maxsize=16)
-def _checked(path: str, size: int, modified_ns: int, inode: int) -> GgufSummary:
+def _further_parts(file: Path, metadata: Mapping[str, Scalar]) -> list[Path]:
+    """Return the parts of a split model after its first one, as many as there are."""
+    named, count = _FIRST_PART.fullmatch(file.name), metadata.get("split.count")
+    if named is None or not isinstance(count, int) or int(named["count"]) != count:
+        return []
+    parts = (file.with_name(f"{named['name']}-{number:05d}-of-{count:05d}.gguf") for number in range(2, count + 1))
+    return [each for each in parts if each.is_file()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """Header of one file: its metadata, the sizes of its tensors by name, their types and the matrices."""
+
+    metadata: dict[str, Scalar]
+    sizes: Mapping[str, int]
+    types: frozenset[int]
+    matrices: tuple[Matrix, ...]
+    file_bytes: int
+    modified_ns: int = 0
+    inode: int = 0
+
+
+def _summary(headers: Sequence[_Header]) -> GgufSummary:
+    first = headers[0]
+    sizes = {name: size for each in headers for name, size in each.sizes.items()}
+    return GgufSummary(
+        architecture=str(first.metadata["general.architecture"]),
+        parameters=sum(sizes.values()),
+        token_parameters=_token_parameters(sizes, first.metadata),
+        metadata=first.metadata,
+        tensor_types=frozenset[int]().union(*(each.types for each in headers)),
+        file_bytes=sum(each.file_bytes for each in headers),
+        matrices=tuple(matrix for each in headers for matrix in each.matrices),
+        modified_ns=max(each.modified_ns for each in headers),
+        inode=first.inode,
+    )
+
+
+@lru_cache(maxsize=64)
+def _checked(path: str, size: int, modified_ns: int, inode: int, *, whole: bool) -> _Header:
     """Parse the file in this state; a large vocabulary takes a while, and a load asks more than once."""
     with Path(path).open("rb") as stream:
         if size < 24 or stream.read(4) != b"GGUF":
             raise ModelLoadError(f"{path} is not a GGUF file", "convert the model to GGUF first")
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return replace(_parse(_Reader(data), len(data)), modified_ns=modified_ns, inode=inode)
+            return replace(_parse(_Reader(data), len(data), whole=whole), modified_ns=modified_ns, inode=inode)
 
 
-def _parse(reader: _Reader, size: int) -> GgufSummary:
+def _parse(reader: _Reader, size: int, *, whole: bool) -> _Header:
+    """Return the header; without `whole` that of a further part, which has tensors and little metadata."""
     reader.skip(4)
     version = reader.number(_UINT32)
     if version not in (2, 3):
@@ -219,10 +270,10 @@ def _parse(reader: _Reader, size: int) -> GgufSummary:
         value = _value(reader, reader.number(_UINT32), key)
         if value is not None:
             metadata[key] = value
-    architecture = metadata.get("general.architecture")
-    if not isinstance(architecture, str):
-        raise _Broken("it does not name its architecture; it is damaged")
-    _check_numbers(metadata, reader.vocabulary_size)
+    if whole:
+        if not isinstance(metadata.get("general.architecture"), str):
+            raise _Broken("it does not name its architecture; it is damaged")
+        _check_numbers(metadata, reader.vocabulary_size)
     sizes, types, needed, matrices = _tensors(reader, tensors)
     if metadata.get("tokenizer.ggml.model") == "llama" and not reader.has_byte_tokens:
         raise _Broken("its vocabulary lacks the byte tokens, so that some texts cannot be tokenized; it is damaged")
@@ -232,9 +283,7 @@ def _parse(reader: _Reader, size: int) -> GgufSummary:
     start = (reader.at + alignment - 1) // alignment * alignment
     if tensors and start + needed > size:
         raise _Broken(f"it holds {size} bytes and its tensors need {start + needed}; it is truncated")
-    return GgufSummary(
-        architecture, sum(sizes.values()), _token_parameters(sizes, metadata), metadata, types, size, matrices
-    )
+    return _Header(metadata, sizes, types, matrices, size)
 
 
 def _token_parameters(sizes: Mapping[str, int], metadata: Mapping[str, Scalar]) -> int:
@@ -246,8 +295,12 @@ def _token_parameters(sizes: Mapping[str, int], metadata: Mapping[str, Scalar]) 
     if isinstance(stated, int) and stated > 0:
         return stated
     own_output = any(name in sizes for name in _OUTPUTS)
-    looked_up = sum(sizes.get(name, 0) for name in (*_LOOKED_UP, *((_INPUT,) if own_output else ())))
-    return sum(sizes.values()) - looked_up
+    unused = sum(sizes.get(name, 0) for name in (*_LOOKED_UP, *((_INPUT,) if own_output else ())))
+    architecture = metadata.get("general.architecture")
+    experts, used = (metadata.get(f"{architecture}.{name}") for name in ("expert_count", "expert_used_count"))
+    if isinstance(experts, int) and isinstance(used, int) and 0 < used < experts:
+        unused += sum(size for name, size in sizes.items() if _EXPERTS in name) * (experts - used) // experts
+    return sum(sizes.values()) - unused
 
 
 def _tensors(reader: _Reader, count: int) -> tuple[dict[str, int], frozenset[int], int, tuple[Matrix, ...]]:
@@ -297,10 +350,10 @@ def _value(reader: _Reader, kind: int, key: str) -> Scalar | None:
 
 def _check_vocabulary(reader: _Reader, tokens: list[bytes]) -> None:
     distinct = set(tokens)
-    if len(distinct) < len(tokens):
-        # llama.cpp aborts on these.
+    # llama.cpp aborts on tokens that are there twice; it gives empty ones names of their own.
+    if len(distinct) < len(tokens) and len(distinct - {b""}) < len(tokens) - tokens.count(b""):
         seen: set[bytes] = set()
-        twice = next(each for each in tokens if each in seen or seen.add(each))
+        twice = next(each for each in tokens if each and (each in seen or seen.add(each)))
         raise _Broken(f"its vocabulary has the token {_shown(twice.decode('utf-8', 'replace'))} twice; it is damaged")
     reader.vocabulary_size = len(tokens)
     reader.has_byte_tokens = b"<0x00>" in distinct and b"<0xFF>" in distinct

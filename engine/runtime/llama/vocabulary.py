@@ -8,6 +8,7 @@ from typing import Any
 
 from ramify.answers.thoughts import KNOWN_MARKS
 from ramify.errors import InternalError, ModelLoadError
+from ramify.tools.forms import CONTROL_MARKS
 
 from .grammar import Grammar
 from .library import library
@@ -49,7 +50,7 @@ class Vocabulary:
     def piece(self, id: int, /, *, special: bool = True) -> bytes:
         """Return a token's bytes; a control token gives its text, or nothing without `special`.
 
-        Marks of thoughts give their text always.
+        Marks of thoughts and of calls of tools give their text always.
         """
         key = (id, special)
         found = self._pieces.get(key)
@@ -68,8 +69,9 @@ class Vocabulary:
 
     @cached_property
     def _marks(self) -> frozenset[int]:
-        """Tokens that are marks of thoughts, and those that marks of channels are made of."""
-        found = [self.encode(text, special=True) for each in KNOWN_MARKS for text in (each.open, each.close)]
+        """Tokens that are marks of thoughts or of calls of tools, and those that marks of channels are made of."""
+        thoughts = [text for each in KNOWN_MARKS for text in (each.open, each.close)]
+        found = [self.encode(text, special=True) for text in (*thoughts, *CONTROL_MARKS)]
         marks = {tokens[0] for tokens in found if len(tokens) == 1}
         channels = [self.encode(text, special=True) for text in ("<|channel|>", "<|message|>", "<|start|>", "<|end|>")]
         if all(len(tokens) == 1 for tokens in channels):
