@@ -225,11 +225,11 @@ def _searches(command: click.Command) -> bool:
 def _defaults(command: click.Command, values: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(command, click.Group):
         return {name: _defaults(each, values) for name, each in command.commands.items() if _searches(each)}
-    types = {str(each.name): each.type for each in command.params}
+    types: dict[str, Any] = {str(each.name): each.type for each in command.params}
     return {key: _as_written(types[key], value) for key, value in values.items() if key in types}
 
 
-def _as_written(kind: click.ParamType, value: Any) -> Any:
+def _as_written(kind: Any, value: Any) -> Any:
     """Return a value so that click, which reads all texts of defaults, finds the same one again."""
     text_or_file = isinstance(kind, SettingType) and kind.setting.kind is TEXT_OR_FILE
     return f"@{value}" if text_or_file and isinstance(value, str) and value.startswith("@") else value
