@@ -58,11 +58,12 @@ class VoteRule(StrEnum):
 class Candidate:
     """A finished path.
 
-    `answer` is None if no answer could be read from it; then it does not vote. `score` is the path's aggregated
-    reward in [0, 1], None if it was not scored. Of a solution's candidates `votes` is the number of finished paths
-    with an equal answer and `weight` the sum of their scores, where a path without one counts as 1; both are 0 before
-    the vote and for a path without an answer. `path` are the child numbers from the root, by which candidates are
-    ordered; it is not saved.
+    `answer` is None if no answer could be read from it; then it does not vote. `score` is the path's aggregated reward
+    in [0, 1], None if it was not scored. Of a solution's candidates `votes` is the number of finished paths with an
+    equal answer and `weight` the sum of their scores, where a path without one counts as 1; both are 0 before the vote
+    and for a path without an answer. `group` is the answer with which it was counted, as one of the paths wrote it;
+    None where it was not counted, and in files of earlier versions. `path` are the child numbers from the root, by
+    which candidates are ordered; it is not saved.
     """
 
     node: int
@@ -72,6 +73,7 @@ class Candidate:
     text: str
     votes: int = 0
     weight: float = 0.0
+    group: str | None = None
     path: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,10 +130,12 @@ class Vote:
     kind: AnswerKind = AnswerKind.BOX
 
     def counted(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-        """Return candidates with the count and the weight of their answer's group."""
+        """Return candidates with the answer, the count and the weight of their answer's group."""
         groups = {member.node: group for group in self.groups for member in group.members}
         return tuple(
-            each if (group := groups.get(each.node)) is None else replace(each, votes=group.count, weight=group.weight)
+            each
+            if (group := groups.get(each.node)) is None
+            else replace(each, votes=group.count, weight=group.weight, group=group.answer)
             for each in candidates
         )
 

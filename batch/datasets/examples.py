@@ -70,7 +70,7 @@ class ExampleMaker:
             }
 
     def _steps(self, solution: Solution, judge: Judge) -> Iterator[Example]:
-        """Yield each finished path with a label for each step: whether a good path goes through it.
+        """Yield each finished path with a label for each step: whether a good path has the same steps up to it.
 
         It is the hard estimate of Math-Shepherd (Wang et al., arXiv 2312.08935, section 3.3), with the paths of the
         search as the continuations.
@@ -79,18 +79,22 @@ class ExampleMaker:
         if tree is None:
             return
         verdicts = {path.node: judge(path) for path in solution.candidates}
-        good = {node for leaf, verdict in verdicts.items() if verdict for node in _above(tree, leaf)}
+        good = set[tuple[str, ...]]()
+        for leaf, verdict in verdicts.items():
+            if verdict:
+                right = _steps_of(tree, leaf)
+                good.update(right[:end] for end in range(1, len(right) + 1))
         told = set[tuple[str, ...]]()
         for path in sorted(solution.candidates, key=lambda each: -(each.score or 0.0)):
             if verdicts[path.node] is None:
                 continue
-            steps = _steps_of(tree, path.node)
-            texts = tuple(text for text, _ in steps)
+            texts = _steps_of(tree, path.node)
             if texts in told or not texts:
                 continue
             told.add(texts)
             question = self._plain_prompt(solution)
-            yield {"prompt": question, "completions": list(texts), "labels": [node in good for _, node in steps]}
+            labels = [texts[:end] in good for end in range(1, len(texts) + 1)]
+            yield {"prompt": question, "completions": list(texts), "labels": labels}
 
     def _prompt(self, solution: Solution) -> Any:
         return self._plain_prompt(solution) if self.form == "text" else _messages(solution)
@@ -120,21 +124,17 @@ def _distinct(paths: Sequence[Candidate]) -> list[Candidate]:
     return list(found.values())
 
 
-def _above(tree: SearchTree, leaf: int) -> list[int]:
-    return [node.id for node in tree.path_nodes(leaf) if node.id != ROOT]
-
-
-def _steps_of(tree: SearchTree, leaf: int) -> list[tuple[str, int]]:
-    """Return the steps of a path with the node that ends each; text put into a path belongs to its step."""
-    steps, text = list[tuple[str, int]](), ""
+def _steps_of(tree: SearchTree, leaf: int) -> tuple[str, ...]:
+    """Return the texts of the steps of a path; text put into a path belongs to its step."""
+    steps, text = list[str](), ""
     for node in tree.path_nodes(leaf):
         if node.id == ROOT:
             continue
         text += node.text
         if not _goes_on(node):
-            steps.append((text.rstrip("\n"), node.id))
+            steps.append(text.rstrip("\n"))
             text = ""
-    return [(step, node) for step, node in steps if step.strip()]
+    return tuple(step for step in steps if step.strip())
 
 
 def _goes_on(node: Node) -> bool:

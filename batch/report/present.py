@@ -82,7 +82,10 @@ def as_markdown(parts: Sequence[Table]) -> str:
 
 
 def as_csv(analyses: Sequence[Analysis]) -> str:
-    """Return one line for each item, with the fields of its problem; the run comes first if there are several."""
+    """Return one line for each item, with the fields of its problem; the run comes first if there are several.
+
+    A field of the problem that has the name of a figure is called `metadata.NAME`.
+    """
     fields = sorted({name for analysis in analyses for each in analysis.items for name in each.metadata})
     several = len(analyses) > 1
     rows = list[list[object]]()
@@ -91,7 +94,9 @@ def as_csv(analyses: Sequence[Analysis]) -> str:
         for each in analysis.items:
             values = [getattr(each, name) for name in _ITEM_COLUMNS]
             rows.append([*run, *values, *(group_label(each.metadata.get(name)) for name in fields)])
-    return csv_table([*(["run"] if several else []), *_ITEM_COLUMNS, *fields], rows).rstrip("\n")
+    own = {"run", *_ITEM_COLUMNS}
+    named = [f"metadata.{name}" if name in own else name for name in fields]
+    return csv_table([*(["run"] if several else []), *_ITEM_COLUMNS, *named], rows).rstrip("\n")
 
 
 def as_json(analyses: Sequence[Analysis], comparisons: Sequence[Comparison]) -> str:

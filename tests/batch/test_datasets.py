@@ -174,3 +174,17 @@ async def test_the_library_datasets_reads_the_folders(tmp_path):
         found = datasets.load_dataset(str(tmp_path / kind), split="train", cache_dir=str(tmp_path / "cache"))
         assert {*found.column_names} == columns
         assert found.num_rows > 0
+
+
+async def test_a_step_has_one_label_wherever_it_is_written(tmp_path):
+    """Independent paths write equal steps as nodes of their own."""
+
+    def script(_, path):
+        return "Add 3 and 4.\n" if len(path) == 1 else f"The answer is {7 if path[0] == 0 else 8}."
+
+    problem = Problem(id="a", question="How many?", answer="7")
+    config = BatchConfig(strategy=MajorityVote(width=2), save_trees=True)
+    async with ramify.Engine(ScriptedModel(script), None) as engine:
+        await run_batch([problem], tmp_path / "run", config, engine=engine)
+    rows, _ = made([tmp_path / "run"], tmp_path / "out", "steps", most=None)
+    assert [each["labels"] for each in rows] == [[True, True], [True, False]]

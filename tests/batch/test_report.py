@@ -7,12 +7,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from ramify import BestOfN, Engine, MajorityVote, Rebase, UsageError
+from ramify import BestOfN, Engine, Greedy, MajorityVote, Rebase, UsageError
 from ramify.batch import BatchConfig, RunFolderError, compare_runs, run_batch
 from ramify.batch.report.analysis import analyse
 from ramify.batch.report.compare import compare_analyses
 from ramify.batch.report.figures import Figure, Point, figures, figures_as_svg, save_figures
-from ramify.batch.report.present import present
+from ramify.batch.report.present import as_csv, present
 from ramify.batch.report.totals import accuracy_interval
 from ramify.problem import Problem
 from ramify.statistics import wilson
@@ -309,3 +309,12 @@ async def test_plots_without_matplotlib_say_what_to_install(best, tmp_path, monk
 def test_a_folder_that_is_no_run(tmp_path):
     with pytest.raises(RunFolderError, match="is no run folder"):
         analyse(tmp_path)
+
+
+async def test_a_field_of_the_problems_that_is_called_like_a_figure_has_a_name_of_its_own(tmp_path, scripted):
+    problems = [Problem(id="a", question="add 1", answer="1", metadata={"score": "gold", "level": 3})]
+    async with scripted() as engine:
+        await run_batch(problems, tmp_path, BatchConfig(strategy=Greedy()), engine=engine)
+    (row,) = csv.DictReader(io.StringIO(as_csv([analyse(tmp_path)])))
+    assert (row["metadata.score"], row["level"]) == ("gold", "3")
+    assert row["score"] != "gold"

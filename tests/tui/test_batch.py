@@ -198,3 +198,12 @@ def test_stop_rules_are_told_as_the_option_takes_them(text):
     rule = _rule(make_stop_rule(text))
     assert make_stop_rule(_rules(rule)) == make_stop_rule(text)
     assert _rules(_rule(AllOf((make_stop_rule("lead"),)))) is None
+
+
+async def test_the_interval_of_a_batch_with_repeats_is_that_of_its_report(tmp_path):
+    problems = [Problem(id=str(n), question=f"Question {n}?", answer="1" if n % 2 else "2") for n in range(6)]
+    async with Engine(model=ScriptedModel(lambda *_: "The answer is 1."), reward=None) as engine:
+        report = await run_batch(problems, tmp_path, BatchConfig(strategy=Greedy(), repeat=4), engine=engine)
+    view = read_batch(tmp_path)
+    assert (view.correct, view.graded) == (12, 24)
+    assert (view.low, view.high) == (report.low, report.high)

@@ -9,7 +9,8 @@ import pytest
 
 from ramify.errors import UsageError
 from ramify.tui.common.actions import ACTIONS
-from ramify.tui.common.keymap import remapped, sign_of
+from ramify.tui.common.keymap import TREE_KEYS, remapped, sign_of
+from ramify.tui.widgets.tree import TreeView
 
 
 def test_the_usual_keys_do_not_clash_and_are_left_alone():
@@ -134,3 +135,14 @@ async def test_ctrl_c_copies_what_is_selected(ui):
         await user.press("ctrl+c")
         await user.pilot.pause()
         assert user.app.clipboard == field.text and not user.app._exit
+
+
+@pytest.mark.parametrize(("action", "key"), [("pause", "j"), ("hide_pruned", "home"), ("pause", "left")])
+def test_keys_that_move_in_the_tree_are_refused(action, key):
+    with pytest.raises(UsageError, match="the tree takes first"):
+        remapped({action: key})
+
+
+def test_the_keys_of_the_tree_are_those_of_its_bindings():
+    found = {key for each in TreeView.BINDINGS for key in each.key.split(",")}
+    assert found - {"enter"} == set(TREE_KEYS)

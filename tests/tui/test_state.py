@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from ramify.answers.checkers import make_checker
+from ramify.cli.options import SearchPlan
 from ramify.engine.engine import Engine
 from ramify.events import (
     AnswerUpdate,
@@ -21,8 +25,11 @@ from ramify.search.budget import Budget
 from ramify.search.node import FinishReason, Origin, PruneReason
 from ramify.search.stopping import StopReason
 from ramify.search.tree import SearchTree
+from ramify.search.votes import Candidate, VoteRule, decide
+from ramify.solution import Solution
 from ramify.testing import ScriptedModel
 from ramify.tui.common.themes import score_bar, score_tint, share_bar, spark_line
+from ramify.tui.state.engine_host import EngineHost
 from ramify.tui.state.panels import (
     END_TEXTS,
     Speed,
@@ -32,7 +39,7 @@ from ramify.tui.state.panels import (
     time_left_s,
     used_amounts,
 )
-from ramify.tui.state.replay import PartialTree, with_tree
+from ramify.tui.state.replay import PartialTree, final_votes, with_tree
 from ramify.tui.state.rows import tree_rows
 from ramify.tui.state.run_view import Phase, RunView
 from ramify.tui.state.saved_session import SavedSession
@@ -370,3 +377,47 @@ def test_a_replayed_tree_has_the_scores_of_a_combined_rewards_parts():
     replayed = PartialTree(whole)
     replayed.seek(1)
     assert replayed.tree.node(1).scores == {"judge": 0.93, "arithmetic": 0.02}
+
+
+async def test_two_runs_that_want_one_engine_at_a_time_load_it_once() -> None:
+    made = list[str]()
+
+    class Loading:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def __aenter__(self) -> Loading:
+            made.append(self.name)
+            await asyncio.sleep(0)
+            return self
+
+        async def __aexit__(self, *error: object) -> None:
+            await asyncio.sleep(0.01)
+
+    host = EngineHost(lambda plan: Loading(plan.model))  # type: ignore[arg-type,return-value]
+
+    def plan(name: str) -> SearchPlan:
+        return SearchPlan.from_options({**RunSpec("q").complete(), "model": name})
+
+    for name in ("demo-s", "demo-m"):
+        await host.acquire(plan(name))
+        host.release(plan(name))
+    first, second = await asyncio.gather(host.acquire(plan("demo-l")), host.acquire(plan("demo-l")))
+    assert first is second and made == ["demo-s", "demo-m", "demo-l"]
+    assert await host.close(5)
+
+
+def test_answers_that_tie_stay_apart_though_both_are_written_in_two_ways() -> None:
+    written = ["1/2", "0.5", "3", "3.0", "7"]
+    candidates = [
+        Candidate(node=place, answer=answer, score=None, generated_tokens=1, text=answer)
+        for place, answer in enumerate(written, 1)
+    ]
+    vote = decide(candidates, VoteRule.MAJORITY, make_checker("math").same)
+    solution = Solution(
+        question="q", answer=vote.answer, text="", score=None, stop_reason=StopReason.COMPLETED, usage=Usage(),
+        candidates=vote.counted(candidates), seed=0, strategy={},
+    )  # fmt: skip
+    assert [(each.answer, each.votes) for each in final_votes(solution)] == [("1/2", 2), ("3", 2), ("7", 1)]
+    saved = Solution.from_dict(solution.to_dict())
+    assert final_votes(saved) == final_votes(solution)

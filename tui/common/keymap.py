@@ -17,6 +17,12 @@ MODIFIERS = ("ctrl", "shift", "alt", "super", "hyper", "meta")
 _SHORT = {"escape": "esc", "delete": "del"}
 _FIELDS = {"home": "TextArea", "history": "Input"}
 """Screens on which a text field has the focus, and its kind."""
+_TREES = ("run", "compare")
+"""Screens on which the tree has the focus."""
+_LISTS = ("batch",)
+"""Screens on which a list has the focus."""
+TREE_KEYS = ("up", "k", "down", "j", "pageup", "pagedown", "home", "end", "left", "right")
+"""Keys that move in the tree."""
 _EXAMPLES = "write one such as s, f10, ctrl+r or space"
 _FREE = "give it a function key such as f10, or one with ctrl"
 
@@ -57,9 +63,22 @@ def _conflict_with_text(action: Action, key: str) -> str:
     """Return why an action cannot have a key on screens with a text field, "" if it can."""
     if action.priority:
         return "would never reach a text field" if _writes(key) else ""
+    if key in TREE_KEYS and not set(action.screens).isdisjoint(_TREES):
+        return "the tree takes first"
+    if key in _moving() and not set(action.screens).isdisjoint(_LISTS):
+        return "the list takes first"
     fields = [screen for screen in action.screens if screen in _FIELDS]
     taken = any(_writes(key) or key in _editing(screen) for screen in fields)
     return "the text field takes first" if taken else ""
+
+
+@cache
+def _moving() -> frozenset[str]:
+    """Return the keys that move in a list, but for the one that chooses."""
+    from textual.binding import Binding
+    from textual.widgets import OptionList
+
+    return frozenset(each.key for each in Binding.make_bindings(OptionList.BINDINGS)) - {"enter"}
 
 
 @cache

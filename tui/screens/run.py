@@ -385,7 +385,9 @@ class RunScreen(PanelScreen):
 
     def action_go_back(self) -> None:
         """Leave the screen; the run goes on."""
-        if isinstance(self.session, LiveSession) and self.view.phase is Phase.WAITING:
+        # A side of a comparison is still shown by that.
+        goes_home = len(self.program.screen_stack) == 2
+        if isinstance(self.session, LiveSession) and self.view.phase is Phase.WAITING and goes_home:
             self.session.cancel()
         elif isinstance(self.session, LiveSession) and not self.view.phase.over:
             self.notify("The search goes on; it stands first among the recent runs.", timeout=4)

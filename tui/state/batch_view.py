@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ramify.batch.report.totals import accuracy_interval
 from ramify.batch.store.folder import ITEMS, LOCK, MANIFEST, REPORT, TREES, read_items, read_manifest
 from ramify.batch.store.rows import CUT, FAILED, status_of
 from ramify.config import SETTINGS, STRATEGY_KEYS
 from ramify.errors import RunFolderError, SearchError, StrategyError
 from ramify.files import read_bytes, user_path
 from ramify.json_text import read_json
-from ramify.statistics import wilson
 
 from .batch_process import BatchCommand
 from .spec import DEFAULTS
@@ -120,7 +120,7 @@ def read_batch(folder: Path, before: BatchView | None = None) -> BatchView:
     items = tuple(map(_item, read_items(folder)))
     graded = sum(item.correct is not None for item in items)
     correct = sum(item.correct is True for item in items)
-    low, high = wilson(correct, graded)
+    low, high = accuracy_interval(_by_problem(items))
     total = _mapping(manifest, "input").get("items")
     return BatchView(
         folder=folder,
@@ -247,6 +247,17 @@ def _item(row: Mapping[str, Any]) -> ItemView:
         seconds=float(usage.get("seconds", 0.0)),
         row=row,
     )
+
+
+def _by_problem(items: Sequence[ItemView]) -> dict[str, tuple[int, int]]:
+    """Return the numbers of right and of graded items of each problem, which repeats have in common."""
+    found = dict[str, tuple[int, int]]()
+    for item in items:
+        if item.correct is not None:
+            key = str(item.row.get("problem_key"))
+            right, graded = found.get(key, (0, 0))
+            found[key] = right + item.correct, graded + 1
+    return found
 
 
 def _about(manifest: Mapping[str, Any]) -> str:

@@ -63,6 +63,9 @@ class EngineHost:
         kept = self._kept.get(key)
         if kept is None or kept.over:
             await self._make_room()
+            # Another run may have begun to load it meanwhile.
+            kept = self._kept.get(key)
+        if kept is None or kept.over:
             kept = self._kept[key] = _LoadedEngine(lambda: self._make(plan))
         kept.users += 1
         try:

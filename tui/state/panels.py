@@ -14,6 +14,8 @@ PERIOD_S = 0.25
 """Time that one rate of the speed stands for."""
 
 
+GENERATED = "generated"
+"""Label of the amount of generated tokens."""
 LEAST_SECONDS = 0.5
 LEAST_SHARE = 0.02
 """Time and share of a limit after which the time left is told."""
@@ -133,7 +135,7 @@ def used_amounts(view: RunView, seconds: float, *, uses_reward: bool = True) -> 
         generated = usage.policy.generated_tokens
     limits = {name: None if budget is None else getattr(budget, name) for name in _LIMITS}
     found = [
-        UsedAmount("generated", generated, limits["generated_tokens"], "tokens"),
+        UsedAmount(GENERATED, generated, limits["generated_tokens"], "tokens"),
         UsedAmount("time", seconds, limits["seconds"], "seconds"),
         *([UsedAmount("reward", scored, None, "tokens")] if uses_reward or scored else []),
         UsedAmount("compute", flops, limits["flops"], "flops"),

@@ -83,11 +83,16 @@ def final_votes(solution: Solution) -> tuple[AnswerVotes, ...]:
     Equal answers count together even where they are written differently.
     """
     alike = Counter(each.answer for each in solution.candidates)
-    groups = dict[tuple[int, float, str], AnswerVotes]()
+    groups = dict[tuple[object, ...], AnswerVotes]()
+    leading: tuple[object, ...] | None = None
     for each in solution.candidates:
-        if each.answer is not None:
-            apart = each.answer if alike[each.answer] == each.votes else ""
-            key = each.votes, round(each.weight, 9), apart
-            groups.setdefault(key, AnswerVotes(each.answer, each.votes, each.weight))
-    ranked = sorted(groups.values(), key=lambda group: (group.answer != solution.answer, -group.votes, -group.weight))
-    return tuple(ranked)
+        if each.answer is None:
+            continue
+        # Earlier versions did not save the group: equal answers are then those with the same votes and weight.
+        apart = each.answer if alike[each.answer] == each.votes else ""
+        key = (each.votes, round(each.weight, 9), apart) if each.group is None else (each.group,)
+        groups.setdefault(key, AnswerVotes(each.answer, each.votes, each.weight))
+        if leading is None and each.answer == solution.answer:
+            leading = key
+    ranked = sorted(groups, key=lambda key: (key != leading, -groups[key].votes, -groups[key].weight))
+    return tuple(groups[key] for key in ranked)

@@ -9,7 +9,7 @@ from textual.widget import Widget
 from ramify.text import duration_text
 
 from ..common.themes import share_bar, spark_line
-from ..state.panels import UsedAmount, time_left_s, used_amounts
+from ..state.panels import GENERATED, UsedAmount, time_left_s, used_amounts
 from ..state.session import Session
 
 LABEL = 10
@@ -42,7 +42,7 @@ class BudgetPanel(Widget):
         amounts = used_amounts(session.view, session.seconds, uses_reward=session.uses_reward)
         if not session.live and not session.view.phase.over:
             # A tree does not say what had been spent when.
-            return _line(amounts[0], width)
+            return _line(next(each for each in amounts if each.label == GENERATED), width)
         lines = [_line(amount, width) for amount in amounts]
         if session.live and not session.view.phase.over:
             lines.append(self._sequences(width))

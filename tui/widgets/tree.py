@@ -162,9 +162,10 @@ class TreeView(ScrollView, can_focus=True):
         above = {ROOT, *(each.id for each in self._view.tree.path_nodes(node)[:-1])}
         if above & self.folded or node not in self._place:
             self.folded -= above
+            self.refresh_view(force=True)
             if node not in self._place:
                 self.keep_pruned = True
-            self.refresh_view(force=True)
+                self.refresh_view(force=True)
         self._select(node)
 
     # Drawing

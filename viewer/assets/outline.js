@@ -180,6 +180,7 @@ class Outline {
   }
 
   foldAll(deep) {
+    if (!this.run) return;
     this.folded.clear();
     this.opened.clear();
     if (deep) {

@@ -83,8 +83,8 @@ class Panel {
       for (const node of this.run.tree.nodes) {
         if (node.id === ROOT || node.id >= this.limit) continue;
         const found =
-          this.run.tree.line(node.id).toLowerCase().includes(query) ||
-          (node.answer != null && oneLine(node.answer).toLowerCase().includes(query)) ||
+          this.run.tree.wholeLine(node.id).includes(query) ||
+          (node.answer != null && oneLine(node.answer, Infinity).toLowerCase().includes(query)) ||
           `#${node.id}` === query;
         if (found) this.matches.push(node.id);
       }
@@ -109,7 +109,7 @@ class Panel {
     const facts = run.facts;
     const parts = [
       strategy.name && `${strategy.name}${strategy.width ? ` ${strategy.width}` : ""}`,
-      solution?.model?.name ?? solution?.model?.policy?.name,
+      [solution?.model?.policy, solution?.model?.reward].filter(Boolean).join(" + "),
       solution && `stopped: ${words(solution.stop_reason)}`,
       `${number(facts.steps)} steps`,
       `${number(facts.finished)} finished`,

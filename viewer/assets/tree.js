@@ -24,6 +24,7 @@ class Tree {
     this.nodes = [];
     this.children = [];
     this.lines = [];
+    this.wholeLines = [];
     for (const node of nodes) this.add(node);
     if (!this.nodes.length) this.add({ id: ROOT, parent: null, state: "open", text: "" });
   }
@@ -36,6 +37,7 @@ class Tree {
     this.nodes.push(node);
     this.children.push([]);
     this.lines.push(null);
+    this.wholeLines.push(null);
     if (parent !== null) this.children[parent].push(id);
     this.settled = false;
   }
@@ -48,8 +50,13 @@ class Tree {
     return (this.lines[id] ??= oneLine(this.nodes[id].text));
   }
 
+  // The whole text in lower case, for the search.
+  wholeLine(id) {
+    return (this.wholeLines[id] ??= oneLine(this.nodes[id].text, Infinity).toLowerCase());
+  }
+
   touch(id) {
-    this.lines[id] = null;
+    this.lines[id] = this.wholeLines[id] = null;
     this.settled = false;
   }
 
@@ -202,7 +209,8 @@ class SearchRun {
     return found.sort((a, b) => leads(b) - leads(a) || b.weight - a.weight || b.count - a.count);
   }
 
-  // Answers that are written differently and count as equal have the same votes and weight, more than their own.
+  // Answers that are written differently and count as equal have one group. Earlier versions did not save it: there they
+  // have the same votes and weight, more than their own.
   static united(groups, counted) {
     const whole = [];
     const parts = new Map();
@@ -212,7 +220,7 @@ class SearchRun {
         whole.push(candidate?.votes ? { ...group, weight: candidate.weight } : group);
         continue;
       }
-      const key = candidate.votes + " " + candidate.weight;
+      const key = candidate.group ?? `${candidate.votes} ${candidate.weight}`;
       const all = parts.get(key);
       if (!all) parts.set(key, { ...group, count: candidate.votes, weight: candidate.weight, nodes: [...group.nodes] });
       else all.nodes.push(...group.nodes);
