@@ -14,7 +14,8 @@ from ramify.answers.kinds import code_in
 from ramify.errors import BadInput, BadRecord, UsageError
 from ramify.statistics import wilson
 
-from .store.inputs import Format, Record, check_mapping, read_records, read_values
+from .store.inputs import check_mapping, read_values
+from .store.records import Format, Record, read_records
 from .store.rows import FAILED
 
 PREDICTION_FIELDS: dict[str, tuple[str, ...]] = {

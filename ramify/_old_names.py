@@ -25,7 +25,7 @@ MOVED_MODULES: Mapping[str, str] = {
     "ramify.batch.executors.searching": "ramify.batch.executors.local",
     "ramify.batch.figures": "ramify.batch.report.figures",
     "ramify.batch.folder": "ramify.batch.store.folder",
-    "ramify.batch.formats": "ramify.batch.store.inputs",
+    "ramify.batch.formats": "ramify.batch.store.records",
     "ramify.batch.identity": "ramify.batch.store.identity",
     "ramify.batch.inputs": "ramify.batch.store.inputs",
     "ramify.batch.journal": "ramify.journals",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ramify.batch.store.folder import writing
-from ramify.batch.store.inputs import read_records
+from ramify.batch.store.records import read_records
 from ramify.errors import BadRecord, RamifyError, UsageError
 from ramify.files import exporting
 

@@ -208,7 +208,8 @@ def read_input(source: str, options: dict[str, Any]) -> list[Problem]:
         BadInput: if there are bad records and they are not to be left out.
         UsageError: if the file cannot be read, or holds no problems.
     """
-    from ramify.batch.store.inputs import STDIN, read_stated_problems
+    from ramify.batch.store.inputs import read_stated_problems
+    from ramify.batch.store.records import STDIN
 
     stated = read_stated_problems(
         source,
@@ -255,7 +256,7 @@ def note_bad(record: BadRecord) -> None:
 
 def _command(source: str) -> tuple[str, ...]:
     """Return the arguments of this command line without those that do items again; () if it reads stdin."""
-    from ramify.batch.store.inputs import STDIN
+    from ramify.batch.store.records import STDIN
 
     if source == STDIN:
         return ()

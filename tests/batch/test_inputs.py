@@ -11,7 +11,7 @@ import pytest
 
 from ramify import UsageError
 from ramify.batch import BadInput, BadRecord, read_problems
-from ramify.batch.store.inputs import read_records
+from ramify.batch.store.records import read_records
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the benchmark files are not here")

@@ -306,7 +306,7 @@ def _saved_runs() -> st.SearchStrategy[bytes]:
 
 
 def read_problem_file(case: tuple[str, bytes]) -> None:
-    from ramify.batch.store.inputs import read_records
+    from ramify.batch.store.records import read_records
 
     ending, data = case
     path = FOLDER / f"problems.{ending}"
