@@ -76,10 +76,12 @@ _CLAUSE = re.compile(
     r"|\s+(?:because|since|which|as\s+(?:it|the|we|required|shown|there))\b"
 )
 _SUM = re.compile(r"(?=.*\d\W*[-+*/×÷·^\\])(?:[\d\s.,+\-*/×÷·()^$]|\\(?:times|cdot|div|\(|\$))+", re.DOTALL)
+_DOLLAR = re.compile(r"(?<!\\)\$")
 _FIRST_NUMBER = re.compile(r"[-+]?\\?\$?\d[\d,]*(?:\.\d+)?|[-+]?\.\d+")
 _NUMBER_AND_REMARK = re.compile(
     r"(?P<number>[-+$€£]{0,2}\d[\d,]*(?:\.\d+)?%?)\s+"
-    r"\((?![^()]*\b(?:mod|base|hundred|thousand|million|billion|dozen|percent)\b)[A-Za-z][^()]*\)\s*"
+    r"\((?![^()]*\b(?:mod|base|hundred|thousand|million|billion|dozen|percent)|[^()]*[-+*/^=]|(?i:am|pm|pi|sqrt))"
+    r"[A-Za-z]{2,}[^()]*\)\s*"
 )
 _NUMBER_FIRST = re.compile(r"[-+(\[{$\\*£€¥₹]*\d|\\|\$")
 _PLAIN_WORDS = re.compile(r"[A-Za-z'\u2019]{2,}(?:[ ,;-]+[A-Za-z'\u2019]+)*")
@@ -247,7 +249,7 @@ def _after_hashes(text: str, mark: _Mark, content: str) -> str | None:
 
 def _whole(content: str) -> str | None:
     """Return the answer that is all of the text in a mark."""
-    return _choice(unwrap(_result(unwrap(content)))) or None
+    return _choice(unwrap(_without_remark(unwrap(content)))) or None
 
 
 def _answer_in(content: str) -> str | None:
@@ -286,14 +288,20 @@ def _answer_in(content: str) -> str | None:
     clause = _CLAUSE.search(content)
     if clause is not None:
         content = content[: clause.start()]
-    return unwrap(_result(unwrap(content))) or None
+    return unwrap(_result(_without_remark(unwrap(content)))) or None
+
+
+def _without_remark(answer: str) -> str:
+    """Return the number of an answer that is a number with a remark, such as `8 (eight)`; else the answer."""
+    remark = _NUMBER_AND_REMARK.fullmatch(answer)
+    return answer if remark is None else remark["number"]
 
 
 def _result(answer: str) -> str:
-    """Return the result of an answer that is a sum with its result, or a number with a remark; else the answer."""
-    remark = _NUMBER_AND_REMARK.fullmatch(answer)
-    if remark is not None:
-        answer = remark["number"]
+    """Return the result of an answer in prose that is a sum with its result; else the answer.
+
+    In a box the equation itself may be asked for.
+    """
     left, equals, right = answer.rpartition("=")
     number = _FIRST_NUMBER.match(unwrap(right)) if equals and _SUM.fullmatch(left) else None
     if number is None:
@@ -302,9 +310,19 @@ def _result(answer: str) -> str:
     from ramify.tools.tool import ToolError
 
     try:
-        return right.strip() if calculate(_plain_signs(left)) == calculate(_plain_signs(number[0])) else answer
+        holds = calculate(_plain_signs(left)) == calculate(_plain_signs(number[0]))
     except ToolError:
         return answer
+    return _closed(left, right).strip() if holds else answer
+
+
+def _closed(left: str, right: str) -> str:
+    """Return the right side of an equation without the delimiter that closes a formula which begins on the left."""
+    if left.count(r"\(") > left.count(r"\)"):
+        right = right.replace(r"\)", "", 1)
+    if len(_DOLLAR.findall(left)) % 2:
+        right = _DOLLAR.sub("", right, count=1)
+    return right
 
 
 def _plain_signs(text: str) -> str:

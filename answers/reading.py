@@ -24,15 +24,22 @@ _NAMED_LETTER = re.compile(
 )
 """A letter after such a word; a small one only where no text follows, as in "the best choice is a heat pump"."""
 _CHOSEN = re.compile(
-    r"\b(?i:correct|right|best|final)\s+(?i:answer|option|choice)\s*(?:(?i:is)|:)[\s:*(\[]*(?:(?i:option|choice)\s+)?[*(\[]*"
-    r"([A-J])(?=[\s).,:;*\]]|$)"
+    r"\b(?i:correct|right|best|final)\s+(?i:answer|option|choice)\s*(?:(?i:is)|:)[\s:*(\[]*(?:(?i:option|choice)\b[\s*(\[]+)?"
+    r"([A-J])(?=[).,:;*\]]|\s|$)"
     r"|\b(?i:option|choice)\s+[*(\[]*([A-J])[*)\]]*(?:\s*\([^()]*\))?\s+(?i:is\s+(?:the\s+)?(?:correct|right|best))\b"
 )
 """A letter that a text calls the right one."""
 _REFUSED = re.compile(
-    r"[*)\]:]*(?:\s*\([^()]*\))?\s+(?:is|are|was|does|has|can)\s*(?:not\b|n't|in\w+|wrong|false)", re.IGNORECASE
+    r"[*)\]:]*(?:\s*\([^()]*\))?\s+(?:is|are|was|does|has|can)\s*"
+    r"(?:not\b|n't|in(?:correct|valid|complete|sufficient|accurate|appropriate|consistent)\b|wrong|false)",
+    re.IGNORECASE,
 )
 """What follows a letter that a text calls wrong."""
+_DECIDES = re.compile(
+    r"\b(?:choose|pick|select|go with|supports?|so|thus|therefore|hence|but|however|instead)\b[^.!?\n]*\Z",
+    re.IGNORECASE,
+)
+"""What stands in the same sentence before a letter for which a text decides."""
 _LETTER_AND_TEXT = re.compile(r"\W*([A-J])\s*(?:,|[-–—])\s+(.+)", re.DOTALL)
 _LABEL = re.compile(r"\A\W*(?:(?:final|short)\s+)?(?:answer|output|result|translation)\s*:\W*(?=\w)", re.IGNORECASE)
 _ENDS = 400
@@ -187,14 +194,25 @@ class AnswerReader:
             return None
         letter = _LETTER.fullmatch(line)
         if letter is None:
-            chosen = [each[1] or each[2] for each in _CHOSEN.finditer(text) if _REFUSED.match(text, each.end()) is None]
-            if chosen and self._offers(chosen[-1]):
-                return chosen[-1]
-            end = text[-_ENDS:]
-            named = [each for each in _NAMED_LETTER.finditer(end) if _REFUSED.match(end, each.end()) is None]
-            letter = named[-1] if named else _LETTER.fullmatch(text.strip().partition("\n")[0])
+            if (chosen := self._chosen_letter(text)) is not None:
+                return chosen
+            letter = _LETTER.fullmatch(text.strip().partition("\n")[0])
         found = None if letter is None else letter[1].upper()
         return found if found is not None and self._offers(found) else only_option_in(line, self.options)
+
+    def _chosen_letter(self, text: str) -> str | None:
+        """Return the letter that a text names last and does not call wrong, None if there is none.
+
+        One that it calls right counts wherever it stands, unless it decides for another later on.
+        """
+        called = [each for each in _CHOSEN.finditer(text) if _REFUSED.match(text, each.end()) is None]
+        start = max(called[-1].end() if called else 0, len(text) - _ENDS)
+        named = [each for each in _NAMED_LETTER.finditer(text, start) if _REFUSED.match(text, each.end()) is None]
+        if called:
+            named = [each for each in named if _DECIDES.search(text[max(start, each.start() - 200) : each.start()])]
+        found = [*called[-1:], *named[-1:]]
+        letter = (found[-1][1] or found[-1][2]).upper() if found else None
+        return letter if letter is not None and self._offers(letter) else None
 
     def _as_letter(self, answer: str) -> str:
         """Return the letter that a marked answer begins with, or that of the option that it is; else the answer."""

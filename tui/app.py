@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,7 +22,7 @@ from .common.terminal_driver import enduring
 from .common.themes import DARK, FALLBACKS, LIGHT
 from .screens.base import RamifyScreen
 from .screens.home import HomeScreen
-from .state.spec import RunSpec
+from .state.spec import NOTHING_GIVEN, RunSpec
 
 if TYPE_CHECKING:
     from ramify.engine.history import RunStore
@@ -68,7 +68,7 @@ class RamifyApp(Program):
         keys: Mapping[str, str | Sequence[str]] | None = None,
         logs: LogLines | None = None,
         make_engine: MakeEngine | None = None,
-        given: Collection[str] = (),
+        given: Mapping[str, str] = NOTHING_GIVEN,
     ) -> None:
         super().__init__(plan, store=store, keep=keep, keys=keys, logs=logs, make_engine=make_engine, given=given)
         self._spec = spec or RunSpec()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from ramify.errors import UsageError, check_kind
+from ramify.errors import StrategyError, UsageError, check_kind
 from ramify.search.budget import Budget
 from ramify.search.registry import make_strategy
 from ramify.search.strategies.auto import Auto
@@ -124,8 +124,12 @@ def _composed(chosen: Sequence[Point], edges: Sequence[float], probe_paths: int)
     runs = [list(group) for _, group in groupby(range(len(chosen)), key=lambda place: id(chosen[place]))]
     if len(runs) == 1:
         return chosen[0].make()
-    return Auto(
-        choices=tuple(chosen[run[0]].make() for run in runs),
-        edges=tuple(edges[run[0] - 1] for run in runs[1:]),
-        probe_paths=probe_paths,
-    )
+    try:
+        return Auto(
+            choices=tuple(chosen[run[0]].make() for run in runs),
+            edges=tuple(edges[run[0] - 1] for run in runs[1:]),
+            probe_paths=probe_paths,
+        )
+    except StrategyError:
+        # Choices that revise their texts by different instructions do not go together.
+        return chosen[0].make()

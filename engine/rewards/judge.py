@@ -30,7 +30,9 @@ INSTRUCTION = (
     "briefly, then end with one line of the form\nScore: N\nwhere N is a whole number from 0 (certainly wrong) to 10 "
     "(certainly right)."
 )
-_SCORE = re.compile(r"score[*_`]*\s*[:=]?\s*[*_`]*\s*(\d+(?:\.\d+)?)[*_`]*\s*(?:/\s*[*_`]*(\d+))?", re.IGNORECASE)
+_SCORE = re.compile(
+    r"score(?:[\s*`]|__)*(?:[:=](?:[\s*`]|__)*)?(\d+(?:\.\d+)?)(?:[*`]|__)*(?:\s*/\s*(?:[*`]|__)*(\d+))?", re.IGNORECASE
+)
 """A grade, in Markdown or not: `Score: 8`, `**Score**: 8/10`."""
 _WRONG_ADDRESS = f"check the address, the model's name and {KEY_VARIABLES[-1]}"
 

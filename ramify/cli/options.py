@@ -354,7 +354,7 @@ class SearchPlan:
 
         name = self.strategy_name or default_strategy(has_reward=has_reward)
         if name == AUTO:
-            if self.strategy_options:
+            if set(self.strategy_options) - {SETTINGS[key].attribute for key in self.defaulted}:
                 raise UsageError("--strategy auto chooses all options itself", "leave --width and the others out")
             return {}
         known, fitting = strategy_option_names(name), dict(self.strategy_options)

@@ -62,7 +62,7 @@ def tui(
             theme=_theme(theme),
             keys=keys,
             logs=logs,
-            given=given_settings(),
+            given={name: setting.source for name, setting in given_settings().items()},
         )
         app.run()
     if app.return_code:

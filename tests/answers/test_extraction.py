@@ -154,10 +154,10 @@ def test_reading_takes_time_in_proportion_to_the_text(text: str) -> None:
         ("The answer is 12 - 5 = 7.", "7"),
         ("The answer is 3 + 5 = **8**.", "8"),
         ("The answer is 3*4=12 apples.", "12 apples"),
-        (r"So \boxed{3 \times 4 = 12}", "12"),
         (r"The answer is $5 \times 4 = \$20$.", r"\$20"),
-        ("#### 5+3=8", "8"),
-        ("<answer>3 + 4 = 7</answer>", "7"),
+        (r"The answer is \(9 \times 2 = 18\) dollars.", "18 dollars"),
+        (r"The answer is $9 \times 2 = 18$ dollars.", "18 dollars"),
+        ("The answer is $5 + $3 = $8.", "$8"),
         ("The final answer is 8 (eight).", "8"),
         (r"\boxed{3.14 (rounded to two decimals)}", "3.14"),
         # What is no sum with its result stays: other equations, wrong ones, rounded ones, and remarks that count.
@@ -167,6 +167,14 @@ def test_reading_takes_time_in_proportion_to_the_text(text: str) -> None:
         (r"\boxed{x^2 - 4 = 0}", "x^2 - 4 = 0"),
         ("The answer is 5 (mod 7).", "5 (mod 7)"),
         ("The answer is 3 (million).", "3 (million)"),
+        ("The answer is 5 (in thousands).", "5 (in thousands)"),
+        (r"\boxed{6 (x - 3)}", "6 (x - 3)"),
+        (r"\boxed{12 (sqrt 3)}", "12 (sqrt 3)"),
+        ("The answer is 5 (PM).", "5 (PM)"),
+        ("The answer is 42 (B).", "42 (B)"),
+        # In a box the equation itself may be asked for.
+        (r"\boxed{(10-4)*(13-9)=24}", "(10-4)*(13-9)=24"),
+        ("#### (4+8)*(6-4) = 24", "(4+8)*(6-4) = 24"),
     ],
 )
 def test_a_sum_with_its_result_and_a_number_with_a_remark_are_the_number(text: str, answer: str) -> None:

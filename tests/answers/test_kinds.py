@@ -212,8 +212,19 @@ def test_long_texts_are_read_in_linear_time() -> None:
         ("The answer is B, Mercury.", "B"),
         ("The answer is B - Mercury.", "B"),
         ("I think of option A, but I choose option C", "C"),
+        ("Thus option B is indeed correct.", "B"),
+        ("Option C is indeed the best match here.", "C"),
+        ("Option B can indeed be used.", "B"),
+        ("At first glance the correct option is A, but it leaks.\nSo I choose option C over the rest.", "C"),
+        ("Students often think option A is correct. However, the evidence supports option B overall.", "B"),
+        ("So it is **option (B)**.", "B"),
     ],
 )
 def test_an_option_that_a_text_calls_wrong_is_not_its_answer(text, letter):
     options = {"A": "Venus", "B": "Mercury", "C": "Earth", "D": "Mars"}
     assert AnswerReader(kind=AnswerKind.CHOICE, options=options).read(text) == letter
+
+
+def test_a_text_that_repeats_marks_is_read_in_linear_time():
+    reader = AnswerReader(kind=AnswerKind.CHOICE, options={"A": "x", "B": "y"})
+    assert reader.read("The correct option is " + "*" * 200_000 + " unclear") is None

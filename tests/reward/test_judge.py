@@ -125,7 +125,15 @@ def test_a_grade_above_its_scale_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["**Score**: 8", "Score: `8`", "**Score:** 8/10", "__Score__ = __8__", "Score: **4**/5"]
+    "text",
+    [
+        "**Score**: 8",
+        "Score: `8`",
+        "**Score:** 8/10",
+        "__Score__ = __8__",
+        "Score: **4**/5",
+        "score_2 is low. Score: 8",
+    ],
 )
 def test_a_grade_may_be_in_markdown(endpoint: Endpoint, text: str) -> None:
     assert reward_at(endpoint)._grade(text, step(1, "a")) == 0.8  # pyright: ignore[reportPrivateUsage]

@@ -233,14 +233,17 @@ def test_a_time_or_an_energy_is_that_of_the_command_line(text):
 def test_the_command_line_holds_for_a_user_with_settings():
     spec = RunSpec("q").with_options(max_generated_tokens=4000)
     assert spec.command_line() == "ramify solve --max-generated-tokens 4000 q"
-    told = spec.command_line(("model", "seed", "calculator"))
+    told = spec.command_line(dict.fromkeys(("model", "seed", "calculator"), "mine.toml:1"))
     assert told == "ramify solve --max-generated-tokens 4000 --model demo-m --seed 0 --no-calculator q"
-    assert spec.command_line(("max_seconds",)).startswith("RAMIFY_CONFIG=/dev/null ramify solve")
-    assert spec.command_line(("max_generated_tokens",)) == spec.command_line()
+    assert spec.command_line({"max_seconds": "mine.toml:2"}).startswith("RAMIFY_CONFIG=/dev/null ramify solve")
+    by_both = {"max_seconds": "env RAMIFY_MAX_SECONDS", "width": "mine.toml:3"}
+    assert spec.command_line(by_both).startswith("env -u RAMIFY_MAX_SECONDS RAMIFY_CONFIG=/dev/null ramify solve")
+    assert spec.command_line({"max_generated_tokens": "mine.toml:1"}) == spec.command_line()
 
 
 def test_a_tree_temperature_is_left_out_where_the_strategy_has_none():
     asked = RunSpec("q").with_options(strategy="mcts", tree_temperature=0.2)
     plan = SearchPlan.from_options(asked.complete())
     assert plan.strategy(has_reward=True).name == "mcts"
+    SearchPlan.from_options(RunSpec("q").with_options(strategy="auto", tree_temperature=0.2).complete())
     assert "defaulted" not in asked.saved()

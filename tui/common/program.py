@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +16,7 @@ from textual.message_pump import MessagePump
 from ramify.errors import RamifyError, UsageError
 from ramify.text import printable
 
-from ..state.spec import Plan, RunSpec
+from ..state.spec import NOTHING_GIVEN, Plan, RunSpec
 from .actions import Action
 from .keymap import keymap_of, remapped
 
@@ -71,7 +71,7 @@ class Program(App[None]):
         keys: Mapping[str, str | Sequence[str]] | None = None,
         logs: LogLines | None = None,
         make_engine: MakeEngine | None = None,
-        given: Collection[str] = (),
+        given: Mapping[str, str] = NOTHING_GIVEN,
     ) -> None:
         super().__init__()
         self.given = given

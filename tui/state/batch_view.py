@@ -175,18 +175,20 @@ def search_options(folder: Path, solution: Solution) -> dict[str, Any]:
     noted = {**_mapping(manifest, "runtime"), **configuration}
     noted |= {**_mapping(configuration, "engine"), **_mapping(configuration, "sampling")}
     noted |= {f"max_{name}": value for name, value in _mapping(configuration, "budget").items()}
-    noted |= {"model": _model(_mapping(manifest, "model")), "reward": _mapping(manifest, "reward").get("name", "none")}
+    noted |= {"model": _source(_mapping(manifest, "model")), "reward": _source(_mapping(manifest, "reward")) or "none"}
     noted |= {"stop": _rules(configuration.get("stop")), "seed": solution.seed, **_strategy_options(solution.strategy)}
     fit = {name: value for name, value in noted.items() if name in DEFAULTS and isinstance(value, _PLAIN)}
     return {**fit, "strategy_extras": noted["strategy_extras"]}
 
 
-def _model(noted: Mapping[str, Any]) -> str | None:
-    """Return the name or the path of a model as an option takes it, None if it is not known."""
+def _source(noted: Mapping[str, Any]) -> str | None:
+    """Return the name or the path of a model or a reward as an option takes it, None if there is none."""
     from ramify.engine.loading import BUNDLED_POLICY
 
     name, path = noted.get("name"), noted.get("path")
-    return path if isinstance(path, str) and not str(name).startswith(BUNDLED_POLICY) else name
+    # The name of a reward that reads a model in a way of its own, such as mean-logprob:FILE, is whole.
+    plain = isinstance(path, str) and ":" not in str(name) and not str(name).startswith(BUNDLED_POLICY)
+    return path if plain else name
 
 
 def _strategy_options(strategy: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ramify.search.strategy import Strategy
     from ramify.solution import Solution
 
+NOTHING_GIVEN: Mapping[str, str] = {}
 NOTHING, AS_BEFORE = "none", "as before"
 """In the place of the name of a file: none, and the texts of the saved run."""
 DEFAULTS: Mapping[str, Any] = {
@@ -183,8 +184,8 @@ class RunSpec:
         known = {name: value for name, value in options.items() if name in DEFAULTS}
         return cls(question).with_options(**known)
 
-    def command_line(self, given: Collection[str] = ()) -> str:
-        """Return the shell command that does the same for a user who has set the options `given`.
+    def command_line(self, given: Mapping[str, str] = NOTHING_GIVEN) -> str:
+        """Return the shell command that does the same for a user whose settings are `given`, each with its source.
 
         Raises:
             UsageError: if the messages or examples are those of a saved run, which are in no file.
@@ -207,8 +208,10 @@ class RunSpec:
             words.append("--")
         command = shlex.join([*words, self.question] if self.question else words)
         # No option stands for "none given".
-        unwritten = any(DEFAULTS[name] is None for name in at_default)
-        return f"{CONFIG_VARIABLE}=/dev/null {command}" if unwritten else command
+        unwritten = [name for name in at_default if DEFAULTS[name] is None]
+        variables = [f"-u RAMIFY_{name.upper()}" for name in unwritten if given[name].startswith("env ")]
+        file = [f"{CONFIG_VARIABLE}=/dev/null"] if len(variables) < len(unwritten) else []
+        return " ".join([*(["env", *variables] if variables else []), *file, command])
 
     def title(self) -> str:
         """Return strategy and width in a few characters."""
