@@ -326,7 +326,8 @@ def _closed(left: str, right: str) -> str:
 
 
 def _plain_signs(text: str) -> str:
-    for sign, plain in ((r"\times", "*"), (r"\cdot", "*"), (r"\div", "/"), (r"\$", ""), (r"\(", ""), ("$", "")):
+    """Return a sum without LaTeX; the calculator knows the other signs."""
+    for sign, plain in ((r"\times", "*"), (r"\cdot", "*"), (r"\div", "/"), (r"\$", ""), (r"\(", "")):
         text = text.replace(sign, plain)
     return text
 

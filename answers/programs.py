@@ -74,9 +74,9 @@ class ProgramEquality(AnswerEquality):
         """Decide all pairs, and run the programs that have to be run."""
         from anyio.to_thread import run_sync
 
-        programs = sorted(self._to_be_run)
-        await run_sync(lambda: [self._behaviour(each) for each in programs])
-        self._to_be_run.difference_update(programs)
+        if programs := sorted(self._to_be_run):
+            await run_sync(lambda: [self._behaviour(each) for each in programs])
+            self._to_be_run.difference_update(programs)
         await super().resolve()
 
     def _known_same(self, left: str, right: str) -> bool | None:

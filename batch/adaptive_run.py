@@ -29,7 +29,7 @@ from .grading import grade_beside
 from .progress import BatchControl
 from .store.config import BatchConfig
 from .store.folder import RunFolder
-from .store.rows import Attempt, Item
+from .store.rows import Attempt, Item, attempt_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,18 +116,9 @@ class AdaptiveBatchRun(BatchRun):
         self._number = max(self._number, part.call + 1)
         self._call_seconds[part.call] = part.call_seconds
         self._attempts[item.key] += 1
-        self._folder.add_attempt(
-            {
-                "key": item.key,
-                "id": item.problem.id,
-                "repeat": item.repeat,
-                "attempt": self._attempts[item.key],
-                "leg": part.call,
-                "leg_seconds": round(part.call_seconds, 3),
-                "error": {"type": "Interrupted", "message": "the call ended before its samples were counted"},
-                "usage": Usage().to_dict(),
-            }
-        )
+        why = "the call ended before its samples were counted"
+        attempt = Attempt(number=self._attempts[item.key], call=part.call, call_seconds=part.call_seconds)
+        self._folder.add_attempt(attempt_row(item, "Interrupted", why, Usage(), attempt))
 
     async def _search_pending(self, executor: Executor, control: BatchControl, show: Show) -> None:
         self._open = list(self._pending)

@@ -26,7 +26,7 @@ from .progress import BatchControl, ProgressCounter
 from .store.config import BatchConfig
 from .store.folder import RunFolder, read_attempts, read_items
 from .store.identity import problem_key
-from .store.rows import Attempt, Item, describe_error, failed_row, named_check, solved_row, status_of
+from .store.rows import Attempt, Item, attempt_row, describe_error, failed_row, named_check, solved_row, status_of
 
 STOP_REASONS = ("completed", "interrupted", "budget", "failures", "aborted")
 MOST_DEATHS = 3
@@ -261,17 +261,7 @@ class BatchRun:
         await self._write(store, lambda: self.counter.abandoned(item.key))
 
     def _attempt_row(self, item: Item, error: BaseException, usage: Usage) -> dict[str, Any]:
-        attempt = self._attempt(item)
-        return {
-            "key": item.key,
-            "id": item.problem.id,
-            "repeat": item.repeat,
-            "attempt": attempt.number,
-            "leg": attempt.call,
-            "leg_seconds": attempt.call_seconds,
-            "error": {"type": type(error).__name__, "message": str(error)},
-            "usage": usage.to_dict(),
-        }
+        return attempt_row(item, type(error).__name__, str(error), usage, self._attempt(item))
 
     async def _write(self, store: Callable[[], None], count: Callable[[], None]) -> None:
         """Call `store` in a thread, one at a time and even if cancelled, then `count`; after a failure do nothing."""

@@ -34,11 +34,7 @@ def start_task(tasks: TaskGroup, function: Callable[..., Coroutine[Any, Any, Any
     Ctrl-C that comes meanwhile reaches the program's main task once the task is started. trio would raise
     KeyboardInterrupt between the making of the coroutine and its start: Python then warns that it was never awaited.
     """
-    _keep_interrupts_out_of(_start)
-    _start(tasks, function, arguments)
-
-
-def _start(tasks: TaskGroup, function: Callable[..., Coroutine[Any, Any, Any]], arguments: tuple[Any, ...]) -> None:
+    _keep_interrupts_out_of(start_task)
     tasks.start_soon(function, *arguments)
 
 

@@ -94,7 +94,7 @@ def _combined(sign: ast.operator, left: Any, right: Any) -> Any:
 def _power(base: Any, exponent: Any) -> Any:
     if isinstance(exponent, Fraction) and exponent.denominator == 1:
         bits = max(base.numerator.bit_length(), base.denominator.bit_length()) if isinstance(base, Fraction) else 0
-        if base not in (-1, 0, 1) and isinstance(base, Fraction) and abs(exponent) * bits > _MOST_BITS:
+        if base not in (-1, 0, 1) and abs(exponent) * bits > _MOST_BITS:
             # The exact value has too many digits; as a float it is right to 15. Whole numbers are too large here.
             value = float(base) ** int(exponent)
             if not value:

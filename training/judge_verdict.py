@@ -87,9 +87,9 @@ def choices(labels: Sequence[LabelledSolution], scores: Sequence[float]) -> dict
         "pairs_interval": share_interval(pairs),
         "majority": sum(each["majority"] for each in outcomes) / len(outcomes),
     }
+    known = any(each["read"] for each in outcomes)
     for method in ("best-of-n", "weighted"):
         gain = paired_difference([each[method] for each in outcomes], [each["majority"] for each in outcomes])
-        known = any(each["read"] for each in outcomes)
         facts[f"{method} minus majority"] = [gain.value, gain.low, gain.high] if known else None
     return facts
 

@@ -173,6 +173,12 @@ def accuracy_interval(by_problem: Mapping[str, tuple[int, int]]) -> tuple[float,
     return wilson(correct, graded)
 
 
+def count_graded(by_problem: dict[str, tuple[int, int]], row: Mapping[str, Any]) -> None:
+    """Add the row of a graded item to the numbers (correct, graded) of its problem."""
+    correct, graded = by_problem.get(row["problem_key"], (0, 0))
+    by_problem[row["problem_key"]] = correct + row["correct"], graded + 1
+
+
 @dataclass(slots=True)
 class _Sums:
     done: int = 0
@@ -213,8 +219,7 @@ class _Sums:
             self.correct += row["correct"]
             counts = [self.by_problem] if row["answer"] is None else [self.by_problem, self.answered_by_problem]
             for each in counts:
-                before = each.get(row["problem_key"], (0, 0))
-                each[row["problem_key"]] = (before[0] + row["correct"], before[1] + 1)
+                count_graded(each, row)
 
     def take_attempt(self, row: Mapping[str, Any]) -> None:
         # An attempt with a row among the items is one whose retirement was interrupted.

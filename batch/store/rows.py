@@ -104,6 +104,20 @@ class Attempt:
     call_seconds: float
 
 
+def attempt_row(item: Item, error: str, message: str, usage: Usage, attempt: Attempt) -> dict[str, Any]:
+    """Return the row of an attempt that will be made again; `error` is the name of its error."""
+    return {
+        "key": item.key,
+        "id": item.problem.id,
+        "repeat": item.repeat,
+        "attempt": attempt.number,
+        "leg": attempt.call,
+        "leg_seconds": attempt.call_seconds,
+        "error": {"type": error, "message": message},
+        "usage": usage.to_dict(),
+    }
+
+
 def solved_row(item: Item, solution: Solution, correct: bool | None, attempt: Attempt) -> dict[str, Any]:
     """Return the row of an item without an error; `Solution.from_dict` reads it.
 

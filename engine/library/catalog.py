@@ -15,8 +15,9 @@ from ramify.files import is_file, is_folder, models_folder, user_path
 from ramify.json_text import read_json
 from ramify.text import did_you_mean
 
+from ..runtime.llama.gguf_check import part_names, part_of
 from .hub.records import find_pulled, read_records, record_path
-from .hub.reference import PREFIX, model_name, parse_reference, part_names, part_of
+from .hub.reference import PREFIX, model_name, parse_reference
 
 DEFAULT_QUANTIZATION = "q8_0"
 """Quantization of a bundled name without `:quantization`."""

@@ -65,30 +65,20 @@ def _conflict_with_text(action: Action, key: str) -> str:
         return "would never reach a text field" if _writes(key) else ""
     if key in TREE_KEYS and not set(action.screens).isdisjoint(_TREES):
         return "the tree takes first"
-    if key in _moving() and not set(action.screens).isdisjoint(_LISTS):
+    if key in _bound("OptionList") - {"enter"} and not set(action.screens).isdisjoint(_LISTS):
         return "the list takes first"
     fields = [screen for screen in action.screens if screen in _FIELDS]
-    taken = any(_writes(key) or key in _editing(screen) for screen in fields)
+    taken = any(_writes(key) or key in _bound(_FIELDS[screen]) for screen in fields)
     return "the text field takes first" if taken else ""
 
 
 @cache
-def _moving() -> frozenset[str]:
-    """Return the keys that move in a list, but for the one that chooses."""
-    from textual.binding import Binding
-    from textual.widgets import OptionList
-
-    return frozenset(each.key for each in Binding.make_bindings(OptionList.BINDINGS)) - {"enter"}
-
-
-@cache
-def _editing(screen: str) -> frozenset[str]:
-    """Return the keys that edit in the text field of a screen."""
+def _bound(widget: str) -> frozenset[str]:
+    """Return the keys that a widget of Textual takes itself."""
     from textual import widgets
     from textual.binding import Binding
 
-    field = getattr(widgets, _FIELDS[screen])
-    return frozenset(each.key for each in Binding.make_bindings(field.BINDINGS))
+    return frozenset(each.key for each in Binding.make_bindings(getattr(widgets, widget).BINDINGS))
 
 
 def _key(action: str, text: str) -> str:

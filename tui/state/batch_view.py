@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ramify.batch.report.totals import accuracy_interval
+from ramify.batch.report.totals import accuracy_interval, count_graded
 from ramify.batch.store.folder import ITEMS, LOCK, MANIFEST, REPORT, TREES, read_items, read_manifest
 from ramify.batch.store.rows import CUT, FAILED, status_of
 from ramify.config import SETTINGS, STRATEGY_KEYS
@@ -256,9 +256,7 @@ def _by_problem(items: Sequence[ItemView]) -> dict[str, tuple[int, int]]:
     found = dict[str, tuple[int, int]]()
     for item in items:
         if item.correct is not None:
-            key = str(item.row.get("problem_key"))
-            right, graded = found.get(key, (0, 0))
-            found[key] = right + item.correct, graded + 1
+            count_graded(found, item.row)
     return found
 
 

@@ -14,7 +14,8 @@ from ramify.errors import ModelLoadError, RamifyError, UsageError
 from ramify.text import did_you_mean
 
 from ...policy.remote.address import check_encrypted
-from .reference import HubRef, model_files, part_names, part_of, quantization_of, with_quantization
+from ...runtime.llama.gguf_check import part_names, part_of
+from .reference import HubRef, model_files, quantization_of, with_quantization
 
 LOGIN = "log in with `hf auth login` or set HF_TOKEN to a token that may read it"
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")

@@ -9,6 +9,8 @@ from pathlib import PurePosixPath
 
 from ramify.errors import UsageError
 
+from ...runtime.llama.gguf_check import PART_NAME, part_of
+
 PREFIX = "hf:"
 GRAMMAR = "write hf:OWNER/REPO/FILE.gguf, hf:OWNER/REPO:Q4_K_M or hf:OWNER/REPO@REVISION/FILE.gguf"
 
@@ -18,7 +20,6 @@ _REFERENCE = re.compile(
     r"(?:/(?P<file>[^:\\\s][^:\\]*)|:(?P<quantization>[\w.-]+))?",
     re.ASCII,
 )
-_SPLIT = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 _QUANTIZATION = re.compile(
     r"(?<![a-z0-9])((?:ud-)?(?:i?q\d(?:_[a-z0-9]+)*|tq\d_\d|bf16|fp?16|fp?32))(?![a-z0-9])",
     re.IGNORECASE,
@@ -81,25 +82,10 @@ def quantization_of(file: str) -> str:
 def model_name(file: str) -> str:
     """Return the name of the model that a file holds: without folders, suffix and number of part."""
     name = PurePosixPath(file).name
-    split = _SPLIT.fullmatch(name)
+    split = PART_NAME.fullmatch(name)
     if split:
         return split["stem"]
     return name[: -len(".gguf")] if name.lower().endswith(".gguf") else name
-
-
-def part_of(file: str) -> tuple[int, int]:
-    """Return the number of a part and the number of parts, by the file's name; (1, 1) for a model in one file."""
-    split = _SPLIT.fullmatch(PurePosixPath(file).name)
-    return (int(split["part"]), int(split["count"])) if split else (1, 1)
-
-
-def part_names(file: str) -> list[str]:
-    """Return the names of all parts of the model that `file` belongs to, the first part first."""
-    split = _SPLIT.fullmatch(file)
-    if split is None:
-        return [file]
-    count = int(split["count"])
-    return [f"{split['stem']}-{part:05}-of-{count:05}{file[-5:]}" for part in range(1, count + 1)]
 
 
 def stored_name(name: str, file: str) -> str:

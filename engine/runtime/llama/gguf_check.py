@@ -33,7 +33,8 @@ _UINT32, _UINT64 = _FIXED[4], _FIXED[10]
 _TOKENS = "tokenizer.ggml.tokens"
 _TOKEN_ID = re.compile(r"tokenizer\.ggml\.(?:bos|eos)_token_id")
 """Ids that have to be in the vocabulary; llama.cpp warns of others and uses its defaults."""
-_FIRST_PART = re.compile(r"(?P<name>.+)-00001-of-(?P<count>\d{5})\.gguf")
+PART_NAME = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
+"""Names of the parts of a split model."""
 NO_TOKEN = (1 << 32) - 1
 """The id that stands for no token, as some converters write it; llama.cpp ignores it."""
 _COUNTS = {
@@ -207,13 +208,27 @@ def check_gguf(path: str | os.PathLike[str]) -> GgufSummary:
         raise ModelLoadError(f"{str(path)!r} cannot be the path of a file", "check the path") from None
 
 
+def part_of(file: str) -> tuple[int, int]:
+    """Return the number of a part and the number of parts, by the file's name; (1, 1) for a model in one file."""
+    split = PART_NAME.fullmatch(file.rpartition("/")[2])
+    return (int(split["part"]), int(split["count"])) if split else (1, 1)
+
+
+def part_names(file: str) -> list[str]:
+    """Return the names of all parts of the model that `file` belongs to, the first part first."""
+    split = PART_NAME.fullmatch(file)
+    if split is None:
+        return [file]
+    count = int(split["count"])
+    return [f"{split['stem']}-{part:05}-of-{count:05}{file[-5:]}" for part in range(1, count + 1)]
+
+
 def _further_parts(file: Path, metadata: Mapping[str, Scalar]) -> list[Path]:
     """Return the parts of a split model after its first one, as many as there are."""
-    named, count = _FIRST_PART.fullmatch(file.name), metadata.get("split.count")
-    if named is None or not isinstance(count, int) or int(named["count"]) != count:
+    count = metadata.get("split.count")
+    if part_of(file.name) != (1, count):
         return []
-    parts = (file.with_name(f"{named['name']}-{number:05d}-of-{count:05d}.gguf") for number in range(2, count + 1))
-    return [each for each in parts if each.is_file()]
+    return [part for name in part_names(file.name)[1:] if (part := file.with_name(name)).is_file()]
 
 
 @dataclass(frozen=True, slots=True)

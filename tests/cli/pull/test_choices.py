@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ramify.engine.library.catalog import list_bundled, list_user_models, resolve_model
-from ramify.engine.library.hub.reference import part_names
+from ramify.engine.runtime.llama.gguf_check import part_names
 from ramify.errors import ModelLoadError
 
 from .hub_server import FILE, QUESTION, REPO, split_files
